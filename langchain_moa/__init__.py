@@ -1,0 +1,25 @@
+"""Mixture-of-Agents for LangChain and LangGraph (Wang et al., arXiv 2406.04692)."""
+
+from langchain_moa.chat_model import ChatMoA
+from langchain_moa.config import presets
+from langchain_moa.errors import AggregatorFailedError, MoAError, ProposersFailedError
+from langchain_moa.graph import create_moa
+from langchain_moa.mixture import Mixture
+from langchain_moa.proposer import Proposer
+from langchain_moa.reference import Failure, Reference
+from langchain_moa.state import MoAContext, MoAState
+
+__all__ = [
+    "AggregatorFailedError",
+    "ChatMoA",
+    "Failure",
+    "Mixture",
+    "MoAContext",
+    "MoAError",
+    "MoAState",
+    "Proposer",
+    "ProposersFailedError",
+    "Reference",
+    "create_moa",
+    "presets",
+]

@@ -1,0 +1,90 @@
+"""Mixtures in YAML: a user's files and the presets that come with the package."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from langchain_moa.secrets import names_secret
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from importlib.resources.abc import Traversable
+
+    from langchain_moa.mixture import Mixture
+
+M = TypeVar("M", bound="Mixture")
+
+_PRESETS = files("langchain_moa") / "presets"
+
+
+def presets() -> dict[str, str]:
+    """Return the names of the presets, each with a line that says what it is.
+
+    Example:
+        ```python
+        from langchain_moa import presets
+
+        for name, what in presets().items():
+            print(name, what)
+        ```
+    """
+    found = sorted(_PRESETS.iterdir(), key=lambda each: each.name)
+    return {each.name.removesuffix(".yaml"): _first_comment(each) for each in found if each.name.endswith(".yaml")}
+
+
+def read_preset(cls: type[M], name: str, overrides: Mapping[str, Any]) -> M:
+    """Make a mixture of a preset.
+
+    Args:
+        cls: `Mixture` or `ChatMoA`.
+        name: The preset's name.
+        overrides: Fields that go before the preset's.
+
+    Raises:
+        ValueError: There is no preset of this name; the text lists them.
+    """
+    if name not in presets():
+        msg = f"unknown preset {name!r}; known are {', '.join(presets())}"
+        raise ValueError(msg)
+    return _read(cls, _PRESETS / f"{name}.yaml", f"preset {name!r}", overrides)
+
+
+def read_config(cls: type[M], path: str | Path, overrides: Mapping[str, Any]) -> M:
+    """Make a mixture of a YAML file.
+
+    Args:
+        cls: `Mixture` or `ChatMoA`.
+        path: The file.
+        overrides: Fields that go before the file's.
+
+    Raises:
+        ValueError: There is no such file, it is not YAML or no mapping, or it holds a key.
+    """
+    file = Path(path)
+    if not file.is_file():
+        msg = f"there is no configuration file {str(path)!r}"
+        raise ValueError(msg)
+    return _read(cls, file, str(path), overrides)
+
+
+def _read(cls: type[M], file: Traversable, title: str, overrides: Mapping[str, Any]) -> M:
+    import yaml
+
+    try:
+        values = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        msg = f"{title} is no YAML: {error}"
+        raise ValueError(msg) from error
+    if not isinstance(values, dict):
+        msg = f"{title} holds no mapping of fields; it begins like `proposers: [...]`"
+        raise ValueError(msg)  # noqa: TRY004  # a wrong file is a wrong value
+    if (secret := names_secret(values)) is not None:
+        msg = f"{title} has {secret!r}; keys do not belong in files. Remove it and set the provider's environment variable"
+        raise ValueError(msg)
+    return cls(**{**values, **overrides})
+
+
+def _first_comment(file: Traversable) -> str:
+    return file.read_text(encoding="utf-8").partition("\n")[0].removeprefix("#").strip()

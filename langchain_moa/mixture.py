@@ -1,0 +1,254 @@
+"""One description of a mixture, which the graph, the chat model, a YAML file and the command line all read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, Self
+
+from langchain_core.runnables import Runnable
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    PrivateAttr,
+    SecretStr,
+    field_validator,
+    model_validator,
+)
+
+from langchain_moa.prompts import Prompt, resolve_prompt
+from langchain_moa.proposer import Proposer
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from langgraph.graph import StateGraph
+
+    from langchain_moa.member import Member
+    from langchain_moa.state import MoAContext, MoAState
+
+MemberLike = str | Runnable[Any, Any] | Mapping[str, Any] | Proposer
+"""What may stand for a proposer or an aggregator."""
+
+
+def _coerce_proposers(value: Any) -> tuple[Proposer | tuple[Proposer, ...], ...]:
+    """Read `proposers`: one list for every layer, or a list of lists, one for each."""
+    if isinstance(value, (str, Mapping)) or not isinstance(value, Sequence):
+        msg = f"give a list of proposers, or a list of lists with one for each layer, not {type(value).__name__}"
+        raise ValueError(msg)  # noqa: TRY004  # pydantic reports ValueErrors with the field's place
+    if not value:
+        msg = "there are no proposers; give at least one"
+        raise ValueError(msg)
+    nested = [isinstance(item, Sequence) and not isinstance(item, str) for item in value]
+    if all(nested):
+        for number, layer in enumerate(value, start=1):
+            if not layer:
+                msg = f"layer {number} has no proposers; give at least one, or leave the layer out"
+                raise ValueError(msg)
+        return tuple(tuple(Proposer.coerce(item) for item in layer) for layer in value)
+    if any(nested):
+        msg = f"item {nested.index(True) + 1} is a list and others are not; give one list for all layers, or a list for each"
+        raise ValueError(msg)
+    return tuple(Proposer.coerce(item) for item in value)
+
+
+class Members(NamedTuple):
+    """The resolved members of a mixture.
+
+    Attributes:
+        layers: The proposers of each layer.
+        aggregator: Who writes the final answer.
+    """
+
+    layers: tuple[tuple[Member, ...], ...]
+    aggregator: Member
+
+
+class Mixture(BaseModel):
+    """A Mixture-of-Agents: who proposes, in how many layers, who aggregates, and how (arXiv 2406.04692, section 2).
+
+    `create_moa` builds a graph from one; `ChatMoA` is one, and a chat model besides. Everything is checked when it is
+    made: an unknown field, a missing key or package, an impossible shape is an error that names the field and the remedy.
+
+    Attributes:
+        proposers: One list, the same set in every layer, or a list of lists, a set for each layer. A member is a string
+            `provider:model`, a chat model, another Runnable, or a `Proposer`. One model may stand there many times.
+        aggregator: The member that writes the final answer.
+        num_layers: Proposer layers, at least 1; the aggregator comes on top. The paper counts the aggregator, so its
+            3-layer MoA is `num_layers=2` and its MoA-Lite is `num_layers=1`. Default: 2, or the number of lists.
+        prompt: `paper` (default), the paper's instruction and layout; an instruction in your own words for the same
+            layout; or a callable from messages and references to messages.
+        min_references: How many good references a layer needs, at least 1. A layer with fewer falls back on those of the
+            layer before it; the first one, which has none to fall back on, raises `ProposersFailedError`. Default: 1.
+        temperature: For every call, before the members' own. Default: each member's own.
+        max_tokens: The longest answer of every call, in tokens. Default: each member's own.
+        stop: Stop words of every call. Default: each member's own.
+        timeout: Seconds that the clients of members given as strings wait for an answer. Default: the provider's.
+        max_retries: How often those clients try again. Default: the provider's.
+        api_key: Key for those clients. Default, and the better way: the provider's environment variable.
+
+    Raises:
+        ValueError: As `pydantic.ValidationError`, which names the field.
+        ImportError: A provider's package is missing; the text has the pip command.
+
+    Example:
+        ```python
+        from langchain_moa import Mixture
+
+        mixture = Mixture(proposers=["local:smollm2-135m", "local:gemma3-270m"], aggregator="local:smollm2-135m")
+        graph = mixture.to_graph().compile()
+        ```
+    """
+
+    # A value may be a secret put into the wrong field; the errors of this class say what they must of it.
+    model_config = ConfigDict(arbitrary_types_allowed=True, hide_input_in_errors=True, protected_namespaces=())
+
+    proposers: Annotated[Sequence[MemberLike] | Sequence[Sequence[MemberLike]], PlainValidator(_coerce_proposers)]
+    aggregator: Annotated[MemberLike, PlainValidator(Proposer.coerce)]
+    num_layers: int = 2
+    prompt: str | Callable[..., Any] = "paper"
+    min_references: int = Field(default=1, ge=1)
+    temperature: float | None = Field(default=None, ge=0)
+    max_tokens: int | None = Field(default=None, ge=1)
+    stop: list[str] | None = None
+    timeout: float | None = Field(default=None, gt=0)
+    max_retries: int | None = Field(default=None, ge=0)
+    api_key: SecretStr | None = Field(default=None, exclude=True, repr=False)
+
+    _resolved: tuple[tuple[Any, ...], Members] | None = PrivateAttr(default=None)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_unknown_fields(cls, values: Any) -> Any:
+        if isinstance(values, dict):
+            for name in values:
+                if name not in cls.model_fields:
+                    close = get_close_matches(str(name), cls.model_fields, n=1)
+                    remedy = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(Mixture.model_fields)}"
+                    msg = f"unknown field {name!r}; {remedy}"
+                    raise ValueError(msg)
+        return values
+
+    @field_validator("num_layers")
+    @classmethod
+    def _at_least_one_layer(cls, value: int) -> int:
+        if value < 1:
+            msg = f"{value} is too small: a mixture has at least 1 layer of proposers; the aggregator is extra"
+            raise ValueError(msg)
+        return value
+
+    @field_validator("prompt")
+    @classmethod
+    def _known_prompt(cls, value: str | Prompt) -> str | Prompt:
+        resolve_prompt(value)
+        return value
+
+    @model_validator(mode="after")
+    def _agree_on_layers(self) -> Self:
+        sets = [item for item in self.proposers if isinstance(item, tuple)]
+        if sets and "num_layers" in self.model_fields_set and self.num_layers != len(sets):
+            msg = f"num_layers is {self.num_layers}, but proposers has {len(sets)} lists; leave num_layers out"
+            raise ValueError(msg)
+        if sets:
+            self.__dict__["num_layers"] = len(sets)
+        return self
+
+    @model_validator(mode="after")
+    def _resolve_members(self) -> Self:
+        # A missing key or package is found here, not by the first question.
+        _ = self.members
+        return self
+
+    @classmethod
+    def from_config(cls, path: str | Path, **overrides: Any) -> Self:
+        """Read a mixture from a YAML file.
+
+        Args:
+            path: The file; its keys are this class's fields, `api_key` excepted: keys come from the environment only.
+            **overrides: Fields that go before the file's.
+
+        Raises:
+            ValueError: The file is missing, no mapping, holds a key, or describes no mixture; the text names the file.
+        """
+        from langchain_moa.config import read_config
+
+        return read_config(cls, path, overrides)
+
+    @classmethod
+    def from_preset(cls, name: str, **overrides: Any) -> Self:
+        """Make a mixture that comes with the package.
+
+        Args:
+            name: The preset; `langchain_moa.presets()` lists them.
+            **overrides: Fields that go before the preset's.
+
+        Raises:
+            ValueError: There is no such preset, or one of its providers has no key.
+        """
+        from langchain_moa.config import read_preset
+
+        return read_preset(cls, name, overrides)
+
+    def to_graph(self) -> StateGraph[MoAState, MoAContext]:
+        """Return the mixture's graph, not yet compiled: the transparent surface of the same mixture."""
+        from langchain_moa.graph import build_graph
+
+        return build_graph(self)
+
+    @property
+    def members(self) -> Members:
+        """The proposers of each layer and the aggregator, resolved."""
+        # Keyed on the fields, so that a copy with another aggregator, or an assignment, is never answered by the old one.
+        key = (self.proposers, self.aggregator, self.num_layers, self.timeout, self.max_retries, self.api_key)
+        if self._resolved is None or any(old is not new for old, new in zip(self._resolved[0], key, strict=True)):
+            self._resolved = (key, self._resolve())
+        return self._resolved[1]
+
+    @property
+    def call_kwargs(self) -> dict[str, Any]:
+        """The keyword arguments that the mixture adds to every model call."""
+        given = {"temperature": self.temperature, "max_tokens": self.max_tokens, "stop": self.stop}
+        return {key: value for key, value in given.items() if value is not None}
+
+    def describe(self) -> dict[str, Any]:
+        """Return the mixture as plain data: everything that bears on its answers, and no secret."""
+        options = [name for name in Mixture.model_fields if name not in {"proposers", "aggregator", "api_key"}]
+        return {
+            **{name: _plain(getattr(self, name)) for name in options},
+            "proposers": [[member.describe() for member in layer] for layer in self.members.layers],
+            "aggregator": self.members.aggregator.describe(),
+        }
+
+    def _resolve(self) -> Members:
+        given = {"timeout": self.timeout, "max_retries": self.max_retries, "api_key": self.api_key}
+        client = {name: value for name, value in given.items() if value is not None}
+        # Coerced once more: a `model_copy(update=...)` brings values that no validator has seen.
+        proposers = _coerce_proposers(self.proposers)
+        nested = [item for item in proposers if isinstance(item, tuple)]
+        flat = [item for item in proposers if isinstance(item, Proposer)]
+        # One set for all layers is resolved once: its clients and connections are shared.
+        shared = tuple(item.resolve(client) for item in flat)
+        layers = tuple(tuple(item.resolve(client) for item in layer) for layer in nested) or (shared,) * self.num_layers
+        return Members(layers=layers, aggregator=Proposer.coerce(self.aggregator).resolve(client))
+
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
+        """Copy the fields; what was built from them is built again."""
+        return super(Mixture, self._unbuilt()).__deepcopy__(memo)
+
+    def __getstate__(self) -> dict[Any, Any]:
+        """Pickle the fields; what was built from them is built again."""
+        return super(Mixture, self._unbuilt()).__getstate__()
+
+    def _unbuilt(self) -> Self:
+        """Return a copy without anything that was built from the fields, which is what the private attributes hold."""
+        fresh = self.__copy__()
+        for name in fresh.__private_attributes__:
+            setattr(fresh, name, None)
+        return fresh
+
+
+def _plain(value: Any) -> Any:
+    # Two functions may share a name; the id keeps what one of them shaped from being taken for the other's.
+    return f"{type(value).__name__} at {id(value):#x}" if callable(value) else value

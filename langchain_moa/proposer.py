@@ -1,0 +1,110 @@
+"""A proposer: one model of a mixture, and its role."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import KW_ONLY, dataclass, field, fields
+from typing import Any
+
+from langchain_core.runnables import Runnable
+
+from langchain_moa.member import Member
+from langchain_moa.models import model_id, resolve_model
+
+
+@dataclass(frozen=True, repr=False)
+class Proposer:
+    """One member of a mixture: a model, and what makes it differ from the others.
+
+    A string, a chat model or another Runnable stands wherever a `Proposer` does; this class is for members that need more.
+    The aggregator may be one, too.
+
+    Args:
+        model: `provider:model` as `init_chat_model` takes it, `local:` and a local model's name, a chat model, or any
+            Runnable from messages to a message or a text: a chain, an agent, a compiled graph with `messages`.
+        name: What drawings, events and reports call it. Default: the model id.
+        system_prompt: Its role; it follows the user's own system message after a blank line.
+        settings: Arguments of the model's constructor, for a model given as a string (`temperature`, `base_url`, ...).
+
+    Raises:
+        ValueError: `model` is neither a non-empty string nor a Runnable, or `settings` are given for a model object.
+
+    Example:
+        ```python
+        from langchain_moa import Proposer
+
+        sceptic = Proposer(
+            "openai:gpt-4.1-mini",
+            name="sceptic",
+            system_prompt="Look for what could be wrong.",
+            settings={"temperature": 0.2},
+        )
+        ```
+    """
+
+    model: str | Runnable[Any, Any]
+    _: KW_ONLY
+    name: str | None = None
+    system_prompt: str | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Check the fields, so that a wrong one fails where it is written."""
+        if isinstance(self.model, str) and not self.model.strip():
+            msg = "model is empty; name one as 'provider:model'"
+            raise ValueError(msg)
+        if not isinstance(self.model, (str, Runnable)):
+            msg = f"model must be a string 'provider:model' or a Runnable, not {type(self.model).__name__}"
+            raise ValueError(msg)  # noqa: TRY004  # pydantic reports ValueErrors with the field's place
+        if self.settings and not isinstance(self.model, str):
+            msg = "settings are for models given as strings; give this one's to its own constructor"
+            raise ValueError(msg)
+
+    def __repr__(self) -> str:
+        """Show the model's id and never the model, whose own repr may hold anything."""
+        name = f", name={self.name!r}" if self.name else ""
+        return f"{type(self).__name__}({self.id!r}{name})"
+
+    @property
+    def id(self) -> str:
+        """The model id: the string it was given by, or what the model says of itself."""
+        return self.model if isinstance(self.model, str) else model_id(self.model)
+
+    @classmethod
+    def coerce(cls, value: Any) -> Proposer:
+        """Make a proposer of what a user may write for one.
+
+        Args:
+            value: A string, a Runnable, a mapping of this class's arguments, or a `Proposer`.
+
+        Returns:
+            The proposer.
+
+        Raises:
+            ValueError: The value is none of these, or a mapping has an unknown or secret key.
+        """
+        if isinstance(value, cls):
+            return value
+        if isinstance(value, (str, Runnable)):
+            return cls(value)
+        if not isinstance(value, Mapping):
+            msg = f"{value!r} is no member: give 'provider:model', a chat model, another Runnable, or a Proposer"
+            raise ValueError(msg)  # noqa: TRY004  # pydantic reports ValueErrors with the field's place
+        known = [each.name for each in fields(cls)]
+        if unknown := sorted(set(value) - set(known)):
+            msg = f"unknown key {unknown[0]!r} in a member; known are {', '.join(known)}"
+            raise ValueError(msg)
+        if "model" not in value:
+            msg = "a member has no `model`; add `model: provider:model`"
+            raise ValueError(msg)
+        return cls(**value)
+
+    def resolve(self, client: Mapping[str, Any]) -> Member:
+        """Make the member that can be called.
+
+        Args:
+            client: Arguments for the constructors of models that are given as strings; this proposer's `settings` go before.
+        """
+        if not isinstance(self.model, str):
+            return Member(spec=self, runnable=self.model, id=self.id)
+        return Member(spec=self, runnable=resolve_model(self.model, {**client, **self.settings}), id=self.model)

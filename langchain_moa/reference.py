@@ -1,0 +1,140 @@
+"""References: the proposers' answers, as plain data that any checkpointer takes."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Literal
+
+from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.messages.ai import UsageMetadata, add_usage
+from typing_extensions import TypedDict
+
+Status = Literal["ok", "failed", "late", "cancelled"]
+
+
+class Failure(TypedDict):
+    """Why a proposer has no reference to show.
+
+    Attributes:
+        kind: The exception's type name, or one of `empty`, `refusal`, `content_filter`, `tool_call_only`, `no_text`.
+        message: The reason in words, free of secrets.
+    """
+
+    kind: str
+    message: str
+
+
+class Reference(TypedDict):
+    """One proposer's answer in one layer (the paper's A_ij(x_i), section 2.2).
+
+    Attributes:
+        turn: Id of the message that is being answered; references of an older turn are dropped when a new one begins.
+        layer: The layer, from 1.
+        proposer: The proposer's position in its layer, from 1.
+        name: The proposer's name; its model id where it was given none.
+        model: The proposer's model id.
+        text: The answer without any chain of thought; empty unless `status` is `ok`.
+        status: `ok`, or why it is not in any prompt.
+        error: The failure, `None` where the status is `ok`.
+        usage: Tokens as the provider counted them, `None` where it did not say.
+        seconds: Wall-clock time of the call.
+    """
+
+    turn: str
+    layer: int
+    proposer: int
+    name: str
+    model: str
+    text: str
+    status: Status
+    error: Failure | None
+    usage: UsageMetadata | None
+    seconds: float
+
+
+def merge_references(left: list[Reference] | None, right: list[Reference] | None) -> list[Reference]:
+    """Reduce parallel writes to one list in the order of layers and proposers, whatever finished first.
+
+    A reference written again (a retry, a person's edit) replaces the one at its place. The first reference of a new turn
+    drops those of the old one.
+
+    Args:
+        left: The references in the state.
+        right: The references that a node, or a person, writes.
+
+    Returns:
+        The new list; neither argument is changed.
+    """
+    if not right:
+        return left or []
+    turn = right[-1]["turn"]
+    places = {(reference["layer"], reference["proposer"]): reference for reference in left or [] if reference["turn"] == turn}
+    places |= {(reference["layer"], reference["proposer"]): reference for reference in right}
+    return [places[place] for place in sorted(places)]
+
+
+class Answer(TypedDict):
+    """What a member's output comes to: a message, the text that others may read, and what it cost."""
+
+    message: AIMessage
+    text: str
+    failure: Failure | None
+    usage: UsageMetadata | None
+
+
+_FILTERED = {"content_filter", "content-filter", "SAFETY", "PROHIBITED_CONTENT", "BLOCKLIST", "RECITATION"}
+_REFUSED = {"refusal", "refused"}
+
+# Open reasoning models on plain chat endpoints (DeepSeek-R1, Qwen3, ...) put their chain of thought in front of the answer.
+_THOUGHTS = re.compile(r"\A\s*<think(?:ing)?>.*?</think(?:ing)?>\s*", re.DOTALL)
+
+
+def read_answer(output: Any, *, seen: int = 0) -> Answer:
+    """Read a member's output, whatever kind of Runnable it is.
+
+    Args:
+        output: A message, a text, a list of messages, or a graph's state with `messages`.
+        seen: How many messages went in, so that a graph's usage is that of the new ones only.
+
+    Returns:
+        The answer; its `failure` says why it is no reference, if it is none.
+    """
+    messages = output.get("messages", []) if isinstance(output, dict) else output
+    new = messages[seen:] if isinstance(messages, list) else [messages]
+    last = new[-1] if new else None
+    if isinstance(last, str):
+        last = AIMessage(last)
+    if not isinstance(last, BaseMessage):
+        found = f"it returned {type(output).__name__}, which holds no message and no text"
+        return Answer(message=AIMessage(""), text="", failure=Failure(kind="no_text", message=found), usage=None)
+    message = last if isinstance(last, AIMessage) else AIMessage(last.content, id=last.id)
+    text = reference_text(message)
+    return Answer(message=message, text=text, failure=_failure(message, text), usage=_usage(new))
+
+
+def reference_text(message: AIMessage) -> str:
+    """Return the answer in a message: its text, not its chain of thought."""
+    return _THOUGHTS.sub("", str(message.text), count=1)
+
+
+def _failure(message: AIMessage, text: str) -> Failure | None:
+    """Say why a message is no reference; `None` if it is a good one."""
+    metadata = message.response_metadata
+    reason = metadata.get("finish_reason") or metadata.get("stop_reason")
+    if reason in _FILTERED:
+        return Failure(kind="content_filter", message="the provider's content filter cut the answer")
+    if reason in _REFUSED or message.additional_kwargs.get("refusal"):
+        return Failure(kind="refusal", message="the model refused to answer")
+    if text.strip():
+        return None
+    if message.tool_calls or message.invalid_tool_calls:
+        return Failure(kind="tool_call_only", message="the model called a tool instead of answering")
+    return Failure(kind="empty", message=f"the model answered nothing (finish reason: {reason or 'not given'})")
+
+
+def _usage(messages: list[Any]) -> UsageMetadata | None:
+    total: UsageMetadata | None = None
+    for message in messages:
+        if isinstance(message, AIMessage) and message.usage_metadata is not None:
+            total = add_usage(total, message.usage_metadata)
+    return total

@@ -1,0 +1,74 @@
+"""Keep keys out of everything that is shown, stored or sent on: errors, references, traces, events."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, SecretStr
+
+from langchain_moa.reference import Failure
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+_MASK = "**********"
+
+# A name that holds a credential, in configuration and in the environment.
+_SECRET_NAME = re.compile(
+    r"(api_?key|secret|password|credential|(access|auth|bearer)_?token|_token|authorization)$", re.IGNORECASE
+)
+_SECRET_TEXT = re.compile(
+    r"(?i)\b(bearer\s+)\S+|\b(sk|pk|tgp|gsk|xai|hf|lsv2)[-_][\w-]{8,}|((?:api[_-]?key|token)[\"']?\s*[=:]\s*[\"']?)[^\s\"',}]{8,}"
+)
+
+# Shorter values are no keys, and masking them would garble the text around.
+_MIN_LENGTH = 8
+
+
+def is_secret_name(name: str) -> bool:
+    """Tell whether a setting of this name holds a credential."""
+    return _SECRET_NAME.search(name) is not None
+
+
+def names_secret(settings: Mapping[str, Any]) -> str | None:
+    """Return the first key, at any depth of `settings`, that holds a credential; `None` if none does."""
+    for key, value in settings.items():
+        if is_secret_name(str(key)):
+            return str(key)
+        nested = value if isinstance(value, list) else [value]
+        for item in nested:
+            if isinstance(item, dict) and (found := names_secret(item)) is not None:
+                return found
+    return None
+
+
+def secrets_of(model: object) -> tuple[str, ...]:
+    """Return the values of a model's secret fields."""
+    if not isinstance(model, BaseModel):
+        return ()
+    values = (value for value in model.__dict__.values() if isinstance(value, SecretStr))
+    return tuple(value.get_secret_value() for value in values)
+
+
+def redact(text: str, secrets: Iterable[str] = ()) -> str:
+    """Mask credentials in a text.
+
+    Args:
+        text: Any text, a provider's error for example.
+        secrets: Values known to be secret, beside those of the environment.
+
+    Returns:
+        The text with `**********` wherever a known value, or something of a key's shape, stood.
+    """
+    environment = (value for name, value in os.environ.items() if is_secret_name(name))
+    known = {value for value in (*secrets, *environment) if len(value) >= _MIN_LENGTH}
+    for value in sorted(known, key=len, reverse=True):
+        text = text.replace(value, _MASK)
+    return _SECRET_TEXT.sub(lambda match: f"{match[1] or match[3] or ''}{_MASK}", text)
+
+
+def describe(error: BaseException, secrets: Iterable[str] = ()) -> Failure:
+    """Return an exception as plain data: its type's name and its text without secrets."""
+    return Failure(kind=type(error).__name__, message=redact(str(error), secrets) or "no message")

@@ -1,0 +1,66 @@
+"""What a mixture's graph carries from node to node, and what a call brings along."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, Any, NotRequired
+
+from langchain_core.messages import AnyMessage, BaseMessage
+from langgraph.graph.message import add_messages
+from typing_extensions import TypedDict
+
+from langchain_moa.reference import Reference, merge_references
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+def _add_messages(left: Any, right: Any) -> Any:
+    """Merge messages as `add_messages` does, without giving ids to the caller's own objects."""
+    items = right if isinstance(right, list) else [right]
+    copies = [item.model_copy() if isinstance(item, BaseMessage) and item.id is None else item for item in items]
+    return add_messages(left, copies)
+
+
+class MoAState(TypedDict):
+    """The state of a mixture's graph.
+
+    Attributes:
+        messages: The conversation; the answer is its last message.
+        references: Every proposer's reference of this turn, failed ones included, by layer and proposer.
+        merged: The references that the next layer, or the aggregator, reads: those the last merge node kept.
+        stopped: Why the layers ended before the last one; `None` if they did not.
+    """
+
+    messages: Annotated[list[AnyMessage], _add_messages]
+    references: NotRequired[Annotated[list[Reference], merge_references]]
+    merged: NotRequired[list[Reference]]
+    stopped: NotRequired[str | None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MoAContext:
+    """What one call brings along; it travels beside the state and is never stored.
+
+    Attributes:
+        model_kwargs: Keyword arguments of every model call (`stop`, `temperature`, ...); they go before the mixture's own.
+        aggregator_kwargs: Keyword arguments of the aggregator's call alone (`tools`, `response_format`, ...).
+        stream_answer: Whether the aggregator's chunks go to the graph's `custom` stream as they come.
+        abandoned: Set when the caller has left; a streaming aggregator then closes its request.
+
+    Example:
+        ```python
+        graph.invoke({"messages": [("user", "Why is the sky blue?")]}, context=MoAContext(model_kwargs={"temperature": 0}))
+        ```
+    """
+
+    model_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    aggregator_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    stream_answer: bool = False
+    abandoned: threading.Event = field(default_factory=threading.Event, repr=False, compare=False)
+
+
+def turn_of(messages: list[AnyMessage]) -> str:
+    """Return the id of the turn: that of the message to be answered."""
+    return (messages[-1].id or "") if messages else ""

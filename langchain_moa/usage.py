@@ -1,0 +1,92 @@
+"""What an answer cost: tokens, seconds and dollars, by layer and proposer."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from langchain_core.messages.ai import UsageMetadata, add_usage
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from langchain_moa.reference import Reference
+
+
+def account(references: Sequence[Reference], aggregator: Mapping[str, Any], *, stopped: str | None) -> dict[str, Any]:
+    """Break an answer down by call.
+
+    Args:
+        references: Every reference of the turn.
+        aggregator: The aggregator's entry: name, model, status, seconds, usage.
+        stopped: Why the layers ended early, if they did.
+
+    Returns:
+        Plain data: `layers` (a list of calls for each), `aggregator`, `calls`, `stopped` where the layers ended early, and
+        `cost_usd` where the price of every call is known.
+    """
+    kept = ("proposer", "name", "model", "status", "seconds", "usage", "error")
+    entries: list[list[dict[str, Any]]] = []
+    for reference in references:
+        while len(entries) < reference["layer"]:
+            entries.append([])
+        entry = {key: reference[key] for key in kept if reference[key] is not None}  # type: ignore[literal-required]  # keys of the TypedDict
+        entries[-1].append(_priced(entry))
+    last = _priced({key: value for key, value in aggregator.items() if value is not None})
+    calls = [*(entry for layer in entries for entry in layer), last]
+    moa: dict[str, Any] = {"layers": entries, "aggregator": last, "calls": len(calls)}
+    if stopped:
+        moa["stopped"] = stopped
+    costs = [call.get("cost_usd") for call in calls]
+    if all(cost is not None for cost in costs):
+        moa["cost_usd"] = sum(cost for cost in costs if cost is not None)
+    return moa
+
+
+def total_usage(moa: Mapping[str, Any]) -> UsageMetadata | None:
+    """Return the tokens of all calls of a breakdown, `None` where no provider counted any."""
+    total: UsageMetadata | None = None
+    for call in [*(entry for layer in moa["layers"] for entry in layer), moa["aggregator"]]:
+        if call.get("usage"):
+            total = add_usage(total, call["usage"])
+    return total
+
+
+def cost_usd(model: str, usage: UsageMetadata) -> float | None:
+    """Return what a call cost, in US dollars, where genai-prices knows the model; `None` where it does not.
+
+    Args:
+        model: The model id, `provider:model`.
+        usage: The call's tokens.
+    """
+    provider, _, name = model.partition(":")
+    if not name or not _price_known(provider, name):
+        return None
+    import genai_prices
+
+    details = usage.get("input_token_details") or {}
+    tokens = genai_prices.Usage(
+        input_tokens=usage["input_tokens"],
+        output_tokens=usage["output_tokens"],
+        cache_read_tokens=details.get("cache_read"),
+        cache_write_tokens=details.get("cache_creation"),
+    )
+    return float(genai_prices.calc_price(tokens, model_ref=name, provider_id=provider).total_price)
+
+
+@cache
+def _price_known(provider: str, name: str) -> bool:
+    """Tell whether there is a price; asked once a model, since a miss searches the whole table."""
+    import genai_prices
+
+    try:
+        genai_prices.calc_price(genai_prices.Usage(input_tokens=1, output_tokens=1), model_ref=name, provider_id=provider)
+    except LookupError:
+        return False
+    return True
+
+
+def _priced(call: dict[str, Any]) -> dict[str, Any]:
+    usage = call.get("usage")
+    cost = cost_usd(call["model"], usage) if usage else None
+    return call if cost is None else {**call, "cost_usd": cost}

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from langgraph.graph import END, START, StateGraph
 
 from langchain_moa.aggregate import Aggregate
+from langchain_moa.builder import MoAGraph
 from langchain_moa.merge import merge_layer
 from langchain_moa.mixture import MemberLike, Mixture
 from langchain_moa.prompts import resolve_prompt
@@ -63,7 +64,7 @@ def create_moa(
 
 def build_graph(mixture: Mixture) -> StateGraph[MoAState, MoAContext]:
     """Build the graph that a mixture describes, not yet compiled."""
-    builder = StateGraph(MoAState, context_schema=MoAContext)
+    builder = MoAGraph(width=max(len(layer) for layer in mixture.members.layers))
     prompt = resolve_prompt(mixture.prompt)
     layers, aggregator = mixture.members
     before = START
@@ -85,7 +86,7 @@ def build_graph(mixture: Mixture) -> StateGraph[MoAState, MoAContext]:
 
 def build_aggregator(mixture: Mixture) -> StateGraph[MoAState, MoAContext]:
     """Build the graph that ends a mixture's, for references that the state already holds."""
-    builder = StateGraph(MoAState, context_schema=MoAContext)
+    builder = MoAGraph(width=1)
     _add_aggregator(builder, mixture, mixture.members.aggregator, START)
     return builder
 

@@ -1,0 +1,64 @@
+"""Handlers that write down what they are told."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from langchain_core.callbacks import BaseCallbackHandler
+from langchain_core.tracers.base import BaseTracer
+
+if TYPE_CHECKING:
+    from langchain_core.tracers.schemas import Run
+
+
+class Witness(BaseCallbackHandler):
+    """Counts events, as an application's own handler would see them."""
+
+    def __init__(self) -> None:
+        self.events: Counter[str] = Counter()
+        self.tokens: list[str] = []
+        self.ended: list[Any] = []
+
+    def on_chat_model_start(self, *_: Any, **__: Any) -> None:
+        self.events["start"] += 1
+
+    def on_llm_new_token(self, token: Any, **__: Any) -> None:
+        self.tokens.append(token)
+
+    def on_llm_end(self, response: Any, **_: Any) -> None:
+        self.events["end"] += 1
+        self.ended.append(response)
+
+    def on_llm_error(self, *_: Any, **__: Any) -> None:
+        self.events["error"] += 1
+
+    def on_chain_start(self, *_: Any, **__: Any) -> None:
+        self.events["chain"] += 1
+
+
+class Tree(BaseTracer):
+    """Keeps the trees of runs, as LangSmith would."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.roots: list[Run] = []
+
+    def _persist_run(self, run: Run) -> None:
+        self.roots.append(run)
+
+    def outline(self) -> str:
+        """Draw the trees: a run a line, indented by depth, siblings in the order of their names."""
+        return "\n".join(line for root in self.roots for line in self._lines(root, 0))
+
+    def runs(self) -> list[Run]:
+        """All runs, parents first."""
+        found = list(self.roots)
+        for run in found:
+            found.extend(run.child_runs)
+        return found
+
+    def _lines(self, run: Run, depth: int) -> list[str]:
+        children = sorted(run.child_runs, key=lambda child: (child.start_time, child.name))
+        below = [line for child in children for line in self._lines(child, depth + 1)]
+        return [f"{'  ' * depth}{run.run_type} {run.name}", *below]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import aclosing, closing
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from uuid import uuid4
 
 from langchain_core.language_models import BaseChatModel
@@ -11,11 +11,11 @@ from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from langchain_core.runnables.config import ensure_config
 from langchain_core.utils.utils import LC_ID_PREFIX
-from langgraph.graph.state import CompiledStateGraph
 from pydantic import PrivateAttr
 from typing_extensions import override
 
 from langchain_moa.binding import AGGREGATOR_ONLY, MARK, rebound
+from langchain_moa.graph import build_aggregator, build_graph
 from langchain_moa.isolation import (
     OuterRun,
     aisolated_steps,
@@ -28,6 +28,7 @@ from langchain_moa.isolation import (
 )
 from langchain_moa.mixture import Mixture
 from langchain_moa.state import MoAContext
+from langchain_moa.turns import TurnReferences
 from langchain_moa.usage import total_usage
 
 if TYPE_CHECKING:
@@ -39,15 +40,43 @@ if TYPE_CHECKING:
     from langchain_core.language_models.model_profile import ModelProfile
     from langchain_core.runnables import Runnable, RunnableConfig
     from langchain_core.tools import BaseTool
+    from langgraph.graph.state import CompiledStateGraph
+
+
+# The graph's own shape bounds its steps; LangGraph's default would not serve a deep mixture.
+_NO_LIMIT = 10_000
+
+
+class _Engine(NamedTuple):
+    """What a mixture's fields are built into.
+
+    Attributes:
+        graph: The whole graph.
+        tail: The graph from the last merge on, for references that are there already.
+        turns: The references of the latest turns.
+    """
+
+    graph: CompiledStateGraph[Any, Any, Any, Any]
+    tail: CompiledStateGraph[Any, Any, Any, Any]
+    turns: TurnReferences
 
 
 class _Run(NamedTuple):
-    """An inner run, ready to start."""
+    """An inner run, ready to start; `turns` where its references are to be kept."""
 
     graph: CompiledStateGraph[Any, Any, Any, Any]
     input: dict[str, Any]
     config: RunnableConfig
     context: MoAContext
+    turns: TurnReferences | None
+
+    def answer(self, state: Mapping[str, Any]) -> AIMessage:
+        """Return the answer as the outer model's: its own id, and the tokens of all calls."""
+        if self.turns is not None and "merged" not in self.input:
+            self.turns.keep(self.input["messages"], self.context.model_kwargs, state["merged"])
+        answer: AIMessage = state["messages"][-1]
+        usage = total_usage(answer.response_metadata["moa"])
+        return answer.model_copy(update={"usage_metadata": usage, "id": _provider_id(answer)})
 
 
 class ChatMoA(Mixture, BaseChatModel):
@@ -60,6 +89,9 @@ class ChatMoA(Mixture, BaseChatModel):
     The arguments are those of `Mixture` and the usual ones of a chat model (`cache`, `rate_limiter`, `callbacks`, ...).
 
     Attributes:
+        references_per: How often the proposers are asked: at every `call` (default), or once a `turn`. An agent calls its
+            model at every step of its loop; with `turn`, the steps up to the user's next message share the references of
+            the first one, and cost one call each. The latest 128 turns are kept in memory.
         streaming: Whether `invoke` streams the aggregator, for handlers that want tokens. Default: only when one asks.
 
     Raises:
@@ -80,9 +112,10 @@ class ChatMoA(Mixture, BaseChatModel):
         ```
     """
 
+    references_per: Literal["call", "turn"] = "call"
     streaming: bool = False
 
-    _compiled: tuple[tuple[Any, ...], CompiledStateGraph[Any, Any, Any, Any]] | None = PrivateAttr(default=None)
+    _built: tuple[tuple[Any, ...], _Engine] | None = PrivateAttr(default=None)
 
     @property
     def _llm_type(self) -> str:
@@ -156,7 +189,7 @@ class ChatMoA(Mixture, BaseChatModel):
         run = self._prepare(messages, stop, kwargs)
         with isolated():
             state = run.graph.invoke(run.input, run.config, context=run.context)
-        return _result(state)
+        return ChatResult(generations=[ChatGeneration(message=run.answer(state))])
 
     @override
     async def _agenerate(
@@ -169,7 +202,7 @@ class ChatMoA(Mixture, BaseChatModel):
         run = self._prepare(messages, stop, kwargs)
         with isolated():
             state = await run.graph.ainvoke(run.input, run.config, context=run.context)
-        return _result(state)
+        return ChatResult(generations=[ChatGeneration(message=run.answer(state))])
 
     @override
     def _stream(
@@ -181,7 +214,7 @@ class ChatMoA(Mixture, BaseChatModel):
     ) -> Iterator[ChatGenerationChunk]:
         run = self._prepare(messages, stop, kwargs, stream=True, run_manager=run_manager)
         steps: Any = run.graph.stream(run.input, run.config, context=run.context, stream_mode=["custom", "values"])
-        streamed = _Streamed()
+        streamed = _Streamed(run)
         try:
             with closing(isolated_steps(steps)) as items:
                 for mode, data in items:
@@ -200,7 +233,7 @@ class ChatMoA(Mixture, BaseChatModel):
     ) -> AsyncIterator[ChatGenerationChunk]:
         run = self._prepare(messages, stop, kwargs, stream=True, run_manager=run_manager)
         steps: Any = run.graph.astream(run.input, run.config, context=run.context, stream_mode=["custom", "values"])
-        streamed = _Streamed()
+        streamed = _Streamed(run)
         async with aclosing(aisolated_steps(steps)) as items:
             async for mode, data in items:
                 for chunk in streamed.read(mode, data):
@@ -226,18 +259,23 @@ class ChatMoA(Mixture, BaseChatModel):
             aggregator_kwargs={key: value for key, value in kwargs.items() if key in only},
             stream_answer=stream,
         )
-        graph = self._graph()
-        # Twice the steps that the graph can take, which is a layer and its merge each, and the aggregator.
-        config: RunnableConfig = {"callbacks": outer.callbacks(), "recursion_limit": 2 * len(graph.nodes)}
-        return _Run(graph, {"messages": messages}, config, context)
+        config: RunnableConfig = {"callbacks": outer.callbacks(), "recursion_limit": _NO_LIMIT}
+        engine = self._engine()
+        if self.references_per == "call":
+            return _Run(engine.graph, {"messages": messages}, config, context, None)
+        references = engine.turns.find(messages, shared)
+        if references is None:
+            return _Run(engine.graph, {"messages": messages}, config, context, engine.turns)
+        return _Run(engine.tail, {"messages": messages, "merged": references}, config, context, engine.turns)
 
-    def _graph(self) -> CompiledStateGraph[Any, Any, Any, Any]:
-        """Return the compiled graph; built at the first call, and again only if a field has changed."""
+    def _engine(self) -> _Engine:
+        """Return what the fields are built into; built at the first call, and again only if a field has changed."""
         key = tuple(getattr(self, name) for name in Mixture.model_fields)
-        if self._compiled is None or any(old is not new for old, new in zip(self._compiled[0], key, strict=True)):
+        if self._built is None or any(old is not new for old, new in zip(self._built[0], key, strict=True)):
             # The inner run leaves no checkpoints, whatever the graph that this model stands in does.
-            self._compiled = (key, self.to_graph().compile(checkpointer=False, name="mixture"))
-        return self._compiled[1]
+            graph, tail = (build(self).compile(checkpointer=False, name="mixture") for build in (build_graph, build_aggregator))
+            self._built = (key, _Engine(graph, tail, TurnReferences()))
+        return self._built[1]
 
     # --- letting the inner run know its outer one ---
 
@@ -308,7 +346,8 @@ class ChatMoA(Mixture, BaseChatModel):
 class _Streamed:
     """Turns the inner graph's stream into the outer model's chunks."""
 
-    def __init__(self) -> None:
+    def __init__(self, run: _Run) -> None:
+        self._run = run
         self._state: dict[str, Any] = {}
         self._sent = False
 
@@ -322,7 +361,7 @@ class _Streamed:
             yield ChatGenerationChunk(message=data.model_copy(update=update))
 
     def last(self) -> ChatGenerationChunk:
-        answer = _answer(self._state)
+        answer = self._run.answer(self._state)
         usage = answer.usage_metadata
         if self._sent:
             moa = {"moa": answer.response_metadata["moa"]}
@@ -333,17 +372,6 @@ class _Streamed:
         # The aggregator could not stream: its answer is one chunk.
         message = AIMessageChunk(**answer.model_dump(exclude={"type"}), chunk_position="last")
         return ChatGenerationChunk(message=message)
-
-
-def _result(state: Mapping[str, Any]) -> ChatResult:
-    return ChatResult(generations=[ChatGeneration(message=_answer(state))])
-
-
-def _answer(state: Mapping[str, Any]) -> AIMessage:
-    """Return the answer as the outer model's: its own id, and the tokens of all calls."""
-    answer: AIMessage = state["messages"][-1]
-    usage = total_usage(answer.response_metadata["moa"])
-    return answer.model_copy(update={"usage_metadata": usage, "id": _provider_id(answer)})
 
 
 def _provider_id(message: BaseMessage) -> str | None:

@@ -1,0 +1,78 @@
+# Needs Python 3.11 or newer, with pip and venv, and GNU make. `make` alone lists what there is.
+
+PYTHON   ?= python3
+VENV     ?= .venv
+BIN      := $(VENV)/bin
+PYTEST   := $(BIN)/python -m pytest
+ARGS     ?=
+PICTURES := docs/pictures
+QUESTION ?= Why is the sky blue?
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo test unit integration coverage lint format examples pictures clean
+
+help: ## List the targets
+	@sed -nE 's/^([a-z]+):[^#]*## (.*)/  make \1 \t\2/p' $(MAKEFILE_LIST) | expand -t 20
+
+demo: $(VENV)/.user ## Ask a mixture of local models; QUESTION="..." asks your own
+	$(BIN)/langchain-moa models pull
+	$(BIN)/langchain-moa ask --preset local "$(QUESTION)"
+
+test: unit integration ## Run all tests; ARGS="..." goes to pytest
+
+unit: $(VENV)/.developer ## Run the tests that need no network: every socket is refused
+	$(PYTEST) tests/unit_tests --disable-socket --allow-unix-socket $(ARGS)
+
+integration: $(VENV)/.developer ## Run the tests with servers and real models, all on this machine
+	$(BIN)/langchain-moa models pull
+	$(PYTEST) tests/integration_tests --allow-hosts=127.0.0.1,::1 $(ARGS)
+
+coverage: $(VENV)/.developer ## Run all tests and list the lines and branches that none of them took
+	$(BIN)/coverage erase
+	$(MAKE) test PYTEST="$(BIN)/coverage run -m pytest"
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
+
+lint: $(VENV)/.developer ## Check format, style and types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: $(VENV)/.developer ## Format the code and mend what can be mended by itself
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+examples: $(VENV)/.developer ## Run every example, on the local models where no key is set
+	$(BIN)/langchain-moa models pull
+	@set -e; for example in examples/*.py; do \
+		echo; echo "==> $$example"; $(BIN)/python "$$example" </dev/null; \
+	done
+
+pictures: $(VENV)/.developer ## Draw the README's pictures anew
+	mkdir -p $(PICTURES)
+	$(BIN)/langchain-moa draw --preset moa --output $(PICTURES)/moa.svg
+	$(BIN)/langchain-moa draw --preset moa-lite --output $(PICTURES)/moa-lite.svg
+
+clean: ## Remove all that was made here, the virtual environment too
+	rm -rf $(VENV) build dist htmlcov .benchmarks .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# What is installed is remembered by stamps, so that a second run starts at once. --upgrade-deps brings a pip that
+# knows dependency groups.
+$(VENV)/.made:
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit(1)' || { \
+		echo "langchain-moa needs Python 3.11 or newer, and $(PYTHON) is not. Name another: make PYTHON=python3.12 ..." >&2; \
+		exit 1; }
+	$(PYTHON) -m venv --upgrade-deps $(VENV)
+	@touch $@
+
+$(VENV)/.user: pyproject.toml $(VENV)/.made
+	@echo "Installing langchain-moa into $(VENV) (once; a minute or so) ..."
+	$(BIN)/python -m pip install --quiet --editable ".[local]"
+	@touch $@
+
+$(VENV)/.developer: pyproject.toml $(VENV)/.user
+	@echo "Installing what tests and checks need into $(VENV) (once; a minute or so) ..."
+	$(BIN)/python -m pip install --quiet --editable ".[local,draw]" --group dev
+	@touch $@

@@ -1,0 +1,127 @@
+"""Text in a drawing: made safe, measured, and fitted into a width."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from itertools import accumulate
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+ELLIPSIS = "…"
+
+# What XML 1.0 forbids in any form, and what would turn the reading direction of the text after it.
+_UNSAFE = re.compile("[^\t\n\r\x20-\x7e\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]|[\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+
+# Advance widths, in hundredths of the font size. The reader's font is not known here, so these are the upper end of what
+# Roboto, Inter, Segoe UI and San Francisco have.
+_ADVANCES: dict[str, int] = {
+    **dict.fromkeys("ijl|!'.,:;`", 29),
+    **dict.fromkeys(' ftrI()[]{}/\\-"', 38),
+    **dict.fromkeys("mw", 85),
+    **dict.fromkeys("MW@%", 92),
+    **dict.fromkeys("ABCDEFGHJKLNOPQRSTUVXYZ", 66),
+    **dict.fromkeys("+<=>~", 62),
+}
+_ADVANCE = 57  # of any other letter
+_WIDE_ADVANCE = 100  # of an ideograph or an emoji
+_BOLD = 1.05  # how much wider the bold letters are
+
+# Where a name may be broken: after a character that separates its parts.
+_BREAK = re.compile(r"(?<=[:/@ ])|(?<=[-_.])(?=\w)")
+_LONGEST = 120
+_PART = re.compile(r"[^-_.:/@ ]+")
+_MAJOR = (":", "/", "@", " ")
+_SEPARATORS = " -_.:/@"
+_SHARE = 0.6  # of what could be kept, if whole parts of a name are to be kept alone
+
+
+def clean(text: object) -> str:
+    """Return `text` on one line, without characters that XML forbids or that reverse what follows them."""
+    return " ".join(_UNSAFE.sub("\ufffd", str(text)).split())
+
+
+def width(text: str, size: float, *, bold: bool = False) -> float:
+    """Return about how wide `text` is.
+
+    Args:
+        text: One line of text.
+        size: The font size in pixels.
+        bold: Whether the text is set in bold.
+
+    Returns:
+        The width in pixels.
+    """
+    return sum(map(_advance, text)) * size * (_BOLD if bold else 1.0) / 100
+
+
+def elide(text: str, size: float, limit: float, *, bold: bool = False) -> str:
+    """Return `text`, with its middle left out where it is too wide.
+
+    The middle, since the ends are what tells model ids apart: the provider stands first, the size and the version last.
+
+    Args:
+        text: One line of text.
+        size: The font size in pixels.
+        limit: The width in pixels that it may take.
+        bold: Whether the text is set in bold.
+    """
+    if width(text, size, bold=bold) <= limit:
+        return text
+    # No line of a drawing holds this much, and what follows looks at every pair of parts.
+    text = _ends(text, min(len(text), _LONGEST))
+    upto = list(accumulate((width(character, size, bold=bold) for character in text), initial=0.0))
+    surplus = upto[-1] + width(ELLIPSIS, size, bold=bold) - limit
+    cuts = sorted({cut for match in _PART.finditer(text) for cut in match.span()} - {0, len(text)})
+    pairs = [(start, end) for start in cuts for end in cuts if start < end and upto[end] - upto[start] >= surplus]
+    # As much as can be kept, and of that as much at the one end as at the other.
+    start, end = max(pairs, key=lambda pair: (pair[0] - pair[1], -abs(sum(pair) - len(text))), default=(0, len(text)))
+    kept = next((kept for kept in range(len(text), 0, -1) if _gap(upto, kept) >= surplus), 0)
+    if start + len(text) - end < _SHARE * kept:
+        start, end = (kept + 1) // 2, len(text) - kept // 2
+    return text[:start].rstrip(_SEPARATORS) + ELLIPSIS + text[end:].lstrip(_SEPARATORS)
+
+
+def _gap(upto: Sequence[float], kept: int) -> float:
+    """Return how wide the middle is of which `kept` characters stand at the two ends."""
+    return upto[len(upto) - 1 - kept // 2] - upto[(kept + 1) // 2]
+
+
+def _ends(text: str, kept: int) -> str:
+    """Return the first and the last characters of a text, `kept` of them in all."""
+    return text[: (kept + 1) // 2] + text[len(text) - kept // 2 :]
+
+
+def wrap(text: str, size: float, limit: float, *, bold: bool = False) -> tuple[str, ...]:
+    """Return `text` on one line, or on two, broken between the parts of a name.
+
+    Args:
+        text: One line of text.
+        size: The font size in pixels.
+        limit: The width in pixels that a line may take; what is too long for two lines loses its middle.
+        bold: Whether the text is set in bold.
+    """
+    if width(text, size, bold=bold) <= limit:
+        return (text,)
+    text = _ends(text, min(len(text), _LONGEST))
+    heads = [text[: match.start()] for match in _BREAK.finditer(text) if 0 < match.start() < len(text)]
+    fitting = [head for head in heads if width(head, size, bold=bold) <= limit]
+    if not fitting:
+        return (elide(text, size, limit, bold=bold),)
+    # A break after the provider or the owner reads best, if the rest then fits, and then the one that halves the text best;
+    # if no rest fits, as much as fits on the first line.
+    rests = {head: width(text[len(head) :], size, bold=bold) for head in fitting}
+    whole = [head for head in fitting if rests[head] <= limit]
+    major = [head for head in whole if head.endswith(_MAJOR)]
+    head = min(major or whole or fitting[-1:], key=lambda head: max(rests[head], width(head, size, bold=bold)))
+    return head.rstrip(), elide(text[len(head) :].lstrip(), size, limit, bold=bold)
+
+
+def _advance(character: str) -> int:
+    if character in _ADVANCES:
+        return _ADVANCES[character]
+    if unicodedata.combining(character):
+        return 0
+    return _WIDE_ADVANCE if unicodedata.east_asian_width(character) in {"W", "F"} else _ADVANCE

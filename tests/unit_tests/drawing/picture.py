@@ -1,0 +1,99 @@
+"""What an SVG shows, read back from its text."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from xml.etree import ElementTree as ET
+
+from langchain_moa.drawing import draw_svg
+
+NAMESPACE = {"s": "http://www.w3.org/2000/svg"}
+
+
+@dataclass(frozen=True)
+class Rectangle:
+    x: float
+    y: float
+    width: float
+    height: float
+
+    def overlaps(self, other: Rectangle) -> bool:
+        return (
+            self.x < other.x + other.width
+            and other.x < self.x + self.width
+            and self.y < other.y + other.height
+            and other.y < self.y + self.height
+        )
+
+    def inside(self, other: Rectangle) -> bool:
+        return (
+            other.x <= self.x
+            and other.y <= self.y
+            and self.x + self.width <= other.x + other.width
+            and self.y + self.height <= other.y + other.height
+        )
+
+
+class Picture:
+    """An SVG, parsed."""
+
+    def __init__(self, svg: str) -> None:
+        self.root = ET.fromstring(svg)  # noqa: S314  # our own text
+        move = self.root.find("s:g", NAMESPACE)
+        assert move is not None
+        found = re.fullmatch(r"translate\(([-\d.]+) ([-\d.]+)\)", move.attrib["transform"])
+        assert found is not None
+        self.offset = float(found[1]), float(found[2])
+
+    @classmethod
+    def of(cls, graph: object, *, title: str | None = None) -> Picture:
+        return cls(draw_svg(graph, title=title))  # type: ignore[arg-type]  # the tests draw whatever can be drawn
+
+    @property
+    def size(self) -> tuple[float, float]:
+        return float(self.root.attrib["width"]), float(self.root.attrib["height"])
+
+    @property
+    def texts(self) -> list[str]:
+        return [text.text or "" for text in self.root.iterfind(".//s:text", NAMESPACE)]
+
+    @property
+    def nodes(self) -> dict[str, ET.Element]:
+        """The nodes by their full names; a name that stands twice counts once."""
+        return {self.name(node): node for node in self.root.iterfind(".//s:g[@class='node']", NAMESPACE)}
+
+    @property
+    def edges(self) -> dict[str, ET.Element]:
+        return {self.name(edge): edge for edge in self.root.iterfind(".//s:g[@class='edge']", NAMESPACE)}
+
+    @property
+    def cards(self) -> list[Rectangle]:
+        """The outer rectangle of each node that has one."""
+        shapes = (node.find("s:rect", NAMESPACE) for node in self.root.iterfind(".//s:g[@class='node']", NAMESPACE))
+        return [self.rectangle(shape) for shape in shapes if shape is not None]
+
+    def groups(self, style: str) -> list[Rectangle]:
+        return [self.rectangle(shape) for shape in self.root.iterfind(f".//s:rect[@class='{style}']", NAMESPACE)]
+
+    @staticmethod
+    def name(element: ET.Element) -> str:
+        title = element.find("s:title", NAMESPACE)
+        assert title is not None
+        return title.text or ""
+
+    @staticmethod
+    def rectangle(element: ET.Element) -> Rectangle:
+        return Rectangle(*(float(element.attrib[name]) for name in ("x", "y", "width", "height")))
+
+    @staticmethod
+    def lines(element: ET.Element) -> list[str]:
+        return [text.text or "" for text in element.iterfind("s:text", NAMESPACE)]
+
+    def points(self) -> list[tuple[float, float]]:
+        """Every point that a path names, on the canvas."""
+        found = []
+        for path in self.root.iterfind(".//s:path", NAMESPACE):
+            numbers = [float(number) for number in re.findall(r"-?\d+(?:\.\d+)?", path.attrib["d"])]
+            found += [(x + self.offset[0], y + self.offset[1]) for x, y in zip(numbers[::2], numbers[1::2], strict=True)]
+        return found

@@ -7,6 +7,7 @@ from langchain_moa.graph import create_moa
 from langchain_moa.mixture import Mixture
 from langchain_moa.proposer import Proposer
 from langchain_moa.reference import Failure, Reference
+from langchain_moa.retry import Retry
 from langchain_moa.state import MoAContext, MoAState
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "Proposer",
     "ProposersFailedError",
     "Reference",
+    "Retry",
     "create_moa",
     "presets",
 ]

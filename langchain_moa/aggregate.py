@@ -2,151 +2,286 @@
 
 from __future__ import annotations
 
-from time import perf_counter
+import asyncio
+from time import monotonic, perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-from langchain_core.messages import AIMessageChunk
-from langchain_core.messages.ai import add_ai_message_chunks
-from langchain_core.messages.utils import message_chunk_to_message
 from langchain_core.runnables import Runnable, RunnableConfig
 from langgraph.errors import GraphBubbleUp
 from langgraph.pregel.protocol import PregelProtocol
 from langgraph.runtime import get_runtime
 
-from langchain_moa.calls import called, context_of, emit
-from langchain_moa.conversation import without_tool_messages
-from langchain_moa.errors import AggregatorFailedError, aggregator_failed
-from langchain_moa.prompts import Prompt, add_system_text
-from langchain_moa.reference import Answer, read_answer
+from langchain_moa.calls import called, context_of, emit, shown
+from langchain_moa.conversation import for_aggregator
+from langchain_moa.deadline import Limit, OutOfTimeError, acall_within, call_within
+from langchain_moa.degradation import tell
+from langchain_moa.errors import aggregators_failed
+from langchain_moa.outgoing import Outgoing
+from langchain_moa.reference import Failure
+from langchain_moa.retry import aretrying, retrying
 from langchain_moa.secrets import describe
-from langchain_moa.state import MoAContext, MoAState, turn_of
+from langchain_moa.standin import kwargs_of_standin
+from langchain_moa.state import MoAContext, RunState, turn_of
+from langchain_moa.step import Step, steps_of
+from langchain_moa.system import add_system_text
 from langchain_moa.usage import account
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from langchain_core.messages import BaseMessage
-    from langgraph.types import StreamWriter
 
+    from langchain_moa.errors import AggregatorFailedError
     from langchain_moa.member import Member
+    from langchain_moa.mixture import Mixture
+    from langchain_moa.prompts import Prompt
+    from langchain_moa.reference import Answer, Reference
+
+
+AGGREGATOR = "aggregator"
+"""The name of the node that writes the answer."""
+
+# An answer of these kinds is none; a refusal or a tool call is one.
+_NO_ANSWER = {"empty", "no_text", "content_filter"}
 
 
 class _Call(NamedTuple):
+    member: Member
     messages: list[BaseMessage]
     config: RunnableConfig
     kwargs: dict[str, Any]
-    streams: bool
+    outgoing: Outgoing | None
     context: MoAContext
-    writer: StreamWriter
-    started: float
+    limit: Limit | None
+    is_last: bool
+    began: float
 
 
-class Aggregate(Runnable[MoAState, dict[str, Any]]):
-    """A node that asks the aggregator and appends its answer to the conversation."""
+class _Failed(NamedTuple):
+    call: _Call
+    failure: Failure
+    cause: BaseException | None
+    seconds: float
+    answer: Answer | None
 
-    def __init__(self, member: Member, *, prompt: Prompt, call_kwargs: Mapping[str, Any]) -> None:
+
+class Aggregate(Runnable[RunState, dict[str, Any]]):
+    """A node that asks the aggregator, or those that stand in for it, and appends the answer to the conversation."""
+
+    def __init__(
+        self,
+        member: Member,
+        *,
+        prompt: Prompt,
+        call_kwargs: Mapping[str, Any],
+        fallbacks: Sequence[Member] = (),
+        deadline: float | None = None,
+        min_references: int = 1,
+    ) -> None:
         """Make the node.
 
         Args:
             member: Who writes the answer.
             prompt: How the references are shown.
             call_kwargs: The mixture's parameters for every model call.
+            fallbacks: Who stands in, in this order.
+            deadline: Seconds for the whole answer. Default: as many as it takes.
+            min_references: How many good references a layer needs.
         """
-        self._member = member
+        self._members = (member, *fallbacks)
         self._prompt = prompt
         self._call_kwargs = call_kwargs
+        self._deadline = deadline
+        self._min_references = min_references
 
-    def invoke(self, input: MoAState, config: RunnableConfig | None = None, **_: Any) -> dict[str, Any]:  # noqa: A002  # Runnable's name
+    @classmethod
+    def of(cls, mixture: Mixture, *, prompt: Prompt) -> Aggregate:
+        """Make the node that a mixture describes.
+
+        Args:
+            mixture: The mixture.
+            prompt: How the references are shown.
+        """
+        return cls(
+            mixture.members.aggregator,
+            prompt=prompt,
+            call_kwargs=mixture.call_kwargs,
+            fallbacks=mixture.members.fallbacks,
+            deadline=mixture.deadline,
+            min_references=mixture.min_references,
+        )
+
+    def invoke(self, input: RunState, config: RunnableConfig | None = None, **_: Any) -> dict[str, Any]:  # noqa: A002  # Runnable's name
         """Ask the aggregator."""
-        call = self._prepare(input, config)
-        try:
-            answer = self._stream(call) if call.streams else self._member.invoke(call.messages, call.config, call.kwargs)
-        except GraphBubbleUp:  # an interrupt inside the aggregator is the graph's business
-            raise
-        except Exception as error:
-            raise self._error(error, input) from error
-        return self._answered(input, call, answer)
+        failed: list[_Failed] = []
+        for call in self._calls(input, config):
+            try:
+                answer = self._ask(call)
+            except GraphBubbleUp:  # an interrupt inside the aggregator is the graph's business
+                raise
+            except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001  # whatever it raises, the next may do better
+                failed.append(_raised(call, error))
+            else:
+                if (failure := _no_answer(call, answer)) is None:
+                    return self._answered(input, call, answer, failed)
+                failed.append(_said_nothing(call, answer, failure))
+            if _is_out(call):
+                break
+        raise self._error(failed, input)
 
-    async def ainvoke(self, input: MoAState, config: RunnableConfig | None = None, **_: Any) -> dict[str, Any]:  # noqa: A002  # Runnable's name
+    async def ainvoke(self, input: RunState, config: RunnableConfig | None = None, **_: Any) -> dict[str, Any]:  # noqa: A002  # Runnable's name
         """Ask the aggregator without blocking."""
-        call = self._prepare(input, config)
-        try:
-            answer = await (
-                self._astream(call) if call.streams else self._member.ainvoke(call.messages, call.config, call.kwargs)
-            )
-        except GraphBubbleUp:  # as above
-            raise
-        except Exception as error:
-            raise self._error(error, input) from error
-        return self._answered(input, call, answer)
+        failed: list[_Failed] = []
+        for call in self._calls(input, config):
+            try:
+                answer = await self._aask(call)
+            except GraphBubbleUp:  # as above
+                raise
+            except asyncio.CancelledError as error:
+                if (task := asyncio.current_task()) is None or task.cancelling():
+                    raise
+                # Nobody has cancelled this node: something inside the member has cancelled itself.
+                failed.append(_raised(call, error))
+            except Exception as error:  # noqa: BLE001  # as above
+                failed.append(_raised(call, error))
+            else:
+                if (failure := _no_answer(call, answer)) is None:
+                    return self._answered(input, call, answer, failed)
+                failed.append(_said_nothing(call, answer, failure))
+            if _is_out(call):
+                break
+        raise self._error(failed, input)
 
-    def _prepare(self, state: MoAState, config: RunnableConfig | None) -> _Call:
+    def _calls(self, state: RunState, config: RunnableConfig | None) -> Iterator[_Call]:
+        """Prepare the call of one member after the other, each when its turn comes."""
+        until = None if self._deadline is None else (state.get("started") or monotonic()) + self._deadline
+        for place, member in enumerate(self._members):
+            limit, left = None, len(self._members) - place
+            if until is not None:
+                # Those that may still have to stand in keep their parts.
+                at = monotonic() + (until - monotonic()) / left
+                whose = "its part of the deadline" if left > 1 else "the deadline"
+                limit = Limit(at, "deadline", f"it had not answered when {whose} ({self._deadline:g} s) was over")
+            yield self._prepare(member, state, config, limit, is_last=left == 1)
+
+    def _prepare(
+        self, member: Member, state: RunState, config: RunnableConfig | None, limit: Limit | None, *, is_last: bool
+    ) -> _Call:
         context = context_of()
-        member = self._member
         messages = cast("list[BaseMessage]", state["messages"])
-        kwargs = member.kwargs(member.defaults(self._call_kwargs), context.model_kwargs, context.aggregator_kwargs)
-        if not (kwargs.get("tools") or member.has_tools):
-            messages = without_tool_messages(messages)
+        own = kwargs_of_standin(member, context.aggregator_kwargs, of=self._members[0])
+        kwargs = member.kwargs(member.defaults(self._call_kwargs), context.model_kwargs, own)
+        has_tools = bool(kwargs.get("tools")) or member.has_tools
+        messages = for_aggregator(messages, has_tools=has_tools, profile=member.profile)
         if member.spec.system_prompt:
             messages = add_system_text(messages, member.spec.system_prompt)
-        messages = self._prompt(messages, state.get("merged", []))
+        messages = shown(member, messages, state.get("merged", []), self._prompt)
         emit("aggregating", name=member.name, model=member.id)
         # A compiled graph streams states, not an answer; its answer is sent whole.
         streams = context.stream_answer and not isinstance(member.runnable, PregelProtocol)
-        return _Call(
-            messages,
-            called(config, f"aggregator: {member.name}"),
-            kwargs,
-            streams,
-            context,
-            get_runtime().stream_writer,
-            perf_counter(),
-        )
+        outgoing = Outgoing(get_runtime().stream_writer) if streams else None
+        config = called(config, f"aggregator: {member.name}")
+        return _Call(member, messages, config, kwargs, outgoing, context, limit, is_last, perf_counter())
+
+    def _ask(self, call: _Call) -> Answer:
+        def ask() -> Answer:
+            if call.outgoing is None:
+                return call.member.invoke(call.messages, call.config, call.kwargs, limit=call.limit)
+            begun = call.outgoing.has_begun
+            return retrying(call.member.retry, lambda: self._stream(call), limit=call.limit, begun=begun)
+
+        return ask() if call.limit is None else call_within(call.limit, ask)
+
+    async def _aask(self, call: _Call) -> Answer:
+        async def ask() -> Answer:
+            if call.outgoing is None:
+                return await call.member.ainvoke(call.messages, call.config, call.kwargs, limit=call.limit)
+            begun = call.outgoing.has_begun
+            return await aretrying(call.member.retry, lambda: self._astream(call), limit=call.limit, begun=begun)
+
+        return await (ask() if call.limit is None else acall_within(call.limit, ask))
 
     def _stream(self, call: _Call) -> Answer:
-        chunks: list[AIMessageChunk] = []
-        for item in self._member.runnable.stream(self._member.input(call.messages), call.config, **call.kwargs):
-            chunks.append(as_chunk(item))
-            call.writer(chunks[-1])
-            if call.context.abandoned.is_set():
+        outgoing, member = cast("Outgoing", call.outgoing), call.member
+        outgoing.restart()
+        for item in member.runnable.stream(member.input(call.messages), call.config, **call.kwargs):
+            if call.context.abandoned.is_set() or (call.limit is not None and call.limit.left() <= 0):
                 # Leaving the loop closes the provider's stream: what nobody reads is not paid for.
                 break
-        return _joined(chunks)
+            outgoing.send(item)
+        return outgoing.answer()
 
     async def _astream(self, call: _Call) -> Answer:
-        chunks: list[AIMessageChunk] = []
-        async for item in self._member.runnable.astream(self._member.input(call.messages), call.config, **call.kwargs):
-            chunks.append(as_chunk(item))
-            call.writer(chunks[-1])
-        return _joined(chunks)
+        outgoing, member = cast("Outgoing", call.outgoing), call.member
+        outgoing.restart()
+        async for item in member.runnable.astream(member.input(call.messages), call.config, **call.kwargs):
+            outgoing.send(item)
+        return outgoing.answer()
 
-    def _answered(self, state: MoAState, call: _Call, answer: Answer) -> dict[str, Any]:
-        seconds = round(perf_counter() - call.started, 6)
-        message = answer["message"]
-        place = {"name": self._member.name, "model": self._member.id}
+    def _answered(self, state: RunState, call: _Call, answer: Answer, failed: Sequence[_Failed]) -> dict[str, Any]:
+        seconds = round(perf_counter() - call.began, 6)
+        message, member = answer["message"], call.member
+        place = {"name": member.name, "model": member.id}
         aggregated = {**place, "status": "ok", "seconds": seconds, "usage": answer["usage"]}
-        moa = account(self._references(state), aggregated, stopped=state.get("stopped"))
-        emit("aggregated", **place, seconds=seconds)
-        return {"messages": [message.model_copy(update={"response_metadata": {**message.response_metadata, "moa": moa}})]}
+        turn = turn_of(state["messages"])
+        tried = [_step(each, turn) for each in failed]
+        steps = [*steps_of(state.get("steps", []), turn), *tried]
+        moa = account(self._references(state), aggregated, steps=steps, stopped=state.get("stopped"))
+        tell(moa, min_references=self._min_references)
+        emit("aggregated", **place, status="ok", error=None, seconds=seconds)
+        message = message.model_copy(update={"response_metadata": {**message.response_metadata, "moa": moa}})
+        return {"messages": [message], "steps": tried} if tried else {"messages": [message]}
 
-    def _error(self, error: Exception, state: MoAState) -> AggregatorFailedError:
-        reason = describe(error, self._member.secrets)
-        return aggregator_failed(error, self._member.id, f"{reason['kind']}: {reason['message']}", self._references(state))
+    def _error(self, failed: Sequence[_Failed], state: RunState) -> AggregatorFailedError:
+        causes = [(each.call.member.id, each.failure, each.cause) for each in failed]
+        return aggregators_failed(causes, self._references(state))
 
-    def _references(self, state: MoAState) -> list[Any]:
+    def _references(self, state: RunState) -> list[Reference]:
         turn = turn_of(state["messages"])
         return [reference for reference in state.get("references", []) if reference["turn"] == turn]
 
 
-def as_chunk(item: Any) -> AIMessageChunk:
-    """Return a piece of a Runnable's stream, text or message or chunk, as a message chunk."""
-    if isinstance(item, AIMessageChunk):
-        return item
-    message = read_answer(item)["message"]
-    return AIMessageChunk(**message.model_dump(exclude={"type"}))
+def _no_answer(call: _Call, answer: Answer) -> Failure | None:
+    """Say why an answer is none; `None` if it is one."""
+    failure = answer["failure"]
+    if failure is None or failure["kind"] not in _NO_ANSWER or call.context.abandoned.is_set():
+        return None
+    if failure["kind"] != "no_text" and (call.is_last or _is_out(call)):
+        # There is nobody else. What a filter has left is passed on, as by any model; and an agent that has called its tools
+        # may well have nothing to add.
+        return None if answer["text"].strip() or call.kwargs.get("tools") else failure
+    return failure
 
 
-def _joined(chunks: list[AIMessageChunk]) -> Answer:
-    if not chunks:
-        return read_answer("")
-    return read_answer(message_chunk_to_message(add_ai_message_chunks(*chunks)))
+def _is_out(call: _Call) -> bool:
+    return call.outgoing is not None and call.outgoing.begun
+
+
+def _raised(call: _Call, error: BaseException) -> _Failed:
+    if isinstance(error, OutOfTimeError):
+        return _failed(call, Failure(kind=error.kind, message=str(error)), error)
+    return _failed(call, describe(error, call.member.secrets), error)
+
+
+def _said_nothing(call: _Call, answer: Answer, failure: Failure) -> _Failed:
+    return _failed(call, failure, None, answer)
+
+
+def _failed(call: _Call, failure: Failure, cause: BaseException | None, answer: Answer | None = None) -> _Failed:
+    seconds = round(perf_counter() - call.began, 6)
+    emit("aggregated", name=call.member.name, model=call.member.id, status="failed", error=failure, seconds=seconds)
+    return _Failed(call, failure, cause, seconds, answer)
+
+
+def _step(failed: _Failed, turn: str) -> Step:
+    return Step(
+        turn=turn,
+        node=AGGREGATOR,
+        name=failed.call.member.name,
+        model=failed.call.member.id,
+        text="",
+        status="failed",
+        error=failed.failure,
+        usage=None if failed.answer is None else failed.answer["usage"],
+        seconds=failed.seconds,
+    )

@@ -8,7 +8,7 @@ from langgraph.graph import StateGraph
 from typing_extensions import override
 
 from langchain_moa.projection import ReferencesTransformer
-from langchain_moa.state import MoAContext, MoAState
+from langchain_moa.state import MoAContext, MoAState, RunState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -32,7 +32,7 @@ class MoAGraph(StateGraph[MoAState, MoAContext, MoAState, MoAState]):
         Args:
             width: The most nodes that run at once: the proposers of the widest layer.
         """
-        super().__init__(MoAState, context_schema=MoAContext)
+        super().__init__(RunState, context_schema=MoAContext, input_schema=MoAState, output_schema=MoAState)
         self.width = width
 
     @override
@@ -56,4 +56,6 @@ class MoAGraph(StateGraph[MoAState, MoAContext, MoAState, MoAState]):
         """
         all_transformers = [ReferencesTransformer, *(transformers or ())]
         graph = super().compile(checkpointer, transformers=all_transformers, **options)
+        # What the nodes of a run share beyond its state is nobody else's business.
+        graph.stream_channels = [*MoAState.__annotations__]
         return graph.with_config(max_concurrency=self.width + _SPARE_THREADS)

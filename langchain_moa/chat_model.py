@@ -136,8 +136,7 @@ class ChatMoA(Mixture, BaseChatModel):
 
     @override
     def _resolve_model_profile(self) -> ModelProfile | None:
-        model = self.members.aggregator.chat_model
-        return model.profile if model is not None else None
+        return self.members.aggregator.profile
 
     # --- tools and structured output: the aggregator's ---
 

@@ -6,7 +6,10 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from langchain_moa.secrets import names_secret
+from pydantic import ValidationError
+
+from langchain_moa.secrets import names_secret, redact
+from langchain_moa.validation import explain
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -74,16 +77,33 @@ def _read(cls: type[M], file: Traversable, title: str, overrides: Mapping[str, A
 
     try:
         values = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        # Its own text quotes the line, and a key may stand in it.
+        msg = f"{title}{where} is no YAML: {error.problem or error.context}"
+        raise ValueError(msg) from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        msg = f"{title} is no YAML: {error}"
-        raise ValueError(msg) from error
+        msg = f"{title} is no YAML: {redact(str(error))}"
+        raise ValueError(msg) from None
     if not isinstance(values, dict):
         msg = f"{title} holds no mapping of fields; it begins like `proposers: [...]`"
         raise ValueError(msg)  # noqa: TRY004  # a wrong file is a wrong value
     if (secret := names_secret(values)) is not None:
         msg = f"{title} has {secret!r}; keys do not belong in files. Remove it and set the provider's environment variable"
         raise ValueError(msg)
-    return cls(**{**values, **overrides})
+    if _is_nested(overrides.get("proposers")):
+        # Lists of proposers bring their own number of layers.
+        values.pop("num_layers", None)
+    try:
+        return cls(**{str(name): value for name, value in values.items()} | dict(overrides))
+    except ValidationError as error:
+        msg = f"{title}: {explain(error)}"
+        raise ValueError(msg) from error
+
+
+def _is_nested(proposers: Any) -> bool:
+    return isinstance(proposers, (list, tuple)) and any(isinstance(item, (list, tuple)) for item in proposers)
 
 
 def _first_comment(file: Traversable) -> str:

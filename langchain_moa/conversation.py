@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
 
-from langchain_moa.prompts import add_system_text
+from langchain_moa.system import add_system_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -44,6 +44,17 @@ def for_proposer(messages: list[BaseMessage], *, tools: Sequence[Any], profile: 
     adapted = without_unseen_media(without_tool_messages(messages), profile)
     words = tools_in_words(tools)
     return add_system_text(adapted, words) if words else adapted
+
+
+def for_aggregator(messages: list[BaseMessage], *, has_tools: bool, profile: ModelProfile | None) -> list[BaseMessage]:
+    """Return the conversation for the model that writes the answer.
+
+    Args:
+        messages: The conversation; it is not changed.
+        has_tools: Whether tools are bound to it; without, some providers refuse a conversation with tool messages.
+        profile: What the aggregator can take; where it says nothing, everything is passed on.
+    """
+    return without_unseen_media(messages if has_tools else without_tool_messages(messages), profile)
 
 
 def without_tool_messages(messages: list[BaseMessage]) -> list[BaseMessage]:

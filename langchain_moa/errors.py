@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from langchain_core.exceptions import LangChainException, ModelError
+from langchain_core.exceptions import LangChainException, ModelError, ModelTimeoutError
+
+from langchain_moa.deadline import OutOfTimeError
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Sequence
+    from collections.abc import Sequence
 
-    from langchain_moa.reference import Reference
+    from langchain_moa.reference import Failure, Reference
 
 
 class MoAError(LangChainException):
@@ -48,20 +49,43 @@ class ProposersFailedError(MoAError):
 
 
 class AggregatorFailedError(MoAError):
-    """The aggregator raised; the provider's own error is the `__cause__`.
+    """The aggregator, and whoever stood in for it, raised or answered nothing.
 
-    Where that cause is one of LangChain's standard model errors (`ModelRateLimitError`, `ContextOverflowError`, ...), the
-    error raised is an instance of that type as well, so that `with_retry`, `with_fallbacks` and middleware that look for it
-    treat a mixture like any other model.
+    The provider's own error is the `__cause__`; of several, the first that may be worth another try, or the first. Where it
+    is one of LangChain's standard model errors (`ModelRateLimitError`, `ContextOverflowError`, ...), the error raised is an
+    instance of that type as well, so that `with_retry`, `with_fallbacks` and middleware that look for it treat a mixture
+    like any other model. An aggregator that was out of time counts as a `ModelTimeoutError`.
+
+    Attributes:
+        causes: What they raised, in the order of their turns; `None` for one that raised nothing and answered nothing.
     """
 
+    causes: tuple[BaseException | None, ...] = ()
 
-@cache
-def _aggregator_error(kind: Hashable) -> type[AggregatorFailedError]:
-    """Return the error type for an aggregator whose cause is of a standard kind; `None` for any other."""
-    if not (isinstance(kind, type) and issubclass(kind, ModelError)):
-        return AggregatorFailedError
-    return type(f"Aggregator{kind.__name__}", (AggregatorFailedError, kind), {"__module__": __name__})
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the error with the kind that it is, and without its causes, which not every client can pickle."""
+        kind = next((base for base in type(self).__bases__ if issubclass(base, ModelError)), None)
+        return _restored, (kind, str(self), self.references)
+
+
+def _restored(kind: type[ModelError] | None, message: str, references: Sequence[Reference]) -> AggregatorFailedError:
+    return _aggregator_error(kind)(message, references=references)
+
+
+class StrategyFailedError(MoAError):
+    """A reference filter or a stop condition raised, or returned what it may not; what it raised is the `__cause__`."""
+
+
+# One type for each kind, so that two errors of a kind are of the same type.
+_OF_KIND: dict[type[ModelError] | None, type[AggregatorFailedError]] = {None: AggregatorFailedError}
+
+
+def _aggregator_error(kind: type[ModelError] | None) -> type[AggregatorFailedError]:
+    """Return the error type for an aggregator whose cause is of a standard kind; `None` stands for any other."""
+    if kind is not None and kind not in _OF_KIND:
+        made = type(f"Aggregator{kind.__name__}", (AggregatorFailedError, kind), {"__module__": __name__})
+        return _OF_KIND.setdefault(kind, made)
+    return _OF_KIND[kind]
 
 
 def aggregator_failed(cause: Exception, model: str, reason: str, references: Sequence[Reference]) -> AggregatorFailedError:
@@ -73,13 +97,31 @@ def aggregator_failed(cause: Exception, model: str, reason: str, references: Seq
         reason: The cause in words, free of secrets.
         references: The references of the answer.
     """
-    # Providers raise subclasses of the standard kinds; the kind proper is the one that langchain-core defines.
-    kind = next(
-        (base for base in type(cause).__mro__ if base.__module__ == ModelError.__module__ and base is not ModelError),
-        None,
-    )
     message = f"the aggregator {model} failed: {reason} ({_kept(references)})"
-    return _aggregator_error(kind)(message, references=references)
+    error = _aggregator_error(_kind(cause))(message, references=references)
+    error.causes = (cause,)
+    return error
+
+
+def aggregators_failed(
+    failed: Sequence[tuple[str, Failure, BaseException | None]], references: Sequence[Reference]
+) -> AggregatorFailedError:
+    """Return the error for an aggregator that failed like all that stood in for it.
+
+    Args:
+        failed: Who failed, by model id, why, and what it raised if it raised something; in the order of their turns.
+        references: The references of the answer.
+    """
+    reasons = [f"{model} failed: {why['kind']}: {why['message']}" for model, why, _ in failed]
+    message = f"the aggregator {'; then '.join(reasons)} ({_kept(references)})"
+    causes = tuple(cause for *_, cause in failed)
+    kinds = [(cause, _kind(cause)) for cause in causes if cause is not None]
+    # What may be worth another try makes the whole worth another try.
+    cause, kind = min(kinds, key=lambda each: not getattr(each[1], "is_retryable", False), default=(None, None))
+    error = _aggregator_error(kind)(message, references=references)
+    error.causes = causes
+    error.__cause__ = cause
+    return error
 
 
 def proposers_failed(references: Sequence[Reference], layer: int, wanted: int) -> ProposersFailedError:
@@ -94,8 +136,22 @@ def proposers_failed(references: Sequence[Reference], layer: int, wanted: int) -
     good = sum(reference["status"] == "ok" for reference in of_layer)
     lines = [f"layer {layer} has {good} of the {wanted} good references that it needs:"]
     failed = [(reference, failure) for reference in of_layer if (failure := reference["error"]) is not None]
-    lines += [f"  - proposer {each['proposer']}, {each['name']}: {why['kind']}: {why['message']}" for each, why in failed]
+    lines += [f"  - proposer {each['proposer']}, {_who(each)}: {why['kind']}: {why['message']}" for each, why in failed]
     return ProposersFailedError("\n".join(lines), references=references)
+
+
+def _kind(cause: BaseException) -> type[ModelError] | None:
+    """Return the standard kind of an error, `None` if it has none."""
+    if isinstance(cause, OutOfTimeError):
+        return ModelTimeoutError
+    # Providers raise subclasses of the standard kinds; the kind proper is the one that langchain-core defines.
+    standard = (base for base in type(cause).__mro__ if base.__module__ == ModelError.__module__ and base is not ModelError)
+    return next((base for base in standard if issubclass(base, ModelError)), None)
+
+
+def _who(reference: Reference) -> str:
+    name, model = reference["name"], reference["model"]
+    return name if name == model else f"{name} ({model})"
 
 
 def _kept(references: Sequence[Reference]) -> str:

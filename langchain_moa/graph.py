@@ -2,29 +2,37 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import re
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from langgraph.graph import END, START, StateGraph
 
-from langchain_moa.aggregate import Aggregate
+from langchain_moa.aggregate import AGGREGATOR
 from langchain_moa.builder import MoAGraph
-from langchain_moa.merge import merge_layer
+from langchain_moa.choose import Choose
+from langchain_moa.merge import Merge, stopped_or
 from langchain_moa.mixture import MemberLike, Mixture
-from langchain_moa.prompts import resolve_prompt
 from langchain_moa.propose import Propose
+from langchain_moa.quorum import Rounds
+from langchain_moa.resilience import closings
 from langchain_moa.state import MoAContext, MoAState
+from langchain_moa.strategies import Aggregation
+from langchain_moa.strategy import name_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from langchain_moa.member import Member
 
-_AGGREGATOR = "aggregator"
+class _Stage(NamedTuple):
+    """The nodes of a layer: those that come first, and the one that closes it."""
+
+    first: list[str]
+    merge: str
 
 
 def create_moa(
     proposers: Sequence[MemberLike] | Sequence[Sequence[MemberLike]],
-    aggregator: MemberLike,
+    aggregator: MemberLike | None = None,
     **options: Any,
 ) -> StateGraph[MoAState, MoAContext]:
     """Create the graph of a Mixture-of-Agents (Wang et al., arXiv 2406.04692, section 2.2).
@@ -35,12 +43,13 @@ def create_moa(
     Args:
         proposers: One list, the same set in every layer, or a list of lists, a set for each layer. A member is a string
             `provider:model`, a chat model, another Runnable, or a `Proposer`.
-        aggregator: The member that writes the final answer.
+        aggregator: The member that writes the final answer; it may be left out where the aggregation asks no model.
         **options: The other fields of `Mixture`: `num_layers` (default 2; the paper counts the aggregator, so its 3-layer
-            MoA is `num_layers=2`), `prompt`, `temperature`, `max_tokens`, `stop`, ...
+            MoA is `num_layers=2`), `prompt`, `aggregation`, `temperature`, `max_tokens`, `stop`, ...
 
     Returns:
-        The graph: one node for each proposer of each layer, `merge_1`, ..., `aggregator`.
+        The graph: one node for each proposer of each layer, `merge_1`, ..., and the nodes of the aggregation: `aggregator`,
+        if it is `synthesize`.
 
     Raises:
         ValueError: A field is wrong; the text names it and the remedy.
@@ -64,35 +73,73 @@ def create_moa(
 
 def build_graph(mixture: Mixture) -> StateGraph[MoAState, MoAContext]:
     """Build the graph that a mixture describes, not yet compiled."""
-    builder = MoAGraph(width=max(len(layer) for layer in mixture.members.layers))
-    prompt = resolve_prompt(mixture.prompt)
-    layers, aggregator = mixture.members
-    before = START
-    for number, members in enumerate(layers, start=1):
-        names = []
-        for position, member in enumerate(members, start=1):
-            node = Propose(member, layer=number, position=position, prompt=prompt, call_kwargs=mixture.call_kwargs)
-            # Padded, because LangGraph applies parallel writes in the order of names.
-            layer_width, width = len(str(len(layers))), len(str(len(members)))
-            names.append(f"layer_{number:0{layer_width}}_proposer_{position:0{width}}")
-            builder.add_node(names[-1], node, metadata={"layer": number, "proposer": member.name, "model": member.id})
-            builder.add_edge(before, names[-1])
-        before = f"merge_{number:0{len(str(len(layers)))}}"
-        builder.add_node(before, merge_layer(number, min_references=mixture.min_references), metadata={"layer": number})
-        builder.add_edge(names, before)
-    _add_aggregator(builder, mixture, aggregator, before)
+    layers = mixture.members.layers
+    builder = MoAGraph(width=_width(mixture))
+    stages = [_add_layer(builder, mixture, number) for number in range(1, len(layers) + 1)]
+    last = _add_aggregation(builder, mixture)
+    _connect(builder, START, stages[0].first)
+    for stage, following in zip(stages, [*(each.first for each in stages[1:]), last], strict=True):
+        builder.add_edge(stage.first, stage.merge)
+        if mixture.strategies.may_stop and following is not last:
+            # The targets are named, so that the drawing shows them.
+            builder.add_conditional_edges(stage.merge, stopped_or(last, following), [*following, *last])
+        else:
+            _connect(builder, stage.merge, following)
     return builder
 
 
 def build_aggregator(mixture: Mixture) -> StateGraph[MoAState, MoAContext]:
     """Build the graph that ends a mixture's, for references that the state already holds."""
-    builder = MoAGraph(width=1)
-    _add_aggregator(builder, mixture, mixture.members.aggregator, START)
+    builder = MoAGraph(width=_width(mixture))
+    _connect(builder, START, _add_aggregation(builder, mixture))
     return builder
 
 
-def _add_aggregator(builder: StateGraph[MoAState, MoAContext], mixture: Mixture, member: Member, before: str) -> None:
-    node = Aggregate(member, prompt=resolve_prompt(mixture.prompt), call_kwargs=mixture.call_kwargs)
-    builder.add_node(_AGGREGATOR, node, metadata={"model": member.id})
-    builder.add_edge(before, _AGGREGATOR)
-    builder.add_edge(_AGGREGATOR, END)
+def _add_layer(builder: StateGraph[MoAState, MoAContext], mixture: Mixture, number: int) -> _Stage:
+    """Add the nodes of a layer."""
+    layers = mixture.members.layers
+    members = layers[number - 1]
+    # Padded, because LangGraph applies parallel writes in the order of names.
+    place, width = f"{number:0{len(str(len(layers)))}}", len(str(len(members)))
+    closing = closings(mixture, map(len, layers), enough=mixture.min_references)[number - 1]
+    rounds = Rounds(closing) if closing.is_needed else None
+    names = []
+    for position, member in enumerate(members, start=1):
+        node = Propose(
+            member,
+            layer=number,
+            position=position,
+            prompt=mixture.shown,
+            call_kwargs=mixture.call_kwargs,
+            timeout=mixture.proposer_timeout,
+            rounds=rounds,
+        )
+        names.append(f"layer_{place}_proposer_{position:0{width}}")
+        builder.add_node(names[-1], node, metadata={"layer": number, "proposer": member.name, "model": member.id})
+    merge = f"merge_{place}"
+    builder.add_node(merge, Merge(mixture, layer=number, num_layers=len(layers), node=merge), metadata={"layer": number})
+    return _Stage(names, merge)
+
+
+def _add_aggregation(builder: StateGraph[MoAState, MoAContext], mixture: Mixture) -> list[str]:
+    """Add what turns the last references into the answer, and return the nodes that come first."""
+    aggregation = mixture.strategies.aggregation
+    if isinstance(aggregation, Aggregation):
+        first = aggregation.add_to(builder, mixture)
+        return [first] if isinstance(first, str) else [*first]
+    # The name of the user's function, as far as a node can have it.
+    name = re.sub(r"\W+", "_", name_of(aggregation)).strip("_")
+    node = name if name and name != "lambda" and name not in {*builder.nodes, *MoAState.__annotations__} else AGGREGATOR
+    models = [mixture.member(model).id for model in getattr(aggregation, "models", ())]
+    builder.add_node(node, Choose(aggregation, mixture, node=node), metadata={"model": models[0]} if models else None)
+    builder.add_edge(node, END)
+    return [node]
+
+
+def _connect(builder: StateGraph[MoAState, MoAContext], source: str, targets: Sequence[str]) -> None:
+    for target in targets:
+        builder.add_edge(source, target)
+
+
+def _width(mixture: Mixture) -> int:
+    return max(len(layer) for layer in mixture.members.layers)

@@ -10,15 +10,18 @@ from langgraph.pregel.protocol import PregelProtocol
 
 from langchain_moa.models import chat_model_of
 from langchain_moa.reference import Answer, read_answer
-from langchain_moa.secrets import redact, secrets_of
+from langchain_moa.retry import Retry, aretrying, retrying
+from langchain_moa.secrets import masked, redact, secrets_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from langchain_core.language_models import BaseChatModel
+    from langchain_core.language_models.model_profile import ModelProfile
     from langchain_core.messages import BaseMessage
     from langchain_core.runnables import Runnable, RunnableConfig
 
+    from langchain_moa.deadline import Limit
     from langchain_moa.proposer import Proposer
 
 
@@ -30,11 +33,13 @@ class Member:
         spec: What the user wrote.
         runnable: What is called.
         id: The model id.
+        retry: How its calls are tried again; `None` if they are not, or if its client sees to it.
     """
 
     spec: Proposer
     runnable: Runnable[Any, Any]
     id: str
+    retry: Retry | None = None
 
     def __repr__(self) -> str:
         """Show what the user wrote, which holds no secret."""
@@ -49,6 +54,11 @@ class Member:
     def chat_model(self) -> BaseChatModel | None:
         """The chat model inside, if it is one; only chat models take call-time parameters."""
         return chat_model_of(self.runnable)
+
+    @cached_property
+    def profile(self) -> ModelProfile | None:
+        """What the model says it can take; `None` where it says nothing."""
+        return self.chat_model.profile if self.chat_model is not None else None
 
     @cached_property
     def has_tools(self) -> bool:
@@ -72,7 +82,7 @@ class Member:
             "model": self.id,
             "name": spec.name,
             "system_prompt": spec.system_prompt,
-            "settings": dict(spec.settings),
+            "settings": masked(spec.settings),
         }
         if self.chat_model is None:
             # Nothing tells two such Runnables apart but that they are two.
@@ -102,10 +112,39 @@ class Member:
         """Return the mixture's parameters that this member has not set for itself."""
         return {key: value for key, value in call.items() if key not in self.spec.settings}
 
-    def invoke(self, messages: Sequence[BaseMessage], config: RunnableConfig, kwargs: Mapping[str, Any]) -> Answer:
-        """Call the member and read its answer."""
-        return read_answer(self.runnable.invoke(self.input(messages), config, **kwargs), seen=len(messages))
+    def invoke(
+        self,
+        messages: Sequence[BaseMessage],
+        config: RunnableConfig,
+        kwargs: Mapping[str, Any],
+        *,
+        limit: Limit | None = None,
+    ) -> Answer:
+        """Call the member, again if its `retry` says so, and read its answer.
 
-    async def ainvoke(self, messages: Sequence[BaseMessage], config: RunnableConfig, kwargs: Mapping[str, Any]) -> Answer:
-        """Call the member without blocking, and read its answer."""
-        return read_answer(await self.runnable.ainvoke(self.input(messages), config, **kwargs), seen=len(messages))
+        Args:
+            messages: What it is asked.
+            config: The call's config.
+            kwargs: The call's keyword arguments.
+            limit: The time that all attempts have together. Default: as much as they take.
+        """
+
+        def call() -> Answer:
+            return read_answer(self.runnable.invoke(self.input(messages), config, **kwargs), seen=len(messages))
+
+        return retrying(self.retry, call, limit=limit)
+
+    async def ainvoke(
+        self,
+        messages: Sequence[BaseMessage],
+        config: RunnableConfig,
+        kwargs: Mapping[str, Any],
+        *,
+        limit: Limit | None = None,
+    ) -> Answer:
+        """Call the member without blocking; the arguments are those of `invoke`."""
+
+        async def call() -> Answer:
+            return read_answer(await self.runnable.ainvoke(self.input(messages), config, **kwargs), seen=len(messages))
+
+        return await aretrying(self.retry, call, limit=limit)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, Self
 
 from langchain_core.runnables import Runnable
 from pydantic import (
-    BaseModel,
     ConfigDict,
     Field,
     PlainValidator,
@@ -18,8 +18,13 @@ from pydantic import (
     model_validator,
 )
 
+from langchain_moa.absent import Nobody
 from langchain_moa.prompts import Prompt, resolve_prompt
 from langchain_moa.proposer import Proposer
+from langchain_moa.resilience import Resilience, closings
+from langchain_moa.retry import Retry
+from langchain_moa.strategies import Strategies, described, resolve_aggregation, resolve_filters, resolve_stop
+from langchain_moa.validation import at, each
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -47,11 +52,16 @@ def _coerce_proposers(value: Any) -> tuple[Proposer | tuple[Proposer, ...], ...]
             if not layer:
                 msg = f"layer {number} has no proposers; give at least one, or leave the layer out"
                 raise ValueError(msg)
-        return tuple(tuple(Proposer.coerce(item) for item in layer) for layer in value)
+        return tuple(each(layer, Proposer.coerce, place=f"layer {number}, ") for number, layer in enumerate(value, start=1))
     if any(nested):
         msg = f"item {nested.index(True) + 1} is a list and others are not; give one list for all layers, or a list for each"
         raise ValueError(msg)
-    return tuple(Proposer.coerce(item) for item in value)
+    return each(value, Proposer.coerce)
+
+
+def _coerce_aggregator(value: Any) -> Proposer | None:
+    """Read `aggregator`, which may be left out."""
+    return None if value is None else Proposer.coerce(value)
 
 
 class Members(NamedTuple):
@@ -59,14 +69,18 @@ class Members(NamedTuple):
 
     Attributes:
         layers: The proposers of each layer.
-        aggregator: Who writes the final answer.
+        aggregator: Who writes the final answer; where there is none, a member that refuses to be called.
+        fallbacks: Who stands in for the aggregator, in this order.
+        others: The models that the strategies call, each beside what the user wrote.
     """
 
     layers: tuple[tuple[Member, ...], ...]
     aggregator: Member
+    fallbacks: tuple[Member, ...]
+    others: tuple[tuple[Proposer, Member], ...]
 
 
-class Mixture(BaseModel):
+class Mixture(Resilience):
     """A Mixture-of-Agents: who proposes, in how many layers, who aggregates, and how (arXiv 2406.04692, section 2).
 
     `create_moa` builds a graph from one; `ChatMoA` is one, and a chat model besides. Everything is checked when it is
@@ -75,13 +89,26 @@ class Mixture(BaseModel):
     Attributes:
         proposers: One list, the same set in every layer, or a list of lists, a set for each layer. A member is a string
             `provider:model`, a chat model, another Runnable, or a `Proposer`. One model may stand there many times.
-        aggregator: The member that writes the final answer.
+        aggregator: The member that writes the final answer; it may be left out where the aggregation asks no model.
         num_layers: Proposer layers, at least 1; the aggregator comes on top. The paper counts the aggregator, so its
             3-layer MoA is `num_layers=2` and its MoA-Lite is `num_layers=1`. Default: 2, or the number of lists.
-        prompt: `paper` (default), the paper's instruction and layout; an instruction in your own words for the same
-            layout; or a callable from messages and references to messages.
+        prompt: How references are shown. `paper` (default), the paper's instruction and layout; `hardened`, for members that
+            you do not trust; an instruction in your own words for the paper's layout; or a callable from messages and
+            references to messages.
+        max_reference_tokens: Tokens, at least 16 and counted as four characters each, to which each reference is cut when it
+            is shown, at a sentence where there is one and with a mark. Default: shown whole, unless the prompt would not fit
+            into the reader's context window.
         min_references: How many good references a layer needs, at least 1. A layer with fewer falls back on those of the
             layer before it; the first one, which has none to fall back on, raises `ProposersFailedError`. Default: 1.
+        aggregation: How the last references become the answer: a name (`synthesize`, the default, or another module of
+            `langchain_moa.aggregation`), a mapping of one to its arguments, a callable `(messages, references)` to a text,
+            a message or one of the references, or an object that adds nodes of its own (`Aggregation`).
+        reference_filters: What is done, in order, with the references of each layer before anyone reads them: names, or
+            callables from a `ClosedLayer` to references. Default: nothing.
+        stop_when: When a closed layer is enough: a name, or a callable from a `ClosedLayer` to a truth value, or to the
+            reason in words. Default: after the last layer.
+        aggregator_fallbacks, retry, proposer_timeout, deadline, quorum, quorum_grace: What happens when a member fails or is
+            slow; see `Resilience`.
         temperature: For every call, before the members' own. Default: each member's own.
         max_tokens: The longest answer of every call, in tokens. Default: each member's own.
         stop: Stop words of every call. Default: each member's own.
@@ -106,10 +133,14 @@ class Mixture(BaseModel):
     model_config = ConfigDict(arbitrary_types_allowed=True, hide_input_in_errors=True, protected_namespaces=())
 
     proposers: Annotated[Sequence[MemberLike] | Sequence[Sequence[MemberLike]], PlainValidator(_coerce_proposers)]
-    aggregator: Annotated[MemberLike, PlainValidator(Proposer.coerce)]
+    aggregator: Annotated[MemberLike | None, PlainValidator(_coerce_aggregator)] = None
     num_layers: int = 2
     prompt: str | Callable[..., Any] = "paper"
+    max_reference_tokens: int | None = Field(default=None, ge=16)
     min_references: int = Field(default=1, ge=1)
+    aggregation: Annotated[Any, PlainValidator(resolve_aggregation)] = "synthesize"
+    reference_filters: Annotated[Sequence[Any], PlainValidator(resolve_filters)] = ()
+    stop_when: Annotated[Any, PlainValidator(resolve_stop)] = None
     temperature: float | None = Field(default=None, ge=0)
     max_tokens: int | None = Field(default=None, ge=1)
     stop: list[str] | None = None
@@ -117,7 +148,7 @@ class Mixture(BaseModel):
     max_retries: int | None = Field(default=None, ge=0)
     api_key: SecretStr | None = Field(default=None, exclude=True, repr=False)
 
-    _resolved: tuple[tuple[Any, ...], Members] | None = PrivateAttr(default=None)
+    _resolved: tuple[tuple[Any, ...], Members, Strategies] | None = PrivateAttr(default=None)
 
     @model_validator(mode="before")
     @classmethod
@@ -158,7 +189,7 @@ class Mixture(BaseModel):
     @model_validator(mode="after")
     def _resolve_members(self) -> Self:
         # A missing key or package is found here, not by the first question.
-        _ = self.members
+        closings(self, map(len, self.members.layers), enough=self.min_references)
         return self
 
     @classmethod
@@ -200,11 +231,27 @@ class Mixture(BaseModel):
     @property
     def members(self) -> Members:
         """The proposers of each layer and the aggregator, resolved."""
-        # Keyed on the fields, so that a copy with another aggregator, or an assignment, is never answered by the old one.
-        key = (self.proposers, self.aggregator, self.num_layers, self.timeout, self.max_retries, self.api_key)
-        if self._resolved is None or any(old is not new for old, new in zip(self._resolved[0], key, strict=True)):
-            self._resolved = (key, self._resolve())
-        return self._resolved[1]
+        return self._parts()[0]
+
+    @property
+    def strategies(self) -> Strategies:
+        """How it aggregates, filters and stops, with every name resolved."""
+        return self._parts()[1]
+
+    def member(self, model: Proposer | None) -> Member:
+        """Return the member that a strategy calls.
+
+        Args:
+            model: What the strategy's field holds; `None` stands for the aggregator.
+        """
+        if model is None:
+            return self.members.aggregator
+        return next(member for proposer, member in self.members.others if proposer is model)
+
+    @property
+    def shown(self) -> Prompt:
+        """How references are shown to whoever reads them."""
+        return resolve_prompt(self.prompt, max_reference_tokens=self.max_reference_tokens)
 
     @property
     def call_kwargs(self) -> dict[str, Any]:
@@ -214,24 +261,59 @@ class Mixture(BaseModel):
 
     def describe(self) -> dict[str, Any]:
         """Return the mixture as plain data: everything that bears on its answers, and no secret."""
-        options = [name for name in Mixture.model_fields if name not in {"proposers", "aggregator", "api_key"}]
+        apart = {"proposers", "aggregator", "aggregator_fallbacks", "api_key", "aggregation", "reference_filters", "stop_when"}
+        options = [name for name in Mixture.model_fields if name not in apart]
         return {
             **{name: _plain(getattr(self, name)) for name in options},
             "proposers": [[member.describe() for member in layer] for layer in self.members.layers],
-            "aggregator": self.members.aggregator.describe(),
+            "aggregator": None if self.aggregator is None else self.members.aggregator.describe(),
+            "aggregator_fallbacks": [member.describe() for member in self.members.fallbacks],
+            **{name: described(value, self.member) for name, value in self.strategies._asdict().items()},
         }
 
-    def _resolve(self) -> Members:
+    def _parts(self) -> tuple[Members, Strategies]:
+        # Keyed on the fields, so that a copy with another aggregator, or an assignment, is never answered by the old one.
+        key = (
+            *(self.proposers, self.aggregator, self.num_layers, self.timeout, self.max_retries, self.api_key),
+            *(self.aggregation, self.reference_filters, self.stop_when, self.aggregator_fallbacks, self.retry),
+        )
+        if self._resolved is None or any(old is not new for old, new in zip(self._resolved[0], key, strict=True)):
+            # Once more: a `model_copy(update=...)` brings values that no validator has seen.
+            strategies = Strategies(
+                resolve_aggregation(self.aggregation), resolve_filters(self.reference_filters), resolve_stop(self.stop_when)
+            )
+            self._resolved = (key, self._resolve(strategies), strategies)
+        return self._resolved[1:]
+
+    def _resolve(self, strategies: Strategies) -> Members:
         given = {"timeout": self.timeout, "max_retries": self.max_retries, "api_key": self.api_key}
         client = {name: value for name, value in given.items() if value is not None}
+
+        def resolve(proposer: Proposer) -> Member:
+            return proposer.resolve(client, retry=self.retry)
+
         # Coerced once more: a `model_copy(update=...)` brings values that no validator has seen.
         proposers = _coerce_proposers(self.proposers)
         nested = [item for item in proposers if isinstance(item, tuple)]
         flat = [item for item in proposers if isinstance(item, Proposer)]
         # One set for all layers is resolved once: its clients and connections are shared.
-        shared = tuple(item.resolve(client) for item in flat)
-        layers = tuple(tuple(item.resolve(client) for item in layer) for layer in nested) or (shared,) * self.num_layers
-        return Members(layers=layers, aggregator=Proposer.coerce(self.aggregator).resolve(client))
+        shared = each(flat, resolve, place="proposers: ")
+        layers = tuple(
+            each(layer, resolve, place=f"proposers: layer {number}, ") for number, layer in enumerate(nested, start=1)
+        )
+        with at("aggregator"):
+            aggregator = resolve(_coerce_aggregator(self.aggregator) or Proposer(Nobody()))
+        fallbacks = each(self.aggregator_fallbacks, lambda item: resolve(Proposer.coerce(item)), place="aggregator_fallbacks: ")
+        others = []
+        for field, model in strategies.models():
+            if model is not None:
+                with at(field):
+                    others.append((model, resolve(model)))
+            elif self.aggregator is None:
+                msg = f"aggregator is missing, and {field} asks it; give one, as 'provider:model' for example"
+                raise ValueError(msg)
+        layers = layers or (shared,) * self.num_layers
+        return Members(layers=layers, aggregator=aggregator, fallbacks=fallbacks, others=tuple(others))
 
     def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
         """Copy the fields; what was built from them is built again."""
@@ -250,5 +332,7 @@ class Mixture(BaseModel):
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, Retry):
+        return asdict(value)
     # Two functions may share a name; the id keeps what one of them shaped from being taken for the other's.
     return f"{type(value).__name__} at {id(value):#x}" if callable(value) else value

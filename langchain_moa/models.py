@@ -8,9 +8,10 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.runnables.base import RunnableBindingBase
 from langchain_core.runnables.configurable import DynamicRunnable
 from langchain_core.runnables.fallbacks import RunnableWithFallbacks
-from pydantic import SecretStr
+from pydantic import SecretStr, ValidationError
 
 from langchain_moa.secrets import is_secret_name, redact
+from langchain_moa.validation import explain
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from langchain_core.runnables import Runnable
 
 _LOCAL = "local:"
+
+# Together counts a stream's tokens when it is asked to, and langchain-together does not ask.
+_DEFAULTS: dict[str, dict[str, Any]] = {"together": {"stream_usage": True}}
 
 
 def resolve_model(name: str, settings: Mapping[str, Any]) -> BaseChatModel:
@@ -42,11 +46,15 @@ def resolve_model(name: str, settings: Mapping[str, Any]) -> BaseChatModel:
             return ChatLocal(model=name.removeprefix(_LOCAL), **settings)
         from langchain.chat_models import init_chat_model
 
-        model = init_chat_model(name, **settings)
+        model = init_chat_model(name, **{**_DEFAULTS.get(name.partition(":")[0], {}), **settings})
     except ImportError:
         raise
     except Exception as error:
-        msg = f"cannot make the model {name!r}: {redact(str(error), _values(settings))}"
+        # Some clients name another provider's variable here, OpenAI's for Together, whose client is made of OpenAI's.
+        if variable := _variable_of_missing_key(name, settings):
+            raise _no_key(name, variable) from error
+        reason = explain(error) if isinstance(error, ValidationError) else str(error)
+        msg = redact(f"cannot make the model {name!r}: {reason}", _values(settings))
         # Providers raise what their client raises; one type, with their text, is what a caller can handle.
         raise ValueError(msg) from error
     _require_key(name, model)
@@ -79,13 +87,34 @@ def model_id(runnable: Runnable[Any, Any]) -> str:
 
 def _require_key(name: str, model: BaseChatModel) -> None:
     """Refuse a model whose provider takes a key and has none: the first call would fail, and only then."""
-    for attribute, variable in model.lc_secrets.items():
-        if not attribute.endswith("api_key") or not hasattr(model, attribute):
-            continue
+    for attribute, variable in _key_variables(model).items():
         value = getattr(model, attribute)
         if not (value.get_secret_value() if isinstance(value, SecretStr) else value):
-            msg = f"cannot make the model {name!r}: no key. Set the environment variable {variable}."
-            raise ValueError(msg)
+            raise _no_key(name, variable)
+
+
+def _key_variables(model: BaseChatModel) -> dict[str, str]:
+    """Return the model's fields that take a key, each with its environment variable."""
+    secrets = model.lc_secrets.items()
+    return {name: variable for name, variable in secrets if name.endswith("api_key") and hasattr(model, name)}
+
+
+def _variable_of_missing_key(name: str, settings: Mapping[str, Any]) -> str | None:
+    """Return the variable that a model which could not be made wants its key in; `None` if something else is wrong."""
+    if name.startswith(_LOCAL) or "api_key" in settings:
+        return None
+    from langchain.chat_models import init_chat_model
+
+    try:
+        # Only made, never called: if any key will do, then a key is what was missing.
+        model = init_chat_model(name, **settings, api_key="any")
+    except Exception:  # noqa: BLE001  # the first error says what is wrong
+        return None
+    return next(iter(_key_variables(model).values()), None)
+
+
+def _no_key(name: str, variable: str) -> ValueError:
+    return ValueError(f"cannot make the model {name!r}: no key. Set the environment variable {variable}.")
 
 
 def _values(settings: Mapping[str, Any]) -> list[str]:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from langchain_core.messages import BaseMessage, SystemMessage
+from langchain_core.messages import BaseMessage
+
+from langchain_moa.budget import cut
+from langchain_moa.hardened import hardened
+from langchain_moa.system import add_system_text
 
 if TYPE_CHECKING:
     from langchain_moa.reference import Reference
@@ -21,26 +25,6 @@ SYNTHESIZE = (
     "response is well-structured, coherent, and adheres to the highest standards of accuracy and reliability."
 )
 """The aggregate-and-synthesize instruction (Wang et al., arXiv 2406.04692, Table 1)."""
-
-
-def add_system_text(messages: Sequence[BaseMessage], text: str) -> list[BaseMessage]:
-    """Put a text into the system message, after the user's own and a blank line.
-
-    Args:
-        messages: A conversation, with or without a system message in front; it is not changed.
-        text: What to add.
-
-    Returns:
-        A new list that shares every message but the first.
-    """
-    if not messages or not isinstance(messages[0], SystemMessage):
-        return [SystemMessage(text), *messages]
-    system = messages[0]
-    if isinstance(system.content, str):
-        content: str | list[Any] = f"{system.content}\n\n{text}"
-    else:
-        content = [*system.content, {"type": "text", "text": f"\n\n{text}"}]
-    return [system.model_copy(update={"content": content}), *messages[1:]]
 
 
 def numbered(references: Sequence[Reference]) -> str:
@@ -63,18 +47,21 @@ def synthesis_prompt(instruction: str) -> Prompt:
     return prompt
 
 
-PROMPTS: dict[str, Prompt] = {"paper": synthesis_prompt(SYNTHESIZE)}
+PROMPTS: dict[str, Prompt] = {"paper": synthesis_prompt(SYNTHESIZE), "hardened": hardened}
 
 
-def resolve_prompt(prompt: str | Prompt) -> Prompt:
+def resolve_prompt(prompt: str | Prompt, *, max_reference_tokens: int | None = None) -> Prompt:
     """Return the prompt that a mixture's `prompt` names.
 
     Args:
         prompt: The name of a prompt, an instruction in the user's own words for the paper's layout, or a callable.
+        max_reference_tokens: The size to which each reference is cut. Default: shown whole.
 
     Raises:
         ValueError: A single word that is no prompt's name, or no text at all.
     """
+    if max_reference_tokens is not None:
+        return _cutting(resolve_prompt(prompt), max_reference_tokens)
     if callable(prompt):
         return prompt
     if prompt in PROMPTS:
@@ -83,3 +70,10 @@ def resolve_prompt(prompt: str | Prompt) -> Prompt:
         msg = f"unknown prompt {prompt!r}; known are {', '.join(PROMPTS)}, or write an instruction of your own"
         raise ValueError(msg)
     return synthesis_prompt(prompt)
+
+
+def _cutting(prompt: Prompt, tokens: int) -> Prompt:
+    def cutting(messages: list[BaseMessage], references: Sequence[Reference]) -> list[BaseMessage]:
+        return prompt(messages, [{**reference, "text": cut(reference["text"], tokens)} for reference in references])
+
+    return cutting

@@ -10,6 +10,7 @@ from langchain_core.runnables import Runnable
 
 from langchain_moa.member import Member
 from langchain_moa.models import model_id, resolve_model
+from langchain_moa.retry import Retry, policy_for, without_retries
 
 
 @dataclass(frozen=True, repr=False)
@@ -25,9 +26,11 @@ class Proposer:
         name: What drawings, events and reports call it. Default: the model id.
         system_prompt: Its role; it follows the user's own system message after a blank line.
         settings: Arguments of the model's constructor, for a model given as a string (`temperature`, `base_url`, ...).
+        retry: How a failed call of this member is tried again. Default: the mixture's `retry`.
 
     Raises:
-        ValueError: `model` is neither a non-empty string nor a Runnable, or `settings` are given for a model object.
+        ValueError: `model` is neither a non-empty string nor a Runnable, `name` or `system_prompt` is no text, or `settings`
+            are no mapping or are given for a model object, or `retry` is wrong.
 
     Example:
         ```python
@@ -47,18 +50,31 @@ class Proposer:
     name: str | None = None
     system_prompt: str | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
+    retry: Retry | None = None
 
     def __post_init__(self) -> None:
         """Check the fields, so that a wrong one fails where it is written."""
-        if isinstance(self.model, str) and not self.model.strip():
+        # A YAML file does not keep to the annotations.
+        model: Any = self.model
+        settings: Any = self.settings
+        if isinstance(model, str) and not model.strip():
             msg = "model is empty; name one as 'provider:model'"
             raise ValueError(msg)
-        if not isinstance(self.model, (str, Runnable)):
-            msg = f"model must be a string 'provider:model' or a Runnable, not {type(self.model).__name__}"
+        if not isinstance(model, (str, Runnable)):
+            msg = f"model must be a string 'provider:model' or a Runnable, not {type(model).__name__}"
             raise ValueError(msg)  # noqa: TRY004  # pydantic reports ValueErrors with the field's place
-        if self.settings and not isinstance(self.model, str):
+        texts: dict[str, Any] = {"name": self.name, "system_prompt": self.system_prompt}
+        for name, text in texts.items():
+            if text is not None and not isinstance(text, str):
+                msg = f"{name} must be a text, not {text!r}; put it in quotes"
+                raise ValueError(msg)
+        if not isinstance(settings, Mapping):
+            msg = f"settings must be a mapping like {{'temperature': 0.2}}, not {type(settings).__name__}"
+            raise ValueError(msg)  # noqa: TRY004  # as above
+        if settings and not isinstance(model, str):
             msg = "settings are for models given as strings; give this one's to its own constructor"
             raise ValueError(msg)
+        object.__setattr__(self, "retry", Retry.coerce(self.retry))
 
     def __repr__(self) -> str:
         """Show the model's id and never the model, whose own repr may hold anything."""
@@ -99,12 +115,25 @@ class Proposer:
             raise ValueError(msg)
         return cls(**value)
 
-    def resolve(self, client: Mapping[str, Any]) -> Member:
+    def resolve(self, client: Mapping[str, Any], *, retry: Retry | None = None) -> Member:
         """Make the member that can be called.
 
         Args:
             client: Arguments for the constructors of models that are given as strings; this proposer's `settings` go before.
+            retry: The mixture's policy; this proposer's own goes before.
+
+        Raises:
+            ValueError: The model cannot be made, or tries again by itself although this proposer has a policy.
         """
         if not isinstance(self.model, str):
-            return Member(spec=self, runnable=self.model, id=self.id)
-        return Member(spec=self, runnable=resolve_model(self.model, {**client, **self.settings}), id=self.model)
+            policy = policy_for(self.model, own=self.retry, shared=retry)
+            return Member(spec=self, runnable=self.model, id=self.id, retry=policy)
+        settings = {**client, **self.settings}
+        model = resolve_model(self.model, settings)
+        policy = self.retry or retry
+        if policy is not None and "max_retries" in settings:
+            msg = f"{self.model!r} has both retry and max_retries, which would multiply; give one of them"
+            raise ValueError(msg)
+        if policy is not None and (once := without_retries(model)):
+            model = resolve_model(self.model, {**settings, **once})
+        return Member(spec=self, runnable=model, id=self.model, retry=policy)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from typing import Any, Literal
+from unicodedata import category
 
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.messages.ai import UsageMetadata, add_usage
@@ -16,7 +17,8 @@ class Failure(TypedDict):
     """Why a proposer has no reference to show.
 
     Attributes:
-        kind: The exception's type name, or one of `empty`, `refusal`, `content_filter`, `tool_call_only`, `no_text`.
+        kind: The exception's type name, or one of `empty`, `refusal`, `content_filter`, `tool_call_only`, `no_text`, and of
+            `timeout`, `quorum`, `deadline` for one that was out of time.
         message: The reason in words, free of secrets.
     """
 
@@ -82,11 +84,19 @@ class Answer(TypedDict):
     usage: UsageMetadata | None
 
 
-_FILTERED = {"content_filter", "content-filter", "SAFETY", "PROHIBITED_CONTENT", "BLOCKLIST", "RECITATION"}
+# The finish reasons of OpenAI and compatible servers, Azure, Google, Bedrock and Cohere, in lower case.
+_FILTERED = {
+    *("content_filter", "content-filter", "content_filtered", "guardrail_intervened", "error_toxic"),
+    *("safety", "prohibited_content", "blocklist", "recitation", "spii"),
+}
 _REFUSED = {"refusal", "refused"}
 
-# Open reasoning models on plain chat endpoints (DeepSeek-R1, Qwen3, ...) put their chain of thought in front of the answer.
-_THOUGHTS = re.compile(r"\A\s*<think(?:ing)?>.*?</think(?:ing)?>\s*", re.DOTALL)
+# Separators, control and format characters: a text of nothing else says nothing, whatever `str.strip` leaves of it.
+_UNSEEN = {"Zs", "Zl", "Zp", "Cc", "Cf"}
+
+# Open reasoning models on plain chat endpoints (DeepSeek-R1, Qwen3, ...) put their chain of thought in front of the answer;
+# one that was cut in the middle of it has not come to the answer.
+_THOUGHTS = re.compile(r"\A\s*<think(?:ing)?>.*?(?:</think(?:ing)?>\s*|\Z)", re.DOTALL)
 
 
 def read_answer(output: Any, *, seen: int = 0) -> Answer:
@@ -119,17 +129,37 @@ def reference_text(message: AIMessage) -> str:
 
 def _failure(message: AIMessage, text: str) -> Failure | None:
     """Say why a message is no reference; `None` if it is a good one."""
-    metadata = message.response_metadata
-    reason = metadata.get("finish_reason") or metadata.get("stop_reason")
-    if reason in _FILTERED:
+    reason = _finish_reason(message)
+    if reason.lower() in _FILTERED:
         return Failure(kind="content_filter", message="the provider's content filter cut the answer")
-    if reason in _REFUSED or message.additional_kwargs.get("refusal"):
+    if reason.lower() in _REFUSED or _has_refusal(message):
         return Failure(kind="refusal", message="the model refused to answer")
-    if text.strip():
+    if any(category(character) not in _UNSEEN for character in text):
         return None
     if message.tool_calls or message.invalid_tool_calls:
         return Failure(kind="tool_call_only", message="the model called a tool instead of answering")
     return Failure(kind="empty", message=f"the model answered nothing (finish reason: {reason or 'not given'})")
+
+
+def _finish_reason(message: AIMessage) -> str:
+    """Return why the model stopped, an empty text where it does not say."""
+    metadata = message.response_metadata
+    # OpenAI's Responses API has no finish reason; it says what an incomplete answer lacks.
+    incomplete = metadata.get("incomplete_details")
+    cut = incomplete.get("reason") if isinstance(incomplete, dict) else None
+    return str(metadata.get("finish_reason") or metadata.get("stop_reason") or cut or "")
+
+
+def _has_refusal(message: AIMessage) -> bool:
+    if message.additional_kwargs.get("refusal"):
+        return True
+    blocks = message.content if isinstance(message.content, list) else ()
+    for block in blocks:
+        # OpenAI's own block, or the same wrapped in LangChain's standard content (`output_version="v1"`).
+        match block:
+            case {"type": "refusal"} | {"type": "non_standard", "value": {"type": "refusal"}}:
+                return True
+    return False
 
 
 def _usage(messages: list[Any]) -> UsageMetadata | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, SecretStr
@@ -11,14 +12,21 @@ from pydantic import BaseModel, SecretStr
 from langchain_moa.reference import Failure
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator
 
 _MASK = "**********"
 
 # A name that holds a credential, in configuration and in the environment.
 _SECRET_NAME = re.compile(
-    r"(api_?key|secret|password|credential|(access|auth|bearer)_?token|_token|authorization)$", re.IGNORECASE
+    r"(api[-_]?key|access[-_]?key|secret|password|credential|(access|auth|bearer)_?token|(\b|[-_])token|authorization)$",
+    re.IGNORECASE,
 )
+
+# What nothing but a credential looks like; the looser pattern below would take prose for one.
+_SECRET_VALUE = re.compile(
+    r"\b(sk|pk|tgp|gsk|xai|lsv2)[-_](?=[\w-]*\d)[\w-]{20,}|\bhf_[A-Za-z0-9]{30,}|(?i:\bbearer)\s+(?=\S*\d)\S{16,}"
+)
+
 _SECRET_TEXT = re.compile(
     r"(?i)\b(bearer\s+)\S+|\b(sk|pk|tgp|gsk|xai|hf|lsv2)[-_][\w-]{8,}|((?:api[_-]?key|token)[\"']?\s*[=:]\s*[\"']?)[^\s\"',}]{8,}"
 )
@@ -32,16 +40,31 @@ def is_secret_name(name: str) -> bool:
     return _SECRET_NAME.search(name) is not None
 
 
-def names_secret(settings: Mapping[str, Any]) -> str | None:
-    """Return the first key, at any depth of `settings`, that holds a credential; `None` if none does."""
-    for key, value in settings.items():
-        if is_secret_name(str(key)):
-            return str(key)
-        nested = value if isinstance(value, list) else [value]
-        for item in nested:
-            if isinstance(item, dict) and (found := names_secret(item)) is not None:
-                return found
-    return None
+def names_secret(value: Any, name: str = "") -> str | None:
+    """Return the first key, at any depth, that holds a credential by its name or by the look of its value.
+
+    Args:
+        value: What a configuration file holds: mappings, lists, texts, numbers.
+        name: The key that `value` stands under.
+
+    Returns:
+        The key; `None` if there is no credential.
+    """
+    found: Iterator[str | None] = iter(())
+    if isinstance(value, Mapping):
+        found = (str(key) if is_secret_name(str(key)) else names_secret(item, str(key)) for key, item in value.items())
+    elif isinstance(value, list):
+        found = (names_secret(item, name) for item in value)
+    elif isinstance(value, str) and _SECRET_VALUE.search(value):
+        return name
+    return next((key for key in found if key is not None), None)
+
+
+def masked(value: Any) -> Any:
+    """Return settings with every credential in them masked, at any depth."""
+    if isinstance(value, Mapping):
+        return {key: _MASK if is_secret_name(str(key)) else masked(item) for key, item in value.items()}
+    return [masked(item) for item in value] if isinstance(value, list) else value
 
 
 def secrets_of(model: object) -> tuple[str, ...]:

@@ -7,10 +7,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, NotRequired
 
 from langchain_core.messages import AnyMessage, BaseMessage
+from langgraph.channels import UntrackedValue
 from langgraph.graph.message import add_messages
 from typing_extensions import TypedDict
 
 from langchain_moa.reference import Reference, merge_references
+from langchain_moa.step import Step, merge_steps
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,12 +33,24 @@ class MoAState(TypedDict):
         references: Every proposer's reference of this turn, failed ones included, by layer and proposer.
         merged: The references that the next layer, or the aggregator, reads: those the last merge node kept.
         stopped: Why the layers ended before the last one; `None` if they did not.
+        steps: The calls of this turn that are neither a proposer's nor the aggregator's: rankers, moderators, ...
     """
 
     messages: Annotated[list[AnyMessage], _add_messages]
     references: NotRequired[Annotated[list[Reference], merge_references]]
     merged: NotRequired[list[Reference]]
     stopped: NotRequired[str | None]
+    steps: NotRequired[Annotated[list[Step], merge_steps]]
+
+
+class RunState(MoAState):
+    """What the nodes of a run share beyond its state; no checkpoint, input or output has it.
+
+    Attributes:
+        started: When the answer was begun, on this process's clock of `time.monotonic`; a run that is resumed begins anew.
+    """
+
+    started: NotRequired[Annotated[float, UntrackedValue(float, guard=False)]]
 
 
 @dataclass(frozen=True, kw_only=True)

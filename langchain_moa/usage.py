@@ -11,19 +11,33 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from langchain_moa.reference import Reference
+    from langchain_moa.step import Step
 
 
-def account(references: Sequence[Reference], aggregator: Mapping[str, Any], *, stopped: str | None) -> dict[str, Any]:
+_OF_STEP = ("node", "name", "model", "status", "seconds", "usage", "error")
+
+
+def account(
+    references: Sequence[Reference],
+    aggregator: Mapping[str, Any] | None,
+    *,
+    steps: Sequence[Step] = (),
+    selected: Mapping[str, Any] | None = None,
+    stopped: str | None,
+) -> dict[str, Any]:
     """Break an answer down by call.
 
     Args:
         references: Every reference of the turn.
-        aggregator: The aggregator's entry: name, model, status, seconds, usage.
+        aggregator: The aggregator's entry: name, model, status, seconds, usage; `None` if it wrote nothing.
+        steps: The other calls of the turn.
+        selected: Where the answer comes from, if it is one of the references.
         stopped: Why the layers ended early, if they did.
 
     Returns:
-        Plain data: `layers` (a list of calls for each), `aggregator`, `calls`, `stopped` where the layers ended early, and
-        `cost_usd` where the price of every call is known.
+        Plain data: `layers` (a list of calls for each), `steps` (the other calls, where there are any), `aggregator`,
+        `calls`, `selected` where the answer is a reference, `stopped` where the layers ended early, and `cost_usd` where
+        the price of every call is known.
     """
     kept = ("proposer", "name", "model", "status", "seconds", "usage", "error")
     entries: list[list[dict[str, Any]]] = []
@@ -32,9 +46,15 @@ def account(references: Sequence[Reference], aggregator: Mapping[str, Any], *, s
             entries.append([])
         entry = {key: reference[key] for key in kept if reference[key] is not None}  # type: ignore[literal-required]  # keys of the TypedDict
         entries[-1].append(_priced(entry))
-    last = _priced({key: value for key, value in aggregator.items() if value is not None})
-    calls = [*(entry for layer in entries for entry in layer), last]
-    moa: dict[str, Any] = {"layers": entries, "aggregator": last, "calls": len(calls)}
+    last = None if aggregator is None else _priced({key: value for key, value in aggregator.items() if value is not None})
+    others = [_priced({key: step[key] for key in _OF_STEP if step[key] is not None}) for step in steps]  # type: ignore[literal-required]  # as above
+    moa: dict[str, Any] = {"layers": entries, "aggregator": last}
+    if others:
+        moa["steps"] = others
+    calls = _calls(moa)
+    moa["calls"] = len(calls)
+    if selected is not None:
+        moa["selected"] = dict(selected)
     if stopped:
         moa["stopped"] = stopped
     costs = [call.get("cost_usd") for call in calls]
@@ -46,7 +66,7 @@ def account(references: Sequence[Reference], aggregator: Mapping[str, Any], *, s
 def total_usage(moa: Mapping[str, Any]) -> UsageMetadata | None:
     """Return the tokens of all calls of a breakdown, `None` where no provider counted any."""
     total: UsageMetadata | None = None
-    for call in [*(entry for layer in moa["layers"] for entry in layer), moa["aggregator"]]:
+    for call in _calls(moa):
         if call.get("usage"):
             total = add_usage(total, call["usage"])
     return total
@@ -84,6 +104,12 @@ def _price_known(provider: str, name: str) -> bool:
     except LookupError:
         return False
     return True
+
+
+def _calls(moa: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return every call of a breakdown, in the order in which they were made."""
+    calls = [*(entry for layer in moa["layers"] for entry in layer), *moa.get("steps", ()), moa["aggregator"]]
+    return [call for call in calls if call is not None]
 
 
 def _priced(call: dict[str, Any]) -> dict[str, Any]:

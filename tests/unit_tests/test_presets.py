@@ -184,6 +184,16 @@ def test_a_wrong_override_is_an_error_that_names_preset_and_field(monkeypatch: p
         Mixture.from_preset("openai", num_layers=0)
 
 
+def test_together_is_asked_for_the_tokens_of_a_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Unasked, it leaves them out, and the sum of a mixture would lack the aggregator's.
+    give(monkeypatch, "TOGETHER_API_KEY")
+    aggregator: Any = Mixture.from_preset("together-lite").members.aggregator.chat_model
+    assert aggregator.stream_usage is True
+    quiet = {"model": "together:zai-org/GLM-5.3", "settings": {"stream_usage": False}}
+    aggregator = Mixture.from_preset("together-lite", aggregator=quiet).members.aggregator.chat_model
+    assert aggregator.stream_usage is False
+
+
 def test_overrides_of_chat_model_fields_work(monkeypatch: pytest.MonkeyPatch) -> None:
     give(monkeypatch, "OPENAI_API_KEY")
     assert ChatMoA.from_preset("openai", streaming=True).streaming

@@ -1,0 +1,8 @@
+"""`python -m langchain_moa`: the command line without its script on the path."""
+
+from __future__ import annotations
+
+from langchain_moa.cli import app
+
+if __name__ == "__main__":
+    app(prog_name="langchain-moa")

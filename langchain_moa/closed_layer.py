@@ -1,0 +1,63 @@
+"""A closed layer: what reference filters and stop conditions look at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from langchain_core.messages import BaseMessage
+
+    from langchain_moa.reference import Reference
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClosedLayer:
+    """A layer all of whose proposers have answered.
+
+    Attributes:
+        messages: The conversation.
+        references: The layer's good references in the proposers' order, as the filters so far have left them.
+        number: The layer's number, from 1.
+        num_layers: How many layers there are at most.
+        previous: What this layer's proposers were shown; empty in the first layer.
+        earlier: Every good reference of the layers before, unfiltered.
+
+    Example:
+        ```python
+        def only_short(layer: ClosedLayer) -> list[Reference]:
+            return [reference for reference in layer.references if len(reference["text"]) < 2000]
+
+
+        moa = ChatMoA(proposers=[...], aggregator=..., reference_filters=[only_short])
+        ```
+    """
+
+    messages: Sequence[BaseMessage]
+    references: Sequence[Reference]
+    number: int = 1
+    num_layers: int = 1
+    previous: Sequence[Reference] = field(default=())
+    earlier: Sequence[Reference] = field(default=())
+
+    @property
+    def texts(self) -> list[str]:
+        """The answers, in the references' order."""
+        return [reference["text"] for reference in self.references]
+
+
+@dataclass(frozen=True)
+class Filtered:
+    """What a filter returns that may also end the layers.
+
+    Such a filter has an attribute `may_stop`, so that the graph gets the edge.
+
+    Attributes:
+        references: Those to keep.
+        stop: Why no further layer is needed; `None` to go on.
+    """
+
+    references: Sequence[Reference]
+    stop: str | None = None

@@ -1,0 +1,75 @@
+"""The chunks of an answer on their way out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from langchain_core.messages import AIMessageChunk
+from langchain_core.messages.ai import add_ai_message_chunks
+from langchain_core.messages.utils import message_chunk_to_message
+
+from langchain_moa.reference import Answer, read_answer
+
+if TYPE_CHECKING:
+    from langgraph.types import StreamWriter
+
+
+class Outgoing:
+    """Passes an answer's chunks on, the first of them as soon as one says something.
+
+    Providers open a stream with chunks that say nothing. As long as nothing else has come, another attempt, or another model,
+    can begin the answer anew, and whoever reads the stream will not see that there were two.
+
+    Attributes:
+        begun: Whether anything of the answer is out.
+    """
+
+    def __init__(self, writer: StreamWriter) -> None:
+        """Make it for one answer.
+
+        Args:
+            writer: Where the chunks go.
+        """
+        self.begun = False
+        self._writer = writer
+        self._chunks: list[AIMessageChunk] = []
+        self._sent = 0
+
+    def has_begun(self) -> bool:
+        """Tell whether anything of the answer is out."""
+        return self.begun
+
+    def restart(self) -> None:
+        """Forget what another attempt has said, none of which is out."""
+        self._chunks.clear()
+
+    def send(self, item: Any) -> None:
+        """Pass a piece of a Runnable's stream on: text, message or chunk."""
+        self._chunks.append(as_chunk(item))
+        self.begun = self.begun or _says_something(self._chunks[-1])
+        if self.begun:
+            for chunk in self._chunks[self._sent :]:
+                self._writer(chunk)
+            self._sent = len(self._chunks)
+
+    def answer(self) -> Answer:
+        """Return the whole answer."""
+        if not self._chunks:
+            return read_answer("")
+        return read_answer(message_chunk_to_message(add_ai_message_chunks(*self._chunks)))
+
+
+def as_chunk(item: Any) -> AIMessageChunk:
+    """Return a piece of a Runnable's stream, text or message or chunk, as a message chunk."""
+    if isinstance(item, AIMessageChunk):
+        return item
+    message = read_answer(item)["message"]
+    return AIMessageChunk(**message.model_dump(exclude={"type"}))
+
+
+def _says_something(chunk: AIMessageChunk) -> bool:
+    if chunk.tool_call_chunks or chunk.additional_kwargs or chunk.text:
+        return True
+    return not isinstance(chunk.content, str) and any(
+        not isinstance(block, dict) or block.get("type") != "text" for block in chunk.content
+    )

@@ -1,0 +1,44 @@
+"""Limits: context windows and reference budgets, at the wire."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+import pytest
+from langchain_core.messages import AIMessage, HumanMessage
+
+from langchain_moa import ChatMoA
+from tests.loopback import Reply
+
+if TYPE_CHECKING:
+    from tests.loopback import Loopback
+    from tests.loopback.fixtures import Chat
+
+
+def test_a_reference_is_cut_to_its_budget(loopback: Loopback, chat: Chat) -> None:
+    loopback.script("p", Reply("A first sentence of some length. " * 40))
+    moa = ChatMoA(proposers=[chat("p")], aggregator=chat("agg"), num_layers=1, max_reference_tokens=32)
+    moa.invoke("Hi")
+    shown = loopback.calls("agg")[0].system.partition("Responses from models:\n1. ")[2]
+    assert shown.endswith("length. […]")
+    assert len(shown) <= 32 * 4
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+async def test_a_context_window_is_never_exceeded(
+    loopback: Loopback, chat: Chat, caplog: pytest.LogCaptureFixture, layers: int
+) -> None:
+    loopback.script("p", Reply("A sentence of words. " * 1000))
+    small = {"max_input_tokens": 800}
+    moa = ChatMoA(proposers=[chat("p"), chat("p")], aggregator=chat("agg", profile=small), num_layers=layers)
+    conversation = [HumanMessage("old " * 500), AIMessage("older " * 300), HumanMessage("The last question?")]
+    with caplog.at_level(logging.WARNING, "langchain_moa"):
+        await moa.ainvoke(conversation)
+    (sent,) = loopback.calls("agg")
+    assert sum(len(message["content"]) for message in sent.messages) < 800 * 4
+    assert sent.messages[-1] == {"role": "user", "content": "The last question?"}
+    assert sent.roles == ["system", "user"]
+    assert "2 of the oldest messages left out" in caplog.text
+    # Those whose window is not known are sent everything.
+    assert len(loopback.calls("p")[-1].messages) == 3 + (layers > 1)

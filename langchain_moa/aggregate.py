@@ -175,13 +175,17 @@ class Aggregate(Runnable[RunState, dict[str, Any]]):
         messages = for_aggregator(messages, has_tools=has_tools, profile=member.profile)
         if member.spec.system_prompt:
             messages = add_system_text(messages, member.spec.system_prompt)
-        messages = shown(member, messages, state.get("merged", []), self._prompt)
+        messages = shown(member, messages, state.get("merged", []), self._prompt_for(state))
         emit("aggregating", name=member.name, model=member.id)
         # A compiled graph streams states, not an answer; its answer is sent whole.
         streams = context.stream_answer and not isinstance(member.runnable, PregelProtocol)
         outgoing = Outgoing(get_runtime().stream_writer) if streams else None
         config = called(config, f"aggregator: {member.name}")
         return _Call(member, messages, config, kwargs, outgoing, context, limit, is_last, perf_counter())
+
+    def _prompt_for(self, state: RunState) -> Prompt:  # noqa: ARG002  # for those that derive from this class
+        """Return how the references are shown in this state."""
+        return self._prompt
 
     def _ask(self, call: _Call) -> Answer:
         def ask() -> Answer:
@@ -204,18 +208,20 @@ class Aggregate(Runnable[RunState, dict[str, Any]]):
     def _stream(self, call: _Call) -> Answer:
         outgoing, member = cast("Outgoing", call.outgoing), call.member
         outgoing.restart()
-        for item in member.runnable.stream(member.input(call.messages), call.config, **call.kwargs):
-            if call.context.abandoned.is_set() or (call.limit is not None and call.limit.left() <= 0):
-                # Leaving the loop closes the provider's stream: what nobody reads is not paid for.
-                break
-            outgoing.send(item)
+        with member.slots.taken():
+            for item in member.runnable.stream(member.input(call.messages), call.config, **call.kwargs):
+                if call.context.abandoned.is_set() or (call.limit is not None and call.limit.left() <= 0):
+                    # Leaving the loop closes the provider's stream: what nobody reads is not paid for.
+                    break
+                outgoing.send(item)
         return outgoing.answer()
 
     async def _astream(self, call: _Call) -> Answer:
         outgoing, member = cast("Outgoing", call.outgoing), call.member
         outgoing.restart()
-        async for item in member.runnable.astream(member.input(call.messages), call.config, **call.kwargs):
-            outgoing.send(item)
+        async with member.slots.ataken():
+            async for item in member.runnable.astream(member.input(call.messages), call.config, **call.kwargs):
+                outgoing.send(item)
         return outgoing.answer()
 
     def _answered(self, state: RunState, call: _Call, answer: Answer, failed: Sequence[_Failed]) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from langchain_moa.errors import AggregatorFailedError, MoAError, aggregator_fai
 from langchain_moa.outgoing import as_chunk
 from langchain_moa.reference import Reference, read_answer
 from langchain_moa.secrets import describe
-from langchain_moa.state import MoAState, turn_of
+from langchain_moa.state import RunState, turn_of
 from langchain_moa.step import steps_of
 from langchain_moa.strategy import name_of
 from langchain_moa.usage import account
@@ -42,7 +42,7 @@ class Choice:
     why: Mapping[str, Any] = field(default_factory=dict)
 
 
-class Choose(Runnable[MoAState, dict[str, Any]]):
+class Choose(Runnable[RunState, dict[str, Any]]):
     """A node that runs a function from the conversation and the references to the answer."""
 
     def __init__(self, aggregation: Any, mixture: Mixture, *, node: str) -> None:
@@ -59,7 +59,7 @@ class Choose(Runnable[MoAState, dict[str, Any]]):
         self._node = node
         self._name = name_of(aggregation)
 
-    def invoke(self, input: MoAState, config: RunnableConfig | None = None, **_: Any) -> dict[str, Any]:  # noqa: A002  # Runnable's name
+    def invoke(self, input: RunState, config: RunnableConfig | None = None, **_: Any) -> dict[str, Any]:  # noqa: A002  # Runnable's name
         """Find the answer."""
         consultation = self._prepare(input, config)
         messages, references = input["messages"], input.get("merged", [])
@@ -72,7 +72,7 @@ class Choose(Runnable[MoAState, dict[str, Any]]):
             raise self._error(error, input) from error
         return self._answered(input, consultation, result)
 
-    async def ainvoke(self, input: MoAState, config: RunnableConfig | None = None, **_: Any) -> dict[str, Any]:  # noqa: A002  # Runnable's name
+    async def ainvoke(self, input: RunState, config: RunnableConfig | None = None, **_: Any) -> dict[str, Any]:  # noqa: A002  # Runnable's name
         """Find the answer without blocking."""
         consultation = self._prepare(input, config)
         messages, references = input["messages"], input.get("merged", [])
@@ -85,7 +85,7 @@ class Choose(Runnable[MoAState, dict[str, Any]]):
             raise self._error(error, input) from error
         return self._answered(input, consultation, result)
 
-    def _prepare(self, state: MoAState, config: RunnableConfig | None) -> Consultation:
+    def _prepare(self, state: RunState, config: RunnableConfig | None) -> Consultation:
         if unusable := sorted(context_of().aggregator_kwargs):
             msg = (
                 f"the aggregation {self._name!r} writes no answer of its own and cannot take {', '.join(unusable)}; "
@@ -98,7 +98,7 @@ class Choose(Runnable[MoAState, dict[str, Any]]):
         emit("aggregating", name=self._name, model=None)
         return Consultation(self._mixture, state, config or {}, self._node)
 
-    def _answered(self, state: MoAState, consultation: Consultation, result: Any) -> dict[str, Any]:
+    def _answered(self, state: RunState, consultation: Consultation, result: Any) -> dict[str, Any]:
         chosen = result if isinstance(result, Choice) else Choice(cast("Reference", result)) if _is_reference(result) else None
         message = _selected(chosen.reference) if chosen is not None else self._written(state, result)
         if context_of().stream_answer:
@@ -115,7 +115,7 @@ class Choose(Runnable[MoAState, dict[str, Any]]):
         answer = message.model_copy(update={"response_metadata": {**message.response_metadata, "moa": moa}})
         return {"messages": [answer], "steps": consultation.steps}
 
-    def _written(self, state: MoAState, result: Any) -> AIMessage:
+    def _written(self, state: RunState, result: Any) -> AIMessage:
         # A list would be read as a conversation, whose last message is the answer; a function returns one thing.
         answer = read_answer(result if isinstance(result, (str, BaseMessage)) else None)
         failure = answer["failure"]
@@ -129,11 +129,11 @@ class Choose(Runnable[MoAState, dict[str, Any]]):
         place = {key: chosen.reference[key] for key in ("layer", "proposer", "name", "model")}
         return {"by": self._name, **place, **chosen.why}
 
-    def _error(self, error: Exception, state: MoAState) -> AggregatorFailedError:
+    def _error(self, error: Exception, state: RunState) -> AggregatorFailedError:
         reason = describe(error)
         return aggregator_failed(error, self._name, f"{reason['kind']}: {reason['message']}", self._references(state))
 
-    def _references(self, state: MoAState) -> list[Reference]:
+    def _references(self, state: RunState) -> list[Reference]:
         turn = turn_of(state["messages"])
         return [reference for reference in state.get("references", []) if reference["turn"] == turn]
 

@@ -23,6 +23,8 @@ class ClosedLayer:
         number: The layer's number, from 1.
         num_layers: How many layers there are at most.
         previous: What this layer's proposers were shown; empty in the first layer.
+        unfiltered: The layer's good references before any filter; conditions that count look at these, since a filter may
+            have left out the very ones that agree.
         earlier: Every good reference of the layers before, unfiltered.
 
     Example:
@@ -40,6 +42,7 @@ class ClosedLayer:
     number: int = 1
     num_layers: int = 1
     previous: Sequence[Reference] = field(default=())
+    unfiltered: Sequence[Reference] = field(default=())
     earlier: Sequence[Reference] = field(default=())
 
     @property

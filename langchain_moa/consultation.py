@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from dataclasses import dataclass, field
-from time import perf_counter
+from time import monotonic, perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from langchain_core.messages import AIMessage
@@ -14,13 +14,14 @@ from langchain_core.runnables.utils import coro_with_context, is_async_callable
 from langgraph.errors import GraphBubbleUp
 
 from langchain_moa.calls import called, context_of, emit
-from langchain_moa.conversation import without_tool_messages
+from langchain_moa.conversation import for_aggregator
 from langchain_moa.counting import CallCounter
+from langchain_moa.deadline import Limit, OutOfTimeError, acall_within, call_within
 from langchain_moa.inquiry import Ask, Compare
-from langchain_moa.reference import Answer
+from langchain_moa.reference import Answer, Failure
 from langchain_moa.secrets import describe
 from langchain_moa.similarity import acompare, compare
-from langchain_moa.state import MoAState, turn_of
+from langchain_moa.state import RunState, turn_of
 from langchain_moa.step import Step
 from langchain_moa.system import add_system_text
 
@@ -39,7 +40,8 @@ class _Call(NamedTuple):
     messages: list[BaseMessage]
     config: RunnableConfig
     kwargs: dict[str, Any]
-    started: float
+    limit: Limit | None
+    began: float
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ class Consultation:
     """
 
     mixture: Mixture
-    state: MoAState
+    state: RunState
     config: RunnableConfig
     node: str
     steps: list[Step] = field(default_factory=list)
@@ -131,8 +133,12 @@ class Consultation:
 
     def _ask(self, ask: Ask) -> Answer:
         call = self._prepare(ask)
+
+        def invoke() -> Answer:
+            return call.member.invoke(call.messages, call.config, call.kwargs, limit=call.limit)
+
         try:
-            answer = call.member.invoke(call.messages, call.config, call.kwargs)
+            answer = invoke() if call.limit is None else call_within(call.limit, invoke)
         except GraphBubbleUp:  # an interrupt is the graph's business, not a failure
             raise
         except Exception as error:  # noqa: BLE001  # whatever a provider raises, the inquiry decides what comes of it
@@ -141,8 +147,12 @@ class Consultation:
 
     async def _aask(self, ask: Ask) -> Answer:
         call = self._prepare(ask)
+
+        async def invoke() -> Answer:
+            return await call.member.ainvoke(call.messages, call.config, call.kwargs, limit=call.limit)
+
         try:
-            answer = await call.member.ainvoke(call.messages, call.config, call.kwargs)
+            answer = await (invoke() if call.limit is None else acall_within(call.limit, invoke))
         except GraphBubbleUp:  # as above
             raise
         except Exception as error:  # noqa: BLE001  # as above
@@ -151,16 +161,25 @@ class Consultation:
 
     def _prepare(self, ask: Ask) -> _Call:
         member = self.mixture.member(ask.model)
-        messages = without_tool_messages(list(ask.messages))
+        messages = for_aggregator(list(ask.messages), has_tools=False, profile=member.profile)
         # The aggregator's role is for writing the answer; a model given for this call has its role for this call.
-        if member.spec.system_prompt and (ask.drafts or ask.model is not None):
+        if member.spec.system_prompt and ask.model is not None:
             messages = add_system_text(messages, member.spec.system_prompt)
         kwargs = member.kwargs(member.defaults(self.mixture.call_kwargs), context_of().model_kwargs)
         if not ask.drafts:
             # They end an answer of the user's; a verdict that they cut could not be read.
             kwargs.pop("stop", None)
         emit("asking", node=self.node, name=ask.name, model=member.id)
-        return _Call(member, messages, called(self.config, f"{ask.name}: {member.name}"), kwargs, perf_counter())
+        config = called(self.config, f"{ask.name}: {member.name}")
+        return _Call(member, messages, config, kwargs, self._limit(ask), perf_counter())
+
+    def _limit(self, ask: Ask) -> Limit | None:
+        if (deadline := self.mixture.deadline) is None:
+            return None
+        now = monotonic()
+        left = (self.state.get("started") or now) + deadline - now
+        # What comes after it, the answer above all, keeps its part.
+        return Limit(now + left / 2, "deadline", f"{ask.name} had not answered in its part of the deadline ({deadline:g} s)")
 
     def _answered(self, ask: Ask, call: _Call, answer: Answer) -> Answer:
         failure = answer["failure"]
@@ -173,7 +192,7 @@ class Consultation:
             status="ok" if failure is None else "failed",
             error=failure,
             usage=answer["usage"],
-            seconds=round(perf_counter() - call.started, 6),
+            seconds=round(perf_counter() - call.began, 6),
         )
         self.steps.append(step)
         emit("asked", **{key: step[key] for key in ("node", "name", "model", "status", "error", "seconds")})
@@ -188,4 +207,8 @@ def _checked(request: Any) -> Ask:
 
 
 def _failed(error: Exception, member: Member) -> Answer:
-    return Answer(message=AIMessage(""), text="", failure=describe(error, member.secrets), usage=None)
+    if isinstance(error, OutOfTimeError):
+        failure = Failure(kind=error.kind, message=str(error))
+    else:
+        failure = describe(error, member.secrets)
+    return Answer(message=AIMessage(""), text="", failure=failure, usage=None)

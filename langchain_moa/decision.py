@@ -5,22 +5,26 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeVar
 
 from langchain_core.messages import AIMessage, HumanMessage
+from langchain_core.utils.json import parse_json_markdown
+from pydantic import BaseModel
 
-from langchain_moa.inquiry import Ask, Inquiry
+from langchain_moa.inquiry import Ask
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Generator, Sequence
 
     from langchain_core.messages import BaseMessage
 
     from langchain_moa.proposer import Proposer
+    from langchain_moa.reference import Answer
 
 T = TypeVar("T")
+M = TypeVar("M", bound=BaseModel)
 
 
 def decide(
     messages: Sequence[BaseMessage], read: Callable[[str], T | None], *, name: str, model: Proposer | None, form: str
-) -> Inquiry[tuple[T | None, str]]:
+) -> Generator[Ask, Answer, tuple[T | None, str]]:
     """Ask a model for a decision; where its reply cannot be read, ask it once more for the form alone.
 
     Args:
@@ -44,3 +48,19 @@ def decide(
         return None, f"{name} failed: {answer['failure']['kind']}"
     value = read(answer["text"])
     return value, "" if value is not None else f"the reply of {name} could not be read"
+
+
+def reads_json(schema: type[M]) -> Callable[[str], M | None]:
+    """Return a reader of JSON, fenced in Markdown or not, that must fit a schema.
+
+    Args:
+        schema: A pydantic model.
+    """
+
+    def read(reply: str) -> M | None:
+        try:
+            return schema.model_validate(parse_json_markdown(reply))
+        except ValueError:  # of the JSON, or of the schema
+            return None
+
+    return read

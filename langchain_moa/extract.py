@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from decimal import Decimal, InvalidOperation
 from typing import Annotated, Any, TypeAlias
 
@@ -17,7 +17,7 @@ _SAID_LETTER = re.compile(
 )
 # ... or stands alone, or in front of the option's text.
 _LONE_LETTER = re.compile(r"\A\W*([A-J])(?:\W*\Z|[).]\s)")
-# "A: 18", "#### 18", "The answer is $18."
+# Such as `A: 18`, `#### 18` or `The answer is $18`.
 _SAID_NUMBER = re.compile(
     r"(?:####|\b(?i:answer)\b(?:\s+(?:is|would be)\s*:?|\s*:)|^A:)\s*[*_\"'`]*[^\w\s.-]?\s*"
     r"([-\u2212]?(?:\d[\d,]*(?:\.\d+)?|\.\d+))",
@@ -81,6 +81,25 @@ Extract: TypeAlias = Annotated[str | Extractor, PlainValidator(_known)]
 def extractor(value: Extract) -> Extractor:
     """Return the extractor that a name stands for; a callable stands for itself."""
     return EXTRACTORS[value] if isinstance(value, str) else value
+
+
+def tally(texts: Iterable[str], extract: Extract) -> list[tuple[str, list[int]]]:
+    """Count the texts' short answers.
+
+    Args:
+        texts: The texts.
+        extract: What extracts.
+
+    Returns:
+        Each answer with the places of the texts that have it: the most frequent one first, and of equally frequent ones the
+        one that comes first among the texts. Texts without an answer are not in it.
+    """
+    find = extractor(extract)
+    places: dict[str, list[int]] = {}
+    for place, text in enumerate(texts):
+        if (answer := find(text)) is not None:
+            places.setdefault(answer, []).append(place)
+    return sorted(places.items(), key=lambda item: (-len(item[1]), item[1][0]))
 
 
 def _plain_number(text: str) -> str | None:

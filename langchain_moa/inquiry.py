@@ -29,7 +29,7 @@ class Ask:
         messages: What it is asked.
         name: What the call is named in traces and in the account.
         model: Whom to ask. Default: the mixture's aggregator.
-        drafts: Whether the text is a draft of the answer; then the user's stop words and the model's role hold for it, too.
+        drafts: Whether the text is a draft of the answer; then the user's stop words hold for it, too.
 
     Example:
         ```python

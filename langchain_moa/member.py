@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ from langchain_moa.models import chat_model_of
 from langchain_moa.reference import Answer, read_answer
 from langchain_moa.retry import Retry, aretrying, retrying
 from langchain_moa.secrets import masked, redact, secrets_of
+from langchain_moa.slots import Slots
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -34,12 +35,14 @@ class Member:
         runnable: What is called.
         id: The model id.
         retry: How its calls are tried again; `None` if they are not, or if its client sees to it.
+        slots: The places that the mixture's calls share.
     """
 
     spec: Proposer
     runnable: Runnable[Any, Any]
     id: str
     retry: Retry | None = None
+    slots: Slots = field(default_factory=lambda: Slots(None))
 
     def __repr__(self) -> str:
         """Show what the user wrote, which holds no secret."""
@@ -130,7 +133,11 @@ class Member:
         """
 
         def call() -> Answer:
-            return read_answer(self.runnable.invoke(self.input(messages), config, **kwargs), seen=len(messages))
+            with self.slots.taken():
+                # The wait for a place may have been too long.
+                if limit is not None:
+                    limit.check()
+                return read_answer(self.runnable.invoke(self.input(messages), config, **kwargs), seen=len(messages))
 
         return retrying(self.retry, call, limit=limit)
 
@@ -145,6 +152,7 @@ class Member:
         """Call the member without blocking; the arguments are those of `invoke`."""
 
         async def call() -> Answer:
-            return read_answer(await self.runnable.ainvoke(self.input(messages), config, **kwargs), seen=len(messages))
+            async with self.slots.ataken():
+                return read_answer(await self.runnable.ainvoke(self.input(messages), config, **kwargs), seen=len(messages))
 
         return await aretrying(self.retry, call, limit=limit)

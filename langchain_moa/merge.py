@@ -14,7 +14,7 @@ from langchain_moa.closed_layer import ClosedLayer, Filtered
 from langchain_moa.consultation import Consultation
 from langchain_moa.errors import StrategyFailedError, proposers_failed
 from langchain_moa.secrets import describe
-from langchain_moa.state import MoAState, turn_of
+from langchain_moa.state import RunState, turn_of
 from langchain_moa.strategy import name_of
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ class _Closing(NamedTuple):
     consultation: Consultation
 
 
-class Merge(Runnable[MoAState, dict[str, Any]]):
+class Merge(Runnable[RunState, dict[str, Any]]):
     """A node that closes a layer: it drops failures, applies the reference filters in order, asks the stop condition."""
 
     def __init__(self, mixture: Mixture, *, layer: int, num_layers: int, node: str) -> None:
@@ -50,7 +50,7 @@ class Merge(Runnable[MoAState, dict[str, Any]]):
         # After the last layer there is nothing to stop.
         self._stop_when = strategies.stop_when if layer < num_layers else None
 
-    def invoke(self, input: MoAState, config: RunnableConfig | None = None, **_: Any) -> dict[str, Any]:  # noqa: A002  # Runnable's name
+    def invoke(self, input: RunState, config: RunnableConfig | None = None, **_: Any) -> dict[str, Any]:  # noqa: A002  # Runnable's name
         """Close the layer."""
         closing = self._close(input, config)
         layer, stopped = closing.layer, None
@@ -65,7 +65,7 @@ class Merge(Runnable[MoAState, dict[str, Any]]):
                 stopped = _reason(self._stop_when, result)
         return self._closed(closing, layer, stopped)
 
-    async def ainvoke(self, input: MoAState, config: RunnableConfig | None = None, **_: Any) -> dict[str, Any]:  # noqa: A002  # Runnable's name
+    async def ainvoke(self, input: RunState, config: RunnableConfig | None = None, **_: Any) -> dict[str, Any]:  # noqa: A002  # Runnable's name
         """Close the layer without blocking."""
         closing = self._close(input, config)
         layer, stopped = closing.layer, None
@@ -80,7 +80,7 @@ class Merge(Runnable[MoAState, dict[str, Any]]):
                 stopped = _reason(self._stop_when, result)
         return self._closed(closing, layer, stopped)
 
-    def _close(self, state: MoAState, config: RunnableConfig | None) -> _Closing:
+    def _close(self, state: RunState, config: RunnableConfig | None) -> _Closing:
         turn = turn_of(state["messages"])
         references = [reference for reference in state.get("references", []) if reference["turn"] == turn]
         of_turn = [reference for reference in references if reference["status"] == "ok"]
@@ -95,6 +95,7 @@ class Merge(Runnable[MoAState, dict[str, Any]]):
             number=self._layer,
             num_layers=self._num_layers,
             previous=previous,
+            unfiltered=good,
             earlier=[reference for reference in of_turn if reference["layer"] < self._layer],
         )
         return _Closing(layer, references, fell_back, Consultation(self._mixture, state, config or {}, self._node))
@@ -133,7 +134,7 @@ def stopped_or(after: Sequence[str], following: Sequence[str]) -> Any:
         following: Where to go if it did not.
     """
 
-    def way_on(state: MoAState) -> list[str]:
+    def way_on(state: RunState) -> list[str]:
         return [*(after if state.get("stopped") else following)]
 
     return way_on

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, Self
 
@@ -23,6 +23,8 @@ from langchain_moa.prompts import Prompt, resolve_prompt
 from langchain_moa.proposer import Proposer
 from langchain_moa.resilience import Resilience, closings
 from langchain_moa.retry import Retry
+from langchain_moa.self_moa import TEMPERATURES, sample
+from langchain_moa.slots import Slots
 from langchain_moa.strategies import Strategies, described, resolve_aggregation, resolve_filters, resolve_stop
 from langchain_moa.validation import at, each
 
@@ -112,6 +114,8 @@ class Mixture(Resilience):
         temperature: For every call, before the members' own. Default: each member's own.
         max_tokens: The longest answer of every call, in tokens. Default: each member's own.
         stop: Stop words of every call. Default: each member's own.
+        max_concurrency: How many calls run at once, over all answers of this mixture; sync and async ones are counted apart.
+            Default: as many as there are.
         timeout: Seconds that the clients of members given as strings wait for an answer. Default: the provider's.
         max_retries: How often those clients try again. Default: the provider's.
         api_key: Key for those clients. Default, and the better way: the provider's environment variable.
@@ -144,6 +148,7 @@ class Mixture(Resilience):
     temperature: float | None = Field(default=None, ge=0)
     max_tokens: int | None = Field(default=None, ge=1)
     stop: list[str] | None = None
+    max_concurrency: int | None = Field(default=None, ge=1)
     timeout: float | None = Field(default=None, gt=0)
     max_retries: int | None = Field(default=None, ge=0)
     api_key: SecretStr | None = Field(default=None, exclude=True, repr=False)
@@ -222,6 +227,48 @@ class Mixture(Resilience):
 
         return read_preset(cls, name, overrides)
 
+    @classmethod
+    def self_moa(
+        cls,
+        model: MemberLike,
+        samples: int = 6,
+        *,
+        temperatures: tuple[float, float] | None = TEMPERATURES,
+        seed: int | None = 1,
+        window: int | None = None,
+        **options: Any,
+    ) -> Self:
+        """Make a mixture of samples of one model, which the same model synthesizes (Self-MoA, arXiv 2502.00674).
+
+        Args:
+            model: Whatever may stand for a proposer.
+            samples: How many samples, at least 1.
+            temperatures: The lowest and the highest; the samples are spread evenly between. `None`, or a `temperature` among
+                the options, leaves each call its own.
+            seed: The first sample's; the others count up, so that even at one temperature they differ. `None` leaves it out,
+                and so does a model that takes none.
+            window: How many texts are synthesized at once (Self-MoA-Seq), so that any number of samples fits a small context.
+                Default: all of them.
+            **options: The other fields; `num_layers` is 1 and `aggregator` is the model unless they are given.
+
+        Raises:
+            ValueError: As for `Mixture` itself.
+
+        Example:
+            ```python
+            from langchain_moa import ChatMoA
+
+            moa = ChatMoA.self_moa("local:smollm2-135m", samples=6)
+            long = ChatMoA.self_moa("local:smollm2-135m", samples=30, window=6)
+            ```
+        """
+        client = {name: options[name] for name in ("timeout", "max_retries", "api_key") if options.get(name) is not None}
+        if options.get("temperature") is not None:
+            temperatures = None
+        proposers = sample(model, samples, temperatures=temperatures, seed=seed, client=client)
+        windowed = {} if window is None else {"aggregation": {"sequential": {"window": window}}}
+        return cls(**{"aggregator": model, "num_layers": 1, **windowed, **options, "proposers": proposers})
+
     def to_graph(self) -> StateGraph[MoAState, MoAContext]:
         """Return the mixture's graph, not yet compiled: the transparent surface of the same mixture."""
         from langchain_moa.graph import build_graph
@@ -242,11 +289,12 @@ class Mixture(Resilience):
         """Return the member that a strategy calls.
 
         Args:
-            model: What the strategy's field holds; `None` stands for the aggregator.
+            model: What the strategy's field holds, or the `spec` of a member of the mixture; `None` is the aggregator.
         """
         if model is None:
             return self.members.aggregator
-        return next(member for proposer, member in self.members.others if proposer is model)
+        own = ((member.spec, member) for layer in self.members.layers for member in layer)
+        return next(member for proposer, member in (*self.members.others, *own) if proposer is model)
 
     @property
     def shown(self) -> Prompt:
@@ -275,7 +323,14 @@ class Mixture(Resilience):
         # Keyed on the fields, so that a copy with another aggregator, or an assignment, is never answered by the old one.
         key = (
             *(self.proposers, self.aggregator, self.num_layers, self.timeout, self.max_retries, self.api_key),
-            *(self.aggregation, self.reference_filters, self.stop_when, self.aggregator_fallbacks, self.retry),
+            *(
+                self.aggregation,
+                self.reference_filters,
+                self.stop_when,
+                self.aggregator_fallbacks,
+                self.retry,
+                self.max_concurrency,
+            ),
         )
         if self._resolved is None or any(old is not new for old, new in zip(self._resolved[0], key, strict=True)):
             # Once more: a `model_copy(update=...)` brings values that no validator has seen.
@@ -289,8 +344,10 @@ class Mixture(Resilience):
         given = {"timeout": self.timeout, "max_retries": self.max_retries, "api_key": self.api_key}
         client = {name: value for name, value in given.items() if value is not None}
 
+        slots = Slots(self.max_concurrency)
+
         def resolve(proposer: Proposer) -> Member:
-            return proposer.resolve(client, retry=self.retry)
+            return replace(proposer.resolve(client, retry=Retry.coerce(self.retry)), slots=slots)
 
         # Coerced once more: a `model_copy(update=...)` brings values that no validator has seen.
         proposers = _coerce_proposers(self.proposers)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, Field, PlainValidator
+from pydantic import BaseModel, Field, PlainValidator
 
 from langchain_moa.proposer import Proposer
 from langchain_moa.quorum import Closing, quorum_of
@@ -42,7 +42,7 @@ class Resilience(BaseModel):
     """
 
     aggregator_fallbacks: Annotated[Sequence[Any], PlainValidator(_coerce_fallbacks)] = ()
-    retry: Annotated[Retry | None, BeforeValidator(Retry.coerce)] = None
+    retry: Annotated[Retry | Mapping[str, Any] | None, PlainValidator(Retry.coerce)] = None
     proposer_timeout: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     deadline: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     quorum: int | float | None = None

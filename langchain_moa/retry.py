@@ -32,7 +32,11 @@ _logger = logging.getLogger("langchain_moa")
 
 # Request timeout, conflict, too early, too many requests; and every error of the server.
 _WORTH_IT = {408, 409, 425, 429}
+_ERROR = 400
 _SERVER_ERROR = 500
+
+# What OpenAI, Anthropic and compatible servers call the same in the middle of a stream, whose status was good.
+_PASSING = {"server_error", "api_error", "overloaded_error", "rate_limit_error", "timeout_error"}
 
 # A quota that is used up comes with the status of a rate limit, and does not come back within seconds.
 _HOPELESS = {"insufficient_quota", "billing_not_active"}
@@ -163,7 +167,11 @@ async def aretrying(
     """Call without blocking, and call again as the policy says; the arguments are those of `retrying`."""
     if policy is None:
         return await call()
-    return await AsyncRetrying(**_rules(policy, limit or Limit(), begun))(call)
+
+    async def attempt() -> T:
+        return await call()
+
+    return await AsyncRetrying(**_rules(policy, limit or Limit(), begun))(attempt)
 
 
 def is_retryable(error: BaseException) -> bool:
@@ -177,8 +185,10 @@ def is_retryable(error: BaseException) -> bool:
             return False
         if isinstance(each, ModelError):
             return each.is_retryable
-        if isinstance(status := _status(each), int):
+        if isinstance(status := _status(each), int) and status >= _ERROR:
             return status in _WORTH_IT or status >= _SERVER_ERROR
+        if (kind := _kind(each)) is not None:
+            return kind in _PASSING
         if isinstance(each, (ConnectionError, TimeoutError, *_transport_errors())):
             return True
     return False
@@ -272,6 +282,14 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 def _status(error: BaseException) -> Any:
     status = getattr(error, "status_code", None)
     return status if status is not None else getattr(getattr(error, "response", None), "status_code", None)
+
+
+def _kind(error: BaseException) -> str | None:
+    """Return what a server calls its error, `None` where it does not say."""
+    match getattr(error, "body", None):
+        case {"error": {"type": str(kind)}} | {"type": str(kind)}:
+            return kind
+    return None
 
 
 def _transport_errors() -> Iterator[type[BaseException]]:

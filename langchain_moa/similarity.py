@@ -54,7 +54,7 @@ def compare(texts: Sequence[str], by: Similarity) -> Matrix:
     """
     if isinstance(by, Embeddings):
         return _cosines(by.embed_documents(list(texts)))
-    if by == LEXICAL:
+    if isinstance(by, str):
         return _pairwise([words(text) for text in texts], _set_cosine)
     return _pairwise(texts, by)
 

@@ -5,20 +5,29 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from pkgutil import iter_modules
-from typing import Any, TypeVar, dataclass_transform
+from typing import Annotated, Any, TypeAlias, TypeVar, dataclass_transform
 
-from pydantic import ConfigDict, Field, ValidationError
+from pydantic import ConfigDict, Field, PlainValidator, ValidationError
 from pydantic.dataclasses import dataclass
 
+from langchain_moa.proposer import Proposer
 from langchain_moa.validation import explain
 
 C = TypeVar("C", bound=type)
 
 
+def _coerce_model(value: Any) -> Proposer | None:
+    return None if value is None else Proposer.coerce(value)
+
+
+Model: TypeAlias = Annotated[Any, PlainValidator(_coerce_model)]
+"""A model that a strategy calls: whatever may stand for a proposer, kept as a `Proposer`; `None` for the aggregator."""
+
+
 @dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(Field,))
 def strategy(cls: C) -> C:
     """Make a class of fields: keyword-only, checked, frozen; plain data that can be named in YAML, compared and pickled."""
-    config = ConfigDict(arbitrary_types_allowed=True, hide_input_in_errors=True, protected_namespaces=())
+    config = ConfigDict(arbitrary_types_allowed=True, hide_input_in_errors=True, protected_namespaces=(), extra="forbid")
     made: Any = dataclass(kw_only=True, frozen=True, config=config)(cls)
     return made  # type: ignore[no-any-return]  # pydantic returns the class, typed as one of its own
 

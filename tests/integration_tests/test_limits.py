@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import TYPE_CHECKING
 
@@ -42,3 +43,24 @@ async def test_a_context_window_is_never_exceeded(
     assert "2 of the oldest messages left out" in caplog.text
     # Those whose window is not known are sent everything.
     assert len(loopback.calls("p")[-1].messages) == 3 + (layers > 1)
+
+
+@pytest.mark.parametrize("most", [1, 2])
+async def test_so_many_calls_at_once_and_no_more(loopback: Loopback, chat: Chat, most: int) -> None:
+    loopback.script("p", Reply("draft", delay=0.01))
+    moa = ChatMoA(proposers=[chat("p")] * 6, aggregator=chat("agg"), num_layers=2, max_concurrency=most)
+    answers = [moa.invoke("Hi"), *moa.batch(["Hi"] * 3), await moa.ainvoke("Hi"), *(await moa.abatch(["Hi"] * 3))]
+    assert {answer.text for answer in answers} == {"agg says: Hi"}
+    assert "".join(chunk.text for chunk in moa.stream("Hi")) == "agg says: Hi"
+    assert "".join([chunk.text async for chunk in moa.astream("Hi")]) == "agg says: Hi"
+    assert loopback.peak == most
+    assert len(loopback.requests) == 10 * 13
+
+
+async def test_a_cancelled_call_gives_its_place_back(loopback: Loopback, chat: Chat) -> None:
+    loopback.script("p", [Reply(hang=True), Reply("text")])
+    moa = ChatMoA(proposers=[chat("p")], aggregator=chat("agg"), num_layers=1, max_concurrency=1)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.2):
+            await moa.ainvoke("Hi")
+    assert (await moa.ainvoke("Hi")).text == "agg says: Hi"

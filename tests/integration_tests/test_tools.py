@@ -178,11 +178,18 @@ def test_tools_in_any_form(loopback: Loopback, moa: ChatMoA) -> None:
         """Add two numbers."""
         return a + b
 
-    raw = {"type": "function", "function": {"name": "raw", "description": "A tool.", "parameters": {"type": "object", "properties": {}}}}
+    raw = {
+        "type": "function",
+        "function": {"name": "raw", "description": "A tool.", "parameters": {"type": "object", "properties": {}}},
+    }
     moa.bind_tools([Search, add, raw]).invoke("Hi")
     assert loopback.calls("agg")[0].tools == ["Search", "add", "raw"]
     system = loopback.calls("p")[0].system
-    for line in ("- Search(query: string): Search the web.", "- add(a: integer, b: integer): Add two numbers.", "- raw(): A tool."):
+    for line in (
+        "- Search(query: string): Search the web.",
+        "- add(a: integer, b: integer): Add two numbers.",
+        "- raw(): A tool.",
+    ):
         assert line in system
 
 

@@ -1,0 +1,138 @@
+"""Analyze: a first call says what the references agree and disagree on, a second one writes the answer from that."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from langgraph.graph import END
+from pydantic import BaseModel, ConfigDict
+
+from langchain_moa.aggregate import AGGREGATOR, Aggregate
+from langchain_moa.ballot import Ballot
+from langchain_moa.consult import Consult
+from langchain_moa.decision import decide, reads_json
+from langchain_moa.state import turn_of
+from langchain_moa.step import steps_of
+from langchain_moa.strategy import Model, strategy
+from langchain_moa.system import add_system_text
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from langchain_core.messages import BaseMessage
+    from langgraph.graph import StateGraph
+
+    from langchain_moa.inquiry import Inquiry
+    from langchain_moa.mixture import Mixture
+    from langchain_moa.prompts import Prompt
+    from langchain_moa.proposer import Proposer
+    from langchain_moa.reference import Reference
+    from langchain_moa.state import RunState
+
+_NODE = "analyze"
+
+ANALYST = (
+    "You analyse responses to a conversation's last message, for a writer who will answer it. You do not answer it yourself. "
+    "Whether something is right counts, not how many say it. Each point is a sentence that can be understood by itself and "
+    "names no response by its label."
+)
+"""What the analyst is told it is."""
+
+_POINTS = {
+    "consensus": "what the responses agree on",
+    "contradictions": "where they contradict one another, and which side is right, if you can tell",
+    "unique_points": "what only one of them says and is worth keeping",
+    "blind_spots": "what all of them miss",
+}
+
+
+class Analysis(BaseModel):
+    """What the analyst finds.
+
+    Attributes:
+        consensus: What the references agree on.
+        contradictions: Where they contradict one another, and which side is right.
+        unique_points: What only one of them says and is worth keeping.
+        blind_spots: What all of them miss.
+    """
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    consensus: list[str]
+    contradictions: list[str]
+    unique_points: list[str]
+    blind_spots: list[str]
+
+    def to_text(self) -> str:
+        """Return the analysis as the writer reads it."""
+        lists = [(name.replace("_", " ").capitalize(), getattr(self, name)) for name in _POINTS]
+        parts = ["\n".join([f"{title}:", *(f"- {point}" for point in points)]) for title, points in lists if points]
+        return "\n\n".join(["An analysis of these responses, by a judge who has read them:", *parts])
+
+
+@strategy
+class Analyze:
+    """Analysis first, as in OpenRouter's Fusion: a judge lists, the aggregator writes, with the references before it.
+
+    The analysis is JSON of a fixed shape (`Analysis`); a reply that is not is asked for once more, and then, or if the model
+    fails, the aggregator writes from the references alone. What was said stands in the state's `steps`.
+
+    Attributes:
+        model: Who analyses. Default: the mixture's aggregator.
+        seed: Another seed draws other orders of the references.
+
+    Example:
+        ```python
+        from langchain_moa import ChatMoA
+
+        moa = ChatMoA(
+            proposers=["local:smollm2-135m", "local:gemma3-270m"],
+            aggregator="local:smollm2-135m",
+            num_layers=1,
+            aggregation="analyze",
+        )
+        ```
+    """
+
+    model: Model = None
+    seed: int = 0
+
+    @property
+    def models(self) -> tuple[Proposer | None, ...]:
+        """Whom it asks: the analyst, and the aggregator."""
+        return (self.model, None)
+
+    def add_to(self, builder: StateGraph[Any, Any], mixture: Mixture) -> str:
+        """Add the analyst and the aggregator."""
+        builder.add_node(_NODE, Consult(self._analyse, mixture, node=_NODE), metadata={"model": mixture.member(self.model).id})
+        writer = _Writer.of(mixture, prompt=mixture.shown)
+        builder.add_node(AGGREGATOR, writer, metadata={"model": mixture.members.aggregator.id})
+        builder.add_edge(_NODE, AGGREGATOR)
+        builder.add_edge(AGGREGATOR, END)
+        return _NODE
+
+    def _analyse(self, state: RunState) -> Inquiry[dict[str, Any]]:
+        if references := state.get("merged"):
+            form = f"JSON of the form {json.dumps({name: ['...'] for name in _POINTS})}"
+            wanted = "; ".join(f"`{name}`: {what}" for name, what in _POINTS.items())
+            question = f"Analyse the responses. Reply with {form} alone. {wanted}. A list may be empty."
+            messages = Ballot.of(references, seed=self.seed).to_messages(state["messages"], ANALYST, question)
+            yield from decide(messages, reads_json(Analysis), name="analyst", model=self.model, form=form)
+        return {}
+
+
+class _Writer(Aggregate):
+    """The aggregator, which reads the analysis after the references."""
+
+    def _prompt_for(self, state: RunState) -> Prompt:
+        prompt = super()._prompt_for(state)
+        said = [step for step in steps_of(state.get("steps", []), turn_of(state["messages"])) if step["node"] == _NODE]
+        analysis = reads_json(Analysis)(said[-1]["text"]) if said else None
+        if analysis is None:
+            return prompt
+
+        def informed(messages: list[BaseMessage], references: Sequence[Reference]) -> list[BaseMessage]:
+            return add_system_text(prompt(messages, references), analysis.to_text())
+
+        return informed

@@ -1,0 +1,52 @@
+"""Medoid: the answer is the reference that is most like all the others; no model is asked."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from langchain_moa.choose import Choice
+from langchain_moa.inquiry import Compare, Inquiry
+from langchain_moa.similarity import LEXICAL, Similarity, mean_to_others, medoid
+from langchain_moa.strategy import strategy
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from langchain_core.messages import BaseMessage
+
+    from langchain_moa.reference import Reference
+
+
+@strategy
+class Medoid:
+    """Answer with the most central reference, unchanged; of equally central ones, with the first proposer's.
+
+    Attributes:
+        similarity: What compares the texts: `lexical` (default), LangChain embeddings or their name, or a callable.
+
+    Example:
+        ```python
+        from langchain_moa import create_moa
+
+        graph = create_moa(["local:smollm2-135m"] * 5, num_layers=1, aggregation="medoid").compile()
+        ```
+    """
+
+    similarity: Similarity = LEXICAL
+
+    def __call__(self, messages: Sequence[BaseMessage], references: Sequence[Reference]) -> Inquiry[Choice]:  # noqa: ARG002  # an aggregation's arguments
+        """Find the medoid."""
+        return central(references, similarity=self.similarity)
+
+
+def central(references: Sequence[Reference], *, similarity: Similarity = LEXICAL, **why: Any) -> Inquiry[Choice]:
+    """Choose the medoid, which is also what others fall back on when they cannot decide.
+
+    Args:
+        references: What to choose from.
+        similarity: What compares.
+        **why: Further plain data for the answer's metadata.
+    """
+    matrix = yield Compare(texts=[each["text"] for each in references], by=similarity)
+    place = medoid(matrix)
+    return Choice(references[place], {**why, "mean_similarity": round(mean_to_others(matrix)[place], 4)})

@@ -1,0 +1,135 @@
+"""Rank: every proposer ranks the others' answers without knowing whose they are; the aggregator gets them best first."""
+
+from __future__ import annotations
+
+import re
+from functools import partial
+from statistics import fmean
+from typing import TYPE_CHECKING, Any
+
+from langgraph.graph import END
+
+from langchain_moa.aggregate import AGGREGATOR, Aggregate
+from langchain_moa.ballot import Ballot
+from langchain_moa.calls import emit
+from langchain_moa.consult import Consult
+from langchain_moa.decision import decide
+from langchain_moa.state import turn_of
+from langchain_moa.step import steps_of
+from langchain_moa.strategy import strategy
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from langgraph.graph import StateGraph
+
+    from langchain_moa.inquiry import Inquiry
+    from langchain_moa.member import Member
+    from langchain_moa.mixture import Mixture
+    from langchain_moa.reference import Reference
+    from langchain_moa.state import RunState
+
+_FEWEST = 2
+"""There is nothing to rank in fewer answers."""
+
+PEER = (
+    "You rank responses to a conversation's last message from best to worst: correct first of all, then helpful, complete and "
+    "clear. Length, tone and confidence are no merits of their own, and neither is the order of the responses."
+)
+"""What each proposer is told it is."""
+
+
+@strategy
+class Rank:
+    """Anonymous peer ranking (llm-council), then synthesis: the references stand in the order of their mean rank.
+
+    The proposers of the last layer rank, in parallel, each all references but its own, under labels and in an order drawn
+    from a seed. A ranking that does not name each exactly once is asked for once more and then does not count. References
+    of the same mean rank keep the proposers' order, and so do all if no ranking counts.
+
+    Attributes:
+        seed: Another seed draws other orders.
+
+    Example:
+        ```python
+        from langchain_moa import ChatMoA
+
+        moa = ChatMoA(
+            proposers=["local:smollm2-135m", "local:gemma3-270m", "local:smollm2-135m"],
+            aggregator="local:smollm2-135m",
+            num_layers=1,
+            aggregation="rank",
+        )
+        ```
+    """
+
+    seed: int = 0
+
+    models = (None,)
+
+    def add_to(self, builder: StateGraph[Any, Any], mixture: Mixture) -> list[str]:
+        """Add the rankers, what orders the references, and the aggregator."""
+        peers = mixture.members.layers[-1]
+        nodes = [f"rank_{position:0{len(str(len(peers)))}}" for position in range(1, len(peers) + 1)]
+        for position, (node, peer) in enumerate(zip(nodes, peers, strict=True), start=1):
+            work = partial(self._rank, peer=peer, position=position)
+            builder.add_node(node, Consult(work, mixture, node=node), metadata={"model": peer.id})
+        builder.add_node(
+            "best_first",
+            Consult(partial(self._order, rankers=list(zip(nodes, peers, strict=True))), mixture, node="best_first"),
+        )
+        writer = Aggregate.of(mixture, prompt=mixture.shown)
+        builder.add_node(AGGREGATOR, writer, metadata={"model": mixture.members.aggregator.id})
+        builder.add_edge(nodes, "best_first")
+        builder.add_edge("best_first", AGGREGATOR)
+        builder.add_edge(AGGREGATOR, END)
+        return nodes
+
+    def _ballot(self, state: RunState, peer: Member, position: int) -> Ballot:
+        return Ballot.of([each for each in state.get("merged", []) if not _is_by(each, peer, position)], seed=self.seed)
+
+    def _rank(self, state: RunState, *, peer: Member, position: int) -> Inquiry[dict[str, Any]]:
+        ballot = self._ballot(state, peer, position)
+        if len(ballot.labels) >= _FEWEST:
+            form = f"all labels from best to worst, like {' > '.join(f'[[{label}]]' for label in ballot.labels)}"
+            question = f"Rank the responses. Think briefly, then end with a last line of {form}."
+            messages = ballot.to_messages(state["messages"], PEER, question)
+            yield from decide(messages, _reader(ballot), name="peer", model=peer.spec, form=form)
+        return {}
+
+    def _order(self, state: RunState, *, rankers: Sequence[tuple[str, Member]]) -> dict[str, Any]:
+        references = state.get("merged", [])
+        places: list[list[float]] = [[] for _ in references]
+        steps = steps_of(state.get("steps", []), turn_of(state["messages"]))
+        for position, (node, peer) in enumerate(rankers, start=1):
+            ballot = self._ballot(state, peer, position)
+            # What was said last counts: it is the reply, or the repair.
+            said = [step["text"] for step in steps if step["node"] == node][-1:]
+            for ranking in filter(None, map(_reader(ballot), said)):
+                for rank, label in enumerate(ranking):
+                    place = next(i for i, each in enumerate(references) if each is ballot.labelled[label])
+                    # From 0, the best, to 1: a ranker's own answer is missing from its ballot.
+                    places[place].append(rank / (len(ranking) - 1))
+        means = [fmean(ranks) if ranks else None for ranks in places]
+        known = [mean for mean in means if mean is not None]
+        # An answer that nobody could rank stands in the middle.
+        order = sorted(range(len(references)), key=lambda i: fmean(known) if known and means[i] is None else means[i] or 0.0)
+        ranked = [references[i] for i in order]
+        emit("ranked", references=[each["proposer"] for each in ranked])
+        return {"merged": ranked}
+
+
+def _reader(ballot: Ballot) -> Callable[[str], list[str] | None]:
+    """Return what reads a ranking: the last line that names a label must name each exactly once."""
+
+    def read(reply: str) -> list[str] | None:
+        lines = [line for line in reply.splitlines() if re.search(r"\[\[.*\]\]", line)]
+        named = ballot.named(lines[-1]) if lines else None
+        return named if named is not None and sorted(named) == sorted(ballot.labels) else None
+
+    return read
+
+
+def _is_by(reference: Reference, peer: Member, position: int) -> bool:
+    # The name, too: with a set for each layer, and an early exit, the place may be another's.
+    return reference["proposer"] == position and reference["name"] == peer.name

@@ -1,0 +1,93 @@
+"""Sequential: the references are synthesized a window at a time, so that any number of them fits a small context."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from langgraph.graph import END
+from pydantic import Field
+
+from langchain_moa.aggregate import AGGREGATOR, Aggregate
+from langchain_moa.calls import shown
+from langchain_moa.consult import Consult
+from langchain_moa.conversation import for_aggregator
+from langchain_moa.inquiry import Ask, Inquiry
+from langchain_moa.reference import Reference
+from langchain_moa.state import RunState, turn_of
+from langchain_moa.strategy import strategy
+from langchain_moa.system import add_system_text
+
+if TYPE_CHECKING:
+    from langgraph.graph import StateGraph
+
+    from langchain_moa.mixture import Mixture
+
+_NODE = "window"
+
+
+@strategy
+class Sequential:
+    """Self-MoA-Seq (arXiv 2502.00674): a sliding window over the references, with the running synthesis carried in it.
+
+    The aggregator synthesizes the first `window` references; that synthesis and the next `window - 1` references are the next
+    window, and so on. The last window is the aggregator's as usual: it streams, and has the tools. A window whose call fails
+    leaves its first text, the running synthesis, as it is. With no more references than the window takes, this is
+    `synthesize`.
+
+    Attributes:
+        window: How many texts the aggregator reads at once, at least 2.
+
+    Example:
+        ```python
+        from langchain_moa import ChatMoA
+
+        moa = ChatMoA.self_moa("local:smollm2-135m", samples=12, aggregation={"sequential": {"window": 4}})
+        ```
+    """
+
+    window: int = Field(default=6, ge=2)
+
+    models = (None,)
+
+    def add_to(self, builder: StateGraph[Any, Any], mixture: Mixture) -> str:
+        """Add the loop over the windows, and the aggregator, which has the last one."""
+
+        def work(state: RunState) -> Inquiry[dict[str, Any]]:
+            return self._slide(state, mixture)
+
+        member = mixture.members.aggregator
+        builder.add_node(_NODE, Consult(work, mixture, node=_NODE), metadata={"model": member.id})
+        builder.add_node(AGGREGATOR, Aggregate.of(mixture, prompt=mixture.shown), metadata={"model": member.id})
+        builder.add_conditional_edges(_NODE, self._next, [_NODE, AGGREGATOR])
+        builder.add_edge(AGGREGATOR, END)
+        return _NODE
+
+    def _next(self, state: RunState) -> str:
+        return _NODE if len(state.get("merged", [])) > self.window else AGGREGATOR
+
+    def _slide(self, state: RunState, mixture: Mixture) -> Inquiry[dict[str, Any]]:
+        references = state.get("merged", [])
+        if len(references) <= self.window:
+            return {}
+        member = mixture.members.aggregator
+        inside, ahead = references[: self.window], references[self.window :]
+        messages = for_aggregator(list(state["messages"]), has_tools=False, profile=member.profile)
+        if member.spec.system_prompt:
+            messages = add_system_text(messages, member.spec.system_prompt)
+        prompt = shown(member, messages, inside, mixture.shown)
+        answer = yield Ask(messages=prompt, name="running synthesis", drafts=True)
+        if answer["failure"] is not None:
+            return {"merged": [inside[0], *ahead]}
+        synthesis = Reference(
+            turn=turn_of(state["messages"]),
+            layer=inside[-1]["layer"],
+            proposer=0,  # nobody's: it is the aggregator's own
+            name=member.name,
+            model=member.id,
+            text=answer["text"],
+            status="ok",
+            error=None,
+            usage=None,  # counted among the steps
+            seconds=0.0,
+        )
+        return {"merged": [synthesis, *ahead]}

@@ -1,0 +1,58 @@
+"""Vote: the answer is the one that most references come to; no model is asked."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from langchain_moa.aggregation.medoid import central
+from langchain_moa.choose import Choice
+from langchain_moa.extract import Extract, tally
+from langchain_moa.strategy import strategy
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from langchain_core.messages import BaseMessage
+
+    from langchain_moa.inquiry import Inquiry
+    from langchain_moa.reference import Reference
+
+
+@strategy
+class Vote:
+    """Answer with a reference of the majority, for tasks whose answers are short: a number, a letter, an expression.
+
+    The short answer is extracted from each reference; references without one have no vote. The first reference with the most
+    frequent answer is the mixture's, unchanged. A tie goes to the answer that comes first in the proposers' order, so name
+    the proposer that you trust most first. Where no reference has a short answer, the medoid is the mixture's.
+
+    Attributes:
+        extract: `number`, `letter`, `boxed`, `auto` (default: whichever is found, boxed before letter before number), or a
+            callable from a text to its short answer or `None`.
+
+    Example:
+        ```python
+        from langchain_moa import ChatMoA
+        from langchain_moa.aggregation.vote import Vote
+
+        moa = ChatMoA(proposers=["local:smollm2-135m"] * 5, num_layers=1, aggregation=Vote(extract="number"))
+        ```
+    """
+
+    extract: Extract = "auto"
+
+    def __call__(
+        self,
+        messages: Sequence[BaseMessage],  # noqa: ARG002  # an aggregation's arguments
+        references: Sequence[Reference],
+    ) -> Inquiry[Choice] | Choice:
+        """Count the votes."""
+        counted = tally((each["text"] for each in references), self.extract)
+        if not counted:
+            return central(references, fallback="medoid", because="no reference has an answer that can be counted")
+        (answer, places), *others = counted
+        tied = bool(others) and len(others[0][1]) == len(places)
+        return Choice(
+            references[places[0]],
+            {"answer": answer, "votes": len(places), "of": len(references), **({"tie": True} if tied else {})},
+        )

@@ -1,0 +1,97 @@
+"""Moderator: a model keeps the best answers of a layer, and says whether another layer is needed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from langchain_moa.ballot import Ballot
+from langchain_moa.closed_layer import ClosedLayer, Filtered
+from langchain_moa.decision import decide, reads_json
+from langchain_moa.strategy import Model, strategy
+
+if TYPE_CHECKING:
+    from langchain_moa.inquiry import Inquiry
+    from langchain_moa.proposer import Proposer
+
+MODERATOR = (
+    "You moderate a panel of experts who answer the last message of a conversation in rounds: each round improves on the "
+    "responses of the last. Choose the responses that are most worth passing on, for their quality and for what each adds to "
+    "the others, and decide whether the panel has converged on a right and complete answer, so that another round would "
+    "change nothing."
+)
+"""What the moderator is told it is."""
+
+
+class _Ruling(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    keep: list[str]
+    end: bool
+
+
+@strategy
+class Moderator:
+    """SMoA's judge and moderator in one call (arXiv 2411.03284): keep the best few references, and end or go on.
+
+    A reply that is not of the form asked for is asked for once more; then, or if the model fails, all references are kept
+    and the layers go on. References are kept in the proposers' order.
+
+    Attributes:
+        keep: How many to keep, at least 1; SMoA keeps 2.
+        model: Who moderates. Default: the mixture's aggregator.
+        may_stop: Whether it may end the layers early.
+        instruction: What it is told to look at.
+        seed: Another seed draws other orders.
+
+    Example:
+        ```python
+        from langchain_moa import ChatMoA
+        from langchain_moa.filters.moderator import Moderator
+
+        moa = ChatMoA(
+            proposers=["local:smollm2-135m"] * 3,
+            aggregator="local:smollm2-135m",
+            num_layers=2,
+            reference_filters=[Moderator(keep=2)],
+        )
+        ```
+    """
+
+    keep: int = Field(default=2, ge=1)
+    model: Model = None
+    may_stop: bool = True
+    instruction: str = MODERATOR
+    seed: int = 0
+
+    @property
+    def models(self) -> tuple[Proposer | None, ...]:
+        """Whom it asks."""
+        return (self.model,)
+
+    def __call__(self, layer: ClosedLayer) -> Inquiry[Filtered]:
+        """Ask the moderator."""
+        keep = min(self.keep, len(layer.references))
+        last = not self.may_stop or layer.number >= layer.num_layers
+        if keep == len(layer.references) and last:
+            return Filtered(layer.references)
+        ballot = Ballot.of(layer.references, seed=self.seed)
+        form = f'JSON of the form {{"keep": {ballot.labels[:keep]}, "end": false}}'.replace("'", '"')
+        question = (
+            f"Name the {keep} responses to keep, and say whether the panel can end here. Reply with {form} alone: `keep` has "
+            f"{keep} different labels, `end` is true if no further round is needed."
+        )
+
+        def read(reply: str) -> _Ruling | None:
+            ruling = reads_json(_Ruling)(reply)
+            named = ruling.keep if ruling is not None else []
+            return ruling if len(named) == len(set(named)) == keep and set(named) <= ballot.labelled.keys() else None
+
+        messages = ballot.to_messages(layer.messages, self.instruction, question)
+        ruling, _ = yield from decide(messages, read, name="moderator", model=self.model, form=form)
+        if ruling is None:
+            return Filtered(layer.references)
+        kept = [ballot.labelled[label] for label in ruling.keep]
+        stop = "the moderator found that no further layer is needed" if ruling.end and self.may_stop else None
+        return Filtered([each for each in layer.references if any(each is other for other in kept)], stop)

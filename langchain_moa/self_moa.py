@@ -1,0 +1,62 @@
+"""Self-MoA: samples of one model in place of many models."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from langchain_moa.proposer import Proposer
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+TEMPERATURES = (0.5, 0.9)
+"""Around the paper's 0.7."""
+
+
+def sample(
+    model: Any, samples: int, *, temperatures: tuple[float, float] | None, seed: int | None, client: Mapping[str, Any]
+) -> list[Proposer]:
+    """Return proposers that are samples of one model, each with its own temperature and seed where the model has such.
+
+    What a `Proposer` sets for itself goes before. A Runnable that is no chat model is repeated as it is.
+
+    Args:
+        model: Whatever may stand for a proposer.
+        samples: How many, at least 1.
+        temperatures: The lowest and the highest, the others evenly between. `None` leaves them alone.
+        seed: The first one's, counted up for the others. `None` leaves them alone.
+        client: Arguments for the constructor of a model that is given as a string.
+
+    Raises:
+        ValueError: `samples` or the temperatures are wrong, or the model cannot be made.
+    """
+    if samples < 1:
+        msg = f"samples: {samples} is too few; give at least 1"
+        raise ValueError(msg)
+    if temperatures is not None and not 0 <= temperatures[0] <= temperatures[1]:
+        msg = f"temperatures: {temperatures} are no range; give the lowest and the highest, such as {TEMPERATURES}"
+        raise ValueError(msg)
+    spec = Proposer.coerce(model)
+    chat_model = spec.resolve(client).chat_model
+    takes = type(chat_model).model_fields if chat_model is not None else {}
+    name = spec.name or "sample"
+    made = []
+    for place in range(samples):
+        wanted = {"temperature": _between(temperatures, place, samples), "seed": None if seed is None else seed + place}
+        settings = {key: value for key, value in wanted.items() if value is not None and key in takes}
+        numbered = replace(spec, name=f"{name} {place + 1}")
+        if isinstance(spec.model, str):
+            made.append(replace(numbered, settings={**settings, **spec.settings}))
+        else:
+            # Bound, not copied: all samples share the object's client and connections.
+            made.append(replace(numbered, model=spec.model.bind(**settings) if settings else spec.model))
+    return made
+
+
+def _between(temperatures: tuple[float, float] | None, place: int, samples: int) -> float | None:
+    if temperatures is None:
+        return None
+    low, high = temperatures
+    share = place / (samples - 1) if samples > 1 else 0.5
+    return round(low + share * (high - low), 4)

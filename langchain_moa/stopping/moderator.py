@@ -1,0 +1,68 @@
+"""Moderator: a model says whether another layer is needed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pydantic import BaseModel, ConfigDict
+
+from langchain_moa.ballot import Ballot
+from langchain_moa.decision import decide, reads_json
+from langchain_moa.strategy import Model, strategy
+
+if TYPE_CHECKING:
+    from langchain_moa.closed_layer import ClosedLayer
+    from langchain_moa.inquiry import Inquiry
+    from langchain_moa.proposer import Proposer
+
+MODERATOR = (
+    "You moderate a panel of experts who answer the last message of a conversation in rounds: each round improves on the "
+    "responses of the last. Decide whether the panel has converged on a right and complete answer, so that another round "
+    "would change nothing."
+)
+"""What the moderator is told it is."""
+
+
+class _Ruling(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    end: bool
+
+
+@strategy
+class Moderator:
+    """Stop where a model finds that the answers have converged (SMoA, arXiv 2411.03284).
+
+    The filter `moderator` asks the same together with which references to keep, in one call; this one is for mixtures that
+    keep them all. A reply that cannot be read is asked for once more; then, or if the model fails, the layers go on.
+
+    Attributes:
+        model: Who moderates. Default: the mixture's aggregator.
+        instruction: What it is told to look at.
+        seed: Another seed draws other orders of the references.
+
+    Example:
+        ```python
+        from langchain_moa import ChatMoA
+
+        moa = ChatMoA(proposers=["local:smollm2-135m"] * 3, aggregator="local:smollm2-135m", stop_when="moderator")
+        ```
+    """
+
+    model: Model = None
+    instruction: str = MODERATOR
+    seed: int = 0
+
+    @property
+    def models(self) -> tuple[Proposer | None, ...]:
+        """Whom it asks."""
+        return (self.model,)
+
+    def __call__(self, layer: ClosedLayer) -> Inquiry[str | None]:
+        """Ask the moderator."""
+        form = 'JSON of the form {"end": true}'
+
+        question = f"Can the panel end here? Reply with {form} alone; `end` is false if another round is needed."
+        messages = Ballot.of(layer.references, seed=self.seed).to_messages(layer.messages, self.instruction, question)
+        ruling, _ = yield from decide(messages, reads_json(_Ruling), name="moderator", model=self.model, form=form)
+        return "the moderator found that no further layer is needed" if ruling is not None and ruling.end else None

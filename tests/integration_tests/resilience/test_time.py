@@ -1,0 +1,295 @@
+"""Time limits and quorums at the wire: who is waited for, who is not, and what becomes of the others."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from langchain_core.exceptions import ModelTimeoutError
+from langchain_core.messages import AIMessage
+from langchain_core.runnables import RunnableLambda
+
+from langchain_moa import AggregatorFailedError, ChatMoA, ProposersFailedError, create_moa
+from tests.integration_tests.resilience.asking import WAYS, ask
+from tests.loopback import Reply
+
+if TYPE_CHECKING:
+    from tests.loopback import Loopback
+    from tests.loopback.fixtures import Chat
+
+# Nothing waits for this long: where something did, the server's own patience would end the test.
+LONG = 3600.0
+
+HANGS = Reply(hang=True)
+
+
+def statuses(answer: AIMessage) -> list[list[str]]:
+    return [[call["status"] for call in layer] for layer in answer.response_metadata["moa"]["layers"]]
+
+
+def kinds(answer: AIMessage) -> set[str]:
+    calls = [call for layer in answer.response_metadata["moa"]["layers"] for call in layer]
+    return {call["error"]["kind"] for call in calls if call["status"] != "ok"}
+
+
+def open_calls(loopback: Loopback) -> int:
+    return len(loopback._open)
+
+
+async def closed(loopback: Loopback) -> None:
+    """Wait until no call is open at the server any more."""
+    await asyncio.to_thread(loopback.settle)
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_proposer_has_its_time_and_no_more(loopback: Loopback, chat: Chat, way: str) -> None:
+    loopback.script("q", HANGS)
+    proposers = [chat("p"), chat("q")]
+    moa = ChatMoA(proposers=proposers, aggregator=chat("agg"), num_layers=2, proposer_timeout=0.3)
+    answer = await ask(moa, way)
+    assert answer.text == "agg says: Hi"
+    assert statuses(answer) == [["ok", "failed"]] * 2
+    assert kinds(answer) == {"timeout"}
+    assert "within 0.3 s (proposer_timeout)" in answer.response_metadata["moa"]["degraded"][0]
+
+
+async def test_a_proposer_out_of_time_is_cancelled_at_the_server(loopback: Loopback, chat: Chat) -> None:
+    loopback.script("q", HANGS)
+    proposers = [chat("p"), chat("q")]
+    await ChatMoA(proposers=proposers, aggregator=chat("agg"), num_layers=1, proposer_timeout=0.3).ainvoke("Hi")
+    await closed(loopback)
+    assert [call.disconnected for call in loopback.calls("q")] == [True]
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_retries_share_the_time(loopback: Loopback, chat: Chat, way: str) -> None:
+    loopback.script("q", [Reply("our fault", status=500), HANGS])
+    proposers = [chat("p"), chat("q")]
+    retry: Any = {"attempts": 5, "initial": 0}
+    moa = ChatMoA(proposers=proposers, aggregator=chat("agg"), num_layers=1, proposer_timeout=0.3, retry=retry)
+    answer = await ask(moa, way)
+    assert kinds(answer) == {"timeout"}
+    assert len(loopback.calls("q")) == 2
+
+
+# --- quorum ---
+
+
+@pytest.mark.parametrize("quorum", [3, 0.75])
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_layer_with_its_quorum_closes(loopback: Loopback, chat: Chat, way: str, quorum: float) -> None:
+    loopback.script("slow", HANGS)
+    proposers = [chat("p"), chat("slow"), chat("q"), chat("r")]
+    moa = ChatMoA(proposers=proposers, aggregator=chat("agg"), num_layers=2, quorum=quorum, quorum_grace=0)
+    answer = await ask(moa, way)
+    assert answer.text == "agg says: Hi"
+    assert statuses(answer) == [["ok", "late", "ok", "ok"]] * 2
+    assert kinds(answer) == {"quorum"}
+    assert loopback.calls("agg")[0].system.endswith("Responses from models:\n1. p says: Hi\n2. q says: Hi\n3. r says: Hi")
+
+
+async def test_stragglers_are_cancelled_at_the_server(loopback: Loopback, chat: Chat) -> None:
+    loopback.script("slow", HANGS)
+    proposers = [chat("p"), chat("q"), chat("slow")]
+    moa = ChatMoA(proposers=proposers, aggregator=chat("agg"), num_layers=2, quorum=2, quorum_grace=0)
+    await moa.ainvoke("Hi")
+    await closed(loopback)
+    assert [call.disconnected for call in loopback.calls("slow")] == [True, True]
+    assert not any(call.disconnected for call in loopback.requests if call.model != "slow")
+
+
+async def test_sync_stragglers_end_with_their_client(loopback: Loopback, chat: Chat) -> None:
+    gate = loopback.gate()
+    loopback.script("slow", Reply("too late", gate=gate))
+    before = threading.active_count()
+    moa = ChatMoA(proposers=[chat("p"), chat("slow")], aggregator=chat("agg"), num_layers=1, quorum=1, quorum_grace=0)
+    assert statuses(moa.invoke("Hi")) == [["ok", "late"]]
+    [left] = [thread for thread in threading.enumerate() if thread.name == "moa-call"]
+    assert left.daemon
+    assert threading.active_count() == before + 1
+    gate.open()
+    left.join(10)
+    assert not left.is_alive()
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_who_answers_within_the_grace_is_waited_for(loopback: Loopback, chat: Chat, way: str) -> None:
+    loopback.script("q", Reply("a little later", after="p"))
+    loopback.script("slow", HANGS)
+    proposers = [chat("p"), chat("q"), chat("slow")]
+    moa = ChatMoA(proposers=proposers, aggregator=chat("agg"), num_layers=1, quorum=1, quorum_grace=1.5)
+    assert statuses(await ask(moa, way)) == [["ok", "ok", "late"]]
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_failures_are_no_quorum(loopback: Loopback, chat: Chat, way: str) -> None:
+    loopback.script("p", Reply("our fault", status=500))
+    loopback.script("q", Reply(""))
+    proposers = [chat("p"), chat("q"), chat("r")]
+    answer = await ask(ChatMoA(proposers=proposers, aggregator=chat("agg"), num_layers=1, quorum=2, quorum_grace=0), way)
+    assert statuses(answer) == [["failed", "failed", "ok"]]
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_who_comes_when_the_layer_is_closed_is_not_asked(loopback: Loopback, chat: Chat, way: str) -> None:
+    proposers = [chat(name) for name in ("p", "q", "r", "s")]
+    graph = create_moa(proposers, chat("agg"), num_layers=1, quorum=2, quorum_grace=0).compile()
+    question: Any = {"messages": [("user", "Hi")]}
+    config: Any = {"max_concurrency": 1}
+    result = graph.invoke(question, config) if "a" not in way[:1] else await graph.ainvoke(question, config)
+    assert statuses(result["messages"][-1]) == [["ok", "ok", "late", "late"]]
+    assert loopback.models == ["p", "q", "agg"]
+
+
+async def test_stragglers_are_a_note_and_no_warning(loopback: Loopback, chat: Chat, caplog: pytest.LogCaptureFixture) -> None:
+    loopback.script("slow", HANGS)
+    moa = ChatMoA(proposers=[chat("p"), chat("slow")], aggregator=chat("agg"), num_layers=1, quorum=1, quorum_grace=0)
+    with caplog.at_level(logging.INFO, logger="langchain_moa"):
+        answer = await moa.ainvoke("Hi")
+    [record] = caplog.records
+    assert record.levelno == logging.INFO
+    assert "it had not answered 0 s after 1 of its layer's 2 proposers had" in answer.response_metadata["moa"]["degraded"][0]
+
+
+async def test_answers_at_the_same_time_do_not_close_each_others_layers(loopback: Loopback, chat: Chat) -> None:
+    """Of two answers at once, one has its quorum and the other waits for its own."""
+    first, second = loopback.gate(), loopback.gate()
+
+    def slow(body: Any) -> Reply:
+        return Reply("a draft", gate=first if body["messages"][-1]["content"] == "first" else second)
+
+    loopback.script("q", slow)
+    loopback.script("slow", HANGS)
+    proposers = [chat("p"), chat("q"), chat("slow")]
+    moa = ChatMoA(proposers=proposers, aggregator=chat("agg"), num_layers=1, quorum=2, quorum_grace=0)
+    tasks = [asyncio.create_task(moa.ainvoke(text)) for text in ("first", "second")]
+    await asyncio.to_thread(loopback.wait_for, 6)
+    first.open()
+    assert statuses(await tasks[0]) == [["ok", "ok", "late"]]
+    assert not tasks[1].done()
+    assert loopback.calls("agg")[-1].user == "first"
+    second.open()
+    assert statuses(await tasks[1]) == [["ok", "ok", "late"]]
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_mixture_in_a_mixture_has_its_own_quorum(loopback: Loopback, chat: Chat, way: str) -> None:
+    loopback.script("slow", HANGS)
+    options: Any = {"num_layers": 1, "quorum": 2, "quorum_grace": 0}
+    inner = ChatMoA(proposers=[chat("p"), chat("q"), chat("slow")], aggregator=chat("inner"), **options)
+    graph = create_moa([chat("r"), chat("s"), chat("slow")], chat("graph"), **options).compile()
+    outer = ChatMoA(proposers=[inner, graph, chat("slow")], aggregator=chat("agg"), **options)
+    assert statuses(await ask(outer, way)) == [["ok", "ok", "late"]]
+    assert loopback.calls("inner")[0].system.endswith("1. p says: Hi\n2. q says: Hi")
+    assert loopback.calls("graph")[0].system.endswith("1. r says: Hi\n2. s says: Hi")
+    assert loopback.calls("agg")[0].system.endswith("1. inner says: Hi\n2. graph says: Hi")
+
+
+async def test_a_straggling_mixture_is_cancelled_with_all_its_calls(loopback: Loopback, chat: Chat) -> None:
+    loopback.script("slow", HANGS)
+    inner = ChatMoA(proposers=[chat("slow"), chat("slow")], aggregator=chat("inner"))
+    proposers = [chat("p"), inner]
+    await ChatMoA(proposers=proposers, aggregator=chat("agg"), num_layers=1, quorum=1, quorum_grace=0).ainvoke("Hi")
+    await closed(loopback)
+    assert [call.disconnected for call in loopback.calls("slow")] == [True, True]
+
+
+async def test_sync_members_of_an_async_mixture_are_not_waited_for(loopback: Loopback, chat: Chat) -> None:
+    release = threading.Event()
+
+    def hang(_: Any) -> str:
+        release.wait()
+        return "too late"
+
+    proposers: list[Any] = [chat("p"), RunnableLambda(hang)]
+    moa = ChatMoA(proposers=proposers, aggregator=chat("agg"), num_layers=1, quorum=1, quorum_grace=0)
+    try:
+        assert statuses(await moa.ainvoke("Hi")) == [["ok", "late"]]
+    finally:
+        release.set()
+
+
+# --- deadline ---
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_the_aggregator_keeps_its_part_of_the_deadline(loopback: Loopback, chat: Chat, way: str) -> None:
+    loopback.script("slow", HANGS)
+    moa = ChatMoA(proposers=[chat("p"), chat("slow")], aggregator=chat("agg"), num_layers=2, deadline=1.5)
+    answer = await ask(moa, way)
+    assert answer.text == "agg says: Hi"
+    assert statuses(answer) == [["ok", "late"]] * 2
+    assert kinds(answer) == {"deadline"}
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_layer_without_any_answer_in_its_part_is_an_error_in_time(loopback: Loopback, chat: Chat, way: str) -> None:
+    loopback.script("slow", HANGS)
+    moa = ChatMoA(proposers=[chat("slow"), chat("slow")], aggregator=chat("agg"), num_layers=2, deadline=0.6)
+    with pytest.raises(ProposersFailedError, match="deadline") as raised:
+        await ask(moa, way)
+    assert [reference["status"] for reference in raised.value.references] == ["late", "late"]
+    assert loopback.calls("agg") == []
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_later_layer_without_any_answer_in_its_part_falls_back(loopback: Loopback, chat: Chat, way: str) -> None:
+    loopback.script("p", [Reply("a draft"), HANGS])
+    answer = await ask(ChatMoA(proposers=[chat("p")], aggregator=chat("agg"), num_layers=2, deadline=1.5), way)
+    assert statuses(answer) == [["ok"], ["late"]]
+    assert answer.response_metadata["moa"]["fell_back"] == [2]
+    assert loopback.calls("agg")[0].system.endswith("Responses from models:\n1. a draft")
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_an_aggregator_that_outlasts_the_deadline_has_failed(loopback: Loopback, chat: Chat, way: str) -> None:
+    loopback.script("agg", HANGS)
+    moa = ChatMoA(proposers=[chat("p")], aggregator=chat("agg"), num_layers=1, deadline=0.6)
+    with pytest.raises(AggregatorFailedError, match=r"the deadline \(0.6 s\) was over") as raised:
+        await ask(moa, way)
+    assert isinstance(raised.value, ModelTimeoutError)
+    assert [reference["text"] for reference in raised.value.references] == ["p says: Hi"]
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_stream_that_stops_in_the_middle_ends_with_the_deadline(loopback: Loopback, chat: Chat, way: str) -> None:
+    loopback.script("agg", Reply("one two three four", hang=True, after_chunks=2))
+    moa = ChatMoA(proposers=[chat("p")], aggregator=chat("agg"), num_layers=1, deadline=0.6)
+    with pytest.raises(AggregatorFailedError, match="deadline"):
+        await ask(moa, way)
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_who_stands_in_keeps_a_part_of_the_deadline(loopback: Loopback, chat: Chat, way: str) -> None:
+    loopback.script("agg", HANGS)
+    moa = ChatMoA(
+        proposers=[chat("p")], aggregator=chat("agg"), aggregator_fallbacks=[chat("second")], num_layers=1, deadline=1.5
+    )
+    answer = await ask(moa, way)
+    assert answer.text == "second says: Hi"
+    [step] = answer.response_metadata["moa"]["steps"]
+    assert step["error"]["kind"] == "deadline"
+
+
+async def test_what_outlasts_the_deadline_is_cancelled_at_the_server(loopback: Loopback, chat: Chat) -> None:
+    loopback.script("agg", HANGS)
+    loopback.script("slow", HANGS)
+    moa = ChatMoA(proposers=[chat("p"), chat("slow")], aggregator=chat("agg"), num_layers=1, deadline=0.6)
+    with pytest.raises(AggregatorFailedError):
+        await moa.ainvoke("Hi")
+    await closed(loopback)
+    assert {call.model for call in loopback.requests if call.disconnected} == {"slow", "agg"}
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_limits_that_are_far_off_change_nothing(loopback: Loopback, chat: Chat, way: str) -> None:
+    options: Any = {"proposer_timeout": LONG, "deadline": LONG, "quorum": 1.0}
+    proposers = [chat("p"), chat("q")]
+    answer = await ask(ChatMoA(proposers=proposers, aggregator=chat("agg"), num_layers=2, **options), way)
+    assert answer.text == "agg says: Hi"
+    assert statuses(answer) == [["ok", "ok"]] * 2
+    assert "degraded" not in answer.response_metadata["moa"]
+    assert [thread for thread in threading.enumerate() if thread.name == "moa-call"] == []

@@ -1,0 +1,312 @@
+"""The retry policy: what is tried again, how often, and after how long."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from time import monotonic
+from types import SimpleNamespace
+from typing import Any
+
+import httpx
+import pytest
+from langchain_core.exceptions import (
+    ContextOverflowError,
+    ModelAPIError,
+    ModelAuthenticationError,
+    ModelConnectionError,
+    ModelInvalidRequestError,
+    ModelNotFoundError,
+    ModelPermissionDeniedError,
+    ModelRateLimitError,
+    ModelTimeoutError,
+)
+from langchain_core.language_models import FakeListChatModel
+from langchain_core.runnables import Runnable, RunnableLambda
+from langchain_openai import ChatOpenAI
+from pydantic import SecretStr
+
+from langchain_moa import Mixture, Proposer, Retry
+from langchain_moa.deadline import Limit
+from langchain_moa.retry import aretrying, is_retryable, policy_for, retry_after, retrying
+
+AT_ONCE = Retry(attempts=3, initial=0, jitter=0)
+
+
+class StatusError(Exception):
+    def __init__(self, status: int, headers: dict[str, str] | None = None, code: str | None = None) -> None:
+        super().__init__(f"status {status}")
+        self.response = SimpleNamespace(status_code=status, headers=headers or {})
+        self.code = code
+
+
+class BodyError(Exception):
+    def __init__(self, body: Any, status: int | None = None) -> None:
+        super().__init__("in the middle of a stream")
+        self.body = body
+        self.status_code = status
+
+
+def caused(error: Exception, cause: Exception) -> Exception:
+    error.__cause__ = cause
+    return error
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ModelRateLimitError("429"),
+        ModelAPIError("500"),
+        ModelTimeoutError("slow"),
+        ModelConnectionError("gone"),
+        *(StatusError(status) for status in (408, 409, 425, 429, 500, 502, 503, 504, 529)),
+        ConnectionResetError(),
+        TimeoutError(),
+        httpx.ConnectError("refused"),
+        httpx.ReadTimeout("slow"),
+        httpx.RemoteProtocolError("cut off"),
+        caused(RuntimeError("wrapped"), httpx.ConnectError("refused")),
+        caused(RuntimeError("wrapped"), ModelRateLimitError("429")),
+        # In the middle of a stream, whose status was good.
+        BodyError({"type": "server_error", "message": "our fault"}),
+        BodyError({"type": "error", "error": {"type": "overloaded_error"}}, status=200),
+    ],
+)
+def test_what_may_succeed_the_next_time_is_worth_it(error: Exception) -> None:
+    assert is_retryable(error)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ModelAuthenticationError("401"),
+        ModelPermissionDeniedError("403"),
+        ModelInvalidRequestError("400"),
+        ModelNotFoundError("404"),
+        ContextOverflowError("too long"),
+        *(StatusError(status) for status in (400, 401, 403, 404, 413, 422)),
+        StatusError(429, code="insufficient_quota"),
+        BodyError({"type": "invalid_request_error"}),
+        BodyError("no JSON"),
+        ValueError("a bug"),
+        KeyError("another"),
+        # What it says of itself counts before what caused it.
+        caused(ModelInvalidRequestError("400"), httpx.ConnectError("refused")),
+    ],
+)
+def test_what_would_fail_again_is_not(error: Exception) -> None:
+    assert not is_retryable(error)
+
+
+def test_a_chain_of_causes_may_be_a_ring() -> None:
+    first, second = RuntimeError("a"), RuntimeError("b")
+    first.__cause__, second.__cause__ = second, first
+    assert not is_retryable(first)
+    assert retry_after(first) is None
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({"retry-after": "7"}, 7.0),
+        ({"retry-after": "0.5"}, 0.5),
+        ({"retry-after-ms": "250", "retry-after": "7"}, 0.25),
+        ({"retry-after-ms": "soon", "retry-after": "7"}, 7.0),
+        ({"retry-after": "-3"}, 0.0),
+        ({"retry-after": "soon"}, None),
+        ({"retry-after": "nan"}, None),
+        ({}, None),
+    ],
+)
+def test_the_server_says_how_long_to_wait(headers: dict[str, str], seconds: float | None) -> None:
+    assert retry_after(StatusError(429, headers)) == seconds
+    assert retry_after(caused(RuntimeError("wrapped"), StatusError(429, headers))) == seconds
+
+
+def test_the_server_may_give_a_date() -> None:
+    date = format_datetime(datetime.now(UTC) + timedelta(minutes=2), usegmt=True)
+    seconds = retry_after(StatusError(429, {"retry-after": date}))
+    assert seconds is not None
+    assert 60 < seconds <= 120
+
+
+def test_waits_double_up_to_the_longest() -> None:
+    policy = Retry(initial=1, maximum=5, jitter=0)
+    assert [policy.wait(attempt, None) for attempt in (1, 2, 3, 4, 5000)] == [1, 2, 4, 5, 5]
+
+
+def test_chance_takes_its_share_of_a_wait_and_no_more() -> None:
+    waits = {Retry(initial=8, jitter=0.5).wait(1, None) for _ in range(200)}
+    assert len(waits) > 100
+    assert all(4 < wait <= 8 for wait in waits)
+
+
+def test_chance_never_makes_a_wait_shorter_than_the_server_asked_for() -> None:
+    told = StatusError(429, {"retry-after": "8"})
+    waits = {Retry(initial=1, jitter=1).wait(1, told) for _ in range(200)}
+    assert len(waits) > 100
+    assert all(8 <= wait <= 9 for wait in waits)
+
+
+class Flaky:
+    """Raises the errors given, one after the other, and then returns `done`."""
+
+    def __init__(self, *errors: Exception) -> None:
+        self.errors = list(errors)
+        self.calls = 0
+
+    def __call__(self) -> str:
+        self.calls += 1
+        if self.errors:
+            raise self.errors.pop(0)
+        return "done"
+
+    async def acall(self) -> str:
+        return self()
+
+
+async def both(policy: Retry | None, make: Any, **options: Any) -> tuple[list[Any], list[int]]:
+    """Run sync and async; return what came of each and how many calls it took."""
+    outcomes: list[Any] = []
+    flaky = [make(), make()]
+    for each, run in zip(flaky, ("sync", "async"), strict=True):
+        try:
+            if run == "sync":
+                outcomes.append(retrying(policy, each, **options))
+            else:
+                outcomes.append(await aretrying(policy, each.acall, **options))
+        except Exception as error:  # noqa: BLE001  # the outcome is what is looked at
+            outcomes.append(error)
+    return outcomes, [each.calls for each in flaky]
+
+
+async def test_tries_until_it_succeeds() -> None:
+    assert await both(AT_ONCE, lambda: Flaky(ModelAPIError(), ModelAPIError())) == (["done", "done"], [3, 3])
+
+
+async def test_raises_what_the_last_attempt_raised() -> None:
+    errors = [ModelAPIError(str(number)) for number in range(4)]
+    outcomes, calls = await both(AT_ONCE, lambda: Flaky(*errors))
+    assert outcomes == [errors[2], errors[2]]
+    assert calls == [3, 3]
+
+
+async def test_does_not_try_again_what_would_fail_again() -> None:
+    outcomes, calls = await both(AT_ONCE, lambda: Flaky(ModelInvalidRequestError("400")))
+    assert [type(outcome) for outcome in outcomes] == [ModelInvalidRequestError] * 2
+    assert calls == [1, 1]
+
+
+async def test_without_a_policy_a_call_is_made_once() -> None:
+    assert (await both(None, lambda: Flaky(ModelAPIError())))[1] == [1, 1]
+
+
+async def test_does_not_try_again_what_has_begun_to_answer() -> None:
+    assert (await both(AT_ONCE, lambda: Flaky(ModelAPIError()), begun=lambda: True))[1] == [1, 1]
+
+
+async def test_does_not_begin_a_wait_that_would_outlast_the_limit() -> None:
+    limit = Limit(monotonic() + 60, "deadline", "over")
+    policy = Retry(initial=3600, maximum=7200)
+    outcomes, calls = await both(policy, lambda: Flaky(ModelAPIError("500")), limit=limit)
+    assert [type(outcome) for outcome in outcomes] == [ModelAPIError] * 2
+    assert calls == [1, 1]
+
+
+async def test_does_not_wait_longer_than_the_longest_wait_for_a_server() -> None:
+    told = StatusError(429, {"retry-after": "3600"})
+    outcomes, calls = await both(Retry(maximum=30), lambda: Flaky(told))
+    assert outcomes == [told, told]
+    assert calls == [1, 1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ({"attempts": 0}, "retry.attempts is 0; give a whole number from 1, the first attempt included"),
+        ({"attempts": 2.5}, "retry.attempts is 2.5"),
+        ({"attempts": True}, "retry.attempts is True"),
+        ({"initial": -1}, "retry.initial is -1; give seconds, 0 or more"),
+        ({"maximum": "30"}, "retry.maximum is '30'"),
+        ({"initial": float("nan")}, "retry.initial is nan"),
+        ({"jitter": 1.5}, "retry.jitter is 1.5; give a share from 0 to 1"),
+    ],
+)
+def test_a_wrong_number_is_refused_where_it_is_written(arguments: dict[str, Any], text: str) -> None:
+    with pytest.raises(ValueError, match=text.replace(".", r"\.")):
+        Retry(**arguments)
+
+
+def openai(**settings: Any) -> ChatOpenAI:
+    return ChatOpenAI(model="m", api_key=SecretStr("test"), base_url="http://127.0.0.1:9", **settings)
+
+
+FAKE = FakeListChatModel(responses=["a"])
+AGENT: Runnable[Any, Any] = RunnableLambda(lambda _: "an agent's answer")
+
+
+@pytest.mark.parametrize(
+    ("member", "policy"),
+    [
+        (openai(max_retries=0), AT_ONCE),
+        (FAKE, AT_ONCE),
+        (FAKE.bind(stop=["x"]), AT_ONCE),
+        # Tried again by the client; None leaves it to the client's own default, which is not 0.
+        (openai(max_retries=2), None),
+        (openai(), None),
+        (openai(max_retries=0).with_retry(), None),
+        (openai(max_retries=2).bind(stop=["x"]), None),
+        # An agent may have done half its work.
+        (AGENT, None),
+    ],
+)
+def test_the_mixtures_policy_is_for_models_that_do_not_try_again_themselves(member: Any, policy: Retry | None) -> None:
+    assert policy_for(member, own=None, shared=AT_ONCE) is policy
+    mixture = Mixture(proposers=[member], aggregator=FAKE, num_layers=1, retry=AT_ONCE)
+    assert mixture.members.layers[0][0].retry is policy
+
+
+def test_a_members_own_policy_goes_before_the_mixtures() -> None:
+    own = Retry(attempts=7)
+    proposers: list[Any] = [Proposer(FAKE, retry=own), Proposer(AGENT, retry=own), FAKE]
+    mixture = Mixture(proposers=proposers, aggregator=FAKE, num_layers=1, retry=AT_ONCE)
+    assert [member.retry for member in mixture.members.layers[0]] == [own, own, AT_ONCE]
+    assert mixture.members.aggregator.retry is AT_ONCE
+
+
+def test_a_policy_for_a_model_that_tries_again_itself_is_refused() -> None:
+    with pytest.raises(ValueError, match="item 1: retry is given for a model that tries again by itself; make the model"):
+        Mixture(proposers=[Proposer(openai(max_retries=2), retry=AT_ONCE)], aggregator=FAKE)
+
+
+def test_models_given_as_strings_are_made_without_retries_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-test")
+    plain = Mixture(proposers=["openai:a"], aggregator="openai:b", num_layers=1)
+    more: Any = {"aggregator_fallbacks": ["openai:c"], "retry": Retry()}
+    ours = Mixture(proposers=["openai:a"], aggregator="openai:b", num_layers=1, **more)
+    members = [ours.members.layers[0][0], ours.members.aggregator, *ours.members.fallbacks]
+    assert [getattr(member.chat_model, "max_retries", None) for member in members] == [0, 0, 0]
+    assert [member.retry for member in members] == [Retry()] * 3
+    assert getattr(plain.members.aggregator.chat_model, "max_retries", 0) is None
+    assert plain.members.aggregator.retry is None
+
+
+def test_both_kinds_of_retries_at_once_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-test")
+    with pytest.raises(ValueError, match="'openai:a' has both retry and max_retries, which would multiply; give one of them"):
+        Mixture(proposers=["openai:a"], aggregator=FAKE, retry=Retry(), max_retries=2)
+
+
+def test_a_policy_may_be_a_mapping_as_in_a_file() -> None:
+    mixture = Mixture(
+        proposers=[{"model": FAKE, "retry": {"attempts": 5}}], aggregator=FAKE, num_layers=1, retry={"attempts": 4, "jitter": 0}
+    )
+    assert mixture.retry == Retry(attempts=4, jitter=0)
+    assert mixture.members.layers[0][0].retry == Retry(attempts=5)
+    assert mixture.describe()["retry"] == {"attempts": 4, "initial": 0.5, "maximum": 30.0, "jitter": 0}
+
+
+@pytest.mark.parametrize("retry", [{"tries": 4}, 3, "often", [Retry()]])
+def test_what_is_no_policy_is_refused(retry: Any) -> None:
+    with pytest.raises(ValueError, match=r"retry.*give Retry.*attempts, initial, maximum, jitter"):
+        Mixture(proposers=[FAKE], aggregator=FAKE, retry=retry)

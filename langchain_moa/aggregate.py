@@ -125,7 +125,7 @@ class Aggregate(Runnable[RunState, dict[str, Any]]):
                 if (failure := _no_answer(call, answer)) is None:
                     return self._answered(input, call, answer, failed)
                 failed.append(_said_nothing(call, answer, failure))
-            if _is_out(call):
+            if _is_out(call) or call.context.abandoned.is_set():
                 break
         raise self._error(failed, input)
 
@@ -188,13 +188,17 @@ class Aggregate(Runnable[RunState, dict[str, Any]]):
         return self._prompt
 
     def _ask(self, call: _Call) -> Answer:
-        def ask() -> Answer:
-            if call.outgoing is None:
-                return call.member.invoke(call.messages, call.config, call.kwargs, limit=call.limit)
-            begun = call.outgoing.has_begun
-            return retrying(call.member.retry, lambda: self._stream(call), limit=call.limit, begun=begun)
+        if call.outgoing is None and call.limit is None:
+            return call.member.invoke(call.messages, call.config, call.kwargs)
+        # Whoever leaves a stream is not kept waiting for its next chunk.
+        with call.context.abandoned.ends(call.limit or Limit()) as limit:
+            return call_within(limit, lambda: self._ask_within(call, limit))
 
-        return ask() if call.limit is None else call_within(call.limit, ask)
+    def _ask_within(self, call: _Call, limit: Limit) -> Answer:
+        if call.outgoing is None:
+            return call.member.invoke(call.messages, call.config, call.kwargs, limit=limit)
+        begun = call.outgoing.has_begun
+        return retrying(call.member.retry, lambda: self._stream(call, limit), limit=limit, begun=begun)
 
     async def _aask(self, call: _Call) -> Answer:
         async def ask() -> Answer:
@@ -205,12 +209,14 @@ class Aggregate(Runnable[RunState, dict[str, Any]]):
 
         return await (ask() if call.limit is None else acall_within(call.limit, ask))
 
-    def _stream(self, call: _Call) -> Answer:
+    def _stream(self, call: _Call, limit: Limit) -> Answer:
         outgoing, member = cast("Outgoing", call.outgoing), call.member
         outgoing.restart()
         with member.slots.taken():
+            # The wait for a place may have been too long.
+            limit.check()
             for item in member.runnable.stream(member.input(call.messages), call.config, **call.kwargs):
-                if call.context.abandoned.is_set() or (call.limit is not None and call.limit.left() <= 0):
+                if limit.left() <= 0:
                     # Leaving the loop closes the provider's stream: what nobody reads is not paid for.
                     break
                 outgoing.send(item)
@@ -252,10 +258,12 @@ def _no_answer(call: _Call, answer: Answer) -> Failure | None:
     failure = answer["failure"]
     if failure is None or failure["kind"] not in _NO_ANSWER or call.context.abandoned.is_set():
         return None
-    if failure["kind"] != "no_text" and (call.is_last or _is_out(call)):
+    if call.is_last or _is_out(call):
         # There is nobody else. What a filter has left is passed on, as by any model; and an agent that has called its tools
         # may well have nothing to add.
-        return None if answer["text"].strip() or call.kwargs.get("tools") else failure
+        is_rest = failure["kind"] == "content_filter" and answer["text"].strip()
+        is_end = failure["kind"] == "empty" and call.kwargs.get("tools")
+        return None if is_rest or is_end else failure
     return failure
 
 

@@ -93,11 +93,11 @@ class Consultation:
         try:
             if isinstance(strategy, Runnable):
                 return await strategy.ainvoke(given, config)
-            if is_async_callable(strategy):
-                with set_config_context(config) as context:
+            with set_config_context(config) as context:
+                if is_async_callable(strategy):
                     return await coro_with_context(strategy(*args), context, create_task=True)
-            # In a thread, as LangChain does with plain functions: what it computes must not hold up the loop.
-            result = await run_in_executor(config, strategy, *args)
+                # In a thread, as LangChain does with plain functions: what it computes must not hold up the loop.
+                result = await run_in_executor(config, context.run, strategy, *args)
             return await self._ainquire(result) if inspect.isgenerator(result) else result
         finally:
             self.steps.extend(counter.steps)

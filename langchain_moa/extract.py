@@ -108,4 +108,9 @@ def _plain_number(text: str) -> str | None:
         value = Decimal(digits)
     except InvalidOperation:
         return None
-    return f"{value.normalize() + 0:f}" if value.is_finite() else None
+    if not value.is_finite():
+        return None
+    # Written out, because Decimal's own normalisation rounds to its context's 28 digits.
+    whole, _, fraction = f"{value:f}".partition(".")
+    plain = f"{whole}.{fraction.rstrip('0')}".rstrip(".")
+    return "0" if plain == "-0" else plain

@@ -80,7 +80,7 @@ def build_graph(mixture: Mixture) -> StateGraph[MoAState, MoAContext]:
     _connect(builder, START, stages[0].first)
     for stage, following in zip(stages, [*(each.first for each in stages[1:]), last], strict=True):
         builder.add_edge(stage.first, stage.merge)
-        if mixture.strategies.may_stop and following is not last:
+        if mixture.may_stop and following is not last:
             # The targets are named, so that the drawing shows them.
             builder.add_conditional_edges(stage.merge, stopped_or(last, following), [*following, *last])
         else:

@@ -15,7 +15,9 @@ from langchain_moa.consultation import Consultation
 from langchain_moa.errors import StrategyFailedError, proposers_failed
 from langchain_moa.secrets import describe
 from langchain_moa.state import RunState, turn_of
+from langchain_moa.step import steps_of
 from langchain_moa.strategy import name_of
+from langchain_moa.usage import spent_usd
 
 if TYPE_CHECKING:
     from langchain_moa.mixture import Mixture
@@ -102,10 +104,20 @@ class Merge(Runnable[RunState, dict[str, Any]]):
 
     def _closed(self, closing: _Closing, layer: ClosedLayer, stopped: str | None) -> dict[str, Any]:
         # A filter may ask to stop after the last layer, too, where it changes nothing.
-        stopped = stopped if self._layer < self._num_layers else None
+        stopped = (stopped or self._spent(closing)) if self._layer < self._num_layers else None
         kept = [reference["proposer"] for reference in layer.references]
         emit("merged", layer=self._layer, references=kept, fell_back=closing.fell_back, stopped=stopped)
         return {"merged": list(layer.references), "stopped": stopped, "steps": closing.consultation.steps}
+
+
+    def _spent(self, closing: _Closing) -> str | None:
+        """Say that the answer has cost enough, if it has."""
+        if (most := self._mixture.max_cost_usd) is None:
+            return None
+        consultation = closing.consultation
+        earlier = steps_of(consultation.state.get("steps", []), consultation.turn)
+        spent = spent_usd([*closing.references, *earlier, *consultation.steps])
+        return f"max_cost_usd: {spent:.6f} of {most:g} dollars are spent" if spent >= most else None
 
 
 class _Failing:

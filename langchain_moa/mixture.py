@@ -114,6 +114,8 @@ class Mixture(Resilience):
         temperature: For every call, before the members' own. Default: each member's own.
         max_tokens: The longest answer of every call, in tokens. Default: each member's own.
         stop: Stop words of every call. Default: each member's own.
+        max_cost_usd: US dollars after which no further layer is begun: when a layer closes and the answer has cost as much,
+            the aggregator writes it from what is there. Calls whose price is not known count as nothing. Default: no limit.
         max_concurrency: How many calls run at once, over all answers of this mixture; sync and async ones are counted apart.
             Default: as many as there are.
         timeout: Seconds that the clients of members given as strings wait for an answer. Default: the provider's.
@@ -149,6 +151,7 @@ class Mixture(Resilience):
     max_tokens: int | None = Field(default=None, ge=1)
     stop: list[str] | None = None
     max_concurrency: int | None = Field(default=None, ge=1)
+    max_cost_usd: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     timeout: float | None = Field(default=None, gt=0)
     max_retries: int | None = Field(default=None, ge=0)
     api_key: SecretStr | None = Field(default=None, exclude=True, repr=False)
@@ -284,6 +287,11 @@ class Mixture(Resilience):
     def strategies(self) -> Strategies:
         """How it aggregates, filters and stops, with every name resolved."""
         return self._parts()[1]
+
+    @property
+    def may_stop(self) -> bool:
+        """Whether the layers can end early."""
+        return self.strategies.may_stop or self.max_cost_usd is not None
 
     def member(self, model: Proposer | None) -> Member:
         """Return the member that a strategy calls.

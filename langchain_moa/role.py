@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 from langchain_core.messages import HumanMessage, SystemMessage
 from langgraph.store.memory import InMemoryStore
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 _NAMESPACE = ("langchain_moa", "roles")
 _written = InMemoryStore()
 
+_Outcome: TypeAlias = tuple[dict[str, str] | None, str]
 _Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 
 WRITER = (
@@ -110,6 +111,7 @@ def write_roles(
     if (found := store.get(_NAMESPACE, key)) is not None:
         return dict(found.value["roles"])
     inquiry = _inquiry(task, count)
+    outcome: _Outcome = (None, "")
     try:
         ask = next(inquiry)
         while True:
@@ -131,6 +133,7 @@ async def awrite_roles(
     if (found := await store.aget(_NAMESPACE, key)) is not None:
         return dict(found.value["roles"])
     inquiry = _inquiry(task, count)
+    outcome: _Outcome = (None, "")
     try:
         ask = next(inquiry)
         while True:
@@ -152,7 +155,7 @@ def _prepare(writer: Any, task: str, count: int) -> tuple[Member, str]:
     return member, hashlib.sha256(described.encode()).hexdigest()
 
 
-def _inquiry(task: str, count: int) -> Generator[Ask, Answer, tuple[dict[str, str] | None, str]]:
+def _inquiry(task: str, count: int) -> Generator[Ask, Answer, _Outcome]:
     form = f'JSON of the form {{"short name": "You are ..."}} with {count} entries'
 
     def read(reply: str) -> dict[str, str] | None:
@@ -163,7 +166,7 @@ def _inquiry(task: str, count: int) -> Generator[Ask, Answer, tuple[dict[str, st
     return decide(messages, read, name="roles", model=None, form=form)
 
 
-def _checked(outcome: tuple[dict[str, str] | None, str], member: Member) -> dict[str, str]:
+def _checked(outcome: _Outcome, member: Member) -> dict[str, str]:
     written, problem = outcome
     if written is None:
         msg = f"{member.id} wrote no roles: {problem}; give another writer, or write them yourself"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, NotRequired
 
@@ -11,6 +10,7 @@ from langgraph.channels import UntrackedValue
 from langgraph.graph.message import add_messages
 from typing_extensions import TypedDict
 
+from langchain_moa.abandonment import Abandonment
 from langchain_moa.reference import Reference, merge_references
 from langchain_moa.step import Step, merge_steps
 
@@ -61,7 +61,7 @@ class MoAContext:
         model_kwargs: Keyword arguments of every model call (`stop`, `temperature`, ...); they go before the mixture's own.
         aggregator_kwargs: Keyword arguments of the aggregator's call alone (`tools`, `response_format`, ...).
         stream_answer: Whether the aggregator's chunks go to the graph's `custom` stream as they come.
-        abandoned: Set when the caller has left; a streaming aggregator then closes its request.
+        abandoned: Set when the caller of a sync stream has left; whoever is still called then ends as soon as sync code can.
 
     Example:
         ```python
@@ -72,7 +72,7 @@ class MoAContext:
     model_kwargs: Mapping[str, Any] = field(default_factory=dict)
     aggregator_kwargs: Mapping[str, Any] = field(default_factory=dict)
     stream_answer: bool = False
-    abandoned: threading.Event = field(default_factory=threading.Event, repr=False, compare=False)
+    abandoned: Abandonment = field(default_factory=Abandonment, repr=False, compare=False)
 
 
 def turn_of(messages: list[AnyMessage]) -> str:

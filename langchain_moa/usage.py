@@ -72,6 +72,16 @@ def total_usage(moa: Mapping[str, Any]) -> UsageMetadata | None:
     return total
 
 
+def spent_usd(calls: Sequence[Reference | Step]) -> float:
+    """Return what calls have cost, in US dollars; one whose price is not known counts as nothing.
+
+    Args:
+        calls: References and steps.
+    """
+    costs = (cost_usd(call["model"], call["usage"]) for call in calls if call["usage"] is not None)
+    return sum(cost for cost in costs if cost is not None)
+
+
 def cost_usd(model: str, usage: UsageMetadata) -> float | None:
     """Return what a call cost, in US dollars, where genai-prices knows the model; `None` where it does not.
 

@@ -10,7 +10,7 @@ import pytest
 from langchain_core.messages import AIMessage, HumanMessage
 
 from langchain_moa import ChatMoA
-from tests.loopback import Reply
+from tests.loopback import Reply, Usage
 
 if TYPE_CHECKING:
     from tests.loopback import Loopback
@@ -64,3 +64,25 @@ async def test_a_cancelled_call_gives_its_place_back(loopback: Loopback, chat: C
         async with asyncio.timeout(0.2):
             await moa.ainvoke("Hi")
     assert (await moa.ainvoke("Hi")).text == "agg says: Hi"
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+async def test_no_layer_is_begun_once_the_answer_has_cost_enough(loopback: Loopback, chat: Chat, asynchronous: bool) -> None:
+    million = Usage(prompt=1_000_000, completion=0)  # 0.4 dollars for this model
+    loopback.script("gpt-4.1-mini", Reply("draft", usage=million))
+    members = [chat("gpt-4.1-mini"), chat("gpt-4.1-mini")]
+    for most, layers in ((0.5, 1), (1.0, 2), (2.0, 3)):
+        loopback.reset()
+        moa = ChatMoA(proposers=members, aggregator=chat("agg"), num_layers=3, max_cost_usd=most)
+        answer = await moa.ainvoke("Hi") if asynchronous else moa.invoke("Hi")
+        assert answer.text == "agg says: Hi"
+        assert len(loopback.calls("gpt-4.1-mini")) == 2 * layers
+        stopped = answer.response_metadata["moa"].get("stopped")
+        assert stopped == (None if layers == 3 else f"max_cost_usd: {0.8 * layers:.6f} of {most:g} dollars are spent")
+
+
+def test_a_price_that_is_not_known_stops_nothing(loopback: Loopback, chat: Chat) -> None:
+    moa = ChatMoA(proposers=[chat("unheard-of")], aggregator=chat("agg"), num_layers=3, max_cost_usd=0.000001)
+    assert moa.invoke("Hi").response_metadata["moa"]["calls"] == 4
+    drawn = moa.to_graph().compile().get_graph().draw_mermaid()
+    assert "merge_1 -.-> aggregator;" in drawn

@@ -22,6 +22,10 @@ from langchain_moa.strategy import name_of
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from typing_extensions import Unpack
+
+    from langchain_moa.options import MixtureOptions
+
 
 class _Stage(NamedTuple):
     """The nodes of a layer: those that come first, and the one that closes it."""
@@ -33,7 +37,7 @@ class _Stage(NamedTuple):
 def create_moa(
     proposers: Sequence[MemberLike] | Sequence[Sequence[MemberLike]],
     aggregator: MemberLike | None = None,
-    **options: Any,
+    **options: Unpack[MixtureOptions],
 ) -> StateGraph[MoAState, MoAContext]:
     """Create the graph of a Mixture-of-Agents (Wang et al., arXiv 2406.04692, section 2.2).
 

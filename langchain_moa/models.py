@@ -46,7 +46,7 @@ def resolve_model(name: str, settings: Mapping[str, Any]) -> BaseChatModel:
             return ChatLocal(model=name.removeprefix(_LOCAL), **settings)
         from langchain.chat_models import init_chat_model
 
-        model = init_chat_model(name, **{**_DEFAULTS.get(name.partition(":")[0], {}), **settings})
+        model: BaseChatModel = init_chat_model(name, **{**_DEFAULTS.get(name.partition(":")[0], {}), **settings})
     except ImportError:
         raise
     except Exception as error:

@@ -1,18 +1,49 @@
 """Mixture-of-Agents for LangChain and LangGraph (Wang et al., arXiv 2406.04692)."""
 
-from langchain_moa.chat_model import ChatMoA
-from langchain_moa.choose import Choice
-from langchain_moa.closed_layer import ClosedLayer
-from langchain_moa.config import presets
-from langchain_moa.errors import AggregatorFailedError, MoAError, ProposersFailedError, StrategyFailedError
-from langchain_moa.graph import create_moa
-from langchain_moa.mixture import Mixture
-from langchain_moa.proposer import Proposer
-from langchain_moa.reference import Failure, Reference
-from langchain_moa.retry import Retry
-from langchain_moa.role import awrite_roles, roles, write_roles
-from langchain_moa.state import MoAContext, MoAState
-from langchain_moa.step import Step
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from langchain_moa.chat_model import ChatMoA
+    from langchain_moa.choose import Choice
+    from langchain_moa.closed_layer import ClosedLayer
+    from langchain_moa.config import presets
+    from langchain_moa.errors import AggregatorFailedError, MoAError, ProposersFailedError, StrategyFailedError
+    from langchain_moa.graph import create_moa
+    from langchain_moa.mixture import Mixture
+    from langchain_moa.projection import ReferencesTransformer
+    from langchain_moa.proposer import Proposer
+    from langchain_moa.reference import Failure, Reference
+    from langchain_moa.retry import Retry
+    from langchain_moa.role import awrite_roles, roles, write_roles
+    from langchain_moa.state import MoAContext, MoAState
+    from langchain_moa.step import Step
+
+# Where each name is at home. They are imported when they are asked for, so that the command line, which imports this
+# package too, is there before LangChain is.
+_HOMES = {
+    "AggregatorFailedError": "errors",
+    "ChatMoA": "chat_model",
+    "Choice": "choose",
+    "ClosedLayer": "closed_layer",
+    "Failure": "reference",
+    "Mixture": "mixture",
+    "MoAContext": "state",
+    "MoAError": "errors",
+    "MoAState": "state",
+    "Proposer": "proposer",
+    "ProposersFailedError": "errors",
+    "Reference": "reference",
+    "ReferencesTransformer": "projection",
+    "Retry": "retry",
+    "Step": "step",
+    "StrategyFailedError": "errors",
+    "awrite_roles": "role",
+    "create_moa": "graph",
+    "presets": "config",
+    "roles": "role",
+    "write_roles": "role",
+}
 
 __all__ = [
     "AggregatorFailedError",
@@ -27,6 +58,7 @@ __all__ = [
     "Proposer",
     "ProposersFailedError",
     "Reference",
+    "ReferencesTransformer",
     "Retry",
     "Step",
     "StrategyFailedError",
@@ -36,3 +68,16 @@ __all__ = [
     "roles",
     "write_roles",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        msg = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(msg)
+    value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

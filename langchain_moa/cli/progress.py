@@ -1,0 +1,239 @@
+"""The live view of a run: who is at work, and a line for each layer that is done."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, Self
+
+from langchain_moa.cli.console import elided, one_line
+from langchain_moa.cli.running import Watcher
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from rich.console import Console, RenderableType
+    from rich.text import Text
+
+_SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
+_FRAMES_PER_SECOND = 10
+
+_WIDEST_NAME = 60
+_NARROWEST_NAME = 12
+# What a row has beside the name: a sign, the seconds, and the beginning of a reason.
+_BESIDE_NAME = 36
+
+
+@dataclass
+class _Call:
+    """A call; its status is `waiting`, `running`, or what the event of its end says."""
+
+    name: str
+    status: str = "waiting"
+    since: float = 0.0
+    seconds: float = 0.0
+    reason: str = ""
+
+    @classmethod
+    def started(cls, name: str) -> _Call:
+        call = cls(name)
+        call.start()
+        return call
+
+    def start(self) -> None:
+        self.status, self.since = "running", perf_counter()
+
+    def end(self, event: Mapping[str, Any]) -> None:
+        self.seconds = event.get("seconds", self.elapsed)
+        self.status = event.get("status", "ok")
+        if error := event.get("error"):
+            self.reason = f"{error['kind']}: {error['message']}"
+
+    @property
+    def elapsed(self) -> float:
+        return perf_counter() - self.since if self.status == "running" else self.seconds
+
+    @property
+    def is_over(self) -> bool:
+        return self.status not in {"waiting", "running"}
+
+
+@dataclass(eq=False)
+class _Stage:
+    """A part of the run that the view shows at a time: a layer, a strategy's calls, the aggregator."""
+
+    title: str
+    calls: list[_Call] = field(default_factory=list)
+    since: float = field(default_factory=perf_counter)
+
+    @property
+    def elapsed(self) -> float:
+        return perf_counter() - self.since
+
+
+class Progress(Watcher):
+    """Shows a run on a terminal while it goes; what stays is a line for each layer.
+
+    Use it as a context manager: however the run ends, the terminal is left as it was.
+    """
+
+    def __init__(self, console: Console, layers: Sequence[Sequence[str]], *, yields: bool) -> None:
+        """Make the view.
+
+        Args:
+            console: Where it is shown.
+            layers: The names of each layer's proposers.
+            yields: Whether the answer appears on the same terminal, so that the view makes room for it.
+        """
+        from rich.live import Live
+
+        self._console = console
+        self._layers = {
+            number: _Stage(f"layer {number}", [_Call(name) for name in names]) for number, names in enumerate(layers, start=1)
+        }
+        self._stage = _Stage("starting")
+        self._words = 0
+        self._yields = yields
+        self._live = Live(
+            console=console,
+            get_renderable=self._render,
+            refresh_per_second=_FRAMES_PER_SECOND,
+            transient=True,
+            redirect_stdout=False,
+        )
+
+    def __enter__(self) -> Self:
+        """Begin to show."""
+        if not self._console.is_dumb_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Leave the terminal as it was."""
+        self._live.stop()
+
+    def on_event(self, event: Mapping[str, Any]) -> None:
+        """Follow the run."""
+        match event["moa"]:
+            case "proposing":
+                self._enter_layer(event["layer"])
+                self._proposer(event).start()
+            case "proposed":
+                self._proposer(event).end(event)
+            case "merged":
+                self._print_layer(event)
+            case "asking":
+                self._enter("strategy", f"{event['node']}: {event['name']}")
+            case "asked":
+                self._leave("strategy", f"{event['node']}: {event['name']}", event)
+            case "aggregating":
+                self._enter("aggregator", event["name"])
+            case "aggregated":
+                self._leave("aggregator", event["name"], event)
+
+    def on_text(self, text: str) -> None:
+        """Make room for the answer, or count its words where it goes elsewhere."""
+        if text.strip() and self._yields and not self._words:
+            self._live.stop()
+            self._console.line()
+        self._words += len(text.split())
+
+    def _layer(self, number: int) -> _Stage:
+        return self._layers.setdefault(number, _Stage(f"layer {number}"))
+
+    def _proposer(self, event: Mapping[str, Any]) -> _Call:
+        calls = self._layer(event["layer"]).calls
+        while len(calls) < event["proposer"]:
+            calls.append(_Call(event["name"]))
+        call: _Call = calls[event["proposer"] - 1]
+        return call
+
+    def _enter_layer(self, number: int) -> None:
+        stage = self._layer(number)
+        if stage is not self._stage:
+            stage.since = perf_counter()
+            self._stage = stage
+
+    def _enter(self, title: str, name: str) -> None:
+        if self._stage.title != title:
+            self._stage = _Stage(title)
+        self._stage.calls.append(_Call.started(name))
+
+    def _leave(self, title: str, name: str, event: Mapping[str, Any]) -> None:
+        calls = self._stage.calls if self._stage.title == title else []
+        call = next((call for call in calls if call.name == name and not call.is_over), _Call(name))
+        call.end(event)
+        if call.reason:
+            self._console.print(_failures([call], title))
+
+    def _print_layer(self, event: Mapping[str, Any]) -> None:
+        """Print the line of a layer that is done, and a line for each failure in it."""
+        from rich.text import Text
+
+        stage = self._layer(event["layer"])
+        good = sum(call.status == "ok" for call in stage.calls)
+        remarks = [
+            " · goes on with the layer before" if event.get("fell_back") else "",
+            f" · the last one: {one_line(event['stopped'])}" if event.get("stopped") else "",
+        ]
+        line = Text.assemble(
+            ("✓ ", "green") if good == len(stage.calls) else ("! ", "yellow"),
+            (f"{stage.title}: ", "bold"),
+            f"{good}/{len(stage.calls)} done",
+            (f"  {stage.elapsed:.1f} s", "dim"),
+            ("".join(remarks), "yellow"),
+        )
+        self._console.print(line)
+        if failed := [call for call in stage.calls if call.reason]:
+            self._console.print(_failures(failed))
+
+    def _render(self) -> RenderableType:
+        from rich.console import Group
+        from rich.text import Text
+
+        stage = self._stage
+        over = sum(call.is_over for call in stage.calls)
+        done = f": {over}/{len(stage.calls)} done" if len(stage.calls) > 1 or stage in self._layers.values() else ""
+        title = Text.assemble((f"{_spinner()} ", "cyan"), (stage.title, "bold"), done, (f"  {stage.elapsed:.1f} s", "dim"))
+        cells = min(_WIDEST_NAME, max(self._console.width - _BESIDE_NAME, _NARROWEST_NAME))
+        names = [elided(call.name, cells=cells) for call in stage.calls]
+        width = max((name.cell_len for name in names), default=0)
+        rows = [_row(call, name, width, self._words) for call, name in zip(stage.calls, names, strict=True)]
+        # What is taller than the screen could not be wiped off it.
+        shown = rows[: max(self._console.height - 4, 1)]
+        hidden = [Text(f"    … and {len(rows) - len(shown)} more", "dim")] if len(shown) < len(rows) else []
+        return Group(title, *shown, *hidden)
+
+
+def _spinner() -> str:
+    return _SPINNER[int(perf_counter() * _FRAMES_PER_SECOND) % len(_SPINNER)]
+
+
+def _row(call: _Call, name: Text, width: int, words: int) -> Text:
+    """Return a call's line: a sign, its name, its seconds, and what else there is to say, as far as there is room."""
+    from rich.text import Text
+
+    match call.status:
+        case "waiting":
+            sign, style, remark = "·", "dim", "waiting"
+        case "running":
+            sign, style, remark = _spinner(), "cyan", f"{words} words" if words else ""
+        case "ok":
+            sign, style, remark = "✓", "green", ""
+        case status:
+            sign, style, remark = "✗", "red", one_line(call.reason) or status
+    name.pad_right(width - name.cell_len)
+    seconds = f"{call.elapsed:.1f} s" if call.status != "waiting" else ""
+    line = Text.assemble("  ", (sign, style), " ", name, (f" {seconds:>8}", "dim"), no_wrap=True, overflow="ellipsis")
+    return line.append(f"  {remark}", "red" if style == "red" else "dim")
+
+
+def _failures(calls: Sequence[_Call], place: str = "") -> RenderableType:
+    from rich.table import Table
+    from rich.text import Text
+
+    rows = Table.grid(padding=(0, 1))
+    for call in calls:
+        who = f"{place}, {call.name}" if place else call.name
+        rows.add_row(" ", Text("✗", "red"), Text(f"{one_line(who)}: {one_line(call.reason)}", "red"))
+    return rows

@@ -1,0 +1,144 @@
+"""What is said about a run when it is over: the table of calls, the references, the JSON document."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from langchain_moa.cli.console import elided, printable
+from langchain_moa.cli.running import Outcome, Watcher
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from rich.console import Console
+    from rich.table import Table
+
+    from langchain_moa.reference import Reference
+
+# What the columns beside the names take.
+_COLUMNS = 42
+_COST_COLUMN = 10
+_NARROWEST_NAME = 16
+
+_UNKNOWN = "?"
+
+
+def table(outcome: Outcome, *, width: int) -> Table:
+    """Return the table of an answer's calls: seconds, tokens, and dollars where any price is known.
+
+    Args:
+        outcome: The run.
+        width: The terminal's width in cells.
+    """
+    from rich.table import Table
+
+    moa = outcome.moa
+    calls = list(_calls(moa))
+    priced = any("cost_usd" in call for _, call in calls)
+    cells = max(width - _COLUMNS - (_COST_COLUMN if priced else 0), _NARROWEST_NAME)
+    rows = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    for title in ("", "model"):
+        rows.add_column(title, no_wrap=True)
+    for title in ("seconds", "in", "out", *(["cost"] if priced else [])):
+        rows.add_column(title, justify="right", no_wrap=True)
+    before = None
+    for place, call in calls:
+        rows.add_row(place if place != before else "", *_cells(call, cells, priced=priced))
+        before = place
+    total = {"usage": outcome.usage, "seconds": outcome.seconds, "cost_usd": moa.get("cost_usd")}
+    rows.add_row("total", f"{moa['calls']} calls", *_figures(total, priced=priced), style="bold")
+    return rows
+
+
+def document(outcome: Outcome) -> str:
+    """Return a run as JSON.
+
+    Args:
+        outcome: The run.
+    """
+    return _json(answer=outcome.answer, references=outcome.references, usage=outcome.usage, moa=outcome.moa, error=None)
+
+
+def failure_document(reason: str, references: Sequence[Reference]) -> str:
+    """Return a run that gave no answer as JSON: why, and the references that have been paid for.
+
+    Args:
+        reason: Why, free of secrets.
+        references: All references there are.
+    """
+    return _json(answer=None, references=references, usage=None, moa=None, error=reason)
+
+
+class ShownReferences(Watcher):
+    """Prints each layer's references as soon as the layer is done."""
+
+    def __init__(self, console: Console) -> None:
+        """Make the watcher.
+
+        Args:
+            console: Where they are printed.
+        """
+        self._console = console
+        self._shown = 0
+
+    def on_references(self, references: Sequence[Reference]) -> None:
+        """Print those that are new."""
+        for reference in references[self._shown :]:
+            self._print(reference)
+        self._shown = len(references)
+
+    def _print(self, reference: Reference) -> None:
+        from rich.rule import Rule
+        from rich.text import Text
+
+        error = reference["error"]
+        title = Text.assemble(
+            (f"layer {reference['layer']}, {reference['proposer']}: ", "dim"),
+            elided(reference["name"], cells=max(self._console.width - 36, _NARROWEST_NAME)),
+            (f"  {reference['seconds']:.1f} s", "dim"),
+        )
+        self._console.print(Rule(title, align="left", style="dim"))
+        if error is not None:
+            self._console.print(Text(printable(f"{reference['status']}: {error['kind']}: {error['message']}"), "red"))
+        else:
+            self._console.print(Text(printable(reference["text"]).strip()))
+        self._console.line()
+
+
+def _calls(moa: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yield every call and the place in the graph that made it."""
+    for number, layer in enumerate(moa["layers"], start=1):
+        for call in layer:
+            yield f"layer {number}", call
+    for step in moa.get("steps", ()):
+        yield step["node"], step
+    if moa["aggregator"] is not None:
+        yield "aggregator", moa["aggregator"]
+
+
+def _cells(call: Mapping[str, Any], cells: int, *, priced: bool) -> list[Any]:
+    from rich.text import Text
+
+    name = elided(call["name"], cells=cells)
+    seconds, *figures = _figures(call, priced=priced)
+    if call["status"] == "ok":
+        return [name, seconds, *figures]
+    name.stylize("red")
+    return [name, seconds, Text(call["status"], "red")]
+
+
+def _figures(call: Mapping[str, Any], *, priced: bool) -> list[str]:
+    usage = call.get("usage") or {}
+    tokens = [f"{usage[key]:,}" if key in usage else _UNKNOWN for key in ("input_tokens", "output_tokens")]
+    return [f"{call['seconds']:.1f}", *tokens, *([_dollars(call.get("cost_usd"))] if priced else [])]
+
+
+def _dollars(cost: float | None) -> str:
+    if cost is None:
+        return _UNKNOWN
+    return f"${cost:.4f}" if cost >= 0.00005 or cost == 0 else "<$0.0001"  # noqa: PLR2004  # what rounds to nothing
+
+
+def _json(**fields: Any) -> str:
+    return json.dumps(fields, ensure_ascii=False, indent=2)

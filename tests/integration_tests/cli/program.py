@@ -1,0 +1,139 @@
+"""The command line as a program of its own, in pipes or in a terminal, its models at the loopback server."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import re
+import signal
+import struct
+import subprocess
+import sys
+import termios
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tests.loopback import Loopback
+
+_ROOT = Path(__file__).parents[3]
+_PATIENCE = 60.0
+_CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+
+
+@dataclass(frozen=True)
+class Done:
+    """A program that has ended: its exit code, and what it wrote."""
+
+    code: int
+    out: str
+    err: str = ""
+
+    @property
+    def text(self) -> str:
+        """What was written, without the sequences that move the cursor and set colours."""
+        return _CONTROL.sub("", self.out).replace("\r\n", "\n")
+
+
+@dataclass(frozen=True)
+class Program:
+    """Starts `python -m langchain_moa`.
+
+    Args:
+        server: Where every `openai:` model is.
+        folder: The working directory.
+        env: More variables.
+    """
+
+    server: Loopback
+    folder: Path
+    env: dict[str, str] = field(default_factory=dict)
+
+    def __call__(self, *args: str, stdin: str | None = None) -> Done:
+        """Run it with pipes to its end."""
+        with self.start(*args, **({} if stdin is None else {"stdin": subprocess.PIPE})) as process:
+            return _ended(process, stdin)
+
+    def signalled(self, *args: str, calls: int, by: signal.Signals = signal.SIGINT) -> Done:
+        """Run it until the server has got so many calls, and send it a signal."""
+        with self.start(*args) as process:
+            self._await_calls(process, calls)
+            process.send_signal(by)
+            return _ended(process, None)
+
+    def in_terminal(
+        self, *args: str, width: int = 80, height: int = 40, type_at: int | None = None, typed: bytes = b"", **streams: Any
+    ) -> Done:
+        """Run it in a terminal to its end.
+
+        Args:
+            *args: Its arguments.
+            width: The terminal's width.
+            height: The terminal's height.
+            type_at: After so many calls something is typed.
+            typed: What is typed.
+            **streams: Streams that are not the terminal.
+        """
+        master, slave = pty.openpty()
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", height, width, 0, 0))
+        everything = {"stdin": slave, "stdout": slave, "stderr": slave, **streams}
+        # A session of its own with the terminal as its own, so that Ctrl-C reaches it and not the tests.
+        with self.start(*args, preexec_fn=_own_terminal, **everything) as process:
+            os.close(slave)
+            if type_at is not None:
+                self._await_calls(process, type_at)
+                os.write(master, typed)
+            written = _read_all(master)
+            done = _ended(process, None)
+        return Done(done.code, written.decode(), done.out)
+
+    def start(self, *args: str, **streams: Any) -> subprocess.Popen[str]:
+        """Start it and come back at once; all streams are pipes unless given, and nothing comes in."""
+        piped = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        command = [sys.executable, "-m", "langchain_moa", *args]
+        models = {"OPENAI_BASE_URL": self.server.url, "OPENAI_API_KEY": "test", "NO_PROXY": "127.0.0.1"}
+        env = {**_inherited(), **models, "TERM": "xterm", "PYTHONPATH": str(_ROOT), **self.env}
+        return subprocess.Popen(command, **{**piped, **streams}, cwd=self.folder, env=env, text=True)  # noqa: S603  # our own program
+
+    def _await_calls(self, process: subprocess.Popen[str], calls: int) -> None:
+        end = time.monotonic() + _PATIENCE
+        while len(self.server.requests) < calls:
+            if process.poll() is not None or time.monotonic() > end:
+                process.kill()
+                msg = f"{len(self.server.requests)} of {calls} calls came; the program said: {process.communicate()}"
+                raise AssertionError(msg)
+            time.sleep(0.01)
+
+
+def _inherited() -> dict[str, str]:
+    """Return our own environment without what changes how a terminal looks."""
+    return {name: value for name, value in os.environ.items() if name not in {"NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES"}}
+
+
+def _ended(process: subprocess.Popen[str], stdin: str | None) -> Done:
+    try:
+        out, err = process.communicate(stdin, timeout=_PATIENCE)
+    except BaseException:
+        process.kill()
+        raise
+    return Done(process.returncode, out or "", err or "")
+
+
+def _own_terminal() -> None:
+    os.setsid()
+    fcntl.ioctl(2, termios.TIOCSCTTY, 0)
+
+
+def _read_all(master: int) -> bytes:
+    written = b""
+    try:
+        while piece := os.read(master, 65536):
+            written += piece
+    except OSError:  # how Linux says that the last one has closed the terminal
+        pass
+    finally:
+        os.close(master)
+    return written

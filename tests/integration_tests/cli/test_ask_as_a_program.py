@@ -1,0 +1,50 @@
+"""`ask` in a process of its own: signals, pipes that close, the script's entry point."""
+
+from __future__ import annotations
+
+import signal
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.loopback import Reply
+
+if TYPE_CHECKING:
+    from tests.integration_tests.cli.program import Program
+    from tests.loopback import Loopback
+
+MEMBERS = ["-p", "openai:p", "-p", "openai:q", "-a", "openai:agg"]
+
+
+def test_standard_output_is_the_answer_and_nothing_else(program: Program, loopback: Loopback) -> None:
+    done = program("ask", *MEMBERS, "What is wrong?", stdin="line 1\nGröße\n")
+    assert (done.code, done.out, done.err) == (0, "agg says: What is wrong?\n\nline 1\nGröße\n", "")
+    assert sorted(loopback.models) == ["agg", "p", "p", "q", "q"]
+
+
+@pytest.mark.parametrize(("by", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_cancels_the_calls(program: Program, loopback: Loopback, by: signal.Signals, code: int) -> None:
+    loopback.script("p", Reply(hang=True))
+    done = program.signalled("ask", *MEMBERS, "Why?", calls=2, by=by)
+    assert (done.code, done.out, done.err) == (code, "", "")
+    assert [request.model for request in loopback.settle() if request.disconnected] == ["p"]
+
+
+def test_a_signal_in_the_answer_ends_its_line(program: Program, loopback: Loopback) -> None:
+    loopback.script("agg", Reply("one two three", hang=True, after_chunks=2))
+    done = program.signalled("ask", *MEMBERS, "-l", "1", "Why?", calls=3)
+    assert done.code == 130
+    assert done.out in {"", "one\n", "one two\n"}
+    assert done.err == ""
+    assert loopback.settle()[-1].disconnected
+
+
+def test_whoever_reads_no_further_gets_no_traceback(program: Program, loopback: Loopback) -> None:
+    loopback.script("agg", Reply("word " * 200, chunk_delay=0.001))
+    with program.start("ask", *MEMBERS, "-l", "1", "Why?") as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.read(4) == "word"
+        process.stdout.close()
+        assert process.stderr.read() == ""
+    assert process.returncode == 1

@@ -1,0 +1,86 @@
+"""What is written to a terminal cannot steer it, and fits."""
+
+from __future__ import annotations
+
+import io
+import warnings
+
+import pytest
+
+from langchain_moa.cli.console import (
+    complain,
+    elided,
+    is_terminal,
+    note,
+    one_line,
+    printable,
+    tolerate,
+    warn,
+    warnings_in_words,
+)
+
+
+def test_escape_sequences_are_taken_out() -> None:
+    assert printable("a\x1b]0;title\x07b\x9b31mc\r\nd\te\x7f") == "a]0;titleb31mc\nd\te"
+
+
+def test_reports_are_one_line_of_bounded_length() -> None:
+    assert one_line(" a\n b\t\tc ") == "a b c"
+    assert one_line("x" * 5000) == "x" * 299 + "…"
+
+
+@pytest.mark.parametrize(
+    ("cells", "shown"),
+    [(26, "together:Qwen/Qwen3-235B-A22B-v2"[:12] + "…" + "-235B-A22B-v2"), (80, "together:Qwen/Qwen3-235B-A22B-v2")],
+)
+def test_names_keep_their_ends(cells: int, shown: str) -> None:
+    assert elided("together:Qwen/Qwen3-235B-A22B-v2", cells=cells).plain == shown
+
+
+@pytest.mark.parametrize("name", ["模型模型模型模型模型模型", "together:Qwen/Qwen3-235B-A22B-v2"])
+@pytest.mark.parametrize("cells", [4, 7, 12, 13])
+def test_elided_names_fit(name: str, cells: int) -> None:
+    assert elided(name, cells=cells).cell_len <= cells
+
+
+def test_words_on_standard_error_are_a_line_each_without_secrets(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SOME_API_KEY", "a-long-secret-value")
+    note("n" * 500)
+    warn("w [bold]is no markup[/bold] :smile:")
+    complain("e a-long-secret-value \x1b[31m")
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.splitlines() == [
+        f"note: {'n' * 500}",
+        "warning: w [bold]is no markup[/bold] :smile:",
+        "error: e ********** [31m",
+    ]
+
+
+def test_warnings_become_words_and_deprecations_do_not(capsys: pytest.CaptureFixture[str]) -> None:
+    with warnings_in_words():
+        warnings.simplefilter("always")
+        warnings.warn("confirm that\n  it is meant", UserWarning, stacklevel=1)
+        warnings.warn("gone in 2.0", DeprecationWarning, stacklevel=1)
+    assert capsys.readouterr().err == "warning: confirm that it is meant\n"
+
+
+def test_half_an_emoji_does_not_end_the_program() -> None:
+    raw = io.BytesIO()
+    stream = io.TextIOWrapper(raw, encoding="utf-8")
+    tolerate(stream)
+    stream.write("a\ud83d")
+    stream.flush()
+    assert raw.getvalue() == b"a?"
+    tolerate(io.StringIO())
+
+
+def test_a_terminal_is_what_a_person_looks_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    assert not is_terminal(None)
+    assert not is_terminal(io.StringIO())
+    closed = io.StringIO()
+    closed.close()
+    assert not is_terminal(closed)

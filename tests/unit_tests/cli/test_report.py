@@ -1,0 +1,115 @@
+"""The table of calls, the JSON document, and the references that are shown."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+from langchain_core.messages import AIMessage
+from langchain_core.messages.ai import UsageMetadata
+
+from langchain_moa.cli.report import ShownReferences, document, failure_document, table
+from langchain_moa.cli.running import Outcome
+from tests.unit_tests.cli.screen import Screen
+
+if TYPE_CHECKING:
+    from langchain_moa.reference import Reference
+
+LONG = "together:Qwen/Qwen3-235B-A22B-Instruct-2507-tput-with-a-very-long-name"
+USAGE = UsageMetadata(input_tokens=1000, output_tokens=234, total_tokens=1234)
+
+
+def call(name: str = LONG, **more: Any) -> dict[str, Any]:
+    return {"name": name, "model": name, "status": "ok", "seconds": 1.26, "usage": USAGE, **more}
+
+
+def reference(**more: Any) -> Reference:
+    place = {"turn": "t", "layer": 1, "proposer": 1, "name": "openai:a", "model": "openai:a"}
+    outcome = {"text": "An answer.", "status": "ok", "error": None, "usage": None, "seconds": 2.0}
+    return cast("Reference", {**place, **outcome, **more})
+
+
+def outcome(**moa: Any) -> Outcome:
+    calls = {"layers": [[call(), call("openai:b")]], "aggregator": call("openai:sol"), "calls": 3}
+    return Outcome(
+        message=AIMessage("The answer, größer."),
+        references=[reference()],
+        usage=USAGE,
+        moa={**calls, **moa},
+        seconds=3.5,
+    )
+
+
+def shown(run: Outcome, width: int = 80) -> list[str]:
+    return Screen(width=width).drawn(table(run, width=width))
+
+
+@pytest.mark.parametrize("width", [60, 80, 200])
+def test_the_table_has_every_call_and_fits(width: int) -> None:
+    title, first, second, aggregator, total = shown(outcome(), width)
+    assert title.split() == ["model", "seconds", "in", "out"]
+    assert first.split()[:2] == ["layer", "1"]
+    assert first.split()[-3:] == ["1.3", "1,000", "234"]
+    assert "name" in first
+    assert second.split() == ["openai:b", "1.3", "1,000", "234"]
+    assert aggregator.split() == ["aggregator", "openai:sol", "1.3", "1,000", "234"]
+    assert total.split() == ["total", "3", "calls", "3.5", "1,000", "234"]
+    assert max(map(len, [title, first, second, aggregator, total])) <= width
+
+
+def test_dollars_where_a_price_is_known_and_a_sum_where_all_are() -> None:
+    layers = [[call(cost_usd=0.00001), call(cost_usd=0.0)]]
+    lines = shown(outcome(layers=layers, aggregator=call("openai:sol", cost_usd=0.1234), cost_usd=0.12341))
+    assert [line.split()[-1] for line in lines] == ["cost", "<$0.0001", "$0.0000", "$0.1234", "$0.1234"]
+    lines = shown(outcome(layers=[[call(cost_usd=0.5), call()]]))
+    assert [line.split()[-1] for line in lines] == ["cost", "$0.5000", "?", "?", "?"]
+
+
+def test_what_nobody_counted_is_not_guessed() -> None:
+    lines = shown(outcome(layers=[[call(usage=None)]]))
+    assert lines[1].split()[-2:] == ["?", "?"]
+
+
+def test_a_failed_call_says_so() -> None:
+    lines = shown(outcome(layers=[[call("openai:a", status="failed", usage=None), call("openai:b", status="late")]]))
+    assert lines[1].split()[-1] == "failed"
+    assert lines[2].split()[-1] == "late"
+
+
+def test_the_calls_of_strategies_have_their_rows_and_no_aggregator_none() -> None:
+    lines = shown(outcome(steps=[call("ranker", node="judge"), call("ranker", node="judge")], aggregator=None))
+    assert [line.split()[0] for line in lines[3:]] == ["judge", "ranker", "total"]
+
+
+def test_the_document_has_the_same_keys_for_answer_and_failure() -> None:
+    answered = json.loads(document(outcome()))
+    failed = json.loads(failure_document("all failed", [reference(text="", status="failed")]))
+    assert list(answered) == list(failed) == ["answer", "references", "usage", "moa", "error"]
+    assert answered["answer"] == "The answer, größer."
+    assert answered["references"] == [dict(reference())]
+    assert answered["usage"]["total_tokens"] == 1234
+    assert answered["moa"]["calls"] == 3
+    assert answered["error"] is None
+    assert failed["answer"] is None
+    assert failed["error"] == "all failed"
+    assert "größer" in document(outcome())
+
+
+def test_references_are_shown_once_each_as_they_come() -> None:
+    screen = Screen(width=60)
+    watcher = ShownReferences(screen.console)
+    first, second = reference(text="One [b]\x1b[31m.\n"), reference(proposer=2, name="openai:b", text="Two.")
+    failed = reference(layer=2, status="failed", text="", error={"kind": "Timeout", "message": "too slow"})
+    watcher.on_references([])
+    watcher.on_references([first, second])
+    watcher.on_references([first, second])
+    watcher.on_references([first, second, failed])
+    written = screen.text
+    assert [line for line in written.splitlines() if line and not line.startswith("layer")] == [
+        "One [b][31m.",
+        "Two.",
+        "failed: Timeout: too slow",
+    ]
+    assert written.count("layer 1, 1: openai:a  2.0 s") == 1
+    assert "layer 2, 1: openai:a" in written

@@ -1,0 +1,25 @@
+"""The public names: each is there, sorted, and imported only when it is asked for."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import langchain_moa
+
+
+def test_every_public_name_is_there() -> None:
+    assert langchain_moa.__all__ == sorted(langchain_moa.__all__) == sorted(langchain_moa._HOMES)
+    for name in langchain_moa.__all__:
+        assert getattr(langchain_moa, name).__name__ == name
+    assert set(dir(langchain_moa)) == set(langchain_moa.__all__)
+
+
+def test_the_import_brings_nothing_heavy_along() -> None:
+    found = "import sys, langchain_moa; print(*sys.modules)"
+    light = subprocess.run([sys.executable, "-c", found], capture_output=True, text=True, check=True)  # noqa: S603
+    assert not {"langchain_core", "langgraph", "pydantic"} & set(light.stdout.split())
+    found = "import sys; from langchain_moa import ChatMoA, create_moa; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", found], capture_output=True, text=True, check=True)  # noqa: S603
+    heavy = {"langchain", "langchain_openai", "openai", "typer", "rich", "genai_prices", "xllamacpp", "rapidfuzz", "sklearn"}
+    assert not heavy & set(loaded.stdout.split())

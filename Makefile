@@ -45,7 +45,7 @@ format: $(VENV)/.developer ## Format the code and mend what can be mended by its
 
 examples: $(VENV)/.developer ## Run every example, on the local models where no key is set
 	$(BIN)/langchain-moa models pull
-	@set -e; for example in examples/*.py; do \
+	@set -e; for example in examples/[!_]*.py; do \
 		echo; echo "==> $$example"; $(BIN)/python "$$example" </dev/null; \
 	done
 

@@ -32,7 +32,7 @@ from langchain_moa.turns import TurnReferences
 from langchain_moa.usage import total_usage
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 
     from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
     from langchain_core.language_models import LanguageModelInput
@@ -116,6 +116,11 @@ class ChatMoA(Mixture, BaseChatModel):
     streaming: bool = False
 
     _built: tuple[tuple[Any, ...], _Engine] | None = PrivateAttr(default=None)
+
+    @override
+    def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
+        # The aggregator's profile is not what anyone wants to read in an error or a log.
+        return [(name, value) for name, value in super().__repr_args__() if name != "profile"]
 
     @property
     def _llm_type(self) -> str:

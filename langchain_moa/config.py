@@ -33,7 +33,7 @@ def presets() -> dict[str, str]:
             print(name, what)
         ```
     """
-    found = sorted(_PRESETS.iterdir(), key=lambda each: each.name)
+    found = sorted(_PRESETS.iterdir(), key=lambda each: each.name.removesuffix(".yaml"))
     return {each.name.removesuffix(".yaml"): _first_comment(each) for each in found if each.name.endswith(".yaml")}
 
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypedDict
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypedDict
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+from pydantic import SecretStr
 
-    from pydantic import SecretStr
-
-    from langchain_moa.retry import Retry
+from langchain_moa.retry import Retry
 
 
 class MixtureOptions(TypedDict, total=False):
@@ -26,7 +24,7 @@ class MixtureOptions(TypedDict, total=False):
     retry: Retry | Mapping[str, Any] | None
     proposer_timeout: float | None
     deadline: float | None
-    quorum: int | float | None  # noqa: PYI041  # 1 is one proposer, 1.0 is all of them
+    quorum: int | float | None
     quorum_grace: float
     temperature: float | None
     max_tokens: int | None

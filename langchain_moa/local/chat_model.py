@@ -3,62 +3,76 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import importlib.util
 import json
 import ssl
-import zlib
-from functools import cache
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-import httpx
+import openai
 from langchain_core.language_models.model_profile import ModelProfile
 from langchain_openai import ChatOpenAI
-from pydantic import PrivateAttr, SecretStr, model_validator
+from langchain_openai.chat_models.base import OpenAIContextOverflowError
+from pydantic import Field, model_validator
 from typing_extensions import override
 
-from langchain_moa.local.catalog import CATALOG, LocalModel
-from langchain_moa.local.pull import cache_dir
+from langchain_moa.local.catalog import CATALOG, LocalModel, find
+from langchain_moa.local.errors import ModelMissingError, PackageMissingError
+from langchain_moa.local.pull import cache_dir, is_present
+from langchain_moa.local.repetition import Repetitions
 from langchain_moa.local.server import CONTEXT, Server, serve
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Iterator, Sequence
 
     from langchain_core.language_models import LanguageModelInput
     from langchain_core.language_models.base import LangSmithParams
     from langchain_core.messages import BaseMessage
     from langchain_core.outputs import ChatGenerationChunk, ChatResult
 
-_DEFAULTS: dict[str, Any] = {"temperature": 0.4, "max_tokens": 128, "timeout": 120.0, "max_retries": 0, "stream_usage": True}
+_repetitions = Repetitions()
 
-# Nothing is served here until the model is asked; an address and a key are known from then on.
-_NOWHERE = "http://127.0.0.1:9/v1"
-_NO_KEY = SecretStr("none yet")
+_MAGIC = b"GGUF"
+_SEEDS = 0x7FFFFFFF
 
-# What the least likely words are held to: a model this small loses its thread when one of them slips in.
-_MIN_P = 0.1
+# llama.cpp holds any model to a schema; whether one can call tools is known of the catalog's only.
+_PROFILE = ModelProfile(max_input_tokens=CONTEXT, structured_output=True)
+_PROFILE_OF_CATALOGUED = ModelProfile(
+    max_input_tokens=CONTEXT,
+    structured_output=True,
+    tool_calling=False,
+    image_inputs=False,
+    audio_inputs=False,
+    pdf_inputs=False,
+    video_inputs=False,
+)
 
-# A kept connection would belong to the event loop that opened it; on the loopback interface a new one costs nothing.
-_LIMITS = httpx.Limits(max_keepalive_connections=0)
+# Nothing on the loopback interface is encrypted; reading the machine's certificates would take longer than all else here.
+_NO_CERTIFICATES = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 class ChatLocal(ChatOpenAI):
-    """A small model that runs in this process, on the CPU, by llama.cpp; a `ChatOpenAI` in every other way.
+    """A model that runs on this machine by llama.cpp; a `ChatOpenAI` in every other way.
 
-    Its server starts with the first call, on a random port of the loopback interface and with a random key, and ends with
-    the process; all instances of one model share it. The models that come with the package are very small: they show that
-    a mixture works, not how good one is. They cannot call tools; structured output works.
+    Its server is a process that starts with the first call, listens on a random port of the loopback interface, asks for a
+    random key, and ends with this process; all instances of one model share it. A conversation and its answer have 4,096
+    tokens. The models of the catalog are very small: they show that a mixture works, not how good one is. They cannot call
+    tools; structured output works.
 
     Args:
-        model: The name of a model of the catalog, or the path of a GGUF file.
-        temperature: Default: 0.4.
-        max_tokens: Default: 128.
-        seed: Makes answers repeatable. It is mixed with the conversation, so that one seed is not one and the same
-            stroke of luck for every question. Default: at random.
+        model: The name of a model of the catalog, or the path of any `.gguf` file.
+        temperature: Default: 0.3 for a model of the catalog, llama.cpp's own for a file.
+        max_tokens: Default: 96 for a model of the catalog, as many as there is room for with a file.
+        seed: Which of the possible answers: the same model, conversation, settings and seed are given the same random
+            numbers every time. A `seed` given at call time goes to llama.cpp as it is. Default: another one each time that
+            this process asks the same question, so that samples of one model differ, and two runs of a program are alike.
 
     Raises:
-        ImportError: llama.cpp is not installed; the text has the pip command.
-        ValueError: There is no such model, or it has not been fetched; the text names the remedy.
+        PackageMissingError: llama.cpp is not installed; the text has the pip command.
+        UnknownModelError: There is no such model; the text has those that there are.
+        ModelMissingError: Its file is not here, or is no model; the text names the remedy.
 
     Example:
         ```python
@@ -68,19 +82,34 @@ class ChatLocal(ChatOpenAI):
         ```
     """
 
-    _server: Server | None = PrivateAttr(default=None)
+    # By its own name, and not by that of OpenAI's protocol only, which type checkers would insist on.
+    max_tokens: int | None = None
+    max_retries: int | None = 0
+    stream_usage: bool | None = True
+    # Requests queue for a slot without a word from the server; how long is for the caller to say.
+    stream_chunk_timeout: float | None = Field(default=None, exclude=True)
+    use_responses_api: bool | None = False
 
     @model_validator(mode="before")
     @classmethod
-    def _prepare(cls, values: Any) -> Any:
-        name = values.get("model") or values.get("model_name")
-        _path_of(name)
+    def _locate(cls, values: dict[str, Any]) -> dict[str, Any]:
         if importlib.util.find_spec("xllamacpp") is None:
             msg = 'local models need llama.cpp; install it with: pip install "langchain-moa[local]"'
-            raise ImportError(msg)
-        fixed = {"base_url": _NOWHERE, "api_key": _NO_KEY, "http_client": _client(), "http_async_client": _async_client()}
-        extra = {"extra_body": {"min_p": _MIN_P, **(values.get("extra_body") or {})}}
-        return {**_DEFAULTS, **values, **fixed, **extra}
+            raise PackageMissingError(msg)
+        given = dict(values)
+        name = given.pop("model_name", None) or given.pop("model", None)
+        path = _path_of(name)
+        if "max_completion_tokens" in given:
+            given["max_tokens"] = given.pop("max_completion_tokens")
+        if name not in CATALOG:
+            # A name as this one is what langchain-openai would read a model of OpenAI's from.
+            return {**given, "model": str(path)}
+        return {**CATALOG[name].settings, **given, "model": name}
+
+    @model_validator(mode="after")
+    def validate_environment(self) -> Self:
+        """Leave out what `ChatOpenAI` does here: no key, address or proxy of the environment is for this model."""
+        return self
 
     @property
     def path(self) -> Path:
@@ -96,6 +125,16 @@ class ChatLocal(ChatOpenAI):
     def _llm_type(self) -> str:
         return "local"
 
+    @property
+    @override
+    def lc_secrets(self) -> dict[str, str]:
+        return {}
+
+    @classmethod
+    @override
+    def get_lc_namespace(cls) -> list[str]:
+        return ["langchain_moa", "local"]
+
     @override
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
         params = super()._get_ls_params(stop=stop, **kwargs)
@@ -104,128 +143,160 @@ class ChatLocal(ChatOpenAI):
 
     @override
     def _resolve_model_profile(self) -> ModelProfile | None:
-        return ModelProfile(
-            max_input_tokens=CONTEXT,
-            tool_calling=False,
-            structured_output=True,
-            image_inputs=False,
-            audio_inputs=False,
-            pdf_inputs=False,
-            video_inputs=False,
-        )
+        return ModelProfile(**(_PROFILE if self._catalogued is None else _PROFILE_OF_CATALOGUED))
+
+    @override
+    def get_token_ids(self, text: str) -> list[int]:
+        """Return the model's own tokens of a text; starts the server."""
+        if self.custom_get_token_ids is not None:
+            return self.custom_get_token_ids(text)
+        with self._client(self._serve()) as client:
+            return _tokens(client, text)
+
+    @override
+    def get_num_tokens_from_messages(
+        self, messages: Sequence[BaseMessage], tools: Sequence[Any] | None = None, **kwargs: Any
+    ) -> int:
+        """Return how many tokens of the model's own a conversation has, as it is sent; starts the server."""
+        payload = {"messages": self._get_request_payload(list(messages))["messages"]}
+        with self._client(self._serve()) as client:
+            prompt = client.post(f"{_root(client)}/apply-template", cast_to=object, body=payload)
+            return len(_tokens(client, prompt["prompt"], special=True))  # type: ignore[index]  # an object of JSON
 
     @override
     def _get_request_payload(
         self, input_: LanguageModelInput, *, stop: list[str] | None = None, **kwargs: Any
     ) -> dict[str, Any]:
         payload = super()._get_request_payload(input_, stop=stop, **kwargs)
-        model = self._catalogued
-        messages = payload["messages"]
-        if model is not None and model.system and not any(message["role"] == "system" for message in messages):
-            payload["messages"] = messages = [{"role": "system", "content": model.system}, *messages]
-        if model is not None and model.stop:
-            given = payload.get("stop") or []
-            payload["stop"] = [*([given] if isinstance(given, str) else given), *model.stop]
-        if payload.get("seed") is not None:
-            payload["seed"] = (zlib.crc32(json.dumps(messages, default=str).encode()) + payload["seed"]) & 0x7FFFFFFF
+        if (model := self._catalogued) is not None:
+            _adapt(payload, model)
+        if kwargs.get("seed") is None:
+            payload["seed"] = self._seed_of(payload)
         return payload
 
-    def _connect(self) -> None:
-        """Start the server, or find it running, and point the clients at it."""
-        if self._server is not None:
-            return
-        model = self._catalogued
-        server = serve(self.path, name=self.model_name, template=model.template if model is not None else None)
-        self.root_client = self.root_client.with_options(base_url=server.url, api_key=server.key)
-        self.root_async_client = self.root_async_client.with_options(base_url=server.url, api_key=server.key)
-        self.client = self.root_client.chat.completions
-        self.async_client = self.root_async_client.chat.completions
-        self._server = server
+    def _seed_of(self, payload: dict[str, Any]) -> int:
+        # One seed for all would be the same stroke of luck for every question, and mostly a bad one for the first word.
+        drawn = [payload.get(name) for name in ("model", "messages", "temperature", "top_p", "max_completion_tokens")]
+        question = json.dumps(drawn, default=str, sort_keys=True)
+        text = f"{question} {_repetitions.count(question) if self.seed is None else self.seed}"
+        return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") & _SEEDS
 
-    async def _aconnect(self) -> None:
-        if self._server is None:
-            # Loading a model takes a second, in which the loop has other things to do.
-            await asyncio.to_thread(self._connect)
+    def _serve(self) -> Server:
+        model = self._catalogued
+        template = model.template if model is not None else None
+        return serve(self.path, name=self.model_name, template=template, small=model is not None)
+
+    def _client_settings(self, server: Server) -> dict[str, Any]:
+        settings = {
+            "base_url": f"{server.address}/v1",
+            "api_key": server.key,
+            "timeout": self.request_timeout,
+            "default_headers": self.default_headers,
+            "default_query": self.default_query,
+        }
+        return settings if self.max_retries is None else {**settings, "max_retries": self.max_retries}
+
+    def _client(self, server: Server) -> openai.OpenAI:
+        # No proxy of the user's leads to the loopback interface.
+        http_client = openai.DefaultHttpxClient(trust_env=False, verify=_NO_CERTIFICATES)
+        return openai.OpenAI(**self._client_settings(server), http_client=http_client)
+
+    @contextmanager
+    def _connected(self) -> Iterator[Self]:
+        # A client costs next to nothing, and a model that holds none is plain data: it can be copied, pickled and forked, and
+        # used by many threads and event loops.
+        with self._client(self._serve()) as client, _explained():
+            yield self.model_copy(update={"root_client": client, "client": client.chat.completions})
+
+    @asynccontextmanager
+    async def _aconnected(self) -> AsyncIterator[Self]:
+        # Loading a model takes a second or more, in which the loop has other things to do.
+        server = await asyncio.to_thread(self._serve)
+        http_client = openai.DefaultAsyncHttpxClient(trust_env=False, verify=_NO_CERTIFICATES)
+        async with openai.AsyncOpenAI(**self._client_settings(server), http_client=http_client) as client:
+            with _explained():
+                yield self.model_copy(update={"root_async_client": client, "async_client": client.chat.completions})
 
     @override
     def _generate(self, messages: list[BaseMessage], *args: Any, **kwargs: Any) -> ChatResult:
-        self._connect()
-        return super()._generate(messages, *args, **kwargs)
+        with self._connected() as model:
+            return super(ChatLocal, model)._generate(messages, *args, **kwargs)
 
     @override
     async def _agenerate(self, messages: list[BaseMessage], *args: Any, **kwargs: Any) -> ChatResult:
-        await self._aconnect()
-        return await super()._agenerate(messages, *args, **kwargs)
+        async with self._aconnected() as model:
+            return await super(ChatLocal, model)._agenerate(messages, *args, **kwargs)
 
     @override
     def _stream(self, *args: Any, **kwargs: Any) -> Iterator[ChatGenerationChunk]:
-        self._connect()
-        yield from super()._stream(*args, **kwargs)
+        with self._connected() as model:
+            yield from super(ChatLocal, model)._stream(*args, **kwargs)
 
     @override
     async def _astream(self, *args: Any, **kwargs: Any) -> AsyncIterator[ChatGenerationChunk]:
-        await self._aconnect()
-        async for chunk in super()._astream(*args, **kwargs):
-            yield chunk
-
-    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
-        """Make another one: clients cannot be copied, and need not be."""
-        return type(self)(**self._settings())
-
-    def __reduce__(self) -> Any:
-        """Pickle what it was made of; the server is found, or started, where it is unpickled."""
-        return _made, (self._settings(),)
-
-    def _settings(self) -> dict[str, Any]:
-        apart = {"openai_api_key", "openai_api_base", "http_client", "http_async_client", "client", "async_client"}
-        kept = self.model_fields_set - apart - {"root_client", "root_async_client"}
-        return {type(self).model_fields[name].alias or name: getattr(self, name) for name in sorted(kept)}
+        async with self._aconnected() as model:
+            async for chunk in super(ChatLocal, model)._astream(*args, **kwargs):
+                yield chunk
 
 
-def _made(settings: dict[str, Any]) -> ChatLocal:
-    return ChatLocal(**settings)
-
-
-def _path_of(name: Any) -> Path:
+def _path_of(name: object) -> Path:
     """Return a model's file.
 
     Raises:
-        ValueError: There is no such model, or no such file.
+        UnknownModelError: There is no such model.
+        ModelMissingError: There is no such file, or it is not a GGUF file.
     """
-    if not isinstance(name, str) or not name:
-        msg = f"model is missing; known local models are {', '.join(CATALOG)}, or give the path of a .gguf file"
-        raise ValueError(msg)
-    if name in CATALOG:
-        path = cache_dir() / CATALOG[name].file
-        if not path.is_file():
-            msg = f"the local model {name!r} is not here yet; fetch it with: langchain-moa models pull {name}"
-            raise ValueError(msg)
-        return path
-    path = Path(name).expanduser()
-    if path.suffix.lower() != ".gguf":
-        msg = f"unknown local model {name!r}; known are {', '.join(CATALOG)}, or give the path of a .gguf file"
-        raise ValueError(msg)
+    if not (isinstance(name, str) and name not in CATALOG and name.lower().endswith(".gguf")):
+        model = find(name)
+        if not is_present(model):
+            msg = f"the local model {model.name!r} is not here yet; fetch it with: langchain-moa models pull {model.name}"
+            raise ModelMissingError(msg)
+        return cache_dir() / model.file
+    path = Path(name).expanduser().resolve()
     if not path.is_file():
-        msg = f"there is no file {str(path)!r}"
-        raise ValueError(msg)
-    return path.resolve()
+        msg = f"there is no file {str(path)!r}; `model` is the path of a .gguf file, or one of {', '.join(CATALOG)}"
+        raise ModelMissingError(msg)
+    with path.open("rb") as file:
+        if file.read(len(_MAGIC)) != _MAGIC:
+            msg = f"{str(path)!r} is not a GGUF file; models of other formats have to be converted for llama.cpp"
+            raise ModelMissingError(msg)
+    return path
 
 
-@cache
-def _client() -> httpx.Client:
-    return httpx.Client(
-        trust_env=False, verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), limits=_LIMITS, timeout=_DEFAULTS["timeout"]
-    )
+def _adapt(payload: dict[str, Any], model: LocalModel) -> None:
+    """Give a request what the model needs, where the user has not said otherwise."""
+    messages = payload["messages"]
+    if model.system and not any(message["role"] in {"system", "developer"} for message in messages):
+        payload["messages"] = [{"role": "system", "content": model.system}, *messages]
+    # A schema says itself where an answer ends; an empty line in its JSON is not the end.
+    if model.stop and "response_format" not in payload:
+        given = payload.get("stop") or []
+        payload["stop"] = [*([given] if isinstance(given, str) else given), *model.stop]
+    payload["extra_body"] = {**model.sampling, **(payload.get("extra_body") or {})}
 
 
-@cache
-def _async_client() -> httpx.AsyncClient:
-    return httpx.AsyncClient(
-        trust_env=False, verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), limits=_LIMITS, timeout=_DEFAULTS["timeout"]
-    )
+@contextmanager
+def _explained() -> Iterator[None]:
+    """Say what llama.cpp means by the one error that a user can cause; LangChain's middleware knows the type."""
+    try:
+        yield
+    except openai.BadRequestError as error:
+        body = error.body if isinstance(error.body, dict) else {}
+        if body.get("type") != "exceed_context_size_error":
+            raise
+        msg = (
+            f"the conversation has {body.get('n_prompt_tokens')} tokens, and with the answer there is room for "
+            f"{body.get('n_ctx')}; shorten it, with `langchain_core.messages.trim_messages` for one"
+        )
+        raise OpenAIContextOverflowError(msg, response=error.response, body=error.body) from error
 
 
-def _client_settings() -> dict[str, Any]:
-    # No proxy of the user's leads to this process, and loading certificates takes longer than a short answer.
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    return {"trust_env": False, "verify": context, "limits": _LIMITS, "timeout": _DEFAULTS["timeout"]}
+def _root(client: openai.OpenAI) -> str:
+    return str(client.base_url).rstrip("/").removesuffix("/v1")
+
+
+def _tokens(client: openai.OpenAI, text: str, *, special: bool = False) -> list[int]:
+    """Return the tokens of a text; `special` adds the one that begins a conversation, if the model has such."""
+    body = {"content": text, "add_special": special}
+    answer: Any = client.post(f"{_root(client)}/tokenize", cast_to=object, body=body)
+    return list(answer["tokens"])

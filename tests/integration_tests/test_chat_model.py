@@ -16,6 +16,7 @@ from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.rate_limiters import InMemoryRateLimiter
 from langchain_core.runnables import ConfigurableField, RunnableLambda
+from pydantic import SecretStr
 
 from langchain_moa import AggregatorFailedError, ChatMoA, Proposer, ProposersFailedError
 from tests.loopback import Reply, Usage
@@ -217,7 +218,7 @@ async def test_mixtures_of_mixtures(loopback: Loopback, chat: Chat) -> None:
 
 
 async def test_a_batch_of_100(loopback: Loopback, moa: ChatMoA) -> None:
-    questions = [f"question {number}" for number in range(100)]
+    questions: list[Any] = [f"question {number}" for number in range(100)]
     expected = [f"agg says: {question}" for question in questions]
     assert [answer.text for answer in await moa.abatch(questions)] == expected
     assert [answer.text for answer in moa.batch(questions, {"max_concurrency": 8})] == expected
@@ -253,11 +254,10 @@ def test_many_threads_one_instance(moa: ChatMoA) -> None:
 
 def test_one_loop_after_another(loopback: Loopback) -> None:
     async def ask() -> str:
-        member = RunnableLambda(lambda _: AIMessage("draft"), afunc=None)
+        member: Any = RunnableLambda(lambda _: AIMessage("draft"), afunc=None)
         moa = ChatMoA(proposers=[member], aggregator=RunnableLambda(lambda _: "text"), num_layers=1)
-        for _ in range(2):
-            answer = await moa.ainvoke("Hi")
-        return answer.text
+        await moa.ainvoke("Hi")
+        return (await moa.ainvoke("Hi")).text
 
     assert [asyncio.run(ask()) for _ in range(3)] == ["text"] * 3
 
@@ -272,6 +272,8 @@ def test_no_thread_is_left_behind(moa: ChatMoA) -> None:
 
 
 def test_repr_shows_no_secret(chat: Chat) -> None:
-    moa = ChatMoA(proposers=[chat("p", api_key="sk-very-secret-key")], aggregator=chat("agg"), api_key="sk-another-secret")
+    moa = ChatMoA(
+        proposers=[chat("p", api_key="sk-very-secret-key")], aggregator=chat("agg"), api_key=SecretStr("sk-another-secret")
+    )
     for shown in (repr(moa), str(moa), str(moa.describe()), str(moa.model_dump()), str(moa._identifying_params)):
         assert "secret" not in shown

@@ -11,12 +11,12 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 from langchain_core.runnables import RunnableLambda
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import END, START, MessagesState, StateGraph
-from langgraph.graph.state import CompiledStateGraph
 
 from langchain_moa import MoAContext, Proposer, ProposersFailedError, create_moa
 from tests.loopback import Reply
 
 if TYPE_CHECKING:
+    from langgraph.graph.state import CompiledStateGraph
     from langgraph.types import Checkpointer
 
     from tests.loopback import Loopback
@@ -84,7 +84,7 @@ async def test_a_subgraph_of_somebody_elses_graph(
         return {"messages": [AIMessage("Thank you.")]}
 
     moa = create_moa([chat("p"), chat("q")], chat("agg"), num_layers=1).compile()
-    builder = StateGraph(MessagesState, context_schema=dict)
+    builder: Any = StateGraph(MessagesState, context_schema=cast("Any", dict))
     builder.add_node("moa", moa)
     builder.add_node("polite", polite)
     builder.add_edge(START, "moa")
@@ -108,7 +108,7 @@ def test_the_callers_messages_are_not_touched(chat: Chat) -> None:
 @pytest.mark.parametrize("asynchronous", [False, True])
 async def test_a_member_is_any_runnable(loopback: Loopback, chat: Chat, asynchronous: bool) -> None:
     agent = create_agent(chat("agent"), system_prompt="You are an agent.")
-    chain = RunnableLambda(lambda messages: f"chain says: {messages[-1].text}")
+    chain: Any = RunnableLambda(lambda messages: f"chain says: {messages[-1].text}")
     members: list[Any] = [
         agent,
         chain,
@@ -152,7 +152,7 @@ async def test_proposers_run_at_once(loopback: Loopback, chat: Chat) -> None:
 
 
 def test_the_drawing_names_every_proposer_by_its_model(chat: Chat) -> None:
-    members = [chat("p"), Proposer(chat("q"), name="the <sceptic>")]
+    members: list[Any] = [chat("p"), Proposer(chat("q"), name="the <sceptic>")]
     drawn = create_moa(members, chat("agg")).compile().get_graph(xray=True).draw_mermaid()
     for layer in (1, 2):
         assert re.search(rf"layer_{layer}_proposer_1\(.*model = openai:p", drawn, re.DOTALL)
@@ -198,7 +198,8 @@ async def test_proposers_tokens_are_interleaved(loopback: Loopback, chat: Chat) 
     loopback.script("q", Reply("c d", gate=gates[1], after_chunks=1))
     graph = create_moa([chat("p"), chat("q")], chat("agg"), num_layers=1).compile()
     seen: set[str] = set()
-    async for message, metadata in graph.astream(QUESTION, stream_mode="messages"):
+    stream: Any = graph.astream(QUESTION, stream_mode="messages")
+    async for message, metadata in stream:
         if metadata.get("layer") and message.text:
             seen.add(message.text)
         if seen >= {"a", "c"}:

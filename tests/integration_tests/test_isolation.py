@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from tests.loopback.fixtures import Chat
 
 
+QUESTION: Any = {"messages": [("user", "Hi")]}
+
+
 @pytest.fixture
 def moa(loopback: Loopback, chat: Chat) -> ChatMoA:
     loopback.script("p", Reply("a draft of p"))
@@ -71,7 +74,7 @@ async def test_handlers_of_the_model_itself_see_one_model(moa: ChatMoA, mode: st
 @pytest.mark.parametrize("mode", ["invoke", "ainvoke", "stream", "astream"])
 async def test_inside_a_chain_handlers_see_one_model(moa: ChatMoA, mode: str) -> None:
     witness = Witness()
-    chain = RunnableLambda(lambda text: [HumanMessage(text)]) | moa
+    chain: Any = RunnableLambda(lambda text: [HumanMessage(text)]) | moa
     await run(mode, chain, callbacks=[witness], tags=["mine"], recursion_limit=7)
     assert witness.events["start"] == witness.events["end"] == 1
 
@@ -96,7 +99,7 @@ async def test_tracers_see_the_tree(moa: ChatMoA, mode: str) -> None:
 async def test_tracers_see_the_tree_inside_an_agent(moa: ChatMoA) -> None:
     for mode in ("invoke", "ainvoke", "stream", "astream"):
         tree = Tree()
-        await run(mode, create_agent(moa), {"messages": [("user", "Hi")]}, callbacks=[tree])
+        await run(mode, create_agent(moa), QUESTION, callbacks=[tree])
         outline = tree.outline()
         assert outline.count("ChatMoA") == 1, outline
         for name in ("layer 1: openai:p", "layer 2: openai:q", "aggregator: openai:agg"):
@@ -106,9 +109,9 @@ async def test_tracers_see_the_tree_inside_an_agent(moa: ChatMoA) -> None:
 @pytest.mark.parametrize("subgraphs", [False, True])
 async def test_an_agents_messages_stream_has_the_answer_only(moa: ChatMoA, subgraphs: bool) -> None:
     agent = create_agent(moa)
-    question = {"messages": [("user", "Hi")]}
-    sync = list(agent.stream(question, stream_mode="messages", subgraphs=subgraphs))
-    asynchronous = [item async for item in agent.astream(question, stream_mode="messages", subgraphs=subgraphs)]
+    question = QUESTION
+    sync: list[Any] = list(agent.stream(question, stream_mode="messages", subgraphs=subgraphs))
+    asynchronous: list[Any] = [item async for item in agent.astream(question, stream_mode="messages", subgraphs=subgraphs)]
     for items in (sync, asynchronous):
         messages = [item[-1][0] if subgraphs else item[0] for item in items]
         assert "".join(message.text for message in messages) == "the final answer"
@@ -118,8 +121,9 @@ async def test_an_agents_messages_stream_has_the_answer_only(moa: ChatMoA, subgr
 
 async def test_astream_events_v2_has_one_model(moa: ChatMoA) -> None:
     agent = create_agent(moa)
-    for model, question in ((moa, "Hi"), (agent, {"messages": [("user", "Hi")]})):
-        events = [event async for event in model.astream_events(question, version="v2")]  # type: ignore[attr-defined]
+    asked: list[Any] = [(moa, "Hi"), (agent, QUESTION)]
+    for model, question in asked:
+        events = [event async for event in model.astream_events(question, version="v2")]
         kinds = [event["event"] for event in events]
         assert kinds.count("on_chat_model_start") == kinds.count("on_chat_model_end") == 1
         tokens = [event["data"]["chunk"].text for event in events if event["event"] == "on_chat_model_stream"]
@@ -129,9 +133,9 @@ async def test_astream_events_v2_has_one_model(moa: ChatMoA) -> None:
 
 async def test_v3_events_of_an_agent_have_the_answer_only(moa: ChatMoA) -> None:
     agent = create_agent(moa)
-    run_ = agent.stream_events({"messages": [("user", "Hi")]}, version="v3")
+    run_ = agent.stream_events(QUESTION, version="v3")
     assert [str(message.text) for message in run_.messages] == ["the final answer"]
-    arun = await agent.astream_events({"messages": [("user", "Hi")]}, version="v3")
+    arun = await agent.astream_events(QUESTION, version="v3")
     assert [str(await message.text) async for message in arun.messages] == ["the final answer"]
 
 
@@ -139,8 +143,8 @@ async def test_nothing_of_the_inner_run_is_checkpointed(moa: ChatMoA) -> None:
     saver = InMemorySaver()
     agent = create_agent(moa, checkpointer=saver)
     config: Any = {"configurable": {"thread_id": "1"}, "recursion_limit": 5}
-    agent.invoke({"messages": [("user", "Hi")]}, config)
-    await agent.ainvoke({"messages": [("user", "Again")]}, config)
+    agent.invoke(QUESTION, config)
+    await agent.ainvoke(QUESTION, config)
     assert {item.config["configurable"]["checkpoint_ns"] for item in saver.list(None)} == {""}
     assert set(agent.get_state(config).values) == {"messages"}
 
@@ -148,7 +152,7 @@ async def test_nothing_of_the_inner_run_is_checkpointed(moa: ChatMoA) -> None:
 def test_the_callers_recursion_limit_is_the_callers(moa: ChatMoA, chat: Chat) -> None:
     deep = moa.model_copy(update={"num_layers": 8})
     agent = create_agent(deep)
-    answer = agent.invoke({"messages": [("user", "Hi")]}, {"recursion_limit": 3})
+    answer = agent.invoke(QUESTION, {"recursion_limit": 3})
     assert answer["messages"][-1].text == "the final answer"
 
 
@@ -181,7 +185,7 @@ async def test_usage_is_counted_once_inside_an_agent(loopback: Loopback, chat: C
     loopback.script("agg", Reply("answer", usage=Usage(prompt=100, completion=2)))
     agent = create_agent(ChatMoA(proposers=[chat("p")], aggregator=chat("agg"), num_layers=1))
     with get_usage_metadata_callback() as counted:
-        await run(mode, agent, {"messages": [("user", "Hi")]})
+        await run(mode, agent, QUESTION)
     totals = {model: usage["total_tokens"] for model, usage in counted.usage_metadata.items()}
     assert totals == {"p": 11, "agg": 102}
 
@@ -196,7 +200,7 @@ async def test_an_agents_loop_streams_tool_calls_and_the_answer(loopback: Loopba
     loopback.script("agg", [Reply(tool_calls=[ToolCall("lookup", {"word": "sky"})]), Reply("It means nothing.")])
     moa = ChatMoA(proposers=[chat("p")], aggregator=chat("agg"), num_layers=1)
     agent = create_agent(moa, tools=[lookup])
-    items = [item async for item in agent.astream({"messages": [("user", "sky?")]}, stream_mode="messages")]
+    items = [item async for item in agent.astream(QUESTION, stream_mode="messages")]
     chunks = [message for message, _ in items if isinstance(message, AIMessageChunk)]
     assert "".join(chunk.text for chunk in chunks) == "It means nothing."
     calls = [call for chunk in chunks for call in chunk.tool_call_chunks]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
+from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
 
 from langchain_moa import ChatMoA, create_moa
 from tests.loopback import Reply
@@ -64,7 +64,7 @@ class Scripted:
             assert request.messages == [*expected, *user]
 
 
-async def ask(mode: str, moa: ChatMoA, messages: list[BaseMessage]) -> str:
+async def ask(mode: str, moa: ChatMoA, messages: Any) -> str:
     match mode:
         case "invoke":
             return moa.invoke(messages).text

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from langchain_core.language_models import BaseChatModel
 from langchain_openai import ChatOpenAI
 from langchain_tests.integration_tests import ChatModelIntegrationTests
 
 from langchain_moa import ChatMoA
 from tests.loopback.fixtures import AbleServed
+
+if TYPE_CHECKING:
+    from langchain_core.language_models import BaseChatModel
 
 
 class TestChatMoA(AbleServed, ChatModelIntegrationTests):
@@ -27,7 +29,7 @@ class TestChatMoA(AbleServed, ChatModelIntegrationTests):
         }
 
     def _member(self, model: str) -> ChatOpenAI:
-        return ChatOpenAI(base_url=self.server.url, api_key="test", model=model, stream_usage=True, max_retries=0)
+        return ChatOpenAI(**self.server.settings(model))
 
     @property
     def supports_json_mode(self) -> bool:
@@ -60,3 +62,8 @@ class TestChatMoA(AbleServed, ChatModelIntegrationTests):
     @property
     def supports_anthropic_inputs(self) -> bool:
         return True
+
+    @property
+    def model_override_value(self) -> str:
+        # The aggregator's: a proposer is asked what it was made for.
+        return "able-too"

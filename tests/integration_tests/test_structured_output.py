@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from langchain.agents import create_agent
+from langchain_core.messages import HumanMessage
 from pydantic import BaseModel
 from typing_extensions import TypedDict
 
@@ -94,7 +95,7 @@ def test_an_agents_response_format_takes_the_native_way(loopback: Loopback, chat
     aggregator = chat("agg", profile={"structured_output": True, "tool_calling": True})
     moa = ChatMoA(proposers=[chat("p")], aggregator=aggregator, num_layers=1)
     assert moa.profile == aggregator.profile
-    result = create_agent(moa, response_format=Person).invoke({"messages": [("user", "Who?")]})
+    result = create_agent(moa, response_format=Person).invoke({"messages": [HumanMessage("Who?")]})
     assert result["structured_response"] == Person(name="Ada", age=36)
     assert loopback.calls("agg")[0].body["response_format"]["type"] == "json_schema"
     assert "response_format" not in loopback.calls("p")[0].body

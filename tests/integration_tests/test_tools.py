@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from langchain.agents import create_agent
@@ -101,7 +101,7 @@ def test_an_aggregator_without_tools_reads_them_as_text_too(loopback: Loopback, 
 
 def test_an_aggregator_that_brings_its_own_tools_keeps_them(loopback: Loopback, chat: Chat) -> None:
     graph = create_moa([chat("p")], chat("agg").bind_tools([weather]), num_layers=1).compile()
-    graph.invoke({"messages": CONVERSATION})
+    graph.invoke(cast("Any", {"messages": CONVERSATION}))
     assert loopback.calls("agg")[0].roles == ["system", "user", "assistant", "tool", "tool"]
     assert loopback.calls("agg")[0].tools == ["weather"]
 
@@ -122,7 +122,7 @@ def loop(loopback: Loopback) -> None:
 async def test_an_agents_loop(loopback: Loopback, moa: ChatMoA, per: Any, asked: int, asynchronous: bool) -> None:
     loop(loopback)
     agent = create_agent(moa.model_copy(update={"references_per": per}), tools=[weather])
-    question = {"messages": [("user", "Weather?")]}
+    question: Any = {"messages": [("user", "Weather?")]}
     result = await agent.ainvoke(question) if asynchronous else agent.invoke(question)
     messages = result["messages"]
     assert [message.type for message in messages] == ["human", "ai", "tool", "tool", "ai", "tool", "ai"]
@@ -139,10 +139,11 @@ def test_a_new_user_message_asks_again(loopback: Loopback, moa: ChatMoA) -> None
     moa = moa.model_copy(update={"references_per": "turn"})
     agent = create_agent(moa, tools=[weather])
     loop(loopback)
-    first = agent.invoke({"messages": [("user", "Weather?")]})
-    agent.invoke({"messages": [*first["messages"], ("user", "And now?")]})
+    question: Any = {"messages": [HumanMessage("Weather?")]}
+    first = agent.invoke(question)
+    agent.invoke(cast("Any", {"messages": [*first["messages"], HumanMessage("And now?")]}))
     assert len(loopback.calls("p")) == 2
-    agent.invoke({"messages": [("user", "Weather?")]})
+    agent.invoke(question)
     assert len(loopback.calls("p")) == 3, "the same question, asked again, is a turn of its own"
 
 
@@ -159,7 +160,8 @@ def test_other_parameters_ask_again(loopback: Loopback, moa: ChatMoA) -> None:
 async def test_tool_call_chunks_stream(loopback: Loopback, moa: ChatMoA) -> None:
     loopback.script("agg", Reply(tool_calls=[ToolCall("weather", {"city": "Paris", "days": 3})]))
     bound = moa.bind_tools([weather])
-    for chunks in (list(bound.stream("Hi")), [chunk async for chunk in bound.astream("Hi")]):
+    streams: list[list[Any]] = [list(bound.stream("Hi")), [chunk async for chunk in bound.astream("Hi")]]
+    for chunks in streams:
         assert sum(bool(chunk.tool_call_chunks) for chunk in chunks) > 2
         total = chunks[0]
         for chunk in chunks[1:]:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from importlib.resources import files
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
 
 from langchain_moa import ChatMoA, Mixture, presets
+from langchain_moa.local import CATALOG
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 SIX = [
     "together:Qwen/Qwen1.5-110B-Chat",
@@ -43,6 +47,14 @@ NEEDS = [(name, key) for name, keys in KEYS.items() for key in keys]
 def _no_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     for key in ("OPENAI_API_KEY", "TOGETHER_API_KEY"):
         monkeypatch.delenv(key, raising=False)
+
+
+@pytest.fixture(autouse=True)
+def _fetched(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    # A local model is made of its file's name; only its first answer reads the file.
+    monkeypatch.setenv("LANGCHAIN_MOA_CACHE", str(tmp_path))
+    for model in CATALOG.values():
+        (tmp_path / model.file).touch()
 
 
 def give(monkeypatch: pytest.MonkeyPatch, *keys: str) -> None:
@@ -110,7 +122,7 @@ def test_the_local_preset_is_small_and_needs_no_key() -> None:
     mixture = Mixture.from_preset("local")
     members = [*mixture.members.layers[0], mixture.members.aggregator]
     assert {member.id for member in members} == {"local:smollm2-135m", "local:gemma3-270m"}
-    assert mixture.temperature == pytest.approx(0.4)
+    assert mixture.temperature == pytest.approx(0.3)
     assert mixture.max_tokens is not None
     assert mixture.max_tokens <= 128
     assert isinstance(mixture.prompt, str)
@@ -134,6 +146,12 @@ def test_another_providers_key_is_never_taken_for_the_missing_one(monkeypatch: p
     with pytest.raises(ValueError, match="TOGETHER_API_KEY") as caught:
         Mixture.from_preset("together")
     assert "a-key-of-this-test" not in str(caught.value)
+
+
+def test_a_local_model_that_is_not_fetched_is_an_error_that_says_how(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("LANGCHAIN_MOA_CACHE", str(tmp_path / "empty"))
+    with pytest.raises(ValueError, match=r"^preset 'local': proposers: item 1: .*langchain-moa models pull smollm2-135m$"):
+        Mixture.from_preset("local")
 
 
 def test_an_empty_key_is_a_missing_one(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,5 +21,5 @@ def test_the_import_brings_nothing_heavy_along() -> None:
     assert not {"langchain_core", "langgraph", "pydantic"} & set(light.stdout.split())
     found = "import sys; from langchain_moa import ChatMoA, create_moa; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", found], capture_output=True, text=True, check=True)  # noqa: S603
-    heavy = {"langchain", "langchain_openai", "openai", "typer", "rich", "genai_prices", "xllamacpp", "rapidfuzz", "sklearn"}
+    heavy = {"langchain", "langchain_openai", "openai", "typer", "genai_prices", "xllamacpp", "rapidfuzz", "sklearn"}
     assert not heavy & set(loaded.stdout.split())

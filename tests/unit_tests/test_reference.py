@@ -90,5 +90,9 @@ def test_what_is_no_answer_says_why(output: Any, kind: str) -> None:
 def test_a_graphs_usage_is_that_of_its_new_messages() -> None:
     usage: Any = {"input_tokens": 1, "output_tokens": 2, "total_tokens": 3}
     said = [AIMessage("old", usage_metadata=usage), HumanMessage("Why?")]
-    output = {"messages": [*said, AIMessage("", tool_calls=[TOOL_CALL], usage_metadata=usage), AIMessage("Blue.", usage_metadata=usage)]}
-    assert read_answer(output, seen=2)["usage"] == {"input_tokens": 2, "output_tokens": 4, "total_tokens": 6}
+    new = [AIMessage("", tool_calls=[TOOL_CALL], usage_metadata=usage), AIMessage("Blue.", usage_metadata=usage)]
+    assert read_answer({"messages": [*said, *new]}, seen=2)["usage"] == {
+        "input_tokens": 2,
+        "output_tokens": 4,
+        "total_tokens": 6,
+    }

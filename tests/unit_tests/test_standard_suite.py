@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from langchain_core.language_models import BaseChatModel
 from langchain_openai import ChatOpenAI
 from langchain_tests.unit_tests import ChatModelUnitTests
+from pydantic import SecretStr
 
 from langchain_moa import ChatMoA
+
+if TYPE_CHECKING:
+    from langchain_core.language_models import BaseChatModel
 
 
 class TestChatMoA(ChatModelUnitTests):
@@ -20,5 +23,5 @@ class TestChatMoA(ChatModelUnitTests):
 
     @property
     def chat_model_params(self) -> dict[str, Any]:
-        member = ChatOpenAI(model="gpt-4.1-mini", api_key="test")
+        member = ChatOpenAI(model="gpt-4.1-mini", api_key=SecretStr("test"))
         return {"proposers": [member, member], "aggregator": member}

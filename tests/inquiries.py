@@ -1,0 +1,99 @@
+"""What tests of strategies need: references, and inquiries conducted by hand."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+from langchain_core.messages import AIMessage, HumanMessage
+
+from langchain_moa.closed_layer import ClosedLayer
+from langchain_moa.inquiry import Ask, Compare
+from langchain_moa.reference import Answer, Failure, Reference
+from langchain_moa.similarity import compare
+
+QUESTION = [HumanMessage("What is 6 times 7?")]
+
+
+def reference(text: str, proposer: int = 1, *, layer: int = 1, name: str | None = None) -> Reference:
+    return Reference(
+        turn="turn",
+        layer=layer,
+        proposer=proposer,
+        name=name or f"p{proposer}",
+        model=f"provider:m{proposer}",
+        text=text,
+        status="ok",
+        error=None,
+        usage=None,
+        seconds=0.0,
+    )
+
+
+def references(*texts: str, layer: int = 1) -> list[Reference]:
+    return [reference(text, place, layer=layer) for place, text in enumerate(texts, start=1)]
+
+
+def closed(*texts: str, **attributes: Any) -> ClosedLayer:
+    """A layer whose proposers gave these answers."""
+    found = references(*texts, layer=attributes.get("number", 1))
+    return ClosedLayer(**{"messages": QUESTION, "references": found, "unfiltered": found, **attributes})
+
+
+def says(text: str) -> Answer:
+    return Answer(message=AIMessage(text), text=text, failure=None, usage=None)
+
+
+def fails(kind: str = "RateLimitError") -> Answer:
+    return Answer(message=AIMessage(""), text="", failure=Failure(kind=kind, message="no"), usage=None)
+
+
+def turn(text: str = "Hi") -> Any:
+    """The input of a mixture's graph."""
+    return {"messages": [("user", text)]}
+
+
+class Conducted:
+    """An inquiry that is over.
+
+    Attributes:
+        result: What it returned.
+        asked: What it asked of models.
+    """
+
+    def __init__(self, work: Any, *answers: str | Answer) -> None:
+        """Conduct an inquiry whose models answer in this order; a text compared is really compared."""
+        self.asked: list[Ask] = []
+        self.result = work
+        waiting = [says(answer) if isinstance(answer, str) else answer for answer in answers]
+        if inspect.isgenerator(work):
+            reply: Any = None
+            request: Any
+            while True:
+                try:
+                    request = work.send(reply)
+                except StopIteration as end:
+                    self.result = end.value
+                    break
+                if isinstance(request, Compare):
+                    reply = compare(request.texts, request.by)
+                else:
+                    self.asked.append(request)
+                    reply = waiting.pop(0)
+        assert not waiting, f"{len(waiting)} answers were not asked for"
+
+    @property
+    def texts(self) -> list[str]:
+        """The texts of the references that came of it."""
+        found = getattr(self.result, "references", self.result)
+        return [each["text"] for each in found]
+
+    def sent(self, place: int = 0) -> str:
+        """The last message of a question."""
+        return str(self.asked[place].messages[-1].text)
+
+
+def label_of(asked: str, text: str) -> str:
+    """The label that a text stands under in a question."""
+    head = asked[: asked.index(f"\n{text}\n")]
+    return head.rpartition('label="')[2].partition('"')[0]

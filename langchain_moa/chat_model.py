@@ -219,12 +219,13 @@ class ChatMoA(Mixture, BaseChatModel):
         run = self._prepare(messages, stop, kwargs, stream=True, run_manager=run_manager)
         steps: Any = run.graph.stream(run.input, run.config, context=run.context, stream_mode=["custom", "values"])
         streamed = _Streamed(run)
-        try:
-            with closing(isolated_steps(steps)) as items:
+        with closing(isolated_steps(steps)) as items:
+            try:
                 for mode, data in items:
                     yield from streamed.read(mode, data)
-        finally:
-            run.context.abandoned.set()
+            finally:
+                # Before the graph is closed, which waits for what is under way.
+                run.context.abandoned.set()
         yield streamed.last()
 
     @override

@@ -4,26 +4,26 @@ from __future__ import annotations
 
 import asyncio
 from time import monotonic, perf_counter
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from langchain_core.runnables import Runnable, RunnableConfig
 from langgraph.errors import GraphBubbleUp
 from langgraph.pregel.protocol import PregelProtocol
 from langgraph.runtime import get_runtime
 
+from langchain_moa.attempt import Attempt, FailedAttempt
 from langchain_moa.calls import called, context_of, emit, shown
 from langchain_moa.conversation import for_aggregator
-from langchain_moa.deadline import Limit, OutOfTimeError, acall_within, call_within
+from langchain_moa.deadline import Limit, call_within
 from langchain_moa.degradation import tell
 from langchain_moa.errors import aggregators_failed
 from langchain_moa.outgoing import Outgoing
-from langchain_moa.reference import Failure
 from langchain_moa.retry import aretrying, retrying
-from langchain_moa.secrets import describe
 from langchain_moa.standin import kwargs_of_standin
-from langchain_moa.state import MoAContext, RunState, turn_of
-from langchain_moa.step import Step, steps_of
+from langchain_moa.state import RunState, turn_of
+from langchain_moa.step import steps_of
 from langchain_moa.system import add_system_text
+from langchain_moa.unfinished import acall_traced
 from langchain_moa.usage import account
 
 if TYPE_CHECKING:
@@ -40,29 +40,6 @@ if TYPE_CHECKING:
 
 AGGREGATOR = "aggregator"
 """The name of the node that writes the answer."""
-
-# An answer of these kinds is none; a refusal or a tool call is one.
-_NO_ANSWER = {"empty", "no_text", "content_filter"}
-
-
-class _Call(NamedTuple):
-    member: Member
-    messages: list[BaseMessage]
-    config: RunnableConfig
-    kwargs: dict[str, Any]
-    outgoing: Outgoing | None
-    context: MoAContext
-    limit: Limit | None
-    is_last: bool
-    began: float
-
-
-class _Failed(NamedTuple):
-    call: _Call
-    failure: Failure
-    cause: BaseException | None
-    seconds: float
-    answer: Answer | None
 
 
 class Aggregate(Runnable[RunState, dict[str, Any]]):
@@ -113,25 +90,25 @@ class Aggregate(Runnable[RunState, dict[str, Any]]):
 
     def invoke(self, input: RunState, config: RunnableConfig | None = None, **_: Any) -> dict[str, Any]:  # noqa: A002  # Runnable's name
         """Ask the aggregator."""
-        failed: list[_Failed] = []
+        failed: list[FailedAttempt] = []
         for call in self._calls(input, config):
             try:
                 answer = self._ask(call)
             except GraphBubbleUp:  # an interrupt inside the aggregator is the graph's business
                 raise
             except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001  # whatever it raises, the next may do better
-                failed.append(_raised(call, error))
+                failed.append(call.raised(error))
             else:
-                if (failure := _no_answer(call, answer)) is None:
+                if (failure := call.fault(answer)) is None:
                     return self._answered(input, call, answer, failed)
-                failed.append(_said_nothing(call, answer, failure))
-            if _is_out(call) or call.context.abandoned.is_set():
+                failed.append(call.said_nothing(answer, failure))
+            if call.is_final:
                 break
         raise self._error(failed, input)
 
     async def ainvoke(self, input: RunState, config: RunnableConfig | None = None, **_: Any) -> dict[str, Any]:  # noqa: A002  # Runnable's name
         """Ask the aggregator without blocking."""
-        failed: list[_Failed] = []
+        failed: list[FailedAttempt] = []
         for call in self._calls(input, config):
             try:
                 answer = await self._aask(call)
@@ -141,18 +118,18 @@ class Aggregate(Runnable[RunState, dict[str, Any]]):
                 if (task := asyncio.current_task()) is None or task.cancelling():
                     raise
                 # Nobody has cancelled this node: something inside the member has cancelled itself.
-                failed.append(_raised(call, error))
+                failed.append(call.raised(error))
             except Exception as error:  # noqa: BLE001  # as above
-                failed.append(_raised(call, error))
+                failed.append(call.raised(error))
             else:
-                if (failure := _no_answer(call, answer)) is None:
+                if (failure := call.fault(answer)) is None:
                     return self._answered(input, call, answer, failed)
-                failed.append(_said_nothing(call, answer, failure))
-            if _is_out(call):
+                failed.append(call.said_nothing(answer, failure))
+            if call.is_final:
                 break
         raise self._error(failed, input)
 
-    def _calls(self, state: RunState, config: RunnableConfig | None) -> Iterator[_Call]:
+    def _calls(self, state: RunState, config: RunnableConfig | None) -> Iterator[Attempt]:
         """Prepare the call of one member after the other, each when its turn comes."""
         until = None if self._deadline is None else (state.get("started") or monotonic()) + self._deadline
         for place, member in enumerate(self._members):
@@ -166,7 +143,7 @@ class Aggregate(Runnable[RunState, dict[str, Any]]):
 
     def _prepare(
         self, member: Member, state: RunState, config: RunnableConfig | None, limit: Limit | None, *, is_last: bool
-    ) -> _Call:
+    ) -> Attempt:
         context = context_of()
         messages = cast("list[BaseMessage]", state["messages"])
         own = kwargs_of_standin(member, context.aggregator_kwargs, of=self._members[0])
@@ -180,36 +157,36 @@ class Aggregate(Runnable[RunState, dict[str, Any]]):
         # A compiled graph streams states, not an answer; its answer is sent whole.
         streams = context.stream_answer and not isinstance(member.runnable, PregelProtocol)
         outgoing = Outgoing(get_runtime().stream_writer) if streams else None
-        config = called(config, f"aggregator: {member.name}")
-        return _Call(member, messages, config, kwargs, outgoing, context, limit, is_last, perf_counter())
+        config = called(config, f"aggregator: {member.name}", member)
+        return Attempt(member, messages, config, kwargs, outgoing, context, limit, is_last, perf_counter())
 
     def _prompt_for(self, state: RunState) -> Prompt:  # noqa: ARG002  # for those that derive from this class
         """Return how the references are shown in this state."""
         return self._prompt
 
-    def _ask(self, call: _Call) -> Answer:
+    def _ask(self, call: Attempt) -> Answer:
         if call.outgoing is None and call.limit is None:
             return call.member.invoke(call.messages, call.config, call.kwargs)
         # Whoever leaves a stream is not kept waiting for its next chunk.
         with call.context.abandoned.ends(call.limit or Limit()) as limit:
             return call_within(limit, lambda: self._ask_within(call, limit))
 
-    def _ask_within(self, call: _Call, limit: Limit) -> Answer:
+    def _ask_within(self, call: Attempt, limit: Limit) -> Answer:
         if call.outgoing is None:
             return call.member.invoke(call.messages, call.config, call.kwargs, limit=limit)
         begun = call.outgoing.has_begun
         return retrying(call.member.retry, lambda: self._stream(call, limit), limit=limit, begun=begun)
 
-    async def _aask(self, call: _Call) -> Answer:
-        async def ask() -> Answer:
+    async def _aask(self, call: Attempt) -> Answer:
+        async def ask(config: RunnableConfig) -> Answer:
             if call.outgoing is None:
-                return await call.member.ainvoke(call.messages, call.config, call.kwargs, limit=call.limit)
+                return await call.member.ainvoke(call.messages, config, call.kwargs, limit=call.limit)
             begun = call.outgoing.has_begun
-            return await aretrying(call.member.retry, lambda: self._astream(call), limit=call.limit, begun=begun)
+            return await aretrying(call.member.retry, lambda: self._astream(call, config), limit=call.limit, begun=begun)
 
-        return await (ask() if call.limit is None else acall_within(call.limit, ask))
+        return await (ask(call.config) if call.limit is None else acall_traced(call.limit, call.config, ask))
 
-    def _stream(self, call: _Call, limit: Limit) -> Answer:
+    def _stream(self, call: Attempt, limit: Limit) -> Answer:
         outgoing, member = cast("Outgoing", call.outgoing), call.member
         outgoing.restart()
         with member.slots.taken():
@@ -222,80 +199,31 @@ class Aggregate(Runnable[RunState, dict[str, Any]]):
                 outgoing.send(item)
         return outgoing.answer()
 
-    async def _astream(self, call: _Call) -> Answer:
+    async def _astream(self, call: Attempt, config: RunnableConfig) -> Answer:
         outgoing, member = cast("Outgoing", call.outgoing), call.member
         outgoing.restart()
         async with member.slots.ataken():
-            async for item in member.runnable.astream(member.input(call.messages), call.config, **call.kwargs):
+            async for item in member.runnable.astream(member.input(call.messages), config, **call.kwargs):
                 outgoing.send(item)
         return outgoing.answer()
 
-    def _answered(self, state: RunState, call: _Call, answer: Answer, failed: Sequence[_Failed]) -> dict[str, Any]:
-        seconds = round(perf_counter() - call.began, 6)
+    def _answered(self, state: RunState, call: Attempt, answer: Answer, failed: Sequence[FailedAttempt]) -> dict[str, Any]:
         message, member = answer["message"], call.member
         place = {"name": member.name, "model": member.id}
-        aggregated = {**place, "status": "ok", "seconds": seconds, "usage": answer["usage"]}
+        aggregated = {**place, "status": "ok", "seconds": call.seconds, "usage": answer["usage"]}
         turn = turn_of(state["messages"])
-        tried = [_step(each, turn) for each in failed]
+        tried = [each.step(turn=turn, node=AGGREGATOR) for each in failed]
         steps = [*steps_of(state.get("steps", []), turn), *tried]
         moa = account(self._references(state), aggregated, steps=steps, stopped=state.get("stopped"))
         tell(moa, min_references=self._min_references)
-        emit("aggregated", **place, status="ok", error=None, seconds=seconds)
+        emit("aggregated", **place, status="ok", error=None, seconds=aggregated["seconds"])
         message = message.model_copy(update={"response_metadata": {**message.response_metadata, "moa": moa}})
         return {"messages": [message], "steps": tried} if tried else {"messages": [message]}
 
-    def _error(self, failed: Sequence[_Failed], state: RunState) -> AggregatorFailedError:
-        causes = [(each.call.member.id, each.failure, each.cause) for each in failed]
+    def _error(self, failed: Sequence[FailedAttempt], state: RunState) -> AggregatorFailedError:
+        causes = [(each.member.id, each.failure, each.cause) for each in failed]
         return aggregators_failed(causes, self._references(state))
 
     def _references(self, state: RunState) -> list[Reference]:
         turn = turn_of(state["messages"])
         return [reference for reference in state.get("references", []) if reference["turn"] == turn]
-
-
-def _no_answer(call: _Call, answer: Answer) -> Failure | None:
-    """Say why an answer is none; `None` if it is one."""
-    failure = answer["failure"]
-    if failure is None or failure["kind"] not in _NO_ANSWER or call.context.abandoned.is_set():
-        return None
-    if call.is_last or _is_out(call):
-        # There is nobody else. What a filter has left is passed on, as by any model; and an agent that has called its tools
-        # may well have nothing to add.
-        is_rest = failure["kind"] == "content_filter" and answer["text"].strip()
-        is_end = failure["kind"] == "empty" and call.kwargs.get("tools")
-        return None if is_rest or is_end else failure
-    return failure
-
-
-def _is_out(call: _Call) -> bool:
-    return call.outgoing is not None and call.outgoing.begun
-
-
-def _raised(call: _Call, error: BaseException) -> _Failed:
-    if isinstance(error, OutOfTimeError):
-        return _failed(call, Failure(kind=error.kind, message=str(error)), error)
-    return _failed(call, describe(error, call.member.secrets), error)
-
-
-def _said_nothing(call: _Call, answer: Answer, failure: Failure) -> _Failed:
-    return _failed(call, failure, None, answer)
-
-
-def _failed(call: _Call, failure: Failure, cause: BaseException | None, answer: Answer | None = None) -> _Failed:
-    seconds = round(perf_counter() - call.began, 6)
-    emit("aggregated", name=call.member.name, model=call.member.id, status="failed", error=failure, seconds=seconds)
-    return _Failed(call, failure, cause, seconds, answer)
-
-
-def _step(failed: _Failed, turn: str) -> Step:
-    return Step(
-        turn=turn,
-        node=AGGREGATOR,
-        name=failed.call.member.name,
-        model=failed.call.member.id,
-        text="",
-        status="failed",
-        error=failed.failure,
-        usage=None if failed.answer is None else failed.answer["usage"],
-        seconds=failed.seconds,
-    )

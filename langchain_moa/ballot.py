@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 
     from langchain_moa.reference import Reference
 
+_AROUND = " \n\t.*_`\"'()[]"
+
+# In capitals: "the best response is a" has been cut off.
+_SAID = re.compile(r"(?:\bis|:)[\s*_`\"'(\[]*\b([A-Z]{1,2})\Z")
 _LABEL = re.compile(r"\[\[\s*([A-Za-z]{1,2})\s*\]\]")
 
 
@@ -78,15 +82,20 @@ class Ballot:
         return [SystemMessage(instruction), HumanMessage([{"type": "text", "text": text}, *media] if media else text)]
 
     def named(self, reply: str) -> list[str] | None:
-        """Return the labels that a reply names in double brackets, in order, or the one that it consists of.
+        """Return the labels that a reply names in double brackets, in order, or the one that it consists of or ends with.
+
+        Args:
+            reply: What a model said. Small ones do not keep to brackets: `The best response is B.` names B, too.
 
         Returns:
             The labels, each once; `None` if it names none, or one that is not on the ballot.
         """
         found = [label.upper() for label in _LABEL.findall(reply)]
-        bare = reply.strip(" \n\t.*_`\"'()[]").upper()
+        bare = reply.strip(_AROUND).upper()
         if not found and bare in self.labelled:
             found = [bare]
+        if not found and (said := _SAID.search(reply.rstrip(_AROUND))) is not None:
+            found = [said[1]]
         if not found or not set(found) <= self.labelled.keys():
             return None
         return list(dict.fromkeys(found))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from langgraph.runtime import get_runtime
 
 from langchain_moa.budget import fit
+from langchain_moa.cleanser import in_front
 from langchain_moa.state import MoAContext
 
 if TYPE_CHECKING:
@@ -29,9 +30,18 @@ def context_of() -> MoAContext:
     return context if isinstance(context, MoAContext) else MoAContext()
 
 
-def called(config: RunnableConfig | None, name: str) -> RunnableConfig:
-    """Return the config for a member's call, named for traces."""
-    return {**(config or {}), "run_name": name}
+def called(config: RunnableConfig | None, name: str, member: Member | None = None) -> RunnableConfig:
+    """Return the config for a call, named for traces.
+
+    Args:
+        config: The node's config.
+        name: The name.
+        member: Who is called, so that no tracer sees its keys in an error of its server.
+    """
+    named: RunnableConfig = {**(config or {}), "run_name": name}
+    if member is not None and member.cleanser is not None:
+        named["callbacks"] = in_front(member.cleanser, named.get("callbacks"))
+    return named
 
 
 def emit(event: str, **data: Any) -> None:

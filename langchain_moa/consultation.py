@@ -27,6 +27,7 @@ from langchain_moa.system import add_system_text
 
 if TYPE_CHECKING:
     from collections.abc import Generator
+    from contextvars import Context
 
     from langchain_core.messages import BaseMessage
     from langchain_core.runnables import RunnableConfig
@@ -78,11 +79,11 @@ class Consultation:
                 return strategy.invoke(given, config)
             with set_config_context(config) as context:
                 result = context.run(strategy, *args)
-            if inspect.iscoroutine(result):
-                result.close()
-                msg = f"{name!r} is async; call the mixture with `ainvoke`, `astream` or `abatch`, or give a plain function"
-                raise TypeError(msg)
-            return self._inquire(result) if inspect.isgenerator(result) else result
+                if inspect.iscoroutine(result):
+                    result.close()
+                    msg = f"{name!r} is async; call the mixture with `ainvoke`, `astream` or `abatch`, or give a plain function"
+                    raise TypeError(msg)
+                return self._inquire(result, context) if inspect.isgenerator(result) else result
         finally:
             self.steps.extend(counter.steps)
 
@@ -98,7 +99,7 @@ class Consultation:
                     return await coro_with_context(strategy(*args), context, create_task=True)
                 # In a thread, as LangChain does with plain functions: what it computes must not hold up the loop.
                 result = await run_in_executor(config, context.run, strategy, *args)
-            return await self._ainquire(result) if inspect.isgenerator(result) else result
+                return await self._ainquire(result, context) if inspect.isgenerator(result) else result
         finally:
             self.steps.extend(counter.steps)
 
@@ -110,20 +111,20 @@ class Consultation:
     def _watched(self, counter: CallCounter, name: str) -> RunnableConfig:
         return called(merge_configs(self.config, {"callbacks": [counter]}), name)
 
-    def _inquire(self, inquiry: Generator[Any, Any, Any]) -> Any:
+    def _inquire(self, inquiry: Generator[Any, Any, Any], context: Context) -> Any:
         reply: Any = None
         while True:
             try:
-                request = inquiry.send(reply)
+                request = context.run(inquiry.send, reply)
             except StopIteration as end:
                 return end.value
             reply = compare(request.texts, request.by) if isinstance(request, Compare) else self._ask(_checked(request))
 
-    async def _ainquire(self, inquiry: Generator[Any, Any, Any]) -> Any:
+    async def _ainquire(self, inquiry: Generator[Any, Any, Any], context: Context) -> Any:
         reply: Any = None
         while True:
             try:
-                request = inquiry.send(reply)
+                request = context.run(inquiry.send, reply)
             except StopIteration as end:
                 return end.value
             if isinstance(request, Compare):
@@ -170,7 +171,7 @@ class Consultation:
             # They end an answer of the user's; a verdict that they cut could not be read.
             kwargs.pop("stop", None)
         emit("asking", node=self.node, name=ask.name, model=member.id)
-        config = called(self.config, f"{ask.name}: {member.name}")
+        config = called(self.config, f"{ask.name}: {member.name}", member)
         return _Call(member, messages, config, kwargs, self._limit(ask), perf_counter())
 
     def _limit(self, ask: Ask) -> Limit | None:

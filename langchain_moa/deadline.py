@@ -144,10 +144,11 @@ async def acall_within(limit: Limit, call: Callable[[], Awaitable[T]]) -> T:
                 return await call()
             finally:
                 limit.changed = _nothing
-    except TimeoutError:
+    except Exception as error:
+        # Some clients turn their being cancelled into an error of their own.
         if not scope.expired():
             raise
-        raise limit.error() from None
+        raise limit.error() from error
 
 
 def _wait(wakes: SimpleQueue[object], seconds: float) -> None:

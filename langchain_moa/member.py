@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from langgraph.pregel.protocol import PregelProtocol
 
+from langchain_moa.cleanser import Cleanser
 from langchain_moa.models import chat_model_of
 from langchain_moa.reference import Answer, read_answer
 from langchain_moa.retry import Retry, aretrying, retrying
@@ -77,6 +78,11 @@ class Member:
     def secrets(self) -> tuple[str, ...]:
         """Values that no text about this member may show."""
         return secrets_of(self.chat_model)
+
+    @cached_property
+    def cleanser(self) -> Cleanser | None:
+        """What keeps them out of its errors; `None` where there are none."""
+        return Cleanser(self.secrets) if self.secrets else None
 
     def describe(self) -> dict[str, Any]:
         """Return as plain data, without secrets, what bears on this member's answers."""

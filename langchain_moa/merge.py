@@ -59,7 +59,7 @@ class Merge(Runnable[RunState, dict[str, Any]]):
         for strategy in self._filters:
             with _Failing(strategy, "reference filter", closing):
                 result = closing.consultation.run(strategy, layer, given=layer, name=name_of(strategy))
-                layer, stop = _filtered(layer, result)
+                layer, stop = _filtered(layer, strategy, result)
             stopped = stopped or stop
         if stopped is None and self._stop_when is not None:
             with _Failing(self._stop_when, "stop condition", closing):
@@ -74,7 +74,7 @@ class Merge(Runnable[RunState, dict[str, Any]]):
         for strategy in self._filters:
             with _Failing(strategy, "reference filter", closing):
                 result = await closing.consultation.arun(strategy, layer, given=layer, name=name_of(strategy))
-                layer, stop = _filtered(layer, result)
+                layer, stop = _filtered(layer, strategy, result)
             stopped = stopped or stop
         if stopped is None and self._stop_when is not None:
             with _Failing(self._stop_when, "stop condition", closing):
@@ -108,7 +108,6 @@ class Merge(Runnable[RunState, dict[str, Any]]):
         kept = [reference["proposer"] for reference in layer.references]
         emit("merged", layer=self._layer, references=kept, fell_back=closing.fell_back, stopped=stopped)
         return {"merged": list(layer.references), "stopped": stopped, "steps": closing.consultation.steps}
-
 
     def _spent(self, closing: _Closing) -> str | None:
         """Say that the answer has cost enough, if it has."""
@@ -152,12 +151,15 @@ def stopped_or(after: Sequence[str], following: Sequence[str]) -> Any:
     return way_on
 
 
-def _filtered(layer: ClosedLayer, result: Any) -> tuple[ClosedLayer, str | None]:
+def _filtered(layer: ClosedLayer, strategy: Any, result: Any) -> tuple[ClosedLayer, str | None]:
     """Return the layer as a filter has left it, and why it wants to stop, if it does."""
     found = result if isinstance(result, Filtered) else Filtered(result)
     references: Any = found.references
     if not isinstance(references, Sequence) or not all(isinstance(each, Mapping) and "text" in each for each in references):
         _refuse(result)
+    if found.stop is not None and not getattr(strategy, "may_stop", False):
+        msg = "it asks to stop, but the graph has no edge for that; give it an attribute `may_stop = True`"
+        raise TypeError(msg)
     # A filter that keeps nothing would leave the next reader without anything, though answers are there.
     return (replace(layer, references=list(references)) if references else layer), found.stop
 

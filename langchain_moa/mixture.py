@@ -247,7 +247,7 @@ class Mixture(Resilience):
             model: Whatever may stand for a proposer.
             samples: How many samples, at least 1.
             temperatures: The lowest and the highest; the samples are spread evenly between. `None`, or a `temperature` among
-                the options, leaves each call its own.
+                the options, leaves each call its own; so does a reasoning model that takes none.
             seed: The first sample's; the others count up, so that even at one temperature they differ. `None` leaves it out,
                 and so does a model that takes none.
             window: How many texts are synthesized at once (Self-MoA-Seq), so that any number of samples fits a small context.
@@ -298,11 +298,18 @@ class Mixture(Resilience):
 
         Args:
             model: What the strategy's field holds, or the `spec` of a member of the mixture; `None` is the aggregator.
+
+        Raises:
+            ValueError: The mixture does not know the model.
         """
         if model is None:
             return self.members.aggregator
         own = ((member.spec, member) for layer in self.members.layers for member in layer)
-        return next(member for proposer, member in (*self.members.others, *own) if proposer is model)
+        for proposer, member in (*self.members.others, *own):
+            if proposer is model:
+                return member
+        msg = f"a strategy asks {model!r}, which it has not declared; give it an attribute `models` with the Proposer in it"
+        raise ValueError(msg)
 
     @property
     def shown(self) -> Prompt:

@@ -12,13 +12,13 @@ from langgraph.errors import GraphBubbleUp
 
 from langchain_moa.calls import called, context_of, emit, shown
 from langchain_moa.conversation import for_proposer
-from langchain_moa.deadline import Limit, OutOfTimeError, acall_within, call_within
-from langchain_moa.prompts import Prompt
+from langchain_moa.deadline import Limit, OutOfTimeError, call_within
 from langchain_moa.quorum import Round, limit_of
 from langchain_moa.reference import Failure
 from langchain_moa.secrets import describe
 from langchain_moa.state import RunState, turn_of
 from langchain_moa.system import add_system_text
+from langchain_moa.unfinished import acall_traced
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from langchain_core.messages import BaseMessage
 
     from langchain_moa.member import Member
+    from langchain_moa.prompts import Prompt
     from langchain_moa.quorum import Rounds
     from langchain_moa.reference import Answer, Reference, Status
 
@@ -113,10 +114,10 @@ class Propose(Runnable[RunState, dict[str, Any]]):
         return ask() if call.limit is None else call_within(call.limit, ask)
 
     async def _aask(self, call: _Call) -> Answer:
-        async def ask() -> Answer:
-            return await self._member.ainvoke(call.messages, call.config, call.kwargs, limit=call.limit)
+        async def ask(config: RunnableConfig) -> Answer:
+            return await self._member.ainvoke(call.messages, config, call.kwargs, limit=call.limit)
 
-        return await (ask() if call.limit is None else acall_within(call.limit, ask))
+        return await (ask(call.config) if call.limit is None else acall_traced(call.limit, call.config, ask))
 
     def _prepare(self, state: RunState, config: RunnableConfig | None, stack: ExitStack) -> _Call:
         context = context_of()
@@ -133,7 +134,8 @@ class Propose(Runnable[RunState, dict[str, Any]]):
         current, limit = None, None if self._timeout is None else limit_of(self._timeout)
         if self._rounds is not None:
             current, limit = stack.enter_context(self._rounds.joined(state.get("started"), self._timeout))
-        return _Call(messages, called(config, f"layer {self._layer}: {member.name}"), kwargs, began, current, limit)
+        config = called(config, f"layer {self._layer}: {member.name}", member)
+        return _Call(messages, config, kwargs, began, current, limit)
 
     def _answered(self, state: RunState, call: _Call, answer: Answer) -> dict[str, Any]:
         if (failure := answer["failure"]) is not None:

@@ -124,7 +124,13 @@ def read_answer(output: Any, *, seen: int = 0) -> Answer:
 
 def reference_text(message: AIMessage) -> str:
     """Return the answer in a message: its text, not its chain of thought."""
-    return _THOUGHTS.sub("", str(message.text), count=1)
+    text = _THOUGHTS.sub("", str(message.text), count=1)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        # Half a character, left where a server has cut its answer: no client could send it on, and no checkpointer store it.
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
 
 
 def _failure(message: AIMessage, text: str) -> Failure | None:

@@ -5,23 +5,20 @@ from __future__ import annotations
 import logging
 import math
 import random
-import sys
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, fields
-from email.utils import parsedate_to_datetime
-from time import time
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from langchain_core.exceptions import ModelError
 from langchain_core.runnables.base import RunnableBindingBase
 from langchain_core.runnables.retry import RunnableRetry
 from tenacity import AsyncRetrying, RetryCallState, Retrying, retry_if_exception
 
 from langchain_moa.deadline import Limit
 from langchain_moa.models import chat_model_of
+from langchain_moa.retryable import is_retryable, retry_after
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Awaitable, Callable
 
     from langchain_core.language_models import BaseChatModel
     from langchain_core.runnables import Runnable
@@ -29,17 +26,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _logger = logging.getLogger("langchain_moa")
-
-# Request timeout, conflict, too early, too many requests; and every error of the server.
-_WORTH_IT = {408, 409, 425, 429}
-_ERROR = 400
-_SERVER_ERROR = 500
-
-# What OpenAI, Anthropic and compatible servers call the same in the middle of a stream, whose status was good.
-_PASSING = {"server_error", "api_error", "overloaded_error", "rate_limit_error", "timeout_error"}
-
-# A quota that is used up comes with the status of a rate limit, and does not come back within seconds.
-_HOPELESS = {"insufficient_quota", "billing_not_active"}
 
 
 @dataclass(frozen=True)
@@ -88,13 +74,13 @@ class Retry:
         # A YAML file does not keep to the annotations.
         attempts: Any = self.attempts
         if not isinstance(attempts, int) or isinstance(attempts, bool) or attempts < 1:
-            msg = f"retry.attempts is {attempts!r}; give a whole number from 1, the first attempt included"
+            msg = f"retry.attempts is {_shown(attempts)}; give a whole number from 1, the first attempt included"
             raise ValueError(msg)
         for name, top in (("initial", math.inf), ("maximum", math.inf), ("jitter", 1.0)):
             value: Any = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= top:
                 unit = "a share from 0 to 1" if name == "jitter" else "seconds, 0 or more"
-                msg = f"retry.{name} is {value!r}; give {unit}"
+                msg = f"retry.{name} is {_shown(value)}; give {unit}"
                 raise ValueError(msg)
 
     @classmethod
@@ -174,42 +160,6 @@ async def aretrying(
     return await AsyncRetrying(**_rules(policy, limit or Limit(), begun))(attempt)
 
 
-def is_retryable(error: BaseException) -> bool:
-    """Tell whether the same call may succeed if it is made again.
-
-    Args:
-        error: What the call raised; where it does not say of itself, its causes are asked.
-    """
-    for each in _chain(error):
-        if getattr(each, "code", None) in _HOPELESS:
-            return False
-        if isinstance(each, ModelError):
-            return each.is_retryable
-        if isinstance(status := _status(each), int) and status >= _ERROR:
-            return status in _WORTH_IT or status >= _SERVER_ERROR
-        if (kind := _kind(each)) is not None:
-            return kind in _PASSING
-        if isinstance(each, (ConnectionError, TimeoutError, *_transport_errors())):
-            return True
-    return False
-
-
-def retry_after(error: BaseException | None) -> float | None:
-    """Return the seconds that a server asked to wait, `None` where it did not say.
-
-    Args:
-        error: What a call raised, with the server's response or caused by something that has it.
-    """
-    for each in _chain(error):
-        headers = getattr(getattr(each, "response", None), "headers", None)
-        if headers is None:
-            continue
-        for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
-            if (seconds := _seconds(headers.get(name), unit)) is not None:
-                return seconds
-    return None
-
-
 def policy_for(runnable: Runnable[Any, Any], *, own: Retry | None, shared: Retry | None) -> Retry | None:
     """Return the policy for a member that was given as an object.
 
@@ -222,6 +172,9 @@ def policy_for(runnable: Runnable[Any, Any], *, own: Retry | None, shared: Retry
         ValueError: It has a policy of its own, and tries again by itself.
     """
     model = chat_model_of(runnable)
+    if model is not None and model._llm_type == "moa":  # noqa: SLF001  # how a chat model says what it is
+        # The members of a mixture have policies of their own; all of them are asked again only where that is wanted.
+        return own
     if not _retries_itself(runnable, model):
         return own or (None if model is None else shared)
     if own is not None:
@@ -252,6 +205,11 @@ def _no_retries(model: BaseChatModel) -> int:
     return 1 if type(model).__module__.startswith("langchain_google") else 0
 
 
+def _shown(value: Any) -> str:
+    # What is no number may be anything, a key in the wrong place for example.
+    return repr(value) if isinstance(value, (int, float)) else f"a {type(value).__name__}"
+
+
 def _rules(policy: Retry, limit: Limit, begun: Callable[[], bool] | None) -> dict[str, Any]:
     def worth_it(error: BaseException) -> bool:
         return is_retryable(error) and not (begun is not None and begun())
@@ -269,46 +227,3 @@ def _rules(policy: Retry, limit: Limit, begun: Callable[[], bool] | None) -> dic
         _logger.info("attempt %d failed with %s; the next in %.2f s", state.attempt_number, kind, state.upcoming_sleep)
 
     return {"retry": retry_if_exception(worth_it), "wait": wait, "stop": stop, "before_sleep": tell, "reraise": True}
-
-
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        seen.add(id(error))
-        yield error
-        error = error.__cause__
-
-
-def _status(error: BaseException) -> Any:
-    status = getattr(error, "status_code", None)
-    return status if status is not None else getattr(getattr(error, "response", None), "status_code", None)
-
-
-def _kind(error: BaseException) -> str | None:
-    """Return what a server calls its error, `None` where it does not say."""
-    match getattr(error, "body", None):
-        case {"error": {"type": str(kind)}} | {"type": str(kind)}:
-            return kind
-    return None
-
-
-def _transport_errors() -> Iterator[type[BaseException]]:
-    """The errors of the HTTP clients in use for what never became a response: no connection, no answer in time."""
-    for name in ("httpx", "httpx2"):
-        if (module := sys.modules.get(name)) is not None:
-            yield module.TransportError
-    if (module := sys.modules.get("aiohttp")) is not None:
-        yield module.ClientConnectionError
-
-
-def _seconds(value: str | None, unit: float) -> float | None:
-    if value is None:
-        return None
-    try:
-        seconds = float(value) * unit
-    except ValueError:
-        try:
-            seconds = parsedate_to_datetime(value).timestamp() - time()
-        except ValueError:
-            return None
-    return max(0.0, seconds) if math.isfinite(seconds) else None

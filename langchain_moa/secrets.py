@@ -68,11 +68,14 @@ def masked(value: Any) -> Any:
 
 
 def secrets_of(model: object) -> tuple[str, ...]:
-    """Return the values of a model's secret fields."""
+    """Return the values of a model's secret fields, and of what has a secret's name in its mappings (`default_headers`)."""
     if not isinstance(model, BaseModel):
         return ()
-    values = (value for value in model.__dict__.values() if isinstance(value, SecretStr))
-    return tuple(value.get_secret_value() for value in values)
+    fields = list(model.__dict__.values())
+    texts = [value.get_secret_value() for value in fields if isinstance(value, SecretStr)]
+    mappings = [value for value in fields if isinstance(value, Mapping)]
+    texts += [item for each in mappings for name, item in each.items() if is_secret_name(str(name)) and isinstance(item, str)]
+    return tuple(text for text in texts if text)
 
 
 def redact(text: str, secrets: Iterable[str] = ()) -> str:

@@ -19,7 +19,8 @@ def sample(
 ) -> list[Proposer]:
     """Return proposers that are samples of one model, each with its own temperature and seed where the model has such.
 
-    What a `Proposer` sets for itself goes before. A Runnable that is no chat model is repeated as it is.
+    What a `Proposer` sets for itself goes before. A Runnable that is no chat model, and a model whose profile says that it
+    takes no temperature, is repeated as it is.
 
     Args:
         model: Whatever may stand for a proposer.
@@ -38,8 +39,10 @@ def sample(
         msg = f"temperatures: {temperatures} are no range; give the lowest and the highest, such as {TEMPERATURES}"
         raise ValueError(msg)
     spec = Proposer.coerce(model)
-    chat_model = spec.resolve(client).chat_model
-    takes = type(chat_model).model_fields if chat_model is not None else {}
+    member = spec.resolve(client)
+    takes = type(member.chat_model).model_fields if member.chat_model is not None else {}
+    if (member.profile or {}).get("temperature") is False:
+        takes = {}  # a reasoning model: it refuses such parameters, and its samples differ by themselves
     name = spec.name or "sample"
     made = []
     for place in range(samples):

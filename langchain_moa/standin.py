@@ -28,7 +28,10 @@ def kwargs_of_standin(member: Member, kwargs: Mapping[str, Any], *, of: Member) 
     if not kwargs.get("tools"):
         return rest
     choice = _choice(kwargs.get("tool_choice"))
-    bound: Any = model.bind_tools(list(kwargs["tools"]), **({} if choice is None else {"tool_choice": choice}))
+    try:
+        bound: Any = model.bind_tools(list(kwargs["tools"]), **({} if choice is None else {"tool_choice": choice}))
+    except Exception:  # noqa: BLE001  # a model that can have no tools says so when it is called, and has then failed
+        return kwargs
     return {**rest, **bound.kwargs}
 
 

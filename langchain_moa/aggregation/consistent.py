@@ -47,7 +47,7 @@ class Consistent:
                 "You are given several responses to a conversation's last message. Evaluate these responses, and select the "
                 "most consistent response based on majority consensus."
             ),
-            question="Which response is the most consistent? End with its label in double brackets, like [[A]].",
+            question="Which one is the most consistent: {labels}? Reply with its label alone, in double brackets, like [[A]].",
             name="consistency",
             model=self.model,
             seed=self.seed,

@@ -62,7 +62,7 @@ class Select:
 
     def __call__(self, messages: Sequence[BaseMessage], references: Sequence[Reference]) -> Inquiry[Choice]:
         """Ask the ranker."""
-        question = "Which response is best? Think briefly, then end with its label in double brackets, like [[A]]."
+        question = "Which response is best: {labels}? Reply with its label alone, in double brackets, like [[A]]."
         return choose_one(
             messages,
             references,
@@ -90,7 +90,7 @@ def choose_one(
         messages: The conversation.
         references: What to choose from; one alone is chosen without a question.
         instruction: Who the model is to be.
-        question: What it is asked in the end.
+        question: What it is asked in the end; `{labels}` stands for the labels.
         name: What the call is named.
         model: Whom to ask; `None` stands for the aggregator.
         seed: Draws the order.
@@ -105,7 +105,11 @@ def choose_one(
 
     form = f"one label of {', '.join(ballot.labels)} in double brackets, like [[A]]"
     label, problem = yield from decide(
-        ballot.to_messages(messages, instruction, question), read, name=name, model=model, form=form
+        ballot.to_messages(messages, instruction, question.format(labels=" or ".join(ballot.labels))),
+        read,
+        name=name,
+        model=model,
+        form=form,
     )
     if label is None:
         return (yield from central(references, fallback="medoid", because=problem))

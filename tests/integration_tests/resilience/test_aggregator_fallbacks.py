@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from langchain_core.exceptions import (
@@ -12,18 +12,14 @@ from langchain_core.exceptions import (
     ModelAuthenticationError,
     ModelError,
     ModelRateLimitError,
-    ModelTimeoutError,
 )
 from langchain_core.tools import tool
-from langgraph.checkpoint.memory import InMemorySaver
 
-from langchain_moa import AggregatorFailedError, ChatMoA, ProposersFailedError, create_moa
+from langchain_moa import AggregatorFailedError, ChatMoA, ProposersFailedError
 from tests.integration_tests.resilience.asking import WAYS, ask
 from tests.loopback import Reply, ToolCall
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from tests.loopback import Loopback
     from tests.loopback.fixtures import Chat
 
@@ -214,36 +210,3 @@ async def test_langchains_own_fallbacks_and_retries_take_a_mixture_for_a_model(l
     loopback.script("agg", Reply("wrong key", status=401))
     other = moa.with_fallbacks([chat("other")], exceptions_to_handle=(ModelAuthenticationError,))
     assert (await other.ainvoke("Hi")).text == "other says: Hi"
-
-
-# --- with a checkpointer nothing is paid for twice ---
-
-
-async def test_after_an_aggregator_that_failed_no_proposer_is_paid_again(loopback: Loopback, chat: Chat) -> None:
-    builder = create_moa([chat("p"), chat("q")], chat("agg"), num_layers=2)
-    graph = builder.compile(checkpointer=InMemorySaver())
-    question: Any = {"messages": [("user", "Hi")]}
-    for way in ("invoke", "ainvoke"):
-        loopback.reset()
-        loopback.script("agg", [Reply("our fault", status=500), Reply("at last")])
-        thread: Any = {"configurable": {"thread_id": way}}
-        with pytest.raises(AggregatorFailedError):
-            await (graph.ainvoke(question, thread) if way == "ainvoke" else run(graph.invoke, question, thread))
-        assert loopback.models.count("agg") == 1
-        result = await (graph.ainvoke(None, thread) if way == "ainvoke" else run(graph.invoke, None, thread))
-        assert result["messages"][-1].text == "at last"
-        assert sorted(loopback.models) == ["agg", "agg", "p", "p", "q", "q"]
-        assert loopback.calls("agg")[0].system == loopback.calls("agg")[1].system
-        assert result["messages"][-1].response_metadata["moa"]["calls"] == 5
-
-
-async def run(call: Callable[..., Any], *args: Any) -> Any:
-    return call(*args)
-
-
-async def test_a_timeout_of_the_aggregator_counts_as_a_models(loopback: Loopback, chat: Chat) -> None:
-    loopback.script("agg", Reply(hang=True))
-    moa = ChatMoA(proposers=[chat("p")], aggregator=chat("agg"), num_layers=1, deadline=0.5)
-    with pytest.raises(AggregatorFailedError, match="deadline") as raised:
-        await moa.ainvoke("Hi")
-    assert isinstance(raised.value, ModelTimeoutError)

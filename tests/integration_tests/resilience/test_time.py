@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from langchain_core.exceptions import ModelTimeoutError
-from langchain_core.messages import AIMessage
 from langchain_core.runnables import RunnableLambda
 
 from langchain_moa import AggregatorFailedError, ChatMoA, ProposersFailedError, create_moa
 from tests.integration_tests.resilience.asking import WAYS, ask
 from tests.loopback import Reply
+from tests.watch import Tree
 
 if TYPE_CHECKING:
+    from langchain_core.messages import AIMessage
+
     from tests.loopback import Loopback
     from tests.loopback.fixtures import Chat
 
@@ -24,6 +26,26 @@ if TYPE_CHECKING:
 LONG = 3600.0
 
 HANGS = Reply(hang=True)
+
+
+class Quick:
+    """A member that answers at once, whatever else the machine is doing; it keeps what it was asked."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.asked: list[Any] = []
+
+    def __call__(self, messages: Any) -> str:
+        self.asked.append(messages)
+        return f"{self.name} says: Hi"
+
+    @property
+    def member(self) -> RunnableLambda[Any, Any]:
+        return RunnableLambda(self)
+
+
+def quick(name: str) -> Any:
+    return Quick(name).member
 
 
 def statuses(answer: AIMessage) -> list[list[str]]:
@@ -35,10 +57,6 @@ def kinds(answer: AIMessage) -> set[str]:
     return {call["error"]["kind"] for call in calls if call["status"] != "ok"}
 
 
-def open_calls(loopback: Loopback) -> int:
-    return len(loopback._open)
-
-
 async def closed(loopback: Loopback) -> None:
     """Wait until no call is open at the server any more."""
     await asyncio.to_thread(loopback.settle)
@@ -47,7 +65,7 @@ async def closed(loopback: Loopback) -> None:
 @pytest.mark.parametrize("way", WAYS)
 async def test_a_proposer_has_its_time_and_no_more(loopback: Loopback, chat: Chat, way: str) -> None:
     loopback.script("q", HANGS)
-    proposers = [chat("p"), chat("q")]
+    proposers = [quick("p"), chat("q")]
     moa = ChatMoA(proposers=proposers, aggregator=chat("agg"), num_layers=2, proposer_timeout=0.3)
     answer = await ask(moa, way)
     assert answer.text == "agg says: Hi"
@@ -58,8 +76,8 @@ async def test_a_proposer_has_its_time_and_no_more(loopback: Loopback, chat: Cha
 
 async def test_a_proposer_out_of_time_is_cancelled_at_the_server(loopback: Loopback, chat: Chat) -> None:
     loopback.script("q", HANGS)
-    proposers = [chat("p"), chat("q")]
-    await ChatMoA(proposers=proposers, aggregator=chat("agg"), num_layers=1, proposer_timeout=0.3).ainvoke("Hi")
+    proposers = [quick("p"), chat("q")]
+    await ChatMoA(proposers=proposers, aggregator=chat("agg"), num_layers=1, proposer_timeout=1).ainvoke("Hi")
     await closed(loopback)
     assert [call.disconnected for call in loopback.calls("q")] == [True]
 
@@ -67,9 +85,9 @@ async def test_a_proposer_out_of_time_is_cancelled_at_the_server(loopback: Loopb
 @pytest.mark.parametrize("way", WAYS)
 async def test_retries_share_the_time(loopback: Loopback, chat: Chat, way: str) -> None:
     loopback.script("q", [Reply("our fault", status=500), HANGS])
-    proposers = [chat("p"), chat("q")]
+    proposers = [quick("p"), chat("q")]
     retry: Any = {"attempts": 5, "initial": 0}
-    moa = ChatMoA(proposers=proposers, aggregator=chat("agg"), num_layers=1, proposer_timeout=0.3, retry=retry)
+    moa = ChatMoA(proposers=proposers, aggregator=chat("agg"), num_layers=1, proposer_timeout=1, retry=retry)
     answer = await ask(moa, way)
     assert kinds(answer) == {"timeout"}
     assert len(loopback.calls("q")) == 2
@@ -115,12 +133,11 @@ async def test_sync_stragglers_end_with_their_client(loopback: Loopback, chat: C
     assert not left.is_alive()
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", ["invoke", "ainvoke"])
 async def test_who_answers_within_the_grace_is_waited_for(loopback: Loopback, chat: Chat, way: str) -> None:
-    loopback.script("q", Reply("a little later", after="p"))
     loopback.script("slow", HANGS)
-    proposers = [chat("p"), chat("q"), chat("slow")]
-    moa = ChatMoA(proposers=proposers, aggregator=chat("agg"), num_layers=1, quorum=1, quorum_grace=1.5)
+    proposers = [quick("p"), chat("q"), chat("slow")]
+    moa = ChatMoA(proposers=proposers, aggregator=chat("agg"), num_layers=1, quorum=1, quorum_grace=2)
     assert statuses(await ask(moa, way)) == [["ok", "ok", "late"]]
 
 
@@ -133,13 +150,13 @@ async def test_failures_are_no_quorum(loopback: Loopback, chat: Chat, way: str) 
     assert statuses(answer) == [["failed", "failed", "ok"]]
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", ["invoke", "ainvoke"])
 async def test_who_comes_when_the_layer_is_closed_is_not_asked(loopback: Loopback, chat: Chat, way: str) -> None:
     proposers = [chat(name) for name in ("p", "q", "r", "s")]
     graph = create_moa(proposers, chat("agg"), num_layers=1, quorum=2, quorum_grace=0).compile()
     question: Any = {"messages": [("user", "Hi")]}
     config: Any = {"max_concurrency": 1}
-    result = graph.invoke(question, config) if "a" not in way[:1] else await graph.ainvoke(question, config)
+    result = await ask(graph, way, question, config)
     assert statuses(result["messages"][-1]) == [["ok", "ok", "late", "late"]]
     assert loopback.models == ["p", "q", "agg"]
 
@@ -181,7 +198,8 @@ async def test_a_mixture_in_a_mixture_has_its_own_quorum(loopback: Loopback, cha
     options: Any = {"num_layers": 1, "quorum": 2, "quorum_grace": 0}
     inner = ChatMoA(proposers=[chat("p"), chat("q"), chat("slow")], aggregator=chat("inner"), **options)
     graph = create_moa([chat("r"), chat("s"), chat("slow")], chat("graph"), **options).compile()
-    outer = ChatMoA(proposers=[inner, graph, chat("slow")], aggregator=chat("agg"), **options)
+    proposers: list[Any] = [inner, graph, chat("slow")]
+    outer = ChatMoA(proposers=proposers, aggregator=chat("agg"), **options)
     assert statuses(await ask(outer, way)) == [["ok", "ok", "late"]]
     assert loopback.calls("inner")[0].system.endswith("1. p says: Hi\n2. q says: Hi")
     assert loopback.calls("graph")[0].system.endswith("1. r says: Hi\n2. s says: Hi")
@@ -191,7 +209,7 @@ async def test_a_mixture_in_a_mixture_has_its_own_quorum(loopback: Loopback, cha
 async def test_a_straggling_mixture_is_cancelled_with_all_its_calls(loopback: Loopback, chat: Chat) -> None:
     loopback.script("slow", HANGS)
     inner = ChatMoA(proposers=[chat("slow"), chat("slow")], aggregator=chat("inner"))
-    proposers = [chat("p"), inner]
+    proposers: list[Any] = [chat("p"), inner]
     await ChatMoA(proposers=proposers, aggregator=chat("agg"), num_layers=1, quorum=1, quorum_grace=0).ainvoke("Hi")
     await closed(loopback)
     assert [call.disconnected for call in loopback.calls("slow")] == [True, True]
@@ -218,7 +236,7 @@ async def test_sync_members_of_an_async_mixture_are_not_waited_for(loopback: Loo
 @pytest.mark.parametrize("way", WAYS)
 async def test_the_aggregator_keeps_its_part_of_the_deadline(loopback: Loopback, chat: Chat, way: str) -> None:
     loopback.script("slow", HANGS)
-    moa = ChatMoA(proposers=[chat("p"), chat("slow")], aggregator=chat("agg"), num_layers=2, deadline=1.5)
+    moa = ChatMoA(proposers=[quick("p"), chat("slow")], aggregator=quick("agg"), num_layers=2, deadline=1)
     answer = await ask(moa, way)
     assert answer.text == "agg says: Hi"
     assert statuses(answer) == [["ok", "late"]] * 2
@@ -237,17 +255,18 @@ async def test_a_layer_without_any_answer_in_its_part_is_an_error_in_time(loopba
 
 @pytest.mark.parametrize("way", WAYS)
 async def test_a_later_layer_without_any_answer_in_its_part_falls_back(loopback: Loopback, chat: Chat, way: str) -> None:
-    loopback.script("p", [Reply("a draft"), HANGS])
-    answer = await ask(ChatMoA(proposers=[chat("p")], aggregator=chat("agg"), num_layers=2, deadline=1.5), way)
+    loopback.script("slow", HANGS)
+    aggregator = Quick("agg")
+    answer = await ask(ChatMoA(proposers=[[quick("p")], [chat("slow")]], aggregator=aggregator.member, deadline=1), way)
     assert statuses(answer) == [["ok"], ["late"]]
     assert answer.response_metadata["moa"]["fell_back"] == [2]
-    assert loopback.calls("agg")[0].system.endswith("Responses from models:\n1. a draft")
+    assert aggregator.asked[0][0].content.endswith("Responses from models:\n1. p says: Hi")
 
 
 @pytest.mark.parametrize("way", WAYS)
 async def test_an_aggregator_that_outlasts_the_deadline_has_failed(loopback: Loopback, chat: Chat, way: str) -> None:
     loopback.script("agg", HANGS)
-    moa = ChatMoA(proposers=[chat("p")], aggregator=chat("agg"), num_layers=1, deadline=0.6)
+    moa = ChatMoA(proposers=[quick("p")], aggregator=chat("agg"), num_layers=1, deadline=0.6)
     with pytest.raises(AggregatorFailedError, match=r"the deadline \(0.6 s\) was over") as raised:
         await ask(moa, way)
     assert isinstance(raised.value, ModelTimeoutError)
@@ -257,7 +276,7 @@ async def test_an_aggregator_that_outlasts_the_deadline_has_failed(loopback: Loo
 @pytest.mark.parametrize("way", WAYS)
 async def test_a_stream_that_stops_in_the_middle_ends_with_the_deadline(loopback: Loopback, chat: Chat, way: str) -> None:
     loopback.script("agg", Reply("one two three four", hang=True, after_chunks=2))
-    moa = ChatMoA(proposers=[chat("p")], aggregator=chat("agg"), num_layers=1, deadline=0.6)
+    moa = ChatMoA(proposers=[quick("p")], aggregator=chat("agg"), num_layers=1, deadline=1)
     with pytest.raises(AggregatorFailedError, match="deadline"):
         await ask(moa, way)
 
@@ -266,7 +285,7 @@ async def test_a_stream_that_stops_in_the_middle_ends_with_the_deadline(loopback
 async def test_who_stands_in_keeps_a_part_of_the_deadline(loopback: Loopback, chat: Chat, way: str) -> None:
     loopback.script("agg", HANGS)
     moa = ChatMoA(
-        proposers=[chat("p")], aggregator=chat("agg"), aggregator_fallbacks=[chat("second")], num_layers=1, deadline=1.5
+        proposers=[quick("p")], aggregator=chat("agg"), aggregator_fallbacks=[quick("second")], num_layers=1, deadline=1
     )
     answer = await ask(moa, way)
     assert answer.text == "second says: Hi"
@@ -277,7 +296,7 @@ async def test_who_stands_in_keeps_a_part_of_the_deadline(loopback: Loopback, ch
 async def test_what_outlasts_the_deadline_is_cancelled_at_the_server(loopback: Loopback, chat: Chat) -> None:
     loopback.script("agg", HANGS)
     loopback.script("slow", HANGS)
-    moa = ChatMoA(proposers=[chat("p"), chat("slow")], aggregator=chat("agg"), num_layers=1, deadline=0.6)
+    moa = ChatMoA(proposers=[quick("p"), chat("slow")], aggregator=chat("agg"), num_layers=1, deadline=2)
     with pytest.raises(AggregatorFailedError):
         await moa.ainvoke("Hi")
     await closed(loopback)
@@ -293,3 +312,17 @@ async def test_limits_that_are_far_off_change_nothing(loopback: Loopback, chat: 
     assert statuses(answer) == [["ok", "ok"]] * 2
     assert "degraded" not in answer.response_metadata["moa"]
     assert [thread for thread in threading.enumerate() if thread.name == "moa-call"] == []
+
+
+async def test_traces_say_of_a_straggler_that_it_was_given_up(loopback: Loopback, chat: Chat) -> None:
+    loopback.script("slow", HANGS)
+    tree = Tree()
+    nested: Any = RunnableLambda(lambda messages: messages) | chat("slow")
+    proposers: list[Any] = [chat("p"), chat("slow"), nested]
+    moa = ChatMoA(proposers=proposers, aggregator=chat("agg"), num_layers=1, quorum=1, quorum_grace=0.3)
+    await moa.ainvoke("Hi", {"callbacks": [tree]})
+    runs = [run for run in tree.runs() if run.run_type == "llm" and run.name != "ChatMoA"]
+    models = [run for run in runs if "slow" in str(run.extra)]
+    assert len(models) == 2
+    assert all(run.end_time is not None and "OutOfTimeError" in str(run.error) for run in models)
+    assert tree.run_map == {}

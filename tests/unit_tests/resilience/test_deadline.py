@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from langchain_moa.abandonment import Abandonment
 from langchain_moa.deadline import Limit, OutOfTimeError, acall_within, call_within
 
 # Longer than any test takes: where it were waited for, the test would hang, and be killed.
@@ -165,6 +166,21 @@ async def test_the_callers_own_timeout_is_not_taken_for_the_limit() -> None:
     assert not isinstance(raised.value, OutOfTimeError)
 
 
+async def test_a_client_that_turns_its_being_cancelled_into_an_error_is_out_of_time() -> None:
+    async def call() -> None:
+        try:
+            await asyncio.sleep(LONG)
+        except asyncio.CancelledError:
+            msg = "connection closed"
+            raise ConnectionError(msg) from None
+
+    with pytest.raises(OutOfTimeError, match="too slow"):
+        await acall_within(Limit(monotonic() + 0.01, "timeout", "too slow"), call)
+    task = asyncio.current_task()
+    assert task is not None
+    assert task.cancelling() == 0
+
+
 async def test_an_answer_that_comes_while_it_is_cancelled_counts() -> None:
     async def call() -> str:
         try:
@@ -174,3 +190,37 @@ async def test_an_answer_that_comes_while_it_is_cancelled_counts() -> None:
         return "never"
 
     assert await acall_within(Limit(monotonic() + 0.01, "timeout", "too slow"), call) == "just in time"
+
+
+def test_whoever_leaves_ends_the_calls_under_way() -> None:
+    abandoned, started, release = Abandonment(), threading.Event(), threading.Event()
+
+    def call() -> None:
+        started.set()
+        release.wait()
+
+    def leave() -> None:
+        started.wait()
+        abandoned.set()
+
+    thread = threading.Thread(target=leave)
+    thread.start()
+    with abandoned.ends(Limit()) as limit, pytest.raises(OutOfTimeError, match="the caller has left"):
+        call_within(limit, call)
+    release.set()
+    thread.join()
+
+
+def test_a_call_for_one_who_has_left_is_not_begun() -> None:
+    abandoned = Abandonment()
+    abandoned.set()
+    with abandoned.ends(Limit()) as limit, pytest.raises(OutOfTimeError):
+        call_within(limit, pytest.fail)
+
+
+def test_a_call_that_is_over_is_not_ended_any_more() -> None:
+    abandoned, limit = Abandonment(), Limit()
+    with abandoned.ends(limit):
+        pass
+    abandoned.set()
+    limit.check()

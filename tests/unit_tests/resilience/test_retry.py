@@ -26,9 +26,10 @@ from langchain_core.runnables import Runnable, RunnableLambda
 from langchain_openai import ChatOpenAI
 from pydantic import SecretStr
 
-from langchain_moa import Mixture, Proposer, Retry
+from langchain_moa import ChatMoA, Mixture, Proposer, Retry
 from langchain_moa.deadline import Limit
-from langchain_moa.retry import aretrying, is_retryable, policy_for, retry_after, retrying
+from langchain_moa.retry import aretrying, policy_for, retrying
+from langchain_moa.retryable import is_retryable, retry_after
 
 AT_ONCE = Retry(attempts=3, initial=0, jitter=0)
 
@@ -227,7 +228,7 @@ async def test_does_not_wait_longer_than_the_longest_wait_for_a_server() -> None
         ({"attempts": 2.5}, "retry.attempts is 2.5"),
         ({"attempts": True}, "retry.attempts is True"),
         ({"initial": -1}, "retry.initial is -1; give seconds, 0 or more"),
-        ({"maximum": "30"}, "retry.maximum is '30'"),
+        ({"maximum": "30"}, "retry.maximum is a str; give seconds"),
         ({"initial": float("nan")}, "retry.initial is nan"),
         ({"jitter": 1.5}, "retry.jitter is 1.5; give a share from 0 to 1"),
     ],
@@ -272,6 +273,13 @@ def test_a_members_own_policy_goes_before_the_mixtures() -> None:
     mixture = Mixture(proposers=proposers, aggregator=FAKE, num_layers=1, retry=AT_ONCE)
     assert [member.retry for member in mixture.members.layers[0]] == [own, own, AT_ONCE]
     assert mixture.members.aggregator.retry is AT_ONCE
+
+
+def test_a_mixture_is_asked_again_as_a_whole_only_where_that_is_wanted() -> None:
+    inner = ChatMoA(proposers=[FAKE], aggregator=FAKE, num_layers=1)
+    proposers: list[Any] = [inner, Proposer(inner, retry=AT_ONCE)]
+    mixture = Mixture(proposers=proposers, aggregator=FAKE, num_layers=1, retry=Retry())
+    assert [member.retry for member in mixture.members.layers[0]] == [None, AT_ONCE]
 
 
 def test_a_policy_for_a_model_that_tries_again_itself_is_refused() -> None:

@@ -1,0 +1,283 @@
+"""A caller who goes stops every call in flight, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import subprocess
+import sys
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from langchain_moa import ChatMoA, create_moa
+from tests.loopback import Reply
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from tests.loopback import Loopback
+    from tests.loopback.fixtures import Chat
+
+HANGS = Reply(hang=True)
+
+
+async def closed(loopback: Loopback) -> None:
+    """Wait until no call is open at the server any more."""
+    await asyncio.to_thread(loopback.settle)
+
+
+async def arrived(loopback: Loopback, count: int) -> None:
+    await asyncio.to_thread(loopback.wait_for, count)
+
+
+@pytest.fixture
+async def quiet() -> AsyncIterator[None]:
+    """Nothing is left behind: no task, no thread, and nothing that the loop would complain about."""
+    # The thread that `asyncio.to_thread` uses stays.
+    await asyncio.to_thread(lambda: None)
+    loop, complaints = asyncio.get_running_loop(), []
+    loop.set_exception_handler(lambda _, context: complaints.append(context))
+    yield
+    # LangChain leaves the innermost generator of a closed stream to the loop, which closes it in a task of its own.
+    async with asyncio.timeout(10):
+        while len(asyncio.all_tasks()) > 1:
+            gc.collect()
+            await asyncio.sleep(0.01)
+    assert complaints == []
+    assert [thread for thread in threading.enumerate() if thread.name == "moa-call"] == []
+
+
+@pytest.fixture(params=["plain", "limits"])
+def options(request: pytest.FixtureRequest) -> dict[str, Any]:
+    """Without limits in time, and with such as are far off."""
+    far_off = {"proposer_timeout": 3600, "deadline": 3600, "quorum": 3, "retry": {"attempts": 3}}
+    return {} if request.param == "plain" else far_off
+
+
+@pytest.fixture(params=["proposers", "aggregator"])
+def hanging(request: pytest.FixtureRequest, loopback: Loopback) -> int:
+    """Where the answer hangs; returns how many calls have then arrived."""
+    for name in "pqr" if request.param == "proposers" else ["agg"]:
+        loopback.script(name, HANGS)
+    return 3 if request.param == "proposers" else 4
+
+
+@pytest.fixture
+def moa(chat: Chat, options: dict[str, Any]) -> ChatMoA:
+    return ChatMoA(proposers=[chat("p"), chat("q"), chat("r")], aggregator=chat("agg"), num_layers=1, **options)
+
+
+def gone(loopback: Loopback, hanging: int) -> bool:
+    """Whether exactly the calls that hung were left by the client."""
+    hung = loopback.requests[:3] if hanging == 3 else loopback.requests[3:]
+    return [request for request in loopback.requests if request.disconnected] == hung
+
+
+async def read(stream: Any) -> None:
+    async for _ in stream:
+        pass
+
+
+@pytest.mark.usefixtures("quiet")
+async def test_a_cancelled_answer_closes_its_calls(loopback: Loopback, moa: ChatMoA, hanging: int) -> None:
+    task = asyncio.create_task(moa.ainvoke("Hi"))
+    await arrived(loopback, hanging)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await closed(loopback)
+    assert gone(loopback, hanging)
+
+
+@pytest.mark.usefixtures("quiet")
+async def test_a_cancelled_stream_closes_its_calls(loopback: Loopback, moa: ChatMoA, hanging: int) -> None:
+    task = asyncio.create_task(read(moa.astream("Hi")))
+    await arrived(loopback, hanging)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await closed(loopback)
+    assert gone(loopback, hanging)
+
+
+@pytest.mark.usefixtures("quiet")
+async def test_a_callers_timeout_closes_the_calls(loopback: Loopback, moa: ChatMoA, hanging: int) -> None:
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.5):
+            await moa.ainvoke("Hi")
+    await closed(loopback)
+    assert gone(loopback, hanging)
+
+
+@pytest.mark.usefixtures("quiet")
+async def test_wait_for_closes_the_calls(loopback: Loopback, moa: ChatMoA, hanging: int) -> None:
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(moa.ainvoke("Hi"), 0.5)
+    await closed(loopback)
+    assert gone(loopback, hanging)
+
+
+@pytest.mark.usefixtures("quiet")
+async def test_a_failing_sibling_in_a_task_group_closes_the_calls(loopback: Loopback, moa: ChatMoA, hanging: int) -> None:
+    async def fail() -> None:
+        await arrived(loopback, hanging)
+        msg = "a sibling"
+        raise ValueError(msg)
+
+    async def both() -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(moa.ainvoke("Hi"))
+            group.create_task(fail())
+
+    with pytest.raises(ExceptionGroup):
+        await both()
+    await closed(loopback)
+    assert gone(loopback, hanging)
+
+
+@pytest.mark.usefixtures("quiet")
+async def test_a_cancelled_graph_closes_its_calls(
+    loopback: Loopback, chat: Chat, options: dict[str, Any], hanging: int
+) -> None:
+    graph = create_moa([chat("p"), chat("q"), chat("r")], chat("agg"), num_layers=1, **options).compile()
+    question: Any = {"messages": [("user", "Hi")]}
+    task = asyncio.create_task(read(graph.astream(question)))
+    await arrived(loopback, hanging)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await closed(loopback)
+    assert gone(loopback, hanging)
+
+
+@pytest.mark.usefixtures("quiet")
+async def test_a_stream_that_is_closed_closes_its_call(loopback: Loopback, moa: ChatMoA) -> None:
+    loopback.script("agg", Reply("one two three four", hang=True, after_chunks=2))
+    stream: Any = moa.astream("Hi")
+    assert "one" in [(await anext(stream)).text, (await anext(stream)).text]
+    await stream.aclose()
+    await closed(loopback)
+    assert [request.model for request in loopback.requests if request.disconnected] == ["agg"]
+
+
+@pytest.mark.usefixtures("quiet")
+async def test_a_stream_that_is_left_closes_its_call(loopback: Loopback, moa: ChatMoA) -> None:
+    loopback.script("agg", Reply("one two three four", hang=True, after_chunks=2))
+    async for chunk in moa.astream("Hi"):
+        if chunk.text:
+            break
+    await closed(loopback)
+    assert [request.model for request in loopback.requests if request.disconnected] == ["agg"]
+
+
+@pytest.mark.usefixtures("quiet")
+async def test_the_events_of_a_graph_that_are_left_close_its_calls(
+    loopback: Loopback, chat: Chat, options: dict[str, Any]
+) -> None:
+    for name in "pqr":
+        loopback.script(name, HANGS)
+    graph = create_moa([chat("p"), chat("q"), chat("r")], chat("agg"), num_layers=1, **options).compile()
+    question: Any = {"messages": [("user", "Hi")]}
+    stream: Any = graph.astream(question, stream_mode="custom")
+    await anext(stream)
+    await arrived(loopback, 3)
+    await stream.aclose()
+    await closed(loopback)
+    assert gone(loopback, 3)
+
+
+@pytest.mark.usefixtures("quiet")
+async def test_many_cancelled_at_once(loopback: Loopback, moa: ChatMoA) -> None:
+    for name in "pqr":
+        loopback.script(name, HANGS)
+    tasks = [asyncio.create_task(moa.ainvoke("Hi")) for _ in range(20)]
+    await arrived(loopback, 60)
+    for task in tasks:
+        task.cancel()
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+    assert {type(result) for result in results} == {asyncio.CancelledError}
+    await closed(loopback)
+    assert all(request.disconnected for request in loopback.requests)
+
+
+@pytest.mark.usefixtures("quiet")
+async def test_a_wait_between_two_attempts_ends_with_the_caller(loopback: Loopback, chat: Chat) -> None:
+    loopback.script("p", Reply("slow down", status=429, headers={"retry-after": "3600"}))
+    moa = ChatMoA(proposers=[chat("p")], aggregator=chat("agg"), num_layers=1, retry={"maximum": 7200})
+    task = asyncio.create_task(moa.ainvoke("Hi"))
+    await arrived(loopback, 1)
+    await closed(loopback)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert len(loopback.requests) == 1
+
+
+def test_a_sync_stream_that_is_left_keeps_nobody_waiting(loopback: Loopback, moa: ChatMoA) -> None:
+    """The caller goes at once; the call ends when its next chunk finds nobody who waits for it."""
+    gate = loopback.gate()
+    loopback.script("agg", Reply("one two three four five six", gate=gate, after_chunks=2, chunk_delay=0.05))
+    stream: Any = moa.stream("Hi")
+    while "two" not in next(stream).text:
+        pass
+    stream.close()
+    [left] = [thread for thread in threading.enumerate() if thread.name == "moa-call"]
+    assert left.daemon
+    gate.open()
+    assert [request.model for request in loopback.settle() if request.disconnected] == ["agg"]
+    left.join(10)
+    assert not left.is_alive()
+
+
+PROGRAM = """
+import asyncio, sys
+from langchain_openai import ChatOpenAI
+from langchain_moa import ChatMoA
+from openai import DEFAULT_CONNECTION_LIMITS, DefaultAsyncHttpxClient
+
+# ChatOpenAI keeps connections beyond the loop that they belong to, and whoever uses it alone is warned of that, too.
+limits = type(DEFAULT_CONNECTION_LIMITS)(max_connections=None, max_keepalive_connections=0)
+client = DefaultAsyncHttpxClient(limits=limits)
+
+def chat(model):
+    return ChatOpenAI(model=model, base_url=sys.argv[1], api_key="test", max_retries=0, http_async_client=client)
+
+moa = ChatMoA(proposers=[chat("p"), chat("slow")], aggregator=chat("agg"), num_layers=1, quorum=1, quorum_grace=0)
+{body}
+print("done")
+"""
+
+PROGRAMS = {
+    "sync straggler": "print(moa.invoke('Hi').text)",
+    "async straggler": "print(asyncio.run(moa.ainvoke('Hi')).text)",
+    "async stream left": """
+async def main():
+    async for chunk in moa.astream("Hi"):
+        if chunk.text:
+            print("agg says: Hi")
+            break
+    await asyncio.sleep(0.1)
+asyncio.run(main())
+""",
+    "async timeout": """
+async def main():
+    try:
+        async with asyncio.timeout(1):
+            await moa.model_copy(update={"aggregator": chat("slow")}).ainvoke("Hi")
+    except TimeoutError:
+        print("agg says: Hi")
+asyncio.run(main())
+""",
+}
+
+
+@pytest.mark.parametrize("body", PROGRAMS.values(), ids=PROGRAMS.keys())
+def test_a_program_ends_without_a_word_of_complaint(loopback: Loopback, body: str) -> None:
+    """A straggler keeps no program from ending, and nothing is said about what is left."""
+    loopback.script("slow", HANGS)
+    command = [sys.executable, "-W", "error::ResourceWarning", "-c", PROGRAM.format(body=body), loopback.url]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)  # noqa: S603  # our own program
+    assert ended.stdout == "agg says: Hi\ndone\n"
+    assert ended.stderr == ""

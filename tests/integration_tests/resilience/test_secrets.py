@@ -1,0 +1,143 @@
+"""Keys are nowhere that anybody looks: reprs, errors, traces, events, metadata, states, logs, reports."""
+
+from __future__ import annotations
+
+import json
+import logging
+import pickle
+import traceback
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from langchain_openai import ChatOpenAI
+from langgraph.checkpoint.memory import InMemorySaver
+from pydantic import SecretStr
+
+from langchain_moa import ChatMoA, Mixture, MoAError, Proposer, create_moa
+from tests.integration_tests.resilience.asking import WAYS, ask
+from tests.loopback import Reply
+from tests.watch import Tree
+
+if TYPE_CHECKING:
+    from tests.loopback import Loopback
+
+OF_THE_ENVIRONMENT = "sk-environment-0123456789abcdef"
+OF_AN_OBJECT = "sk-object-0123456789abcdef"
+OF_THE_SETTINGS = "settings-without-a-prefix-0123456789"
+OF_THE_MIXTURE = "mixture-without-a-prefix-0123456789"
+SECRETS = [OF_THE_ENVIRONMENT, OF_AN_OBJECT, OF_THE_SETTINGS, OF_THE_MIXTURE]
+
+
+@pytest.fixture
+def fields(loopback: Loopback, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Members with keys of every origin, at a server that shows the keys around."""
+    monkeypatch.setenv("OPENAI_API_KEY", OF_THE_ENVIRONMENT)
+    client: dict[str, Any] = {**loopback.settings(), "max_retries": 0}
+    settings = {"base_url": client["base_url"], "http_client": client["http_client"]}
+    settings["http_async_client"] = client["http_async_client"]
+    made = ChatOpenAI(model="object", api_key=SecretStr(OF_AN_OBJECT), max_retries=0, **settings)
+    return {
+        "proposers": [
+            made,
+            Proposer("openai:settings", settings={**settings, "api_key": OF_THE_SETTINGS, "max_retries": 0}),
+            Proposer("openai:good", settings={**settings, "max_retries": 0}),
+        ],
+        "aggregator": Proposer("openai:agg", settings={**settings, "max_retries": 0}),
+        "aggregator_fallbacks": [made.model_copy(update={"model_name": "second"})],
+        "num_layers": 1,
+    }
+
+
+def tells(key: str) -> Reply:
+    """A server that says what it was shown."""
+    return Reply(f"wrong key: '{key}'; Authorization: Bearer {key}", status=401)
+
+
+def hold_no_secret(**shown: Any) -> None:
+    for where, what in shown.items():
+        text = what if isinstance(what, str) else f"{what!r} {what}"
+        found = [secret for secret in SECRETS if secret in text]
+        assert not found, f"{where} shows {found}: ...{text[max(0, text.index(found[0]) - 300) :][:600]}"
+
+
+def everything(run: Any) -> str:
+    """All that a tracer was told of a run, but what the models said."""
+    return json.dumps(run.model_dump(exclude={"child_runs", "parent_run", "ls_client", "client"}), default=str)
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_nothing_shows_a_key(
+    loopback: Loopback, fields: dict[str, Any], caplog: pytest.LogCaptureFixture, way: str
+) -> None:
+    loopback.script("object", tells(OF_AN_OBJECT))
+    loopback.script("settings", tells(OF_THE_SETTINGS))
+    loopback.script("agg", [Reply("the answer"), tells(OF_THE_MIXTURE)])
+    loopback.script("second", tells(OF_AN_OBJECT))
+    moa = ChatMoA(**fields, api_key=SecretStr(OF_THE_MIXTURE))
+    hold_no_secret(
+        repr=repr(moa),
+        str=str(moa),
+        described=moa.describe(),
+        params=moa._identifying_params,
+        serialized=json.dumps(moa.to_json(), default=str),
+        dumped=moa.model_dump_json(exclude={"proposers", "aggregator", "aggregator_fallbacks"}),
+        members=[repr(member) for member in (*moa.members.layers[0], moa.members.aggregator)],
+        schema=moa.get_input_jsonschema(),
+    )
+    tree = Tree()
+    with caplog.at_level(logging.DEBUG, logger="langchain_moa"):
+        answer = await ask(moa, way, config={"callbacks": [tree]})
+        hold_no_secret(answer=answer, metadata=answer.response_metadata)
+        with pytest.raises(MoAError) as raised:
+            await ask(moa, way, config={"callbacks": [tree]})
+    error = raised.value
+    hold_no_secret(
+        error=error,
+        attributes=vars(error),
+        traceback="".join(traceback.format_exception(error)),
+        pickled=pickle.dumps(error).decode("latin-1"),
+        log=caplog.text,
+        **{f"trace of {run.name}": everything(run) for run in tree.runs()},
+    )
+
+
+async def test_the_state_and_the_events_of_a_graph_show_no_key(loopback: Loopback, fields: dict[str, Any]) -> None:
+    loopback.script("object", tells(OF_AN_OBJECT))
+    loopback.script("settings", tells(OF_THE_SETTINGS))
+    loopback.script("agg", tells(OF_THE_ENVIRONMENT))
+    loopback.script("second", tells(OF_AN_OBJECT))
+    saver = InMemorySaver()
+    graph = create_moa(**fields).compile(checkpointer=saver)
+    thread: Any = {"configurable": {"thread_id": "1"}}
+    question: Any = {"messages": [("user", "Hi")]}
+    seen: list[Any] = []
+
+    async def read() -> None:
+        async for item in graph.astream(question, thread, stream_mode=["custom", "updates", "values", "debug"]):
+            seen.append(item)  # noqa: PERF401  # what came before the error counts
+
+    with pytest.raises(MoAError):
+        await read()
+    hold_no_secret(
+        seen=seen,
+        state=await graph.aget_state(thread),
+        history=[snapshot async for snapshot in graph.aget_state_history(thread)],
+        stored=[saver.storage, saver.writes, saver.blobs],
+        drawing=graph.get_graph().draw_mermaid(),
+        nodes=graph.get_graph(xray=True).to_json(with_schemas=True),
+    )
+    assert "**********" in str(seen)
+
+
+def test_errors_at_construction_show_no_key(fields: dict[str, Any]) -> None:
+    wrong: list[dict[str, Any]] = [
+        {"num_layers": 0},
+        {"api_key": {"key": OF_THE_MIXTURE}},
+        {"unknown": OF_THE_MIXTURE},
+        {"retry": {"attempts": OF_THE_MIXTURE}},
+        {"aggregator": Proposer("openai:agg", settings={"api_key": OF_THE_SETTINGS, "temperature": "hot"})},
+    ]
+    for update in wrong:
+        with pytest.raises(ValueError, match=r"\w") as raised:
+            Mixture(**{**fields, **update})
+        hold_no_secret(error=raised.value, traceback="".join(traceback.format_exception(raised.value)))

@@ -1,0 +1,373 @@
+"""Functions of the user's as strategies: what they are given, what they may return, what is counted."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from langchain_core.messages import AIMessage, HumanMessage
+from langchain_core.runnables import RunnableLambda
+from langgraph.checkpoint.memory import InMemorySaver
+
+from langchain_moa import ChatMoA, Choice, ClosedLayer, Proposer, create_moa
+from langchain_moa.aggregate import AGGREGATOR, Aggregate
+from langchain_moa.closed_layer import Filtered
+from langchain_moa.errors import AggregatorFailedError, MoAError, StrategyFailedError
+from langchain_moa.inquiry import Ask, Compare
+from langchain_moa.strategies import Aggregation
+from tests.inquiries import turn
+from tests.loopback import Reply
+
+if TYPE_CHECKING:
+    from langgraph.graph import StateGraph
+
+    from langchain_moa import Mixture
+    from tests.loopback import Loopback
+    from tests.loopback.fixtures import Chat
+
+
+def first(messages: Any, references: Any) -> Any:
+    return references[0]
+
+
+@pytest.fixture
+def members(loopback: Loopback, chat: Chat) -> dict[str, Any]:
+    """Two proposers and an aggregator at the server."""
+    for name in ("p1", "p2"):
+        loopback.script(name, [f"{name} in layer 1", f"{name} in layer 2", f"{name} in layer 3"])
+    loopback.script("agg", "the answer")
+    return {"proposers": [chat("p1"), chat("p2")], "aggregator": chat("agg")}
+
+
+class TestAggregation:
+    @pytest.mark.parametrize(
+        ("aggregation", "text"),
+        [
+            (first, "p1 in layer 1"),
+            (lambda messages, references: references[1]["text"].upper(), "P2 IN LAYER 1"),
+            (lambda messages, references: AIMessage(f"{messages[-1].text}!"), "Hi!"),
+            (lambda messages, references: Choice(references[1], {"score": 3}), "p2 in layer 1"),
+            (RunnableLambda(lambda given: given["references"][1]), "p2 in layer 1"),
+            (RunnableLambda(lambda given: given["messages"][-1].text), "Hi"),
+        ],
+        ids=["reference", "text", "message", "choice", "runnable", "runnable text"],
+    )
+    async def test_what_it_may_be_and_return(self, members: Any, aggregation: Any, text: str) -> None:
+        moa = ChatMoA(**members, num_layers=1, aggregation=aggregation)
+        assert moa.invoke("Hi").text == text
+        moa = ChatMoA(**members, num_layers=1, aggregation=aggregation)
+        streamed = [chunk.text async for chunk in moa.astream("Hi")]
+        assert "".join(streamed) in {text, text.replace("layer 1", "layer 2"), text.replace("LAYER 1", "LAYER 2")}
+        assert sum(bool(piece) for piece in streamed) == 1
+
+    def test_a_reference_says_where_it_comes_from(self, members: Any) -> None:
+        answer = ChatMoA(**members, aggregation=lambda messages, references: Choice(references[1], {"score": 3})).invoke("Hi")
+        moa = answer.response_metadata["moa"]
+        place = {"layer": 2, "proposer": 2, "name": "openai:p2", "model": "openai:p2"}
+        assert moa["selected"] == {"by": "<lambda>", **place, "score": 3}
+        assert moa["aggregator"] is None
+        assert moa["calls"] == 4
+        assert answer.response_metadata["model_name"] == "openai:p2"
+        assert answer.usage_metadata is not None
+        assert answer.usage_metadata["total_tokens"] == sum(
+            call["usage"]["total_tokens"] for layer in moa["layers"] for call in layer
+        )
+
+    def test_the_node_has_the_functions_name(self, members: Any) -> None:
+        def names(aggregation: Any) -> set[str]:
+            return set(create_moa(**members, aggregation=aggregation).nodes)
+
+        assert "first" in names(first)
+        assert AGGREGATOR in names(lambda messages, references: "x")
+        assert "odd_name" in names(RunnableLambda(lambda _: "x", name="odd: name|"))
+
+    @pytest.mark.parametrize("how", ["callable", "runnable", "context"])
+    async def test_models_called_inside_are_counted(self, loopback: Loopback, chat: Chat, members: Any, how: str) -> None:
+        judge = chat("judge")
+        loopback.script("judge", "judged")
+
+        def in_callable(messages: Any, references: Any) -> str:
+            return judge.invoke(messages).text
+
+        async def in_async_callable(messages: Any, references: Any) -> str:
+            return (await judge.ainvoke(messages)).text
+
+        chain = RunnableLambda(lambda given: given["messages"]) | judge
+        sync: Any = {"callable": in_callable, "runnable": chain, "context": in_callable}[how]
+        asynchronous: Any = {"callable": in_async_callable, "runnable": chain, "context": in_callable}[how]
+        answers = [
+            ChatMoA(**members, num_layers=1, aggregation=sync).invoke("Hi"),
+            await ChatMoA(**members, num_layers=1, aggregation=asynchronous).ainvoke("Hi"),
+        ]
+        for answer in answers:
+            moa = answer.response_metadata["moa"]
+            assert answer.text == "judged"
+            (step,) = moa["steps"]
+            assert (step["model"], step["status"]) == ("openai:judge", "ok")
+            assert moa["calls"] == 3
+            calls = [*moa["layers"][0], step]
+            assert answer.usage_metadata is not None
+            assert answer.usage_metadata["total_tokens"] == sum(call["usage"]["total_tokens"] for call in calls)
+
+    def test_a_call_that_fails_inside_is_told(self, loopback: Loopback, chat: Chat, members: Any) -> None:
+        judge = chat("judge")
+        loopback.script("judge", Reply("no", status=400))
+
+        def forgiving(messages: Any, references: Any) -> Any:
+            try:
+                return judge.invoke(messages).text
+            except Exception:  # noqa: BLE001  # whatever it is
+                return references[0]
+
+        answer = ChatMoA(**members, num_layers=1, aggregation=forgiving).invoke("Hi")
+        moa = answer.response_metadata["moa"]
+        assert answer.text == "p1 in layer 1"
+        assert moa["steps"][0]["status"] == "failed"
+        assert moa["steps"][0]["error"]["kind"] == "OpenAIInvalidRequestError"
+        assert moa["calls"] == 3
+        assert moa["degraded"]
+
+    async def test_an_async_function_needs_an_async_call(self, members: Any) -> None:
+        async def later(messages: Any, references: Any) -> Any:
+            return references[0]["text"]
+
+        moa = ChatMoA(**members, num_layers=1, aggregation=later)
+        with pytest.raises(AggregatorFailedError, match="'later' is async; call the mixture with `ainvoke`"):
+            moa.invoke("Hi")
+        assert (await moa.ainvoke("Hi")).text == "p1 in layer 2"
+
+    @pytest.mark.parametrize("result", [None, 3, [], {"text": "no reference"}], ids=str)
+    def test_what_is_no_answer_is_an_error_with_the_references(self, members: Any, result: Any) -> None:
+        with pytest.raises(AggregatorFailedError, match="return a text, a message or one of the references") as caught:
+            ChatMoA(**members, num_layers=1, aggregation=lambda messages, references: result).invoke("Hi")
+        assert [each["text"] for each in caught.value.references] == ["p1 in layer 1", "p2 in layer 1"]
+
+    def test_what_it_raises_is_an_error_with_the_references(self, members: Any) -> None:
+        def broken(messages: Any, references: Any) -> str:
+            return {"a": "b"}["oh"]
+
+        with pytest.raises(AggregatorFailedError, match="the aggregator broken failed: KeyError: 'oh'") as caught:
+            ChatMoA(**members, num_layers=1, aggregation=broken).invoke("Hi")
+        assert isinstance(caught.value.__cause__, KeyError)
+        assert len(caught.value.references) == 2
+
+    def test_tools_and_schemas_are_refused_where_nobody_writes(self, members: Any) -> None:
+        moa = ChatMoA(**members, num_layers=1, aggregation="vote")
+        schema = {"title": "Answer", "type": "object", "properties": {"text": {"type": "string"}}}
+        for bound in (moa.bind_tools([schema]), moa.with_structured_output(schema)):
+            with pytest.raises(ValueError, match="the aggregation 'vote' writes no answer of its own and cannot take"):
+                bound.invoke("Hi")
+
+    def test_without_references_there_is_nothing_to_choose_from(self, members: Any) -> None:
+        with pytest.raises(MoAError, match="the aggregation 'vote' has no references to choose from"):
+            _aggregator_graph(members).invoke(turn("Hi"))
+
+    def test_an_object_with_nodes_of_its_own_serves_the_chat_model(self, members: Any) -> None:
+        class Politely:
+            def add_to(self, builder: StateGraph[Any, Any], mixture: Mixture) -> str:
+                builder.add_node("bow", lambda state: {})
+                builder.add_node(AGGREGATOR, Aggregate.of(mixture, prompt=mixture.shown))
+                builder.add_edge("bow", AGGREGATOR)
+                return "bow"
+
+        assert isinstance(Politely(), Aggregation)
+        moa = ChatMoA(**members, num_layers=1, aggregation=Politely())
+        assert [chunk.text for chunk in moa.stream("Hi") if chunk.text] == ["the", " answer"]
+
+
+def _aggregator_graph(members: Any) -> Any:
+    from langchain_moa.graph import build_aggregator
+
+    return build_aggregator(ChatMoA(**members, aggregation="vote")).compile()
+
+
+class TestInquiry:
+    def test_a_generator_asks_and_compares(self, loopback: Loopback, chat: Chat, members: Any) -> None:
+        def asking(messages: Any, references: Any) -> Any:
+            matrix = yield Compare(texts=[each["text"] for each in references], by="lexical")
+            answer = yield Ask(messages=[HumanMessage(f"{matrix[0][1]:.2f}?")], name="oracle")
+            return answer["text"]
+
+        answer = ChatMoA(**members, num_layers=1, aggregation=asking, stop=["#"], temperature=0.3).invoke("Hi", seed=5)
+        assert answer.text == "the answer"
+        (asked,) = loopback.calls("agg")
+        assert asked.user == "0.75?"
+        # The mixture's parameters and the call's hold for it, but stop words are for answers.
+        assert (asked.body["temperature"], asked.body["seed"], asked.body.get("stop")) == (0.3, 5, None)
+        (step,) = answer.response_metadata["moa"]["steps"]
+        assert (step["node"], step["name"], step["model"], step["status"]) == ("asking", "oracle", "openai:agg", "ok")
+
+    async def test_it_may_also_call_a_model_itself(self, chat: Chat, members: Any) -> None:
+        judge = chat("judge")
+
+        def both(messages: Any, references: Any) -> Any:
+            asked = yield Ask(messages=messages, name="oracle")
+            return f"{asked['text']}, {judge.invoke(messages).text}"
+
+        moa = ChatMoA(**members, num_layers=1, aggregation=both)
+        for answer in (moa.invoke("Hi"), await moa.ainvoke("Hi")):
+            assert answer.text == "the answer, judge says: Hi"
+            assert {step["model"] for step in answer.response_metadata["moa"]["steps"]} == {"openai:agg", "openai:judge"}
+            assert answer.response_metadata["moa"]["calls"] == 4
+
+    def test_a_draft_has_the_stop_words(self, loopback: Loopback, members: Any) -> None:
+        def drafting(messages: Any, references: Any) -> Any:
+            return (yield Ask(messages=messages, name="draft", drafts=True))["text"]
+
+        ChatMoA(**members, num_layers=1, aggregation=drafting, stop=["#"]).invoke("Hi")
+        assert loopback.calls("agg")[0].body["stop"] == ["#"]
+
+    def test_its_models_are_declared(self, loopback: Loopback, chat: Chat, members: Any) -> None:
+        class Asking:
+            def __init__(self, *models: Proposer) -> None:
+                self.judge = Proposer(chat("judge"))
+                self.models = models or (self.judge,)
+
+            def __call__(self, messages: Any, references: Any) -> Any:
+                return (yield Ask(messages=messages, name="judge", model=self.judge))["text"]
+
+        assert ChatMoA(**members, num_layers=1, aggregation=Asking()).invoke("Hi").text == "judge says: Hi"
+        with pytest.raises(AggregatorFailedError, match="asks Proposer\\('openai:judge'\\), which it has not declared"):
+            ChatMoA(**members, num_layers=1, aggregation=Asking(Proposer(chat("other")))).invoke("Hi")
+
+    def test_what_else_it_yields_is_an_error(self, members: Any) -> None:
+        def yielding(messages: Any, references: Any) -> Any:
+            yield references[0]
+
+        with pytest.raises(AggregatorFailedError, match="a strategy yielded dict; it may yield Ask and Compare"):
+            ChatMoA(**members, num_layers=1, aggregation=yielding).invoke("Hi")
+
+
+class TestFilters:
+    def test_they_are_applied_in_order_before_anyone_reads(self, loopback: Loopback, members: Any) -> None:
+        seen: list[ClosedLayer] = []
+
+        def note(layer: ClosedLayer) -> Any:
+            seen.append(layer)
+            return layer.references
+
+        def second(layer: ClosedLayer) -> Any:
+            return layer.references[1:]
+
+        def marked(layer: ClosedLayer) -> Any:
+            return [{**each, "text": f"<{each['text']}>"} for each in layer.references]
+
+        runnable = RunnableLambda(marked)
+        ChatMoA(**members, reference_filters=[note, second, runnable, note]).invoke("Hi")
+        for asked in (loopback.calls("p1")[1], loopback.calls("p2")[1]):
+            assert asked.system.endswith("Responses from models:\n1. <p2 in layer 1>")
+        assert loopback.calls("agg")[0].system.endswith("Responses from models:\n1. <p2 in layer 2>")
+        before, after, before_2, _ = seen
+        assert before.texts == ["p1 in layer 1", "p2 in layer 1"]
+        assert after.texts == ["<p2 in layer 1>"]
+        assert [each["text"] for each in after.unfiltered] == before.texts
+        assert (before.number, before.num_layers, before.previous, before.earlier) == (1, 2, [], [])
+        assert [each["text"] for each in before_2.previous] == ["<p2 in layer 1>"]
+        assert [each["text"] for each in before_2.earlier] == before.texts
+        assert before.messages[-1].text == "Hi"
+
+    def test_one_that_keeps_nothing_changes_nothing(self, loopback: Loopback, members: Any) -> None:
+        ChatMoA(**members, num_layers=1, reference_filters=[lambda layer: []]).invoke("Hi")
+        assert loopback.calls("agg")[0].system.endswith("1. p1 in layer 1\n2. p2 in layer 1")
+
+    async def test_one_may_end_the_layers(self, members: Any) -> None:
+        class Ending:
+            may_stop = True
+
+            def __call__(self, layer: ClosedLayer) -> Filtered:
+                return Filtered(layer.references[:1], "one is enough")
+
+        moa = ChatMoA(**members, num_layers=3, reference_filters=[Ending()])
+        for answer in (moa.invoke("Hi"), await moa.ainvoke("Hi")):
+            assert answer.response_metadata["moa"]["stopped"] == "one is enough"
+            assert answer.response_metadata["moa"]["calls"] == 3
+        assert (
+            "stopped"
+            not in ChatMoA(**members, num_layers=1, reference_filters=[Ending()]).invoke("Hi").response_metadata["moa"]
+        )
+
+    async def test_async(self, loopback: Loopback, members: Any) -> None:
+        async def second(layer: ClosedLayer) -> Any:
+            return layer.references[1:]
+
+        moa = ChatMoA(**members, num_layers=1, reference_filters=[second, lambda layer: layer.references])
+        await moa.ainvoke("Hi")
+        assert loopback.calls("agg")[0].system.endswith("Responses from models:\n1. p2 in layer 1")
+
+    @pytest.mark.parametrize(
+        ("strategy", "said"),
+        [
+            (lambda layer: "p1", "TypeError: it returned str; return a list of references"),
+            (lambda layer: None, "TypeError: it returned NoneType; return a list of references"),
+            (lambda layer: ["p1"], "TypeError: it returned list; return a list of references"),
+            (lambda layer: 1 / 0, "ZeroDivisionError: division by zero"),
+            (lambda layer: Filtered(layer.references, "enough"), "give it an attribute `may_stop = True`"),
+        ],
+        ids=["text", "none", "texts", "raises", "stops"],
+    )
+    async def test_a_broken_one_is_an_error_with_the_references(self, members: Any, strategy: Any, said: str) -> None:
+        moa = ChatMoA(**members, reference_filters=[strategy])
+        with pytest.raises(StrategyFailedError, match=said) as caught:
+            moa.invoke("Hi")
+        assert "the reference filter '<lambda>' failed after layer 1" in str(caught.value)
+        assert len(caught.value.references) == 2
+        with pytest.raises(StrategyFailedError, match=said):
+            await moa.ainvoke("Hi")
+
+
+class TestStopping:
+    @pytest.mark.parametrize(
+        ("result", "reason"), [(True, "enough"), ("all is said", "all is said"), (False, None), (None, None), ("", None)]
+    )
+    async def test_the_edge_is_taken_and_told(self, loopback: Loopback, members: Any, result: Any, reason: str | None) -> None:
+        def enough(layer: ClosedLayer) -> Any:
+            return result
+
+        graph = create_moa(**members, num_layers=3, stop_when=enough).compile()
+        states = [graph.invoke(turn("Hi")), await graph.ainvoke(turn("Hi"))]
+        for state in states:
+            moa = state["messages"][-1].response_metadata["moa"]
+            assert state["stopped"] == reason
+            assert moa.get("stopped") == reason
+            assert moa["calls"] == (3 if reason else 7)
+            assert len(moa["layers"]) == (1 if reason else 3)
+        assert len(loopback.calls("p1")) == (2 if reason else 6)
+
+    def test_it_is_asked_after_every_layer_but_the_last(self, members: Any) -> None:
+        asked: list[int] = []
+
+        def never(layer: ClosedLayer) -> None:
+            asked.append(layer.number)
+
+        ChatMoA(**members, num_layers=3, stop_when=never).invoke("Hi")
+        assert asked == [1, 2]
+        assert (
+            "stopped"
+            not in ChatMoA(**members, num_layers=1, stop_when=lambda layer: True).invoke("Hi").response_metadata["moa"]
+        )
+
+    def test_the_stream_tells(self, members: Any) -> None:
+        graph = create_moa(**members, num_layers=2, stop_when=lambda layer: "enough").compile()
+        events = [
+            event
+            for event in graph.stream(turn("Hi"), stream_mode="custom")
+            if isinstance(event, dict) and event["moa"] == "merged"
+        ]
+        assert [(event["layer"], event["stopped"]) for event in events] == [(1, "enough")]
+
+    def test_a_turn_that_stops_and_one_that_does_not(self, members: Any) -> None:
+        def short(layer: ClosedLayer) -> bool:
+            return layer.messages[-1].text == "Hi"
+
+        graph = create_moa(**members, num_layers=2, stop_when=short).compile(checkpointer=InMemorySaver())
+        config: Any = {"configurable": {"thread_id": "1"}}
+        calls = [
+            graph.invoke(turn(text), config)["messages"][-1].response_metadata["moa"]["calls"] for text in ("Hi", "Why?", "Hi")
+        ]
+        assert calls == [3, 5, 3]
+        assert graph.get_state(config).values["stopped"] == "short"
+
+    def test_a_broken_one_is_an_error_with_the_references(self, members: Any) -> None:
+        with pytest.raises(StrategyFailedError, match="the stop condition '<lambda>' failed after layer 1") as caught:
+            ChatMoA(**members, stop_when=lambda layer: 1 / 0).invoke("Hi")
+        assert len(caught.value.references) == 2

@@ -1,0 +1,440 @@
+"""What every ranker, analyst and moderator was really sent, and what the answer says of it."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from langchain.agents import create_agent
+from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
+from langchain_core.tools import tool
+from langgraph.checkpoint.memory import InMemorySaver
+
+from langchain_moa import ChatMoA, Proposer, create_moa, roles, write_roles
+from langchain_moa.drawing import draw_mermaid
+from langchain_moa.errors import MoAError
+from langchain_moa.prompts import SYNTHESIZE
+from langchain_moa.role import awrite_roles
+from tests.inquiries import label_of, turn
+from tests.loopback import Reply, ToolCall
+from tests.watch import Tree, Witness
+
+if TYPE_CHECKING:
+    from langchain_core.messages import AIMessageChunk
+
+    from tests.loopback import Loopback
+    from tests.loopback.fixtures import Chat
+
+QUESTION = [SystemMessage("Be brief."), HumanMessage("What is 6 times 7?")]
+TEXTS = ("It is 41.", "The answer is 42", "so 42.0")
+ANALYSIS = {"consensus": ["Forty."], "contradictions": ["41 or 42: it is 42."], "unique_points": [], "blind_spots": ["Why."]}
+
+
+class Panel:
+    """Three proposers with answers, and an aggregator."""
+
+    def __init__(self, loopback: Loopback, chat: Chat) -> None:
+        self.server = loopback
+        for place, text in enumerate(TEXTS, start=1):
+            loopback.script(f"p{place}", text)
+        loopback.script("agg", "the answer of the aggregator")
+        self.members: dict[str, Any] = {"proposers": [chat(f"p{place}") for place in (1, 2, 3)], "aggregator": chat("agg")}
+
+    def model(self, **fields: Any) -> ChatMoA:
+        return ChatMoA(**{**self.members, "num_layers": 1, **fields})
+
+    def chooses(self, text: str, model: str = "agg") -> None:
+        """Have the model name the label that a text stands under."""
+        self.server.script(model, lambda body: f"I say [[{label_of(body['messages'][-1]['content'], text)}]].")
+
+
+@pytest.fixture
+def panel(loopback: Loopback, chat: Chat) -> Panel:
+    return Panel(loopback, chat)
+
+
+def total(answer: AIMessage) -> int:
+    """The tokens of all calls in an answer's account."""
+    moa = answer.response_metadata["moa"]
+    calls = [*(call for layer in moa["layers"] for call in layer), *moa.get("steps", ()), moa["aggregator"]]
+    assert moa["calls"] == len([call for call in calls if call])
+    return sum(call["usage"]["total_tokens"] for call in calls if call)
+
+
+async def every_way(moa: ChatMoA) -> list[AIMessage]:
+    """Ask in every way there is; a streamed answer must come once, and the account with it."""
+    chunks = [list(moa.stream(QUESTION)), [chunk async for chunk in moa.astream(QUESTION)]]
+    answers = [moa.invoke(QUESTION), await moa.ainvoke(QUESTION), *(sum_of(each) for each in chunks)]
+    for answer in answers:
+        assert answer.usage_metadata is not None
+        assert answer.usage_metadata["total_tokens"] == total(answer)
+    return answers
+
+
+def sum_of(chunks: list[AIMessageChunk]) -> AIMessageChunk:
+    whole = chunks[0]
+    for chunk in chunks[1:]:
+        whole += chunk
+    return whole
+
+
+class TestSelect:
+    @pytest.mark.parametrize(("aggregation", "name"), [("select", "ranker"), ("consistent", "consistency")])
+    async def test_every_way(self, panel: Panel, aggregation: str, name: str) -> None:
+        panel.chooses(TEXTS[2])
+        for answer in await every_way(panel.model(aggregation=aggregation)):
+            assert answer.text == TEXTS[2]
+            moa = answer.response_metadata["moa"]
+            place = {"layer": 1, "proposer": 3, "name": "openai:p3", "model": "openai:p3"}
+            assert moa["selected"] == {"by": aggregation, **place}
+            assert [(step["node"], step["name"]) for step in moa["steps"]] == [(aggregation, name)]
+            assert answer.response_metadata["model_name"] == "openai:p3"
+
+    def test_what_the_ranker_was_sent(self, panel: Panel) -> None:
+        panel.chooses(TEXTS[0])
+        panel.model(aggregation="select", stop=["\n"]).invoke(QUESTION, temperature=0.1)
+        (asked,) = panel.server.calls("agg")
+        assert asked.roles == ["system", "user"]
+        assert asked.system.startswith("You judge responses")
+        assert "System: Be brief.\nHuman: What is 6 times 7?" in asked.user
+        assert all(f"\n{text}\n" in asked.user for text in TEXTS)
+        assert not any(secret in asked.user for secret in ("p1", "p2", "p3", "openai"))
+        assert asked.body["temperature"] == 0.1
+        assert "stop" not in asked.body
+
+    def test_a_repair_is_a_second_call_and_counted(self, panel: Panel) -> None:
+        panel.server.script("agg", ["the second", "[[A]]"])
+        moa = panel.model(aggregation="select").invoke(QUESTION).response_metadata["moa"]
+        first, second = panel.server.calls("agg")
+        assert second.messages[: len(first.messages)] == first.messages
+        assert second.messages[-2] == {"role": "assistant", "content": "the second"}
+        assert second.user.startswith("That could not be read.")
+        assert len(moa["steps"]) == 2
+        assert moa["calls"] == 5
+
+    def test_a_ranker_that_fails_costs_no_answer(self, panel: Panel) -> None:
+        panel.server.script("agg", Reply("no", status=400))
+        answer = panel.model(aggregation="select").invoke(QUESTION)
+        moa = answer.response_metadata["moa"]
+        assert answer.text in TEXTS
+        assert moa["selected"]["fallback"] == "medoid"
+        assert moa["selected"]["because"] == "ranker failed: OpenAIInvalidRequestError"
+        assert moa["steps"][0]["status"] == "failed"
+        assert moa["degraded"][0].startswith("select: ranker (openai:agg) failed: OpenAIInvalidRequestError")
+
+    async def test_a_ranker_that_hangs_leaves_time_for_the_answer(self, panel: Panel) -> None:
+        panel.server.script("agg", Reply(hang=True))
+        moa = panel.model(aggregation="select", deadline=2)
+        for answer in (moa.invoke(QUESTION), await moa.ainvoke(QUESTION)):
+            assert answer.response_metadata["moa"]["selected"]["because"] == "ranker failed: deadline"
+            assert "had not answered in its part of the deadline (2 s)" in answer.response_metadata["moa"]["degraded"][0]
+
+    def test_an_own_model_with_a_role(self, panel: Panel, chat: Chat) -> None:
+        panel.chooses(TEXTS[1], "judge")
+        judge = Proposer(chat("judge"), name="judge", system_prompt="You are strict.")
+        panel.model(aggregation={"select": {"model": judge}}, aggregator=None).invoke(QUESTION)
+        (asked,) = panel.server.calls("judge")
+        assert asked.system.endswith("\n\nYou are strict.")
+        assert panel.server.calls("agg") == []
+
+    def test_one_node_and_one_run(self, panel: Panel) -> None:
+        panel.chooses(TEXTS[1])
+        witness, tree = Witness(), Tree()
+        assert panel.model(aggregation="select").invoke(QUESTION, config={"callbacks": [witness, tree]}).text == TEXTS[1]
+        assert (witness.events["start"], witness.events["end"]) == (1, 1)
+        assert "llm ranker: openai:agg" in tree.outline()
+
+
+class TestVoteAndMedoid:
+    @pytest.mark.parametrize("aggregation", ["vote", "medoid"])
+    async def test_every_way_without_a_call(self, panel: Panel, aggregation: str) -> None:
+        for answer in await every_way(panel.model(aggregation=aggregation, aggregator=None)):
+            assert answer.text == TEXTS[1]
+            assert answer.response_metadata["moa"]["selected"]["by"] == aggregation
+            assert answer.response_metadata["moa"]["aggregator"] is None
+        assert panel.server.calls("agg") == []
+
+
+class TestAnalyze:
+    async def test_every_way(self, panel: Panel) -> None:
+        panel.server.script("analyst", json.dumps(ANALYSIS))
+        moa = panel.model(aggregation={"analyze": {"model": panel.server.chat("analyst")}})
+        for answer in await every_way(moa):
+            assert answer.text == "the answer of the aggregator"
+            assert [step["name"] for step in answer.response_metadata["moa"]["steps"]] == ["analyst"]
+
+    def test_what_they_were_sent(self, panel: Panel) -> None:
+        panel.server.script("agg", [f"```json\n{json.dumps(ANALYSIS)}\n```", "written"])
+        assert panel.model(aggregation="analyze").invoke(QUESTION).text == "written"
+        analyst, writer = panel.server.calls("agg")
+        assert analyst.system.startswith("You analyse responses")
+        assert '"blind_spots": ["..."]' in analyst.user
+        numbered = "".join(f"\n{number}. {text}" for number, text in enumerate(TEXTS, start=1))
+        assert writer.system == (
+            f"Be brief.\n\n{SYNTHESIZE}\n\nResponses from models:{numbered}\n\n"
+            "An analysis of these responses, by a judge who has read them:\n\n"
+            "Consensus:\n- Forty.\n\nContradictions:\n- 41 or 42: it is 42.\n\nBlind spots:\n- Why."
+        )
+        assert writer.user == "What is 6 times 7?"
+
+    @pytest.mark.parametrize(
+        "replies", [["no", "no", "written"], [Reply("", status=400), "written"]], ids=["unreadable", "failed"]
+    )
+    def test_without_an_analysis_it_is_written_from_the_references_alone(self, panel: Panel, replies: Any) -> None:
+        panel.server.script("agg", replies)
+        assert panel.model(aggregation="analyze").invoke(QUESTION).text == "written"
+        assert panel.server.calls("agg")[-1].system.endswith("3. so 42.0")
+
+    def test_a_new_turn_does_not_read_the_old_analysis(self, panel: Panel) -> None:
+        panel.server.script("agg", [json.dumps(ANALYSIS), "one", "no", "no", "two"])
+        graph = create_moa(**panel.members, num_layers=1, aggregation="analyze").compile(checkpointer=InMemorySaver())
+        config: Any = {"configurable": {"thread_id": "1"}}
+        for text in ("one", "two"):
+            assert graph.invoke(turn("?"), config)["messages"][-1].text == text
+        assert "An analysis" not in panel.server.calls("agg")[-1].system
+        assert len(graph.get_state(config).values["steps"]) == 2
+
+
+class TestRank:
+    def ranks(self, panel: Panel, *order: str) -> None:
+        """Have every proposer rank the others' answers in this order."""
+
+        def reply(own: str) -> Any:
+            def answer(body: dict[str, Any]) -> str:
+                asked = body["messages"][-1]["content"]
+                if "Rank the responses" not in asked:
+                    return own
+                return " > ".join(f"[[{label_of(asked, text)}]]" for text in order if f"\n{text}\n" in asked)
+
+            return answer
+
+        for place, text in enumerate(TEXTS, start=1):
+            panel.server.script(f"p{place}", reply(text))
+
+    async def test_every_way_best_first(self, panel: Panel) -> None:
+        self.ranks(panel, TEXTS[2], TEXTS[0], TEXTS[1])
+        for answer in await every_way(panel.model(aggregation="rank")):
+            assert answer.text == "the answer of the aggregator"
+            moa = answer.response_metadata["moa"]
+            assert [(step["node"], step["model"]) for step in moa["steps"]] == [
+                (f"rank_{place}", f"openai:p{place}") for place in (1, 2, 3)
+            ]
+        for asked in panel.server.calls("agg"):
+            assert asked.system.endswith("1. so 42.0\n2. It is 41.\n3. The answer is 42")
+
+    def test_nobody_ranks_its_own_and_names_are_hidden(self, panel: Panel) -> None:
+        self.ranks(panel, *TEXTS)
+        panel.model(aggregation="rank").invoke(QUESTION)
+        for place, own in enumerate(TEXTS, start=1):
+            asked = panel.server.calls(f"p{place}")[1]
+            assert f"\n{own}\n" not in asked.user
+            assert all(f"\n{text}\n" in asked.user for text in TEXTS if text != own)
+            assert "openai" not in asked.user
+
+    def test_a_ranking_that_cannot_be_read_does_not_count(self, panel: Panel) -> None:
+        self.ranks(panel, TEXTS[2], TEXTS[1], TEXTS[0])
+        panel.server.script("p1", [TEXTS[0], "[[A]] > [[A]]", "none"])
+        panel.server.script("p2", [TEXTS[1], Reply("", status=400)])
+        answer = panel.model(aggregation="rank").invoke(QUESTION)
+        # The third one's ranking is the only one; its own answer, which nobody else has ranked, stands in the middle.
+        assert panel.server.calls("agg")[0].system.endswith("1. The answer is 42\n2. so 42.0\n3. It is 41.")
+        assert len(answer.response_metadata["moa"]["steps"]) == 4
+
+    def test_without_a_ranking_the_order_stays(self, panel: Panel) -> None:
+        panel.model(aggregation="rank").invoke(QUESTION)
+        assert panel.server.calls("agg")[0].system.endswith("1. It is 41.\n2. The answer is 42\n3. so 42.0")
+
+    def test_of_two_nobody_ranks(self, panel: Panel, chat: Chat) -> None:
+        panel.model(aggregation="rank", proposers=[chat("p1"), chat("p2")]).invoke(QUESTION)
+        assert len(panel.server.requests) == 3
+
+
+class TestSequential:
+    def test_windows(self, panel: Panel, chat: Chat) -> None:
+        panel.server.script("p1", [f"sample {number}" for number in range(1, 8)])
+        panel.server.script("agg", ["s1", "s2", "done"])
+        moa = ChatMoA(
+            proposers=[chat("p1")] * 7,
+            aggregator=Proposer(chat("agg"), system_prompt="You are fair."),
+            num_layers=1,
+            aggregation={"sequential": {"window": 3}},
+            max_concurrency=1,
+            stop=["#"],
+        )
+        answer = moa.invoke(QUESTION)
+        windows = panel.server.calls("agg")
+        shown = [asked.system.partition("Responses from models:\n")[2].splitlines() for asked in windows]
+        assert [len(lines) for lines in shown] == [3, 3, 3]
+        assert [lines[0] for lines in shown[1:]] == ["1. s1", "1. s2"]
+        samples = [line.partition(" ")[2] for lines in (shown[0], shown[1][1:], shown[2][1:]) for line in lines]
+        assert sorted(samples) == [f"sample {number}" for number in range(1, 8)]
+        for asked in windows:
+            assert asked.system.startswith(f"Be brief.\n\nYou are fair.\n\n{SYNTHESIZE}")
+            assert asked.body["stop"] == ["#"]
+        assert answer.text == "done"
+        assert [step["name"] for step in answer.response_metadata["moa"]["steps"]] == ["running synthesis"] * 2
+        assert answer.response_metadata["moa"]["calls"] == 10
+
+    async def test_every_way(self, panel: Panel) -> None:
+        panel.server.script("agg", "w")
+        for answer in await every_way(panel.model(aggregation={"sequential": {"window": 2}})):
+            assert answer.text == "w"
+            assert answer.response_metadata["moa"]["calls"] == 5
+
+    def test_what_fits_into_one_window_is_synthesized(self, panel: Panel) -> None:
+        panel.model(aggregation="sequential").invoke(QUESTION)
+        (asked,) = panel.server.calls("agg")
+        assert asked.system.endswith("1. It is 41.\n2. The answer is 42\n3. so 42.0")
+
+    def test_a_window_that_fails_leaves_the_running_synthesis(self, panel: Panel) -> None:
+        panel.server.script("agg", [Reply("", status=400), "done"])
+        assert panel.model(aggregation={"sequential": {"window": 2}}).invoke(QUESTION).text == "done"
+        assert panel.server.calls("agg")[1].system.endswith("Responses from models:\n1. It is 41.\n2. so 42.0")
+
+    def test_the_drawing_shows_the_loop(self, panel: Panel) -> None:
+        moa = panel.model(aggregation="sequential")
+        edges = {(edge.source, edge.target, edge.conditional) for edge in moa.to_graph().compile().get_graph().edges}
+        assert {("window", "window", True), ("window", "aggregator", True), ("merge_1", "window", False)} <= edges
+        assert "step_window -.-> " in draw_mermaid(moa)
+
+
+class TestSelfMoA:
+    def test_samples_of_one_model_differ(self, panel: Panel, chat: Chat) -> None:
+        moa = ChatMoA.self_moa(chat("agg"), samples=5)
+        moa.invoke(QUESTION)
+        *samples, last = panel.server.calls("agg")
+        assert sorted((asked.body["temperature"], asked.body["seed"]) for asked in samples) == [
+            *((0.5, 1), (0.6, 2), (0.7, 3), (0.8, 4), (0.9, 5)),
+        ]
+        assert "temperature" not in last.body
+        assert "seed" not in last.body
+        assert len({id(member.chat_model) for member in moa.members.layers[0]}) == 1
+        assert [member.name for member in moa.members.layers[0]] == [f"sample {number}" for number in range(1, 6)]
+
+    def test_a_model_string(self, panel: Panel, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("OPENAI_API_KEY", "test")
+        monkeypatch.setenv("OPENAI_BASE_URL", panel.server.url)
+        moa = ChatMoA.self_moa("openai:agg", samples=2, temperatures=(0.2, 0.4), seed=None, max_retries=0)
+        moa.invoke(QUESTION)
+        bodies = [asked.body for asked in panel.server.calls("agg")[:2]]
+        assert sorted(body["temperature"] for body in bodies) == [0.2, 0.4]
+        assert all("seed" not in body for body in bodies)
+        assert pickle.loads(pickle.dumps(moa)).proposers == moa.proposers  # noqa: S301  # our own
+
+    def test_a_reasoning_model_is_left_alone(self, panel: Panel, chat: Chat) -> None:
+        ChatMoA.self_moa(chat("agg", profile={"temperature": False}), samples=2).invoke(QUESTION)
+        assert all(not {"temperature", "seed"} & asked.body.keys() for asked in panel.server.calls("agg"))
+
+    def test_what_is_said_of_the_temperature_holds(self, panel: Panel, chat: Chat) -> None:
+        ChatMoA.self_moa(chat("agg"), samples=2, temperature=0.3).invoke(QUESTION)
+        assert [asked.body["temperature"] for asked in panel.server.calls("agg")] == [0.3, 0.3, 0.3]
+
+    def test_a_window_makes_it_sequential(self, panel: Panel, chat: Chat) -> None:
+        ChatMoA.self_moa(chat("agg"), samples=5, window=3).invoke(QUESTION)
+        assert len(panel.server.calls("agg")) == 5 + 1 + 1
+
+    @pytest.mark.parametrize(
+        ("arguments", "said"),
+        [({"samples": 0}, "samples: 0 is too few"), ({"temperatures": (0.9, 0.5)}, "temperatures: .* are no range")],
+    )
+    def test_wrong_arguments(self, chat: Chat, arguments: Any, said: str) -> None:
+        with pytest.raises(ValueError, match=said):
+            ChatMoA.self_moa(chat("agg"), **arguments)
+
+
+class TestBetweenLayers:
+    async def test_the_moderator_keeps_and_ends_in_one_call(self, panel: Panel) -> None:
+        def moderate(body: dict[str, Any]) -> str:
+            asked = body["messages"][-1]["content"]
+            if "Name the 2 responses" not in asked:
+                return "written"
+            return json.dumps({"keep": [label_of(asked, text) for text in TEXTS[1:]], "end": True})
+
+        panel.server.script("agg", moderate)
+        for answer in await every_way(panel.model(num_layers=3, reference_filters=["moderator"])):
+            moa = answer.response_metadata["moa"]
+            assert answer.text == "written"
+            assert moa["stopped"] == "the moderator found that no further layer is needed"
+            assert [(step["node"], step["name"]) for step in moa["steps"]] == [("merge_1", "moderator")]
+            assert moa["calls"] == 5
+        assert all(len(panel.server.calls(f"p{place}")) == 4 for place in (1, 2, 3))
+        assert panel.server.calls("agg")[-1].system.endswith("Responses from models:\n1. The answer is 42\n2. so 42.0")
+
+    async def test_agreement_saves_the_next_layer(self, panel: Panel) -> None:
+        moa = panel.model(num_layers=2, stop_when={"agreement": {"threshold": 0.6}}, aggregation="vote", aggregator=None)
+        for answer in await every_way(moa):
+            assert answer.text == TEXTS[1]
+            assert answer.response_metadata["moa"]["stopped"] == "2 of 3 answers of layer 1 agree: 42"
+            assert answer.response_metadata["moa"]["calls"] == 3
+
+    async def test_the_residual_stops_after_a_layer_without_change(self, panel: Panel) -> None:
+        panel.server.script("judge", '{"changed": false, "what": ""}')
+        condition = {"residual": {"model": panel.server.chat("judge")}}
+        for answer in await every_way(panel.model(num_layers=4, stop_when=condition)):
+            moa = answer.response_metadata["moa"]
+            assert moa["stopped"] == "layer 2 changes nothing against layer 1"
+            assert len(moa["layers"]) == 2
+            assert [step["node"] for step in moa["steps"]] == ["merge_2"]
+
+    def test_the_judge_keeps_what_it_grades_well(self, panel: Panel) -> None:
+        def judge(body: dict[str, Any]) -> str:
+            asked = body["messages"][-1]["content"]
+            if "Grade every response" not in asked:
+                return "written"
+            return json.dumps({label_of(asked, text): grade for text, grade in zip(TEXTS, (2, 9, 6), strict=True)})
+
+        panel.server.script("agg", judge)
+        panel.model(reference_filters=["judge"]).invoke(QUESTION)
+        assert panel.server.calls("agg")[-1].system.endswith("Responses from models:\n1. The answer is 42\n2. so 42.0")
+
+
+class TestAgents:
+    async def test_only_an_agents_final_answer_becomes_a_reference(self, panel: Panel, chat: Chat) -> None:
+        @tool
+        def multiply(a: int, b: int) -> int:
+            """Multiply two numbers."""
+            return a * b
+
+        calls = Reply("Let me see.", tool_calls=[ToolCall("multiply", {"a": 6, "b": 7})])
+        panel.server.script("agent", [calls, "It is 42, by the tool."] * 2)
+        agent = create_agent(chat("agent"), [multiply])
+        moa = panel.model(proposers=[Proposer(agent, name="calculator"), chat("p1")])
+        for answer in (moa.invoke(QUESTION), await moa.ainvoke(QUESTION)):
+            assert answer.usage_metadata is not None
+            assert answer.usage_metadata["total_tokens"] == total(answer)
+        assert len(panel.server.calls("agent")) == 4
+        assert panel.server.calls("agent")[1].messages[-1]["content"] == "42"
+        for asked in panel.server.calls("agg"):
+            assert asked.system.endswith("Responses from models:\n1. It is 42, by the tool.\n2. It is 41.")
+            assert asked.tools == []
+
+
+class TestRoles:
+    def test_one_model_with_several_roles(self, panel: Panel, chat: Chat) -> None:
+        cast = roles(Proposer(chat("p1"), system_prompt="Be kind."), {"sceptic": "Doubt.", "teacher": "Explain."})
+        panel.model(proposers=cast).invoke(QUESTION)
+        systems = sorted(asked.system for asked in panel.server.calls("p1"))
+        assert systems == ["Be brief.\n\nBe kind.\n\nDoubt.", "Be brief.\n\nBe kind.\n\nExplain."]
+        assert [each.name for each in cast] == ["sceptic", "teacher"]
+        assert [each.name for each in roles(chat("p1"), ["Doubt.", "Explain."])] == ["role 1", "role 2"]
+        with pytest.raises(ValueError, match="there are no roles"):
+            roles(chat("p1"), [])
+
+    async def test_roles_are_written_once_for_a_task(self, panel: Panel, chat: Chat) -> None:
+        written = {"logician": "You are a logician.", "poet": "You are a poet."}
+        panel.server.script("writer", ["no JSON", json.dumps(written)])
+        assert write_roles(chat("writer"), "riddles", 2) == written
+        assert await awrite_roles(chat("writer"), "riddles", 2) == written
+        first, _ = panel.server.calls("writer")
+        assert first.user.startswith("The task: riddles\n\nWrite 2 roles.")
+        assert await awrite_roles(chat("writer"), "other riddles", 2) == written
+        assert len(panel.server.calls("writer")) == 3
+
+    async def test_what_cannot_be_read_is_an_error(self, panel: Panel, chat: Chat) -> None:
+        panel.server.script("writer", '{"poet": "You are a poet."}')
+        with pytest.raises(MoAError, match="openai:writer wrote no roles: the reply of roles could not be read"):
+            write_roles(chat("writer"), "one too few", 2)
+        with pytest.raises(MoAError, match="wrote no roles"):
+            await awrite_roles(chat("writer"), "one too few", 2)

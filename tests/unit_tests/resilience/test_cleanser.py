@@ -1,0 +1,95 @@
+"""Keys are masked in exceptions, in place, wherever they may stand."""
+
+from __future__ import annotations
+
+import traceback
+from typing import Any
+
+import pytest
+from langchain_core.callbacks import AsyncCallbackManager, BaseCallbackHandler, CallbackManager
+
+from langchain_moa.cleanser import Cleanser, cleanse, in_front
+
+KEY = "key-without-a-prefix-0123456789"
+
+
+class ServerError(Exception):
+    def __init__(self, message: str, body: Any) -> None:
+        super().__init__(message, body)
+        self.message = message
+        self.body = body
+        self.response = object()
+
+    def __str__(self) -> str:
+        return f"server error: {self.message}, {self.body}"
+
+
+def shown(error: BaseException) -> str:
+    return f"{error} {error!r} {vars(error)} {''.join(traceback.format_exception(error))}"
+
+
+def raised(error: BaseException, cause: BaseException | None = None) -> BaseException:
+    error.__cause__ = cause
+    try:
+        raise error  # noqa: TRY301  # so that it has a traceback
+    except BaseException as caught:  # noqa: BLE001  # to be looked at
+        return caught
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ValueError(f"wrong key {KEY}"),
+        ServerError(f"wrong key {KEY}", {"error": {"message": [f"key {KEY}", 1]}}),
+        raised(RuntimeError("wrapped"), ValueError(f"wrong key {KEY}")),
+        ExceptionGroup("several", [ValueError(KEY), ServerError("x", (KEY,))]),
+    ],
+)
+def test_an_exception_shows_no_key(error: BaseException) -> None:
+    error = raised(error, error.__cause__)
+    assert KEY in shown(error)
+    cleanse(error, [KEY])
+    assert KEY not in shown(error)
+    assert "**********" in shown(error)
+
+
+def test_an_exception_without_a_key_is_left_as_it_is() -> None:
+    body = {"error": {"code": 7}}
+    error = ServerError("our fault", body)
+    arguments, response = error.args, error.response
+    cleanse(error, [KEY])
+    assert error.args is arguments
+    assert error.body is body
+    assert error.response is response
+
+
+def test_causes_may_form_a_ring() -> None:
+    first, second = ValueError(KEY), ValueError(KEY)
+    first.__cause__, second.__cause__ = second, first
+    cleanse(first, [KEY])
+    assert first.args == second.args == ("**********",)
+
+
+class Hears(BaseCallbackHandler):
+    def __init__(self) -> None:
+        self.heard: list[str] = []
+
+    def on_llm_error(self, error: BaseException, **_: Any) -> None:
+        self.heard.append(str(error))
+
+
+@pytest.mark.parametrize("kind", ["none", "list", "sync", "async"])
+async def test_it_comes_before_every_other_handler(kind: str) -> None:
+    hears = Hears()
+    manager: Any = AsyncCallbackManager if kind == "async" else CallbackManager
+    callbacks = {"none": None, "list": [hears]}.get(kind, manager([hears], inheritable_handlers=[hears]))
+    before = in_front(Cleanser([KEY]), callbacks)
+    configured = CallbackManager.configure(before) if kind != "async" else AsyncCallbackManager.configure(before)
+    started: Any = configured.on_llm_start({}, ["Hi"])
+    runs = await started if kind == "async" else started
+    ended = runs[0].on_llm_error(ValueError(f"wrong key {KEY}"))
+    if kind == "async":
+        await ended
+    assert hears.heard == ([] if kind == "none" else ["wrong key **********"])
+    if kind not in {"none", "list"}:
+        assert callbacks.handlers == [hears], "the caller's own are not changed"

@@ -1,0 +1,79 @@
+"""Chunks on their way out: nothing goes before something is said, and everything after."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from langchain_core.messages import AIMessage, AIMessageChunk
+
+from langchain_moa.outgoing import Outgoing
+
+EMPTY = AIMessageChunk(content="")
+SAYS_NOTHING = [
+    EMPTY,
+    AIMessageChunk(content=[]),
+    AIMessageChunk(content=[{"type": "text", "text": "", "index": 0}]),
+    AIMessageChunk(content="", response_metadata={"model_provider": "openai"}),
+    AIMessageChunk(content="", usage_metadata={"input_tokens": 1, "output_tokens": 0, "total_tokens": 1}),
+    "",
+]
+SAYS_SOMETHING: list[Any] = [
+    "a",
+    " ",
+    AIMessageChunk(content="a"),
+    AIMessage("a"),
+    AIMessageChunk(content=[{"type": "text", "text": "a", "index": 0}]),
+    AIMessageChunk(content=[{"type": "reasoning", "reasoning": ""}]),
+    AIMessageChunk(content="", tool_call_chunks=[{"name": "search", "args": "", "id": "1", "index": 0}]),
+    AIMessageChunk(content="", additional_kwargs={"reasoning_content": "I wonder"}),
+]
+
+
+@pytest.mark.parametrize("item", SAYS_NOTHING)
+def test_what_says_nothing_waits(item: Any) -> None:
+    sent: list[Any] = []
+    outgoing = Outgoing(sent.append)
+    outgoing.send(item)
+    outgoing.send(EMPTY)
+    assert not outgoing.has_begun()
+    assert sent == []
+
+
+@pytest.mark.parametrize("item", SAYS_SOMETHING)
+def test_what_says_something_goes_with_all_that_waited(item: Any) -> None:
+    sent: list[Any] = []
+    outgoing = Outgoing(sent.append)
+    outgoing.send(EMPTY)
+    outgoing.send(item)
+    assert outgoing.has_begun()
+    assert len(sent) == 2
+    outgoing.send(EMPTY)
+    assert len(sent) == 3
+    assert all(isinstance(chunk, AIMessageChunk) for chunk in sent)
+
+
+def test_an_answer_may_be_begun_anew_before_it_is_out() -> None:
+    sent: list[Any] = []
+    outgoing = Outgoing(sent.append)
+    outgoing.send(AIMessageChunk(content="", id="first"))
+    outgoing.restart()
+    outgoing.send(AIMessageChunk(content="the answer", id="second"))
+    assert [chunk.id for chunk in sent] == ["second"]
+    assert outgoing.answer()["message"].id == "second"
+    assert outgoing.answer()["text"] == "the answer"
+
+
+def test_the_answer_is_everything_that_was_said() -> None:
+    outgoing = Outgoing(lambda _: None)
+    for item in ("one", AIMessageChunk(content=" two"), AIMessage(" three")):
+        outgoing.send(item)
+    assert outgoing.answer()["text"] == "one two three"
+    assert type(outgoing.answer()["message"]) is AIMessage
+
+
+def test_an_answer_of_nothing_is_a_failure() -> None:
+    outgoing = Outgoing(lambda _: None)
+    failure = outgoing.answer()["failure"]
+    assert failure is not None
+    assert failure["kind"] == "empty"

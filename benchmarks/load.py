@@ -11,11 +11,10 @@ from __future__ import annotations
 import argparse
 import asyncio
 import gc
-import multiprocessing
 import os
 import statistics
 import threading
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager
 from pathlib import Path
 from time import perf_counter, process_time
 from typing import TYPE_CHECKING, Any
@@ -24,11 +23,12 @@ from langchain_openai import ChatOpenAI
 from openai import DefaultAsyncHttpxClient
 from pydantic import SecretStr
 
+from benchmarks.serving import served
 from langchain_moa import ChatMoA
 from tests.loopback import Loopback, Reply
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator
     from multiprocessing.connection import Connection
 
 ANSWER = "An answer of some twenty words, which is enough for a reference to be one, and for a prompt to have some length."
@@ -45,7 +45,7 @@ def main() -> None:
     options: dict[str, Any] = {"max_concurrency": given.max_concurrency}
     if given.limits or given.slow:
         options |= {"retry": {"attempts": 3}, "proposer_timeout": 600, "deadline": 3600, "quorum": 2, "quorum_grace": 0.05}
-    with served(hanging=given.slow) as url:
+    with served(serve, given.slow) as (url, _):
         asyncio.run(all_at_once(url, given.at_once, options))
         asyncio.run(one_after_the_other(url, given.answers, options))
 
@@ -126,19 +126,6 @@ def is_socket(path: Path) -> bool:
         return False
 
 
-@contextmanager
-def served(*, hanging: bool) -> Iterator[str]:
-    """Serve in another process."""
-    ours, theirs = multiprocessing.get_context("spawn").Pipe()
-    process = multiprocessing.get_context("spawn").Process(target=serve, args=(theirs, hanging), daemon=True)
-    process.start()
-    try:
-        yield ours.recv()
-    finally:
-        ours.send("end")
-        process.join()
-
-
 def serve(pipe: Connection, hanging: bool) -> None:  # noqa: FBT001  # the arguments of a process have no names
     calls = iter(range(10**9))
 
@@ -150,7 +137,7 @@ def serve(pipe: Connection, hanging: bool) -> None:  # noqa: FBT001  # the argum
         server.script("three", three)
         pipe.send(server.url)
         while not pipe.poll(1):
-            # What it has recorded is of no interest here.
+            # What it has recorded is of no interest here, and would fill the memory.
             server.reset()
 
 

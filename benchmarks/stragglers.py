@@ -17,11 +17,13 @@ from concurrent.futures import ThreadPoolExecutor
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
+from benchmarks.serving import served
 from langchain_moa import ChatMoA
 from tests.loopback import Loopback, Reply
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from multiprocessing.connection import Connection
 
 PROPOSERS, LAYERS = 4, 2
 
@@ -29,11 +31,11 @@ PROPOSERS, LAYERS = 4, 2
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--answers", type=int, default=400, help="answers for each line of the table (default: 400)")
-    parser.add_argument("--at-once", type=int, default=6, help="answers under way at once (default: 6)")
-    parser.add_argument("--call", type=float, default=0.3, help="seconds that a call takes (default: 0.3)")
+    parser.add_argument("--at-once", type=int, default=8, help="answers under way at once (default: 8)")
+    parser.add_argument("--call", type=float, default=0.5, help="seconds that a call takes (default: 0.5)")
     parser.add_argument("--slow", type=float, default=0.05, help="share of the proposers' calls that straggle (default: 0.05)")
     parser.add_argument("--times", type=float, default=20, help="how many times as long they take (default: 20)")
-    parser.add_argument("--grace", type=float, default=0.02, help="quorum_grace in seconds (default: 0.02)")
+    parser.add_argument("--grace", type=float, default=0.05, help="quorum_grace in seconds (default: 0.05)")
     given = parser.parse_args()
     limit = given.call * (LAYERS + 1)
     quorum: dict[str, Any] = {"quorum": PROPOSERS - 1, "quorum_grace": given.grace}
@@ -56,9 +58,25 @@ def measure(
     run: Callable[[ChatMoA, int, int], list[float]], options: dict[str, Any], given: argparse.Namespace
 ) -> tuple[list[float], str]:
     """Return the seconds of each answer, and how many of the slow calls the client gave up."""
-    # The share is exact, and the same calls straggle in every line.
+    with served(serve, given) as (url, server):
+        client = Loopback()
+        client.url = url
+        proposers = [client.chat(f"proposer-{number}") for number in range(PROPOSERS)]
+        moa = ChatMoA(proposers=proposers, aggregator=client.chat("aggregator"), num_layers=LAYERS, **options)
+        moa.invoke("Get ready.")
+        server.send("straggle")
+        server.recv()
+        seconds = run(moa, given.answers, given.at_once)
+        server.send("report")
+        return seconds, server.recv()
+
+
+def serve(pipe: Connection, given: argparse.Namespace) -> None:
+    """Serve: at first without stragglers."""
+    # The share is exact, and in every line the same.
     calls = given.answers * PROPOSERS * LAYERS
-    delays = [given.call * given.times] * round(given.slow * calls)
+    slow = given.call * given.times
+    delays = [slow] * round(given.slow * calls)
     delays += [given.call] * (calls - len(delays))
     random.Random(0).shuffle(delays)  # noqa: S311  # it guards nothing
 
@@ -67,14 +85,14 @@ def measure(
 
     with Loopback() as server:
         server.script("aggregator", Reply("the answer", delay=given.call))
-        proposers = [server.chat(f"proposer-{number}") for number in range(PROPOSERS)]
-        moa = ChatMoA(proposers=proposers, aggregator=server.chat("aggregator"), num_layers=LAYERS, **options)
-        moa.invoke("Get ready.")
-        server.reset()
-        server.script("*", propose)
-        seconds = run(moa, given.answers, given.at_once)
-        slow = [request for request in server.requests if request.reply and request.reply.delay > given.call]
-        return seconds, f"{sum(request.disconnected for request in slow)} of {len(slow)}"
+        pipe.send(server.url)
+        while (asked := pipe.recv()) != "end":
+            if asked == "straggle":
+                server.script("*", propose)
+                pipe.send("ready")
+            else:
+                stragglers = [request for request in server.requests if request.reply and request.reply.delay == slow]
+                pipe.send(f"{sum(request.disconnected for request in stragglers)} of {len(stragglers)}")
 
 
 def asynchronous(moa: ChatMoA, answers: int, at_once: int) -> list[float]:

@@ -101,6 +101,8 @@ class ChatLocal(ChatOpenAI):
         path = _path_of(name)
         if "max_completion_tokens" in given:
             given["max_tokens"] = given.pop("max_completion_tokens")
+        # Older releases of langchain-openai take it from the environment if it is not given.
+        given["api_key"] = None
         if name not in CATALOG:
             # A name as this one is what langchain-openai would read a model of OpenAI's from.
             return {**given, "model": str(path)}

@@ -8,6 +8,7 @@ import pytest
 from langchain_core.messages import AIMessage, HumanMessage
 from langchain_core.runnables import RunnableLambda
 from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.types import Command, interrupt
 
 from langchain_moa import ChatMoA, Choice, ClosedLayer, Proposer, create_moa
 from langchain_moa.aggregate import AGGREGATOR, Aggregate
@@ -161,6 +162,29 @@ class TestAggregation:
     def test_without_references_there_is_nothing_to_choose_from(self, members: Any) -> None:
         with pytest.raises(MoAError, match="the aggregation 'vote' has no references to choose from"):
             _aggregator_graph(members).invoke(turn("Hi"))
+
+    async def test_a_person_may_choose(self, members: Any) -> None:
+        def ask_a_person(messages: Any, references: Any) -> Any:
+            return references[interrupt([each["text"] for each in references])]
+
+        graph = create_moa(**members, num_layers=1, aggregation=ask_a_person).compile(checkpointer=InMemorySaver())
+        config: Any = {"configurable": {"thread_id": "1"}}
+        asked = graph.invoke(turn(), config)
+        assert asked["__interrupt__"][0].value == ["p1 in layer 1", "p2 in layer 1"]
+        assert graph.invoke(Command(resume=1), config)["messages"][-1].text == "p2 in layer 1"
+        await graph.ainvoke(turn(), config)
+        assert (await graph.ainvoke(Command(resume=0), config))["messages"][-1].text == "p1 in layer 2"
+
+    def test_a_person_may_filter(self, loopback: Loopback, members: Any) -> None:
+        def ask_a_person(layer: ClosedLayer) -> Any:
+            return [layer.references[place] for place in interrupt(layer.texts)]
+
+        options: Any = {"num_layers": 1, "reference_filters": [ask_a_person]}
+        graph = create_moa(**members, **options).compile(checkpointer=InMemorySaver())
+        config: Any = {"configurable": {"thread_id": "1"}}
+        assert graph.invoke(turn(), config)["__interrupt__"][0].value == ["p1 in layer 1", "p2 in layer 1"]
+        assert graph.invoke(Command(resume=[1]), config)["messages"][-1].text == "the answer"
+        assert loopback.calls("agg")[0].system.endswith("Responses from models:\n1. p2 in layer 1")
 
     def test_an_object_with_nodes_of_its_own_serves_the_chat_model(self, members: Any) -> None:
         class Politely:

@@ -7,7 +7,10 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from langchain_core.messages import AIMessage
 from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.graph import END, START, MessagesState, StateGraph
+from langgraph.types import Command, interrupt
 
 from langchain_moa import AggregatorFailedError, ProposersFailedError, create_moa
 from tests.loopback import Reply
@@ -124,3 +127,25 @@ async def test_a_new_turn_starts_with_its_own_time_and_references(loopback: Loop
     result = await savers.run(builder, {"messages": [("user", "And you?")]})
     assert result["messages"][-1].text == "agg says: And you?"
     assert loopback.calls("agg")[1].system.endswith("Responses from models:\n1. p says: And you?")
+
+
+@pytest.mark.parametrize("way", ["invoke", "ainvoke"])
+async def test_a_proposer_may_ask_a_person(loopback: Loopback, chat: Chat, options: dict[str, Any], way: str) -> None:
+    """An interrupt inside a proposer is no failure, with limits or without; who has answered is not asked again."""
+
+    def ask(state: MessagesState) -> dict[str, Any]:
+        return {"messages": [AIMessage(f"a person says: {interrupt('what now?')}")]}
+
+    agent = StateGraph(MessagesState).add_node("ask", ask).add_edge(START, "ask").add_edge("ask", END).compile()
+    proposers: list[Any] = [chat("p"), agent]
+    graph = create_moa(proposers, chat("agg"), num_layers=1, **options).compile(checkpointer=InMemorySaver())
+    stopped = await asked(graph, way, QUESTION)
+    assert [each.value for each in stopped["__interrupt__"]] == ["what now?"]
+    result = await asked(graph, way, Command(resume="go on"))
+    assert result["messages"][-1].text == "agg says: Hi"
+    assert loopback.calls("agg")[0].system.endswith("1. p says: Hi\n2. a person says: go on")
+    assert loopback.models == ["p", "agg"]
+
+
+async def asked(graph: Any, way: str, question: Any) -> Any:
+    return graph.invoke(question, THREAD) if way == "invoke" else await graph.ainvoke(question, THREAD)

@@ -15,8 +15,8 @@ from rich.table import Table
 
 from benchmarks.bootstrap import interval
 from langchain_moa import Proposer, create_moa
-from langchain_moa.extract import number
 from langchain_moa.local import ChatLocal
+from langchain_moa.strategies.extract import number
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,7 +10,7 @@ from langchain_core.messages import HumanMessage
 from langchain_core.runnables import RunnableLambda
 
 from langchain_moa import Proposer, create_moa
-from langchain_moa.extract import number
+from langchain_moa.strategies.extract import number
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -21,7 +21,7 @@ from benchmarks.bootstrap import interval
 from benchmarks.local_models import measure
 from benchmarks.recorded import Pool, alpaca_eval, gsm8k
 from langchain_moa.filters.outliers import main_cluster
-from langchain_moa.similarity import compare
+from langchain_moa.strategies.similarity import compare
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -4,17 +4,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from langchain_moa.chat_model import ChatMoA
-    from langchain_moa.choose import Choice
+    from langchain_moa.chat_model.chat_model import ChatMoA
     from langchain_moa.closed_layer import ClosedLayer
     from langchain_moa.config import presets
     from langchain_moa.errors import AggregatorFailedError, MoAError, ProposersFailedError, StrategyFailedError
     from langchain_moa.graph import create_moa
     from langchain_moa.mixture import Mixture
+    from langchain_moa.nodes.choose import Choice
     from langchain_moa.projection import ReferencesTransformer
     from langchain_moa.proposer import Proposer
     from langchain_moa.reference import Failure, Reference
-    from langchain_moa.retry import Retry
+    from langchain_moa.resilience.retry import Retry
     from langchain_moa.role import awrite_roles, roles, write_roles
     from langchain_moa.state import MoAContext, MoAState
     from langchain_moa.step import Step
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 # package too, is there before LangChain is.
 _HOMES = {
     "AggregatorFailedError": "errors",
-    "ChatMoA": "chat_model",
-    "Choice": "choose",
+    "ChatMoA": "chat_model.chat_model",
+    "Choice": "nodes.choose",
     "ClosedLayer": "closed_layer",
     "Failure": "reference",
     "Mixture": "mixture",
@@ -35,7 +35,7 @@ _HOMES = {
     "ProposersFailedError": "errors",
     "Reference": "reference",
     "ReferencesTransformer": "projection",
-    "Retry": "retry",
+    "Retry": "resilience.retry",
     "Step": "step",
     "StrategyFailedError": "errors",
     "awrite_roles": "role",

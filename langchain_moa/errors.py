@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_core.exceptions import LangChainException, ModelError, ModelTimeoutError
 
-from langchain_moa.deadline import OutOfTimeError
+from langchain_moa.resilience.deadline import OutOfTimeError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from langgraph.graph import END, START, StateGraph
 
-from langchain_moa.aggregate import AGGREGATOR
 from langchain_moa.builder import MoAGraph
-from langchain_moa.choose import Choose
-from langchain_moa.merge import Merge, stopped_or
 from langchain_moa.mixture import MemberLike, Mixture
-from langchain_moa.propose import Propose
-from langchain_moa.quorum import Rounds
-from langchain_moa.resilience import closings
+from langchain_moa.nodes.aggregate import AGGREGATOR
+from langchain_moa.nodes.choose import Choose
+from langchain_moa.nodes.merge import Merge, stopped_or
+from langchain_moa.nodes.propose import Propose
+from langchain_moa.resilience.quorum import Rounds
+from langchain_moa.resilience.resilience import closings
 from langchain_moa.state import MoAContext, MoAState
-from langchain_moa.strategies import Aggregation
-from langchain_moa.strategy import name_of
+from langchain_moa.strategies.strategies import Aggregation
+from langchain_moa.strategies.strategy import name_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

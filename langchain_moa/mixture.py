@@ -18,14 +18,14 @@ from pydantic import (
     model_validator,
 )
 
-from langchain_moa.absent import Nobody
-from langchain_moa.prompts import Prompt, resolve_prompt
+from langchain_moa.members.absent import Nobody
+from langchain_moa.members.self_moa import TEMPERATURES, sample
+from langchain_moa.prompting.prompts import Prompt, resolve_prompt
 from langchain_moa.proposer import Proposer
-from langchain_moa.resilience import Resilience, closings
-from langchain_moa.retry import Retry
-from langchain_moa.self_moa import TEMPERATURES, sample
-from langchain_moa.slots import Slots
-from langchain_moa.strategies import Strategies, described, resolve_aggregation, resolve_filters, resolve_stop
+from langchain_moa.resilience.resilience import Resilience, closings
+from langchain_moa.resilience.retry import Retry
+from langchain_moa.resilience.slots import Slots
+from langchain_moa.strategies.strategies import Strategies, described, resolve_aggregation, resolve_filters, resolve_stop
 from langchain_moa.validation import at, each
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from langgraph.graph import StateGraph
 
-    from langchain_moa.member import Member
+    from langchain_moa.members.member import Member
     from langchain_moa.state import MoAContext, MoAState
 
 MemberLike = str | Runnable[Any, Any] | Mapping[str, Any] | Proposer

@@ -8,9 +8,9 @@ from typing import Any
 
 from langchain_core.runnables import Runnable
 
-from langchain_moa.member import Member
-from langchain_moa.models import model_id, resolve_model
-from langchain_moa.retry import Retry, policy_for, without_retries
+from langchain_moa.members.member import Member
+from langchain_moa.members.models import model_id, resolve_model
+from langchain_moa.resilience.retry import Retry, policy_for, without_retries
 
 
 @dataclass(frozen=True, repr=False)

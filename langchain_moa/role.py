@@ -12,9 +12,9 @@ from langchain_core.messages import HumanMessage, SystemMessage
 from langgraph.store.memory import InMemoryStore
 from pydantic import RootModel, StringConstraints
 
-from langchain_moa.decision import decide, reads_json
 from langchain_moa.errors import MoAError
 from langchain_moa.proposer import Proposer
+from langchain_moa.strategies.decision import decide, reads_json
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from langchain_core.runnables import RunnableConfig
     from langgraph.store.base import BaseStore
 
-    from langchain_moa.inquiry import Ask
-    from langchain_moa.member import Member
+    from langchain_moa.members.member import Member
     from langchain_moa.reference import Answer
+    from langchain_moa.strategies.inquiry import Ask
 
 _NAMESPACE = ("langchain_moa", "roles")
 _written = InMemoryStore()

@@ -10,8 +10,8 @@ from langgraph.channels import UntrackedValue
 from langgraph.graph.message import add_messages
 from typing_extensions import TypedDict
 
-from langchain_moa.abandonment import Abandonment
 from langchain_moa.reference import Reference, merge_references
+from langchain_moa.resilience.abandonment import Abandonment
 from langchain_moa.step import Step, merge_steps
 
 if TYPE_CHECKING:

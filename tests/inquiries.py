@@ -8,9 +8,9 @@ from typing import Any
 from langchain_core.messages import AIMessage, HumanMessage
 
 from langchain_moa.closed_layer import ClosedLayer
-from langchain_moa.inquiry import Ask, Compare
 from langchain_moa.reference import Answer, Failure, Reference
-from langchain_moa.similarity import compare
+from langchain_moa.strategies.inquiry import Ask, Compare
+from langchain_moa.strategies.similarity import compare
 
 QUESTION = [HumanMessage("What is 6 times 7?")]
 

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 from langgraph.graph import END
 from pydantic import BaseModel, ConfigDict
 
-from langchain_moa.aggregate import AGGREGATOR, Aggregate
-from langchain_moa.ballot import Ballot
-from langchain_moa.consult import Consult
-from langchain_moa.decision import decide, reads_json
+from langchain_moa.nodes.aggregate import AGGREGATOR, Aggregate
+from langchain_moa.nodes.consult import Consult
+from langchain_moa.prompting.system import add_system_text
 from langchain_moa.state import turn_of
 from langchain_moa.step import steps_of
-from langchain_moa.strategy import Model, strategy
-from langchain_moa.system import add_system_text
+from langchain_moa.strategies.ballot import Ballot
+from langchain_moa.strategies.decision import decide, reads_json
+from langchain_moa.strategies.strategy import Model, strategy
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     from langchain_core.messages import BaseMessage
     from langgraph.graph import StateGraph
 
-    from langchain_moa.inquiry import Inquiry
     from langchain_moa.mixture import Mixture
-    from langchain_moa.prompts import Prompt
+    from langchain_moa.prompting.prompts import Prompt
     from langchain_moa.proposer import Proposer
     from langchain_moa.reference import Reference
     from langchain_moa.state import RunState
+    from langchain_moa.strategies.inquiry import Inquiry
 
 _NODE = "analyze"
 

@@ -5,17 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from langchain_moa.aggregation.select import choose_one
-from langchain_moa.strategy import Model, strategy
+from langchain_moa.strategies.strategy import Model, strategy
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from langchain_core.messages import BaseMessage
 
-    from langchain_moa.choose import Choice
-    from langchain_moa.inquiry import Inquiry
+    from langchain_moa.nodes.choose import Choice
     from langchain_moa.proposer import Proposer
     from langchain_moa.reference import Reference
+    from langchain_moa.strategies.inquiry import Inquiry
 
 
 @strategy

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from langchain_moa.choose import Choice
-from langchain_moa.inquiry import Compare, Inquiry
-from langchain_moa.similarity import LEXICAL, Similarity, mean_to_others, medoid
-from langchain_moa.strategy import strategy
+from langchain_moa.nodes.choose import Choice
+from langchain_moa.strategies.inquiry import Compare, Inquiry
+from langchain_moa.strategies.similarity import LEXICAL, Similarity, mean_to_others, medoid
+from langchain_moa.strategies.strategy import strategy
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -9,25 +9,25 @@ from typing import TYPE_CHECKING, Any
 
 from langgraph.graph import END
 
-from langchain_moa.aggregate import AGGREGATOR, Aggregate
-from langchain_moa.ballot import Ballot
-from langchain_moa.calls import emit
-from langchain_moa.consult import Consult
-from langchain_moa.decision import decide
+from langchain_moa.nodes.aggregate import AGGREGATOR, Aggregate
+from langchain_moa.nodes.calls import emit
+from langchain_moa.nodes.consult import Consult
 from langchain_moa.state import turn_of
 from langchain_moa.step import steps_of
-from langchain_moa.strategy import strategy
+from langchain_moa.strategies.ballot import Ballot
+from langchain_moa.strategies.decision import decide
+from langchain_moa.strategies.strategy import strategy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from langgraph.graph import StateGraph
 
-    from langchain_moa.inquiry import Inquiry
-    from langchain_moa.member import Member
+    from langchain_moa.members.member import Member
     from langchain_moa.mixture import Mixture
     from langchain_moa.reference import Reference
     from langchain_moa.state import RunState
+    from langchain_moa.strategies.inquiry import Inquiry
 
 _FEWEST = 2
 """There is nothing to rank in fewer answers."""

@@ -5,19 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from langchain_moa.aggregation.medoid import central
-from langchain_moa.ballot import Ballot
-from langchain_moa.choose import Choice
-from langchain_moa.decision import decide
-from langchain_moa.strategy import Model, strategy
+from langchain_moa.nodes.choose import Choice
+from langchain_moa.strategies.ballot import Ballot
+from langchain_moa.strategies.decision import decide
+from langchain_moa.strategies.strategy import Model, strategy
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from langchain_core.messages import BaseMessage
 
-    from langchain_moa.inquiry import Inquiry
     from langchain_moa.proposer import Proposer
     from langchain_moa.reference import Reference
+    from langchain_moa.strategies.inquiry import Inquiry
 
 RANKER = (
     "You judge responses to a conversation's last message. Choose the one that is best: correct first of all, then helpful, "

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 from langgraph.graph import END
 from pydantic import Field
 
-from langchain_moa.aggregate import AGGREGATOR, Aggregate
-from langchain_moa.calls import shown
-from langchain_moa.consult import Consult
-from langchain_moa.conversation import for_aggregator
-from langchain_moa.inquiry import Ask, Inquiry
+from langchain_moa.members.conversation import for_aggregator
+from langchain_moa.nodes.aggregate import AGGREGATOR, Aggregate
+from langchain_moa.nodes.calls import shown
+from langchain_moa.nodes.consult import Consult
+from langchain_moa.prompting.system import add_system_text
 from langchain_moa.reference import Reference
 from langchain_moa.state import RunState, turn_of
-from langchain_moa.strategy import strategy
-from langchain_moa.system import add_system_text
+from langchain_moa.strategies.inquiry import Ask, Inquiry
+from langchain_moa.strategies.strategy import strategy
 
 if TYPE_CHECKING:
     from langgraph.graph import StateGraph

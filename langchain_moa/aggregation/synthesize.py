@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from langgraph.graph import END
 
-from langchain_moa.aggregate import AGGREGATOR, Aggregate
-from langchain_moa.strategy import strategy
+from langchain_moa.nodes.aggregate import AGGREGATOR, Aggregate
+from langchain_moa.strategies.strategy import strategy
 
 if TYPE_CHECKING:
     from langgraph.graph import StateGraph

@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field, RootModel
 
-from langchain_moa.ballot import Ballot
-from langchain_moa.decision import decide, reads_json
-from langchain_moa.strategy import Model, strategy
+from langchain_moa.strategies.ballot import Ballot
+from langchain_moa.strategies.decision import decide, reads_json
+from langchain_moa.strategies.strategy import Model, strategy
 
 if TYPE_CHECKING:
     from langchain_moa.closed_layer import ClosedLayer
-    from langchain_moa.inquiry import Inquiry
     from langchain_moa.proposer import Proposer
     from langchain_moa.reference import Reference
+    from langchain_moa.strategies.inquiry import Inquiry
 
 JUDGE = (
     "You grade responses to a conversation's last message from 1 (wrong, harmful or beside the point) to 10 (right, complete "

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from langchain_moa.extract import Extract, tally
-from langchain_moa.inquiry import Compare, Inquiry
-from langchain_moa.similarity import Similarity, mean_to_others
-from langchain_moa.strategy import strategy
+from langchain_moa.strategies.extract import Extract, tally
+from langchain_moa.strategies.inquiry import Compare, Inquiry
+from langchain_moa.strategies.similarity import Similarity, mean_to_others
+from langchain_moa.strategies.strategy import strategy
 
 if TYPE_CHECKING:
     from langchain_moa.closed_layer import ClosedLayer

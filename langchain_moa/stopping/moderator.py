@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict
 
-from langchain_moa.ballot import Ballot
-from langchain_moa.decision import decide, reads_json
-from langchain_moa.strategy import Model, strategy
+from langchain_moa.strategies.ballot import Ballot
+from langchain_moa.strategies.decision import decide, reads_json
+from langchain_moa.strategies.strategy import Model, strategy
 
 if TYPE_CHECKING:
     from langchain_moa.closed_layer import ClosedLayer
-    from langchain_moa.inquiry import Inquiry
     from langchain_moa.proposer import Proposer
+    from langchain_moa.strategies.inquiry import Inquiry
 
 MODERATOR = (
     "You moderate a panel of experts who answer the last message of a conversation in rounds: each round improves on the "

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from langchain_moa.ballot import Ballot
-from langchain_moa.decision import decide, reads_json
-from langchain_moa.inquiry import Compare, Inquiry
-from langchain_moa.similarity import Similarity
-from langchain_moa.strategy import Model, strategy
+from langchain_moa.strategies.ballot import Ballot
+from langchain_moa.strategies.decision import decide, reads_json
+from langchain_moa.strategies.inquiry import Compare, Inquiry
+from langchain_moa.strategies.similarity import Similarity
+from langchain_moa.strategies.strategy import Model, strategy
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

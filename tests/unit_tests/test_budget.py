@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
 from langchain_core.messages.utils import count_tokens_approximately
 
-from langchain_moa.budget import CUT, cut, fit
-from langchain_moa.prompts import resolve_prompt
+from langchain_moa.prompting.budget import CUT, cut, fit
+from langchain_moa.prompting.prompts import resolve_prompt
 
 
 def reference(text: str, proposer: int = 1) -> Any:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from langchain_core.messages import HumanMessage, SystemMessage
 
-from langchain_moa.hardened import hardened
+from langchain_moa.prompting.hardened import hardened
 
 QUESTION = HumanMessage("Why is the sky blue?")
 

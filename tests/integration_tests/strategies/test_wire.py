@@ -15,7 +15,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langchain_moa import ChatMoA, Proposer, create_moa, roles, write_roles
 from langchain_moa.drawing import draw_mermaid
 from langchain_moa.errors import MoAError
-from langchain_moa.prompts import SYNTHESIZE
+from langchain_moa.prompting.prompts import SYNTHESIZE
 from langchain_moa.role import awrite_roles
 from tests.inquiries import label_of, turn
 from tests.loopback import Reply, ToolCall

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from langchain_moa.abandonment import Abandonment
-from langchain_moa.deadline import Limit, OutOfTimeError, acall_within, call_within
+from langchain_moa.resilience.abandonment import Abandonment
+from langchain_moa.resilience.deadline import Limit, OutOfTimeError, acall_within, call_within
 
 # Longer than any test takes: where it were waited for, the test would hang, and be killed.
 LONG = 3600.0

@@ -13,7 +13,7 @@ from langchain_core.runnables import RunnableLambda
 from langgraph.checkpoint.memory import InMemorySaver
 
 from langchain_moa import ChatMoA, Proposer, ProposersFailedError, create_moa
-from langchain_moa.prompts import SYNTHESIZE
+from langchain_moa.prompting.prompts import SYNTHESIZE
 from langchain_moa.reference import read_answer
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from langgraph.graph import END, START, StateGraph
 from typing_extensions import TypedDict
 
 from langchain_moa import Mixture, create_moa
-from langchain_moa.quorum import Closing, Round, Rounds, quorum_of
+from langchain_moa.resilience.quorum import Closing, Round, Rounds, quorum_of
 
 if TYPE_CHECKING:
     from langgraph.graph.state import CompiledStateGraph

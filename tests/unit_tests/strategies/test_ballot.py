@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
 
-from langchain_moa.ballot import Ballot
+from langchain_moa.strategies.ballot import Ballot
 from tests.inquiries import reference, references
 
 TEXTS = st.lists(st.text(max_size=8), min_size=1, max_size=30)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from langchain_moa.extract import EXTRACTORS, auto, boxed, extractor, letter, number, tally
+from langchain_moa.strategies.extract import EXTRACTORS, auto, boxed, extractor, letter, number, tally
 
 
 @pytest.mark.parametrize(

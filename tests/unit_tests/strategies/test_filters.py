@@ -13,7 +13,7 @@ from langchain_moa.filters.duplicates import Duplicates
 from langchain_moa.filters.judge import Judge
 from langchain_moa.filters.moderator import Moderator
 from langchain_moa.filters.outliers import Outliers, main_cluster
-from langchain_moa.similarity import compare
+from langchain_moa.strategies.similarity import compare
 from tests.inquiries import Conducted, closed, fails, label_of
 
 TEXTS = st.lists(st.text(alphabet="abc ", max_size=10), min_size=1, max_size=7)

@@ -18,7 +18,7 @@ from langchain_moa.aggregation.vote import Vote
 from langchain_moa.filters.diverse import Diverse
 from langchain_moa.filters.judge import Judge
 from langchain_moa.stopping.agreement import Agreement
-from langchain_moa.strategy import name_of, names
+from langchain_moa.strategies.strategy import name_of, names
 from tests.inquiries import turn
 
 if TYPE_CHECKING:

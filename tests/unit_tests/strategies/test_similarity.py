@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from langchain_core.embeddings import DeterministicFakeEmbedding, Embeddings
 
 from langchain_moa.aggregation.medoid import Medoid
-from langchain_moa.similarity import acompare, compare, mean_to_others, medoid, words
+from langchain_moa.strategies.similarity import acompare, compare, mean_to_others, medoid, words
 
 TEXTS = st.lists(st.text(alphabet="ab c", max_size=12), min_size=1, max_size=7)
 

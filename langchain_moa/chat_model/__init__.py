@@ -1,0 +1,1 @@
+"""A mixture as one chat model."""

@@ -1,0 +1,401 @@
+"""A mixture as one chat model: whoever holds it sees one model, one stream, one message."""
+
+from __future__ import annotations
+
+from contextlib import aclosing, closing
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from uuid import uuid4
+
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
+from langchain_core.runnables.config import ensure_config
+from langchain_core.utils.utils import LC_ID_PREFIX
+from pydantic import PrivateAttr
+from typing_extensions import override
+
+from langchain_moa.chat_model.binding import AGGREGATOR_ONLY, MARK, rebound
+from langchain_moa.chat_model.isolation import (
+    OuterRun,
+    aisolated_steps,
+    configured,
+    counts_usage,
+    entered,
+    isolated,
+    isolated_steps,
+    outer_run,
+)
+from langchain_moa.chat_model.turns import TurnReferences
+from langchain_moa.graph import build_aggregator, build_graph
+from langchain_moa.mixture import Mixture
+from langchain_moa.state import MoAContext
+from langchain_moa.usage import total_usage
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+
+    from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
+    from langchain_core.language_models import LanguageModelInput
+    from langchain_core.language_models.base import LangSmithParams
+    from langchain_core.language_models.model_profile import ModelProfile
+    from langchain_core.runnables import Runnable, RunnableConfig
+    from langchain_core.tools import BaseTool
+    from langgraph.graph.state import CompiledStateGraph
+
+
+# The graph's own shape bounds its steps; LangGraph's default would not serve a deep mixture.
+_NO_LIMIT = 10_000
+
+
+class _Engine(NamedTuple):
+    """What a mixture's fields are built into.
+
+    Attributes:
+        graph: The whole graph.
+        tail: The graph from the last merge on, for references that are there already.
+        turns: The references of the latest turns.
+    """
+
+    graph: CompiledStateGraph[Any, Any, Any, Any]
+    tail: CompiledStateGraph[Any, Any, Any, Any]
+    turns: TurnReferences
+
+
+class _Run(NamedTuple):
+    """An inner run, ready to start; `turns` where its references are to be kept."""
+
+    graph: CompiledStateGraph[Any, Any, Any, Any]
+    input: dict[str, Any]
+    config: RunnableConfig
+    context: MoAContext
+    turns: TurnReferences | None
+
+    def answer(self, state: Mapping[str, Any]) -> AIMessage:
+        """Return the answer as the outer model's: its own id, and the tokens of all calls."""
+        if self.turns is not None and "merged" not in self.input:
+            self.turns.keep(self.input["messages"], self.context.model_kwargs, state["merged"])
+        answer: AIMessage = state["messages"][-1]
+        usage = total_usage(answer.response_metadata["moa"])
+        return answer.model_copy(update={"usage_metadata": usage, "id": _provider_id(answer)})
+
+
+class ChatMoA(Mixture, BaseChatModel):
+    """A Mixture-of-Agents as a LangChain chat model (Wang et al., arXiv 2406.04692).
+
+    It runs the graph of `create_moa` inside, hidden: agents, chains and handlers see one chat model that starts and ends
+    once and streams the final answer only. Tools and structured output are the aggregator's; tracers see the whole tree.
+    `usage_metadata` is the sum over all calls; `response_metadata["moa"]` breaks it down by layer and proposer.
+
+    The arguments are those of `Mixture` and the usual ones of a chat model (`cache`, `rate_limiter`, `callbacks`, ...).
+
+    Attributes:
+        references_per: How often the proposers are asked: at every `call` (default), or once a `turn`. An agent calls its
+            model at every step of its loop; with `turn`, the steps up to the user's next message share the references of
+            the first one, and cost one call each. The latest 128 turns are kept in memory.
+        streaming: Whether `invoke` streams the aggregator, for handlers that want tokens. Default: only when one asks.
+
+    Raises:
+        ValueError: As `pydantic.ValidationError`, at construction: a field is wrong, or a key is missing.
+        ImportError: At construction: a provider's package is missing; the text has the pip command.
+        MoAError: While running: too few proposers answered, or the aggregator failed.
+
+    Example:
+        ```python
+        from langchain_moa import ChatMoA
+
+        moa = ChatMoA(
+            proposers=["local:smollm2-135m", "local:gemma3-270m"],
+            aggregator="local:smollm2-135m",
+            num_layers=1,
+        )
+        print(moa.invoke("Why is the sky blue?").text)
+        ```
+    """
+
+    references_per: Literal["call", "turn"] = "call"
+    streaming: bool = False
+
+    _built: tuple[tuple[Any, ...], _Engine] | None = PrivateAttr(default=None)
+
+    @override
+    def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
+        # The aggregator's profile is not what anyone wants to read in an error or a log.
+        return [(name, value) for name, value in super().__repr_args__() if name != "profile"]
+
+    @property
+    def _llm_type(self) -> str:
+        return "moa"
+
+    @property
+    def _identifying_params(self) -> Mapping[str, Any]:
+        return self.describe()
+
+    @override
+    def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
+        params = super()._get_ls_params(stop=stop, **kwargs)
+        # Not the aggregator's own name: a tracer would price the whole mixture's tokens as that model's.
+        params.setdefault("ls_model_name", f"moa/{self.members.aggregator.id}")
+        if stop or self.stop:
+            params["ls_stop"] = stop or self.stop or []
+        return params
+
+    @override
+    def _resolve_model_profile(self) -> ModelProfile | None:
+        return self.members.aggregator.profile
+
+    # --- tools and structured output: the aggregator's ---
+
+    @override
+    def bind_tools(
+        self,
+        tools: Sequence[dict[str, Any] | type | Callable[..., Any] | BaseTool],
+        *,
+        tool_choice: str | None = None,
+        **kwargs: Any,
+    ) -> Runnable[LanguageModelInput, AIMessage]:
+        """Bind tools to the aggregator; the proposers get them described in words.
+
+        Args:
+            tools: What the aggregator's own `bind_tools` takes.
+            tool_choice: Which tool it must, may or must not call.
+            **kwargs: The other arguments of the aggregator's `bind_tools`.
+        """
+        chosen = {"tool_choice": tool_choice} if tool_choice is not None else {}
+        return rebound(self, lambda model: model.bind_tools(tools, **chosen, **kwargs))
+
+    @override
+    def with_structured_output(
+        self,
+        schema: dict[str, Any] | type,
+        *,
+        include_raw: bool = False,
+        **kwargs: Any,
+    ) -> Runnable[LanguageModelInput, Any]:
+        """Have the aggregator answer in a schema, by its own best method.
+
+        Args:
+            schema: What the aggregator's own `with_structured_output` takes.
+            include_raw: Whether to return the message and a parsing error beside the parsed answer.
+            **kwargs: The other arguments of the aggregator's method (`method`, `strict`, ...).
+        """
+        return rebound(self, lambda model: model.with_structured_output(schema, include_raw=include_raw, **kwargs))
+
+    # --- running the graph ---
+
+    @override
+    def _generate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        run = self._prepare(messages, stop, kwargs)
+        with isolated():
+            state = run.graph.invoke(run.input, run.config, context=run.context)
+        return ChatResult(generations=[ChatGeneration(message=run.answer(state))])
+
+    @override
+    async def _agenerate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        run = self._prepare(messages, stop, kwargs)
+        with isolated():
+            state = await run.graph.ainvoke(run.input, run.config, context=run.context)
+        return ChatResult(generations=[ChatGeneration(message=run.answer(state))])
+
+    @override
+    def _stream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> Iterator[ChatGenerationChunk]:
+        run = self._prepare(messages, stop, kwargs, stream=True, run_manager=run_manager)
+        steps: Any = run.graph.stream(run.input, run.config, context=run.context, stream_mode=["custom", "values"])
+        streamed = _Streamed(run)
+        with closing(isolated_steps(steps)) as items:
+            try:
+                for mode, data in items:
+                    yield from streamed.read(mode, data)
+            finally:
+                # Before the graph is closed, which waits for what is under way.
+                run.context.abandoned.set()
+        yield streamed.last()
+
+    @override
+    async def _astream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> AsyncIterator[ChatGenerationChunk]:
+        run = self._prepare(messages, stop, kwargs, stream=True, run_manager=run_manager)
+        steps: Any = run.graph.astream(run.input, run.config, context=run.context, stream_mode=["custom", "values"])
+        streamed = _Streamed(run)
+        async with aclosing(aisolated_steps(steps)) as items:
+            async for mode, data in items:
+                for chunk in streamed.read(mode, data):
+                    yield chunk
+        yield streamed.last()
+
+    def _prepare(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None,
+        kwargs: dict[str, Any],
+        *,
+        stream: bool = False,
+        run_manager: CallbackManagerForLLMRun | AsyncCallbackManagerForLLMRun | None = None,
+    ) -> _Run:
+        outer = outer_run.get() if run_manager is None else _look_inside(run_manager)
+        only = AGGREGATOR_ONLY | set(kwargs.pop(MARK, ()))
+        shared = {key: value for key, value in kwargs.items() if key not in only}
+        if stop is not None:
+            shared["stop"] = stop
+        context = MoAContext(
+            model_kwargs=shared,
+            aggregator_kwargs={key: value for key, value in kwargs.items() if key in only},
+            stream_answer=stream,
+        )
+        config: RunnableConfig = {"callbacks": outer.callbacks(), "recursion_limit": _NO_LIMIT}
+        engine = self._engine()
+        if self.references_per == "call":
+            return _Run(engine.graph, {"messages": messages}, config, context, None)
+        references = engine.turns.find(messages, shared)
+        if references is None:
+            return _Run(engine.graph, {"messages": messages}, config, context, engine.turns)
+        return _Run(engine.tail, {"messages": messages, "merged": references}, config, context, engine.turns)
+
+    def _engine(self) -> _Engine:
+        """Return what the fields are built into; built at the first call, and again only if a field has changed."""
+        key = tuple(getattr(self, name) for name in Mixture.model_fields)
+        if self._built is None or any(old is not new for old, new in zip(self._built[0], key, strict=True)):
+            # The inner run leaves no checkpoints, whatever the graph that this model stands in does.
+            graph, tail = (build(self).compile(checkpointer=False, name="mixture") for build in (build_graph, build_aggregator))
+            self._built = (key, _Engine(graph, tail, TurnReferences()))
+        return self._built[1]
+
+    # --- letting the inner run know its outer one ---
+
+    @override
+    def stream(
+        self,
+        input: LanguageModelInput,
+        config: RunnableConfig | None = None,
+        *,
+        stop: list[str] | None = None,
+        **kwargs: Any,
+    ) -> Iterator[AIMessageChunk]:
+        if not self._should_stream(async_api=False, **{**kwargs, "stream": True}):
+            yield from super().stream(input, config, stop=stop, **kwargs)
+            return
+        config, run = _with_run(config)
+        with closing(super().stream(input, config, stop=stop, **kwargs)) as chunks:  # type: ignore[type-var]  # a generator, typed as an iterator
+            # The run starts, and `_stream` reads it, in the first step.
+            with entered(run), isolated():
+                first = next(chunks)
+            yield first
+            yield from chunks
+
+    @override
+    async def astream(
+        self,
+        input: LanguageModelInput,
+        config: RunnableConfig | None = None,
+        *,
+        stop: list[str] | None = None,
+        **kwargs: Any,
+    ) -> AsyncIterator[AIMessageChunk]:
+        if not self._should_stream(async_api=True, **{**kwargs, "stream": True}):
+            async for chunk in super().astream(input, config, stop=stop, **kwargs):
+                yield chunk
+            return
+        config, run = _with_run(config)
+        async with aclosing(super().astream(input, config, stop=stop, **kwargs)) as chunks:  # type: ignore[type-var]  # as above
+            with entered(run), isolated():
+                first = await anext(chunks)
+            yield first
+            async for chunk in chunks:
+                yield chunk
+
+    @override
+    def _generate_with_cache(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        with entered(_look_inside(run_manager)):
+            return super()._generate_with_cache(messages, stop=stop, run_manager=run_manager, **kwargs)
+
+    @override
+    async def _agenerate_with_cache(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        with entered(_look_inside(run_manager)):
+            return await super()._agenerate_with_cache(messages, stop=stop, run_manager=run_manager, **kwargs)
+
+
+class _Streamed:
+    """Turns the inner graph's stream into the outer model's chunks."""
+
+    def __init__(self, run: _Run) -> None:
+        self._run = run
+        self._state: dict[str, Any] = {}
+        self._sent = False
+
+    def read(self, mode: str, data: Any) -> Iterator[ChatGenerationChunk]:
+        if mode == "values":
+            self._state = data
+        elif isinstance(data, AIMessageChunk):
+            self._sent = True
+            # The tokens of all calls, and the end, are said once, in the last chunk.
+            update = {"usage_metadata": None, "chunk_position": None, "id": _provider_id(data)}
+            yield ChatGenerationChunk(message=data.model_copy(update=update))
+
+    def last(self) -> ChatGenerationChunk:
+        answer = self._run.answer(self._state)
+        usage = answer.usage_metadata
+        if self._sent:
+            moa = {"moa": answer.response_metadata["moa"]}
+            empty: str | list[Any] = "" if isinstance(answer.content, str) else []
+            return ChatGenerationChunk(
+                message=AIMessageChunk(content=empty, usage_metadata=usage, response_metadata=moa, chunk_position="last")
+            )
+        # The aggregator could not stream: its answer is one chunk.
+        message = AIMessageChunk(**answer.model_dump(exclude={"type"}), chunk_position="last")
+        return ChatGenerationChunk(message=message)
+
+
+def _provider_id(message: BaseMessage) -> str | None:
+    """Return a message's id where the provider gave it; LangChain gives the outer run's where there is none."""
+    return None if (message.id or "").startswith(LC_ID_PREFIX) else message.id
+
+
+def _with_run(config: RunnableConfig | None) -> tuple[RunnableConfig, OuterRun]:
+    """Return a config with a run id of our choosing, and that run."""
+    config = ensure_config(config)
+    run_id = config.get("run_id") or uuid4()
+    callbacks, run = configured(config.get("callbacks"), run_id)
+    return {**config, "callbacks": callbacks, "run_id": run_id}, run
+
+
+def _look_inside(run_manager: CallbackManagerForLLMRun | AsyncCallbackManagerForLLMRun | None) -> OuterRun:
+    """Return the run of a run manager, and take the usage counters out of it: they count the members' calls instead."""
+    if run_manager is None:
+        return OuterRun()
+    run = OuterRun.of(run_manager.handlers, run_manager.run_id)
+    run_manager.handlers = [handler for handler in run_manager.handlers if not counts_usage(handler)]
+    return run

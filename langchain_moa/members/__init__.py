@@ -1,0 +1,1 @@
+"""Members: the models of a mixture, as they are called."""

@@ -1,0 +1,152 @@
+"""The conversation as each member can take it: tools in words, and media only where they can be seen."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
+
+from langchain_moa.prompting.system import add_system_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from langchain_core.language_models.model_profile import ModelProfile
+
+_TOOLS_INTRODUCTION = (
+    "Whoever writes the final answer can call the tools below; you cannot. Where the request needs one, say which, with which "
+    "arguments and why; where the results you need are in the conversation, answer from them."
+)
+
+# Which kinds of content block need which capability of a model's profile. A block of an unknown kind is passed on.
+_CAPABILITIES = {
+    "image": "image_inputs",
+    "image_url": "image_inputs",
+    "input_image": "image_inputs",
+    "audio": "audio_inputs",
+    "input_audio": "audio_inputs",
+    "video": "video_inputs",
+    "file": "pdf_inputs",
+    "input_file": "pdf_inputs",
+    "document": "pdf_inputs",
+}
+
+
+def for_proposer(messages: list[BaseMessage], *, tools: Sequence[Any], profile: ModelProfile | None) -> list[BaseMessage]:
+    """Return the conversation for a model that has no tools and may not see every medium.
+
+    Args:
+        messages: The conversation; it is not changed.
+        tools: What the aggregator has been bound to, in any provider's format.
+        profile: What the proposer can take; where it says nothing, everything is passed on.
+    """
+    adapted = without_unseen_media(without_tool_messages(messages), profile)
+    words = tools_in_words(tools)
+    return add_system_text(adapted, words) if words else adapted
+
+
+def for_aggregator(messages: list[BaseMessage], *, has_tools: bool, profile: ModelProfile | None) -> list[BaseMessage]:
+    """Return the conversation for the model that writes the answer.
+
+    Args:
+        messages: The conversation; it is not changed.
+        has_tools: Whether tools are bound to it; without, some providers refuse a conversation with tool messages.
+        profile: What the aggregator can take; where it says nothing, everything is passed on.
+    """
+    return without_unseen_media(messages if has_tools else without_tool_messages(messages), profile)
+
+
+def without_tool_messages(messages: list[BaseMessage]) -> list[BaseMessage]:
+    """Return the conversation with tool calls and their results as text, for a model that has no tools bound."""
+    if not any(isinstance(message, ToolMessage) or getattr(message, "tool_calls", None) for message in messages):
+        return messages
+    flat: list[BaseMessage] = []
+    for message in messages:
+        if isinstance(message, ToolMessage):
+            outcome = "failed with" if message.status == "error" else "returned"
+            head = f"[The tool {message.name or message.tool_call_id} {outcome}:]\n"
+            _append(flat, HumanMessage([{"type": "text", "text": head}, *_blocks(message)]))
+        elif isinstance(message, AIMessage) and message.tool_calls:
+            calls = [
+                f"[Called the tool {call['name']} with {json.dumps(call['args'], ensure_ascii=False, default=str)}]"
+                for call in message.tool_calls
+            ]
+            _append(flat, AIMessage("\n".join([*([text] if (text := str(message.text)) else []), *calls])))
+        else:
+            flat.append(message)
+    return flat
+
+
+def without_unseen_media(messages: list[BaseMessage], profile: ModelProfile | None) -> list[BaseMessage]:
+    """Return the conversation with a note in place of each medium that the profile says the model cannot take."""
+    missing = {kind for kind, capability in _CAPABILITIES.items() if profile and profile.get(capability) is False}
+    if not missing:
+        return messages
+    return [_noted(message, missing) for message in messages]
+
+
+def tools_in_words(tools: Sequence[Any]) -> str:
+    """Describe tools to a model that cannot call them; empty where there are none."""
+    lines = [line for tool in _functions(tools) if (line := _tool_line(tool))]
+    return "\n".join([_TOOLS_INTRODUCTION, *lines]) if lines else ""
+
+
+def _append(messages: list[BaseMessage], message: BaseMessage) -> None:
+    """Add a message, joined to the last one where both are results of tools: some models refuse two user turns in a row."""
+    content = message.content
+    if isinstance(content, list) and all(isinstance(block, dict) and block.get("type") == "text" for block in content):
+        message = type(message)("".join(block["text"] for block in content if isinstance(block, dict)))
+    last = messages[-1] if messages else None
+    both_text = last is not None and isinstance(last.content, str) and isinstance(message.content, str)
+    if last is not None and both_text and type(last) is type(message) and str(last.content).startswith("[The tool "):
+        messages[-1] = type(message)(f"{last.content}\n{message.content}")
+    else:
+        messages.append(message)
+
+
+def _blocks(message: BaseMessage) -> list[Any]:
+    if isinstance(message.content, str):
+        return [{"type": "text", "text": message.content}]
+    return [{"type": "text", "text": block} if isinstance(block, str) else block for block in message.content]
+
+
+def _noted(message: BaseMessage, missing: set[str]) -> BaseMessage:
+    if isinstance(message.content, str) or not any(isinstance(b, dict) and b.get("type") in missing for b in message.content):
+        return message
+    content = [
+        {"type": "text", "text": f"[{block['type'].replace('_', ' ')} omitted: this model cannot take it]"}
+        if isinstance(block, dict) and block.get("type") in missing
+        else block
+        for block in message.content
+    ]
+    return message.model_copy(update={"content": content})
+
+
+def _functions(tools: Sequence[Any]) -> Iterable[Mapping[str, Any]]:
+    """Yield name, description and parameters of each tool, whatever the provider's format."""
+    from langchain_core.utils.function_calling import convert_to_openai_tool
+
+    for tool in tools:
+        declared = tool.get("function_declarations") if isinstance(tool, dict) else None
+        if declared:
+            yield from (each for each in declared if isinstance(each, dict))
+            continue
+        try:
+            converted = convert_to_openai_tool(tool)
+        except (ValueError, TypeError):
+            # A provider's own tool, of a form that only the provider knows: its name says what can be said.
+            converted = tool if isinstance(tool, dict) else {}
+        yield converted.get("function", converted)
+
+
+def _tool_line(function: Mapping[str, Any]) -> str:
+    name = function.get("name") or function.get("type")
+    if not name:
+        return ""
+    properties = (function.get("parameters") or {}).get("properties") or {}
+    arguments = ", ".join(
+        f"{key}: {value.get('type', 'any') if isinstance(value, dict) else 'any'}" for key, value in properties.items()
+    )
+    description = " ".join(str(function.get("description") or "").split())
+    return f"- {name}({arguments}){': ' if description else ''}{description}"

@@ -1,0 +1,164 @@
+"""A member that can be called: how messages become its input and its output an answer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from langgraph.pregel.protocol import PregelProtocol
+
+from langchain_moa.cleanser import Cleanser
+from langchain_moa.members.models import chat_model_of
+from langchain_moa.reference import Answer, read_answer
+from langchain_moa.resilience.retry import Retry, aretrying, retrying
+from langchain_moa.resilience.slots import Slots
+from langchain_moa.secrets import masked, redact, secrets_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from langchain_core.language_models import BaseChatModel
+    from langchain_core.language_models.model_profile import ModelProfile
+    from langchain_core.messages import BaseMessage
+    from langchain_core.runnables import Runnable, RunnableConfig
+
+    from langchain_moa.proposer import Proposer
+    from langchain_moa.resilience.deadline import Limit
+
+
+@dataclass(frozen=True, repr=False)
+class Member:
+    """A proposer or an aggregator, resolved.
+
+    Attributes:
+        spec: What the user wrote.
+        runnable: What is called.
+        id: The model id.
+        retry: How its calls are tried again; `None` if they are not, or if its client sees to it.
+        slots: The places that the mixture's calls share.
+    """
+
+    spec: Proposer
+    runnable: Runnable[Any, Any]
+    id: str
+    retry: Retry | None = None
+    slots: Slots = field(default_factory=lambda: Slots(None))
+
+    def __repr__(self) -> str:
+        """Show what the user wrote, which holds no secret."""
+        return repr(self.spec)
+
+    @cached_property
+    def name(self) -> str:
+        """What drawings, events and reports call it."""
+        return self.spec.name or self.id
+
+    @cached_property
+    def chat_model(self) -> BaseChatModel | None:
+        """The chat model inside, if it is one; only chat models take call-time parameters."""
+        return chat_model_of(self.runnable)
+
+    @cached_property
+    def profile(self) -> ModelProfile | None:
+        """What the model says it can take; `None` where it says nothing."""
+        return self.chat_model.profile if self.chat_model is not None else None
+
+    @cached_property
+    def has_tools(self) -> bool:
+        """Whether the user has bound tools to the model."""
+        runnable: Any = self.runnable
+        while runnable is not None:
+            if (getattr(runnable, "kwargs", None) or {}).get("tools"):
+                return True
+            runnable = getattr(runnable, "bound", None) or getattr(runnable, "runnable", None)
+        return False
+
+    @cached_property
+    def secrets(self) -> tuple[str, ...]:
+        """Values that no text about this member may show."""
+        return secrets_of(self.chat_model)
+
+    @cached_property
+    def cleanser(self) -> Cleanser | None:
+        """What keeps them out of its errors; `None` where there are none."""
+        return Cleanser(self.secrets) if self.secrets else None
+
+    def describe(self) -> dict[str, Any]:
+        """Return as plain data, without secrets, what bears on this member's answers."""
+        spec = self.spec
+        described = {
+            "model": self.id,
+            "name": spec.name,
+            "system_prompt": spec.system_prompt,
+            "settings": masked(spec.settings),
+        }
+        if self.chat_model is None:
+            # Nothing tells two such Runnables apart but that they are two.
+            return {**described, "runnable": f"{type(self.runnable).__name__} at {id(self.runnable):#x}"}
+        described["params"] = dict(self.chat_model._identifying_params)  # noqa: SLF001  # LangChain's own cache key
+        if self.runnable is not self.chat_model:
+            described["bound"] = redact(repr(getattr(self.runnable, "kwargs", id(self.runnable))), self.secrets)
+        return described
+
+    def input(self, messages: Sequence[BaseMessage]) -> Any:
+        """Return the messages in the form that this member takes."""
+        return {"messages": list(messages)} if isinstance(self.runnable, PregelProtocol) else list(messages)
+
+    def kwargs(self, *layers: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the keyword arguments of a call; of those given twice, the last one counts.
+
+        A Runnable that is no chat model takes none: what it would do with them is its own affair.
+
+        Args:
+            *layers: Keyword arguments from the most general to the most specific.
+        """
+        if self.chat_model is None:
+            return {}
+        return {key: value for layer in layers for key, value in layer.items()}
+
+    def defaults(self, call: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the mixture's parameters that this member has not set for itself."""
+        return {key: value for key, value in call.items() if key not in self.spec.settings}
+
+    def invoke(
+        self,
+        messages: Sequence[BaseMessage],
+        config: RunnableConfig,
+        kwargs: Mapping[str, Any],
+        *,
+        limit: Limit | None = None,
+    ) -> Answer:
+        """Call the member, again if its `retry` says so, and read its answer.
+
+        Args:
+            messages: What it is asked.
+            config: The call's config.
+            kwargs: The call's keyword arguments.
+            limit: The time that all attempts have together. Default: as much as they take.
+        """
+
+        def call() -> Answer:
+            with self.slots.taken():
+                # The wait for a place may have been too long.
+                if limit is not None:
+                    limit.check()
+                return read_answer(self.runnable.invoke(self.input(messages), config, **kwargs), seen=len(messages))
+
+        return retrying(self.retry, call, limit=limit)
+
+    async def ainvoke(
+        self,
+        messages: Sequence[BaseMessage],
+        config: RunnableConfig,
+        kwargs: Mapping[str, Any],
+        *,
+        limit: Limit | None = None,
+    ) -> Answer:
+        """Call the member without blocking; the arguments are those of `invoke`."""
+
+        async def call() -> Answer:
+            async with self.slots.ataken():
+                return read_answer(await self.runnable.ainvoke(self.input(messages), config, **kwargs), seen=len(messages))
+
+        return await aretrying(self.retry, call, limit=limit)

@@ -1,0 +1,1 @@
+"""The nodes of the graph, and what they share."""

@@ -1,0 +1,229 @@
+"""The aggregator node: one model reads the last layer's references and writes the final answer."""
+
+from __future__ import annotations
+
+import asyncio
+from time import monotonic, perf_counter
+from typing import TYPE_CHECKING, Any, cast
+
+from langchain_core.runnables import Runnable, RunnableConfig
+from langgraph.errors import GraphBubbleUp
+from langgraph.pregel.protocol import PregelProtocol
+from langgraph.runtime import get_runtime
+
+from langchain_moa.errors import aggregators_failed
+from langchain_moa.members.conversation import for_aggregator
+from langchain_moa.members.standin import kwargs_of_standin
+from langchain_moa.nodes.attempt import Attempt, FailedAttempt
+from langchain_moa.nodes.calls import called, context_of, emit, shown
+from langchain_moa.nodes.degradation import tell
+from langchain_moa.nodes.outgoing import Outgoing
+from langchain_moa.nodes.unfinished import acall_traced
+from langchain_moa.prompting.system import add_system_text
+from langchain_moa.resilience.deadline import Limit, call_within
+from langchain_moa.resilience.retry import aretrying, retrying
+from langchain_moa.state import RunState, turn_of
+from langchain_moa.step import steps_of
+from langchain_moa.usage import account
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from langchain_core.messages import BaseMessage
+
+    from langchain_moa.errors import AggregatorFailedError
+    from langchain_moa.members.member import Member
+    from langchain_moa.mixture import Mixture
+    from langchain_moa.prompting.prompts import Prompt
+    from langchain_moa.reference import Answer, Reference
+
+
+AGGREGATOR = "aggregator"
+"""The name of the node that writes the answer."""
+
+
+class Aggregate(Runnable[RunState, dict[str, Any]]):
+    """A node that asks the aggregator, or those that stand in for it, and appends the answer to the conversation."""
+
+    def __init__(
+        self,
+        member: Member,
+        *,
+        prompt: Prompt,
+        call_kwargs: Mapping[str, Any],
+        fallbacks: Sequence[Member] = (),
+        deadline: float | None = None,
+        min_references: int = 1,
+    ) -> None:
+        """Make the node.
+
+        Args:
+            member: Who writes the answer.
+            prompt: How the references are shown.
+            call_kwargs: The mixture's parameters for every model call.
+            fallbacks: Who stands in, in this order.
+            deadline: Seconds for the whole answer. Default: as many as it takes.
+            min_references: How many good references a layer needs.
+        """
+        self._members = (member, *fallbacks)
+        self._prompt = prompt
+        self._call_kwargs = call_kwargs
+        self._deadline = deadline
+        self._min_references = min_references
+
+    @classmethod
+    def of(cls, mixture: Mixture, *, prompt: Prompt) -> Aggregate:
+        """Make the node that a mixture describes.
+
+        Args:
+            mixture: The mixture.
+            prompt: How the references are shown.
+        """
+        return cls(
+            mixture.members.aggregator,
+            prompt=prompt,
+            call_kwargs=mixture.call_kwargs,
+            fallbacks=mixture.members.fallbacks,
+            deadline=mixture.deadline,
+            min_references=mixture.min_references,
+        )
+
+    def invoke(self, input: RunState, config: RunnableConfig | None = None, **_: Any) -> dict[str, Any]:  # noqa: A002  # Runnable's name
+        """Ask the aggregator."""
+        failed: list[FailedAttempt] = []
+        for call in self._calls(input, config):
+            try:
+                answer = self._ask(call)
+            except GraphBubbleUp:  # an interrupt inside the aggregator is the graph's business
+                raise
+            except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001  # whatever it raises, the next may do better
+                failed.append(call.raised(error))
+            else:
+                if (failure := call.fault(answer)) is None:
+                    return self._answered(input, call, answer, failed)
+                failed.append(call.said_nothing(answer, failure))
+            if call.is_final:
+                break
+        raise self._error(failed, input)
+
+    async def ainvoke(self, input: RunState, config: RunnableConfig | None = None, **_: Any) -> dict[str, Any]:  # noqa: A002  # Runnable's name
+        """Ask the aggregator without blocking."""
+        failed: list[FailedAttempt] = []
+        for call in self._calls(input, config):
+            try:
+                answer = await self._aask(call)
+            except GraphBubbleUp:  # as above
+                raise
+            except asyncio.CancelledError as error:
+                if (task := asyncio.current_task()) is None or task.cancelling():
+                    raise
+                # Nobody has cancelled this node: something inside the member has cancelled itself.
+                failed.append(call.raised(error))
+            except Exception as error:  # noqa: BLE001  # as above
+                failed.append(call.raised(error))
+            else:
+                if (failure := call.fault(answer)) is None:
+                    return self._answered(input, call, answer, failed)
+                failed.append(call.said_nothing(answer, failure))
+            if call.is_final:
+                break
+        raise self._error(failed, input)
+
+    def _calls(self, state: RunState, config: RunnableConfig | None) -> Iterator[Attempt]:
+        """Prepare the call of one member after the other, each when its turn comes."""
+        until = None if self._deadline is None else (state.get("started") or monotonic()) + self._deadline
+        for place, member in enumerate(self._members):
+            limit, left = None, len(self._members) - place
+            if until is not None:
+                # Those that may still have to stand in keep their parts.
+                at = monotonic() + (until - monotonic()) / left
+                whose = "its part of the deadline" if left > 1 else "the deadline"
+                limit = Limit(at, "deadline", f"it had not answered when {whose} ({self._deadline:g} s) was over")
+            yield self._prepare(member, state, config, limit, is_last=left == 1)
+
+    def _prepare(
+        self, member: Member, state: RunState, config: RunnableConfig | None, limit: Limit | None, *, is_last: bool
+    ) -> Attempt:
+        context = context_of()
+        messages = cast("list[BaseMessage]", state["messages"])
+        own = kwargs_of_standin(member, context.aggregator_kwargs, of=self._members[0])
+        kwargs = member.kwargs(member.defaults(self._call_kwargs), context.model_kwargs, own)
+        has_tools = bool(kwargs.get("tools")) or member.has_tools
+        messages = for_aggregator(messages, has_tools=has_tools, profile=member.profile)
+        if member.spec.system_prompt:
+            messages = add_system_text(messages, member.spec.system_prompt)
+        messages = shown(member, messages, state.get("merged", []), self._prompt_for(state))
+        emit("aggregating", name=member.name, model=member.id)
+        # A compiled graph streams states, not an answer; its answer is sent whole.
+        streams = context.stream_answer and not isinstance(member.runnable, PregelProtocol)
+        outgoing = Outgoing(get_runtime().stream_writer) if streams else None
+        config = called(config, f"aggregator: {member.name}", member)
+        return Attempt(member, messages, config, kwargs, outgoing, context, limit, is_last, perf_counter())
+
+    def _prompt_for(self, state: RunState) -> Prompt:  # noqa: ARG002  # for those that derive from this class
+        """Return how the references are shown in this state."""
+        return self._prompt
+
+    def _ask(self, call: Attempt) -> Answer:
+        if call.outgoing is None and call.limit is None:
+            return call.member.invoke(call.messages, call.config, call.kwargs)
+        # Whoever leaves a stream is not kept waiting for its next chunk.
+        with call.context.abandoned.ends(call.limit or Limit()) as limit:
+            return call_within(limit, lambda: self._ask_within(call, limit))
+
+    def _ask_within(self, call: Attempt, limit: Limit) -> Answer:
+        if call.outgoing is None:
+            return call.member.invoke(call.messages, call.config, call.kwargs, limit=limit)
+        begun = call.outgoing.has_begun
+        return retrying(call.member.retry, lambda: self._stream(call, limit), limit=limit, begun=begun)
+
+    async def _aask(self, call: Attempt) -> Answer:
+        async def ask(config: RunnableConfig) -> Answer:
+            if call.outgoing is None:
+                return await call.member.ainvoke(call.messages, config, call.kwargs, limit=call.limit)
+            begun = call.outgoing.has_begun
+            return await aretrying(call.member.retry, lambda: self._astream(call, config), limit=call.limit, begun=begun)
+
+        return await (ask(call.config) if call.limit is None else acall_traced(call.limit, call.config, ask))
+
+    def _stream(self, call: Attempt, limit: Limit) -> Answer:
+        outgoing, member = cast("Outgoing", call.outgoing), call.member
+        outgoing.restart()
+        with member.slots.taken():
+            # The wait for a place may have been too long.
+            limit.check()
+            for item in member.runnable.stream(member.input(call.messages), call.config, **call.kwargs):
+                if limit.left() <= 0:
+                    # Leaving the loop closes the provider's stream: what nobody reads is not paid for.
+                    break
+                outgoing.send(item)
+        return outgoing.answer()
+
+    async def _astream(self, call: Attempt, config: RunnableConfig) -> Answer:
+        outgoing, member = cast("Outgoing", call.outgoing), call.member
+        outgoing.restart()
+        async with member.slots.ataken():
+            async for item in member.runnable.astream(member.input(call.messages), config, **call.kwargs):
+                outgoing.send(item)
+        return outgoing.answer()
+
+    def _answered(self, state: RunState, call: Attempt, answer: Answer, failed: Sequence[FailedAttempt]) -> dict[str, Any]:
+        message, member = answer["message"], call.member
+        place = {"name": member.name, "model": member.id}
+        aggregated = {**place, "status": "ok", "seconds": call.seconds, "usage": answer["usage"]}
+        turn = turn_of(state["messages"])
+        tried = [each.step(turn=turn, node=AGGREGATOR) for each in failed]
+        steps = [*steps_of(state.get("steps", []), turn), *tried]
+        moa = account(self._references(state), aggregated, steps=steps, stopped=state.get("stopped"))
+        tell(moa, min_references=self._min_references)
+        emit("aggregated", **place, status="ok", error=None, seconds=aggregated["seconds"])
+        message = message.model_copy(update={"response_metadata": {**message.response_metadata, "moa": moa}})
+        return {"messages": [message], "steps": tried} if tried else {"messages": [message]}
+
+    def _error(self, failed: Sequence[FailedAttempt], state: RunState) -> AggregatorFailedError:
+        causes = [(each.member.id, each.failure, each.cause) for each in failed]
+        return aggregators_failed(causes, self._references(state))
+
+    def _references(self, state: RunState) -> list[Reference]:
+        turn = turn_of(state["messages"])
+        return [reference for reference in state.get("references", []) if reference["turn"] == turn]

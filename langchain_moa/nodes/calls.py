@@ -1,0 +1,68 @@
+"""What every node needs around a call: the run's context, its name in traces, and events on the custom stream."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+from langgraph.runtime import get_runtime
+
+from langchain_moa.cleanser import in_front
+from langchain_moa.prompting.budget import fit
+from langchain_moa.state import MoAContext
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from langchain_core.messages import BaseMessage
+    from langchain_core.runnables import RunnableConfig
+
+    from langchain_moa.members.member import Member
+    from langchain_moa.prompting.prompts import Prompt
+    from langchain_moa.reference import Reference
+
+_logger = logging.getLogger("langchain_moa")
+
+
+def context_of() -> MoAContext:
+    """Return the run's context; the default one inside a graph of the user's, whose context is of another type."""
+    context: object = get_runtime().context
+    return context if isinstance(context, MoAContext) else MoAContext()
+
+
+def called(config: RunnableConfig | None, name: str, member: Member | None = None) -> RunnableConfig:
+    """Return the config for a call, named for traces.
+
+    Args:
+        config: The node's config.
+        name: The name.
+        member: Who is called, so that no tracer sees its keys in an error of its server.
+    """
+    named: RunnableConfig = {**(config or {}), "run_name": name}
+    if member is not None and member.cleanser is not None:
+        named["callbacks"] = in_front(member.cleanser, named.get("callbacks"))
+    return named
+
+
+def emit(event: str, **data: Any) -> None:
+    """Write an event to the graph's `custom` stream: a dict whose `moa` key names it."""
+    get_runtime().stream_writer({"moa": event, **data})
+
+
+def shown(member: Member, messages: list[BaseMessage], references: Sequence[Reference], prompt: Prompt) -> list[BaseMessage]:
+    """Return the prompt that shows a member the references, inside its context window.
+
+    What had to be left out is told by an event and in the log; see `budget.fit` for what goes first.
+
+    Args:
+        member: Who is asked.
+        messages: The conversation, as the member can take it.
+        references: What it is to read.
+        prompt: How references are shown.
+    """
+    window = (member.profile or {}).get("max_input_tokens")
+    sent, trimmed = fit(messages, references, prompt, window=window)
+    if trimmed:
+        emit("trimmed", name=member.name, model=member.id, trimmed=trimmed)
+        _logger.warning("the prompt for %s did not fit into %s tokens: %s", member.name, window, "; ".join(trimmed))
+    return sent

@@ -1,0 +1,46 @@
+"""A node of a strategy that has more than one: it works on the state, asks what it has to, and writes what came of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from langchain_core.runnables import Runnable, RunnableConfig
+
+from langchain_moa.state import RunState
+from langchain_moa.strategies.consultation import Consultation
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from langchain_moa.mixture import Mixture
+    from langchain_moa.strategies.inquiry import Inquiry
+
+
+class Consult(Runnable[RunState, dict[str, Any]]):
+    """A node that runs a piece of work, sync or async, and adds its calls to the account."""
+
+    def __init__(
+        self, work: Callable[[RunState], Inquiry[dict[str, Any]] | dict[str, Any]], mixture: Mixture, *, node: str
+    ) -> None:
+        """Make the node.
+
+        Args:
+            work: From the state to its update, directly or as an inquiry.
+            mixture: Whose node it is.
+            node: The node's name.
+        """
+        self._work = work
+        self._mixture = mixture
+        self._node = node
+
+    def invoke(self, input: RunState, config: RunnableConfig | None = None, **_: Any) -> dict[str, Any]:  # noqa: A002  # Runnable's name
+        """Do the work."""
+        consultation = Consultation(self._mixture, input, config or {}, self._node)
+        update = consultation.run(self._work, input, given=input, name=self._node)
+        return {**update, "steps": consultation.steps}
+
+    async def ainvoke(self, input: RunState, config: RunnableConfig | None = None, **_: Any) -> dict[str, Any]:  # noqa: A002  # Runnable's name
+        """Do the work without blocking."""
+        consultation = Consultation(self._mixture, input, config or {}, self._node)
+        update = await consultation.arun(self._work, input, given=input, name=self._node)
+        return {**update, "steps": consultation.steps}

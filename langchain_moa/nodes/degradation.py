@@ -1,0 +1,62 @@
+"""Degradation: what went wrong on the way to an answer that came all the same, said where people look."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+from langchain_moa.nodes.calls import emit
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+_logger = logging.getLogger("langchain_moa")
+
+
+def tell(moa: dict[str, Any], *, min_references: int) -> None:
+    """Say of an answer what it had to do without: in its metadata, in the log and on the `custom` stream.
+
+    The metadata get `fell_back`, the layers that went on with the references of an earlier one, and `degraded`, everything
+    in words; an answer that nothing was missing from has neither. The log gets one warning per answer, or a mere note
+    where nothing was missing but stragglers.
+
+    Args:
+        moa: The answer's `response_metadata["moa"]`; it is added to.
+        min_references: How many good references a layer needs.
+    """
+    fell_back = [
+        number
+        for number, calls in enumerate(moa["layers"], start=1)
+        if number > 1 and sum(call["status"] == "ok" for call in calls) < min_references
+    ]
+    if not (words := list(_words(moa, fell_back))):
+        return
+    if fell_back:
+        moa["fell_back"] = fell_back
+    moa["degraded"] = words
+    calls = [*(call for calls in moa["layers"] for call in calls), *moa.get("steps", ())]
+    has_failed = fell_back or any(call["status"] == "failed" for call in calls)
+    level = logging.WARNING if has_failed else logging.INFO
+    _logger.log(level, "an answer had to do without some of its members: %s", "; ".join(words))
+    emit("degraded", fell_back=fell_back, degraded=words)
+
+
+def _words(moa: Mapping[str, Any], fell_back: list[int]) -> Iterator[str]:
+    for number, calls in enumerate(moa["layers"], start=1):
+        for call in calls:
+            if call["status"] != "ok":
+                yield f"layer {number}: proposer {call['proposer']}, {_who(call)}, {call['status']}: {_why(call)}"
+        if number in fell_back:
+            yield f"layer {number} went on with the references of layer {number - 1}"
+    for step in moa.get("steps", ()):
+        if step["status"] != "ok":
+            yield f"{step['node']}: {_who(step)} failed: {_why(step)}"
+
+
+def _who(call: Mapping[str, Any]) -> str:
+    return call["name"] if call["name"] == call["model"] else f"{call['name']} ({call['model']})"
+
+
+def _why(call: Mapping[str, Any]) -> str:
+    error = call.get("error")
+    return f"{error['kind']}: {error['message']}" if error else "no reason given"

@@ -1,0 +1,173 @@
+"""The merge node: it closes a layer and decides what the next reader sees, and whether there is a next layer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+
+from langchain_core.runnables import Runnable, RunnableConfig
+from langgraph.errors import GraphBubbleUp
+
+from langchain_moa.closed_layer import ClosedLayer, Filtered
+from langchain_moa.errors import StrategyFailedError, proposers_failed
+from langchain_moa.nodes.calls import emit
+from langchain_moa.secrets import describe
+from langchain_moa.state import RunState, turn_of
+from langchain_moa.step import steps_of
+from langchain_moa.strategies.consultation import Consultation
+from langchain_moa.strategies.strategy import name_of
+from langchain_moa.usage import spent_usd
+
+if TYPE_CHECKING:
+    from langchain_moa.mixture import Mixture
+    from langchain_moa.reference import Reference
+
+
+class _Closing(NamedTuple):
+    layer: ClosedLayer
+    references: list[Reference]
+    fell_back: bool
+    consultation: Consultation
+
+
+class Merge(Runnable[RunState, dict[str, Any]]):
+    """A node that closes a layer: it drops failures, applies the reference filters in order, asks the stop condition."""
+
+    def __init__(self, mixture: Mixture, *, layer: int, num_layers: int, node: str) -> None:
+        """Make the node.
+
+        Args:
+            mixture: Whose layer it is.
+            layer: The layer's number, from 1.
+            num_layers: How many layers there are.
+            node: The node's name.
+        """
+        self._mixture = mixture
+        self._layer = layer
+        self._num_layers = num_layers
+        self._node = node
+        strategies = mixture.strategies
+        self._filters = strategies.filters
+        # After the last layer there is nothing to stop.
+        self._stop_when = strategies.stop_when if layer < num_layers else None
+
+    def invoke(self, input: RunState, config: RunnableConfig | None = None, **_: Any) -> dict[str, Any]:  # noqa: A002  # Runnable's name
+        """Close the layer."""
+        closing = self._close(input, config)
+        layer, stopped = closing.layer, None
+        for strategy in self._filters:
+            with _Failing(strategy, "reference filter", closing):
+                result = closing.consultation.run(strategy, layer, given=layer, name=name_of(strategy))
+                layer, stop = _filtered(layer, strategy, result)
+            stopped = stopped or stop
+        if stopped is None and self._stop_when is not None:
+            with _Failing(self._stop_when, "stop condition", closing):
+                result = closing.consultation.run(self._stop_when, layer, given=layer, name=name_of(self._stop_when))
+                stopped = _reason(self._stop_when, result)
+        return self._closed(closing, layer, stopped)
+
+    async def ainvoke(self, input: RunState, config: RunnableConfig | None = None, **_: Any) -> dict[str, Any]:  # noqa: A002  # Runnable's name
+        """Close the layer without blocking."""
+        closing = self._close(input, config)
+        layer, stopped = closing.layer, None
+        for strategy in self._filters:
+            with _Failing(strategy, "reference filter", closing):
+                result = await closing.consultation.arun(strategy, layer, given=layer, name=name_of(strategy))
+                layer, stop = _filtered(layer, strategy, result)
+            stopped = stopped or stop
+        if stopped is None and self._stop_when is not None:
+            with _Failing(self._stop_when, "stop condition", closing):
+                result = await closing.consultation.arun(self._stop_when, layer, given=layer, name=name_of(self._stop_when))
+                stopped = _reason(self._stop_when, result)
+        return self._closed(closing, layer, stopped)
+
+    def _close(self, state: RunState, config: RunnableConfig | None) -> _Closing:
+        turn = turn_of(state["messages"])
+        references = [reference for reference in state.get("references", []) if reference["turn"] == turn]
+        of_turn = [reference for reference in references if reference["status"] == "ok"]
+        good = [reference for reference in of_turn if reference["layer"] == self._layer]
+        previous: list[Reference] = state.get("merged", []) if self._layer > 1 else []
+        fell_back = len(good) < self._mixture.min_references
+        if fell_back and not previous:
+            raise proposers_failed(references, self._layer, self._mixture.min_references)
+        layer = ClosedLayer(
+            messages=state["messages"],
+            references=previous if fell_back else good,
+            number=self._layer,
+            num_layers=self._num_layers,
+            previous=previous,
+            unfiltered=good,
+            earlier=[reference for reference in of_turn if reference["layer"] < self._layer],
+        )
+        return _Closing(layer, references, fell_back, Consultation(self._mixture, state, config or {}, self._node))
+
+    def _closed(self, closing: _Closing, layer: ClosedLayer, stopped: str | None) -> dict[str, Any]:
+        # A filter may ask to stop after the last layer, too, where it changes nothing.
+        stopped = (stopped or self._spent(closing)) if self._layer < self._num_layers else None
+        kept = [reference["proposer"] for reference in layer.references]
+        emit("merged", layer=self._layer, references=kept, fell_back=closing.fell_back, stopped=stopped)
+        return {"merged": list(layer.references), "stopped": stopped, "steps": closing.consultation.steps}
+
+    def _spent(self, closing: _Closing) -> str | None:
+        """Say that the answer has cost enough, if it has."""
+        if (most := self._mixture.max_cost_usd) is None:
+            return None
+        consultation = closing.consultation
+        earlier = steps_of(consultation.state.get("steps", []), consultation.turn)
+        spent = spent_usd([*closing.references, *earlier, *consultation.steps])
+        return f"max_cost_usd: {spent:.6f} of {most:g} dollars are spent" if spent >= most else None
+
+
+class _Failing:
+    """Turns what a strategy raises into an error that keeps the references that are paid for."""
+
+    def __init__(self, strategy: Any, role: str, closing: _Closing) -> None:
+        self._what = f"the {role} {name_of(strategy)!r}"
+        self._closing = closing
+
+    def __enter__(self) -> None:
+        """Nothing is to be prepared."""
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        """Raise the error that names the strategy; an interrupt is the graph's business, not a failure."""
+        if isinstance(error, Exception) and not isinstance(error, GraphBubbleUp):
+            reason = describe(error)
+            msg = f"{self._what} failed after layer {self._closing.layer.number}: {reason['kind']}: {reason['message']}"
+            raise StrategyFailedError(msg, references=self._closing.references) from error
+
+
+def stopped_or(after: Sequence[str], following: Sequence[str]) -> Any:
+    """Return the way on from a merge that may end the layers.
+
+    Args:
+        after: Where to go if it did.
+        following: Where to go if it did not.
+    """
+
+    def way_on(state: RunState) -> list[str]:
+        return [*(after if state.get("stopped") else following)]
+
+    return way_on
+
+
+def _filtered(layer: ClosedLayer, strategy: Any, result: Any) -> tuple[ClosedLayer, str | None]:
+    """Return the layer as a filter has left it, and why it wants to stop, if it does."""
+    found = result if isinstance(result, Filtered) else Filtered(result)
+    references: Any = found.references
+    if not isinstance(references, Sequence) or not all(isinstance(each, Mapping) and "text" in each for each in references):
+        _refuse(result)
+    if found.stop is not None and not getattr(strategy, "may_stop", False):
+        msg = "it asks to stop, but the graph has no edge for that; give it an attribute `may_stop = True`"
+        raise TypeError(msg)
+    # A filter that keeps nothing would leave the next reader without anything, though answers are there.
+    return (replace(layer, references=list(references)) if references else layer), found.stop
+
+
+def _refuse(result: Any) -> NoReturn:
+    msg = f"it returned {type(result).__name__}; return a list of references"
+    raise TypeError(msg)
+
+
+def _reason(strategy: Any, result: bool | str | None) -> str | None:  # noqa: FBT001  # what a condition returns
+    return name_of(strategy) if result is True else result or None

@@ -1,0 +1,1 @@
+"""How references are shown to the model that reads them."""

@@ -1,0 +1,1 @@
+"""What keeps an answer coming when members fail or are slow."""

@@ -1,0 +1,195 @@
+"""When a layer closes before all of its proposers have answered; the stragglers are then late."""
+
+from __future__ import annotations
+
+import math
+import threading
+from contextlib import contextmanager
+from dataclasses import dataclass
+from time import monotonic
+from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary, WeakValueDictionary
+
+from langgraph.runtime import get_runtime
+
+from langchain_moa.resilience.deadline import Limit
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Iterator
+
+
+def quorum_of(quorum: int | float | None, size: int) -> int | None:  # noqa: PYI041  # 1 is one proposer, 1.0 is all of them
+    """Return how many good answers a mixture's `quorum` asks of a layer.
+
+    Args:
+        quorum: A number of proposers (int), or a share of them (float, over 0 and at most 1), rounded up.
+        size: How many proposers the layer has.
+
+    Raises:
+        ValueError: It is no such number, or more than the layer has.
+    """
+    if quorum is None:
+        return None
+    if isinstance(quorum, float):
+        if not 0 < quorum <= 1:
+            msg = f"quorum is {quorum}; give a number of proposers like 3, or a share of them like 0.75"
+            raise ValueError(msg)
+        # 0.07 * 100 is a little more than 7.
+        return math.ceil(round(quorum * size, 9))
+    if not 1 <= quorum <= size:
+        msg = f"quorum is {quorum}, but a layer has {size} proposers; give a number from 1 to {size}, or a share like 0.75"
+        raise ValueError(msg)
+    return quorum
+
+
+@dataclass(frozen=True, kw_only=True)
+class Closing:
+    """The rules by which a layer closes.
+
+    Attributes:
+        size: How many proposers the layer has.
+        enough: How many good answers it cannot do without (`min_references`).
+        quorum: How many are enough to close it early, if it may be.
+        grace: Seconds that the others then have.
+        deadline: Seconds for the whole answer, if they are counted.
+        layers: How many layers the mixture has.
+        layer: This one's number, from 1.
+    """
+
+    size: int
+    enough: int = 1
+    quorum: int | None = None
+    grace: float = 0.0
+    deadline: float | None = None
+    layers: int = 1
+    layer: int = 1
+
+    @property
+    def is_needed(self) -> bool:
+        """Whether anything can close the layer early."""
+        return self.quorum is not None or self.deadline is not None
+
+
+class Round:
+    """One layer in one run: who is in it, and when it closes.
+
+    With a deadline, what is left of it is shared equally by the layers to come and the aggregator. A layer closes when its
+    share is over, unless it has too few good answers: then it waits for those, but never into the aggregator's share.
+
+    Attributes:
+        started: When the answer was begun, on the clock of `time.monotonic`.
+    """
+
+    def __init__(self, closing: Closing, started: float | None) -> None:
+        """Open the round.
+
+        Args:
+            closing: The rules.
+            started: When the answer was begun; `None`: now.
+        """
+        now = monotonic()
+        self.started = now if started is None else started
+        self._closing = closing
+        self._lock = threading.Lock()
+        self._inside: set[Limit] = set()
+        self._left: set[str] = set()
+        self._good = 0
+        self._share_over = math.inf
+        self._closes = Limit()
+        if closing.deadline is not None:
+            reserved = closing.deadline / (closing.layers + 1)
+            last = self.started + closing.deadline - reserved
+            self._share_over = now + max(0.0, last - now) / (closing.layers - closing.layer + 1)
+            why = f"it had not answered when its layer's part of the deadline ({closing.deadline:g} s) was over"
+            self._close(last, "deadline", why)
+
+    @contextmanager
+    def joined(self, task: str, timeout: float | None) -> Iterator[Limit]:
+        """Be in the round; the limit is brought forward when the round closes earlier.
+
+        Args:
+            task: Who: the id of the node's task, which a retry of the node keeps.
+            timeout: Seconds that this proposer has, whatever the others do.
+        """
+        limit = limit_of(timeout)
+        with self._lock:
+            self._inside.add(limit)
+            limit.bring_forward(self._closes.at, self._closes.kind, self._closes.why)
+        try:
+            yield limit
+        finally:
+            with self._lock:
+                self._inside.discard(limit)
+                self._left.add(task)
+
+    def answered(self) -> None:
+        """Count a good answer; it may close the round."""
+        rules = self._closing
+        with self._lock:
+            self._good += 1
+            if self._good >= rules.enough and rules.deadline is not None:
+                self._close(self._share_over, self._closes.kind, self._closes.why)
+            if rules.quorum is not None and self._good >= rules.quorum:
+                why = f"it had not answered {rules.grace:g} s after {rules.quorum} of its layer's {rules.size} proposers had"
+                self._close(monotonic() + rules.grace, "quorum", why)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether all of the layer's proposers have been in it and left."""
+        return len(self._left) >= self._closing.size
+
+    def _close(self, at: float, kind: str, why: str) -> None:
+        self._closes.bring_forward(at, kind, why)
+        for limit in self._inside:
+            limit.bring_forward(at, kind, why)
+
+
+class Rounds:
+    """The rounds of one layer of a graph, one for each run that is in it.
+
+    LangGraph runs the proposers of a layer as separate nodes of one superstep, and hands them nothing that they share. What
+    tells a superstep of a run from every other is the run's control, the checkpoint that it started from, and the namespace
+    of the graph: concurrent runs, nested mixtures and resumed runs each have a round of their own.
+    """
+
+    def __init__(self, closing: Closing) -> None:
+        """Make it for a layer with these rules."""
+        self._closing = closing
+        self._lock = threading.Lock()
+        self._open: WeakValueDictionary[Hashable, Round] = WeakValueDictionary()
+        # With `max_concurrency`, one proposer may leave before the next comes. The run's own stream writer, which lives as
+        # long as the run, holds the round between the two, so that a run that breaks off leaves nothing behind.
+        self._held: WeakKeyDictionary[object, dict[Hashable, Round]] = WeakKeyDictionary()
+
+    @contextmanager
+    def joined(self, started: float | None, timeout: float | None) -> Iterator[tuple[Round, Limit]]:
+        """Be in the round of the run that this is called in; the first to come opens it.
+
+        Args:
+            started: When the answer was begun; `None`: with this round.
+            timeout: Seconds that this proposer has, whatever the others do.
+        """
+        runtime = get_runtime()
+        info = runtime.execution_info
+        assert info is not None  # noqa: S101  # a node is only ever called inside a run
+        key = (runtime.control, info.checkpoint_id, info.checkpoint_ns.rpartition("|")[0])
+        with self._lock:
+            current = self._open.get(key)
+            if current is None:
+                current = self._open[key] = Round(self._closing, started)
+                self._held.setdefault(runtime.stream_writer, {})[key] = current
+        try:
+            with current.joined(info.task_id, timeout) as limit:
+                yield current, limit
+        finally:
+            with self._lock:
+                if current.is_over and self._open.get(key) is current:
+                    del self._open[key]
+                    self._held.get(runtime.stream_writer, {}).pop(key, None)
+
+
+def limit_of(timeout: float | None) -> Limit:
+    """Return the limit of a proposer that has so many seconds from now; `None`: as many as it takes."""
+    if timeout is None:
+        return Limit()
+    return Limit(monotonic() + timeout, "timeout", f"it had not answered within {timeout:g} s (proposer_timeout)")

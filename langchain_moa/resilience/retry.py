@@ -1,0 +1,229 @@
+"""Trying again: which failures are worth it, how often, and how long to wait in between."""
+
+from __future__ import annotations
+
+import logging
+import math
+import random
+from collections.abc import Mapping
+from dataclasses import KW_ONLY, dataclass, fields
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from langchain_core.runnables.base import RunnableBindingBase
+from langchain_core.runnables.retry import RunnableRetry
+from tenacity import AsyncRetrying, RetryCallState, Retrying, retry_if_exception
+
+from langchain_moa.members.models import chat_model_of
+from langchain_moa.resilience.deadline import Limit
+from langchain_moa.resilience.retryable import is_retryable, retry_after
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from langchain_core.language_models import BaseChatModel
+    from langchain_core.runnables import Runnable
+
+T = TypeVar("T")
+
+_logger = logging.getLogger("langchain_moa")
+
+
+@dataclass(frozen=True)
+class Retry:
+    """How a call that failed is tried again.
+
+    Only what may succeed the next time is tried again: rate limits, errors of the server, timeouts, lost connections; never
+    a wrong request or a wrong key. Where the server says how long to wait (`retry-after`), that counts. A wait that would
+    outlast the call's time limit, or the longest wait, is not begun: the call has failed.
+
+    The clients of most providers try again by themselves, and two loops around one another would multiply. So a model
+    given as a string is made without retries of its own, and a model object that has some keeps them and none of these are
+    added: make it with `max_retries=0` if you want this policy. For a member that is no chat model, an agent that may have
+    done half its work, only the policy of its own `Proposer(retry=...)` counts.
+
+    Args:
+        attempts: How often a call is made at most, the first time included. Default: 3.
+        initial: Seconds before the second attempt; each further wait is twice as long. Default: 0.5.
+        maximum: The longest wait in seconds. Default: 30.
+        jitter: The share of each wait that is left to chance, from 0 to 1, so that calls that failed together do not come
+            back together. Default: 0.5.
+
+    Raises:
+        ValueError: A number is out of its range.
+
+    Example:
+        ```python
+        from langchain_moa import ChatMoA, Retry
+
+        moa = ChatMoA(
+            proposers=["local:smollm2-135m", "local:gemma3-270m"],
+            aggregator="local:smollm2-135m",
+            retry=Retry(attempts=5, maximum=60),
+        )
+        ```
+    """
+
+    _: KW_ONLY
+    attempts: int = 3
+    initial: float = 0.5
+    maximum: float = 30.0
+    jitter: float = 0.5
+
+    def __post_init__(self) -> None:
+        """Check the numbers, so that a wrong one fails where it is written."""
+        # A YAML file does not keep to the annotations.
+        attempts: Any = self.attempts
+        if not isinstance(attempts, int) or isinstance(attempts, bool) or attempts < 1:
+            msg = f"retry.attempts is {_shown(attempts)}; give a whole number from 1, the first attempt included"
+            raise ValueError(msg)
+        for name, top in (("initial", math.inf), ("maximum", math.inf), ("jitter", 1.0)):
+            value: Any = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= top:
+                unit = "a share from 0 to 1" if name == "jitter" else "seconds, 0 or more"
+                msg = f"retry.{name} is {_shown(value)}; give {unit}"
+                raise ValueError(msg)
+
+    @classmethod
+    def coerce(cls, value: Any) -> Retry | None:
+        """Make a policy of what a user may write for one.
+
+        Args:
+            value: A policy, a mapping of its arguments, or `None`.
+
+        Raises:
+            ValueError: It is none of these, or has an unknown key.
+        """
+        if value is None or isinstance(value, cls):
+            return value
+        known = [each.name for each in fields(cls)]
+        if not isinstance(value, Mapping) or (unknown := sorted(set(value) - set(known), key=str)):
+            what = f"unknown key {unknown[0]!r}" if isinstance(value, Mapping) else f"{type(value).__name__}"
+            msg = f"retry: {what}; give Retry(...), or a mapping with {', '.join(known)}"
+            raise ValueError(msg)
+        return cls(**value)
+
+    def wait(self, attempt: int, error: BaseException | None) -> float:
+        """Return the seconds to wait after an attempt.
+
+        Args:
+            attempt: The number of the attempt that failed, from 1.
+            error: What it raised.
+        """
+        chance = self.jitter * random.random()  # noqa: S311  # it spreads load, it guards nothing
+        if (told := retry_after(error)) is not None:
+            return min(told + chance * self.initial, max(told, self.maximum))
+        # The exponent is bounded before it is used: 2.0 ** 1100 is an error.
+        backoff = min(self.maximum, self.initial * 2.0 ** min(attempt - 1, 60))
+        return backoff * (1 - chance)
+
+
+def retrying(
+    policy: Retry | None, call: Callable[[], T], *, limit: Limit | None = None, begun: Callable[[], bool] | None = None
+) -> T:
+    """Call, and call again as the policy says.
+
+    Args:
+        policy: The policy; `None`: the call is made once.
+        call: What to do.
+        limit: The time that all attempts have together; `None`: as much as they take.
+        begun: Tells that something of the answer is out already, so that it cannot be begun anew.
+
+    Raises:
+        Exception: What the last attempt raised.
+    """
+    if policy is None:
+        return call()
+    within = limit or Limit()
+
+    def attempt() -> T:
+        # A call that was left to its thread ends there, between two attempts.
+        within.check()
+        return call()
+
+    return Retrying(**_rules(policy, within, begun))(attempt)
+
+
+async def aretrying(
+    policy: Retry | None,
+    call: Callable[[], Awaitable[T]],
+    *,
+    limit: Limit | None = None,
+    begun: Callable[[], bool] | None = None,
+) -> T:
+    """Call without blocking, and call again as the policy says; the arguments are those of `retrying`."""
+    if policy is None:
+        return await call()
+
+    async def attempt() -> T:
+        return await call()
+
+    return await AsyncRetrying(**_rules(policy, limit or Limit(), begun))(attempt)
+
+
+def policy_for(runnable: Runnable[Any, Any], *, own: Retry | None, shared: Retry | None) -> Retry | None:
+    """Return the policy for a member that was given as an object.
+
+    Args:
+        runnable: The member.
+        own: The policy of its `Proposer`.
+        shared: The policy of the mixture.
+
+    Raises:
+        ValueError: It has a policy of its own, and tries again by itself.
+    """
+    model = chat_model_of(runnable)
+    if model is not None and model._llm_type == "moa":  # noqa: SLF001  # how a chat model says what it is
+        # The members of a mixture have policies of their own; all of them are asked again only where that is wanted.
+        return own
+    if not _retries_itself(runnable, model):
+        return own or (None if model is None else shared)
+    if own is not None:
+        msg = "retry is given for a model that tries again by itself; make the model with max_retries=0, or leave retry out"
+        raise ValueError(msg)
+    return None
+
+
+def without_retries(model: BaseChatModel) -> dict[str, Any]:
+    """Return the settings with which a model of this class does not try again by itself; none if it never does."""
+    return {"max_retries": _no_retries(model)} if "max_retries" in type(model).model_fields else {}
+
+
+def _retries_itself(runnable: Runnable[Any, Any], model: BaseChatModel | None) -> bool:
+    while isinstance(runnable, RunnableBindingBase):
+        if isinstance(runnable, RunnableRetry):
+            return True
+        runnable = runnable.bound
+    if model is None or "max_retries" not in type(model).model_fields:
+        return False
+    retries = getattr(model, "max_retries", None)
+    # None leaves it to the client, and every client that has the setting tries again by default.
+    return retries is None or retries > _no_retries(model)
+
+
+def _no_retries(model: BaseChatModel) -> int:
+    # Google's models count attempts under that name, and take 0 for "as many as you like".
+    return 1 if type(model).__module__.startswith("langchain_google") else 0
+
+
+def _shown(value: Any) -> str:
+    # What is no number may be anything, a key in the wrong place for example.
+    return repr(value) if isinstance(value, (int, float)) else f"a {type(value).__name__}"
+
+
+def _rules(policy: Retry, limit: Limit, begun: Callable[[], bool] | None) -> dict[str, Any]:
+    def worth_it(error: BaseException) -> bool:
+        return is_retryable(error) and not (begun is not None and begun())
+
+    def wait(state: RetryCallState) -> float:
+        return policy.wait(state.attempt_number, state.outcome.exception() if state.outcome else None)
+
+    def stop(state: RetryCallState) -> bool:
+        in_vain = state.upcoming_sleep >= limit.left() or state.upcoming_sleep > policy.maximum
+        return state.attempt_number >= policy.attempts or in_vain
+
+    def tell(state: RetryCallState) -> None:
+        # The error's text may hold anything; what becomes of the call is logged without secrets when it is known.
+        kind = type(state.outcome.exception()).__name__ if state.outcome else ""
+        _logger.info("attempt %d failed with %s; the next in %.2f s", state.attempt_number, kind, state.upcoming_sleep)
+
+    return {"retry": retry_if_exception(worth_it), "wait": wait, "stop": stop, "before_sleep": tell, "reraise": True}

@@ -1,0 +1,1 @@
+"""What the aggregations, filters and stop conditions are made of."""

@@ -1,0 +1,215 @@
+"""A consultation: a node runs a strategy, makes the calls that it asks for, and keeps the account of them."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass, field
+from time import monotonic, perf_counter
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from langchain_core.messages import AIMessage
+from langchain_core.runnables import Runnable
+from langchain_core.runnables.config import merge_configs, run_in_executor, set_config_context
+from langchain_core.runnables.utils import coro_with_context, is_async_callable
+from langgraph.errors import GraphBubbleUp
+
+from langchain_moa.members.conversation import for_aggregator
+from langchain_moa.nodes.calls import called, context_of, emit
+from langchain_moa.prompting.system import add_system_text
+from langchain_moa.reference import Answer, Failure
+from langchain_moa.resilience.deadline import Limit, OutOfTimeError, acall_within, call_within
+from langchain_moa.secrets import describe
+from langchain_moa.state import RunState, turn_of
+from langchain_moa.step import Step
+from langchain_moa.strategies.counting import CallCounter
+from langchain_moa.strategies.inquiry import Ask, Compare
+from langchain_moa.strategies.similarity import acompare, compare
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+    from contextvars import Context
+
+    from langchain_core.messages import BaseMessage
+    from langchain_core.runnables import RunnableConfig
+
+    from langchain_moa.members.member import Member
+    from langchain_moa.mixture import Mixture
+
+
+class _Call(NamedTuple):
+    member: Member
+    messages: list[BaseMessage]
+    config: RunnableConfig
+    kwargs: dict[str, Any]
+    limit: Limit | None
+    began: float
+
+
+@dataclass(frozen=True)
+class Consultation:
+    """Runs a node's strategies, the user's or the package's.
+
+    Attributes:
+        mixture: Whose strategies they are.
+        state: The graph's state.
+        config: The node's config, which every call inherits.
+        node: The node's name.
+        steps: The calls so far.
+    """
+
+    mixture: Mixture
+    state: RunState
+    config: RunnableConfig
+    node: str
+    steps: list[Step] = field(default_factory=list)
+
+    def run(self, strategy: Any, *args: Any, given: Any, name: str) -> Any:
+        """Run a strategy to its result.
+
+        Args:
+            strategy: A callable, whose result may be an inquiry, or a Runnable.
+            *args: What a callable takes.
+            given: What a Runnable takes.
+            name: What it is called in traces.
+        """
+        counter = CallCounter(turn=self.turn, node=self.node)
+        config = self._watched(counter, name)
+        try:
+            if isinstance(strategy, Runnable):
+                return strategy.invoke(given, config)
+            with set_config_context(config) as context:
+                result = context.run(strategy, *args)
+                if inspect.iscoroutine(result):
+                    result.close()
+                    msg = f"{name!r} is async; call the mixture with `ainvoke`, `astream` or `abatch`, or give a plain function"
+                    raise TypeError(msg)
+                return self._inquire(result, context) if inspect.isgenerator(result) else result
+        finally:
+            self.steps.extend(counter.steps)
+
+    async def arun(self, strategy: Any, *args: Any, given: Any, name: str) -> Any:
+        """Run a strategy to its result without blocking."""
+        counter = CallCounter(turn=self.turn, node=self.node)
+        config = self._watched(counter, name)
+        try:
+            if isinstance(strategy, Runnable):
+                return await strategy.ainvoke(given, config)
+            with set_config_context(config) as context:
+                if is_async_callable(strategy):
+                    return await coro_with_context(strategy(*args), context, create_task=True)
+                # In a thread, as LangChain does with plain functions: what it computes must not hold up the loop.
+                result = await run_in_executor(config, context.run, strategy, *args)
+                return await self._ainquire(result, context) if inspect.isgenerator(result) else result
+        finally:
+            self.steps.extend(counter.steps)
+
+    @property
+    def turn(self) -> str:
+        """The turn that is being answered."""
+        return turn_of(self.state["messages"])
+
+    def _watched(self, counter: CallCounter, name: str) -> RunnableConfig:
+        return called(merge_configs(self.config, {"callbacks": [counter]}), name)
+
+    def _inquire(self, inquiry: Generator[Any, Any, Any], context: Context) -> Any:
+        reply: Any = None
+        while True:
+            try:
+                request = context.run(inquiry.send, reply)
+            except StopIteration as end:
+                return end.value
+            reply = compare(request.texts, request.by) if isinstance(request, Compare) else self._ask(_checked(request))
+
+    async def _ainquire(self, inquiry: Generator[Any, Any, Any], context: Context) -> Any:
+        reply: Any = None
+        while True:
+            try:
+                request = context.run(inquiry.send, reply)
+            except StopIteration as end:
+                return end.value
+            if isinstance(request, Compare):
+                reply = await acompare(request.texts, request.by)
+            else:
+                reply = await self._aask(_checked(request))
+
+    def _ask(self, ask: Ask) -> Answer:
+        call = self._prepare(ask)
+
+        def invoke() -> Answer:
+            return call.member.invoke(call.messages, call.config, call.kwargs, limit=call.limit)
+
+        try:
+            answer = invoke() if call.limit is None else call_within(call.limit, invoke)
+        except GraphBubbleUp:  # an interrupt is the graph's business, not a failure
+            raise
+        except Exception as error:  # noqa: BLE001  # whatever a provider raises, the inquiry decides what comes of it
+            answer = _failed(error, call.member)
+        return self._answered(ask, call, answer)
+
+    async def _aask(self, ask: Ask) -> Answer:
+        call = self._prepare(ask)
+
+        async def invoke() -> Answer:
+            return await call.member.ainvoke(call.messages, call.config, call.kwargs, limit=call.limit)
+
+        try:
+            answer = await (invoke() if call.limit is None else acall_within(call.limit, invoke))
+        except GraphBubbleUp:  # as above
+            raise
+        except Exception as error:  # noqa: BLE001  # as above
+            answer = _failed(error, call.member)
+        return self._answered(ask, call, answer)
+
+    def _prepare(self, ask: Ask) -> _Call:
+        member = self.mixture.member(ask.model)
+        messages = for_aggregator(list(ask.messages), has_tools=False, profile=member.profile)
+        # The aggregator's role is for writing the answer; a model given for this call has its role for this call.
+        if member.spec.system_prompt and ask.model is not None:
+            messages = add_system_text(messages, member.spec.system_prompt)
+        kwargs = member.kwargs(member.defaults(self.mixture.call_kwargs), context_of().model_kwargs)
+        if not ask.drafts:
+            # They end an answer of the user's; a verdict that they cut could not be read.
+            kwargs.pop("stop", None)
+        emit("asking", node=self.node, name=ask.name, model=member.id)
+        config = called(self.config, f"{ask.name}: {member.name}", member)
+        return _Call(member, messages, config, kwargs, self._limit(ask), perf_counter())
+
+    def _limit(self, ask: Ask) -> Limit | None:
+        if (deadline := self.mixture.deadline) is None:
+            return None
+        now = monotonic()
+        left = (self.state.get("started") or now) + deadline - now
+        # What comes after it, the answer above all, keeps its part.
+        return Limit(now + left / 2, "deadline", f"{ask.name} had not answered in its part of the deadline ({deadline:g} s)")
+
+    def _answered(self, ask: Ask, call: _Call, answer: Answer) -> Answer:
+        failure = answer["failure"]
+        step = Step(
+            turn=self.turn,
+            node=self.node,
+            name=ask.name,
+            model=call.member.id,
+            text=answer["text"] if failure is None else "",
+            status="ok" if failure is None else "failed",
+            error=failure,
+            usage=answer["usage"],
+            seconds=round(perf_counter() - call.began, 6),
+        )
+        self.steps.append(step)
+        emit("asked", **{key: step[key] for key in ("node", "name", "model", "status", "error", "seconds")})
+        return answer
+
+
+def _checked(request: Any) -> Ask:
+    if isinstance(request, Ask):
+        return request
+    msg = f"a strategy yielded {type(request).__name__}; it may yield Ask and Compare, and returns its result"
+    raise TypeError(msg)
+
+
+def _failed(error: Exception, member: Member) -> Answer:
+    if isinstance(error, OutOfTimeError):
+        failure = Failure(kind=error.kind, message=str(error))
+    else:
+        failure = describe(error, member.secrets)
+    return Answer(message=AIMessage(""), text="", failure=failure, usage=None)

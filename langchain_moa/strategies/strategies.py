@@ -1,0 +1,134 @@
+"""The strategies of a mixture: how it aggregates, what it filters between layers, when it stops."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
+
+from langchain_core.runnables import Runnable
+
+from langchain_moa.proposer import Proposer
+from langchain_moa.secrets import masked
+from langchain_moa.strategies.strategy import name_of, resolve
+from langchain_moa.validation import each
+
+if TYPE_CHECKING:
+    from langgraph.graph import StateGraph
+
+    from langchain_moa.members.member import Member
+    from langchain_moa.mixture import Mixture
+    from langchain_moa.state import MoAContext, MoAState
+
+
+@runtime_checkable
+class Aggregation(Protocol):
+    """An aggregation with nodes of its own: everything between the last merge and the end of the graph.
+
+    One that only has to turn references into an answer is simpler written as a function, `(messages, references)` to a text,
+    a message or one of the references, or as a Runnable from `{"messages": ..., "references": ...}` to one of these.
+    """
+
+    def add_to(self, builder: StateGraph[MoAState, MoAContext], mixture: Mixture) -> str | Sequence[str]:
+        """Add the nodes, and the edges between them and to `END`.
+
+        Args:
+            builder: The graph.
+            mixture: Whose graph it is.
+
+        Returns:
+            The node, or the nodes, that read the references first; the graph adds the edges to them.
+        """
+        ...
+
+
+class Strategies(NamedTuple):
+    """The strategies of a mixture, found by their names where they were given by name.
+
+    Attributes:
+        aggregation: How references become the answer.
+        filters: What is done with the references of each layer, in order.
+        stop_when: Whether the layers end early; `None` if they never do.
+    """
+
+    aggregation: Any
+    filters: tuple[Any, ...]
+    stop_when: Any
+
+    @property
+    def may_stop(self) -> bool:
+        """Whether the layers can end early."""
+        return self.stop_when is not None or any(getattr(each, "may_stop", False) for each in self.filters)
+
+    def models(self) -> list[tuple[str, Proposer | None]]:
+        """Return the models that the strategies call, each with its field; `None` stands for the aggregator."""
+        fields = [("aggregation", self.aggregation), *(("reference_filters", each) for each in self.filters)]
+        fields += [("stop_when", self.stop_when)]
+        return [(f"{name}: {name_of(each)}", model) for name, each in fields for model in getattr(each, "models", ())]
+
+
+def resolve_aggregation(value: Any) -> Any:
+    """Return the aggregation that a mixture's `aggregation` stands for.
+
+    Raises:
+        ValueError: An unknown name, a wrong argument, or nothing that aggregates.
+    """
+    found = resolve("langchain_moa.aggregation", value)
+    if not (callable(found) or isinstance(found, Runnable | Aggregation)):
+        msg = f"give a name, a callable (messages, references), a Runnable, or an object with add_to, not {_kind(value)}"
+        raise ValueError(msg)  # noqa: TRY004  # pydantic reports ValueErrors with the field's place
+    return found
+
+
+def resolve_filters(value: Any) -> tuple[Any, ...]:
+    """Return the filters that a mixture's `reference_filters` stands for.
+
+    Raises:
+        ValueError: An unknown name, a wrong argument, or nothing that filters.
+    """
+    # One alone may stand without a list; a mapping in YAML does, too.
+    items = value if isinstance(value, Sequence) and not isinstance(value, str) else [value]
+    return each(items, lambda item: _called_with_layer("langchain_moa.filters", item))
+
+
+def resolve_stop(value: Any) -> Any:
+    """Return the condition that a mixture's `stop_when` stands for; `None` if there is none.
+
+    Raises:
+        ValueError: An unknown name, a wrong argument, or no condition.
+    """
+    return None if value is None else _called_with_layer("langchain_moa.stopping", value)
+
+
+def described(value: Any, member: Callable[[Proposer], Member]) -> Any:
+    """Return a strategy, or a part of one, as plain data without secrets: equal for equals, and different for others.
+
+    Args:
+        value: The strategy.
+        member: Resolves a model that it calls.
+    """
+    if isinstance(value, Proposer):
+        return member(value).describe()
+    if is_dataclass(value) and not isinstance(value, type):
+        parts = {each.name: described(getattr(value, each.name), member) for each in fields(value)}
+        return {"strategy": f"{type(value).__module__}.{type(value).__qualname__}", **masked(parts)}
+    if isinstance(value, Mapping):
+        return masked({str(key): described(item, member) for key, item in value.items()})
+    if isinstance(value, (list, tuple)):
+        return [described(item, member) for item in value]
+    if value is None or isinstance(value, (str, int, float)):
+        return value
+    # Nothing tells two functions or two Runnables apart but that they are two.
+    return f"{name_of(value)} at {id(value):#x}"
+
+
+def _called_with_layer(package: str, value: Any) -> Callable[..., Any] | Runnable[Any, Any]:
+    found = resolve(package, value)
+    if not (callable(found) or isinstance(found, Runnable)):
+        msg = f"give a name, a callable (layer) or a Runnable, not {_kind(value)}"
+        raise ValueError(msg)  # noqa: TRY004  # as above
+    return found  # type: ignore[no-any-return]  # checked above
+
+
+def _kind(value: Any) -> str:
+    return type(value).__name__

@@ -29,11 +29,14 @@ class ClosedLayer:
 
     Example:
         ```python
+        from langchain_moa import ChatMoA, ClosedLayer, Reference
+
+
         def only_short(layer: ClosedLayer) -> list[Reference]:
             return [reference for reference in layer.references if len(reference["text"]) < 2000]
 
 
-        moa = ChatMoA(proposers=[...], aggregator=..., reference_filters=[only_short])
+        moa = ChatMoA.from_preset("local", reference_filters=[only_short])
         ```
     """
 

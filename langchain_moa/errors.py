@@ -23,6 +23,9 @@ class MoAError(LangChainException):
 
     Example:
         ```python
+        from langchain_moa import ChatMoA, MoAError
+
+        moa = ChatMoA.from_preset("local")
         try:
             moa.invoke("Why is the sky blue?")
         except MoAError as error:
@@ -39,6 +42,10 @@ class MoAError(LangChainException):
         """
         super().__init__(message)
         self.references: tuple[Reference, ...] = tuple(references)
+
+    def model_dump(self) -> dict[str, str]:
+        """Return the error as plain data, for a LangGraph server, which shows its clients no text of errors without this."""
+        return {"error": type(self).__name__, "message": str(self)}
 
 
 class ProposersFailedError(MoAError):

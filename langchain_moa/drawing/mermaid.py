@@ -45,7 +45,7 @@ def draw_mermaid(graph: Source, *, title: str | None = None) -> str:
         from langchain_moa import create_moa
         from langchain_moa.drawing import draw_mermaid
 
-        print(draw_mermaid(create_moa(["openai:gpt-4.1-mini", "openai:gpt-4.1-nano"], "openai:gpt-4.1")))
+        print(draw_mermaid(create_moa(["openai:gpt-6-luna", "openai:gpt-6.1-terra"], "openai:gpt-6.1-sol")))
         ```
     """
     diagram = read(graph)

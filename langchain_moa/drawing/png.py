@@ -49,7 +49,7 @@ def draw_png(graph: Source, *, title: str | None = None, scale: float = 2.0) -> 
         from langchain_moa import create_moa
         from langchain_moa.drawing import draw_png
 
-        Image(draw_png(create_moa(["openai:gpt-4.1-mini", "openai:gpt-4.1-nano"], "openai:gpt-4.1")))
+        Image(draw_png(create_moa(["openai:gpt-6-luna", "openai:gpt-6.1-terra"], "openai:gpt-6.1-sol")))
         ```
     """
     if not 0 < scale <= MAX_SCALE:

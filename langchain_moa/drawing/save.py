@@ -41,7 +41,7 @@ def save_drawing(graph: Source, path: str | os.PathLike[str], *, title: str | No
         from langchain_moa import create_moa
         from langchain_moa.drawing import save_drawing
 
-        save_drawing(create_moa(["openai:gpt-4.1-mini", "openai:gpt-4.1-nano"], "openai:gpt-4.1"), "moa.svg")
+        save_drawing(create_moa(["openai:gpt-6-luna", "openai:gpt-6.1-terra"], "openai:gpt-6.1-sol"), "moa.svg")
         ```
     """
     file = Path(path)

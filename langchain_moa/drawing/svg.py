@@ -53,7 +53,7 @@ def draw_svg(graph: Source, *, title: str | None = None) -> str:
         from langchain_moa import create_moa
         from langchain_moa.drawing import draw_svg
 
-        moa = create_moa(["openai:gpt-4.1-mini", "openai:gpt-4.1-nano"], "openai:gpt-4.1")
+        moa = create_moa(["openai:gpt-6-luna", "openai:gpt-6.1-terra"], "openai:gpt-6.1-sol")
         Path("moa.svg").write_text(draw_svg(moa, title="My mixture"), encoding="utf-8")
         ```
     """

@@ -1,0 +1,57 @@
+"""Every example in a docstring runs, by itself, as a reader would paste it."""
+
+from __future__ import annotations
+
+import ast
+import re
+import textwrap
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+import langchain_moa
+from tests.loopback import Reply, able
+from tests.loopback.recorded import last_user_text
+
+if TYPE_CHECKING:
+    from tests.loopback import Loopback
+    from tests.loopback.reply import Body
+
+# The models of `local:`, which other tests run, would only cost time here; presets are read as they are.
+STAND_INS = re.compile(r"\bopenai:gpt-|\blocal:(?=[sg])")
+
+PACKAGE = Path(langchain_moa.__file__).parent
+
+
+def examples() -> list[pytest.ParameterSet]:
+    """Return the Python blocks of all docstrings, named by module and name."""
+    found = []
+    for path in sorted(PACKAGE.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+                continue
+            blocks = re.findall(r"```python\n(.*?)```", ast.get_docstring(node) or "", re.DOTALL)
+            name = f"{path.relative_to(PACKAGE).with_suffix('')}:{getattr(node, 'name', '')}"
+            found += [pytest.param(textwrap.dedent(block), id=name) for block in blocks]
+    return found
+
+
+def answer(body: Body) -> Reply:
+    """Write roles where they are asked for, else what a model would."""
+    if last_user_text(body["messages"]).startswith("The task: "):
+        return Reply('{"one": "You add.", "two": "You check.", "three": "You doubt."}')
+    return able(body)
+
+
+@pytest.mark.parametrize("code", examples())
+def test_it_runs(code: str, loopback: Loopback, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("OPENAI_API_KEY", "test")
+    monkeypatch.setenv("OPENAI_BASE_URL", loopback.url)
+    monkeypatch.setenv("TOGETHER_API_KEY", "test")
+    monkeypatch.setenv("TOGETHER_API_BASE", loopback.url)
+    loopback.script("*", answer)
+    # By their real names, OpenAI's client would ask some of them through an API that the loopback server does not have.
+    code = STAND_INS.sub("openai:loopback-", code)
+    exec(compile(code, "docstring", "exec"), {})  # noqa: S102  # our own code

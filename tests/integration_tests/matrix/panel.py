@@ -1,0 +1,60 @@
+"""Models for a mixture of any strategies: every text says who wrote it and what it had read, and every decision is made."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from tests.loopback import Reply
+from tests.loopback.recorded import last_user_text, text_of
+from tests.loopback.reply import Usage
+
+if TYPE_CHECKING:
+    from tests.loopback import Loopback
+    from tests.loopback.recorded import Recorded
+    from tests.loopback.reply import Body
+
+MODELS = ("p1", "p2", "p3", "broken", "agg", "outer")
+PROPOSERS = ["openai:p1", "openai:p2", "openai:p3", "openai:broken"]
+# At any other address than OpenAI's own, its client does not ask for the usage of a stream.
+AGGREGATOR = {"model": "openai:agg", "settings": {"stream_usage": True}}
+OUTER = {"model": "openai:outer", "settings": {"stream_usage": True}}
+FAILURE = "hidden in the cellar"
+
+_WRITTEN = re.compile(r"\b(?:p\d|agg) \(\d+ read\) says 42\b")
+_FORMS = (
+    re.compile(r"JSON of the form (\{.*?\})(?:[ ,.])"),  # the example itself is a good reply
+    re.compile(r"last line of all labels from best to worst, like (.*)\."),
+    re.compile(r"in double brackets, like (\[\[A\]\])"),
+)
+
+
+def behave(server: Loopback) -> None:
+    """Script every model of the panel."""
+    for model in MODELS:
+        server.script(model, _reply)
+    server.script("broken", Reply(FAILURE, status=400))
+
+
+def references_in(request: Recorded) -> list[str]:
+    """Return the references that a prompt shows, in order."""
+    return _WRITTEN.findall(request.system)
+
+
+def decides(request: Recorded) -> bool:
+    """Tell whether a model was asked for a decision, and not for an answer."""
+    return _decision(request.body) is not None
+
+
+def _reply(body: Body) -> Reply:
+    decision = _decision(body)
+    if decision is not None:
+        return Reply(decision, usage=Usage(prompt=50, completion=5))
+    read = sum(len(_WRITTEN.findall(text_of(message.get("content")))) for message in body["messages"])
+    return Reply(f"{body['model']} ({read} read) says 42", usage=Usage(prompt=20 + read, completion=7))
+
+
+def _decision(body: Body) -> str | None:
+    asked = last_user_text(body["messages"])
+    found = (form.search(asked) for form in _FORMS)
+    return next((match[1] for match in found if match is not None), None)

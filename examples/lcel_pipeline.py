@@ -19,4 +19,4 @@ chain = prompt | moa | StrOutputParser()
 
 things = ["a volcano", "a shadow"]
 for thing, text in zip(things, chain.batch([{"thing": thing} for thing in things]), strict=True):
-    print(f"What is {thing}?\n{text.strip()}\n")
+    print(f"What is {thing}?\n{text}\n")

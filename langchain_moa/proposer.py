@@ -37,7 +37,7 @@ class Proposer:
         from langchain_moa import Proposer
 
         sceptic = Proposer(
-            "openai:gpt-4.1-mini",
+            "openai:gpt-6-luna",
             name="sceptic",
             system_prompt="Look for what could be wrong.",
             settings={"temperature": 0.2},

@@ -102,8 +102,8 @@ def write_roles(
         ```python
         from langchain_moa import ChatMoA, roles, write_roles
 
-        written = write_roles("openai:gpt-4.1", "grade-school maths problems", count=3)
-        moa = ChatMoA(proposers=roles("openai:gpt-4.1-mini", written), aggregator="openai:gpt-4.1-mini")
+        written = write_roles("openai:gpt-6.1-sol", "grade-school maths problems", count=3)
+        moa = ChatMoA(proposers=roles("openai:gpt-6-luna", written), aggregator="openai:gpt-6-luna")
         ```
     """
     store = _written if store is None else store

@@ -33,6 +33,8 @@ class MoAState(TypedDict):
         references: Every proposer's reference of this turn, failed ones included, by layer and proposer.
         merged: The references that the next layer, or the aggregator, reads: those the last merge node kept.
         stopped: Why the layers ended before the last one; `None` if they did not.
+        passed_on: For each closed layer, the proposers whose references went on, in the order in which they are read; `None`
+            where no filter can have changed anything.
         steps: The calls of this turn that are neither a proposer's nor the aggregator's: rankers, moderators, ...
     """
 
@@ -40,6 +42,7 @@ class MoAState(TypedDict):
     references: NotRequired[Annotated[list[Reference], merge_references]]
     merged: NotRequired[list[Reference]]
     stopped: NotRequired[str | None]
+    passed_on: NotRequired[list[list[int]] | None]
     steps: NotRequired[Annotated[list[Step], merge_steps]]
 
 
@@ -61,10 +64,13 @@ class MoAContext:
         model_kwargs: Keyword arguments of every model call (`stop`, `temperature`, ...); they go before the mixture's own.
         aggregator_kwargs: Keyword arguments of the aggregator's call alone (`tools`, `response_format`, ...).
         stream_answer: Whether the aggregator's chunks go to the graph's `custom` stream as they come.
-        abandoned: Set when the caller of a sync stream has left; whoever is still called then ends as soon as sync code can.
+        abandoned: Set when the caller of sync code has left; whoever is still called then ends as soon as sync code can.
 
     Example:
         ```python
+        from langchain_moa import Mixture, MoAContext
+
+        graph = Mixture.from_preset("local").to_graph().compile()
         graph.invoke({"messages": [("user", "Why is the sky blue?")]}, context=MoAContext(model_kwargs={"temperature": 0}))
         ```
     """

@@ -24,6 +24,7 @@ def account(
     steps: Sequence[Step] = (),
     selected: Mapping[str, Any] | None = None,
     stopped: str | None,
+    passed_on: Sequence[Sequence[int]] | None = None,
 ) -> dict[str, Any]:
     """Break an answer down by call.
 
@@ -33,11 +34,12 @@ def account(
         steps: The other calls of the turn.
         selected: Where the answer comes from, if it is one of the references.
         stopped: Why the layers ended early, if they did.
+        passed_on: The proposers of each layer whose references were read, in that order, if a filter chose them.
 
     Returns:
         Plain data: `layers` (a list of calls for each), `steps` (the other calls, where there are any), `aggregator`,
-        `calls`, `selected` where the answer is a reference, `stopped` where the layers ended early, and `cost_usd` where
-        the price of every call is known.
+        `calls`, `selected` where the answer is a reference, `stopped` where the layers ended early, `passed_on` where there
+        are filters, and `cost_usd` where the price of every call is known.
     """
     kept = ("proposer", "name", "model", "status", "seconds", "usage", "error")
     entries: list[list[dict[str, Any]]] = []
@@ -57,6 +59,8 @@ def account(
         moa["selected"] = dict(selected)
     if stopped:
         moa["stopped"] = stopped
+    if passed_on is not None:
+        moa["passed_on"] = [list(layer) for layer in passed_on]
     costs = [call.get("cost_usd") for call in calls]
     if all(cost is not None for cost in costs):
         moa["cost_usd"] = sum(cost for cost in costs if cost is not None)

@@ -16,8 +16,8 @@ from typing_extensions import override
 
 from langchain_moa.chat_model.binding import AGGREGATOR_ONLY, MARK, rebound
 from langchain_moa.chat_model.isolation import (
+    AsyncIsolatedSteps,
     OuterRun,
-    aisolated_steps,
     configured,
     counts_usage,
     entered,
@@ -26,8 +26,11 @@ from langchain_moa.chat_model.isolation import (
     outer_run,
 )
 from langchain_moa.chat_model.turns import TurnReferences
+from langchain_moa.chat_model.unlisted import unlisted
 from langchain_moa.graph import build_aggregator, build_graph
 from langchain_moa.mixture import Mixture
+from langchain_moa.resilience.abandonment import Abandonment
+from langchain_moa.resilience.foreground import call_leaving, is_foreground, steps_leaving
 from langchain_moa.state import MoAContext
 from langchain_moa.usage import total_usage
 
@@ -192,7 +195,7 @@ class ChatMoA(Mixture, BaseChatModel):
     ) -> ChatResult:
         run = self._prepare(messages, stop, kwargs)
         with isolated():
-            state = run.graph.invoke(run.input, run.config, context=run.context)
+            state = call_leaving(run.context.abandoned, lambda: run.graph.invoke(run.input, run.config, context=run.context))
         return ChatResult(generations=[ChatGeneration(message=run.answer(state))])
 
     @override
@@ -219,7 +222,7 @@ class ChatMoA(Mixture, BaseChatModel):
         run = self._prepare(messages, stop, kwargs, stream=True, run_manager=run_manager)
         steps: Any = run.graph.stream(run.input, run.config, context=run.context, stream_mode=["custom", "values"])
         streamed = _Streamed(run)
-        with closing(isolated_steps(steps)) as items:
+        with closing(isolated_steps(steps_leaving(run.context.abandoned, steps))) as items:
             try:
                 for mode, data in items:
                     yield from streamed.read(mode, data)
@@ -239,7 +242,7 @@ class ChatMoA(Mixture, BaseChatModel):
         run = self._prepare(messages, stop, kwargs, stream=True, run_manager=run_manager)
         steps: Any = run.graph.astream(run.input, run.config, context=run.context, stream_mode=["custom", "values"])
         streamed = _Streamed(run)
-        async with aclosing(aisolated_steps(steps)) as items:
+        async with aclosing(AsyncIsolatedSteps(steps)) as items:
             async for mode, data in items:
                 for chunk in streamed.read(mode, data):
                     yield chunk
@@ -263,6 +266,7 @@ class ChatMoA(Mixture, BaseChatModel):
             model_kwargs=shared,
             aggregator_kwargs={key: value for key, value in kwargs.items() if key in only},
             stream_answer=stream,
+            abandoned=Abandonment.of_call(is_possible=stream or is_foreground()),
         )
         config: RunnableConfig = {"callbacks": outer.callbacks(), "recursion_limit": _NO_LIMIT}
         engine = self._engine()
@@ -320,7 +324,7 @@ class ChatMoA(Mixture, BaseChatModel):
         config, run = _with_run(config)
         async with aclosing(super().astream(input, config, stop=stop, **kwargs)) as chunks:  # type: ignore[type-var]  # as above
             with entered(run), isolated():
-                first = await anext(chunks)
+                first = await unlisted(chunks)
             yield first
             async for chunk in chunks:
                 yield chunk

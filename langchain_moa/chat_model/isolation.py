@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import aclosing, closing, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import closing, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -18,8 +19,11 @@ from langchain_core.tracers._streaming import _StreamingCallbackHandler, _V2Stre
 from langchain_core.tracers.base import AsyncBaseTracer, BaseTracer
 from langchain_core.tracers.context import _configure_hooks
 
+from langchain_moa.chat_model.unlisted import unlisted
+from langchain_moa.watcher import Watcher
+
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Generator, Sequence
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
     from uuid import UUID
 
 T = TypeVar("T")
@@ -30,7 +34,8 @@ class OuterRun:
     """The run of the `ChatMoA` itself, as far as its inner run must know it.
 
     Attributes:
-        handlers: Those that look inside: tracers, which draw the tree, and usage counters, which count by model.
+        handlers: Those that look inside: tracers, which draw the tree, watchers, which record it, and usage counters, which
+            count by model.
         run_id: The parent of the inner run in traces; `None` if nobody traces.
     """
 
@@ -108,19 +113,29 @@ def isolated_steps(items: Generator[T]) -> Generator[T]:
             yield item
 
 
-async def aisolated_steps(items: AsyncGenerator[T]) -> AsyncGenerator[T]:
-    """Iterate asynchronously with each step isolated."""
-    async with aclosing(items):
-        while True:
-            with isolated():
-                try:
-                    item = await anext(items)
-                except StopAsyncIteration:
-                    return
-            yield item
+class AsyncIsolatedSteps(AsyncIterator[T]):
+    """Iterates asynchronously with each step isolated."""
+
+    def __init__(self, items: AsyncGenerator[T]) -> None:
+        """Make it.
+
+        Args:
+            items: What it iterates over, and closes when it is closed itself.
+        """
+        self._items = items
+        self._step: Callable[[AsyncIterator[T]], Awaitable[T]] = unlisted
+
+    async def __anext__(self) -> T:
+        step, self._step = self._step, anext
+        with isolated():
+            return await step(self._items)
+
+    async def aclose(self) -> None:
+        """Close what it iterates over."""
+        await self._items.aclose()
 
 
 def _looks_inside(handler: BaseCallbackHandler) -> bool:
     # The tracers behind `astream_log` and `astream_events` stream tokens to users; inside, they would show the proposers'.
     streams = isinstance(handler, (_StreamingCallbackHandler, _V2StreamingCallbackHandler))
-    return counts_usage(handler) or (isinstance(handler, (BaseTracer, AsyncBaseTracer)) and not streams)
+    return counts_usage(handler) or (isinstance(handler, (BaseTracer, AsyncBaseTracer, Watcher)) and not streams)

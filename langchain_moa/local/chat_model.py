@@ -2,30 +2,31 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import importlib.util
 import json
 import ssl
 from contextlib import asynccontextmanager, contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import openai
 from langchain_core.language_models.model_profile import ModelProfile
 from langchain_openai import ChatOpenAI
-from langchain_openai.chat_models.base import OpenAIContextOverflowError
-from pydantic import Field, model_validator
+from pydantic import Field, PrivateAttr, model_validator
 from typing_extensions import override
 
-from langchain_moa.local.catalog import CATALOG, LocalModel, find
-from langchain_moa.local.errors import ModelMissingError, PackageMissingError
-from langchain_moa.local.pull import cache_dir, is_present
+from langchain_moa.local.catalog import CATALOG, LocalModel
+from langchain_moa.local.errors import PackageMissingError
+from langchain_moa.local.loading import aloaded
+from langchain_moa.local.location import path_of
+from langchain_moa.local.opening import opened
+from langchain_moa.local.overflow import explained
 from langchain_moa.local.repetition import Repetitions
 from langchain_moa.local.server import CONTEXT, Server, serve
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence
+    from pathlib import Path
 
     from langchain_core.language_models import LanguageModelInput
     from langchain_core.language_models.base import LangSmithParams
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
 
 _repetitions = Repetitions()
 
-_MAGIC = b"GGUF"
 _SEEDS = 0x7FFFFFFF
 
 # llama.cpp holds any model to a schema; whether one can call tools is known of the catalog's only.
@@ -90,6 +90,9 @@ class ChatLocal(ChatOpenAI):
     stream_chunk_timeout: float | None = Field(default=None, exclude=True)
     use_responses_api: bool | None = False
 
+    # Of the copy that one call is made with: whether something of its answer is out.
+    _begun: bool = PrivateAttr(default=False)
+
     @model_validator(mode="before")
     @classmethod
     def _locate(cls, values: dict[str, Any]) -> dict[str, Any]:
@@ -98,7 +101,7 @@ class ChatLocal(ChatOpenAI):
             raise PackageMissingError(msg)
         given = dict(values)
         name = given.pop("model_name", None) or given.pop("model", None)
-        path = _path_of(name)
+        path = path_of(name)
         if "max_completion_tokens" in given:
             given["max_tokens"] = given.pop("max_completion_tokens")
         # Older releases of langchain-openai take it from the environment if it is not given.
@@ -116,7 +119,7 @@ class ChatLocal(ChatOpenAI):
     @property
     def path(self) -> Path:
         """The model's file."""
-        return _path_of(self.model_name)
+        return path_of(self.model_name)
 
     @property
     def _catalogued(self) -> LocalModel | None:
@@ -176,6 +179,24 @@ class ChatLocal(ChatOpenAI):
             payload["seed"] = self._seed_of(payload)
         return payload
 
+    @override
+    def _create_chat_result(self, response: Any, generation_info: dict[str, Any] | None = None) -> ChatResult:
+        result = super()._create_chat_result(response, generation_info)
+        if self._catalogued is not None:
+            result.generations = [opened(generation) for generation in result.generations]
+        return result
+
+    @override
+    def _convert_chunk_to_generation_chunk(
+        self, chunk: dict[str, Any], default_chunk_class: type, base_generation_info: dict[str, Any] | None
+    ) -> ChatGenerationChunk | None:
+        # Here and not behind the stream, since handlers are told of a token before it is out.
+        generation = super()._convert_chunk_to_generation_chunk(chunk, default_chunk_class, base_generation_info)
+        if generation is not None and self._catalogued is not None and not self._begun:
+            generation = opened(generation)
+            self._begun = bool(generation.text)
+        return generation
+
     def _seed_of(self, payload: dict[str, Any]) -> int:
         # One seed for all would be the same stroke of luck for every question, and mostly a bad one for the first word.
         drawn = [payload.get(name) for name in ("model", "messages", "temperature", "top_p", "max_completion_tokens")]
@@ -207,16 +228,16 @@ class ChatLocal(ChatOpenAI):
     def _connected(self) -> Iterator[Self]:
         # A client costs next to nothing, and a model that holds none is plain data: it can be copied, pickled and forked, and
         # used by many threads and event loops.
-        with self._client(self._serve()) as client, _explained():
+        with self._client(self._serve()) as client, explained():
             yield self.model_copy(update={"root_client": client, "client": client.chat.completions})
 
     @asynccontextmanager
     async def _aconnected(self) -> AsyncIterator[Self]:
         # Loading a model takes a second or more, in which the loop has other things to do.
-        server = await asyncio.to_thread(self._serve)
+        server = await aloaded(self._serve)
         http_client = openai.DefaultAsyncHttpxClient(trust_env=False, verify=_NO_CERTIFICATES)
         async with openai.AsyncOpenAI(**self._client_settings(server), http_client=http_client) as client:
-            with _explained():
+            with explained():
                 yield self.model_copy(update={"root_async_client": client, "async_client": client.chat.completions})
 
     @override
@@ -241,30 +262,6 @@ class ChatLocal(ChatOpenAI):
                 yield chunk
 
 
-def _path_of(name: object) -> Path:
-    """Return a model's file.
-
-    Raises:
-        UnknownModelError: There is no such model.
-        ModelMissingError: There is no such file, or it is not a GGUF file.
-    """
-    if not (isinstance(name, str) and name not in CATALOG and name.lower().endswith(".gguf")):
-        model = find(name)
-        if not is_present(model):
-            msg = f"the local model {model.name!r} is not here yet; fetch it with: langchain-moa models pull {model.name}"
-            raise ModelMissingError(msg)
-        return cache_dir() / model.file
-    path = Path(name).expanduser().resolve()
-    if not path.is_file():
-        msg = f"there is no file {str(path)!r}; `model` is the path of a .gguf file, or one of {', '.join(CATALOG)}"
-        raise ModelMissingError(msg)
-    with path.open("rb") as file:
-        if file.read(len(_MAGIC)) != _MAGIC:
-            msg = f"{str(path)!r} is not a GGUF file; models of other formats have to be converted for llama.cpp"
-            raise ModelMissingError(msg)
-    return path
-
-
 def _adapt(payload: dict[str, Any], model: LocalModel) -> None:
     """Give a request what the model needs, where the user has not said otherwise."""
     messages = payload["messages"]
@@ -275,22 +272,6 @@ def _adapt(payload: dict[str, Any], model: LocalModel) -> None:
         given = payload.get("stop") or []
         payload["stop"] = [*([given] if isinstance(given, str) else given), *model.stop]
     payload["extra_body"] = {**model.sampling, **(payload.get("extra_body") or {})}
-
-
-@contextmanager
-def _explained() -> Iterator[None]:
-    """Say what llama.cpp means by the one error that a user can cause; LangChain's middleware knows the type."""
-    try:
-        yield
-    except openai.BadRequestError as error:
-        body = error.body if isinstance(error.body, dict) else {}
-        if body.get("type") != "exceed_context_size_error":
-            raise
-        msg = (
-            f"the conversation has {body.get('n_prompt_tokens')} tokens, and with the answer there is room for "
-            f"{body.get('n_ctx')}; shorten it, with `langchain_core.messages.trim_messages` for one"
-        )
-        raise OpenAIContextOverflowError(msg, response=error.response, body=error.body) from error
 
 
 def _root(client: openai.OpenAI) -> str:

@@ -20,7 +20,7 @@ from langchain_moa.nodes.degradation import tell
 from langchain_moa.nodes.outgoing import Outgoing
 from langchain_moa.nodes.unfinished import acall_traced
 from langchain_moa.prompting.system import add_system_text
-from langchain_moa.resilience.deadline import Limit, call_within
+from langchain_moa.resilience.deadline import Limit
 from langchain_moa.resilience.retry import aretrying, retrying
 from langchain_moa.state import RunState, turn_of
 from langchain_moa.step import steps_of
@@ -165,17 +165,13 @@ class Aggregate(Runnable[RunState, dict[str, Any]]):
         return self._prompt
 
     def _ask(self, call: Attempt) -> Answer:
-        if call.outgoing is None and call.limit is None:
-            return call.member.invoke(call.messages, call.config, call.kwargs)
-        # Whoever leaves a stream is not kept waiting for its next chunk.
-        with call.context.abandoned.ends(call.limit or Limit()) as limit:
-            return call_within(limit, lambda: self._ask_within(call, limit))
+        def ask(limit: Limit | None) -> Answer:
+            if call.outgoing is None:
+                return call.member.invoke(call.messages, call.config, call.kwargs, limit=limit)
+            begun = call.outgoing.has_begun
+            return retrying(call.member.retry, lambda: self._stream(call, limit or Limit()), limit=limit, begun=begun)
 
-    def _ask_within(self, call: Attempt, limit: Limit) -> Answer:
-        if call.outgoing is None:
-            return call.member.invoke(call.messages, call.config, call.kwargs, limit=limit)
-        begun = call.outgoing.has_begun
-        return retrying(call.member.retry, lambda: self._stream(call, limit), limit=limit, begun=begun)
+        return call.context.abandoned.call(call.limit, ask)
 
     async def _aask(self, call: Attempt) -> Answer:
         async def ask(config: RunnableConfig) -> Answer:
@@ -214,7 +210,13 @@ class Aggregate(Runnable[RunState, dict[str, Any]]):
         turn = turn_of(state["messages"])
         tried = [each.step(turn=turn, node=AGGREGATOR) for each in failed]
         steps = [*steps_of(state.get("steps", []), turn), *tried]
-        moa = account(self._references(state), aggregated, steps=steps, stopped=state.get("stopped"))
+        moa = account(
+            self._references(state),
+            aggregated,
+            steps=steps,
+            stopped=state.get("stopped"),
+            passed_on=state.get("passed_on"),
+        )
         tell(moa, min_references=self._min_references)
         emit("aggregated", **place, status="ok", error=None, seconds=aggregated["seconds"])
         message = message.model_copy(update={"response_metadata": {**message.response_metadata, "moa": moa}})

@@ -10,6 +10,7 @@ from langgraph.runtime import get_runtime
 from langchain_moa.cleanser import in_front
 from langchain_moa.prompting.budget import fit
 from langchain_moa.state import MoAContext
+from langchain_moa.watcher import watchers_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from langchain_core.runnables import RunnableConfig
 
     from langchain_moa.members.member import Member
+    from langchain_moa.mixture import Mixture
     from langchain_moa.prompting.prompts import Prompt
     from langchain_moa.reference import Reference
 
@@ -36,12 +38,23 @@ def called(config: RunnableConfig | None, name: str, member: Member | None = Non
     Args:
         config: The node's config.
         name: The name.
-        member: Who is called, so that no tracer sees its keys in an error of its server.
+        member: Who is called, so that watchers know, and no tracer sees its keys in an error of its server.
     """
     named: RunnableConfig = {**(config or {}), "run_name": name}
-    if member is not None and member.cleanser is not None:
+    if member is None:
+        return named
+    for watcher in watchers_of(config):
+        named["callbacks"] = in_front(watcher.watch_call(named, name, member), named.get("callbacks"))
+    if member.cleanser is not None:
         named["callbacks"] = in_front(member.cleanser, named.get("callbacks"))
     return named
+
+
+def introduce(config: RunnableConfig | None, mixture: Mixture) -> None:
+    """Tell those who watch a run which mixture it is."""
+    if config is not None:
+        for watcher in watchers_of(config):
+            watcher.watch_mixture(config, mixture)
 
 
 def emit(event: str, **data: Any) -> None:

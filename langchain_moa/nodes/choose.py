@@ -108,6 +108,7 @@ class Choose(Runnable[RunState, dict[str, Any]]):
             None,
             steps=[*steps_of(state.get("steps", []), turn_of(state["messages"])), *consultation.steps],
             stopped=state.get("stopped"),
+            passed_on=state.get("passed_on"),
             selected=None if chosen is None else self._origin(chosen),
         )
         tell(moa, min_references=self._mixture.min_references)

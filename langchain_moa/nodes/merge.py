@@ -11,7 +11,7 @@ from langgraph.errors import GraphBubbleUp
 
 from langchain_moa.closed_layer import ClosedLayer, Filtered
 from langchain_moa.errors import StrategyFailedError, proposers_failed
-from langchain_moa.nodes.calls import emit
+from langchain_moa.nodes.calls import emit, introduce
 from langchain_moa.secrets import describe
 from langchain_moa.state import RunState, turn_of
 from langchain_moa.step import steps_of
@@ -83,6 +83,7 @@ class Merge(Runnable[RunState, dict[str, Any]]):
         return self._closed(closing, layer, stopped)
 
     def _close(self, state: RunState, config: RunnableConfig | None) -> _Closing:
+        introduce(config, self._mixture)
         turn = turn_of(state["messages"])
         references = [reference for reference in state.get("references", []) if reference["turn"] == turn]
         of_turn = [reference for reference in references if reference["status"] == "ok"]
@@ -107,7 +108,14 @@ class Merge(Runnable[RunState, dict[str, Any]]):
         stopped = (stopped or self._spent(closing)) if self._layer < self._num_layers else None
         kept = [reference["proposer"] for reference in layer.references]
         emit("merged", layer=self._layer, references=kept, fell_back=closing.fell_back, stopped=stopped)
-        return {"merged": list(layer.references), "stopped": stopped, "steps": closing.consultation.steps}
+        # Of an older turn, too, there may be some: only the layers below this one are of this turn.
+        below = (closing.consultation.state.get("passed_on") or [])[: self._layer - 1]
+        return {
+            "merged": list(layer.references),
+            "stopped": stopped,
+            "passed_on": [*below, kept] if self._filters else None,
+            "steps": closing.consultation.steps,
+        }
 
     def _spent(self, closing: _Closing) -> str | None:
         """Say that the answer has cost enough, if it has."""

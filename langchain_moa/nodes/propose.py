@@ -11,11 +11,11 @@ from langchain_core.runnables import Runnable, RunnableConfig
 from langgraph.errors import GraphBubbleUp
 
 from langchain_moa.members.conversation import for_proposer
-from langchain_moa.nodes.calls import called, context_of, emit, shown
+from langchain_moa.nodes.calls import called, context_of, emit, introduce, shown
 from langchain_moa.nodes.unfinished import acall_traced
 from langchain_moa.prompting.system import add_system_text
 from langchain_moa.reference import Failure
-from langchain_moa.resilience.deadline import Limit, OutOfTimeError, call_within
+from langchain_moa.resilience.deadline import Limit, OutOfTimeError
 from langchain_moa.resilience.quorum import Round, limit_of
 from langchain_moa.secrets import describe
 from langchain_moa.state import RunState, turn_of
@@ -26,8 +26,10 @@ if TYPE_CHECKING:
     from langchain_core.messages import BaseMessage
 
     from langchain_moa.members.member import Member
+    from langchain_moa.mixture import Mixture
     from langchain_moa.prompting.prompts import Prompt
     from langchain_moa.reference import Answer, Reference, Status
+    from langchain_moa.resilience.abandonment import Abandonment
     from langchain_moa.resilience.quorum import Rounds
 
 
@@ -38,6 +40,7 @@ class _Call(NamedTuple):
     began: float
     round: Round | None
     limit: Limit | None
+    abandoned: Abandonment
 
 
 class Propose(Runnable[RunState, dict[str, Any]]):
@@ -58,6 +61,7 @@ class Propose(Runnable[RunState, dict[str, Any]]):
         call_kwargs: Mapping[str, Any],
         timeout: float | None = None,
         rounds: Rounds | None = None,
+        mixture: Mixture | None = None,
     ) -> None:
         """Make the node.
 
@@ -69,6 +73,7 @@ class Propose(Runnable[RunState, dict[str, Any]]):
             call_kwargs: The mixture's parameters for every model call.
             timeout: Seconds for the answer, retries included. Default: as many as it takes.
             rounds: What the layer's proposers share, if it may close before all of them have answered.
+            mixture: Whose proposer it is, for those who watch the run.
         """
         self._member = member
         self._layer = layer
@@ -77,6 +82,7 @@ class Propose(Runnable[RunState, dict[str, Any]]):
         self._call_kwargs = call_kwargs
         self._timeout = timeout
         self._rounds = rounds
+        self._mixture = mixture
 
     def invoke(self, input: RunState, config: RunnableConfig | None = None, **_: Any) -> dict[str, Any]:  # noqa: A002  # Runnable's name
         """Ask the proposer."""
@@ -108,10 +114,10 @@ class Propose(Runnable[RunState, dict[str, Any]]):
             return self._answered(input, call, answer)
 
     def _ask(self, call: _Call) -> Answer:
-        def ask() -> Answer:
-            return self._member.invoke(call.messages, call.config, call.kwargs, limit=call.limit)
+        def ask(limit: Limit | None) -> Answer:
+            return self._member.invoke(call.messages, call.config, call.kwargs, limit=limit)
 
-        return ask() if call.limit is None else call_within(call.limit, ask)
+        return call.abandoned.call(call.limit, ask)
 
     async def _aask(self, call: _Call) -> Answer:
         async def ask(config: RunnableConfig) -> Answer:
@@ -120,6 +126,8 @@ class Propose(Runnable[RunState, dict[str, Any]]):
         return await (ask(call.config) if call.limit is None else acall_traced(call.limit, call.config, ask))
 
     def _prepare(self, state: RunState, config: RunnableConfig | None, stack: ExitStack) -> _Call:
+        if self._mixture is not None:
+            introduce(config, self._mixture)
         context = context_of()
         member = self._member
         tools = context.aggregator_kwargs.get("tools") or ()
@@ -135,7 +143,7 @@ class Propose(Runnable[RunState, dict[str, Any]]):
         if self._rounds is not None:
             current, limit = stack.enter_context(self._rounds.joined(state.get("started"), self._timeout))
         config = called(config, f"layer {self._layer}: {member.name}", member)
-        return _Call(messages, config, kwargs, began, current, limit)
+        return _Call(messages, config, kwargs, began, current, limit, context.abandoned)
 
     def _answered(self, state: RunState, call: _Call, answer: Answer) -> dict[str, Any]:
         if (failure := answer["failure"]) is not None:

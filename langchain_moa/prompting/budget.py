@@ -38,6 +38,8 @@ def cut(text: str, tokens: int) -> str:
 
     Example:
         ```python
+        from langchain_moa.prompting.budget import cut
+
         cut("One sentence. Another one that is longer.", 6)  # "One sentence. […]"
         ```
     """

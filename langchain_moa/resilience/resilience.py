@@ -27,7 +27,8 @@ class Resilience(BaseModel):
 
     Attributes:
         aggregator_fallbacks: Members that stand in for the aggregator, in this order, when it raises or answers nothing; in a
-            stream as long as nothing has been streamed. A refusal is an answer. Default: none.
+            stream as long as nothing has been streamed. A refusal is an answer. They stand in as well where a strategy asks the
+            aggregator (a ranker, a judge, a moderator) and it has nothing usable to say. Default: none.
         retry: How a failed call is tried again; see `Retry` on how it gets along with the retries of the members' own
             clients. Default: those alone.
         proposer_timeout: Seconds that a proposer has for its answer, retries included; after that it has failed. Default: as

@@ -17,7 +17,7 @@ from langchain_moa.members.conversation import for_aggregator
 from langchain_moa.nodes.calls import called, context_of, emit
 from langchain_moa.prompting.system import add_system_text
 from langchain_moa.reference import Answer, Failure
-from langchain_moa.resilience.deadline import Limit, OutOfTimeError, acall_within, call_within
+from langchain_moa.resilience.deadline import Limit, OutOfTimeError, acall_within
 from langchain_moa.secrets import describe
 from langchain_moa.state import RunState, turn_of
 from langchain_moa.step import Step
@@ -26,7 +26,7 @@ from langchain_moa.strategies.inquiry import Ask, Compare
 from langchain_moa.strategies.similarity import acompare, compare
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Iterator
     from contextvars import Context
 
     from langchain_core.messages import BaseMessage
@@ -133,35 +133,59 @@ class Consultation:
                 reply = await self._aask(_checked(request))
 
     def _ask(self, ask: Ask) -> Answer:
-        call = self._prepare(ask)
-
-        def invoke() -> Answer:
-            return call.member.invoke(call.messages, call.config, call.kwargs, limit=call.limit)
-
-        try:
-            answer = invoke() if call.limit is None else call_within(call.limit, invoke)
-        except GraphBubbleUp:  # an interrupt is the graph's business, not a failure
-            raise
-        except Exception as error:  # noqa: BLE001  # whatever a provider raises, the inquiry decides what comes of it
-            answer = _failed(error, call.member)
-        return self._answered(ask, call, answer)
+        answer: Answer | None = None
+        for call in self._calls(ask):
+            answer = self._answered(ask, call, self._call(call))
+            if answer["failure"] is None:
+                break
+        assert answer is not None  # noqa: S101  # somebody is always asked
+        return answer
 
     async def _aask(self, ask: Ask) -> Answer:
-        call = self._prepare(ask)
+        answer: Answer | None = None
+        for call in self._calls(ask):
+            answer = self._answered(ask, call, await self._acall(call))
+            if answer["failure"] is None:
+                break
+        assert answer is not None  # noqa: S101  # as above
+        return answer
 
+    def _call(self, call: _Call) -> Answer:
+        def invoke(limit: Limit | None) -> Answer:
+            return call.member.invoke(call.messages, call.config, call.kwargs, limit=limit)
+
+        abandoned = context_of().abandoned
+        try:
+            return abandoned.call(call.limit, invoke)
+        except GraphBubbleUp:  # an interrupt is the graph's business, not a failure
+            raise
+        except Exception as error:
+            if abandoned.is_set():
+                # Nobody waits for what the inquiry would make of it.
+                raise
+            # Whatever a provider raises, the inquiry decides what comes of it.
+            return _failed(error, call.member)
+
+    async def _acall(self, call: _Call) -> Answer:
         async def invoke() -> Answer:
             return await call.member.ainvoke(call.messages, call.config, call.kwargs, limit=call.limit)
 
         try:
-            answer = await (invoke() if call.limit is None else acall_within(call.limit, invoke))
+            return await (invoke() if call.limit is None else acall_within(call.limit, invoke))
         except GraphBubbleUp:  # as above
             raise
         except Exception as error:  # noqa: BLE001  # as above
-            answer = _failed(error, call.member)
-        return self._answered(ask, call, answer)
+            return _failed(error, call.member)
 
-    def _prepare(self, ask: Ask) -> _Call:
-        member = self.mixture.member(ask.model)
+    def _calls(self, ask: Ask) -> Iterator[_Call]:
+        """Prepare the call of whoever is asked, and of those that stand in for the aggregator, each when its turn comes."""
+        members = [self.mixture.member(ask.model)]
+        if ask.model is None:
+            members += self.mixture.members.fallbacks
+        for place, member in enumerate(members):
+            yield self._prepare(ask, member, left=len(members) - place)
+
+    def _prepare(self, ask: Ask, member: Member, *, left: int) -> _Call:
         messages = for_aggregator(list(ask.messages), has_tools=False, profile=member.profile)
         # The aggregator's role is for writing the answer; a model given for this call has its role for this call.
         if member.spec.system_prompt and ask.model is not None:
@@ -172,15 +196,16 @@ class Consultation:
             kwargs.pop("stop", None)
         emit("asking", node=self.node, name=ask.name, model=member.id)
         config = called(self.config, f"{ask.name}: {member.name}", member)
-        return _Call(member, messages, config, kwargs, self._limit(ask), perf_counter())
+        return _Call(member, messages, config, kwargs, self._limit(ask, left), perf_counter())
 
-    def _limit(self, ask: Ask) -> Limit | None:
+    def _limit(self, ask: Ask, left: int) -> Limit | None:
         if (deadline := self.mixture.deadline) is None:
             return None
         now = monotonic()
-        left = (self.state.get("started") or now) + deadline - now
-        # What comes after it, the answer above all, keeps its part.
-        return Limit(now + left / 2, "deadline", f"{ask.name} had not answered in its part of the deadline ({deadline:g} s)")
+        seconds = (self.state.get("started") or now) + deadline - now
+        # What comes after it, the answer above all, keeps its part, and so do those that may still have to stand in.
+        at = now + seconds / (left + 1)
+        return Limit(at, "deadline", f"{ask.name} had not answered in its part of the deadline ({deadline:g} s)")
 
     def _answered(self, ask: Ask, call: _Call, answer: Answer) -> Answer:
         failure = answer["failure"]

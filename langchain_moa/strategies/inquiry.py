@@ -29,7 +29,7 @@ class Ask:
         messages: What it is asked.
         name: What the call is named in traces and in the account.
         model: Whom to ask: one of the strategy's `models`, which are made and checked with the mixture. Default: the
-            mixture's aggregator.
+            mixture's aggregator; if it fails, its `aggregator_fallbacks` are asked in their order.
         drafts: Whether the text is a draft of the answer; then the user's stop words hold for it, too.
 
     Example:

@@ -66,6 +66,12 @@ async def acompare(texts: Sequence[str], by: Similarity) -> Matrix:
     return compare(texts, by)
 
 
+def between(texts: Sequence[str], others: Sequence[str]) -> Matrix:
+    """Return how alike texts are to others by the words they share: `matrix[i][j]` is text i and other j, from 0 to 1."""
+    columns = [words(other) for other in others]
+    return [[_set_cosine(row, column) for column in columns] for row in map(words, texts)]
+
+
 def mean_to_others(matrix: Matrix) -> list[float]:
     """Return each text's mean similarity to the other ones; 1 for a text alone."""
     others = len(matrix) - 1

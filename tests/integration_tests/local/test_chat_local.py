@@ -11,6 +11,7 @@ from pydantic import BaseModel
 
 from langchain_moa.local import ChatLocal, ServerError
 from langchain_moa.local.server import CONTEXT
+from tests.watch import Witness
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,6 +42,17 @@ async def test_the_same_question_has_the_same_answer_sync_async_and_streamed(any
     assert streamed.text == expected
     assert streamed.usage_metadata is not None
     assert "".join([chunk.text async for chunk in any_model.astream(PARIS)]) == expected
+
+
+async def test_an_answer_begins_with_its_first_letter(any_model: ChatLocal) -> None:
+    answer = any_model.invoke(PARIS).text
+    assert answer == answer.lstrip() != ""
+    handler = Witness()
+    streamed = [chunk.text async for chunk in any_model.astream(PARIS, {"callbacks": [handler]})]
+    assert "".join(streamed) == answer
+    # What handlers are told is what the stream holds; the spaces between the words are all there.
+    assert "".join(handler.tokens) == answer
+    assert " " in answer
 
 
 def test_a_conversation_with_a_system_message_and_a_history_is_understood(any_model: ChatLocal) -> None:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 MODEL = FakeListChatModel(responses=["7"])
 AGGREGATIONS = {"analyze", "consistent", "medoid", "rank", "select", "sequential", "synthesize", "vote"}
-FILTERS = {"diverse", "duplicates", "judge", "moderator", "outliers"}
+FILTERS = {"diverse", "duplicates", "judge", "moderator", "outliers", "shuffled"}
 CONDITIONS = {"agreement", "moderator", "residual"}
 
 

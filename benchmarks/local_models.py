@@ -13,8 +13,8 @@ from langchain_core.runnables import RunnableLambda
 from rich.progress import track
 from rich.table import Table
 
-from benchmarks.bootstrap import interval
 from langchain_moa import Proposer, create_moa
+from langchain_moa.evaluation.bootstrap import interval
 from langchain_moa.local import ChatLocal
 from langchain_moa.strategies.extract import number
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.messages import HumanMessage
-from langchain_core.runnables import RunnableLambda
 
 from langchain_moa import Proposer, create_moa
 from langchain_moa.strategies.extract import number
+from langchain_moa.testing import ReplayChatModel
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,11 +42,8 @@ class Pool:
 
     def proposer(self, model: str) -> Proposer:
         """A model whose answer is looked up by the question."""
-
-        def replay(messages: Any) -> str:
-            return self.texts[messages[-1].text][model]
-
-        return Proposer(RunnableLambda(replay), name=model)
+        answers = {question: texts[model] for question, texts in self.texts.items()}
+        return Proposer(ReplayChatModel(answers=answers, model=model), name=model)
 
     def ask(self, proposers: Sequence[Any], **mixture: Any) -> list[dict[str, Any]]:
         """Run a mixture over all questions and return the account of each answer."""

@@ -17,9 +17,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.bootstrap import interval
 from benchmarks.local_models import measure
 from benchmarks.recorded import Pool, alpaca_eval, gsm8k
+from langchain_moa.evaluation.bootstrap import interval
 from langchain_moa.filters.outliers import main_cluster
 from langchain_moa.strategies.similarity import compare
 

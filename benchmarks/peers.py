@@ -1,0 +1,54 @@
+"""Other packages that have a mixture of agents, each in an environment of its own, made when it is first needed."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+FOLDER = Path(".benchmarks/peers")
+
+
+class Peer(NamedTuple):
+    """A package.
+
+    Attributes:
+        name: What it is called.
+        requirements: What pip installs.
+    """
+
+    name: str
+    requirements: tuple[str, ...]
+
+
+# The same openai for everyone. distilabel imports requests, and does not say so.
+PEERS = (
+    Peer("mixture-llm", ("mixture-llm==0.1.3", "openai==3.54.0")),
+    Peer("distilabel", ("distilabel==1.5.3", "openai==3.54.0", "requests==2.32.5")),
+    Peer("swarms", ("swarms==16.0.3", "openai==3.54.0")),
+)
+
+
+def python_of(peer: Peer, folder: Path = FOLDER) -> Path:
+    """Return the interpreter of a peer's environment, made if it is not there as it is wanted.
+
+    Raises:
+        RuntimeError: It cannot be installed; the text has pip's reason.
+    """
+    home = folder.resolve() / peer.name
+    python, stamp, wanted = home / "bin" / "python", home / "requirements.txt", "\n".join(peer.requirements)
+    if stamp.is_file() and stamp.read_text() == wanted:
+        return python
+    print(f"installing {' '.join(peer.requirements)} into {home}", file=sys.stderr)
+    for command in (
+        [sys.executable, "-m", "venv", "--clear", home],
+        [python, "-m", "pip", "install", "-q", *peer.requirements],
+    ):
+        run = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603  # both are ours
+        if run.returncode:
+            lines = [line for line in run.stderr.splitlines() if line.startswith("ERROR")] or run.stderr.splitlines()[-1:]
+            msg = f"cannot be installed here: {' '.join(lines)[:200]}"
+            raise RuntimeError(msg)
+    stamp.write_text(wanted)
+    return python

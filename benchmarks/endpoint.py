@@ -1,32 +1,33 @@
 """What the HTTP endpoint adds to a mixture: the same questions asked directly, and through it, many at once.
 
-The models are a loopback server in a process of its own that answers at once; the endpoint is one, too, as
-`langchain-moa serve` runs it. So the seconds are those of the software, and none of a model.
+The models are a loopback server in a process of its own that answers at once; the endpoint is
+`langchain-moa serve`. So the seconds are those of the software, and none of a model.
 
-    python benchmarks/endpoint.py [--requests 400] [--at-once 1 50 200]
+    python -m benchmarks.endpoint [--requests 400] [--at-once 1 50 200]
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import multiprocessing
+import os
+import re
+import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
-from time import perf_counter
+from tempfile import TemporaryFile
+from time import perf_counter, sleep
 from typing import TYPE_CHECKING, Any
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 
 from benchmarks.serving import served
 from langchain_moa import ChatMoA
-from langchain_moa.serving import make_app, server
 from tests.loopback import Loopback
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterator
     from multiprocessing.connection import Connection
 
 
@@ -45,16 +46,20 @@ def mixture(url: str) -> ChatMoA:
     return ChatMoA(proposers=[chat("p"), chat("q")], aggregator=chat("agg"), num_layers=1)
 
 
-def endpoint(pipe: Connection, url: str) -> None:
-    listener = server.listen("127.0.0.1", 0)
-    pipe.send(server.url_of(listener))
-    serving = multiprocessing.get_context("fork").Process(
-        target=server.run, args=(make_app(mixture(url), max_requests=100_000), listener), kwargs={"grace": 1}
-    )
-    serving.start()
-    pipe.recv()
-    serving.terminate()
-    serving.join()
+@contextmanager
+def endpoint(models_at: str) -> Iterator[str]:
+    """Run `langchain-moa serve`; give its address."""
+    fields = ("-p", "openai:p", "-p", "openai:q", "-a", "openai:agg", "--layers", "1", "--max-requests", "100000")
+    env = {**os.environ, "OPENAI_BASE_URL": models_at, "OPENAI_API_KEY": "none", "NO_PROXY": "127.0.0.1"}
+    command = [sys.executable, "-m", "langchain_moa", "serve", "--port", "0", *fields]
+    with TemporaryFile("w+") as log, subprocess.Popen(command, env=env, stderr=log) as process:  # noqa: S603  # our own program
+        try:
+            while not (found := re.search(r"http://\S+", Path(f"/dev/fd/{log.fileno()}").read_text(encoding="utf-8"))):
+                assert process.poll() is None
+                sleep(0.1)
+            yield found[0]
+        finally:
+            process.terminate()
 
 
 async def measure(ask: Callable[[int], Awaitable[str]], requests: int, at_once: int) -> tuple[float, float]:
@@ -98,5 +103,5 @@ if __name__ == "__main__":
     parser.add_argument("--requests", type=int, default=400)
     parser.add_argument("--at-once", type=int, nargs="+", default=[1, 50, 200])
     given = parser.parse_args()
-    with served(models) as (models_url, _), served(endpoint, models_url) as (endpoint_url, _):
+    with served(models) as (models_url, _), endpoint(models_url) as endpoint_url:
         asyncio.run(main(models_url, endpoint_url, given.requests, given.at_once))

@@ -1,0 +1,22 @@
+"""`eval`: whether a mixture is worth it. Each of its commands is a file here, found by being there."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pkgutil import iter_modules
+
+import typer
+
+from langchain_moa.cli.failing import EXIT_CODES
+
+app = typer.Typer(
+    name="eval",
+    help="Find out whether a mixture is worth what it costs.",
+    no_args_is_help=True,
+    epilog=EXIT_CODES,
+)
+
+for _module in iter_modules(__path__):
+    app.add_typer(import_module(f"{__name__}.{_module.name}").app)
+
+__all__ = ["app"]

@@ -1,0 +1,152 @@
+"""`eval compare`: whether a mixture beats its best member on questions of yours, and at what cost."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from langchain_moa.cli.choosing import MixtureOptions
+from langchain_moa.cli.failing import EXIT_CODES, UsageError, explain, explained
+from langchain_moa.cli.options import Aggregator, Config, Debug, Layers, Preset, Proposers, Quiet, Settings
+
+if TYPE_CHECKING:
+    from langchain_moa.evaluation.questions import Question
+
+app = typer.Typer()
+
+_GSM8K = "gsm8k"
+
+_QUESTIONS = "Questions"
+_RUN = "Run"
+
+Task = Annotated[
+    str,
+    typer.Option("--task", "-t", metavar="FILE", help="A JSONL file with a question and an answer on each line, or gsm8k."),
+]
+ScorerName = Annotated[
+    str | None,
+    typer.Option(
+        "--scorer",
+        "-s",
+        metavar="NAME",
+        help="exact, numeric, math, judge, or file.py:function.  [dim]\\[default: numeric if all answers are, or exact][/dim]",
+    ),
+]
+JudgeModel = Annotated[
+    str | None, typer.Option("--judge", metavar="MODEL", help="Who compares answers with --scorer judge, 'provider:model'.")
+]
+Output = Annotated[
+    Path | None,
+    typer.Option(
+        "--output", "-o", metavar="FOLDER", help="Where all is kept.  [dim]\\[default: moa-eval/ and the task's name][/dim]"
+    ),
+]
+QuestionField = Annotated[
+    str | None,
+    typer.Option("--question-field", metavar="KEY", help="The key of the question.", rich_help_panel=_QUESTIONS),
+]
+AnswerField = Annotated[
+    str | None, typer.Option("--answer-field", metavar="KEY", help="The key of the answer.", rich_help_panel=_QUESTIONS)
+]
+Limit = Annotated[
+    int | None, typer.Option("--limit", metavar="N", min=1, help="Only the first N questions.", rich_help_panel=_QUESTIONS)
+]
+Epochs = Annotated[
+    int, typer.Option("--epochs", metavar="N", min=1, help="How often each question is asked.", rich_help_panel=_QUESTIONS)
+]
+MaxCost = Annotated[
+    float | None,
+    typer.Option(
+        "--max-cost-usd", metavar="USD", min=0, help="Make no call that could exceed so many dollars.", rich_help_panel=_RUN
+    ),
+]
+Concurrency = Annotated[
+    int, typer.Option("--concurrency", metavar="N", min=1, help="Questions under way at once.", rich_help_panel=_RUN)
+]
+EstimateOnly = Annotated[
+    bool, typer.Option("--estimate", help="Say what it would cost, and ask nothing.", rich_help_panel=_RUN)
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print everything as JSON.")]
+
+
+@app.command(epilog=EXIT_CODES)
+def compare(
+    *,
+    task: Task,
+    scorer: ScorerName = None,
+    judge: JudgeModel = None,
+    output: Output = None,
+    question_field: QuestionField = None,
+    answer_field: AnswerField = None,
+    limit: Limit = None,
+    epochs: Epochs = 1,
+    max_cost_usd: MaxCost = None,
+    concurrency: Concurrency = 8,
+    estimate: EstimateOnly = False,
+    as_json: AsJson = False,
+    config: Config = None,
+    preset: Preset = None,
+    proposers: Proposers = None,
+    aggregator: Aggregator = None,
+    layers: Layers = None,
+    settings: Settings = None,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    r"""Compare a mixture with its members on questions of yours.
+
+    It asks the mixture, each member alone, the best of them as often as the
+    mixture asks all (Self-MoA), and the aggregator after each layer. Calls
+    that several of them make are made once. After Ctrl-C, or a crash, the same
+    command goes on, and no call that was answered is made again.
+
+    [dim]$[/dim] langchain-moa eval compare -c moa.yaml --task questions.jsonl --limit 50
+    """
+    with explained(debug=debug):
+        from langchain_moa.cli.comparing import JUDGE, Comparing
+        from langchain_moa.evaluation.errors import EvaluationError
+
+        _require_extra()
+        options = MixtureOptions(
+            config=config, preset=preset, proposers=proposers, aggregator=aggregator, layers=layers, settings=settings
+        )
+        try:
+            questions = _questions(
+                task, question_field, answer_field, limit, needs_answers=scorer != JUDGE and ".py:" not in (scorer or "")
+            )
+            work = Comparing(
+                mixture=options.mixture(),
+                questions=questions,
+                scorer=scorer,
+                judge=judge,
+                folder=output or Path("moa-eval") / (_GSM8K if task == _GSM8K else Path(task).stem),
+                task=task,
+                epochs=epochs,
+                most=max_cost_usd,
+                concurrency=concurrency,
+            )
+            work.run(estimate=estimate, as_json=as_json, quiet=quiet)
+        except EvaluationError as error:
+            raise UsageError(explain(error)) from error
+
+
+def _require_extra() -> None:
+    from importlib.util import find_spec
+
+    if find_spec("matplotlib") is None:
+        msg = 'eval compare takes more packages: pip install "langchain-moa[eval]"'
+        raise UsageError(msg)
+
+
+def _questions(
+    task: str, question_field: str | None, answer_field: str | None, limit: int | None, *, needs_answers: bool
+) -> list[Question]:
+    from langchain_moa.evaluation.questions import gsm8k, read_questions
+
+    if task == _GSM8K:
+        return gsm8k(limit=limit)
+    return read_questions(
+        task, question_field=question_field, answer_field=answer_field, needs_answers=needs_answers, limit=limit
+    )

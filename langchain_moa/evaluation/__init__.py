@@ -1,0 +1,1 @@
+"""Evaluation: whether a mixture beats its best member, and at what cost."""

@@ -1,0 +1,166 @@
+"""A mixture, or one of its members, as a model of Inspect: `inspect eval TASK --model moa/moa.yaml`."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from inspect_ai.model import GenerateConfig, ModelAPI, ModelOutput, RetryDecision
+from langchain_core.exceptions import ModelAuthenticationError, ModelRateLimitError
+from langchain_core.runnables import RunnableBinding
+from typing_extensions import override
+
+from langchain_moa.chat_model.binding import MARK
+from langchain_moa.chat_model.chat_model import ChatMoA
+from langchain_moa.errors import AggregatorFailedError, MoAError, ProposersFailedError
+from langchain_moa.evaluation.alone import MemberName, alone
+from langchain_moa.evaluation.inspect_messages import call_settings, choice_of, read_messages, tool_settings, usage_of
+from langchain_moa.resilience.retryable import is_retryable, retry_after
+from langchain_moa.state import MoAContext
+
+if TYPE_CHECKING:
+    from inspect_ai.model import ChatMessage
+    from inspect_ai.tool import ToolChoice, ToolInfo
+
+    from langchain_moa.mixture import Mixture
+
+# Of the failures of proposers there is a name only.
+_PASSING = re.compile(r"RateLimit|Timeout|Connect|Overloaded|InternalServer|ServiceUnavailable|APIError|timeout|deadline")
+
+_NO_LIMIT = 10_000
+
+
+class InspectMoA(ModelAPI):
+    """A mixture as Inspect calls it.
+
+    The name after `moa/` is a configuration file or a preset, and behind a `#` one of its members to be asked alone:
+    `moa/moa.yaml`, `moa/local`, `moa/moa.yaml#2` (the second proposer), `moa/moa.yaml#sceptic` (by its name or model id),
+    `moa/moa.yaml#aggregator`. Model arguments (`-M num_layers=1`) are fields that go before the file's.
+
+    What Inspect sets (temperature, max_tokens, stop words, seed, ...) reaches every call; tools are the aggregator's. The
+    log has tokens and dollars of all calls, and in the output's metadata the account by layer and proposer (`moa`) and the
+    references. An answer that the models refuse has the stop reason `content_filter`, or `unknown` if it is empty.
+    """
+
+    def __init__(
+        self,
+        model_name: str,
+        base_url: str | None = None,
+        api_key: str | None = None,
+        config: GenerateConfig | None = None,
+        **model_args: Any,
+    ) -> None:
+        """Make the model; `model_args` are fields of the mixture.
+
+        Raises:
+            ValueError: There is no such file, preset or member, the description is wrong, or a key is missing.
+        """
+        if base_url is not None:
+            msg = "moa/...: a mixture has no address; give its members theirs, as settings: {base_url: ...} in the file"
+            raise ValueError(msg)
+        super().__init__(model_name, base_url, api_key, [], config or GenerateConfig())
+        source, _, member = model_name.partition("#")
+        key = {} if api_key is None else {"api_key": api_key}
+        is_file = source.endswith((".yaml", ".yml")) or Path(source).is_file()
+        make = ChatMoA.from_config if is_file else ChatMoA.from_preset
+        self._moa = make(source, **key, **model_args)
+        self._member = MemberName(text=member).find(self._moa) if member else None
+        self._graph = self._compiled(self._moa)
+        # Inspect's cache knows a model by its name and its address: a file that was edited is another mixture.
+        described = json.dumps(self._moa.describe(), sort_keys=True, default=str)
+        self.base_url = f"moa:{hashlib.sha256(described.encode()).hexdigest()[:16]}"
+
+    @override
+    async def generate(
+        self, input: list[ChatMessage], tools: list[ToolInfo], tool_choice: ToolChoice, config: GenerateConfig
+    ) -> ModelOutput:
+        graph: Any = self._graph
+        bound: dict[str, Any] = {}
+        if wanted := tool_settings(tools, tool_choice, config):
+            graph, bound = self._bound(wanted)
+        context = MoAContext(model_kwargs=call_settings(config), aggregator_kwargs=bound)
+        messages = await read_messages(input)
+        try:
+            state = await graph.ainvoke({"messages": messages}, {"recursion_limit": _NO_LIMIT}, context=context)
+        except MoAError as error:
+            if (output := self._refused(error)) is None:
+                raise
+            return output
+        message = state["messages"][-1]
+        account = message.response_metadata["moa"]
+        return ModelOutput(
+            model=self.model_name,
+            choices=[choice_of(message, model=self.model_name)],
+            usage=usage_of(account),
+            metadata={"moa": account, "references": state.get("references", [])},
+            response_id=message.response_metadata.get("id"),
+        )
+
+    @override
+    def connection_key(self) -> str:
+        # Each mixture has providers of its own, and what one can take says nothing about another.
+        return self.model_name
+
+    @override
+    def should_retry(self, ex: Exception) -> RetryDecision:
+        wait = retry_after(ex)
+        if _caused_by(ex, ModelRateLimitError):
+            return RetryDecision.rate_limit(wait)
+        if isinstance(ex, ProposersFailedError):
+            kinds = [reference["error"]["kind"] for reference in ex.references if reference["error"] is not None]
+            limited = any("RateLimit" in kind for kind in kinds)
+            passing = any(_PASSING.search(kind) for kind in kinds)
+            decision = RetryDecision.rate_limit(wait) if limited else RetryDecision.transient(wait)
+            return decision if passing else RetryDecision.no()
+        return RetryDecision.transient(wait) if is_retryable(ex) else RetryDecision.no()
+
+    @override
+    def is_auth_failure(self, ex: Exception) -> bool:
+        return _caused_by(ex, ModelAuthenticationError)
+
+    @override
+    def tool_result_images(self) -> bool:
+        return True
+
+    def _compiled(self, mixture: Mixture) -> Any:
+        graph = mixture.to_graph() if self._member is None else alone(mixture, self._member)
+        return graph.compile(checkpointer=False)
+
+    def _bound(self, wanted: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        """Return the graph for a call with tools, and what its last member is called with."""
+        asked = self._moa if self._member is None else self._moa.model_copy(update={"aggregator": self._member.spec})
+        bound = asked.bind_tools(**wanted)
+        if isinstance(bound, RunnableBinding):
+            # One compiled graph serves all tools; they go along with the call.
+            return self._graph, {key: value for key, value in bound.kwargs.items() if key != MARK}
+        if isinstance(bound, ChatMoA) and self._member is None:
+            return self._compiled(bound), {}
+        msg = f"{self.model_name}: this member cannot be given tools"
+        raise ValueError(msg)
+
+    def _refused(self, error: MoAError) -> ModelOutput | None:
+        """Return the output for a mixture whose models answered, though nothing; `None` where a call failed."""
+        kinds = {reference["error"]["kind"] for reference in error.references if reference["error"] is not None}
+        if isinstance(error, AggregatorFailedError):
+            silent = bool(error.causes) and all(cause is None for cause in error.causes)
+            refused = silent and re.search(r"failed: (refusal|content_filter):", str(error)) is not None
+        else:
+            silent = isinstance(error, ProposersFailedError) and kinds <= {"refusal", "content_filter", "empty"}
+            refused = silent and "empty" not in kinds
+        if not silent:
+            return None
+        reason = "content_filter" if refused else "unknown"
+        output = ModelOutput.from_content(self.model_name, "", reason, str(error))  # type: ignore[arg-type]  # one of its reasons
+        output.metadata = {"references": list(error.references)}
+        return output
+
+
+def _caused_by(error: BaseException | None, kind: type[BaseException]) -> bool:
+    while error is not None:
+        if isinstance(error, kind):
+            return True
+        error = error.__cause__
+    return False

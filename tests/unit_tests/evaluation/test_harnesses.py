@@ -1,0 +1,179 @@
+"""The official harnesses' forms: what they ask, and what they read."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from langchain_moa.evaluation.harnesses import HARNESSES
+from langchain_moa.evaluation.harnesses.harness import Answered
+from langchain_moa.evaluation.rows import Row, RowError, read_rows
+
+DATA = os.environ.get("LANGCHAIN_MOA_DATA")
+
+QUESTIONS: dict[str, dict[str, Any]] = {
+    "alpaca_eval": {"instruction": "Name a bird.", "dataset": "own", "output": "A baseline's", "generator": "baseline"},
+    "mt_bench": {"question_id": 81, "category": "writing", "turns": ["Write.", "Shorter."]},
+    "arena_hard": {"uid": "0a", "category": "hard", "cluster": "birds", "prompt": "Name a bird."},
+    "flask": {"idx": 7, "instruction": "Name a bird.", "answer": "A tit", "task": "own", "skill": [], "domain": []},
+}
+ANSWERS: dict[str, dict[str, Any]] = {
+    "alpaca_eval": {"instruction": "Name a bird.", "dataset": "own", "output": "A tit.", "generator": "moa"},
+    "mt_bench": {
+        "question_id": 81,
+        "answer_id": "*",
+        "model_id": "moa",
+        "choices": [{"index": 0, "turns": ["A tit.", "Tit."]}],
+        "tstamp": 5.0,
+    },
+    "arena_hard": {
+        "uid": "0a",
+        "ans_id": "*",
+        "model": "moa",
+        "messages": [{"role": "user", "content": "Name a bird."}, {"role": "assistant", "content": {"answer": "A tit."}}],
+        "tstamp": 5.0,
+    },
+    "flask": {"question_id": 7, "text": "A tit.", "model_id": "moa"},
+}
+
+
+def row(data: dict[str, Any]) -> Row:
+    return Row("the file, line 3", data)
+
+
+def answer_to(name: str, data: dict[str, Any]) -> dict[str, Any]:
+    harness = HARNESSES[name]
+    question = harness.question(row(data))
+    texts = ("A tit.", "Tit.")[: len(question.turns)]
+    return harness.answer(Answered(question=question, texts=texts, model="moa", time=5.0))
+
+
+@pytest.mark.parametrize("name", HARNESSES)
+def test_a_row_of_the_answer_file(name: str) -> None:
+    answer = answer_to(name, QUESTIONS[name])
+    ids = {key for key, value in ANSWERS[name].items() if value == "*"}
+    assert {**answer, **dict.fromkeys(ids, "*")} == ANSWERS[name]
+    assert list(answer) == list(ANSWERS[name])
+    assert all(answer[key] for key in ids)
+
+
+@pytest.mark.parametrize("name", HARNESSES)
+def test_the_document_is_read_back_as_it_was(name: str, tmp_path: Path) -> None:
+    answer = {**ANSWERS[name], "note": "a line\u2028separator, é"}
+    file = tmp_path / "answers"
+    file.write_text(HARNESSES[name].document([answer, answer]), encoding="utf-8")
+    assert [row.data for row in read_rows(file)] == [answer, answer]
+    if name == "alpaca_eval":
+        assert json.loads(file.read_text(encoding="utf-8")) == [answer, answer]
+
+
+@pytest.mark.parametrize("name", [name for name, harness in HARNESSES.items() if harness.takes_references])
+def test_an_answer_file_is_read_as_references(name: str) -> None:
+    harness = HARNESSES[name]
+    assert harness.reference(row(ANSWERS[name])) == (harness.question(row(QUESTIONS[name])).id, "A tit.")
+
+
+@pytest.mark.parametrize(("name", "settings"), [("alpaca_eval", 2048), ("arena_hard", 2048), ("flask", 2048)])
+def test_the_papers_settings(name: str, settings: int) -> None:
+    question = HARNESSES[name].question(row(QUESTIONS[name]))
+    assert (question.temperature, question.max_tokens) == (0.7, settings)
+
+
+@pytest.mark.parametrize(
+    ("category", "temperature"),
+    [
+        *(("writing", 0.7), ("roleplay", 0.7), ("extraction", 0.0), ("math", 0.0), ("coding", 0.0), ("reasoning", 0.0)),
+        *(("stem", 0.1), ("humanities", 0.1), ("something else", 0.7)),
+    ],
+)
+def test_mt_bench_has_a_temperature_for_each_category(category: str, temperature: float) -> None:
+    question = HARNESSES["mt_bench"].question(row({**QUESTIONS["mt_bench"], "category": category}))
+    assert (question.temperature, question.max_tokens) == (temperature, 1024)
+    own = HARNESSES["mt_bench"].question(row({**QUESTIONS["mt_bench"], "required_temperature": 0.3}))
+    assert own.temperature == 0.3
+
+
+def test_flask_had_other_names_once() -> None:
+    question = HARNESSES["flask"].question(row({"question_id": 7, "text": "Name a bird.", "answer": "A tit"}))
+    assert (question.id, question.turns) == (7, ("Name a bird.",))
+
+
+@pytest.mark.parametrize(
+    ("name", "missing"),
+    [
+        *(("alpaca_eval", "instruction"), ("arena_hard", "uid"), ("arena_hard", "prompt"), ("flask", "idx")),
+        *(("flask", "instruction"), ("mt_bench", "question_id"), ("mt_bench", "category"), ("mt_bench", "turns")),
+    ],
+)
+def test_a_question_that_lacks_something_names_it(name: str, missing: str) -> None:
+    data = {key: value for key, value in QUESTIONS[name].items() if key != missing}
+    with pytest.raises(RowError, match=f"the file, line 3: the field '{missing}' is missing"):
+        HARNESSES[name].question(row(data))
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"turns": []}, "'turns' has to be a list of texts"),
+        ({"turns": ["Write.", " "]}, "'turns' has to be a list of texts"),
+        ({"turns": ["Write.", 2]}, "'turns' has to be a list of texts"),
+        ({"required_temperature": "hot"}, "'required_temperature' has to be a number"),
+    ],
+)
+def test_mt_bench_turns_that_are_none(changed: dict[str, Any], said: str) -> None:
+    with pytest.raises(RowError, match=said):
+        HARNESSES["mt_bench"].question(row({**QUESTIONS["mt_bench"], **changed}))
+
+
+@pytest.mark.parametrize("messages", [[], ["text"], [{"content": "text"}], [{"content": {"answer": None}}]])
+def test_an_arena_hard_answer_that_is_none(messages: list[Any]) -> None:
+    with pytest.raises(RowError, match="has to end with a message whose content has an 'answer'"):
+        HARNESSES["arena_hard"].reference(row({"uid": "0a", "messages": messages}))
+
+
+def test_another_text_or_setting_is_another_question() -> None:
+    def key(**changed: Any) -> str:
+        return HARNESSES["mt_bench"].question(row({**QUESTIONS["mt_bench"], **changed})).key
+
+    keys = [key(), key(turns=["Write.", "Longer."]), key(category="math"), key(question_id=82)]
+    assert len(set(keys)) == 4
+    assert key() == keys[0]
+
+
+@pytest.mark.skipif(DATA is None, reason="LANGCHAIN_MOA_DATA does not name a folder with the harnesses' own files in formats/")
+@pytest.mark.parametrize("name", HARNESSES)
+class TestOfficialFiles:
+    FILES = ("{}_question_sample.jsonl", "{}_question.jsonl", "{}_model_outputs_sample.json", "{}_answer_sample.jsonl")
+
+    def rows(self, name: str, kind: str) -> list[Row]:
+        formats = Path(str(DATA)) / "formats"
+        files = [file for pattern in self.FILES if kind in pattern and (file := formats / pattern.format(name)).is_file()]
+        return read_rows(files[0]) if files else []
+
+    def test_questions_are_read(self, name: str) -> None:
+        rows = self.rows(name, "question") or self.rows(name, "outputs")
+        questions = [HARNESSES[name].question(row) for row in rows]
+        assert len({question.key for question in questions}) == len(rows) > 2
+
+    def test_answers_have_the_same_fields_of_the_same_kinds(self, name: str) -> None:
+        official = self.rows(name, "answer") or self.rows(name, "outputs")
+        if not official:
+            pytest.skip("there is no official answer file")
+        ours = answer_to(name, QUESTIONS[name])
+        for each in official:
+            assert shape(each.data) == shape(ours)
+            if HARNESSES[name].takes_references:
+                assert HARNESSES[name].reference(each)[1]
+
+
+def shape(value: Any) -> Any:
+    """What kinds of values there are, and where: the lists of one kind are taken for one."""
+    if isinstance(value, dict):
+        return {key: shape(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [shape(each) for each in value]
+    return type(value).__name__

@@ -10,10 +10,10 @@ QUESTION ?= Why is the sky blue?
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test unit integration coverage lint format examples pictures clean
+.PHONY: help demo test unit integration coverage lint format examples docs bench eval-local pictures clean
 
 help: ## List the targets
-	@sed -nE 's/^([a-z]+):[^#]*## (.*)/  make \1 \t\2/p' $(MAKEFILE_LIST) | expand -t 20
+	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1 \t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
 demo: $(VENV)/.user ## Ask a mixture of local models; QUESTION="..." asks your own
 	$(BIN)/langchain-moa models pull
@@ -49,6 +49,16 @@ examples: $(VENV)/.developer ## Run every example, on the local models where no 
 		echo; echo "==> $$example"; $(BIN)/python "$$example" </dev/null; \
 	done
 
+docs: $(VENV)/.developer ## Build the documentation into ./site; a warning is an error
+	$(BIN)/zensical build --strict --clean
+
+bench: $(VENV)/.developer ## Measure what a mixture costs beside its calls; ARGS="--no-peers" leaves other packages out
+	$(BIN)/python -m benchmarks.speed $(ARGS)
+
+eval-local: $(VENV)/.developer ## Compare a mixture of the local models with its members on 100 sums: some 1,500 calls, half an hour
+	$(BIN)/langchain-moa models pull
+	$(BIN)/langchain-moa eval compare --config benchmarks/eval-local.yaml --task benchmarks/sums.jsonl --concurrency 2 $(ARGS)
+
 pictures: $(VENV)/.developer ## Draw the README's pictures anew
 	mkdir -p $(PICTURES)
 	$(BIN)/langchain-moa draw --preset moa --output $(PICTURES)/moa.svg
@@ -74,5 +84,5 @@ $(VENV)/.user: pyproject.toml $(VENV)/.made
 
 $(VENV)/.developer: pyproject.toml $(VENV)/.user
 	@echo "Installing what tests and checks need into $(VENV) (once; a minute or so) ..."
-	$(BIN)/python -m pip install --quiet --editable ".[local,draw]" --group dev
+	$(BIN)/python -m pip install --quiet --editable ".[local,draw,eval,studio]" --group dev
 	@touch $@

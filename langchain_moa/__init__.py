@@ -6,16 +6,18 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from langchain_moa.chat_model.chat_model import ChatMoA
     from langchain_moa.closed_layer import ClosedLayer
-    from langchain_moa.config import presets
     from langchain_moa.errors import AggregatorFailedError, MoAError, ProposersFailedError, StrategyFailedError
-    from langchain_moa.graph import create_moa
-    from langchain_moa.mixture import Mixture
+    from langchain_moa.graph.graph import create_moa
+    from langchain_moa.graph.projection import ReferencesTransformer
+    from langchain_moa.members.proposer import Proposer
+    from langchain_moa.mixture.config import presets
+    from langchain_moa.mixture.mixture import Mixture
     from langchain_moa.nodes.choose import Choice
-    from langchain_moa.projection import ReferencesTransformer
-    from langchain_moa.proposer import Proposer
     from langchain_moa.reference import Failure, Reference
     from langchain_moa.resilience.retry import Retry
     from langchain_moa.role import awrite_roles, roles, write_roles
+    from langchain_moa.runs.record import record_moa
+    from langchain_moa.runs.run import MoARun
     from langchain_moa.state import MoAContext, MoAState
     from langchain_moa.step import Step
 
@@ -27,20 +29,22 @@ _HOMES = {
     "Choice": "nodes.choose",
     "ClosedLayer": "closed_layer",
     "Failure": "reference",
-    "Mixture": "mixture",
+    "Mixture": "mixture.mixture",
     "MoAContext": "state",
     "MoAError": "errors",
+    "MoARun": "runs.run",
     "MoAState": "state",
-    "Proposer": "proposer",
+    "Proposer": "members.proposer",
     "ProposersFailedError": "errors",
     "Reference": "reference",
-    "ReferencesTransformer": "projection",
+    "ReferencesTransformer": "graph.projection",
     "Retry": "resilience.retry",
     "Step": "step",
     "StrategyFailedError": "errors",
     "awrite_roles": "role",
-    "create_moa": "graph",
-    "presets": "config",
+    "create_moa": "graph.graph",
+    "presets": "mixture.config",
+    "record_moa": "runs.record",
     "roles": "role",
     "write_roles": "role",
 }
@@ -54,6 +58,7 @@ __all__ = [
     "Mixture",
     "MoAContext",
     "MoAError",
+    "MoARun",
     "MoAState",
     "Proposer",
     "ProposersFailedError",
@@ -65,6 +70,7 @@ __all__ = [
     "awrite_roles",
     "create_moa",
     "presets",
+    "record_moa",
     "roles",
     "write_roles",
 ]

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from typing import Any, Literal
 from unicodedata import category
 
-from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.messages import AIMessage, AnyMessage, BaseMessage
 from langchain_core.messages.ai import UsageMetadata, add_usage
+from pydantic import TypeAdapter, ValidationError
 from typing_extensions import TypedDict
+
+from langchain_moa.usage import total_usage
 
 Status = Literal["ok", "failed", "late", "cancelled"]
 
@@ -103,14 +107,15 @@ def read_answer(output: Any, *, seen: int = 0) -> Answer:
     """Read a member's output, whatever kind of Runnable it is.
 
     Args:
-        output: A message, a text, a list of messages, or a graph's state with `messages`.
+        output: A message, a text, a list of messages, or a graph's state with `messages`; those of a graph on another machine
+            are still in the form in which they came over the wire.
         seen: How many messages went in, so that a graph's usage is that of the new ones only.
 
     Returns:
         The answer; its `failure` says why it is no reference, if it is none.
     """
     messages = output.get("messages", []) if isinstance(output, dict) else output
-    new = messages[seen:] if isinstance(messages, list) else [messages]
+    new = [_unpacked(each) for each in (messages[seen:] if isinstance(messages, list) else [messages])]
     last = new[-1] if new else None
     if isinstance(last, str):
         last = AIMessage(last)
@@ -120,6 +125,22 @@ def read_answer(output: Any, *, seen: int = 0) -> Answer:
     message = last if isinstance(last, AIMessage) else AIMessage(last.content, id=last.id)
     text = reference_text(message)
     return Answer(message=message, text=text, failure=_failure(message, text), usage=_usage(new))
+
+
+def _unpacked(output: Any) -> Any:
+    """Return the message that a mapping of the wire stands for; anything else as it is."""
+    if not isinstance(output, dict) or "type" not in output:
+        return output
+    try:
+        return _messages().validate_python(output)
+    except ValidationError:
+        return output
+
+
+@cache
+def _messages() -> TypeAdapter[Any]:
+    # Not `convert_to_messages`, which loses what a message cost.
+    return TypeAdapter(AnyMessage)
 
 
 def reference_text(message: AIMessage) -> str:
@@ -171,6 +192,10 @@ def _has_refusal(message: AIMessage) -> bool:
 def _usage(messages: list[Any]) -> UsageMetadata | None:
     total: UsageMetadata | None = None
     for message in messages:
-        if isinstance(message, AIMessage) and message.usage_metadata is not None:
-            total = add_usage(total, message.usage_metadata)
+        if not isinstance(message, AIMessage):
+            continue
+        # The answer of a mixture's graph counts its aggregator's tokens alone; its account has all that were paid for.
+        account = message.response_metadata.get("moa")
+        usage = message.usage_metadata if account is None else total_usage(account)
+        total = total if usage is None else add_usage(total, usage)
     return total

@@ -13,7 +13,7 @@ from langgraph.store.memory import InMemoryStore
 from pydantic import RootModel, StringConstraints
 
 from langchain_moa.errors import MoAError
-from langchain_moa.proposer import Proposer
+from langchain_moa.members.proposer import Proposer
 from langchain_moa.strategies.decision import decide, reads_json
 
 if TYPE_CHECKING:

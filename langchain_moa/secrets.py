@@ -88,11 +88,35 @@ def redact(text: str, secrets: Iterable[str] = ()) -> str:
     Returns:
         The text with `**********` wherever a known value, or something of a key's shape, stood.
     """
-    environment = (value for name, value in os.environ.items() if is_secret_name(name))
-    known = {value for value in (*secrets, *environment) if len(value) >= _MIN_LENGTH}
-    for value in sorted(known, key=len, reverse=True):
+    for value in known_secrets(secrets):
         text = text.replace(value, _MASK)
     return _SECRET_TEXT.sub(lambda match: f"{match[1] or match[3] or ''}{_MASK}", text)
+
+
+def conceal(text: str, known: Iterable[str]) -> str:
+    """Mask credentials in what people and models have written, where looser rules would take prose and code for some.
+
+    Args:
+        text: Any text.
+        known: What `known_secrets` has returned.
+
+    Returns:
+        The text with `**********` wherever a known value, or what looks like nothing but a key, stood.
+    """
+    for value in known:
+        text = text.replace(value, _MASK)
+    return _SECRET_VALUE.sub(_MASK, text)
+
+
+def known_secrets(secrets: Iterable[str] = ()) -> tuple[str, ...]:
+    """Return the values of the environment's secrets and of others, the longest first.
+
+    Args:
+        secrets: The others.
+    """
+    environment = (value for name, value in os.environ.items() if is_secret_name(name))
+    known = {value for value in (*secrets, *environment) if len(value) >= _MIN_LENGTH}
+    return tuple(sorted(known, key=len, reverse=True))
 
 
 def describe(error: BaseException, secrets: Iterable[str] = ()) -> Failure:

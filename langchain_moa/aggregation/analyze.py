@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from langchain_core.messages import BaseMessage
     from langgraph.graph import StateGraph
 
-    from langchain_moa.mixture import Mixture
+    from langchain_moa.members.proposer import Proposer
+    from langchain_moa.mixture.mixture import Mixture
     from langchain_moa.prompting.prompts import Prompt
-    from langchain_moa.proposer import Proposer
     from langchain_moa.reference import Reference
     from langchain_moa.state import RunState
     from langchain_moa.strategies.inquiry import Inquiry

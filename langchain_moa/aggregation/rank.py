@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from langgraph.graph import StateGraph
 
     from langchain_moa.members.member import Member
-    from langchain_moa.mixture import Mixture
+    from langchain_moa.mixture.mixture import Mixture
     from langchain_moa.reference import Reference
     from langchain_moa.state import RunState
     from langchain_moa.strategies.inquiry import Inquiry

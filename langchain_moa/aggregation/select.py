@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from langchain_core.messages import BaseMessage
 
-    from langchain_moa.proposer import Proposer
+    from langchain_moa.members.proposer import Proposer
     from langchain_moa.reference import Reference
     from langchain_moa.strategies.inquiry import Inquiry
 

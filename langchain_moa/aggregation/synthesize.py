@@ -12,7 +12,7 @@ from langchain_moa.strategies.strategy import strategy
 if TYPE_CHECKING:
     from langgraph.graph import StateGraph
 
-    from langchain_moa.mixture import Mixture
+    from langchain_moa.mixture.mixture import Mixture
 
 
 @strategy

@@ -27,8 +27,8 @@ from langchain_moa.chat_model.isolation import (
 )
 from langchain_moa.chat_model.turns import TurnReferences
 from langchain_moa.chat_model.unlisted import unlisted
-from langchain_moa.graph import build_aggregator, build_graph
-from langchain_moa.mixture import Mixture
+from langchain_moa.graph.graph import build_aggregator, build_graph
+from langchain_moa.mixture.mixture import Mixture
 from langchain_moa.resilience.abandonment import Abandonment
 from langchain_moa.resilience.foreground import call_leaving, is_foreground, steps_leaving
 from langchain_moa.state import MoAContext

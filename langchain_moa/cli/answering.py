@@ -47,11 +47,6 @@ class Answer(Watcher):
             self._stream.write("\n")
             self._stream.flush()
 
-    @property
-    def is_empty(self) -> bool:
-        """Whether nothing has been written yet."""
-        return not self._last
-
     def on_text(self, text: str) -> None:
         """Write a piece of the answer."""
         if not text:

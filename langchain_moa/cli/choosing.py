@@ -11,7 +11,8 @@ from langchain_moa.cli.failing import UsageError, explain
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from langchain_moa.mixture import Mixture
+    from langchain_moa.chat_model.chat_model import ChatMoA
+    from langchain_moa.mixture.mixture import Mixture
 
 T = TypeVar("T")
 
@@ -53,6 +54,15 @@ class MixtureOptions:
         named = self.config or self.preset or self.proposers or self.aggregator
         return not named and not DEFAULT_CONFIG.is_file()
 
+    @property
+    def source(self) -> str:
+        """Where the mixture comes from, in a word or two; empty where single options describe it alone."""
+        if self.config or self.preset:
+            return f"preset {self.preset}" if self.preset else str(self.config)
+        if self.proposers and self.aggregator:
+            return ""
+        return str(DEFAULT_CONFIG) if DEFAULT_CONFIG.is_file() else "" if self.proposers else f"preset {DEFAULT_PRESET}"
+
     def mixture(self, *, asked: bool = True) -> Mixture:
         """Make the mixture.
 
@@ -62,9 +72,29 @@ class MixtureOptions:
         Raises:
             UsageError: The options contradict each other, or describe no mixture.
         """
-        from langchain_moa.mixture import Mixture
+        from langchain_moa.mixture.mixture import Mixture
 
         return self._read(Mixture, {} if asked else {"api_key": _NO_KEY})
+
+    def served(self) -> dict[str, ChatMoA]:
+        """Make the chat models that the options name: one, or those of a file that has several, by name.
+
+        Raises:
+            UsageError: The options contradict each other, or describe no mixture.
+        """
+        from langchain_moa.chat_model.chat_model import ChatMoA
+        from langchain_moa.mixture.config import read_mixtures
+
+        self._refuse_two()
+        named = self.preset or self.proposers or self.aggregator
+        file = self.config or (None if named or not DEFAULT_CONFIG.is_file() else DEFAULT_CONFIG)
+        if file is None:
+            name = self.preset or ("moa" if named else DEFAULT_PRESET)
+            return {name: self._read(ChatMoA, {})}
+        try:
+            return read_mixtures(ChatMoA, file, self._overrides())
+        except (ValueError, ImportError) as error:
+            raise UsageError(explain(error)) from error
 
     def written(self) -> dict[str, Any]:
         """Return the mixture's fields as they are written, in the order of the file, unchecked.
@@ -75,9 +105,7 @@ class MixtureOptions:
         return self._read(dict, {})
 
     def _read(self, make: Callable[..., T], more: Mapping[str, Any]) -> T:
-        if self.config and self.preset:
-            msg = "--config and --preset name two mixtures; give one of them"
-            raise UsageError(msg)
+        self._refuse_two()
         overrides = {**self._overrides(), **more}
         try:
             made: T = self._make(make, overrides)
@@ -85,8 +113,13 @@ class MixtureOptions:
             raise UsageError(explain(error)) from error
         return made
 
+    def _refuse_two(self) -> None:
+        if self.config and self.preset:
+            msg = "--config and --preset name two mixtures; give one of them"
+            raise UsageError(msg)
+
     def _make(self, make: Any, overrides: Mapping[str, Any]) -> Any:
-        from langchain_moa.config import read_config, read_preset
+        from langchain_moa.mixture.config import read_config, read_preset
 
         if self.preset:
             return read_preset(make, self.preset, overrides)

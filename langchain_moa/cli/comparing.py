@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from langchain_moa.evaluation.ledger import Ledger
     from langchain_moa.evaluation.questions import Question
     from langchain_moa.members.member import Member
-    from langchain_moa.mixture import Mixture
+    from langchain_moa.mixture.mixture import Mixture
 
 JUDGE = "judge"
 """The scorer that compares answers with one another."""
@@ -171,7 +171,7 @@ class Comparing:
 
 def _judge(scorer: str | None, model: str | None) -> Member | None:
     """Return the judge that the options name, if they do; one without a key is an error here."""
-    from langchain_moa.proposer import Proposer
+    from langchain_moa.members.proposer import Proposer
 
     if scorer != JUDGE:
         if model is not None:

@@ -33,6 +33,11 @@ def one_line(text: str) -> str:
     return line if len(line) <= _LONGEST_LINE else f"{line[: _LONGEST_LINE - 1]}…"
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number and its noun, `1 call` or `2 calls`."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
 def is_terminal(stream: TextIO | None) -> bool:
     """Tell whether a person looks at a stream; unlike rich, not swayed by `FORCE_COLOR`, which speaks of colour only."""
     return stream is not None and not stream.closed and stream.isatty()

@@ -1,4 +1,4 @@
-"""Ending a run at Ctrl-C or SIGTERM: at once, whatever the clients of the models are doing."""
+"""Ending work at Ctrl-C or SIGTERM: at once, whatever the clients of the models are doing."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import signal
 import sys
 import threading
 from contextlib import contextmanager
+from time import monotonic
 from typing import TYPE_CHECKING
 
 import typer
@@ -15,7 +16,8 @@ import typer
 from langchain_moa.cli.console import is_terminal
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterator
+    from collections.abc import Callable, Collection, Coroutine, Iterable, Iterator, Mapping
+    from contextlib import AbstractContextManager
     from types import FrameType
     from typing import Any, TypeVar
 
@@ -29,16 +31,21 @@ _SECONDS_AT_MOST = 2.0
 _SHOW_CURSOR = "\x1b[?25h"
 
 
-def run_until_signalled(work: Coroutine[Any, Any, T]) -> T:
+class Interrupted(Exception):  # noqa: N818  # the user's wish, no error
+    """Ctrl-C came while `interruptible` work was done."""
+
+
+def run_until_signalled(work: Coroutine[Any, Any, T], *, by: Collection[signal.Signals] = _SIGNALS) -> T:
     """Run a coroutine as `asyncio.run` does, and cancel it when a signal asks for it.
 
     Args:
         work: What to run.
+        by: The signals that do. Those of SIGINT and SIGTERM that are not among them do nothing.
 
     Raises:
         typer.Exit: A signal came; the code is 128 and its number, as shells have it.
     """
-    ending = _Ending()
+    ending = _Ending(by)
     try:
         return asyncio.run(ending.watch(work))
     except asyncio.CancelledError:
@@ -47,9 +54,46 @@ def run_until_signalled(work: Coroutine[Any, Any, T]) -> T:
         ending.is_over()
 
 
+async def interruptible(work: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine so that Ctrl-C ends it, and not the program that goes on after it.
+
+    Args:
+        work: What to run.
+
+    Raises:
+        Interrupted: Ctrl-C came; every call under way has been cancelled.
+    """
+    loop, others = asyncio.get_running_loop(), asyncio.all_tasks()
+    task = loop.create_task(work)
+    interrupted_at: float | None = None
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        nonlocal interrupted_at
+        if interrupted_at is None:
+            interrupted_at = monotonic()
+            loop.call_soon_threadsafe(_cancel, loop, [task], lambda: [] if task.done() else asyncio.all_tasks() - others)
+        elif monotonic() - interrupted_at > _SECONDS_AT_MOST:
+            # It cannot be cancelled; the only way out is the way out of the program.
+            signal.default_int_handler(number, frame)
+
+    with _handled({signal.SIGINT: interrupt}):
+        try:
+            return await task
+        except asyncio.CancelledError:
+            if interrupted_at is None:
+                raise
+            raise Interrupted from None
+
+
+def end_whatever_is_left() -> None:
+    """See to it that the program ends in two seconds, even if calls that cannot be cancelled are still under way."""
+    _give_up_later(0)
+
+
 class _Ending:
-    def __init__(self) -> None:
+    def __init__(self, by: Collection[signal.Signals]) -> None:
         self.code = 0
+        self._by = by
         self._watchdog: threading.Timer | None = None
 
     def is_over(self) -> None:
@@ -60,37 +104,55 @@ class _Ending:
         with self._handling(asyncio.get_running_loop(), asyncio.current_task()):
             return await work
 
-    @contextmanager
-    def _handling(self, loop: asyncio.AbstractEventLoop, task: asyncio.Task[Any] | None) -> Iterator[None]:
+    def _handling(self, loop: asyncio.AbstractEventLoop, task: asyncio.Task[Any] | None) -> AbstractContextManager[None]:
         def end(number: int, _frame: FrameType | None) -> None:
             # A second signal does what it does in any program.
             signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
             self.code = 128 + number
-            self._give_up_later()
-            loop.call_soon_threadsafe(self._cancel, loop, task)
+            self._watchdog = _give_up_later(self.code)
+            loop.call_soon_threadsafe(_cancel, loop, [task], asyncio.all_tasks)
 
-        if threading.current_thread() is not threading.main_thread():
-            yield  # signals are the main thread's
-            return
-        # Not the loop's own handlers: those wait while a model is being loaded in the loop's thread.
-        before = {number: signal.signal(number, end) for number in _SIGNALS}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+        # A function that does nothing, and not `SIG_IGN`, which the processes that are started would inherit.
+        return _handled({number: end if number in self._by else lambda *_: None for number in _SIGNALS})
 
-    def _cancel(self, loop: asyncio.AbstractEventLoop, task: asyncio.Task[Any] | None) -> None:
-        """Cancel the work, and again until it is heard: before Python 3.12 `asyncio.wait_for` may lose a cancellation."""
-        for each in [task] if task is not None else asyncio.all_tasks(loop):
-            each.cancel()
-        loop.call_later(_SECONDS_BETWEEN, self._cancel, loop, None)
 
-    def _give_up_later(self) -> None:
-        """End the program even if a call cannot be cancelled, as those of clients that know no async cannot."""
-        self._watchdog = threading.Timer(_SECONDS_AT_MOST, _give_up, args=(self.code,))
-        self._watchdog.daemon = True
-        self._watchdog.start()
+@contextmanager
+def _handled(handlers: Mapping[signal.Signals, Callable[[int, FrameType | None], None]]) -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals are the main thread's
+        return
+    # Not the loop's own handlers: those wait while a model is being loaded in the loop's thread.
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _cancel(
+    loop: asyncio.AbstractEventLoop,
+    tasks: Iterable[asyncio.Task[Any] | None],
+    left: Callable[[], Collection[asyncio.Task[Any]]],
+) -> None:
+    """Cancel tasks, and again until it is heard: before Python 3.12 `asyncio.wait_for` may lose a cancellation."""
+    for task in tasks:
+        if task is not None:
+            task.cancel()
+    loop.call_later(_SECONDS_BETWEEN, lambda: _cancel_left(loop, left))
+
+
+def _cancel_left(loop: asyncio.AbstractEventLoop, left: Callable[[], Collection[asyncio.Task[Any]]]) -> None:
+    if tasks := left():
+        _cancel(loop, tasks, left)
+
+
+def _give_up_later(code: int) -> threading.Timer:
+    """End the program even if a call cannot be cancelled, as those of clients that know no async cannot."""
+    watchdog = threading.Timer(_SECONDS_AT_MOST, _give_up, args=(code,))
+    watchdog.daemon = True
+    watchdog.start()
+    return watchdog
 
 
 def _give_up(code: int) -> None:

@@ -56,10 +56,20 @@ def explained(*, debug: bool) -> Iterator[None]:
         # Nobody reads on; typer ends the program quietly.
         if isinstance(error, OSError) and error.errno == errno.EPIPE:
             raise
-        if debug:
-            _print_traceback(error)
-        complain(_message(error))
+        tell(error, debug=debug)
         raise typer.Exit(MISUSED if isinstance(error, UsageError) else FAILED) from None
+
+
+def tell(error: Exception, *, debug: bool) -> None:
+    """Say on standard error what was raised.
+
+    Args:
+        error: What was raised.
+        debug: Whether the traceback is shown, too.
+    """
+    if debug:
+        _print_traceback(error)
+    complain(_message(error))
 
 
 def explain(error: Exception) -> str:

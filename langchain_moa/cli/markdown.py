@@ -38,7 +38,7 @@ class StreamedMarkdown:
 
     def __init__(self, console: Console) -> None:
         """Make the view; nothing is shown before the first text."""
-        from rich.live import Live
+        from langchain_moa.cli.live import Live
 
         self._console = console
         self._open = ""

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Self
 
-from langchain_moa.cli.console import elided, one_line
+from langchain_moa.cli.console import counted, elided, one_line
 from langchain_moa.cli.running import Watcher
 
 if TYPE_CHECKING:
@@ -32,6 +32,8 @@ class _Call:
     status: str = "waiting"
     since: float = 0.0
     seconds: float = 0.0
+    first_token: float = 0.0
+    words: int = 0
     reason: str = ""
 
     @classmethod
@@ -42,6 +44,10 @@ class _Call:
 
     def start(self) -> None:
         self.status, self.since = "running", perf_counter()
+
+    def hear(self, text: str) -> None:
+        self.first_token = self.first_token or self.elapsed
+        self.words += len(text.split())
 
     def end(self, event: Mapping[str, Any]) -> None:
         self.seconds = event.get("seconds", self.elapsed)
@@ -77,15 +83,16 @@ class Progress(Watcher):
     Use it as a context manager: however the run ends, the terminal is left as it was.
     """
 
-    def __init__(self, console: Console, layers: Sequence[Sequence[str]], *, yields: bool) -> None:
+    def __init__(self, console: Console, layers: Sequence[Sequence[str]], *, yields: bool, awaits_tokens: bool = False) -> None:
         """Make the view.
 
         Args:
             console: Where it is shown.
             layers: The names of each layer's proposers.
             yields: Whether the answer appears on the same terminal, so that the view makes room for it.
+            awaits_tokens: Whether the proposers are streamed, so that one that has said nothing yet can be told from others.
         """
-        from rich.live import Live
+        from langchain_moa.cli.live import Live
 
         self._console = console
         self._layers = {
@@ -94,6 +101,7 @@ class Progress(Watcher):
         self._stage = _Stage("starting")
         self._words = 0
         self._yields = yields
+        self._awaits_tokens = awaits_tokens
         self._live = Live(
             console=console,
             get_renderable=self._render,
@@ -130,6 +138,12 @@ class Progress(Watcher):
                 self._enter("aggregator", event["name"])
             case "aggregated":
                 self._leave("aggregator", event["name"], event)
+
+    def on_proposer_text(self, layer: int, proposer: int, text: str) -> None:
+        """Count what a proposer says."""
+        calls = self._layer(layer).calls
+        if proposer <= len(calls):
+            calls[proposer - 1].hear(text)
 
     def on_text(self, text: str) -> None:
         """Make room for the answer, or count its words where it goes elsewhere."""
@@ -198,18 +212,26 @@ class Progress(Watcher):
         cells = min(_WIDEST_NAME, max(self._console.width - _BESIDE_NAME, _NARROWEST_NAME))
         names = [elided(call.name, cells=cells) for call in stage.calls]
         width = max((name.cell_len for name in names), default=0)
-        rows = [_row(call, name, width, self._words) for call, name in zip(stage.calls, names, strict=True)]
+        rows = [_row(call, name, width, self._remark(call)) for call, name in zip(stage.calls, names, strict=True)]
         # What is taller than the screen could not be wiped off it.
         shown = rows[: max(self._console.height - 4, 1)]
         hidden = [Text(f"    … and {len(rows) - len(shown)} more", "dim")] if len(shown) < len(rows) else []
         return Group(title, *shown, *hidden)
+
+    def _remark(self, call: _Call) -> str:
+        """Return what there is to say of a call that is under way."""
+        if call.words:
+            return f"first token {call.first_token:.1f} s · {counted(call.words, 'word')}"
+        if self._awaits_tokens and self._stage in self._layers.values():
+            return "no token yet"
+        return counted(self._words, "word") if self._words else ""
 
 
 def _spinner() -> str:
     return _SPINNER[int(perf_counter() * _FRAMES_PER_SECOND) % len(_SPINNER)]
 
 
-def _row(call: _Call, name: Text, width: int, words: int) -> Text:
+def _row(call: _Call, name: Text, width: int, running: str) -> Text:
     """Return a call's line: a sign, its name, its seconds, and what else there is to say, as far as there is room."""
     from rich.text import Text
 
@@ -217,7 +239,7 @@ def _row(call: _Call, name: Text, width: int, words: int) -> Text:
         case "waiting":
             sign, style, remark = "·", "dim", "waiting"
         case "running":
-            sign, style, remark = _spinner(), "cyan", f"{words} words" if words else ""
+            sign, style, remark = _spinner(), "cyan", running
         case "ok":
             sign, style, remark = "✓", "green", ""
         case status:

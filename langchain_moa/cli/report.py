@@ -85,25 +85,32 @@ class ShownReferences(Watcher):
     def on_references(self, references: Sequence[Reference]) -> None:
         """Print those that are new."""
         for reference in references[self._shown :]:
-            self._print(reference)
+            print_reference(reference, self._console)
+            self._console.line()
         self._shown = len(references)
 
-    def _print(self, reference: Reference) -> None:
-        from rich.rule import Rule
-        from rich.text import Text
 
-        error = reference["error"]
-        title = Text.assemble(
-            (f"layer {reference['layer']}, {reference['proposer']}: ", "dim"),
-            elided(reference["name"], cells=max(self._console.width - 36, _NARROWEST_NAME)),
-            (f"  {reference['seconds']:.1f} s", "dim"),
-        )
-        self._console.print(Rule(title, align="left", style="dim"))
-        if error is not None:
-            self._console.print(Text(printable(f"{reference['status']}: {error['kind']}: {error['message']}"), "red"))
-        else:
-            self._console.print(Text(printable(reference["text"]).strip()))
-        self._console.line()
+def print_reference(reference: Reference, console: Console) -> None:
+    """Print what a proposer answered, or why it did not.
+
+    Args:
+        reference: The reference.
+        console: Where it is printed.
+    """
+    from rich.rule import Rule
+    from rich.text import Text
+
+    error = reference["error"]
+    title = Text.assemble(
+        (f"layer {reference['layer']}, {reference['proposer']}: ", "dim"),
+        elided(reference["name"], cells=max(console.width - 36, _NARROWEST_NAME)),
+        (f"  {reference['seconds']:.1f} s", "dim"),
+    )
+    console.print(Rule(title, align="left", style="dim"))
+    if error is not None:
+        console.print(Text(printable(f"{reference['status']}: {error['kind']}: {error['message']}"), "red"))
+    else:
+        console.print(Text(printable(reference["text"]).strip()))
 
 
 def _calls(moa: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:

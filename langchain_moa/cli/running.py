@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from contextlib import aclosing
 from dataclasses import dataclass
 from time import perf_counter
@@ -16,8 +17,14 @@ if TYPE_CHECKING:
     from langchain_core.messages import AIMessage, BaseMessage
     from langchain_core.messages.ai import UsageMetadata
 
-    from langchain_moa.mixture import Mixture
+    from langchain_moa.mixture.mixture import Mixture
     from langchain_moa.reference import Reference
+
+
+_NO_LOG = logging.NullHandler()
+
+# How `build_graph` names the nodes of proposers.
+_PROPOSER = re.compile(r"layer_(\d+)_proposer_(\d+)")
 
 
 class Watcher:
@@ -28,6 +35,9 @@ class Watcher:
 
     def on_text(self, text: str) -> None:
         """See a piece of the final answer."""
+
+    def on_proposer_text(self, layer: int, proposer: int, text: str) -> None:
+        """See a piece of a proposer's answer; only where proposers are streamed."""
 
     def on_references(self, references: Sequence[Reference]) -> None:
         """See all references so far, whenever a step of the graph is done."""
@@ -69,40 +79,60 @@ def run(mixture: Mixture, messages: Sequence[BaseMessage], *watchers: Watcher) -
         MoAError: The mixture gave no answer.
         typer.Exit: Ctrl-C or SIGTERM came; every call under way has been cancelled.
     """
-    # What the log warns of, the command line says in its own way.
-    logging.getLogger("langchain_moa").addHandler(logging.NullHandler())
     # Asynchronous, because only there can a call that is under way be cancelled.
-    return run_until_signalled(_run(mixture, messages, watchers))
+    return run_until_signalled(arun(mixture, messages, *watchers))
 
 
-async def _run(mixture: Mixture, messages: Sequence[BaseMessage], watchers: Sequence[Watcher]) -> Outcome:
+async def arun(
+    mixture: Mixture, messages: Sequence[BaseMessage], *watchers: Watcher, stream_proposers: bool = False
+) -> Outcome:
+    """Ask a mixture, in an event loop that is there already.
+
+    Args:
+        mixture: Whom to ask.
+        messages: The conversation.
+        *watchers: Who sees it run, each told before the next.
+        stream_proposers: Whether the proposers' answers are seen as they come, too.
+
+    Raises:
+        MoAError: The mixture gave no answer.
+    """
     from langchain_core.messages import AIMessageChunk
 
     from langchain_moa.state import MoAContext
     from langchain_moa.usage import total_usage
 
+    # What the log warns of, the command line says in its own way.
+    logging.getLogger("langchain_moa").addHandler(_NO_LOG)
     started = perf_counter()
     graph: Any = mixture.to_graph().compile()
     state: dict[str, Any] = {}
+    streamed = False
     steps = graph.astream(
         {"messages": list(messages)},
         # Twice the steps that the graph can take, which is a layer and its merge each, and the aggregator.
         {"recursion_limit": 2 * len(graph.nodes)},
         context=MoAContext(stream_answer=True),
-        stream_mode=["custom", "values"],
+        stream_mode=["custom", "values", *(["messages"] if stream_proposers else [])],
     )
     async with aclosing(steps) as items:
         async for mode, data in items:
             for watcher in watchers:
                 if mode == "values":
                     watcher.on_references(data.get("references", []))
+                elif mode == "messages":
+                    _tell_of_proposer(watcher, *data)
                 elif isinstance(data, AIMessageChunk):
                     watcher.on_text(str(data.text))
                 elif isinstance(data, dict) and "moa" in data:
                     watcher.on_event(data)
             if mode == "values":
                 state = data
+            streamed = streamed or (mode == "custom" and isinstance(data, AIMessageChunk) and bool(data.text))
     message = cast("AIMessage", state["messages"][-1])
+    if not streamed:
+        for watcher in watchers:
+            watcher.on_text(str(message.text))
     moa = message.response_metadata["moa"]
     return Outcome(
         message=message,
@@ -111,3 +141,11 @@ async def _run(mixture: Mixture, messages: Sequence[BaseMessage], watchers: Sequ
         moa=moa,
         seconds=perf_counter() - started,
     )
+
+
+def _tell_of_proposer(watcher: Watcher, message: BaseMessage, metadata: Mapping[str, Any]) -> None:
+    from langchain_core.messages import AIMessageChunk
+
+    place = _PROPOSER.fullmatch(metadata.get("langgraph_node", ""))
+    if place and isinstance(message, AIMessageChunk) and message.text:
+        watcher.on_proposer_text(int(place[1]), int(place[2]), str(message.text))

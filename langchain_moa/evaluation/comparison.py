@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from langchain_moa.evaluation.questions import Question
     from langchain_moa.evaluation.scorers import Scorer
     from langchain_moa.evaluation.variants import Kind, Variant
-    from langchain_moa.mixture import Mixture
+    from langchain_moa.mixture.mixture import Mixture
 
 _NO_LIMIT = 10_000
 

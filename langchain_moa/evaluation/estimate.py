@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from langchain_moa.evaluation.ledger import Ledger
     from langchain_moa.evaluation.questions import Question
     from langchain_moa.members.member import Member
-    from langchain_moa.mixture import Mixture
+    from langchain_moa.mixture.mixture import Mixture
 
 # The instruction around the references.
 _INSTRUCTION_TOKENS = 150

@@ -14,7 +14,7 @@ from langchain_core.messages import AIMessage, HumanMessage
 from langchain_moa.errors import MoAError, ProposersFailedError
 from langchain_moa.evaluation.harnesses.harness import Answered
 from langchain_moa.evaluation.journal import opened
-from langchain_moa.graph import build_aggregator
+from langchain_moa.graph.graph import build_aggregator
 from langchain_moa.reference import reference_text
 from langchain_moa.state import MoAContext
 from langchain_moa.usage import cost_usd, spent_usd
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from langchain_moa.evaluation.harnesses.harness import Harness, Question
     from langchain_moa.evaluation.journal import Journal
-    from langchain_moa.mixture import Mixture
+    from langchain_moa.mixture.mixture import Mixture
     from langchain_moa.reference import Reference
 
 # How a mixture is run; it has no part in what the answers are.

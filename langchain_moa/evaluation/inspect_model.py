@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from inspect_ai.model import ChatMessage
     from inspect_ai.tool import ToolChoice, ToolInfo
 
-    from langchain_moa.mixture import Mixture
+    from langchain_moa.mixture.mixture import Mixture
 
 # Of the failures of proposers there is a name only.
 _PASSING = re.compile(r"RateLimit|Timeout|Connect|Overloaded|InternalServer|ServiceUnavailable|APIError|timeout|deadline")

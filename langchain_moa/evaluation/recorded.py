@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from langchain_core.runnables import RunnableConfig
 
     from langchain_moa.members.member import Member
-    from langchain_moa.mixture import Mixture
+    from langchain_moa.mixture.mixture import Mixture
 
 
 @dataclass(kw_only=True, eq=False)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from langchain_moa.evaluation.alone import alone
 from langchain_moa.evaluation.recorded import recorded
-from langchain_moa.mixture import Mixture
+from langchain_moa.mixture.mixture import Mixture
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

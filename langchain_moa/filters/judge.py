@@ -12,7 +12,7 @@ from langchain_moa.strategies.strategy import Model, strategy
 
 if TYPE_CHECKING:
     from langchain_moa.closed_layer import ClosedLayer
-    from langchain_moa.proposer import Proposer
+    from langchain_moa.members.proposer import Proposer
     from langchain_moa.reference import Reference
     from langchain_moa.strategies.inquiry import Inquiry
 

@@ -12,7 +12,7 @@ from langchain_moa.strategies.decision import decide, reads_json
 from langchain_moa.strategies.strategy import Model, strategy
 
 if TYPE_CHECKING:
-    from langchain_moa.proposer import Proposer
+    from langchain_moa.members.proposer import Proposer
     from langchain_moa.strategies.inquiry import Inquiry
 
 MODERATOR = (

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 from langgraph.graph import StateGraph
 from typing_extensions import override
 
-from langchain_moa.projection import ReferencesTransformer
+from langchain_moa.graph.compiled import CompiledMoA
+from langchain_moa.graph.projection import ReferencesTransformer
 from langchain_moa.state import MoAContext, MoAState, RunState
 
 if TYPE_CHECKING:
@@ -56,6 +57,14 @@ class MoAGraph(StateGraph[MoAState, MoAContext, MoAState, MoAState]):
         """
         all_transformers = [ReferencesTransformer, *(transformers or ())]
         graph = super().compile(checkpointer, transformers=all_transformers, **options)
+        # LangGraph makes the object itself, and takes no class of ours for it.
+        graph.__class__ = CompiledMoA
         # What the nodes of a run share beyond its state is nobody else's business.
         graph.stream_channels = [*MoAState.__annotations__]
         return graph.with_config(max_concurrency=self.width + _SPARE_THREADS)
+
+    def _repr_html_(self) -> str | None:
+        """Show the graph in a notebook."""
+        from langchain_moa.drawing.notebook import drawing_html
+
+        return drawing_html(self)

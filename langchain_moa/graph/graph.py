@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from langgraph.graph import END, START, StateGraph
 
-from langchain_moa.builder import MoAGraph
-from langchain_moa.mixture import MemberLike, Mixture
+from langchain_moa.graph.builder import MoAGraph
+from langchain_moa.mixture.mixture import Mixture
+from langchain_moa.mixture.resilience import closings
 from langchain_moa.nodes.aggregate import AGGREGATOR
 from langchain_moa.nodes.choose import Choose
 from langchain_moa.nodes.merge import Merge, stopped_or
 from langchain_moa.nodes.propose import Propose
 from langchain_moa.resilience.quorum import Rounds
-from langchain_moa.resilience.resilience import closings
 from langchain_moa.state import MoAContext, MoAState
 from langchain_moa.strategies.strategies import Aggregation
 from langchain_moa.strategies.strategy import name_of
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
     from typing_extensions import Unpack
 
-    from langchain_moa.options import MixtureOptions
+    from langchain_moa.mixture.lineup import MemberLike
+    from langchain_moa.mixture.options import MixtureOptions
 
 
 class _Stage(NamedTuple):
@@ -117,6 +118,7 @@ def _add_layer(builder: StateGraph[MoAState, MoAContext], mixture: Mixture, numb
             call_kwargs=mixture.call_kwargs,
             timeout=mixture.proposer_timeout,
             rounds=rounds,
+            mixture=mixture,
         )
         names.append(f"layer_{place}_proposer_{position:0{width}}")
         builder.add_node(names[-1], node, metadata={"layer": number, "proposer": member.name, "model": member.id})

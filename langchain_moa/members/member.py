@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from langgraph.pregel import Pregel
 from langgraph.pregel.protocol import PregelProtocol
 
 from langchain_moa.cleanser import Cleanser
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from langchain_core.messages import BaseMessage
     from langchain_core.runnables import Runnable, RunnableConfig
 
-    from langchain_moa.proposer import Proposer
+    from langchain_moa.members.proposer import Proposer
     from langchain_moa.resilience.deadline import Limit
 
 
@@ -63,6 +64,15 @@ class Member:
     def profile(self) -> ModelProfile | None:
         """What the model says it can take; `None` where it says nothing."""
         return self.chat_model.profile if self.chat_model is not None else None
+
+    @cached_property
+    def is_remote(self) -> bool:
+        """Whether it is a graph on a server, by LangGraph's `RemoteGraph`."""
+        if not isinstance(self.runnable, PregelProtocol) or isinstance(self.runnable, Pregel):
+            return False
+        from langgraph.pregel.remote import RemoteGraph
+
+        return isinstance(self.runnable, RemoteGraph)
 
     @cached_property
     def has_tools(self) -> bool:
@@ -105,14 +115,28 @@ class Member:
         """Return the messages in the form that this member takes."""
         return {"messages": list(messages)} if isinstance(self.runnable, PregelProtocol) else list(messages)
 
+    def config(self, config: RunnableConfig) -> RunnableConfig:
+        """Return the config that this member takes.
+
+        A run on a server is one of its own: on the thread of ours it would find the conversation twice, and the names of its
+        nodes would stand in our stream beside our own.
+
+        Args:
+            config: The call's config.
+        """
+        return {} if self.is_remote else config
+
     def kwargs(self, *layers: Mapping[str, Any]) -> dict[str, Any]:
         """Return the keyword arguments of a call; of those given twice, the last one counts.
 
-        A Runnable that is no chat model takes none: what it would do with them is its own affair.
+        A Runnable that is no chat model takes none of them: what it would do with them is its own affair.
 
         Args:
             *layers: Keyword arguments from the most general to the most specific.
         """
+        if self.is_remote:
+            # By default a server goes on with a run that nobody waits for.
+            return {"on_disconnect": "cancel"}
         if self.chat_model is None:
             return {}
         return {key: value for layer in layers for key, value in layer.items()}
@@ -143,7 +167,8 @@ class Member:
                 # The wait for a place may have been too long.
                 if limit is not None:
                     limit.check()
-                return read_answer(self.runnable.invoke(self.input(messages), config, **kwargs), seen=len(messages))
+                output = self.runnable.invoke(self.input(messages), self.config(config), **kwargs)
+                return read_answer(output, seen=len(messages))
 
         return retrying(self.retry, call, limit=limit)
 
@@ -159,6 +184,7 @@ class Member:
 
         async def call() -> Answer:
             async with self.slots.ataken():
-                return read_answer(await self.runnable.ainvoke(self.input(messages), config, **kwargs), seen=len(messages))
+                output = await self.runnable.ainvoke(self.input(messages), self.config(config), **kwargs)
+                return read_answer(output, seen=len(messages))
 
         return await aretrying(self.retry, call, limit=limit)

@@ -10,7 +10,8 @@ from langchain_core.runnables import Runnable
 
 from langchain_moa.members.member import Member
 from langchain_moa.members.models import model_id, resolve_model
-from langchain_moa.resilience.retry import Retry, policy_for, without_retries
+from langchain_moa.members.retries import policy_for, without_retries
+from langchain_moa.resilience.retry import Retry
 
 
 @dataclass(frozen=True, repr=False)

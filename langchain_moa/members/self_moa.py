@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from langchain_moa.proposer import Proposer
+from langchain_moa.members.proposer import Proposer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from importlib.resources.abc import Traversable
 
-    from langchain_moa.mixture import Mixture
+    from langchain_moa.mixture.mixture import Mixture
 
 M = TypeVar("M", bound="Mixture")
 
@@ -65,14 +65,48 @@ def read_config(cls: type[M], path: str | Path, overrides: Mapping[str, Any]) ->
     Raises:
         ValueError: There is no such file, it is not YAML or no mapping, or it holds a key.
     """
+    return _read(cls, _existing(path), str(path), overrides)
+
+
+def read_mixtures(cls: type[M], path: str | Path, overrides: Mapping[str, Any]) -> dict[str, M]:
+    """Make the mixtures of a YAML file that holds one, or several by name under `mixtures`.
+
+    Args:
+        cls: `Mixture` or `ChatMoA`.
+        path: The file.
+        overrides: Fields that go before those of each mixture.
+
+    Returns:
+        The mixtures by name; one alone has the file's name without its ending.
+
+    Raises:
+        ValueError: As for `read_config`; or the file has something beside `mixtures`, or no mapping in it.
+    """
+    file = _existing(path)
+    values = _values(file, str(path))
+    if "mixtures" not in values:
+        return {file.stem: _make(cls, values, str(path), overrides)}
+    several = values.pop("mixtures")
+    if values or not isinstance(several, dict) or not all(isinstance(each, dict) for each in several.values()) or not several:
+        msg = f"{path}: `mixtures` stands alone in a file, and holds a mapping of fields for each name"
+        raise ValueError(msg)
+    return {str(name): _make(cls, each, f"{path}, mixture {name!r}", overrides) for name, each in several.items()}
+
+
+def _existing(path: str | Path) -> Path:
     file = Path(path)
     if not file.is_file():
         msg = f"there is no configuration file {str(path)!r}"
         raise ValueError(msg)
-    return _read(cls, file, str(path), overrides)
+    return file
 
 
 def _read(cls: type[M], file: Traversable, title: str, overrides: Mapping[str, Any]) -> M:
+    return _make(cls, _values(file, title), title, overrides)
+
+
+def _values(file: Traversable, title: str) -> dict[Any, Any]:
+    """Read a file that holds a mapping, and no key."""
     import yaml
 
     try:
@@ -92,6 +126,10 @@ def _read(cls: type[M], file: Traversable, title: str, overrides: Mapping[str, A
     if (secret := names_secret(values)) is not None:
         msg = f"{title} has {secret!r}; keys do not belong in files. Remove it and set the provider's environment variable"
         raise ValueError(msg)
+    return values
+
+
+def _make(cls: type[M], values: dict[Any, Any], title: str, overrides: Mapping[str, Any]) -> M:
     if _is_nested(overrides.get("proposers")):
         # Lists of proposers bring their own number of layers.
         values.pop("num_layers", None)

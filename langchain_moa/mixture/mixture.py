@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
-from langchain_core.runnables import Runnable
 from pydantic import (
     ConfigDict,
     Field,
@@ -18,15 +17,18 @@ from pydantic import (
     model_validator,
 )
 
-from langchain_moa.members.absent import Nobody
 from langchain_moa.members.self_moa import TEMPERATURES, sample
+from langchain_moa.mixture.lineup import (
+    MemberLike,
+    Members,
+    coerce_aggregator,
+    coerce_proposers,
+    resolve_members,
+)
+from langchain_moa.mixture.resilience import Resilience, closings
 from langchain_moa.prompting.prompts import Prompt, resolve_prompt
-from langchain_moa.proposer import Proposer
-from langchain_moa.resilience.resilience import Resilience, closings
 from langchain_moa.resilience.retry import Retry
-from langchain_moa.resilience.slots import Slots
 from langchain_moa.strategies.strategies import Strategies, described, resolve_aggregation, resolve_filters, resolve_stop
-from langchain_moa.validation import at, each
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,52 +36,8 @@ if TYPE_CHECKING:
     from langgraph.graph import StateGraph
 
     from langchain_moa.members.member import Member
+    from langchain_moa.members.proposer import Proposer
     from langchain_moa.state import MoAContext, MoAState
-
-MemberLike = str | Runnable[Any, Any] | Mapping[str, Any] | Proposer
-"""What may stand for a proposer or an aggregator."""
-
-
-def _coerce_proposers(value: Any) -> tuple[Proposer | tuple[Proposer, ...], ...]:
-    """Read `proposers`: one list for every layer, or a list of lists, one for each."""
-    if isinstance(value, (str, Mapping)) or not isinstance(value, Sequence):
-        msg = f"give a list of proposers, or a list of lists with one for each layer, not {type(value).__name__}"
-        raise ValueError(msg)  # noqa: TRY004  # pydantic reports ValueErrors with the field's place
-    if not value:
-        msg = "there are no proposers; give at least one"
-        raise ValueError(msg)
-    nested = [isinstance(item, Sequence) and not isinstance(item, str) for item in value]
-    if all(nested):
-        for number, layer in enumerate(value, start=1):
-            if not layer:
-                msg = f"layer {number} has no proposers; give at least one, or leave the layer out"
-                raise ValueError(msg)
-        return tuple(each(layer, Proposer.coerce, place=f"layer {number}, ") for number, layer in enumerate(value, start=1))
-    if any(nested):
-        msg = f"item {nested.index(True) + 1} is a list and others are not; give one list for all layers, or a list for each"
-        raise ValueError(msg)
-    return each(value, Proposer.coerce)
-
-
-def _coerce_aggregator(value: Any) -> Proposer | None:
-    """Read `aggregator`, which may be left out."""
-    return None if value is None else Proposer.coerce(value)
-
-
-class Members(NamedTuple):
-    """The resolved members of a mixture.
-
-    Attributes:
-        layers: The proposers of each layer.
-        aggregator: Who writes the final answer; where there is none, a member that refuses to be called.
-        fallbacks: Who stands in for the aggregator, in this order.
-        others: The models that the strategies call, each beside what the user wrote.
-    """
-
-    layers: tuple[tuple[Member, ...], ...]
-    aggregator: Member
-    fallbacks: tuple[Member, ...]
-    others: tuple[tuple[Proposer, Member], ...]
 
 
 class Mixture(Resilience):
@@ -138,8 +96,8 @@ class Mixture(Resilience):
     # A value may be a secret put into the wrong field; the errors of this class say what they must of it.
     model_config = ConfigDict(arbitrary_types_allowed=True, hide_input_in_errors=True, protected_namespaces=())
 
-    proposers: Annotated[Sequence[MemberLike] | Sequence[Sequence[MemberLike]], PlainValidator(_coerce_proposers)]
-    aggregator: Annotated[MemberLike | None, PlainValidator(_coerce_aggregator)] = None
+    proposers: Annotated[Sequence[MemberLike] | Sequence[Sequence[MemberLike]], PlainValidator(coerce_proposers)]
+    aggregator: Annotated[MemberLike | None, PlainValidator(coerce_aggregator)] = None
     num_layers: int = 2
     prompt: str | Callable[..., Any] = "paper"
     max_reference_tokens: int | None = Field(default=None, ge=16)
@@ -211,7 +169,7 @@ class Mixture(Resilience):
         Raises:
             ValueError: The file is missing, no mapping, holds a key, or describes no mixture; the text names the file.
         """
-        from langchain_moa.config import read_config
+        from langchain_moa.mixture.config import read_config
 
         return read_config(cls, path, overrides)
 
@@ -226,7 +184,7 @@ class Mixture(Resilience):
         Raises:
             ValueError: There is no such preset, or one of its providers has no key.
         """
-        from langchain_moa.config import read_preset
+        from langchain_moa.mixture.config import read_preset
 
         return read_preset(cls, name, overrides)
 
@@ -274,7 +232,7 @@ class Mixture(Resilience):
 
     def to_graph(self) -> StateGraph[MoAState, MoAContext]:
         """Return the mixture's graph, not yet compiled: the transparent surface of the same mixture."""
-        from langchain_moa.graph import build_graph
+        from langchain_moa.graph.graph import build_graph
 
         return build_graph(self)
 
@@ -334,6 +292,12 @@ class Mixture(Resilience):
             **{name: described(value, self.member) for name, value in self.strategies._asdict().items()},
         }
 
+    def _repr_html_(self) -> str | None:
+        """Show the graph in a notebook."""
+        from langchain_moa.drawing.notebook import drawing_html
+
+        return drawing_html(self)
+
     def _parts(self) -> tuple[Members, Strategies]:
         # Keyed on the fields, so that a copy with another aggregator, or an assignment, is never answered by the old one.
         key = (
@@ -352,40 +316,8 @@ class Mixture(Resilience):
             strategies = Strategies(
                 resolve_aggregation(self.aggregation), resolve_filters(self.reference_filters), resolve_stop(self.stop_when)
             )
-            self._resolved = (key, self._resolve(strategies), strategies)
+            self._resolved = (key, resolve_members(self, strategies), strategies)
         return self._resolved[1:]
-
-    def _resolve(self, strategies: Strategies) -> Members:
-        given = {"timeout": self.timeout, "max_retries": self.max_retries, "api_key": self.api_key}
-        client = {name: value for name, value in given.items() if value is not None}
-
-        slots = Slots(self.max_concurrency)
-
-        def resolve(proposer: Proposer) -> Member:
-            return replace(proposer.resolve(client, retry=Retry.coerce(self.retry)), slots=slots)
-
-        # Coerced once more: a `model_copy(update=...)` brings values that no validator has seen.
-        proposers = _coerce_proposers(self.proposers)
-        nested = [item for item in proposers if isinstance(item, tuple)]
-        flat = [item for item in proposers if isinstance(item, Proposer)]
-        # One set for all layers is resolved once: its clients and connections are shared.
-        shared = each(flat, resolve, place="proposers: ")
-        layers = tuple(
-            each(layer, resolve, place=f"proposers: layer {number}, ") for number, layer in enumerate(nested, start=1)
-        )
-        with at("aggregator"):
-            aggregator = resolve(_coerce_aggregator(self.aggregator) or Proposer(Nobody()))
-        fallbacks = each(self.aggregator_fallbacks, lambda item: resolve(Proposer.coerce(item)), place="aggregator_fallbacks: ")
-        others = []
-        for field, model in strategies.models():
-            if model is not None:
-                with at(field):
-                    others.append((model, resolve(model)))
-            elif self.aggregator is None:
-                msg = f"aggregator is missing, and {field} asks it; give one, as 'provider:model' for example"
-                raise ValueError(msg)
-        layers = layers or (shared,) * self.num_layers
-        return Members(layers=layers, aggregator=aggregator, fallbacks=fallbacks, others=tuple(others))
 
     def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
         """Copy the fields; what was built from them is built again."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, Field, PlainValidator
 
-from langchain_moa.proposer import Proposer
+from langchain_moa.members.proposer import Proposer
 from langchain_moa.resilience.quorum import Closing, quorum_of
 from langchain_moa.resilience.retry import Retry
 from langchain_moa.validation import at, each

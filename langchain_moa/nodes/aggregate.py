@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from langchain_moa.errors import AggregatorFailedError
     from langchain_moa.members.member import Member
-    from langchain_moa.mixture import Mixture
+    from langchain_moa.mixture.mixture import Mixture
     from langchain_moa.prompting.prompts import Prompt
     from langchain_moa.reference import Answer, Reference
 

@@ -15,18 +15,18 @@ from langgraph.runtime import get_runtime
 
 from langchain_moa.errors import AggregatorFailedError, MoAError, aggregator_failed
 from langchain_moa.nodes.calls import context_of, emit
+from langchain_moa.nodes.consultation import Consultation
 from langchain_moa.nodes.degradation import tell
 from langchain_moa.nodes.outgoing import as_chunk
 from langchain_moa.reference import Reference, read_answer
 from langchain_moa.secrets import describe
 from langchain_moa.state import RunState, turn_of
 from langchain_moa.step import steps_of
-from langchain_moa.strategies.consultation import Consultation
 from langchain_moa.strategies.strategy import name_of
 from langchain_moa.usage import account
 
 if TYPE_CHECKING:
-    from langchain_moa.mixture import Mixture
+    from langchain_moa.mixture.mixture import Mixture
 
 
 @dataclass(frozen=True)

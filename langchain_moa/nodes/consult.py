@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_core.runnables import Runnable, RunnableConfig
 
+from langchain_moa.nodes.consultation import Consultation
 from langchain_moa.state import RunState
-from langchain_moa.strategies.consultation import Consultation
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from langchain_moa.mixture import Mixture
+    from langchain_moa.mixture.mixture import Mixture
     from langchain_moa.strategies.inquiry import Inquiry
 
 

@@ -15,13 +15,13 @@ from langgraph.errors import GraphBubbleUp
 
 from langchain_moa.members.conversation import for_aggregator
 from langchain_moa.nodes.calls import called, context_of, emit
+from langchain_moa.nodes.counting import CallCounter
 from langchain_moa.prompting.system import add_system_text
 from langchain_moa.reference import Answer, Failure
 from langchain_moa.resilience.deadline import Limit, OutOfTimeError, acall_within
 from langchain_moa.secrets import describe
 from langchain_moa.state import RunState, turn_of
 from langchain_moa.step import Step
-from langchain_moa.strategies.counting import CallCounter
 from langchain_moa.strategies.inquiry import Ask, Compare
 from langchain_moa.strategies.similarity import acompare, compare
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from langchain_core.runnables import RunnableConfig
 
     from langchain_moa.members.member import Member
-    from langchain_moa.mixture import Mixture
+    from langchain_moa.mixture.mixture import Mixture
 
 
 class _Call(NamedTuple):

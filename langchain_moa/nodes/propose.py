@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from langchain_core.messages import BaseMessage
 
     from langchain_moa.members.member import Member
-    from langchain_moa.mixture import Mixture
+    from langchain_moa.mixture.mixture import Mixture
     from langchain_moa.prompting.prompts import Prompt
     from langchain_moa.reference import Answer, Reference, Status
     from langchain_moa.resilience.abandonment import Abandonment

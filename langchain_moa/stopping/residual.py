@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from langchain_moa.closed_layer import ClosedLayer
-    from langchain_moa.proposer import Proposer
+    from langchain_moa.members.proposer import Proposer
     from langchain_moa.reference import Reference
 
 EXTRACTOR = (

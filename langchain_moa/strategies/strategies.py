@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 from langchain_core.runnables import Runnable
 
-from langchain_moa.proposer import Proposer
+from langchain_moa.members.proposer import Proposer
 from langchain_moa.secrets import masked
 from langchain_moa.strategies.strategy import name_of, resolve
 from langchain_moa.validation import each
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from langgraph.graph import StateGraph
 
     from langchain_moa.members.member import Member
-    from langchain_moa.mixture import Mixture
+    from langchain_moa.mixture.mixture import Mixture
     from langchain_moa.state import MoAContext, MoAState
 
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any, TypeAlias, TypeVar, dataclass_transform
 from pydantic import ConfigDict, Field, PlainValidator, ValidationError
 from pydantic.dataclasses import dataclass
 
-from langchain_moa.proposer import Proposer
+from langchain_moa.members.proposer import Proposer
 from langchain_moa.validation import explain
 
 C = TypeVar("C", bound=type)

@@ -8,13 +8,14 @@ from langchain_openai import ChatOpenAI
 from langchain_tests.integration_tests import ChatModelIntegrationTests
 
 from langchain_moa import ChatMoA
+from tests.capable import Capable
 from tests.loopback.fixtures import AbleServed
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
 
 
-class TestChatMoA(AbleServed, ChatModelIntegrationTests):
+class TestChatMoA(Capable, AbleServed, ChatModelIntegrationTests):
     """A mixture of two proposers in two layers, every member at the loopback server."""
 
     @property
@@ -30,40 +31,3 @@ class TestChatMoA(AbleServed, ChatModelIntegrationTests):
 
     def _member(self, model: str) -> ChatOpenAI:
         return ChatOpenAI(**self.server.settings(model))
-
-    @property
-    def supports_json_mode(self) -> bool:
-        return True
-
-    @property
-    def supports_image_inputs(self) -> bool:
-        return True
-
-    @property
-    def supports_image_urls(self) -> bool:
-        return True
-
-    @property
-    def supports_pdf_inputs(self) -> bool:
-        return True
-
-    @property
-    def supports_audio_inputs(self) -> bool:
-        return True
-
-    @property
-    def supports_image_tool_message(self) -> bool:
-        return True
-
-    @property
-    def supports_pdf_tool_message(self) -> bool:
-        return True
-
-    @property
-    def supports_anthropic_inputs(self) -> bool:
-        return True
-
-    @property
-    def model_override_value(self) -> str:
-        # The aggregator's: a proposer is asked what it was made for.
-        return "able-too"

@@ -5,51 +5,58 @@ from __future__ import annotations
 import sys
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from langchain_moa.cli.choosing import MixtureOptions
-from langchain_moa.cli.console import console_on, is_terminal, note, warn
+from langchain_moa.cli.console import console_on, is_terminal, warn
 from langchain_moa.cli.failing import EXIT_CODES, explain, explained
-from langchain_moa.cli.options import Aggregator, Config, Debug, Layers, Preset, Proposers, Quiet, Settings
+from langchain_moa.cli.loading import load
+from langchain_moa.cli.options import (
+    OUTPUT,
+    Aggregator,
+    Config,
+    Debug,
+    Layers,
+    MaxTokens,
+    Plain,
+    Preset,
+    Proposers,
+    Quiet,
+    Settings,
+    System,
+    Temperature,
+    Timeout,
+)
 from langchain_moa.cli.question import read_question
+from langchain_moa.cli.recording import check, recorded
 
 if TYPE_CHECKING:
     from langchain_core.messages import BaseMessage
 
     from langchain_moa.cli.running import Outcome, Watcher
-    from langchain_moa.mixture import Mixture
+    from langchain_moa.mixture.mixture import Mixture
 
 app = typer.Typer()
 
-_CALLS = "Calls"
-_OUTPUT = "Output"
-
-System = Annotated[str | None, typer.Option("--system", "-s", metavar="TEXT", help="System message.", rich_help_panel=_CALLS)]
-Temperature = Annotated[
-    float | None, typer.Option("--temperature", "-t", metavar="T", help="Of every call.", rich_help_panel=_CALLS)
-]
-MaxTokens = Annotated[
-    int | None, typer.Option("--max-tokens", metavar="N", help="Longest answer of every call.", rich_help_panel=_CALLS)
-]
-Timeout = Annotated[
-    float | None,
-    typer.Option("--timeout", metavar="SECONDS", help="How long to wait for each call.", rich_help_panel=_CALLS),
-]
 AsJson = Annotated[
     bool,
-    typer.Option("--json", help="Print one JSON document: answer, references, usage, moa, error.", rich_help_panel=_OUTPUT),
+    typer.Option("--json", help="Print one JSON document: answer, references, usage, moa, error.", rich_help_panel=OUTPUT),
 ]
 ShowReferences = Annotated[
     bool,
-    typer.Option(
-        "--show-references", "-r", help="Show on standard error what each proposer answered.", rich_help_panel=_OUTPUT
-    ),
+    typer.Option("--show-references", "-r", help="Show on standard error what each proposer answered.", rich_help_panel=OUTPUT),
 ]
-Plain = Annotated[
-    bool,
-    typer.Option("--plain", help="Leave the answer's Markdown as it is on a terminal, too.", rich_help_panel=_OUTPUT),
+Report = Annotated[
+    Path | None,
+    typer.Option(
+        "--report",
+        metavar="FILE",
+        help="Write what happened: .html for a page, .json for one run, .jsonl to add it to many.",
+        rich_help_panel=OUTPUT,
+    ),
 ]
 
 
@@ -73,6 +80,7 @@ def ask(
     as_json: AsJson = False,
     show_references: ShowReferences = False,
     plain: Plain = False,
+    report: Report = None,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
@@ -84,10 +92,12 @@ def ask(
 
     [dim]$[/dim] langchain-moa ask "Why is the sky blue?"
     [dim]$[/dim] langchain-moa ask --preset together-lite --show-references "..."
-    [dim]$[/dim] langchain-moa ask -p openai:gpt-4.1-mini -a openai:gpt-4.1 "..."
+    [dim]$[/dim] langchain-moa ask -p openai:gpt-6-luna -a openai:gpt-6.1-sol "..."
     [dim]$[/dim] git diff | langchain-moa ask "What could break?" > review.md
+    [dim]$[/dim] langchain-moa ask --report run.html "..."
     """
     with explained(debug=debug):
+        check(report)
         text = read_question(question or (), sys.stdin)
         options = MixtureOptions(
             config=config,
@@ -98,11 +108,11 @@ def ask(
             settings=settings,
             fields={"temperature": temperature, "max_tokens": max_tokens, "timeout": timeout},
         )
-        if options.is_default and not quiet:
-            note("no --config, no --preset and no ./moa.yaml: asking the preset local, small models on this machine")
         manner = _Manner(as_json=as_json, references=show_references, plain=plain, quiet=quiet)
-        mixture = _make(options, manner)
-        _report(_run(mixture, _messages(system, text), manner), manner)
+        mixture = load(options, quiet=quiet)
+        with recorded(report):
+            outcome = _run(mixture, _messages(system, text), manner)
+        _report(outcome, manner)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,14 +127,6 @@ class _Manner:
     @property
     def shows_progress(self) -> bool:
         return not self.quiet and is_terminal(sys.stderr)
-
-
-def _make(options: MixtureOptions, manner: _Manner) -> Mixture:
-    if not manner.shows_progress:
-        return options.mixture()
-    # The first import of a provider's client takes a second or two.
-    with console_on(sys.stderr).status("loading"):
-        return options.mixture()
 
 
 def _messages(system: str | None, text: str) -> list[BaseMessage]:
@@ -150,19 +152,14 @@ def _run(mixture: Mixture, messages: list[BaseMessage], manner: _Manner) -> Outc
             watchers.append(watching.enter_context(Progress(errors, names, yields=yields)))
         if manner.references and not manner.as_json:
             watchers.append(ShownReferences(errors))
-        answer = None
         if not manner.as_json:
-            answer = watching.enter_context(Answer(sys.stdout, plain=manner.plain))
-            watchers.append(answer)
+            watchers.append(watching.enter_context(Answer(sys.stdout, plain=manner.plain)))
         try:
-            outcome = run(mixture, messages, *watchers)
+            return run(mixture, messages, *watchers)
         except MoAError as error:
             if manner.as_json:
                 typer.echo(failure_document(explain(error), error.references))
             raise
-        if answer is not None and answer.is_empty:
-            answer.on_text(outcome.answer)
-    return outcome
 
 
 def _report(outcome: Outcome, manner: _Manner) -> None:

@@ -30,7 +30,7 @@ def list_presets(debug: Debug = False) -> None:
     [dim]$[/dim] langchain-moa ask --preset together-lite "Why is the sky blue?"
     """
     with explained(debug=debug):
-        from langchain_moa.config import presets
+        from langchain_moa.mixture.config import presets
 
         print_list(
             ("preset", "needs (✓ is there)", "what it is"), [(name, _needs(name), what) for name, what in presets().items()]

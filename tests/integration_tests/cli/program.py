@@ -93,10 +93,19 @@ class Program:
     def start(self, *args: str, **streams: Any) -> subprocess.Popen[str]:
         """Start it and come back at once; all streams are pipes unless given, and nothing comes in."""
         piped = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        command = [sys.executable, "-m", "langchain_moa", *args]
+        return subprocess.Popen(  # noqa: S603  # our own program
+            self.command(*args), **{**piped, **streams}, cwd=self.folder, env=self.environment, text=True
+        )
+
+    def command(self, *args: str) -> list[str]:
+        """Return what starts it."""
+        return [sys.executable, "-m", "langchain_moa", *args]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """All variables that it is given."""
         models = {"OPENAI_BASE_URL": self.server.url, "OPENAI_API_KEY": "test", "NO_PROXY": "127.0.0.1"}
-        env = {**_inherited(), **models, "TERM": "xterm", "PYTHONPATH": str(_ROOT), **self.env}
-        return subprocess.Popen(command, **{**piped, **streams}, cwd=self.folder, env=env, text=True)  # noqa: S603  # our own program
+        return {**_inherited(), **models, "TERM": "xterm", "PYTHONPATH": str(_ROOT), **self.env}
 
     def _await_calls(self, process: subprocess.Popen[str], calls: int) -> None:
         end = time.monotonic() + _PATIENCE

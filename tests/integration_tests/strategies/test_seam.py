@@ -200,7 +200,7 @@ class TestAggregation:
 
 
 def _aggregator_graph(members: Any) -> Any:
-    from langchain_moa.graph import build_aggregator
+    from langchain_moa.graph.graph import build_aggregator
 
     return build_aggregator(ChatMoA(**members, aggregation="vote")).compile()
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from langchain_moa.cli.ending import run_until_signalled
+from langchain_moa.cli.ending import Interrupted, interruptible, run_until_signalled
 
 ROOT = Path(__file__).parents[3]
 SIGNALS = pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -120,3 +120,53 @@ def test_any_thread_may_run() -> None:
 
     with ThreadPoolExecutor() as threads:
         assert threads.submit(lambda: run_until_signalled(work())).result() == 7
+
+
+def test_ctrl_c_ends_interruptible_work_and_the_program_goes_on() -> None:
+    async def program() -> list[str]:
+        told = []
+        for _ in range(2):
+            try:
+                await interruptible(signalled(signal.SIGINT))
+            except Interrupted:
+                told.append("interrupted")
+        # Between two pieces of work, Ctrl-C is nobody's here.
+        os.kill(os.getpid(), signal.SIGINT)
+        await asyncio.sleep(0)
+        return [*told, await interruptible(asyncio.sleep(0, "done"))]
+
+    before = signal.getsignal(signal.SIGINT)
+    assert run_until_signalled(program(), by=(signal.SIGTERM,)) == ["interrupted", "interrupted", "done"]
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_interruptible_work_that_loses_a_cancellation_is_cancelled_again() -> None:
+    lost = []
+
+    async def stubborn() -> None:
+        try:
+            await signalled(signal.SIGINT)
+        except asyncio.CancelledError:
+            lost.append(True)
+        await wait()
+
+    async def program() -> None:
+        with pytest.raises(Interrupted):
+            await interruptible(stubborn())
+
+    run_until_signalled(program(), by=(signal.SIGTERM,))
+    assert lost == [True]
+
+
+def test_the_end_of_a_program_reaches_interruptible_work() -> None:
+    with pytest.raises(typer.Exit) as ended:
+        run_until_signalled(interruptible(signalled(signal.SIGTERM)), by=(signal.SIGTERM,))
+    assert ended.value.exit_code == 143
+
+
+def test_what_interruptible_work_raises_is_its_own() -> None:
+    async def fail() -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        run_until_signalled(interruptible(fail()))

@@ -9,7 +9,7 @@ import typer
 
 from langchain_moa.cli.failing import FAILED, INTERRUPTED, MISUSED, UsageError, explain, explained
 from langchain_moa.errors import MoAError
-from langchain_moa.mixture import Mixture
+from langchain_moa.mixture.mixture import Mixture
 
 
 @pytest.mark.parametrize(

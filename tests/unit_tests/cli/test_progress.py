@@ -92,6 +92,19 @@ def test_the_aggregator_and_the_words_it_has_written() -> None:
     assert seen.drawn[1].endswith("2 words")
 
 
+def test_streamed_proposers_are_seen_from_their_first_token_on() -> None:
+    screen = Screen()
+    view = Progress(screen.console, [NAMES[:2]], yields=True, awaits_tokens=True)
+    for number in (1, 2):
+        view.on_event({"moa": "proposing", "layer": 1, "proposer": number, "name": NAMES[number - 1]})
+    view.on_proposer_text(1, 2, "three words now")
+    view.on_proposer_text(1, 2, " and more")
+    view.on_proposer_text(1, 3, "nobody knows this one")
+    _, first, second = screen.drawn(view._render())
+    assert first.endswith("no token yet")
+    assert second.endswith("first token 0.0 s · 5 words")
+
+
 def test_a_failed_aggregator_is_named_and_its_stand_in_shown() -> None:
     seen = Seen()
     seen("aggregating", name="first", model="a:first")

@@ -1,0 +1,137 @@
+"""The line that the user types: its keys, its completion, its history."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from prompt_toolkit import PromptSession
+from prompt_toolkit.application import get_app
+from prompt_toolkit.completion import Completer, Completion, PathCompleter
+from prompt_toolkit.document import Document
+from prompt_toolkit.filters import Condition
+from prompt_toolkit.key_binding import KeyBindings
+from prompt_toolkit.output import ColorDepth
+from prompt_toolkit.styles import Style
+
+from langchain_moa.cli.chat.slash import SLASH, is_slash
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from prompt_toolkit.completion import CompleteEvent
+    from prompt_toolkit.history import History
+    from prompt_toolkit.key_binding import KeyPressEvent
+
+    from langchain_moa.cli.chat.slash import Slash
+
+_PROMPT = "❯ "  # noqa: RUF001  # it is not meant to be read as a letter
+_CONTINUED = "  "
+_BACKSLASH = "\\"
+
+_HINT = "Ask the mixture something; /help says what else there is"
+_HINT_AT_CTRL_C = "Ctrl-D ends the chat"
+
+_STYLE = Style(
+    [
+        ("prompt", "bold ansicyan"),
+        ("placeholder", "ansibrightblack"),
+        ("completion-menu", "noinherit"),
+        ("completion-menu.completion", "noinherit"),
+        ("completion-menu.completion.current", "noinherit bold reverse"),
+        ("completion-menu.meta.completion", "noinherit ansibrightblack"),
+        ("completion-menu.meta.completion.current", "noinherit reverse"),
+        ("scrollbar.background", "noinherit"),
+        ("scrollbar.button", "noinherit reverse"),
+    ]
+)
+
+
+class Line:
+    """Reads what the user types, line by line or many lines at once."""
+
+    def __init__(self, commands: Sequence[Slash], history: History) -> None:
+        """Make the prompt.
+
+        Args:
+            commands: What can be completed behind a slash.
+            history: The earlier questions.
+        """
+        self._was_cleared = False
+        self._session: PromptSession[str] = PromptSession(
+            [("class:prompt", _PROMPT)],
+            multiline=True,
+            prompt_continuation=_CONTINUED,
+            placeholder=lambda: [("class:placeholder", self._hint)],
+            history=history,
+            completer=_SlashCompleter(commands),
+            complete_while_typing=Condition(lambda: is_slash(get_app().current_buffer.text)),
+            key_bindings=self._keys(),
+            style=_STYLE,
+            # Given and not guessed, since older releases do not know the variable.
+            color_depth=ColorDepth.DEPTH_1_BIT if os.environ.get("NO_COLOR") else None,
+            enable_suspend=True,
+            reserve_space_for_menu=len(commands),
+        )
+
+    async def read(self) -> str:
+        """Return what the user has typed.
+
+        Raises:
+            EOFError: The user wants to leave.
+        """
+        self._was_cleared = False
+        return await self._session.prompt_async()
+
+    @property
+    def _hint(self) -> str:
+        hint = _HINT_AT_CTRL_C if self._was_cleared else _HINT
+        app = get_app()
+        # On a narrow terminal it would take lines that the question needs; and what is left behind is no hint.
+        fits = len(hint) + len(_PROMPT) < app.output.get_size().columns
+        return hint if fits and not app.is_done else ""
+
+    def _keys(self) -> KeyBindings:
+        keys = KeyBindings()
+
+        @keys.add("enter")
+        def _enter(event: KeyPressEvent) -> None:
+            buffer = event.current_buffer
+            if buffer.document.text_before_cursor.endswith(_BACKSLASH):
+                buffer.delete_before_cursor()
+                buffer.newline(copy_margin=False)
+            elif buffer.complete_state is not None and buffer.complete_state.current_completion is not None:
+                buffer.complete_state = None
+            elif buffer.text.strip():
+                buffer.validate_and_handle()
+
+        @keys.add("escape", "enter")
+        @keys.add("c-j")
+        def _new_line(event: KeyPressEvent) -> None:
+            event.current_buffer.newline(copy_margin=False)
+
+        @keys.add("c-c")
+        @keys.add("<sigint>")
+        def _clear(event: KeyPressEvent) -> None:
+            self._was_cleared = not event.current_buffer.text
+            event.current_buffer.reset()
+
+        return keys
+
+
+class _SlashCompleter(Completer):
+    def __init__(self, commands: Sequence[Slash]) -> None:
+        self._commands = commands
+        self._files = PathCompleter(expanduser=True)
+
+    def get_completions(self, document: Document, complete_event: CompleteEvent) -> Iterator[Completion]:
+        text = document.text_before_cursor
+        if not is_slash(text) or "\n" in text:
+            return
+        name, space, argument = text.removeprefix(SLASH).partition(" ")
+        if not space:
+            for command in self._commands:
+                if command.name.startswith(name):
+                    yield Completion(f"{SLASH}{command.name}", -len(text), display=command.usage, display_meta=command.help)
+        elif any(command.takes_file and command.name == name for command in self._commands):
+            yield from self._files.get_completions(Document(argument), complete_event)

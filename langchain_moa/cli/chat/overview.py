@@ -1,0 +1,108 @@
+"""The graph of a mixture as boxes on a terminal, with what has become of each call."""
+
+from __future__ import annotations
+
+from itertools import chain, groupby
+from typing import TYPE_CHECKING, Any
+
+from langchain_moa.cli.console import elided
+from langchain_moa.drawing.diagram import Group, Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from rich.console import Console, RenderableType
+    from rich.table import Table
+    from rich.text import Text
+
+    from langchain_moa.cli.chat.turn import Turn
+    from langchain_moa.drawing.diagram import Diagram, Node
+
+_WIDEST_NAME = 60
+_NARROWEST_NAME = 8
+# What a line has beside the name: the box, a sign, and the seconds.
+_BESIDE_NAME = 16
+
+_UNBOUNDED = 100_000
+
+
+def overview(diagram: Diagram, turn: Turn | None, console: Console) -> RenderableType:
+    """Return the stages of a graph, side by side if there is room, else one below the other.
+
+    Args:
+        diagram: The graph.
+        turn: The latest question, whose calls are marked; `None` if nothing was asked yet.
+        console: Where it will be shown.
+    """
+    from rich import console as rich_console
+    from rich.measure import Measurement
+    from rich.panel import Panel
+    from rich.table import Table
+    from rich.text import Text
+
+    cells = max(min(_WIDEST_NAME, console.width - _BESIDE_NAME), _NARROWEST_NAME)
+    calls = {} if turn is None else _calls(turn)
+    boxes = [
+        Panel.fit(_rows(nodes, calls, cells), title=Text(title, "bold"), title_align="left", border_style="dim")
+        for title, nodes in _stages(diagram)
+    ]
+    row = Table.grid()
+    for _ in range(2 * len(boxes) - 1):
+        row.add_column(vertical="middle")
+    row.add_row(*_between(boxes, Text(" → ", "dim")))
+    if Measurement.get(console, console.options.update(max_width=_UNBOUNDED), row).maximum <= console.width:
+        return row
+    return rich_console.Group(*_between(boxes, Text("    ↓", "dim")))
+
+
+def _between(boxes: Sequence[RenderableType], arrow: Text) -> list[RenderableType]:
+    return list(chain.from_iterable((arrow, box) for box in boxes))[1:]
+
+
+def _stages(diagram: Diagram) -> Iterator[tuple[str, dict[Any, Node]]]:
+    """Yield what comes one after the other: a layer, or what follows layers; merges go without saying."""
+    shown = {Kind.PROPOSER, Kind.AGGREGATOR, Kind.STEP}
+    children = [child for child in diagram.root.children if isinstance(child, Group) or child.kind in shown]
+    for is_group, several in groupby(children, key=lambda child: isinstance(child, Group)):
+        if is_group:
+            for group in several:
+                nodes = [node for node in group.nodes() if node.kind in shown]  # type: ignore[union-attr]  # told by the key
+                yield group.title.lower(), {(node.layer, place): node for place, node in enumerate(nodes, start=1)}
+        else:
+            last = {node.id: node for node in several if not isinstance(node, Group)}
+            kinds = {node.kind for node in last.values()}
+            yield ("aggregator" if kinds == {Kind.AGGREGATOR} else "aggregation"), last
+
+
+def _calls(turn: Turn) -> dict[Any, Mapping[str, Any]]:
+    """Return every call by its place: layer and proposer, or its node."""
+    calls: dict[Any, Mapping[str, Any]] = {(str(each["layer"]), each["proposer"]): each for each in turn.references}
+    if turn.outcome is not None:
+        calls |= {step["node"]: step for step in turn.outcome.moa.get("steps", ())}
+        if (aggregator := turn.outcome.moa["aggregator"]) is not None:
+            calls["aggregator"] = aggregator
+    return calls
+
+
+def _rows(nodes: Mapping[Any, Node], calls: Mapping[Any, Mapping[str, Any]], cells: int) -> Table:
+    from rich.table import Table
+    from rich.text import Text
+
+    rows = Table.grid(padding=(0, 1, 0, 0), pad_edge=False)
+    for place, node in nodes.items():
+        name = _name(node, cells)
+        if (call := calls.get(place)) is None:
+            rows.add_row(name)
+        else:
+            sign = Text("✓", "green") if call["status"] == "ok" else Text("✗", "red")
+            rows.add_row(sign, name, Text(f"{call['seconds']:.1f} s", "dim", justify="right"))
+    return rows
+
+
+def _name(node: Node, cells: int) -> Text:
+    """Return what a node is called, and its model where that is another."""
+    title = node.model or node.title if node.kind is Kind.AGGREGATOR else node.title
+    name = elided(title, cells=cells)
+    if node.model not in {None, title} and name.cell_len + len(str(node.model)) < cells:
+        name.append(f" {node.model}", "dim")
+    return name

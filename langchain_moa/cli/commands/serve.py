@@ -1,0 +1,189 @@
+"""`serve`: mixtures over HTTP, for every client that speaks OpenAI's protocol."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from langchain_moa.cli.choosing import MixtureOptions
+from langchain_moa.cli.console import note
+from langchain_moa.cli.failing import EXIT_CODES, UsageError, explain, explained
+from langchain_moa.cli.options import Aggregator, Configs, Debug, Layers, Presets, Proposers, Quiet, Settings
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Sequence
+
+    from langchain_moa.chat_model.chat_model import ChatMoA
+
+app = typer.Typer()
+
+_SERVER = "Server"
+_LIMITS = "Limits"
+_VARIABLE = "LANGCHAIN_MOA_API_KEY"
+
+Host = Annotated[
+    str,
+    typer.Option("--host", metavar="HOST", help="Where to listen; a public address needs an API key.", rich_help_panel=_SERVER),
+]
+Port = Annotated[int, typer.Option("--port", min=0, max=65535, help="The port; 0 takes a free one.", rich_help_panel=_SERVER)]
+KeyFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--api-key-file",
+        metavar="FILE",
+        help=f"API keys, one a line; clients must send one of them. Or set {_VARIABLE}, several with commas between.",
+        rich_help_panel=_SERVER,
+    ),
+]
+Breakdown = Annotated[
+    bool,
+    typer.Option("--breakdown/--no-breakdown", help="Show clients which calls are behind an answer.", rich_help_panel=_SERVER),
+]
+MaxRequests = Annotated[
+    int, typer.Option("--max-requests", metavar="N", min=1, help="Answers under way at once.", rich_help_panel=_LIMITS)
+]
+MaxBody = Annotated[
+    int, typer.Option("--max-body", metavar="MIB", min=1, help="Longest request in MiB.", rich_help_panel=_LIMITS)
+]
+Timeout = Annotated[
+    float, typer.Option("--timeout", metavar="SECONDS", help="Longest time of one request.", rich_help_panel=_LIMITS)
+]
+Grace = Annotated[
+    float,
+    typer.Option(
+        "--grace",
+        metavar="SECONDS",
+        min=0,
+        help="Time for the answers under way when the server is ended.",
+        rich_help_panel=_LIMITS,
+    ),
+]
+
+
+@app.command(epilog=EXIT_CODES)
+def serve(
+    *,
+    config: Configs = None,
+    preset: Presets = None,
+    proposers: Proposers = None,
+    aggregator: Aggregator = None,
+    layers: Layers = None,
+    settings: Settings = None,
+    host: Host = "127.0.0.1",
+    port: Port = 8000,
+    api_key_file: KeyFile = None,
+    breakdown: Breakdown = True,
+    max_requests: MaxRequests = 64,
+    max_body: MaxBody = 16,
+    timeout: Timeout = 600.0,
+    grace: Grace = 30.0,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Serve mixtures to every OpenAI client.
+
+    Each file, mixture of a file and preset is a model of its name. The address
+    and a line for each request go to standard error. Ctrl-C ends it.
+
+    [dim]$[/dim] langchain-moa serve --config fast.yaml --config careful.yaml
+    [dim]$[/dim] curl http://127.0.0.1:8000/v1/models
+    """
+    with explained(debug=debug):
+        keys = _keys(api_key_file)
+        several = [
+            MixtureOptions(
+                config=file,
+                preset=name,
+                proposers=proposers,
+                aggregator=aggregator,
+                layers=layers,
+                settings=settings,
+            )
+            for file, name in _sources(config or (), preset or ())
+        ]
+        if len(several) > 1 and (proposers or aggregator or layers or settings):
+            msg = "--proposer, --aggregator, --layers and --set change one mixture; give them with one --config or --preset"
+            raise UsageError(msg)
+        try:
+            from langchain_moa.serving import make_app, server
+        except ImportError as error:
+            raise UsageError(explain(error)) from error
+        mixtures = _named(several)
+        with server.listen(host, port) as listener:
+            _guard(listener, keys, server.is_loopback(listener))
+            application = make_app(
+                mixtures,
+                api_keys=keys,
+                allowed_hosts=None if keys else server.LOOPBACK_NAMES,
+                breakdown=breakdown,
+                max_requests=max_requests,
+                max_body_bytes=max_body << 20,
+                timeout=timeout,
+            )
+            _log(quiet=quiet)
+            if not quiet:
+                note(f"serving {', '.join(mixtures)} at {server.url_of(listener)} (Ctrl-C ends it)")
+            server.run(application, listener, grace=grace)
+
+
+def _sources(files: Sequence[Path], presets: Sequence[str]) -> list[tuple[Path | None, str | None]]:
+    """Return what describes each mixture, a file or a preset; neither where nothing was said."""
+    return [*((file, None) for file in files), *((None, name) for name in presets)] or [(None, None)]
+
+
+def _named(several: Sequence[MixtureOptions]) -> dict[str, ChatMoA]:
+    mixtures: dict[str, ChatMoA] = {}
+    for options in several:
+        for name, mixture in options.served().items():
+            if name in mixtures:
+                msg = f"two mixtures are called {name!r}; rename a file, or put them under `mixtures` in one file"
+                raise UsageError(msg)
+            mixtures[name] = mixture
+    return mixtures
+
+
+def _keys(file: Path | None) -> list[str]:
+    """Return the API keys, from a file or from the environment: on the command line every user of the machine sees them."""
+    if file is None:
+        return [key for part in os.environ.get(_VARIABLE, "").split(",") if (key := part.strip())]
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        msg = f"--api-key-file: cannot read {str(file)!r}: {getattr(error, 'strerror', None) or 'it is no text'}"
+        raise UsageError(msg) from None
+    keys = [key for line in lines if (key := line.strip()) and not key.startswith("#")]
+    if not keys:
+        msg = f"--api-key-file: there is no key in {str(file)!r}; write one on a line of its own"
+        raise UsageError(msg)
+    return keys
+
+
+def _guard(listener: socket.socket, keys: Sequence[str], loopback: bool) -> None:
+    from langchain_moa.serving.keys import Keys
+
+    try:
+        Keys.of(keys)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    if not loopback and not keys:
+        msg = (
+            f"{listener.getsockname()[0]} can be reached from other machines, and whoever asks would spend your money; "
+            f"set {_VARIABLE} or give --api-key-file, or leave --host out"
+        )
+        raise UsageError(msg)
+
+
+def _log(*, quiet: bool) -> None:
+    """Write the server's log to standard error: a line a request, and what went wrong."""
+    logger = logging.getLogger("langchain_moa.serving")
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+    logger.addHandler(handler)
+    logger.setLevel(logging.WARNING if quiet else logging.INFO)
+    logger.propagate = False

@@ -1,0 +1,1 @@
+"""The description of a mixture: its fields, and how they are read."""

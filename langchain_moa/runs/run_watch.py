@@ -1,0 +1,295 @@
+"""One answer under way: what its nodes have said so far, and the run that it becomes."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+from langchain_core.messages import AIMessage, BaseMessage
+
+from langchain_moa.nodes.aggregate import AGGREGATOR
+from langchain_moa.nodes.calls import context_of
+from langchain_moa.reference import Failure, read_answer
+from langchain_moa.runs.call import Call, Role
+from langchain_moa.runs.call_watch import CallWatch, is_cancellation, since
+from langchain_moa.runs.message import Message, messages_of
+from langchain_moa.runs.outline import Outline
+from langchain_moa.runs.plain import Plain
+from langchain_moa.runs.run import MoARun
+from langchain_moa.runs.settings import config_of, versions
+from langchain_moa.secrets import describe
+from langchain_moa.usage import cost_usd
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from typing import Literal
+    from uuid import UUID
+
+    from langchain_moa.mixture.mixture import Mixture
+    from langchain_moa.reference import Reference, Status
+    from langchain_moa.step import Step
+
+_PROPOSER = re.compile(r"layer_(\d+)_proposer_(\d+)")
+_MERGE = re.compile(r"merge_(\d+)")
+
+# Of an answer's breakdown, what the calls already say.
+_SAID_BY_CALLS = {"layers", "aggregator", "steps", "calls", "cost_usd"}
+
+# Where a call without a layer stands: behind all that have one.
+_LAST = 1_000_000
+
+
+@dataclass(eq=False)
+class RunWatch:
+    """An answer under way; times are those of `time.perf_counter`.
+
+    Attributes:
+        id: The graph's run.
+        began: When it began.
+        described: The mixture's description, where a `ChatMoA` has given it.
+        calls: The calls so far.
+        call: The call of another mixture that this answer is given in.
+    """
+
+    id: UUID
+    began: float
+    described: Mapping[str, Any] | None = None
+    calls: list[CallWatch] = field(default_factory=list)
+    call: CallWatch | None = None
+    _mixture: Mixture | None = None
+    _parameters: dict[str, Any] = field(default_factory=dict)
+    _question: list[Any] = field(default_factory=list)
+    _message: AIMessage | None = None
+    _merged: dict[int, list[Reference]] = field(default_factory=dict)
+    _others: list[Step] = field(default_factory=list)
+
+    def introduce(self, mixture: Mixture) -> None:
+        """Take down whose answer it is."""
+        self._mixture = mixture
+        context = context_of()
+        self._parameters = {**context.model_kwargs, **context.aggregator_kwargs}
+
+    def ask(self, inputs: Any) -> None:
+        """Take down the conversation, which the first node has been given."""
+        if isinstance(inputs, dict):
+            self._question = [*inputs.get("messages", ())]
+
+    def node_ended(self, calls: list[CallWatch], layer: Any, outputs: Any, error: BaseException | None) -> None:
+        """Take down what a node came to.
+
+        Args:
+            calls: The calls that it made.
+            layer: Its layer, if it has one.
+            outputs: What it writes.
+            error: What it raised.
+        """
+        for call in calls:
+            call.end()
+        if error is not None or not isinstance(outputs, dict):
+            return
+        if "merged" in outputs and isinstance(layer, int):
+            self._merged[layer] = outputs["merged"]
+        for reference, call in zip(outputs.get("references") or (), calls, strict=False):
+            call.outcome = dict(reference)
+        waiting = self._stepped([call for call in calls if call.outcome is None], outputs.get("steps") or ())
+        answers = [message for message in outputs.get("messages") or () if isinstance(message, AIMessage)]
+        if answers:
+            self._message = answers[-1]
+            if waiting and (entry := self._moa().get("aggregator")):
+                waiting[-1].outcome = {**entry, "text": read_answer(self._message)["text"]}
+
+    def _stepped(self, calls: list[CallWatch], steps: Iterable[Step]) -> list[CallWatch]:
+        """Take down the steps of a node, and return the calls that none of them is about."""
+        # Of one node, the calls and the steps are in the same order; a function of the user's may have made more.
+        waiting = list(calls)
+        for step in steps:
+            call = next((each for each in waiting if each.member.id == step["model"]), None)
+            if call is None:
+                self._others.append(step)
+            else:
+                waiting.remove(call)
+                call.outcome = dict(step)
+        return waiting
+
+    def run(self, outputs: Any, error: BaseException | None) -> MoARun:
+        """Return the run.
+
+        Args:
+            outputs: What the graph came to.
+            error: What it raised.
+        """
+        ended = perf_counter()
+        for call in self.calls:
+            call.end()
+        plain = Plain(self._secrets())
+        calls = [self._call(call, plain, error) for call in self.calls]
+        calls += [_of_step(step, plain) for step in self._others]
+        calls += self._earlier(calls, outputs, plain)
+        seconds = since(self.began, ended)
+        answer = None if self._message is None or error is not None else Message.of(self._message, plain)
+        mixture = self._mixture
+        return MoARun(
+            id=str(self.id),
+            started=datetime.now(UTC) - timedelta(seconds=seconds),
+            seconds=seconds,
+            status=_status(answer, error),
+            error=None if error is None else _reason(error, plain, self._secrets()),
+            question=messages_of(self._question, plain),
+            answer=answer,
+            calls=sorted(calls, key=_place),
+            outcome=plain.mapping({key: value for key, value in self._moa().items() if key not in _SAID_BY_CALLS}),
+            mixture=plain.mapping(mixture.describe() if mixture is not None else self.described) or None,
+            config=None if mixture is None else config_of(mixture, plain),
+            parameters=plain.mapping(self._parameters),
+            graph=None if mixture is None else Outline.of(mixture, plain),
+            versions=versions(),
+        )
+
+    def _moa(self) -> dict[str, Any]:
+        found = {} if self._message is None else self._message.response_metadata.get("moa")
+        return found if isinstance(found, dict) else {}
+
+    def _secrets(self) -> list[str]:
+        members = [call.member for call in self.calls]
+        if self._mixture is not None:
+            of_mixture = self._mixture.members
+            members += [member for layer in of_mixture.layers for member in layer]
+            members += [of_mixture.aggregator, *of_mixture.fallbacks, *(member for _, member in of_mixture.others)]
+        return [secret for member in members for secret in member.secrets]
+
+    def _call(self, call: CallWatch, plain: Plain, error: BaseException | None) -> Call:
+        outcome = call.outcome or _unsaid(call, error)
+        ended = call.ended or call.queued
+        last = call.attempts[-1] if call.attempts else None
+        done = last.done if last is not None and last.done is not None and outcome["status"] != "late" else ended
+        layer, place = _layer_of(call.node)
+        usage = outcome.get("usage")
+        failure = outcome.get("error")
+        return Call(
+            node=call.node,
+            role=_role(call),
+            layer=layer,
+            proposer=place,
+            name=plain.text(outcome.get("name") or call.member.name),
+            model=plain.text(call.member.id),
+            queued=since(self.began, call.queued),
+            first_token=None if last is None or last.first_token is None else since(self.began, last.first_token),
+            done=since(self.began, done),
+            seconds=outcome.get("seconds", since(call.queued, done)),
+            attempts=[each.attempt(self.began) for each in call.attempts],
+            status=outcome["status"],
+            error=None if failure is None else Failure(kind=failure["kind"], message=plain.text(failure["message"])),
+            kept=self._kept(layer, place),
+            text=plain.text(outcome.get("text") or _said(call)),
+            usage=None if usage is None else plain.mapping(usage),
+            cost_usd=cost_usd(call.member.id, usage) if usage else None,
+            prompt=messages_of(_messages(call.sent), plain),
+            settings=plain.mapping({key: value for key, value in call.settings.items() if value is not None}),
+            runs=list(call.runs),
+        )
+
+    def _kept(self, layer: int | None, place: int | None) -> bool | None:
+        if layer is None or place is None or layer not in self._merged:
+            return None
+        return any((each["layer"], each["proposer"]) == (layer, place) for each in self._merged[layer])
+
+    def _earlier(self, calls: list[Call], outputs: Any, plain: Plain) -> list[Call]:
+        """Return the calls that were made before the graph was resumed, as far as its state tells."""
+        known = {(call.layer, call.proposer) for call in calls}
+        references = outputs.get("references") or () if isinstance(outputs, dict) else ()
+        turn = references[-1]["turn"] if references else None
+        missing = [each for each in references if each["turn"] == turn and (each["layer"], each["proposer"]) not in known]
+        return [self._of_reference(reference, plain) for reference in missing]
+
+    def _of_reference(self, reference: Reference, plain: Plain) -> Call:
+        usage, place = reference["usage"], (reference["layer"], reference["proposer"])
+        return Call(
+            node=f"layer_{place[0]}_proposer_{place[1]}",
+            role="proposer",
+            layer=place[0],
+            proposer=place[1],
+            name=plain.text(reference["name"]),
+            model=plain.text(reference["model"]),
+            seconds=reference["seconds"],
+            status=reference["status"],
+            error=reference["error"],
+            kept=self._kept(*place),
+            text=plain.text(reference["text"]),
+            usage=None if usage is None else plain.mapping(usage),
+            cost_usd=cost_usd(reference["model"], usage) if usage else None,
+        )
+
+
+def _unsaid(call: CallWatch, error: BaseException | None) -> dict[str, Any]:
+    """Return the outcome of a call that its node has said nothing of, because it was broken off."""
+    last = call.attempts[-1] if call.attempts else None
+    if last is not None and last.error is not None and not last.is_cancelled:
+        return {"status": "failed", "error": last.error}
+    if error is None or is_cancellation(error) or last is None or last.done is None:
+        return {"status": "cancelled", "error": Failure(kind="cancelled", message="the run ended before it had answered")}
+    return {"status": "failed", "error": describe(error, call.member.secrets)}
+
+
+def _status(answer: Message | None, error: BaseException | None) -> Literal["ok", "failed", "cancelled", "interrupted"]:
+    if error is not None:
+        return "cancelled" if is_cancellation(error) else "failed"
+    return "interrupted" if answer is None else "ok"
+
+
+def _reason(error: BaseException, plain: Plain, secrets: list[str]) -> Failure:
+    if is_cancellation(error):
+        return Failure(kind="cancelled", message="its caller left before it had answered")
+    reason = describe(error, secrets)
+    return Failure(kind=reason["kind"], message=plain.text(reason["message"]))
+
+
+def _role(call: CallWatch) -> Role:
+    if _PROPOSER.fullmatch(call.node):
+        return "proposer"
+    return "aggregator" if call.node == AGGREGATOR and call.name == f"aggregator: {call.member.name}" else "step"
+
+
+def _layer_of(node: str) -> tuple[int | None, int | None]:
+    if found := _PROPOSER.fullmatch(node):
+        return int(found[1]), int(found[2])
+    merge = _MERGE.fullmatch(node)
+    return (int(merge[1]), None) if merge else (None, None)
+
+
+def _said(call: CallWatch) -> str:
+    """Return what a call that failed has said all the same."""
+    output = call.attempts[-1].output if call.attempts else None
+    return "" if output is None else read_answer(output)["text"]
+
+
+def _messages(sent: Any) -> list[Any]:
+    if sent is None:
+        return []
+    return list(sent) if isinstance(sent, (list, tuple)) else [sent if isinstance(sent, (str, BaseMessage)) else str(sent)]
+
+
+def _of_step(step: Step, plain: Plain) -> Call:
+    usage, failure = step["usage"], step["error"]
+    status: Status = step["status"]
+    return Call(
+        node=step["node"],
+        role="step",
+        layer=_layer_of(step["node"])[0],
+        name=plain.text(step["name"]),
+        model=plain.text(step["model"]),
+        seconds=step["seconds"],
+        status=status,
+        error=failure,
+        text=plain.text(step["text"]),
+        usage=None if usage is None else plain.mapping(usage),
+        cost_usd=cost_usd(step["model"], usage) if usage else None,
+    )
+
+
+def _place(call: Call) -> tuple[int, int, int, float]:
+    """Return where a call stands: by layer and proposer, the aggregator last."""
+    kind = {"proposer": 0, "step": 1, "aggregator": 2}[call.role]
+    return call.layer or _LAST, kind, call.proposer or 0, call.queued or 0.0

@@ -1,0 +1,24 @@
+"""Serving: mixtures over HTTP, for every client that speaks OpenAI's protocol."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from langchain_moa.serving.app import make_app
+
+__all__ = ["make_app"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        msg = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(msg)
+    try:
+        from langchain_moa.serving.app import make_app
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != "starlette":
+            raise
+        msg = 'serving needs two small packages: pip install "langchain-moa[serve]"'
+        raise ImportError(msg) from error
+    return make_app

@@ -1,0 +1,178 @@
+"""A mixture on a server: the graph for each context, built once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from dataclasses import replace
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from langchain_moa.members.proposer import Proposer
+from langchain_moa.mixture.mixture import Mixture
+from langchain_moa.studio.context import MemberContext, MixtureContext, context_schema
+from langchain_moa.studio.shelf import Shelf
+from langchain_moa.validation import at, explain
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from langgraph.graph import StateGraph
+    from langgraph.pregel import Pregel
+
+    from langchain_moa.state import MoAContext, MoAState
+
+_OWN_FIELDS = ("num_layers", "prompt", "temperature", "max_tokens")
+
+
+class Served:
+    """A mixture, and those that contexts make of it."""
+
+    def __init__(self, make: Callable[[], Mixture], *, models: Sequence[str] | None = None) -> None:
+        """Serve a mixture.
+
+        Args:
+            make: Makes the configured mixture; called once, in a thread, when the first graph is asked for.
+            models: What contexts may name beside the mixture's own members; see `graph_factory`.
+        """
+        self._make = make
+        self._models = models
+        self._mixture: Shelf[Mixture] = Shelf(size=1)
+        self._graphs: Shelf[Pregel[Any, Any, Any, Any]] = Shelf()
+
+    async def graph(self, context: MixtureContext) -> Pregel[Any, Any, Any, Any]:
+        """Return the graph for a context.
+
+        Args:
+            context: What it sets.
+
+        Raises:
+            ValueError: It describes no mixture, or names a model that the server does not offer.
+        """
+        if (found := self._graphs.find(context.key)) is not None:
+            return found
+        # Clients and configuration are read from disk, which the server's event loop must not wait for.
+        return await asyncio.to_thread(self._graphs.get, context.key, lambda: self._build(context))
+
+    def _build(self, context: MixtureContext) -> Pregel[Any, Any, Any, Any]:
+        base = self._mixture.get("", self._make)
+        mixture = self._mixed(base, context) if context.set_fields else base
+        builder = mixture.to_graph()
+        # It is the mixture's graph in every way, but that a server's clients set fields of the mixture and no call's arguments.
+        schema: Any = context_schema(_defaults(mixture), _nodes(builder))
+        builder.context_schema = schema
+        return builder.compile()
+
+    def _mixed(self, base: Mixture, context: MixtureContext) -> Mixture:
+        """Make the mixture that a context describes."""
+        fields = {name: getattr(base, name) for name in base.model_fields_set & Mixture.model_fields.keys()}
+        wanted = context.set_fields
+        fields |= {name: wanted[name] for name in _OWN_FIELDS if name in wanted}
+        proposers: Any = base.proposers
+        if context.proposers is not None:
+            with at("context: proposers"):
+                proposers = self._layers(base, context.proposers)
+        if isinstance(proposers[0], (list, tuple)):
+            if "num_layers" not in wanted:
+                fields.pop("num_layers", None)
+        else:
+            fields.setdefault("num_layers", base.num_layers)
+        if context.proposer_system_prompt is not None:
+            proposers = _each(proposers, lambda spec: replace(spec, system_prompt=context.proposer_system_prompt))
+        aggregator: Any = base.aggregator
+        if context.aggregator is not None:
+            with at("context: aggregator"):
+                aggregator = self._member(context.aggregator, _by_name([base.aggregator, *_flat(base.proposers)]), Counter())
+        if context.aggregator_system_prompt is not None and aggregator is not None:
+            aggregator = replace(aggregator, system_prompt=context.aggregator_system_prompt)
+        try:
+            return Mixture(**{**fields, "proposers": proposers, "aggregator": aggregator})
+        except ValidationError as error:
+            msg = f"context: {explain(error)}"
+            raise ValueError(msg) from error
+
+    def _layers(self, base: Mixture, wanted: list[Any]) -> list[Any]:
+        known = _by_name([*_flat(base.proposers), base.aggregator])
+        if isinstance(wanted[0], list):
+            return [[self._member(each, known, seen) for each in layer] for layer in wanted for seen in [Counter[str]()]]
+        seen = Counter[str]()
+        return [self._member(each, known, seen) for each in wanted]
+
+    def _member(self, wanted: MemberContext, known: dict[str, list[Proposer]], seen: Counter[str]) -> Proposer:
+        """Return the configured member of a name, the second of a name that stands there twice, or a model by its id."""
+        name = wanted.model
+        if name in known:
+            spec = known[name][min(seen[name], len(known[name]) - 1)]
+            seen[name] += 1
+        else:
+            self._require_offered(name, known)
+            spec = Proposer(name)
+        return replace(spec, name=wanted.name or spec.name, system_prompt=wanted.system_prompt or spec.system_prompt)
+
+    def _require_offered(self, model: str, known: dict[str, list[Proposer]]) -> None:
+        models = ("*",) if self._models is None else self._models
+        is_path = model.startswith("local:") and any(sign in model for sign in "/\\~")
+        # A client of the server has no business in its files.
+        if is_path or not any(fnmatchcase(model, pattern) for pattern in models):
+            offered = [*known, *(pattern for pattern in models if pattern != "*")]
+            msg = f"this server does not offer {model!r}; it has {', '.join(offered)}"
+            raise ValueError(msg)
+
+
+def _flat(proposers: Iterable[Any]) -> list[Proposer]:
+    return [spec for item in proposers for spec in (item if isinstance(item, tuple) else (item,))]
+
+
+def _each(proposers: Iterable[Any], change: Callable[[Proposer], Proposer]) -> list[Any]:
+    return [[change(spec) for spec in item] if isinstance(item, (list, tuple)) else change(item) for item in proposers]
+
+
+def _by_name(specs: Iterable[Any]) -> dict[str, list[Proposer]]:
+    known: dict[str, list[Proposer]] = {}
+    for spec in specs:
+        if spec is not None:
+            known.setdefault(_name(spec), []).append(spec)
+    return known
+
+
+def _name(spec: Proposer) -> str:
+    return spec.name or spec.id
+
+
+def _defaults(mixture: Mixture) -> dict[str, Any]:
+    """Return what each field of a context is where nobody sets it."""
+    written: Any = mixture.proposers
+    proposers = [[_name(spec) for spec in item] if isinstance(item, tuple) else _name(item) for item in written]
+    roles = {spec.system_prompt for spec in _flat(written)}
+    aggregator: Any = mixture.aggregator
+    return {
+        "proposers": proposers,
+        "aggregator": None if aggregator is None else _name(aggregator),
+        "num_layers": mixture.num_layers,
+        "prompt": mixture.prompt if isinstance(mixture.prompt, str) else None,
+        # Where they differ, none of them is that of all.
+        "proposer_system_prompt": roles.pop() if len(roles) == 1 else None,
+        "aggregator_system_prompt": None if aggregator is None else aggregator.system_prompt,
+        "temperature": mixture.temperature,
+        "max_tokens": mixture.max_tokens,
+    }
+
+
+def _nodes(builder: StateGraph[MoAState, MoAContext]) -> dict[str, list[str]]:
+    """Return the nodes that each field of a context belongs to."""
+    layers = {name: (node.metadata or {}).get("layer") for name, node in builder.nodes.items()}
+    proposers = [name for name, node in builder.nodes.items() if "proposer" in (node.metadata or {})]
+    merges = [name for name, layer in layers.items() if layer is not None and name not in proposers]
+    last = [name for name, layer in layers.items() if layer is None]
+    return {
+        "proposers": proposers,
+        "aggregator": last,
+        "num_layers": merges,
+        "prompt": [*(name for name in proposers if layers[name] != 1), *last],
+        "proposer_system_prompt": proposers,
+        "aggregator_system_prompt": last,
+        "temperature": [*proposers, *last],
+        "max_tokens": [*proposers, *last],
+    }

@@ -1,0 +1,112 @@
+"""A terminal as a person has it: tmux keeps the screen, and takes keys, pastes and other sizes."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+_PATIENCE = 30.0
+_BETWEEN_LOOKS = 0.02
+
+# A shell says how the program has ended, since tmux 3.3 sometimes misses it; the trap keeps Ctrl-C from ending the shell, too.
+_SHELL = ["sh", "-c", 'trap : INT; "$@"; echo "[ended with $?]"', "sh"]
+_ENDED = re.compile(r"\[ended with (\d+)\]")
+
+
+@dataclass(frozen=True)
+class Terminal:
+    """A terminal of its own, which does not know the user's tmux.
+
+    Args:
+        folder: Where its socket is.
+        width: Its width.
+        height: Its height.
+    """
+
+    folder: Path
+    width: int = 80
+    height: int = 30
+
+    def run(self, command: list[str], *, env: Mapping[str, str], folder: Path) -> None:
+        """Start a program in it."""
+        (self.folder / "tmux.conf").write_text("set -g remain-on-exit on\nset -g status off\n", encoding="utf-8")
+        size = ("-x", str(self.width), "-y", str(self.height))
+        clean = {name: value for name, value in env.items() if name not in {"TMUX", "TERM"}}
+        started = ("new-session", "-d", *size, "-c", str(folder), *_SHELL, *command)
+        self._tmux("-f", str(self.folder / "tmux.conf"), *started, env=clean)
+
+    def close(self) -> None:
+        """End it and whatever runs in it."""
+        self._tmux("kill-server", check=False)
+
+    @property
+    def screen(self) -> str:
+        """What is on the screen, and what has left it at the top."""
+        return self._tmux("capture-pane", "-p", "-S", "-")
+
+    @property
+    def colored(self) -> str:
+        """The screen, with the sequences of its colours."""
+        return self._tmux("capture-pane", "-p", "-e", "-S", "-")
+
+    @property
+    def code(self) -> int:
+        """The program's exit code, once it has ended."""
+        self._await(lambda: _ENDED.search(self.screen) is not None, "the program to end")
+        return int(_ENDED.findall(self.screen)[-1])
+
+    def see(self, text: str, *, times: int = 1) -> str:
+        """Wait until a text is on the screen so many times, and return the screen."""
+        self._await(lambda: self.screen.count(text) >= times, repr(text))
+        return self.screen
+
+    def see_no_more(self, text: str) -> str:
+        """Wait until a text has left the screen, and return the screen."""
+        self._await(lambda: text not in self.screen, f"{text!r} to go")
+        return self.screen
+
+    def type(self, text: str) -> None:
+        """Type characters."""
+        self._tmux("send-keys", "-l", text)
+
+    def press(self, *keys: str) -> None:
+        """Press keys, by their names in tmux: `Enter`, `C-c`, `M-Enter`, `Up`."""
+        self._tmux("send-keys", *keys)
+
+    def say(self, text: str) -> None:
+        """Type a line and press Enter."""
+        self.type(text)
+        self.press("Enter")
+
+    def paste(self, text: str) -> None:
+        """Paste a text, bracketed, as terminals do where a program asks for it."""
+        self._tmux("set-buffer", text)
+        self._tmux("paste-buffer", "-p", "-d")
+
+    def resize(self, width: int, height: int) -> None:
+        """Change its size."""
+        self._tmux("resize-window", "-x", str(width), "-y", str(height))
+
+    def _await(self, ready: Callable[[], bool], what: str) -> None:
+        end = time.monotonic() + _PATIENCE
+        while not ready():
+            if time.monotonic() > end:
+                msg = f"waited {_PATIENCE:g} s for {what}; the screen is:\n{self.screen}"
+                raise AssertionError(msg)
+            time.sleep(_BETWEEN_LOOKS)
+
+    def _tmux(self, *args: str, check: bool = True, env: Mapping[str, str] | None = None) -> str:
+        command = ["tmux", "-u", "-S", str(self.folder / "tmux.socket"), *args]
+        done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)  # noqa: S603  # our own words
+        if check and done.returncode != 0:
+            msg = f"{shlex.join(command)}: {done.stderr}"
+            raise AssertionError(msg)
+        return done.stdout

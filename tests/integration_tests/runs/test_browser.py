@@ -1,0 +1,248 @@
+"""The pages in a real browser: what is on them, in both schemes, on a phone, by keyboard, and with hostile texts."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pytest
+
+from langchain_moa import Failure
+from langchain_moa.runs import Attempt, MoARun, append_run, read_runs, summary_html
+from tests.integration_tests.runs.browser import browser
+from tests.recorded_runs import a_call, a_run
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from playwright.sync_api import Browser, Page
+
+__all__ = ["browser"]
+
+HOSTILE = [
+    "<script>window.hacked = 1</script>",
+    "</script><script>window.hacked = 1</script>",
+    "</style></title></textarea></svg><img src=https://example.com/x.png onerror='window.hacked=1'>",
+    "[click](javascript:window.hacked=1) [there](https://example.com) <https://example.com>",
+    "![picture](https://example.com/x.png) ![x](file:///etc/passwd) <iframe src=//example.com></iframe>",
+    "<svg/onload=window.hacked=1> <a href=x autofocus onfocus=window.hacked=1>x</a> <meta http-equiv=refresh content=0>",
+    "{{ 7 * 7 }} {% raw %} ${window.hacked=1} <!-- --> <base href=//example.com>",
+    "\u202eesrever\u202c zero\u200bwidth \u05e9\u05dc\u05d5\u05dd \u0645\u0631\u062d\u0628\u0627",
+    "long" * 20_000,
+    "wide " * 20_000,
+    "|" + "a|" * 60 + "\n|" + "-|" * 60 + "\n|" + "b|" * 60,
+    "> " * 400 + "deep",
+    "```\n" + "code " * 300 + "\n```",
+]
+
+
+class Opened(NamedTuple):
+    page: Page
+    requests: list[str]
+    complaints: list[str]
+
+
+@contextmanager
+def _opened(browser: Browser, file: Path, *, width: int = 1280, **options: Any) -> Iterator[Opened]:
+    context = browser.new_context(viewport={"width": width, "height": 900}, **options)
+    page = context.new_page()
+    opened = Opened(page, [], [])
+    page.on("request", lambda request: opened.requests.append(request.url))
+    page.on("console", lambda message: opened.complaints.append(message.text))
+    page.on("pageerror", lambda error: opened.complaints.append(str(error)))
+    page.on("dialog", lambda dialog: opened.complaints.append(dialog.message))
+    page.goto(file.as_uri())
+    yield opened
+    assert opened.requests == [file.as_uri()]
+    assert opened.complaints == []
+    context.close()
+
+
+def _full_run() -> MoARun:
+    quorum = Failure(kind="quorum", message="it had not answered in time")
+    refused = Failure(kind="OpenAIError", message="out of order")
+    return a_run(
+        a_call("**Bees** make honey. They dance.", name="first"),
+        a_call("Wax is made by bees.", proposer=2, name="second"),
+        a_call(
+            "",
+            proposer=3,
+            name="slow",
+            status="late",
+            error=quorum,
+            usage=None,
+            attempts=[Attempt(started=0.2, status="cancelled")],
+        ),
+        a_call(
+            "",
+            proposer=4,
+            name="broken",
+            status="failed",
+            error=refused,
+            usage=None,
+            attempts=[Attempt(started=0.2, done=0.3, status="failed", error=refused)] * 3,
+        ),
+        a_call("x", layer=None, name="writer", queued=1.0, done=2.0),
+        answer="Bees make honey. Nobody knows why that is so.",
+    )
+
+
+@pytest.fixture
+def page_file(tmp_path: Path) -> Path:
+    _full_run().to_html(tmp_path / "run.html")
+    return tmp_path / "run.html"
+
+
+def test_all_of_a_run_is_on_its_page(browser: Browser, page_file: Path) -> None:
+    with _opened(browser, page_file) as (page, *_):
+        assert page.title() == "What do bees make?"
+        assert page.get_by_role("heading", level=1).inner_text() == "What do bees make?"
+        titles = page.get_by_role("heading", level=2).all_inner_texts()
+        assert titles == ["Answer", "Graph", "Calls", "Where the answer comes from", "References and prompts", "Settings"]
+        assert page.get_by_role("img", name="Mixture of Agents").count() == 1
+        calls = page.locator("ol.waterfall > li")
+        assert calls.count() == 5
+        assert [line.split("\n")[0] for line in calls.all_inner_texts()] == ["first", "second", "slow", "broken", "writer"]
+        assert page.locator("ol.waterfall .status").all_inner_texts() == [
+            "answered",
+            "answered",
+            "late",
+            "failed, 2 retries",
+            "answered",
+        ]
+        assert page.locator("#references strong", has_text="Bees").count() == 1
+        assert page.locator(".shares tr").nth(1).inner_text().split() == ["1", "first", "33%", "0.45"]
+        assert page.get_by_role("region", name="Settings").locator("pre").first.inner_text().startswith("proposers:")
+
+
+def test_both_schemes_can_be_read(browser: Browser, page_file: Path) -> None:
+    grounds = {}
+    for scheme in ("light", "dark"):
+        with _opened(browser, page_file, color_scheme=scheme) as (page, *_):
+            for selector in (
+                "body",
+                ".said",
+                ".detail",
+                "a",
+                ".status.ok",
+                ".status.late",
+                ".status.failed",
+                ".chip",
+                ".problem",
+            ):
+                contrast = page.evaluate(_CONTRAST, selector)
+                assert contrast >= 4.5, (scheme, selector, contrast)
+            grounds[scheme] = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert grounds["light"] != grounds["dark"]
+
+
+# The contrast of the Web Content Accessibility Guidelines, of the first element's text on what is painted below it.
+_CONTRAST = """selector => {
+  const numbers = colour => colour.match(/[\\d.]+/g).map(Number);
+  const luminance = colour => {
+    const [r, g, b] = numbers(colour).map(x => x / 255).map(x => x <= 0.04045 ? x / 12.92 : ((x + 0.055) / 1.055) ** 2.4);
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const element = document.querySelector(selector);
+  let ground = element;
+  while (numbers(getComputedStyle(ground).backgroundColor)[3] === 0) ground = ground.parentElement;
+  const [a, b] = [getComputedStyle(element).color, getComputedStyle(ground).backgroundColor].map(luminance);
+  return (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+}"""
+
+
+def test_a_phone_needs_no_scrolling_sideways(browser: Browser, page_file: Path, tmp_path: Path) -> None:
+    append_run(_full_run(), tmp_path / "runs.jsonl")
+    summary_html(read_runs(tmp_path / "runs.jsonl"), tmp_path / "summary.html")
+    for file in (page_file, tmp_path / "summary.html"):
+        with _opened(browser, file, width=390) as (page, *_):
+            page.evaluate("document.querySelectorAll('details').forEach(each => each.open = true)")
+            assert page.evaluate("document.documentElement.scrollWidth") == 390
+
+
+def test_it_works_without_scripts(browser: Browser, page_file: Path) -> None:
+    with _opened(browser, page_file, java_script_enabled=False) as (page, *_):
+        closed = page.locator("#call-5")
+        assert not closed.locator("> .detail").is_visible()
+        closed.locator("summary").first.click()
+        assert closed.locator("> .detail").is_visible()
+        assert not page.get_by_role("button").first.is_visible()
+
+
+def test_it_works_by_keyboard(browser: Browser, page_file: Path) -> None:
+    with _opened(browser, page_file) as (page, *_):
+        reached = []
+        for _ in range(8):
+            page.keyboard.press("Tab")
+            reached.append(page.evaluate("document.activeElement.innerText.trim()"))
+        assert reached[:7] == ["Skip to the content", "Answer", "Graph", "Calls", "Support", "References", "Settings"]
+        assert reached[7] == "The conversation that it answers"
+        page.keyboard.press("Shift+Tab")
+        page.keyboard.press("Enter")
+        assert page.evaluate("location.hash") == "#settings"
+        # A link to a call opens it.
+        page.locator("ol.waterfall a", has_text="broken").focus()
+        page.keyboard.press("Enter")
+        page.wait_for_function("document.querySelector('#call-4').open")
+        assert page.evaluate("document.activeElement.parentElement.id") == "call-4"
+        page.keyboard.press("Space")
+        assert not page.evaluate("document.querySelector('#call-4').open")
+
+
+def test_paper_has_everything(browser: Browser, page_file: Path) -> None:
+    with _opened(browser, page_file, java_script_enabled=False) as (page, *_):
+        page.emulate_media(media="print")
+        assert page.locator("#call-5 > .detail").is_visible()
+        assert not page.get_by_role("navigation").is_visible()
+        assert page.pdf(format="A4").startswith(b"%PDF")
+
+
+def test_hostile_texts_do_nothing(browser: Browser, tmp_path: Path) -> None:
+    calls = [a_call(text, proposer=place, name=text[:500], model=text[:500]) for place, text in enumerate(HOSTILE, start=1)]
+    calls += [
+        a_call("", layer=2, proposer=place, status="failed", error={"kind": text[:500], "message": text})
+        for place, text in enumerate(HOSTILE, start=1)
+    ]
+    everything = "\n\n".join(HOSTILE[:-6])
+    run = a_run(
+        *calls,
+        a_call(everything, layer=None),
+        answer=everything,
+        id=everything,
+        outcome={"degraded": [*HOSTILE]},
+        config={"prompt": everything},
+        mixture={text[:500]: text for text in HOSTILE},
+    )
+    run.to_html(tmp_path / "run.html")
+    summary_html([run], tmp_path / "summary.html")
+    for name in ("run.html", "summary.html"):
+        with _opened(browser, tmp_path / name, width=390) as (page, *_):
+            page.evaluate("document.querySelectorAll('details').forEach(each => each.open = true)")
+            assert page.evaluate("window.hacked") is None
+            assert page.locator("a[href]:not([href^='#']), img, iframe, object, embed, base, form, link").count() == 0
+            assert page.locator("script").count() == page.locator("style").count() == 1
+            assert page.evaluate("document.documentElement.scrollWidth") == 390
+            assert page.get_by_role("heading", level=2).count() == (6 if name == "run.html" else 4)
+
+
+def test_the_summary_draws_its_plots(browser: Browser, tmp_path: Path) -> None:
+    runs = [_full_run().model_copy(update={"seconds": number / 3}) for number in range(1, 20)]
+    summary_html(runs, tmp_path / "summary.html")
+    with _opened(browser, tmp_path / "summary.html", color_scheme="dark") as (page, *_):
+        assert page.get_by_role("img").count() == 2
+        assert page.get_by_role("img").first.get_attribute("aria-label") == (
+            "Seconds to the whole answer: 19 runs, the median is 3.3 s, 95% are at most 6.0 s"
+        )
+        assert page.locator("rect.column").count() > 5
+        assert page.locator("#failures-title + div tbody tr").count() == 2
+
+
+def test_a_notebook_shows_a_run(browser: Browser, tmp_path: Path) -> None:
+    (tmp_path / "cell.html").write_text(f"<!doctype html><title>n</title>{_full_run()._repr_html_()}")
+    with _opened(browser, tmp_path / "cell.html") as opened:
+        frame = opened.page.frame_locator("iframe")
+        assert frame.get_by_role("heading", level=1).inner_text() == "What do bees make?"
+        # A sandbox says that it runs no script, which is what it is for.
+        opened.complaints[:] = [text for text in opened.complaints if "Blocked script execution" not in text]
+        opened.requests[:] = [url for url in opened.requests if url != "about:srcdoc"]

@@ -1,0 +1,313 @@
+"""Recording: every answer of a mixture is a run, however it is asked, and nothing is recorded unasked."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from langchain.agents import create_agent
+from langchain_core.messages import HumanMessage
+from langchain_core.runnables import RunnableLambda
+from langchain_core.runnables.config import ensure_config
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.graph import END, START, MessagesState, StateGraph
+
+from langchain_moa import ChatMoA, MoAContext, MoAError, MoARun, Proposer, create_moa, record_moa
+from langchain_moa.cleanser import handlers_of
+from langchain_moa.runs import Recorder
+from tests.loopback import Reply
+
+if TYPE_CHECKING:
+    from langchain_moa.runs import Call
+    from tests.loopback import Loopback
+    from tests.loopback.fixtures import Chat
+
+
+def _mixture(chat: Chat, **options: Any) -> ChatMoA:
+    fields: dict[str, Any] = {"proposers": [chat("a"), chat("b")], "aggregator": chat("agg"), "num_layers": 2}
+    return ChatMoA(**{**fields, **options})
+
+
+def _places(run: MoARun) -> list[str]:
+    return [call.node for call in run.calls]
+
+
+NODES = ["layer_1_proposer_1", "layer_1_proposer_2", "layer_2_proposer_1", "layer_2_proposer_2", "aggregator"]
+
+
+def test_an_answer_is_recorded_with_every_call(chat: Chat, loopback: Loopback) -> None:
+    moa = _mixture(chat, proposers=[Proposer(chat("a"), name="first"), chat("b")], temperature=0.5)
+    with record_moa() as runs:
+        answer = moa.invoke("Why?", stop=["END"])
+    (run,) = runs
+    assert (run.status, run.error, run.text) == ("ok", None, answer.text)
+    assert [message.text for message in run.question] == ["Why?"]
+    assert _places(run) == NODES
+    assert [(call.role, call.layer, call.proposer) for call in run.calls][::4] == [
+        ("proposer", 1, 1),
+        ("aggregator", None, None),
+    ]
+    assert [call.name for call in run.calls] == ["first", "openai:b", "first", "openai:b", "openai:agg"]
+    assert [call.text for call in run.calls[:2]] == ["a says: Why?", "b says: Why?"]
+    assert [call.kept for call in run.calls] == [True, True, True, True, None]
+    assert run.tokens == (answer.usage_metadata["input_tokens"], answer.usage_metadata["output_tokens"])
+    assert run.parameters == {"stop": ["END"]}
+    assert run.mixture is not None
+    assert run.mixture["temperature"] == 0.5
+    assert run.graph is not None
+    assert {"layer_2_proposer_1", "merge_1", "aggregator"} <= {node.id for node in run.graph.nodes}
+    assert MoARun.from_json(run.to_json()) == run
+    # The prompts are what went over the wire.
+    for call in run.calls:
+        sent = [request.messages for request in loopback.calls(call.model.partition(":")[2])]
+        shown = [
+            {"role": {"human": "user"}.get(message.type, message.type), "content": message.content} for message in call.prompt
+        ]
+        assert shown in sent
+
+
+def test_times_are_in_order(chat: Chat) -> None:
+    with record_moa() as runs:
+        list(_mixture(chat).stream("Why?"))
+    (run,) = runs
+    for call in run.calls:
+        (attempt,) = call.attempts
+        assert call.queued is not None
+        assert call.done is not None
+        assert 0 <= call.queued <= attempt.started <= call.done <= run.seconds
+    assert [call.first_token is not None for call in run.calls] == [False, False, False, False, True]
+    ends = [call.done or 0 for call in run.calls]
+    begins = [call.queued or 0 for call in run.calls]
+    assert max(ends[:2]) <= min(begins[2:4])
+    assert max(ends[2:4]) <= begins[4]
+
+
+def test_first_tokens_of_all_are_seen_where_that_is_asked_for(chat: Chat, loopback: Loopback) -> None:
+    with record_moa(first_tokens=True) as runs:
+        _mixture(chat).invoke("Why?")
+    assert all(call.first_token is not None and call.text for call in runs[0].calls)
+    assert all(request.stream for request in loopback.requests)
+
+
+async def test_every_way_to_ask_is_recorded(chat: Chat) -> None:
+    moa = _mixture(chat, num_layers=1)
+    graph: Any = moa.to_graph().compile()
+    asked = {"messages": [("user", "graph")]}
+    with record_moa() as runs:
+        moa.invoke("invoke")
+        await moa.ainvoke("ainvoke")
+        list(moa.stream("stream"))
+        async for _ in moa.astream("astream"):
+            pass
+        await moa.abatch(["abatch", "abatch"])
+        moa.batch(["batch", "batch"])
+        graph.invoke(asked)
+        await graph.ainvoke(asked)
+        list(graph.stream(asked, stream_mode="custom", context=MoAContext(stream_answer=True)))
+        async for _ in graph.astream(asked):
+            pass
+        await asyncio.gather(*(graph.ainvoke(asked) for _ in range(3)))
+    assert [run.question[0].text for run in runs] == (
+        ["invoke", "ainvoke", "stream", "astream", "abatch", "abatch", "batch", "batch"] + ["graph"] * 7
+    )
+    for run in runs:
+        assert run.status == "ok"
+        assert _places(run) == [*NODES[:2], "aggregator"]
+        assert [call.text for call in run.calls] == [f"{name} says: {run.question[0].text}" for name in ("a", "b", "agg")]
+
+
+def test_nothing_is_recorded_outside_of_the_block(chat: Chat) -> None:
+    seen: list[Any] = []
+
+    def spy(_: Any) -> str:
+        seen.extend(handlers_of(ensure_config()["callbacks"]))
+        return "said"
+
+    moa = _mixture(chat, proposers=[RunnableLambda(spy)], num_layers=1)
+    with record_moa() as runs:
+        pass
+    moa.invoke("Why?")
+    assert runs == []
+    assert not [handler for handler in seen if isinstance(handler, Recorder)]
+
+
+async def test_blocks_at_the_same_time_record_for_themselves(chat: Chat) -> None:
+    moa = _mixture(chat, num_layers=1)
+
+    async def ask(question: str) -> list[MoARun]:
+        with record_moa() as runs:
+            await moa.ainvoke(question)
+        return runs
+
+    found = await asyncio.gather(*(ask(f"question {number}") for number in range(4)))
+    assert [[run.question[0].text for run in runs] for runs in found] == [[f"question {number}"] for number in range(4)]
+
+
+def test_a_recorder_is_a_callback_too(chat: Chat) -> None:
+    recorder, counter = Recorder(), Recorder()
+    _mixture(chat).invoke("Why?", {"callbacks": [recorder]})
+    graph: Any = create_moa([chat("a")], chat("agg"), num_layers=1).compile()
+    graph.invoke({"messages": [("user", "Why?")]}, {"callbacks": [counter]})
+    assert [_places(run) for run in recorder.runs] == [NODES]
+    assert [len(run.calls) for run in counter.runs] == [2]
+    gc.collect()
+    assert not recorder._begun
+    assert not recorder._answers
+    assert not recorder._calls
+
+
+def test_a_mixture_in_a_mixture_is_in_its_call(chat: Chat) -> None:
+    inner = _mixture(chat, proposers=[chat("deep")], aggregator=chat("inner"), num_layers=1)
+    with record_moa() as runs:
+        ChatMoA(proposers=[chat("a"), inner], aggregator=chat("agg"), num_layers=1).invoke("Why?")
+    (run,) = runs
+    assert [len(call.runs) for call in run.calls] == [0, 1, 0]
+    (nested,) = run.calls[1].runs
+    assert [call.model for call in nested.calls] == ["openai:deep", "openai:inner"]
+    assert nested.text == run.calls[1].text
+    assert MoARun.from_json(run.to_json()) == run
+
+
+def test_a_mixture_in_a_graph_and_in_an_agent_is_a_run(chat: Chat) -> None:
+    inside = create_moa([chat("a")], chat("agg"), num_layers=1).compile()
+    outer = StateGraph(MessagesState)
+    outer.add_node("moa", inside)
+    outer.add_edge(START, "moa")
+    outer.add_edge("moa", END)
+    with record_moa() as runs:
+        outer.compile().invoke({"messages": [HumanMessage("Why?")]})
+        create_agent(_mixture(chat, num_layers=1)).invoke({"messages": [HumanMessage("Agent?")]})
+    assert [(run.question[-1].text, len(run.calls)) for run in runs] == [("Why?", 2), ("Agent?", 3)]
+
+
+@pytest.fixture
+def troubled(chat: Chat, loopback: Loopback) -> ChatMoA:
+    loopback.script("slow", Reply("late", hang=True))
+    loopback.script("bad", Reply("out of order", status=400))
+    loopback.script("flaky", [Reply("busy", status=503), "at last"])
+    names = ("a", "slow", "bad", "flaky")
+    return _mixture(
+        chat,
+        proposers=[Proposer(chat(name, max_retries=0), name=name) for name in names],
+        num_layers=1,
+        quorum=2,
+        quorum_grace=0.01,
+        retry={"initial": 0.01},
+    )
+
+
+def _check_troubled(run: MoARun) -> None:
+    calls = {call.name: call for call in run.calls}
+    assert {name: call.status for name, call in calls.items()} == {
+        "a": "ok",
+        "slow": "late",
+        "bad": "failed",
+        "flaky": "ok",
+        "openai:agg": "ok",
+    }
+    assert [attempt.status for attempt in calls["flaky"].attempts] == ["failed", "ok"]
+    assert calls["flaky"].retries == 1
+    assert [attempt.status for attempt in calls["slow"].attempts] == ["cancelled"]
+    assert _kind(calls["slow"]) == "quorum"
+    assert "out of order" in (calls["bad"].error or {"message": ""})["message"]
+    assert [calls[name].kept for name in ("a", "slow", "bad", "flaky")] == [True, False, False, True]
+    assert len(run.outcome["degraded"]) == 2  # type: ignore[arg-type]  # a list
+    assert MoARun.from_json(run.to_json()) == run
+
+
+def _kind(call: Call) -> str:
+    return call.error["kind"] if call.error else ""
+
+
+def test_failures_and_retries_are_recorded(troubled: ChatMoA) -> None:
+    with record_moa() as runs:
+        troubled.invoke("Why?")
+    _check_troubled(runs[0])
+
+
+async def test_failures_and_retries_are_recorded_async(troubled: ChatMoA) -> None:
+    with record_moa() as runs:
+        await troubled.ainvoke("Why?")
+    _check_troubled(runs[0])
+
+
+def test_a_run_without_an_answer_is_recorded(chat: Chat, loopback: Loopback) -> None:
+    loopback.script("bad", Reply("out of order", status=400))
+    with record_moa() as runs:
+        with pytest.raises(MoAError):
+            _mixture(chat, proposers=[chat("bad")]).invoke("Why?")
+        with pytest.raises(MoAError):
+            _mixture(chat, aggregator=chat("bad"), num_layers=1).invoke("Why?")
+        _mixture(chat, aggregator=chat("bad"), aggregator_fallbacks=[chat("agg")], num_layers=1).invoke("Why?")
+    proposers, aggregator, fallen_back = runs
+    assert (proposers.status, proposers.answer) == ("failed", None)
+    assert proposers.error is not None
+    assert proposers.error["kind"] == "ProposersFailedError"
+    assert aggregator.status == "failed"
+    assert [call.status for call in aggregator.calls] == ["ok", "ok", "failed"]
+    assert [(call.role, call.status) for call in fallen_back.calls[2:]] == [("aggregator", "failed"), ("aggregator", "ok")]
+
+
+async def test_a_run_that_is_left_is_recorded(chat: Chat, loopback: Loopback) -> None:
+    loopback.script("slow", Reply("late", hang=True))
+    with record_moa() as runs:
+        task = asyncio.create_task(_mixture(chat, proposers=[chat("a"), chat("slow")]).ainvoke("Why?"))
+        await asyncio.to_thread(loopback.wait_for, 2)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        loopback.script("long", Reply("a b c", after_chunks=1, hang=True))
+        async for _ in (stream := _mixture(chat, aggregator=chat("long"), num_layers=1).astream("Why?")):
+            break
+        await stream.aclose()  # type: ignore[attr-defined]  # a generator, typed as an iterator
+        # LangGraph says that a stream was left when it has cleaned up behind it.
+        async with asyncio.timeout(10):
+            while len(runs) < 2:  # noqa: ASYNC110  # a list tells nobody that it has grown
+                await asyncio.sleep(0.01)
+    cancelled, left = runs
+    assert (cancelled.status, cancelled.answer) == ("cancelled", None)
+    assert [call.status for call in cancelled.calls][1] == "cancelled"
+    assert left.status == "cancelled"
+    assert left.calls[-1].first_token is not None
+
+
+def test_the_calls_of_strategies_are_recorded(chat: Chat) -> None:
+    def longest(messages: list[Any], references: list[Any]) -> Any:
+        chat("helper").invoke("Which?")
+        return max(references, key=lambda reference: len(reference["text"]))
+
+    with record_moa() as runs:
+        _mixture(chat, proposers=[chat("a"), chat("b"), chat("c")], aggregation="rank", num_layers=1).invoke("Why?")
+        _mixture(chat, aggregation=longest, num_layers=1).invoke("Why?")
+    rank, chosen = runs
+    assert {call.role for call in rank.calls} == {"proposer", "step", "aggregator"}
+    assert all(call.queued is not None and call.prompt for call in rank.calls)
+    assert rank.calls[-1].role == "aggregator"
+    assert [(call.role, call.model) for call in chosen.calls[2:]] == [("step", "openai:helper")]
+    assert chosen.outcome["selected"]["name"] == "openai:a"  # type: ignore[index, call-overload]  # a mapping
+
+
+def test_a_turn_of_an_agent_is_a_run_of_its_own(chat: Chat) -> None:
+    moa = _mixture(chat, references_per="turn", num_layers=1)
+    first = [HumanMessage("Why?")]
+    with record_moa() as runs:
+        answer = moa.invoke(first)
+        moa.invoke([*first, answer])
+    assert [len(run.calls) for run in runs] == [3, 1]
+    assert runs[1].mixture == runs[0].mixture
+
+
+def test_a_resumed_run_knows_what_was_paid_before(chat: Chat) -> None:
+    builder = create_moa([chat("a")], chat("agg"), num_layers=1)
+    graph: Any = builder.compile(checkpointer=InMemorySaver(), interrupt_before=["aggregator"])
+    thread: Any = {"configurable": {"thread_id": "1"}}
+    with record_moa() as runs:
+        graph.invoke({"messages": [("user", "Why?")]}, thread)
+        graph.invoke(None, thread)
+    waiting, resumed = runs
+    assert (waiting.status, waiting.answer, len(waiting.calls)) == ("interrupted", None, 1)
+    assert (resumed.status, resumed.text) == ("ok", "agg says: Why?")
+    assert [(call.text, call.queued) for call in resumed.calls[:1]] == [("a says: Why?", None)]
+    assert "before this run was resumed" in resumed.to_html()

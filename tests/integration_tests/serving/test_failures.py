@@ -1,0 +1,162 @@
+"""A mixture that gives no answer: the status says what kind of failure it was, the text who failed."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+import openai
+import pytest
+
+from langchain_moa import ChatMoA
+from tests.integration_tests.serving.served import mixture, served
+from tests.loopback import Reply
+
+if TYPE_CHECKING:
+    from tests.integration_tests.serving.served import Endpoint
+    from tests.loopback import Loopback
+
+HI: Any = [{"role": "user", "content": "Hi"}]
+
+KEY = "sk-proj-abcdefghijklmnop123456"
+
+
+def failing(endpoint: Endpoint, *, stream: bool = False) -> openai.APIStatusError:
+    with pytest.raises(openai.APIStatusError) as caught:
+        endpoint.openai.chat.completions.create(model="moa", messages=HI, stream=stream)
+    body: Any = caught.value.body
+    assert set(body) == {"message", "type", "param", "code"}
+    return caught.value
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    ("reply", "status", "code", "again"),
+    [
+        (Reply("over", status=429, headers={"retry-after": "7"}), 429, "rate_limit_exceeded", "true"),
+        (Reply("context_length_exceeded: too long", status=400), 400, "context_length_exceeded", "false"),
+        (Reply("what?", status=400), 400, "invalid_request", "false"),
+        (Reply(f"Incorrect API key: {KEY}", status=401), 502, "aggregator_failed", "false"),
+        (Reply("gone", status=404), 502, "aggregator_failed", "false"),
+        (Reply("broken", status=500), 502, "aggregator_failed", "true"),
+        (Reply(""), 502, "aggregator_failed", "false"),
+    ],
+)
+def test_the_aggregator(
+    endpoint: Endpoint, loopback: Loopback, reply: Reply, status: int, code: str, again: str, stream: bool
+) -> None:
+    loopback.script("agg", reply)
+    error = failing(endpoint, stream=stream)
+    assert (error.status_code, error.code) == (status, code)
+    assert "the aggregator openai:agg failed" in error.message
+    assert KEY not in error.response.text
+    assert error.response.headers["x-should-retry"] == again
+    assert error.response.headers.get("retry-after") == ("7" if status == 429 else None)
+
+
+@pytest.mark.parametrize(
+    ("replies", "status", "code"),
+    [
+        ((Reply(status=500), Reply(status=401)), 502, "proposers_failed"),
+        ((Reply(""), Reply("", refusal="no")), 502, "proposers_failed"),
+        ((Reply(status=429), Reply(status=429)), 429, "rate_limit_exceeded"),
+        ((Reply(status=429), Reply(status=500)), 502, "proposers_failed"),
+        ((Reply("context_length_exceeded: too long", status=400),) * 2, 400, "context_length_exceeded"),
+    ],
+)
+def test_the_proposers(endpoint: Endpoint, loopback: Loopback, replies: tuple[Reply, Reply], status: int, code: str) -> None:
+    loopback.script("p", replies[0])
+    loopback.script("q", replies[1])
+    error = failing(endpoint)
+    assert (error.status_code, error.code) == (status, code)
+    assert "proposer 1, openai:p" in error.message
+    assert "proposer 2, openai:q" in error.message
+    assert loopback.calls("agg") == []
+
+
+def test_a_deadline(loopback: Loopback) -> None:
+    loopback.script("*", Reply(hang=True))
+    with served(mixture(loopback, deadline=0.2)) as endpoint:
+        error = failing(endpoint)
+    assert (error.status_code, error.code) == (504, "timeout")
+    assert all(request.disconnected for request in loopback.settle())
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_the_servers_own_limit_of_time(loopback: Loopback, stream: bool) -> None:
+    loopback.script("p", Reply(hang=True))
+    with served(mixture(loopback), timeout=0.3) as endpoint:
+        error = failing(endpoint, stream=stream)
+        assert all(request.disconnected for request in loopback.settle() if request.model == "p")
+    assert (error.status_code, error.code) == (504, "timeout")
+    assert "0.3 s" in error.message
+
+
+def test_in_the_middle_of_a_stream(endpoint: Endpoint, loopback: Loopback) -> None:
+    loopback.script("agg", Reply(f"The answer is {KEY} that", status=500, after_chunks=2))
+    stream = endpoint.openai.chat.completions.create(model="moa", messages=HI, stream=True)
+    got: list[str | None] = []
+    with pytest.raises(openai.APIError) as caught:
+        got.extend(chunk.choices[0].delta.content for chunk in stream)
+    assert got == ["", "The", " answer"]
+    assert caught.value.code == "aggregator_failed"
+    assert KEY not in str(caught.value.body)
+    body = {"model": "moa", "messages": HI, "stream": True}
+    text = endpoint.http.post("/v1/chat/completions", json=body).text
+    assert "[DONE]" not in text
+    assert '"finish_reason":"stop"' not in text
+
+
+def test_a_limit_of_time_in_the_middle_of_a_stream(loopback: Loopback) -> None:
+    loopback.script("agg", Reply("one two three", hang=True, after_chunks=1))
+    with served(mixture(loopback), timeout=1) as endpoint:
+        text = endpoint.http.post("/v1/chat/completions", json={"model": "moa", "messages": HI, "stream": True}).text
+        loopback.settle()
+    assert '"content":"one"' in text
+    assert '"code":"timeout"' in text
+    assert "[DONE]" not in text
+
+
+def test_silence_is_filled_and_what_fails_then_is_an_event(loopback: Loopback) -> None:
+    gate = loopback.gate()
+    loopback.script("p", Reply(status=500, gate=gate))
+    loopback.script("q", Reply(status=500))
+    body = {"model": "moa", "messages": HI, "stream": True}
+    with (
+        served(mixture(loopback), ping=0.05) as endpoint,
+        endpoint.http.stream("POST", "/v1/chat/completions", json=body) as answer,
+    ):
+        lines = answer.iter_lines()
+        assert answer.status_code == 200
+        assert next(lines) == ": still at work"
+        gate.open()
+        rest = [line for line in lines if line and not line.startswith(":")]
+    assert len(rest) == 1
+    assert '"code":"proposers_failed"' in rest[0]
+
+
+def test_who_shows_no_breakdown_names_nobody(loopback: Loopback) -> None:
+    with served(mixture(loopback), breakdown=False) as endpoint:
+        assert "moa" not in endpoint.openai.chat.completions.create(model="moa", messages=HI).model_dump()
+        loopback.script("p", Reply(status=500))
+        loopback.script("q", Reply(status=404))
+        error = failing(endpoint)
+    assert error.status_code == 502
+    assert "openai" not in error.response.text
+
+
+def test_what_nobody_expected_is_in_the_log_and_not_in_the_answer(
+    endpoint: Endpoint, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def breaks(*_: Any, **__: Any) -> None:
+        msg = f"my key is {KEY}"
+        raise RuntimeError(msg)
+
+    monkeypatch.setattr(ChatMoA, "ainvoke", breaks)
+    with caplog.at_level(logging.INFO, "langchain_moa.serving"):
+        error = failing(endpoint)
+    assert (error.status_code, error.code) == (500, "internal_error")
+    assert "my key" not in error.response.text
+    assert "unexpected RuntimeError: my key is **********" in caplog.text
+    assert "in breaks" in caplog.text
+    assert KEY not in caplog.text

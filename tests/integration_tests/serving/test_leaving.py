@@ -1,0 +1,84 @@
+"""A client that goes stops every call that is made for it, whenever it goes."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+
+from tests.integration_tests.serving.served import mixture, served
+from tests.loopback import Reply
+
+if TYPE_CHECKING:
+    from tests.integration_tests.serving.served import Endpoint
+    from tests.loopback import Loopback
+
+
+def body(*, stream: bool) -> dict[str, Any]:
+    return {"model": "moa", "messages": [{"role": "user", "content": "Hi"}], "stream": stream}
+
+
+async def ask_and_leave(endpoint: Endpoint, loopback: Loopback, *, stream: bool, after: int) -> None:
+    """Ask, wait until so many calls have arrived at the models, and hang up."""
+    async with httpx.AsyncClient(base_url=endpoint.url, trust_env=False, timeout=30) as client:
+        asking = asyncio.create_task(client.post("/chat/completions", json=body(stream=stream)))
+        await asyncio.to_thread(loopback.wait_for, after)
+        asking.cancel()
+        await asyncio.gather(asking, return_exceptions=True)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_before_the_first_token(endpoint: Endpoint, loopback: Loopback, stream: bool) -> None:
+    loopback.script("*", Reply(hang=True))
+    await ask_and_leave(endpoint, loopback, stream=stream, after=2)
+    requests = await asyncio.to_thread(loopback.settle)
+    assert [request.disconnected for request in requests] == [True, True]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_while_the_aggregator_writes(endpoint: Endpoint, loopback: Loopback, stream: bool) -> None:
+    loopback.script("agg", Reply("one two three four", hang=True, after_chunks=2))
+    await ask_and_leave(endpoint, loopback, stream=stream, after=3)
+    requests = await asyncio.to_thread(loopback.settle)
+    assert [request.model for request in requests if request.disconnected] == ["agg"]
+
+
+def test_in_the_middle_of_a_stream(loopback: Loopback, caplog: pytest.LogCaptureFixture) -> None:
+    loopback.script("agg", Reply("one two three four", hang=True, after_chunks=2))
+    # The line of a request is written behind its answer; when the server has ended, all are.
+    with caplog.at_level(logging.INFO, "langchain_moa.serving"), served(mixture(loopback)) as endpoint:
+        with endpoint.http.stream("POST", "/v1/chat/completions", json=body(stream=True)) as answer:
+            next(line for line in answer.iter_lines() if "one" in line)
+        assert [request.model for request in loopback.settle() if request.disconnected] == ["agg"]
+        # The server is as it was.
+        loopback.script("agg", "all well")
+        assert "all well" in endpoint.http.post("/v1/chat/completions", json=body(stream=False)).text
+    assert "POST /v1/chat/completions 499" in caplog.text
+
+
+def test_who_reads_to_the_end_has_not_gone(loopback: Loopback, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "langchain_moa.serving"), served(mixture(loopback)) as endpoint:
+        for stream in (True, False):
+            assert endpoint.http.post("/v1/chat/completions", json=body(stream=stream)).status_code == 200
+        endpoint.http.get("/health")
+    assert " 499 " not in caplog.text
+    assert caplog.text.count("POST /v1/chat/completions 200") == 2
+
+
+def test_who_reads_nothing_does_not_hold_the_server(loopback: Loopback) -> None:
+    loopback.script("agg", Reply("word " * 200_000, chunks=50_000))
+    with (
+        served(mixture(loopback), timeout=1, ping=0.2, max_requests=1) as endpoint,
+        endpoint.http.stream("POST", "/v1/chat/completions", json=body(stream=True)) as answer,
+    ):
+        assert answer.status_code == 200
+        loopback.settle()
+        loopback.script("agg", "all well")
+        with httpx.Client(base_url=endpoint.url, trust_env=False, timeout=30) as other:
+            # Its place is free again when its time is over.
+            while (reply := other.post("/chat/completions", json=body(stream=False))).status_code == 429:
+                pass
+    assert "all well" in reply.text

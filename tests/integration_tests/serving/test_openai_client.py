@@ -1,0 +1,226 @@
+"""OpenAI's own client, synchronous and asynchronous, finds at the endpoint what it finds at OpenAI."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import TYPE_CHECKING, Any
+
+import openai
+import pytest
+from pydantic import BaseModel
+
+from tests.integration_tests.serving.served import mixture, served
+from tests.loopback import Reply, ToolCall, able
+
+if TYPE_CHECKING:
+    from tests.integration_tests.serving.served import Endpoint
+    from tests.loopback import Loopback
+
+HI: Any = [{"role": "user", "content": "Hi"}]
+WEATHER: Any = {
+    "type": "function",
+    "function": {
+        "name": "get_weather",
+        "description": "The weather in a city.",
+        "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
+    },
+}
+
+
+class Person(BaseModel):
+    """Somebody."""
+
+    name: str
+    age: int
+
+
+def called(answer: Any) -> list[Any]:
+    """Return an answer's tool calls."""
+    return answer.choices[0].message.tool_calls or []
+
+
+def test_an_answer(endpoint: Endpoint, loopback: Loopback) -> None:
+    answer = endpoint.openai.chat.completions.create(model="moa", messages=HI)
+    (choice,) = answer.choices
+    assert (choice.message.role, choice.message.content, choice.finish_reason) == ("assistant", "agg says: Hi", "stop")
+    assert answer.object == "chat.completion"
+    assert answer.model == "moa"
+    assert sorted(loopback.models) == ["agg", "p", "q"]
+    assert "p says: Hi" in loopback.calls("agg")[0].system
+
+
+def test_the_tokens_of_all_calls_and_the_calls_behind_the_answer(endpoint: Endpoint) -> None:
+    answer = endpoint.openai.chat.completions.create(model="moa", messages=HI)
+    moa = answer.model_dump()["moa"]
+    calls = [*moa["layers"][0], moa["aggregator"]]
+    assert [call["model"] for call in calls] == ["openai:p", "openai:q", "openai:agg"]
+    assert answer.usage is not None
+    assert answer.usage.prompt_tokens == sum(call["usage"]["input_tokens"] for call in calls)
+    assert answer.usage.completion_tokens == sum(call["usage"]["output_tokens"] for call in calls)
+    assert answer.usage.total_tokens == answer.usage.prompt_tokens + answer.usage.completion_tokens
+
+
+def test_a_stream_has_one_role_the_text_in_pieces_and_one_end(endpoint: Endpoint) -> None:
+    chunks = list(endpoint.openai.chat.completions.create(model="moa", messages=HI, stream=True))
+    assert [chunk.choices[0].delta.role for chunk in chunks] == ["assistant", None, None, None, None]
+    assert [chunk.choices[0].delta.content for chunk in chunks] == ["", "agg", " says:", " Hi", None]
+    assert [chunk.choices[0].finish_reason for chunk in chunks] == [None, None, None, None, "stop"]
+    assert {(chunk.id, chunk.model, chunk.object) for chunk in chunks} == {(chunks[0].id, "moa", "chat.completion.chunk")}
+    assert chunks[-1].model_dump()["moa"]["calls"] == 3
+
+
+def test_the_wire_of_a_stream(endpoint: Endpoint) -> None:
+    body = {"model": "moa", "messages": HI, "stream": True, "stream_options": {"include_usage": True}}
+    answer = endpoint.http.post("/v1/chat/completions", json=body)
+    assert answer.headers["content-type"] == "text/event-stream; charset=utf-8"
+    *events, done, empty = answer.text.split("\n\n")
+    assert (done, empty) == ("data: [DONE]", "")
+    assert all(event.startswith("data: {") for event in events)
+    *pieces, last = [json.loads(event.removeprefix("data: ")) for event in events]
+    assert last["choices"] == []
+    assert last["usage"]["total_tokens"] > 0
+    assert [piece["usage"] for piece in pieces] == [None] * len(pieces)
+    plain = endpoint.http.post("/v1/chat/completions", json={**body, "stream_options": None})
+    assert '"usage":null' not in plain.text
+
+
+async def test_the_asynchronous_client(endpoint: Endpoint) -> None:
+    async with endpoint.aopenai() as client:
+        answer = await client.chat.completions.create(model="moa", messages=HI)
+        assert answer.choices[0].message.content == "agg says: Hi"
+        stream = await client.chat.completions.create(model="moa", messages=HI, stream=True)
+        assert "".join([chunk.choices[0].delta.content or "" async for chunk in stream]) == "agg says: Hi"
+
+
+def test_tool_calls_and_what_came_of_them(endpoint: Endpoint, loopback: Loopback) -> None:
+    loopback.script("agg", able)
+    messages: Any = [{"role": "user", "content": "The weather in Rome?"}]
+    first = endpoint.openai.chat.completions.create(model="moa", messages=messages, tools=[WEATHER])
+    assert first.choices[0].finish_reason == "tool_calls"
+    assert first.choices[0].message.content is None
+    call = called(first)[0]
+    assert set(json.loads(call.function.arguments)) == {"city"}
+    assert loopback.calls("agg")[0].body["tools"] == [WEATHER]
+    assert loopback.calls("p")[0].tools == []
+    messages += [first.choices[0].message.model_dump(exclude_none=True)]
+    messages += [{"role": "tool", "tool_call_id": call.id, "content": "sunny"}]
+    second = endpoint.openai.chat.completions.create(model="moa", messages=messages, tools=[WEATHER])
+    assert second.choices[0].message.content == "agg found: sunny"
+    sent = loopback.calls("agg")[1].messages
+    assert [message["role"] for message in sent] == ["system", "user", "assistant", "tool"]
+    assert sent[2]["tool_calls"][0]["function"] == {"name": "get_weather", "arguments": call.function.arguments}
+    assert sent[3]["tool_call_id"] == call.id
+
+
+def test_parallel_tool_calls_in_a_stream(endpoint: Endpoint, loopback: Loopback) -> None:
+    loopback.script("agg", Reply(None, tool_calls=[ToolCall("get_weather", {"city": "Rome"}), ToolCall("get_weather", "{bad")]))
+    with endpoint.openai.chat.completions.stream(model="moa", messages=HI, tools=[WEATHER]) as stream:
+        for _ in stream:
+            pass
+        snapshot = stream.current_completion_snapshot
+    calls = called(snapshot)
+    assert [call.function.arguments for call in calls] == ['{"city": "Rome"}', "{bad"]
+    assert len({call.id for call in calls}) == 2
+    assert snapshot.choices[0].finish_reason == "tool_calls"
+    # What is no JSON comes whole, too, as it does from a model.
+    whole = endpoint.openai.chat.completions.create(model="moa", messages=HI, tools=[WEATHER])
+    assert [call.function.arguments for call in called(whole)] == ['{"city": "Rome"}', "{bad"]
+
+
+@pytest.mark.parametrize("choice", ["none", "required", {"type": "function", "function": {"name": "get_weather"}}])
+def test_the_choice_of_a_tool_is_the_aggregators(endpoint: Endpoint, loopback: Loopback, choice: Any) -> None:
+    endpoint.openai.chat.completions.create(
+        model="moa", messages=HI, tools=[WEATHER], tool_choice=choice, parallel_tool_calls=False
+    )
+    (sent,) = loopback.calls("agg")
+    assert sent.body["tool_choice"] == choice
+    assert sent.body["parallel_tool_calls"] is False
+    assert "tool_choice" not in loopback.calls("p")[0].body
+
+
+def test_an_answer_in_a_schema(endpoint: Endpoint, loopback: Loopback) -> None:
+    loopback.script("agg", able)
+    ann: Any = [{"role": "user", "content": "Ann is 41"}]
+    parsed = endpoint.openai.chat.completions.parse(model="moa", messages=ann, response_format=Person)
+    assert isinstance(parsed.choices[0].message.parsed, Person)
+    assert parsed.choices[0].message.parsed.age == 41
+    sent = loopback.calls("agg")[0].body["response_format"]
+    assert sent["type"] == "json_schema"
+    assert sent["json_schema"]["strict"] is True
+    with endpoint.openai.chat.completions.stream(model="moa", messages=ann, response_format=Person) as stream:
+        final = stream.get_final_completion()
+    assert isinstance(final.choices[0].message.parsed, Person)
+    assert "response_format" not in loopback.calls("p")[0].body
+
+
+def test_any_json(endpoint: Endpoint, loopback: Loopback) -> None:
+    loopback.script("agg", able)
+    ask: Any = [{"role": "user", "content": "JSON with 'colour'"}]
+    answer = endpoint.openai.chat.completions.create(model="moa", messages=ask, response_format={"type": "json_object"})
+    assert "colour" in json.loads(answer.choices[0].message.content or "")
+    assert loopback.calls("agg")[0].body["response_format"] == {"type": "json_object"}
+
+
+def test_a_refusal(endpoint: Endpoint, loopback: Loopback) -> None:
+    loopback.script("agg", Reply("I had rather not.", refusal="I had rather not."))
+    # A refusal is no answer for a mixture either, unless the aggregator says it in words as well.
+    answer = endpoint.openai.chat.completions.create(model="moa", messages=HI)
+    assert answer.choices[0].message.refusal == "I had rather not."
+
+
+def test_what_is_said_of_the_calls_reaches_every_call(endpoint: Endpoint, loopback: Loopback) -> None:
+    endpoint.openai.chat.completions.create(
+        model="moa", messages=HI, temperature=0.25, top_p=0.5, seed=7, stop=["END"], max_completion_tokens=99, user="me"
+    )
+    for request in loopback.requests:
+        said = {name: request.body.get(name) for name in ("temperature", "top_p", "seed", "stop", "max_completion_tokens")}
+        assert said == {"temperature": 0.25, "top_p": 0.5, "seed": 7, "stop": ["END"], "max_completion_tokens": 99}
+        assert "user" not in request.body
+
+
+def test_a_limit_ends_the_answer_for_its_length(endpoint: Endpoint) -> None:
+    answer = endpoint.openai.chat.completions.create(model="moa", messages=HI, max_tokens=2)
+    assert (answer.choices[0].message.content, answer.choices[0].finish_reason) == ("agg says:", "length")
+
+
+def test_roles_names_and_pictures(endpoint: Endpoint, loopback: Loopback) -> None:
+    picture = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{base64.b64encode(b'x').decode()}"}}
+    messages: Any = [
+        {"role": "developer", "content": "Be brief."},
+        {"role": "user", "name": "ann", "content": "Hello"},
+        {"role": "assistant", "content": "Yes?"},
+        {"role": "user", "content": [{"type": "text", "text": "What is it?"}, picture]},
+    ]
+    answer = endpoint.openai.chat.completions.create(model="moa", messages=messages)
+    assert answer.choices[0].message.content == "agg says: What is it?"
+    for request in loopback.requests:
+        assert request.roles == ["system", "user", "assistant", "user"]
+        assert request.system.startswith("Be brief.")
+        assert request.messages[1]["name"] == "ann"
+        assert request.messages[3]["content"][1] == picture
+
+
+def test_the_models(loopback: Loopback) -> None:
+    with served({"fast": mixture(loopback), "team/careful": mixture(loopback)}) as endpoint:
+        models = endpoint.openai.models.list().data
+        assert [(model.id, model.object) for model in models] == [("fast", "model"), ("team/careful", "model")]
+        assert endpoint.openai.models.retrieve("team/careful").id == "team/careful"
+        with pytest.raises(openai.NotFoundError) as caught:
+            endpoint.openai.models.retrieve("slow")
+        assert caught.value.code == "model_not_found"
+        with pytest.raises(openai.NotFoundError):
+            endpoint.openai.chat.completions.create(model="slow", messages=HI)
+    assert loopback.requests == []
+
+
+def test_an_agents_steps_share_their_references(loopback: Loopback) -> None:
+    loopback.script("agg", able)
+    with served(mixture(loopback, references_per="turn")) as endpoint:
+        messages: Any = [{"role": "user", "content": "The weather in Rome?"}]
+        first = endpoint.openai.chat.completions.create(model="moa", messages=messages, tools=[WEATHER])
+        call = called(first)[0]
+        messages += [first.choices[0].message.model_dump(exclude_none=True)]
+        messages += [{"role": "tool", "tool_call_id": call.id, "content": "sunny"}]
+        endpoint.openai.chat.completions.create(model="moa", messages=messages, tools=[WEATHER])
+    assert sorted(loopback.models) == ["agg", "agg", "p", "q"]

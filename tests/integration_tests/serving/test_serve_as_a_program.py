@@ -1,0 +1,125 @@
+"""`langchain-moa serve` as a program: it says where it is, answers, and ends when it is told to."""
+
+from __future__ import annotations
+
+import re
+import signal
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+
+from tests.loopback import Reply
+
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.integration_tests.cli.conftest import Command
+    from tests.integration_tests.cli.program import Program
+    from tests.loopback import Loopback
+
+TEXT = """
+proposers: [openai:p, openai:q]
+aggregator: openai:agg
+num_layers: 1
+"""
+TWO = f"""
+mixtures:
+  one:{TEXT.replace(chr(10), chr(10) + "    ")}
+  two:{TEXT.replace(chr(10), chr(10) + "    ").replace("openai:agg", "openai:other")}
+"""
+KEY = "key-of-the-test-0123456789"
+
+
+@contextmanager
+def serving(program: Program, *args: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """Start a server; give it, and its address."""
+    process = program.start("serve", "--port", "0", *args)
+    try:
+        assert process.stderr is not None
+        line = process.stderr.readline()
+        found = re.search(r"http://\S+", line)
+        assert found is not None, line + process.stderr.read()
+        yield process, found[0]
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def ask(url: str, model: str, **headers: str) -> httpx.Response:
+    body = {"model": model, "messages": [{"role": "user", "content": "Hi"}]}
+    return httpx.post(f"{url}/chat/completions", json=body, headers=headers, trust_env=False, timeout=30)
+
+
+def test_several_mixtures_and_a_public_address_with_a_key(program: Program) -> None:
+    for name, text in {"fast.yaml": TEXT, "two.yaml": TWO, "keys": f"# ann\n{KEY}\n\n"}.items():
+        (program.folder / name).write_text(text, encoding="utf-8")
+    files = ("--config", "fast.yaml", "--config", "two.yaml")
+    with serving(program, *files, "--host", "0.0.0.0", "--api-key-file", "keys") as (process, everywhere):  # noqa: S104  # refused without a key: see below
+        url, key = everywhere.replace("0.0.0.0", "127.0.0.1"), f"Bearer {KEY}"  # noqa: S104  # as above
+        models = httpx.get(f"{url}/models", headers={"authorization": key}, trust_env=False).json()["data"]
+        assert [model["id"] for model in models] == ["fast", "one", "two"]
+        assert ask(url, "fast", authorization=key).json()["choices"][0]["message"]["content"] == "agg says: Hi"
+        assert ask(url, "two", authorization=key).json()["choices"][0]["message"]["content"] == "other says: Hi"
+        assert ask(url, "fast").status_code == 401
+        process.send_signal(signal.SIGTERM)
+        out, err = process.communicate(timeout=30)
+    assert process.returncode == 0
+    assert out == ""
+    assert err.count("POST /v1/chat/completions 200") == 2
+    assert "Traceback" not in err
+    assert KEY not in err
+
+
+def test_the_answers_under_way_are_finished_first(program: Program, loopback: Loopback) -> None:
+    (program.folder / "moa.yaml").write_text(TEXT, encoding="utf-8")
+    gate = loopback.gate()
+    loopback.script("agg", Reply("one two", gate=gate, after_chunks=1))
+    body = {"model": "moa", "messages": [{"role": "user", "content": "Hi"}], "stream": True}
+    with serving(program) as (process, url):
+        with httpx.stream("POST", f"{url}/chat/completions", json=body, trust_env=False, timeout=30) as answer:
+            lines = answer.iter_lines()
+            next(line for line in lines if "one" in line)
+            process.send_signal(signal.SIGINT)
+            gate.open()
+            rest = list(lines)
+        process.communicate(timeout=30)
+    assert "data: [DONE]" in rest
+    assert process.returncode == 0
+
+
+def test_what_is_not_done_in_time_is_cancelled(program: Program, loopback: Loopback) -> None:
+    (program.folder / "moa.yaml").write_text(TEXT, encoding="utf-8")
+    loopback.script("agg", Reply("one two", hang=True, after_chunks=1))
+    body: Any = {"model": "moa", "messages": [{"role": "user", "content": "Hi"}], "stream": True}
+    with serving(program, "--grace", "1") as (process, url):
+        with httpx.stream("POST", f"{url}/chat/completions", json=body, trust_env=False, timeout=30) as answer:
+            lines = answer.iter_lines()
+            next(line for line in lines if "one" in line)
+            process.send_signal(signal.SIGTERM)
+            with pytest.raises(httpx.RemoteProtocolError):
+                list(lines)
+        process.communicate(timeout=30)
+    assert process.returncode == 0
+    assert [request.model for request in loopback.settle() if request.disconnected] == ["agg"]
+
+
+def test_what_is_refused_at_the_start(moa: Command, tmp_path: Path) -> None:
+    for name, text in {"moa.yaml": TEXT, "empty": "# nobody\n", "short": "my-pet\n"}.items():
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    wrong = {
+        ("--host", "0.0.0.0"): "can be reached from other machines",  # noqa: S104  # as above
+        ("--api-key-file", "empty"): "there is no key",
+        ("--api-key-file", "short"): "at least 16 characters",
+        ("--api-key-file", "none"): "cannot read",
+        ("--config", "moa.yaml", "--config", "moa.yaml"): "two mixtures are called 'moa'",
+        ("--config", "moa.yaml", "--preset", "local", "--layers", "2"): "change one mixture",
+    }
+    for args, words in wrong.items():
+        done = moa("serve", "--port", "0", *args)
+        assert done.code == 2, args
+        assert words in " ".join(done.err.split())
+        assert "my-pet" not in done.err

@@ -1,0 +1,102 @@
+"""`langgraph dev` as a user starts it, in a folder of its own and without a word to anybody outside."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING, Self
+
+import httpx
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+    from types import TracebackType
+
+_PATIENCE = 60.0
+_QUIET = {
+    "LANGGRAPH_CLI_NO_ANALYTICS": "1",
+    "LANGGRAPH_NO_VERSION_CHECK": "true",
+    "LANGSMITH_TRACING": "false",
+    # Nobody serves this proxy: whatever would leave this machine fails.
+    **{f"{scheme}_proxy": "http://127.0.0.1:9" for scheme in ("http", "https", "all")},
+    "no_proxy": "127.0.0.1",
+}
+# Of whoever runs the tests; theirs is neither to be used nor to be chosen by.
+_FOREIGN = (
+    "LANGSMITH_",
+    "LANGCHAIN_",
+    "LANGGRAPH_",
+    "OPENAI_",
+    "TOGETHER_",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "ALL_PROXY",
+    "NO_PROXY",
+)
+_KEPT = ("LANGCHAIN_MOA_CACHE",)
+
+
+class DevServer:
+    """A development server on a free port; the server's own files go into its folder.
+
+    Attributes:
+        url: Where it listens.
+    """
+
+    def __init__(self, folder: Path, *, config: Path, env: Mapping[str, str]) -> None:
+        """Prepare a server; it runs from `__enter__` to `__exit__`.
+
+        Args:
+            folder: Where it runs.
+            config: Its `langgraph.json`.
+            env: Environment variables, beside this process's.
+        """
+        self._folder = folder
+        environment = {name: value for name, value in os.environ.items() if name in _KEPT or not name.startswith(_FOREIGN)}
+        self._env = {**environment, **_QUIET, **env}
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        self.url = f"http://127.0.0.1:{port}"
+        self._command = [
+            *(sys.executable, "-m", "langgraph_cli", "dev", "--host", "127.0.0.1", "--port", str(port)),
+            *("--config", str(config), "--no-browser", "--no-reload"),
+        ]
+
+    @property
+    def log(self) -> str:
+        """What the server has said so far."""
+        return (self._folder / "server.log").read_text(encoding="utf-8", errors="replace")
+
+    def __enter__(self) -> Self:
+        """Start the server, and wait until it answers."""
+        with (self._folder / "server.log").open("wb") as log:
+            self._process = subprocess.Popen(  # noqa: S603  # our own command
+                self._command, cwd=self._folder, env=self._env, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT
+            )
+        until = time.monotonic() + _PATIENCE
+        while not self._is_up():
+            if self._process.poll() is not None or time.monotonic() > until:
+                self.__exit__(None, None, None)
+                msg = f"langgraph dev did not come up:\n{self.log}"
+                raise RuntimeError(msg)
+            time.sleep(0.05)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """End the server."""
+        self._process.terminate()
+        try:
+            self._process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def _is_up(self) -> bool:
+        try:
+            return httpx.get(f"{self.url}/ok", timeout=1, trust_env=False).status_code == httpx.codes.OK
+        except httpx.TransportError:
+            return False

@@ -1,0 +1,136 @@
+"""What a chat keeps: the conversation, the sums, the questions of earlier chats."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from langchain_core.messages import AIMessage
+from prompt_toolkit.history import InMemoryHistory
+
+from langchain_moa import Mixture
+from langchain_moa.cli.chat import history
+from langchain_moa.cli.chat.conversation import Conversation
+from langchain_moa.cli.chat.history import PrivateHistory, open_history
+from langchain_moa.cli.chat.members import members_table
+from langchain_moa.cli.chat.overview import overview
+from langchain_moa.cli.chat.tally import Tally
+from langchain_moa.cli.chat.turn import Turn
+from langchain_moa.cli.running import Outcome
+from langchain_moa.drawing.diagram import read
+from tests.unit_tests.cli.screen import Screen
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pytest
+
+    from langchain_moa.reference import Reference
+
+
+def reference(proposer: int, status: str = "ok") -> Reference:
+    usage = {"input_tokens": 10, "output_tokens": 5, "total_tokens": 15} if status == "ok" else None
+    error = None if status == "ok" else {"kind": "late", "message": "too slow"}
+    place: dict[str, Any] = {"turn": "1", "layer": 1, "proposer": proposer, "name": "openai:a", "model": "openai:a"}
+    return {**place, "text": "a", "status": status, "error": error, "usage": usage, "seconds": 0.25}  # type: ignore[typeddict-item]  # a status by name
+
+
+def answered() -> Turn:
+    references = [reference(1), reference(2, "late")]
+    last = {"name": "openai:agg", "model": "openai:agg", "status": "ok", "seconds": 1.5}
+    moa = {"layers": [references], "aggregator": last, "calls": 3, "cost_usd": 0.0125}
+    usage: Any = {"input_tokens": 1000, "output_tokens": 20, "total_tokens": 1020}
+    moa["layers"] = [[{**each, "usage": usage} for each in references[:1]]]
+    outcome = Outcome(message=AIMessage("b"), references=references, usage=usage, moa=moa, seconds=2.0)
+    return Turn("Why?", outcome=outcome, references=references)
+
+
+def mixture(**options: Any) -> Mixture:
+    members = {"proposers": ["openai:a", "openai:b"], "aggregator": "openai:agg", "api_key": "test", "num_layers": 1}
+    return Mixture(**{**members, **options})
+
+
+def test_of_earlier_turns_the_question_and_the_answer_are_sent() -> None:
+    conversation = Conversation("Be brief.", [("Why?", "So.")])
+    sent = conversation.asked("And then?")
+    assert [(message.type, message.text) for message in sent] == [
+        *[("system", "Be brief."), ("human", "Why?"), ("ai", "So."), ("human", "And then?")]
+    ]
+    assert conversation.turns == [("Why?", "So.")]
+
+
+def test_a_conversation_can_be_read_by_people_and_programs() -> None:
+    conversation = Conversation("Be brief.", [("Why?\n", "*So*.")])
+    assert conversation.to_markdown("A chat") == (
+        "# A chat\n\n## System\n\nBe brief.\n\n## You\n\nWhy?\n\n## Mixture\n\n*So*.\n"
+    )
+    assert [message["role"] for message in json.loads(conversation.to_json())] == ["system", "user", "assistant"]
+
+
+def test_a_question_without_an_answer_counts_what_was_paid_for() -> None:
+    tally = Tally()
+    tally.add(answered())
+    assert str(tally) == "1 question, 3 calls · 1,000 tokens in, 20 out · $0.0125"
+    tally.add(Turn("Why?", references=[reference(1), reference(2, "late")]))
+    assert str(tally) == "2 questions, 5 calls · 1,010 tokens in, 25 out"
+
+
+def test_the_history_is_its_owners_alone_and_holds_no_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "no-shape-of-a-key")
+    file = tmp_path / "folder" / "chat-history"
+    file.parent.mkdir()
+    file.write_text("\n# 2026\n+earlier\n", encoding="utf-8")
+    file.chmod(0o644)
+    kept = PrivateHistory(file)
+    kept.append_string("is no-shape-of-a-key\na key?")
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert "no-shape" not in file.read_text(encoding="utf-8")
+    assert list(PrivateHistory(file).load_history_strings()) == ["is **********\na key?", "earlier"]
+
+
+def test_a_history_that_cannot_be_kept_is_told_and_done_without(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(history, "history_file", lambda: tmp_path / "file" / "chat-history")
+    assert isinstance(open_history(kept=True), InMemoryHistory)
+    assert "will not be remembered" in capsys.readouterr().err
+    assert isinstance(open_history(kept=False), InMemoryHistory)
+    assert capsys.readouterr().err == ""
+
+
+def test_the_graph_stands_side_by_side_or_one_below_the_other() -> None:
+    diagram = read(mixture(num_layers=2))
+    wide, narrow = Screen(width=120), Screen(width=40)
+    beside = wide.drawn(overview(diagram, None, wide.console))
+    assert [beside[0].count(title) for title in ("layer 1", "layer 2", "aggregator")] == [1, 1, 1]
+    assert "→" in "".join(beside)
+    below = narrow.drawn(overview(diagram, None, narrow.console))
+    assert [line.strip() for line in below].count("↓") == 2
+    assert max(map(len, below)) <= 40
+
+
+def test_the_graph_says_what_has_become_of_each_call() -> None:
+    screen = Screen(width=120)
+    drawn = "\n".join(screen.drawn(overview(read(mixture()), answered(), screen.console)))
+    assert "✓ openai:a 0.2 s" in drawn
+    assert "✗ openai:b" in drawn
+    assert "✓ openai:agg 1.5 s" in drawn
+
+
+def test_the_steps_of_an_aggregation_are_one_stage() -> None:
+    screen = Screen(width=160)
+    drawn = screen.drawn(overview(read(mixture(aggregation="rank")), None, screen.console))
+    assert "aggregation" in drawn[0] + drawn[1]
+    assert any("rank_1 openai:a" in line for line in drawn)
+
+
+def test_the_members_are_listed_once_for_layers_that_are_alike() -> None:
+    sceptic = {"model": "openai:b", "name": "sceptic", "settings": {"seed": 1}, "system_prompt": "Doubt\nit."}
+    screen = Screen(width=120)
+    described = mixture(proposers=["openai:a", sceptic], num_layers=2, aggregator_fallbacks=["openai:c"])
+    _, first, second, aggregator, standin = screen.drawn(members_table(described, width=120))
+    assert first.split() == ["layers", "1-2", "openai:a"]
+    assert second.split("  ")[-1].strip() == "sceptic · seed=1 · “Doubt it.”"
+    assert aggregator.split() == ["aggregator", "openai:agg"]
+    assert standin.split() == ["stands", "in", "openai:c"]

@@ -1,0 +1,79 @@
+"""Markdown of untrusted texts: rendered, and harmless."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from langchain_moa.runs.markdown import LONGEST, inline, render, seen
+
+TAGS = {
+    *("p", "em", "strong", "s", "code", "pre", "ul", "ol", "li", "blockquote", "hr", "br", "span", "div"),
+    *("table", "thead", "tbody", "tr", "th", "td"),
+}
+ATTRIBUTES = {"class", "tabindex", "start"}
+
+
+def _check(html: str) -> None:
+    for name, attributes in re.findall(r"<\s*/?\s*([^\s/>]+)([^>]*)>", html):
+        assert name in TAGS
+        for attribute in re.findall(r"([\w-]+)\s*=", re.sub(r'"[^"]*"', '""', attributes)):
+            assert attribute in ATTRIBUTES
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<script>alert(1)</script>",
+        "<img src=x onerror=alert(1)>",
+        "[a](javascript:alert(1))",
+        "[a](data:text/html;base64,PHNjcmlwdD4=)",
+        "![a](https://example.com/a.png)",
+        '![a"onload="x](https://example.com/a.png "t")',
+        "<https://example.com>",
+        "[x]: https://example.com\n[x]",
+        '```html"><script>\n</script>\n```',
+        "# <svg onload=alert(1)>",
+        "</style></script><!--",
+        "|a|\n|-|\n|<b>|",
+        "&lt;script&gt; &#x3c;script>",
+    ],
+)
+def test_nothing_in_a_text_becomes_markup_of_its_own(text: str) -> None:
+    for html in (str(render(text)), str(inline(text))):
+        _check(html)
+        assert "href" not in html
+        assert "src=" not in re.sub(r"&lt;.*?&gt;", "", html)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.text(st.sampled_from("<>[]()!`*_#|-\"'\\&;: \nascriptjhref=/\u202e\u200b"), max_size=60))
+def test_whatever_the_text_only_known_tags_come_out(text: str) -> None:
+    _check(str(render(text)))
+
+
+def test_markdown_is_rendered() -> None:
+    html = str(render("# Why\n\nIt is **so**, see [here](https://a.example/b).\n\n- one\n\n|a|b|\n|-|-|\n|1|2|\n\n`x < y`"))
+    assert '<p class="heading h1">Why</p>' in html
+    assert "<strong>so</strong>" in html
+    assert '<span class="link">here</span> <span class="address">(https://a.example/b)</span>' in html
+    assert "<li>one</li>" in html
+    assert "<td>1</td>" in html
+    assert "<code>x &lt; y</code>" in html
+    assert "(https" not in str(render("<https://a.example>"))
+
+
+def test_what_cannot_be_seen_is_spelled_out() -> None:
+    assert seen("a\u202eb\u200bc\U000e0041") == "a[U+202E]b[U+200B]c[U+E0041]"
+    kept = "שלום 👩\u200d💻\tx\ny"
+    assert seen(kept) == kept
+
+
+def test_a_huge_text_is_shown_as_it_is() -> None:
+    text = "**<b>**" * LONGEST
+    html = str(render(text))
+    assert html.startswith("<pre>**&lt;b&gt;**")
+    assert "<strong>" not in html

@@ -1,0 +1,165 @@
+"""What the application takes, translates and refuses."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from langchain_core.runnables import RunnableLambda
+from starlette.applications import Starlette
+from starlette.routing import Mount
+
+from langchain_moa import ChatMoA
+from langchain_moa.serving import make_app
+from tests.unit_tests.serving.app import Foreign, app_of, client
+
+HI = [{"role": "user", "content": "Hi"}]
+TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}
+FORM = {"type": "json_schema", "json_schema": {"name": "Place", "schema": {"type": "object", "properties": {"city": {}}}}}
+
+
+async def post(app: Any, **body: Any) -> Any:
+    async with client(app) as http:
+        return await http.post("/v1/chat/completions", json={"model": "moa", "messages": HI, **body})
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "param", "words"),
+    [
+        ({"messages": []}, "invalid_value", "messages", "at least 1"),
+        ({"messages": [{"role": "user"}]}, "missing_required_parameter", "messages[0].content", "missing"),
+        ({"messages": [{"role": "function"}]}, "invalid_value", "messages[0]", "system, developer, user"),
+        ({"messages": [{"role": "user", "content": [{"type": "video"}]}]}, "invalid_value", "messages[0].content[0]", "image"),
+        ({"messages": [*HI, {"role": "tool", "content": "x"}]}, "missing_required_parameter", "messages[1].tool_call_id", ""),
+        ({"model": 5}, "invalid_type", "model", "string"),
+        ({"temperature": "1"}, "invalid_type", "temperature", "number"),
+        ({"temperature": 3}, "invalid_value", "temperature", "less than or equal to 2"),
+        ({"max_tokens": True}, "invalid_type", "max_tokens", "integer"),
+        ({"max_tokens": 5, "max_completion_tokens": 5}, "invalid_value", "max_tokens", "one of them"),
+        ({"stop": 5}, "invalid_type", "stop", "text"),
+        ({"stream_options": {}}, "invalid_value", "stream_options", "stream: true"),
+        (
+            {"tools": [TOOL], "tool_choice": {"type": "function", "function": {"name": "g"}}},
+            "invalid_value",
+            "tool_choice",
+            "no",
+        ),
+        ({"tool_choice": "required"}, "invalid_value", "tool_choice", "there are no tools"),
+        ({"response_format": {"type": "xml"}}, "invalid_value", "response_format", "json_schema"),
+        ({"n": 2}, "unsupported_parameter", "n", "many calls"),
+        ({"logprobs": True}, "unsupported_parameter", "logprobs", "probabilities"),
+        ({"functions": [{}]}, "unsupported_parameter", "functions", "`tools`"),
+        ({"temprature": 1}, "unknown_parameter", "temprature", "did you mean 'temperature'"),
+    ],
+)
+async def test_what_is_refused_names_the_field(body: dict[str, Any], code: str, param: str, words: str) -> None:
+    answer = await post(app_of(), **body)
+    error = answer.json()["error"]
+    assert (answer.status_code, error["type"]) == (400, "invalid_request_error")
+    assert (error["code"], error["param"]) == (code, param)
+    assert words in error["message"]
+
+
+@pytest.mark.parametrize(
+    "body", [{"n": 1}, {"logprobs": False}, {"modalities": ["text"]}, {"user": "me", "store": True}, {"temperature": None}]
+)
+async def test_what_says_nothing_is_let_pass(body: dict[str, Any]) -> None:
+    assert (await post(app_of(), **body)).status_code == 200
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_tools_in_another_providers_words(stream: bool) -> None:
+    answer = await post(app_of(), tools=[TOOL], tool_choice="required", stream=stream)
+    if stream:
+        pieces = [json.loads(line.removeprefix("data: ")) for line in answer.text.split("\n\n") if line.startswith("data: {")]
+        (call,) = [call for piece in pieces for call in piece["choices"][0]["delta"].get("tool_calls", ())]
+        reason = pieces[-1]["choices"][0]["finish_reason"]
+    else:
+        choice = answer.json()["choices"][0]
+        (call,), reason = choice["message"]["tool_calls"], choice["finish_reason"]
+    assert call["function"] == {"name": "f", "arguments": '{"city": "Rome"}'}
+    assert reason == "tool_calls"
+
+
+async def test_no_tool_shall_be_called() -> None:
+    answer = await post(app_of(), tools=[TOOL], tool_choice="none")
+    assert answer.json()["choices"][0]["message"]["content"].startswith("answer to")
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_schema_that_a_provider_has_as_a_tool_comes_as_text(stream: bool) -> None:
+    answer = await post(app_of(), response_format=FORM, stream=stream)
+    if stream:
+        pieces = [json.loads(line.removeprefix("data: ")) for line in answer.text.split("\n\n") if line.startswith("data: {")]
+        text = "".join(piece["choices"][0]["delta"].get("content") or "" for piece in pieces)
+        reason = pieces[-1]["choices"][0]["finish_reason"]
+    else:
+        choice = answer.json()["choices"][0]
+        assert "tool_calls" not in choice["message"]
+        text, reason = choice["message"]["content"], choice["finish_reason"]
+    assert json.loads(text) == {"city": "Rome"}
+    assert reason == "stop"
+
+
+@pytest.mark.parametrize("body", [{"tools": [TOOL]}, {"response_format": FORM}])
+@pytest.mark.parametrize("aggregator", [Foreign(tools=False), RunnableLambda(lambda _: "text")])
+async def test_an_aggregator_that_can_have_neither(aggregator: Any, body: dict[str, Any]) -> None:
+    answer = await post(app_of(aggregator), **body)
+    error = answer.json()["error"]
+    assert (answer.status_code, error["code"], error["param"]) == (400, "unsupported_parameter", next(iter(body)))
+
+
+async def test_a_schema_beside_tools_is_openais_alone() -> None:
+    answer = await post(app_of(), tools=[TOOL], response_format=FORM)
+    assert answer.json()["error"]["param"] == "response_format"
+
+
+async def test_other_names_of_this_machine_are_refused_where_hosts_are_named() -> None:
+    app = app_of(allowed_hosts={"localhost", "::1"})
+    async with client(app) as http:
+        for host, status in {"localhost:8000": 200, "[::1]:80": 200, "LOCALHOST": 200, "evil.example": 403, "": 403}.items():
+            assert (await http.get("/v1/models", headers={"host": host})).status_code == status
+
+
+async def test_it_can_be_mounted() -> None:
+    app = Starlette(routes=[Mount("/ai", app_of(api_keys=["a-key-of-this-test"]))])
+    async with client(app) as http:
+        assert (await http.get("/ai/health")).status_code == 200
+        assert (await http.get("/ai/v1/models")).status_code == 401
+        key = {"authorization": "Bearer a-key-of-this-test"}
+        answer = await http.post("/ai/v1/chat/completions", json={"model": "moa", "messages": HI}, headers=key)
+        assert answer.status_code == 200
+
+
+async def test_a_fault_of_ours_is_an_error_in_their_form(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def breaks(*_: Any) -> None:
+        msg = "what nobody may read"
+        raise TypeError(msg)
+
+    monkeypatch.setattr("langchain_moa.serving.app.ChatRequest.read", breaks)
+    answer = await post(app_of())
+    assert (answer.status_code, answer.json()["error"]["code"]) == (500, "internal_error")
+    assert "nobody" not in answer.text
+    assert caplog.text.count("unexpected TypeError") == 1
+
+
+@pytest.mark.parametrize(
+    ("mixtures", "options", "words"),
+    [
+        ({}, {}, "give at least one"),
+        ({"x": Foreign()}, {}, "'x' is a Foreign; give a ChatMoA"),
+        (None, {"api_keys": ["short"]}, "API key 1: a key has at least 16 characters"),
+        (None, {"api_keys": ["a-good-key-of-somebody", "ключ-в-шестнадцать-букв"]}, "API key 2"),
+        (None, {"api_keys": "a-good-key-of-somebody"}, "give a list of keys"),
+        (None, {"timeout": 0}, "timeout: 0 must be above 0"),
+        (None, {"max_requests": -1}, "max_requests: -1 must be above 0"),
+    ],
+)
+def test_wrong_settings_are_found_when_the_application_is_made(mixtures: Any, options: dict[str, Any], words: str) -> None:
+    given = ChatMoA(proposers=[Foreign()], aggregator=Foreign(), num_layers=1) if mixtures is None else mixtures
+    with pytest.raises(ValueError, match=words) as caught:
+        make_app(given, **options)
+    assert "somebody" not in str(caught.value)

@@ -1,0 +1,63 @@
+"""Files with several mixtures, and what a server makes of the options."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from langchain_moa import ChatMoA
+from langchain_moa.cli.choosing import MixtureOptions
+from langchain_moa.cli.failing import UsageError
+from langchain_moa.mixture.config import read_mixtures
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+ONE = "{proposers: [openai:a], aggregator: openai:b, num_layers: 1}"
+TWO = f"mixtures:\n  fast: {ONE}\n  team/careful: {ONE}\n"
+
+
+@pytest.fixture(autouse=True)
+def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("OPENAI_API_KEY", "a-key-of-this-test")
+
+
+def write(folder: Path, text: str, name: str = "moa.yaml") -> Path:
+    file = folder / name
+    file.write_text(text, encoding="utf-8")
+    return file
+
+
+def test_one_is_called_like_its_file_and_several_as_the_file_says(tmp_path: Path) -> None:
+    assert list(read_mixtures(ChatMoA, write(tmp_path, ONE, "quick.yaml"), {})) == ["quick"]
+    several = read_mixtures(ChatMoA, write(tmp_path, TWO), {"num_layers": 2})
+    assert [(name, moa.num_layers) for name, moa in several.items()] == [("fast", 2), ("team/careful", 2)]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("mixtures: {}", "`mixtures` stands alone"),
+        (f"mixtures: [{ONE}]", "`mixtures` stands alone"),
+        ("mixtures: {fast: openai:a}", "`mixtures` stands alone"),
+        (f"num_layers: 1\nmixtures: {{fast: {ONE}}}", "`mixtures` stands alone"),
+        ("mixtures: {fast: {proposers: [openai:a]}}", "mixture 'fast': aggregator is missing"),
+        ("mixtures: {fast: {api_key: abc}}", "has 'api_key'; keys do not belong in files"),
+    ],
+)
+def test_what_is_wrong_with_a_file_is_said_with_its_name(tmp_path: Path, text: str, words: str) -> None:
+    with pytest.raises(ValueError, match=words) as caught:
+        read_mixtures(ChatMoA, write(tmp_path, text), {})
+    assert "moa.yaml" in str(caught.value)
+
+
+def test_what_a_server_serves(tmp_path: Path) -> None:
+    assert list(MixtureOptions(proposers=["openai:a"], aggregator="openai:b").served()) == ["moa"]
+    assert list(MixtureOptions(preset="openai").served()) == ["openai"]
+    file = write(tmp_path, TWO)
+    assert list(MixtureOptions().served()) == ["fast", "team/careful"]
+    assert list(MixtureOptions(config=file).served()) == ["fast", "team/careful"]
+    with pytest.raises(UsageError, match="name two mixtures"):
+        MixtureOptions(config=file, preset="openai").served()

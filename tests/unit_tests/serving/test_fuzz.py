@@ -1,0 +1,132 @@
+"""Whatever a client sends, it gets an answer or an error in OpenAI's form, and never a fault of ours."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from typing import Any
+
+import httpx
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from tests.unit_tests.serving.app import app_of, client
+
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=8)
+JSON = st.recursive(
+    SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner, max_size=3), max_leaves=6
+)
+
+ROLES = st.sampled_from(["system", "developer", "user", "assistant", "tool", "function"])
+PART = st.fixed_dictionaries(
+    {"type": st.sampled_from(["text", "refusal", "image_url", "input_audio", "file", "video"])},
+    optional={"text": SCALARS, "refusal": SCALARS, "image_url": JSON, "input_audio": JSON, "file": JSON},
+)
+CALL = st.fixed_dictionaries(
+    {"id": SCALARS, "type": st.just("function") | SCALARS},
+    optional={"function": st.fixed_dictionaries({"name": SCALARS, "arguments": SCALARS | st.just('{"a": 1}')})},
+)
+MESSAGE = st.fixed_dictionaries(
+    {"role": ROLES | JSON},
+    optional={
+        "content": st.text(max_size=8) | st.lists(PART | JSON, max_size=3) | JSON,
+        "name": SCALARS,
+        "tool_call_id": SCALARS,
+        "tool_calls": st.lists(CALL | JSON, max_size=2) | JSON,
+        "refusal": SCALARS,
+    },
+)
+TOOL = st.fixed_dictionaries(
+    {"type": st.just("function") | SCALARS},
+    optional={"function": st.fixed_dictionaries({"name": st.text(max_size=4)}, optional={"parameters": JSON, "strict": JSON})},
+)
+FORM = st.fixed_dictionaries(
+    {"type": st.sampled_from(["text", "json_object", "json_schema"])},
+    optional={"json_schema": st.fixed_dictionaries({"name": SCALARS}, optional={"schema": JSON, "strict": SCALARS})},
+)
+BODY = st.fixed_dictionaries(
+    {"messages": st.lists(MESSAGE | JSON, max_size=3) | JSON},
+    optional={
+        "stream": st.booleans() | JSON,
+        "stream_options": JSON,
+        "tools": st.lists(TOOL | JSON, max_size=2) | JSON,
+        "tool_choice": st.sampled_from(["auto", "none", "required"]) | JSON,
+        "response_format": FORM | JSON,
+        "temperature": SCALARS,
+        "max_tokens": SCALARS,
+        "stop": JSON,
+        "seed": SCALARS,
+        "n": SCALARS,
+        "logit_bias": JSON,
+        "metadata": JSON,
+        "unheard_of": SCALARS,
+    },
+)
+GOOD: dict[str, Any] = {"model": "moa", "messages": [{"role": "user", "content": "Hi"}]}
+
+
+def post(content: bytes, kind: str = "application/json") -> httpx.Response:
+    async def go() -> httpx.Response:
+        async with client(app_of()) as http:
+            return await http.post("/v1/chat/completions", content=content, headers={"content-type": kind})
+
+    return asyncio.run(go())
+
+
+def is_fine(answer: httpx.Response) -> bool:
+    """Tell whether an answer is one, or an error in OpenAI's form."""
+    if answer.status_code == 200:
+        return answer.text.endswith("data: [DONE]\n\n") or answer.json()["object"] == "chat.completion"
+    error = answer.json()["error"]
+    return 400 <= answer.status_code < 500 and set(error) == {"message", "type", "param", "code"} and bool(error["message"])
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(BODY)
+@example({"messages": [{"role": "assistant", "tool_calls": [{"id": "1", "function": {"name": "f", "arguments": "[1]"}}]}]})
+@example({"messages": GOOD["messages"], "tools": [], "tool_choice": None, "response_format": {"type": "text"}})
+@example({"messages": GOOD["messages"], "tool_choice": {"type": "function", "function": {"name": "f"}}})
+@example({"messages": GOOD["messages"], "seed": 10**30, "max_tokens": 10**400})
+def test_any_json(body: dict[str, Any]) -> None:
+    # What Python may hold and JSON may not, half a character for example, is no JSON to begin with.
+    assert is_fine(post(json.dumps({"model": "moa", **body}).encode()))
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.binary(max_size=40))
+@example(b"")
+@example(b"[" * 100_000)
+@example(b'{"a": NaN}')
+@example(b'"\\ud800"')
+@example(b"1" * 10_000)
+@example(b"\xef\xbb\xbf{}")
+@example(json.dumps({**GOOD, "messages": [{"role": "user", "content": "\ud800"}]}).encode())
+def test_any_bytes(content: bytes) -> None:
+    answer = post(content)
+    assert answer.status_code == 400
+    assert is_fine(answer)
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "", "application/x-www-form-urlencoded"])
+def test_any_other_type(kind: str) -> None:
+    assert post(json.dumps(GOOD).encode(), kind).status_code == 415
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.text(max_size=12), st.sampled_from(["GET", "POST", "PUT", "DELETE", "OPTIONS", "HEAD"]))
+def test_any_path(path: str, method: str) -> None:
+    async def go() -> httpx.Response:
+        async with client(app_of()) as http:
+            return await http.request(method, httpx.URL("http://localhost/v1/").join(f"x{path!a}"))
+
+    answer = asyncio.run(go())
+    assert answer.status_code in {404, 405}
+    assert method == "HEAD" or is_fine(answer)
+
+
+def test_nothing_of_it_is_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.DEBUG, "langchain_moa.serving"):
+        post(json.dumps({**GOOD, "temperature": "my secret"}).encode())
+    assert "secret" not in caplog.text

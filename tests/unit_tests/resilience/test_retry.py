@@ -27,8 +27,8 @@ from langchain_openai import ChatOpenAI
 from pydantic import SecretStr
 
 from langchain_moa import ChatMoA, Mixture, Proposer, Retry
-from langchain_moa.resilience.deadline import Limit
 from langchain_moa.members.retries import policy_for
+from langchain_moa.resilience.deadline import Limit
 from langchain_moa.resilience.retry import aretrying, retrying
 from langchain_moa.resilience.retryable import is_retryable, retry_after
 

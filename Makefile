@@ -63,6 +63,8 @@ pictures: $(VENV)/.developer ## Draw the README's pictures anew
 	mkdir -p $(PICTURES)
 	$(BIN)/langchain-moa draw --preset moa --output $(PICTURES)/moa.svg
 	$(BIN)/langchain-moa draw --preset moa-lite --output $(PICTURES)/moa-lite.svg
+	$(BIN)/langchain-moa models pull
+	$(BIN)/python -m tests.pictures $(PICTURES)/report.png # needs Chromium
 
 clean: ## Remove all that was made here, the virtual environment too
 	rm -rf $(VENV) build dist htmlcov .benchmarks .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache
@@ -84,5 +86,5 @@ $(VENV)/.user: pyproject.toml $(VENV)/.made
 
 $(VENV)/.developer: pyproject.toml $(VENV)/.user
 	@echo "Installing what tests and checks need into $(VENV) (once; a minute or so) ..."
-	$(BIN)/python -m pip install --quiet --editable ".[local,draw,eval,studio]" --group dev
+	$(BIN)/python -m pip install --quiet --editable ".[local,draw,eval,serve,studio]" --group dev
 	@touch $@

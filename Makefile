@@ -34,10 +34,11 @@ coverage: $(VENV)/.developer ## Run all tests and list the lines and branches th
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
-lint: $(VENV)/.developer ## Check format, style and types
+lint: $(VENV)/.developer ## Check format, style, types, and which way imports go
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
 
 format: $(VENV)/.developer ## Format the code and mend what can be mended by itself
 	$(BIN)/ruff format .
@@ -67,7 +68,7 @@ pictures: $(VENV)/.developer ## Draw the README's pictures anew
 	$(BIN)/python -m tests.pictures $(PICTURES)/report.png # needs Chromium
 
 clean: ## Remove all that was made here, the virtual environment too
-	rm -rf $(VENV) build dist htmlcov .benchmarks .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) build dist htmlcov site .import_linter_cache .benchmarks .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # What is installed is remembered by stamps, so that a second run starts at once. --upgrade-deps brings a pip that

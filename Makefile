@@ -5,6 +5,7 @@ VENV     ?= .venv
 BIN      := $(VENV)/bin
 PYTEST   := $(BIN)/python -m pytest
 ARGS     ?=
+WORKERS  ?= 2
 PICTURES := docs/pictures
 QUESTION ?= Why is the sky blue?
 
@@ -26,11 +27,11 @@ unit: $(VENV)/.developer ## Run the tests that need no network: every socket is 
 
 integration: $(VENV)/.developer ## Run the tests with servers and real models, all on this machine
 	$(BIN)/langchain-moa models pull
-	$(PYTEST) tests/integration_tests --allow-hosts=127.0.0.1,::1 $(ARGS)
+	$(PYTEST) tests/integration_tests --allow-hosts=127.0.0.1,::1 --numprocesses $(WORKERS) --dist loadfile $(ARGS)
 
 coverage: $(VENV)/.developer ## Run all tests and list the lines and branches that none of them took
 	$(BIN)/coverage erase
-	$(MAKE) test PYTEST="$(BIN)/coverage run -m pytest"
+	$(MAKE) test WORKERS=0 PYTEST="$(BIN)/coverage run -m pytest"
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 

@@ -199,8 +199,13 @@ class Aggregate(Runnable[RunState, dict[str, Any]]):
         outgoing, member = cast("Outgoing", call.outgoing), call.member
         outgoing.restart()
         async with member.slots.ataken():
+            task = asyncio.current_task()
             async for item in member.runnable.astream(member.input(call.messages), config, **call.kwargs):
                 outgoing.send(item)
+                if task is not None and task.cancelling():
+                    # Before Python 3.12 `asyncio.wait_for`, in which clients wait for chunks, loses a cancellation that comes
+                    # together with one.
+                    raise asyncio.CancelledError
         return outgoing.answer()
 
     def _answered(self, state: RunState, call: Attempt, answer: Answer, failed: Sequence[FailedAttempt]) -> dict[str, Any]:

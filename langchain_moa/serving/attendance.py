@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_SECONDS_BETWEEN = 0.5
+_TIMES = 20
+
 
 class ClientGoneError(Exception):
     """The client has closed its connection: nobody waits for the answer any more."""
@@ -20,8 +23,8 @@ class ClientGoneError(Exception):
 async def attended(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
     """Do some work, and stop it when the client goes.
 
-    The work is a task of its own, so that it is cancelled once and can close what it has open: every call under way is
-    closed at its provider before this returns.
+    The work is a task of its own, which closes what it has open when it is cancelled: every call under way is closed at its
+    provider before this returns.
 
     Args:
         receive: The request's, whose body has been read.
@@ -41,10 +44,28 @@ async def attended(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
 
 
 async def ended(*tasks: asyncio.Task[Any]) -> None:
-    """Cancel tasks and wait until they have ended, whatever they ended with."""
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+    """Cancel tasks and wait until they have ended, whatever they ended with.
+
+    They are cancelled until they hear it: before Python 3.12 `asyncio.wait_for`, in which clients wait for the pieces of an
+    answer, loses a cancellation that comes together with a piece.
+    """
+    waiting, interrupted = set(tasks), None
+    for _ in range(_TIMES):
+        for task in waiting:
+            task.cancel()
+        try:
+            _, waiting = await asyncio.wait(waiting, timeout=_SECONDS_BETWEEN)
+        except asyncio.CancelledError as error:
+            # Whoever waits for us may be as insistent; the tasks are ended all the same.
+            interrupted = error
+            waiting = {task for task in waiting if not task.done()}
+        if not waiting:
+            break
+    for task in set(tasks) - waiting:
+        if not task.cancelled():
+            task.exception()  # else asyncio complains that nobody has looked at it
+    if interrupted is not None:
+        raise interrupted
 
 
 async def _gone(receive: Receive) -> None:

@@ -55,9 +55,8 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def _cannot(host: str, port: int, error: OSError) -> OSError:
-    return OSError(
-        error.errno, f"cannot listen at {host}, port {port}: {error.strerror or error}; give another --host or --port"
-    )
+    # Without its number, which would stand in front of the words.
+    return OSError(f"cannot listen at {host}, port {port}: {error.strerror or error}; give another --host or --port")
 
 
 def is_loopback(listener: socket.socket) -> bool:

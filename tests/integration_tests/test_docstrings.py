@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 import langchain_moa
+from langchain_moa import ChatMoA, record_moa
+from langchain_moa.runs import append_run
 from tests.loopback import Reply, able
 from tests.loopback.recorded import last_user_text
 
@@ -54,4 +56,8 @@ def test_it_runs(code: str, loopback: Loopback, tmp_path: Path, monkeypatch: pyt
     loopback.script("*", answer)
     # By their real names, OpenAI's client would ask some of them through an API that the loopback server does not have.
     code = STAND_INS.sub("openai:loopback-", code)
+    if '"runs.jsonl"' in code:
+        with record_moa() as runs:
+            ChatMoA(proposers=["openai:loopback-p"], aggregator="openai:loopback-a").invoke("Why?")
+        append_run(runs[0], "runs.jsonl")
     exec(compile(code, "docstring", "exec"), {})  # noqa: S102  # our own code

@@ -6,7 +6,7 @@ import logging
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -116,16 +116,20 @@ def serve(
             raise UsageError(explain(error)) from error
         mixtures = _named(several)
         with server.listen(host, port) as listener:
-            _guard(listener, keys, server.is_loopback(listener))
-            application = make_app(
-                mixtures,
-                api_keys=keys,
-                allowed_hosts=None if keys else server.LOOPBACK_NAMES,
-                breakdown=breakdown,
-                max_requests=max_requests,
-                max_body_bytes=max_body << 20,
-                timeout=timeout,
-            )
+            if not keys and not server.is_loopback(listener):
+                _refuse_public(listener)
+            try:
+                application = make_app(
+                    mixtures,
+                    api_keys=keys,
+                    allowed_hosts=None if keys else server.LOOPBACK_NAMES,
+                    breakdown=breakdown,
+                    max_requests=max_requests,
+                    max_body_bytes=max_body << 20,
+                    timeout=timeout,
+                )
+            except ValueError as error:
+                raise UsageError(str(error)) from None
             _log(quiet=quiet)
             if not quiet:
                 note(f"serving {', '.join(mixtures)} at {server.url_of(listener)} (Ctrl-C ends it)")
@@ -164,19 +168,12 @@ def _keys(file: Path | None) -> list[str]:
     return keys
 
 
-def _guard(listener: socket.socket, keys: Sequence[str], loopback: bool) -> None:
-    from langchain_moa.serving.keys import Keys
-
-    try:
-        Keys.of(keys)
-    except ValueError as error:
-        raise UsageError(str(error)) from None
-    if not loopback and not keys:
-        msg = (
-            f"{listener.getsockname()[0]} can be reached from other machines, and whoever asks would spend your money; "
-            f"set {_VARIABLE} or give --api-key-file, or leave --host out"
-        )
-        raise UsageError(msg)
+def _refuse_public(listener: socket.socket) -> NoReturn:
+    msg = (
+        f"{listener.getsockname()[0]} can be reached from other machines, and whoever asks would spend your money; "
+        f"set {_VARIABLE} or give --api-key-file, or leave --host out"
+    )
+    raise UsageError(msg)
 
 
 def _log(*, quiet: bool) -> None:

@@ -181,8 +181,9 @@ def test_slash_commands(chats: Chats, loopback: Loopback, tmp_path: Path) -> Non
     chat.see("there is no /wrong; there are /references, /graph,")
     chat.say("/re x")
     chat.see("/re may be /references or /report")
+    before = chat.screen.count("/graph [FILE]")
     chat.type("/gr")
-    chat.press("Tab")
+    chat.see("/graph [FILE]", times=before + 1)
     chat.press("Tab")
     chat.see("❯ /graph", times=3)  # noqa: RUF001  # the prompt's own sign
     chat.press("C-c")

@@ -122,6 +122,7 @@ async def test_stragglers_are_cancelled_at_the_server(loopback: Loopback, chat: 
 async def test_sync_stragglers_end_with_their_client(loopback: Loopback, chat: Chat) -> None:
     gate = loopback.gate()
     loopback.script("slow", Reply("too late", gate=gate))
+    loopback.script("p", Reply("there", together=2))  # not before the straggler is asked
     before = threading.active_count()
     moa = ChatMoA(proposers=[chat("p"), chat("slow")], aggregator=chat("agg"), num_layers=1, quorum=1, quorum_grace=0)
     assert statuses(moa.invoke("Hi")) == [["ok", "late"]]

@@ -115,6 +115,7 @@ def test_what_is_refused_at_the_start(moa: Command, tmp_path: Path) -> None:
         ("--api-key-file", "empty"): "there is no key",
         ("--api-key-file", "short"): "at least 16 characters",
         ("--api-key-file", "none"): "cannot read",
+        ("--timeout", "0"): "timeout: 0.0 must be above 0",
         ("--config", "moa.yaml", "--config", "moa.yaml"): "two mixtures are called 'moa'",
         ("--config", "moa.yaml", "--preset", "local", "--layers", "2"): "change one mixture",
     }

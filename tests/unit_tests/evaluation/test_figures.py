@@ -73,6 +73,7 @@ def test_what_an_answer_takes_by_itself() -> None:
 
 
 def test_the_page_shows_what_models_say_as_text() -> None:
+    pytest.importorskip("matplotlib", reason="the extra eval is not installed")
     from langchain_moa.evaluation.questions import Question
 
     mixture = _result("the mixture", "mixture", [1.0, 0.0])

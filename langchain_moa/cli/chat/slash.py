@@ -77,5 +77,5 @@ def _unknown(name: str, commands: Sequence[Slash], *, is_beginning: bool) -> str
     if is_beginning:
         return f"{SLASH}{name} may be {' or '.join(names)}"
     close = get_close_matches(f"{SLASH}{name}", names, n=1)
-    remedy = f"did you mean {close[0]}?" if close else f"there are {', '.join(names)}"
+    remedy = f"did you mean {close[0]}?" if close else f"there are {', '.join(names)}."
     return f"there is no {SLASH}{name}; {remedy} To ask a question that begins with a slash, put a space before it."

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from contextlib import aclosing, closing
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal
 from uuid import uuid4
 
 from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from langchain_core.runnables.config import ensure_config
-from langchain_core.utils.utils import LC_ID_PREFIX
 from pydantic import PrivateAttr
 from typing_extensions import override
 
 from langchain_moa.chat_model.binding import AGGREGATOR_ONLY, MARK, rebound
+from langchain_moa.chat_model.inner_run import Engine, InnerRun, Streamed
 from langchain_moa.chat_model.isolation import (
     AsyncIsolatedSteps,
     OuterRun,
@@ -32,7 +31,6 @@ from langchain_moa.mixture.mixture import Mixture
 from langchain_moa.resilience.abandonment import Abandonment
 from langchain_moa.resilience.foreground import call_leaving, is_foreground, steps_leaving
 from langchain_moa.state import MoAContext
-from langchain_moa.usage import total_usage
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
@@ -41,45 +39,13 @@ if TYPE_CHECKING:
     from langchain_core.language_models import LanguageModelInput
     from langchain_core.language_models.base import LangSmithParams
     from langchain_core.language_models.model_profile import ModelProfile
+    from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
     from langchain_core.runnables import Runnable, RunnableConfig
     from langchain_core.tools import BaseTool
-    from langgraph.graph.state import CompiledStateGraph
 
 
 # The graph's own shape bounds its steps; LangGraph's default would not serve a deep mixture.
 _NO_LIMIT = 10_000
-
-
-class _Engine(NamedTuple):
-    """What a mixture's fields are built into.
-
-    Attributes:
-        graph: The whole graph.
-        tail: The graph from the last merge on, for references that are there already.
-        turns: The references of the latest turns.
-    """
-
-    graph: CompiledStateGraph[Any, Any, Any, Any]
-    tail: CompiledStateGraph[Any, Any, Any, Any]
-    turns: TurnReferences
-
-
-class _Run(NamedTuple):
-    """An inner run, ready to start; `turns` where its references are to be kept."""
-
-    graph: CompiledStateGraph[Any, Any, Any, Any]
-    input: dict[str, Any]
-    config: RunnableConfig
-    context: MoAContext
-    turns: TurnReferences | None
-
-    def answer(self, state: Mapping[str, Any]) -> AIMessage:
-        """Return the answer as the outer model's: its own id, and the tokens of all calls."""
-        if self.turns is not None and "merged" not in self.input:
-            self.turns.keep(self.input["messages"], self.context.model_kwargs, state["merged"])
-        answer: AIMessage = state["messages"][-1]
-        usage = total_usage(answer.response_metadata["moa"])
-        return answer.model_copy(update={"usage_metadata": usage, "id": _provider_id(answer)})
 
 
 class ChatMoA(Mixture, BaseChatModel):
@@ -118,7 +84,7 @@ class ChatMoA(Mixture, BaseChatModel):
     references_per: Literal["call", "turn"] = "call"
     streaming: bool = False
 
-    _built: tuple[tuple[Any, ...], _Engine] | None = PrivateAttr(default=None)
+    _built: tuple[tuple[Any, ...], Engine] | None = PrivateAttr(default=None)
 
     @override
     def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
@@ -221,7 +187,7 @@ class ChatMoA(Mixture, BaseChatModel):
     ) -> Iterator[ChatGenerationChunk]:
         run = self._prepare(messages, stop, kwargs, stream=True, run_manager=run_manager)
         steps: Any = run.graph.stream(run.input, run.config, context=run.context, stream_mode=["custom", "values"])
-        streamed = _Streamed(run)
+        streamed = Streamed(run)
         with closing(isolated_steps(steps_leaving(run.context.abandoned, steps))) as items:
             try:
                 for mode, data in items:
@@ -241,7 +207,7 @@ class ChatMoA(Mixture, BaseChatModel):
     ) -> AsyncIterator[ChatGenerationChunk]:
         run = self._prepare(messages, stop, kwargs, stream=True, run_manager=run_manager)
         steps: Any = run.graph.astream(run.input, run.config, context=run.context, stream_mode=["custom", "values"])
-        streamed = _Streamed(run)
+        streamed = Streamed(run)
         async with aclosing(AsyncIsolatedSteps(steps)) as items:
             async for mode, data in items:
                 for chunk in streamed.read(mode, data):
@@ -256,7 +222,7 @@ class ChatMoA(Mixture, BaseChatModel):
         *,
         stream: bool = False,
         run_manager: CallbackManagerForLLMRun | AsyncCallbackManagerForLLMRun | None = None,
-    ) -> _Run:
+    ) -> InnerRun:
         outer = outer_run.get() if run_manager is None else _look_inside(run_manager)
         only = AGGREGATOR_ONLY | set(kwargs.pop(MARK, ()))
         shared = {key: value for key, value in kwargs.items() if key not in only}
@@ -271,19 +237,19 @@ class ChatMoA(Mixture, BaseChatModel):
         config: RunnableConfig = {"callbacks": outer.callbacks(), "recursion_limit": _NO_LIMIT}
         engine = self._engine()
         if self.references_per == "call":
-            return _Run(engine.graph, {"messages": messages}, config, context, None)
+            return InnerRun(engine.graph, {"messages": messages}, config, context, None)
         references = engine.turns.find(messages, shared)
         if references is None:
-            return _Run(engine.graph, {"messages": messages}, config, context, engine.turns)
-        return _Run(engine.tail, {"messages": messages, "merged": references}, config, context, engine.turns)
+            return InnerRun(engine.graph, {"messages": messages}, config, context, engine.turns)
+        return InnerRun(engine.tail, {"messages": messages, "merged": references}, config, context, engine.turns)
 
-    def _engine(self) -> _Engine:
+    def _engine(self) -> Engine:
         """Return what the fields are built into; built at the first call, and again only if a field has changed."""
         key = tuple(getattr(self, name) for name in Mixture.model_fields)
         if self._built is None or any(old is not new for old, new in zip(self._built[0], key, strict=True)):
             # The inner run leaves no checkpoints, whatever the graph that this model stands in does.
             graph, tail = (build(self).compile(checkpointer=False, name="mixture") for build in (build_graph, build_aggregator))
-            self._built = (key, _Engine(graph, tail, TurnReferences()))
+            self._built = (key, Engine(graph, tail, TurnReferences()))
         return self._built[1]
 
     # --- letting the inner run know its outer one ---
@@ -350,42 +316,6 @@ class ChatMoA(Mixture, BaseChatModel):
     ) -> ChatResult:
         with entered(_look_inside(run_manager)):
             return await super()._agenerate_with_cache(messages, stop=stop, run_manager=run_manager, **kwargs)
-
-
-class _Streamed:
-    """Turns the inner graph's stream into the outer model's chunks."""
-
-    def __init__(self, run: _Run) -> None:
-        self._run = run
-        self._state: dict[str, Any] = {}
-        self._sent = False
-
-    def read(self, mode: str, data: Any) -> Iterator[ChatGenerationChunk]:
-        if mode == "values":
-            self._state = data
-        elif isinstance(data, AIMessageChunk):
-            self._sent = True
-            # The tokens of all calls, and the end, are said once, in the last chunk.
-            update = {"usage_metadata": None, "chunk_position": None, "id": _provider_id(data)}
-            yield ChatGenerationChunk(message=data.model_copy(update=update))
-
-    def last(self) -> ChatGenerationChunk:
-        answer = self._run.answer(self._state)
-        usage = answer.usage_metadata
-        if self._sent:
-            moa = {"moa": answer.response_metadata["moa"]}
-            empty: str | list[Any] = "" if isinstance(answer.content, str) else []
-            return ChatGenerationChunk(
-                message=AIMessageChunk(content=empty, usage_metadata=usage, response_metadata=moa, chunk_position="last")
-            )
-        # The aggregator could not stream: its answer is one chunk.
-        message = AIMessageChunk(**answer.model_dump(exclude={"type"}), chunk_position="last")
-        return ChatGenerationChunk(message=message)
-
-
-def _provider_id(message: BaseMessage) -> str | None:
-    """Return a message's id where the provider gave it; LangChain gives the outer run's where there is none."""
-    return None if (message.id or "").startswith(LC_ID_PREFIX) else message.id
 
 
 def _with_run(config: RunnableConfig | None) -> tuple[RunnableConfig, OuterRun]:

@@ -149,11 +149,6 @@ def test_the_examples_ask_models_that_the_presets_name() -> None:
 # The README.
 
 
-@pytest.mark.parametrize("block", BLOCKS, ids=range(len(BLOCKS)))
-def test_the_readmes_python_is_python(block: str) -> None:
-    compile(block, "README.md", "exec")
-
-
 def test_the_readmes_python_runs_on_the_local_models(tmp_path: Path, local_models: None) -> None:
     blocks = [block for block in BLOCKS if "local" in block]
     assert len(blocks) >= 4

@@ -52,6 +52,24 @@ class ProposersFailedError(MoAError):
     """Too few proposers of a layer gave a reference, and no earlier layer has any to fall back on.
 
     The text names each failed proposer, its model and the reason.
+
+    Example:
+        ```python
+        from langchain_core.runnables import RunnableLambda
+
+        from langchain_moa import ChatMoA, ProposersFailedError
+
+
+        def offline(messages):
+            raise ConnectionError("no network")
+
+
+        moa = ChatMoA(proposers=[RunnableLambda(offline)], aggregator="local:smollm2-135m")
+        try:
+            moa.invoke("Why is the sky blue?")
+        except ProposersFailedError as error:
+            print(error)
+        ```
     """
 
 
@@ -65,6 +83,24 @@ class AggregatorFailedError(MoAError):
 
     Attributes:
         causes: What they raised, in the order of their turns; `None` for one that raised nothing and answered nothing.
+
+    Example:
+        ```python
+        from langchain_core.runnables import RunnableLambda
+
+        from langchain_moa import ChatMoA, AggregatorFailedError
+
+
+        def offline(messages):
+            raise ConnectionError("no network")
+
+
+        moa = ChatMoA(proposers=["local:smollm2-135m"], aggregator=RunnableLambda(offline), num_layers=1)
+        try:
+            moa.invoke("Why is the sky blue?")
+        except AggregatorFailedError as error:
+            print(error, [reference["text"] for reference in error.references])
+        ```
     """
 
     causes: tuple[BaseException | None, ...] = ()
@@ -80,7 +116,24 @@ def _restored(kind: type[ModelError] | None, message: str, references: Sequence[
 
 
 class StrategyFailedError(MoAError):
-    """A reference filter or a stop condition raised, or returned what it may not; what it raised is the `__cause__`."""
+    """A reference filter or a stop condition raised, or returned what it may not; what it raised is the `__cause__`.
+
+    Example:
+        ```python
+        from langchain_moa import ChatMoA, ClosedLayer, StrategyFailedError
+
+
+        def wrong(layer: ClosedLayer):
+            return layer.references[99]
+
+
+        moa = ChatMoA.from_preset("local", reference_filters=[wrong])
+        try:
+            moa.invoke("Why is the sky blue?")
+        except StrategyFailedError as error:
+            print(error)
+        ```
+    """
 
 
 # One type for each kind, so that two errors of a kind are of the same type.

@@ -24,6 +24,17 @@ class Failure(TypedDict):
         kind: The exception's type name, or one of `empty`, `refusal`, `content_filter`, `tool_call_only`, `no_text`, and of
             `timeout`, `quorum`, `deadline` for one that was out of time.
         message: The reason in words, free of secrets.
+
+    Example:
+        ```python
+        from langchain_moa import Mixture
+
+        graph = Mixture.from_preset("local").to_graph().compile()
+        state = graph.invoke({"messages": [("user", "Why is the sky blue?")]})
+        for reference in state["references"]:
+            if reference["error"] is not None:
+                print(reference["name"], reference["error"]["kind"], reference["error"]["message"])
+        ```
     """
 
     kind: str
@@ -44,6 +55,16 @@ class Reference(TypedDict):
         error: The failure, `None` where the status is `ok`.
         usage: Tokens as the provider counted them, `None` where it did not say.
         seconds: Wall-clock time of the call.
+
+    Example:
+        ```python
+        from langchain_moa import Mixture
+
+        graph = Mixture.from_preset("local").to_graph().compile()
+        state = graph.invoke({"messages": [("user", "Why is the sky blue?")]})
+        for reference in state["references"]:
+            print(reference["layer"], reference["name"], reference["status"], reference["text"])
+        ```
     """
 
     turn: str

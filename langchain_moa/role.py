@@ -127,7 +127,17 @@ def write_roles(
 async def awrite_roles(
     writer: Any, task: str, count: int = 4, *, store: BaseStore | None = None, config: RunnableConfig | None = None
 ) -> dict[str, str]:
-    """Have a model write roles for a task, without blocking; the arguments are those of `write_roles`."""
+    """Have a model write roles for a task, without blocking; arguments and errors are those of `write_roles`.
+
+    Example:
+        ```python
+        import asyncio
+
+        from langchain_moa import awrite_roles
+
+        print(asyncio.run(awrite_roles("openai:gpt-6.1-sol", "riddles in rhyme", count=3)))
+        ```
+    """
     store = _written if store is None else store
     member, key = _prepare(writer, task, count)
     if (found := await store.aget(_NAMESPACE, key)) is not None:

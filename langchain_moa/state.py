@@ -36,6 +36,20 @@ class MoAState(TypedDict):
         passed_on: For each closed layer, the proposers whose references went on, in the order in which they are read; `None`
             where no filter can have changed anything.
         steps: The calls of this turn that are neither a proposer's nor the aggregator's: rankers, moderators, ...
+
+    Example:
+        ```python
+        from langgraph.graph import END, START, StateGraph
+
+        from langchain_moa import Mixture, MoAState
+
+        builder = StateGraph(MoAState)
+        builder.add_node("mixture", Mixture.from_preset("local").to_graph().compile())
+        builder.add_edge(START, "mixture")
+        builder.add_edge("mixture", END)
+        state = builder.compile().invoke({"messages": [("user", "Why is the sky blue?")]})
+        print(len(state["references"]), state["messages"][-1].text)
+        ```
     """
 
     messages: Annotated[list[AnyMessage], _add_messages]

@@ -26,6 +26,16 @@ class Step(TypedDict):
         error: The failure, `None` where the status is `ok`.
         usage: Tokens as the provider counted them, `None` where it did not say.
         seconds: Wall-clock time of the call.
+
+    Example:
+        ```python
+        from langchain_moa import Mixture
+
+        graph = Mixture.from_preset("local", aggregation="select").to_graph().compile()
+        state = graph.invoke({"messages": [("user", "Why is the sky blue?")]})
+        for step in state["steps"]:
+            print(step["node"], step["name"], step["status"], step["text"])
+        ```
     """
 
     turn: str

@@ -36,6 +36,20 @@ class Choice:
     Attributes:
         reference: The reference; the answer is its text, unchanged.
         why: Plain data for `response_metadata["moa"]["selected"]`: votes, a score, why a fallback was needed, ...
+
+    Example:
+        ```python
+        from langchain_moa import ChatMoA, Choice
+
+
+        def shortest(messages, references):
+            best = min(references, key=lambda reference: len(reference["text"]))
+            return Choice(best, {"length": len(best["text"])})
+
+
+        moa = ChatMoA.from_preset("local", aggregation=shortest)
+        print(moa.invoke("Why is the sky blue?").response_metadata["moa"]["selected"])
+        ```
     """
 
     reference: Reference

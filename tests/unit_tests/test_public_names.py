@@ -15,6 +15,11 @@ def test_every_public_name_is_there() -> None:
     assert set(dir(langchain_moa)) == set(langchain_moa.__all__)
 
 
+def test_every_public_name_shows_how_it_is_used() -> None:
+    without = [name for name in langchain_moa.__all__ if "```python" not in (getattr(langchain_moa, name).__doc__ or "")]
+    assert without == []
+
+
 def test_the_import_brings_nothing_heavy_along() -> None:
     found = "import sys, langchain_moa; print(*sys.modules)"
     light = subprocess.run([sys.executable, "-c", found], capture_output=True, text=True, check=True)  # noqa: S603

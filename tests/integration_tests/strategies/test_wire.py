@@ -1,83 +1,23 @@
-"""What every ranker, analyst and moderator was really sent, and what the answer says of it."""
+"""What every ranker and analyst was really sent, and what the answer says of it."""
 
 from __future__ import annotations
 
 import json
-import pickle
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from langchain.agents import create_agent
-from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
-from langchain_core.tools import tool
 from langgraph.checkpoint.memory import InMemorySaver
 
-from langchain_moa import ChatMoA, Proposer, create_moa, roles, write_roles
+from langchain_moa import ChatMoA, Proposer, create_moa
 from langchain_moa.drawing import draw_mermaid
-from langchain_moa.errors import MoAError
 from langchain_moa.prompting.prompts import SYNTHESIZE
-from langchain_moa.role import awrite_roles
 from tests.inquiries import label_of, turn
-from tests.loopback import Reply, ToolCall
+from tests.loopback import Reply
 from tests.watch import Tree, Witness
 
 if TYPE_CHECKING:
-    from langchain_core.messages import AIMessageChunk
-
-    from tests.loopback import Loopback
     from tests.loopback.fixtures import Chat
-
-QUESTION = [SystemMessage("Be brief."), HumanMessage("What is 6 times 7?")]
-TEXTS = ("It is 41.", "The answer is 42", "so 42.0")
-ANALYSIS = {"consensus": ["Forty."], "contradictions": ["41 or 42: it is 42."], "unique_points": [], "blind_spots": ["Why."]}
-
-
-class Panel:
-    """Three proposers with answers, and an aggregator."""
-
-    def __init__(self, loopback: Loopback, chat: Chat) -> None:
-        self.server = loopback
-        for place, text in enumerate(TEXTS, start=1):
-            loopback.script(f"p{place}", text)
-        loopback.script("agg", "the answer of the aggregator")
-        self.members: dict[str, Any] = {"proposers": [chat(f"p{place}") for place in (1, 2, 3)], "aggregator": chat("agg")}
-
-    def model(self, **fields: Any) -> ChatMoA:
-        return ChatMoA(**{**self.members, "num_layers": 1, **fields})
-
-    def chooses(self, text: str, model: str = "agg") -> None:
-        """Have the model name the label that a text stands under."""
-        self.server.script(model, lambda body: f"I say [[{label_of(body['messages'][-1]['content'], text)}]].")
-
-
-@pytest.fixture
-def panel(loopback: Loopback, chat: Chat) -> Panel:
-    return Panel(loopback, chat)
-
-
-def total(answer: AIMessage) -> int:
-    """The tokens of all calls in an answer's account."""
-    moa = answer.response_metadata["moa"]
-    calls = [*(call for layer in moa["layers"] for call in layer), *moa.get("steps", ()), moa["aggregator"]]
-    assert moa["calls"] == len([call for call in calls if call])
-    return sum(call["usage"]["total_tokens"] for call in calls if call)
-
-
-async def every_way(moa: ChatMoA) -> list[AIMessage]:
-    """Ask in every way there is; a streamed answer must come once, and the account with it."""
-    chunks = [list(moa.stream(QUESTION)), [chunk async for chunk in moa.astream(QUESTION)]]
-    answers = [moa.invoke(QUESTION), await moa.ainvoke(QUESTION), *(sum_of(each) for each in chunks)]
-    for answer in answers:
-        assert answer.usage_metadata is not None
-        assert answer.usage_metadata["total_tokens"] == total(answer)
-    return answers
-
-
-def sum_of(chunks: list[AIMessageChunk]) -> AIMessageChunk:
-    whole = chunks[0]
-    for chunk in chunks[1:]:
-        whole += chunk
-    return whole
+from tests.integration_tests.strategies.panel import ANALYSIS, QUESTION, TEXTS, Panel, every_way
 
 
 class TestSelect:
@@ -298,143 +238,3 @@ class TestSequential:
         edges = {(edge.source, edge.target, edge.conditional) for edge in moa.to_graph().compile().get_graph().edges}
         assert {("window", "window", True), ("window", "aggregator", True), ("merge_1", "window", False)} <= edges
         assert "step_window -.-> " in draw_mermaid(moa)
-
-
-class TestSelfMoA:
-    def test_samples_of_one_model_differ(self, panel: Panel, chat: Chat) -> None:
-        moa = ChatMoA.self_moa(chat("agg"), samples=5)
-        moa.invoke(QUESTION)
-        *samples, last = panel.server.calls("agg")
-        assert sorted((asked.body["temperature"], asked.body["seed"]) for asked in samples) == [
-            *((0.5, 1), (0.6, 2), (0.7, 3), (0.8, 4), (0.9, 5)),
-        ]
-        assert "temperature" not in last.body
-        assert "seed" not in last.body
-        assert len({id(member.chat_model) for member in moa.members.layers[0]}) == 1
-        assert [member.name for member in moa.members.layers[0]] == [f"sample {number}" for number in range(1, 6)]
-
-    def test_a_model_string(self, panel: Panel, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setenv("OPENAI_API_KEY", "test")
-        monkeypatch.setenv("OPENAI_BASE_URL", panel.server.url)
-        moa = ChatMoA.self_moa("openai:agg", samples=2, temperatures=(0.2, 0.4), seed=None, max_retries=0)
-        moa.invoke(QUESTION)
-        bodies = [asked.body for asked in panel.server.calls("agg")[:2]]
-        assert sorted(body["temperature"] for body in bodies) == [0.2, 0.4]
-        assert all("seed" not in body for body in bodies)
-        assert pickle.loads(pickle.dumps(moa)).proposers == moa.proposers  # noqa: S301  # our own
-
-    def test_a_reasoning_model_is_left_alone(self, panel: Panel, chat: Chat) -> None:
-        ChatMoA.self_moa(chat("agg", profile={"temperature": False}), samples=2).invoke(QUESTION)
-        assert all(not {"temperature", "seed"} & asked.body.keys() for asked in panel.server.calls("agg"))
-
-    def test_what_is_said_of_the_temperature_holds(self, panel: Panel, chat: Chat) -> None:
-        ChatMoA.self_moa(chat("agg"), samples=2, temperature=0.3).invoke(QUESTION)
-        assert [asked.body["temperature"] for asked in panel.server.calls("agg")] == [0.3, 0.3, 0.3]
-
-    def test_a_window_makes_it_sequential(self, panel: Panel, chat: Chat) -> None:
-        ChatMoA.self_moa(chat("agg"), samples=5, window=3).invoke(QUESTION)
-        assert len(panel.server.calls("agg")) == 5 + 1 + 1
-
-    @pytest.mark.parametrize(
-        ("arguments", "said"),
-        [({"samples": 0}, "samples: 0 is too few"), ({"temperatures": (0.9, 0.5)}, "temperatures: .* are no range")],
-    )
-    def test_wrong_arguments(self, chat: Chat, arguments: Any, said: str) -> None:
-        with pytest.raises(ValueError, match=said):
-            ChatMoA.self_moa(chat("agg"), **arguments)
-
-
-class TestBetweenLayers:
-    async def test_the_moderator_keeps_and_ends_in_one_call(self, panel: Panel) -> None:
-        def moderate(body: dict[str, Any]) -> str:
-            asked = body["messages"][-1]["content"]
-            if "Name the 2 responses" not in asked:
-                return "written"
-            return json.dumps({"keep": [label_of(asked, text) for text in TEXTS[1:]], "end": True})
-
-        panel.server.script("agg", moderate)
-        for answer in await every_way(panel.model(num_layers=3, reference_filters=["moderator"])):
-            moa = answer.response_metadata["moa"]
-            assert answer.text == "written"
-            assert moa["stopped"] == "the moderator found that no further layer is needed"
-            assert [(step["node"], step["name"]) for step in moa["steps"]] == [("merge_1", "moderator")]
-            assert moa["calls"] == 5
-        assert all(len(panel.server.calls(f"p{place}")) == 4 for place in (1, 2, 3))
-        assert panel.server.calls("agg")[-1].system.endswith("Responses from models:\n1. The answer is 42\n2. so 42.0")
-
-    async def test_agreement_saves_the_next_layer(self, panel: Panel) -> None:
-        moa = panel.model(num_layers=2, stop_when={"agreement": {"threshold": 0.6}}, aggregation="vote", aggregator=None)
-        for answer in await every_way(moa):
-            assert answer.text == TEXTS[1]
-            assert answer.response_metadata["moa"]["stopped"] == "2 of 3 answers of layer 1 agree: 42"
-            assert answer.response_metadata["moa"]["calls"] == 3
-
-    async def test_the_residual_stops_after_a_layer_without_change(self, panel: Panel) -> None:
-        panel.server.script("judge", '{"changed": false, "what": ""}')
-        condition = {"residual": {"model": panel.server.chat("judge")}}
-        for answer in await every_way(panel.model(num_layers=4, stop_when=condition)):
-            moa = answer.response_metadata["moa"]
-            assert moa["stopped"] == "layer 2 changes nothing against layer 1"
-            assert len(moa["layers"]) == 2
-            assert [step["node"] for step in moa["steps"]] == ["merge_2"]
-
-    def test_the_judge_keeps_what_it_grades_well(self, panel: Panel) -> None:
-        def judge(body: dict[str, Any]) -> str:
-            asked = body["messages"][-1]["content"]
-            if "Grade every response" not in asked:
-                return "written"
-            return json.dumps({label_of(asked, text): grade for text, grade in zip(TEXTS, (2, 9, 6), strict=True)})
-
-        panel.server.script("agg", judge)
-        panel.model(reference_filters=["judge"]).invoke(QUESTION)
-        assert panel.server.calls("agg")[-1].system.endswith("Responses from models:\n1. The answer is 42\n2. so 42.0")
-
-
-class TestAgents:
-    async def test_only_an_agents_final_answer_becomes_a_reference(self, panel: Panel, chat: Chat) -> None:
-        @tool
-        def multiply(a: int, b: int) -> int:
-            """Multiply two numbers."""
-            return a * b
-
-        calls = Reply("Let me see.", tool_calls=[ToolCall("multiply", {"a": 6, "b": 7})])
-        panel.server.script("agent", [calls, "It is 42, by the tool."] * 2)
-        agent = create_agent(chat("agent"), [multiply])
-        moa = panel.model(proposers=[Proposer(agent, name="calculator"), chat("p1")])
-        for answer in (moa.invoke(QUESTION), await moa.ainvoke(QUESTION)):
-            assert answer.usage_metadata is not None
-            assert answer.usage_metadata["total_tokens"] == total(answer)
-        assert len(panel.server.calls("agent")) == 4
-        assert panel.server.calls("agent")[1].messages[-1]["content"] == "42"
-        for asked in panel.server.calls("agg"):
-            assert asked.system.endswith("Responses from models:\n1. It is 42, by the tool.\n2. It is 41.")
-            assert asked.tools == []
-
-
-class TestRoles:
-    def test_one_model_with_several_roles(self, panel: Panel, chat: Chat) -> None:
-        cast = roles(Proposer(chat("p1"), system_prompt="Be kind."), {"sceptic": "Doubt.", "teacher": "Explain."})
-        panel.model(proposers=cast).invoke(QUESTION)
-        systems = sorted(asked.system for asked in panel.server.calls("p1"))
-        assert systems == ["Be brief.\n\nBe kind.\n\nDoubt.", "Be brief.\n\nBe kind.\n\nExplain."]
-        assert [each.name for each in cast] == ["sceptic", "teacher"]
-        assert [each.name for each in roles(chat("p1"), ["Doubt.", "Explain."])] == ["role 1", "role 2"]
-        with pytest.raises(ValueError, match="there are no roles"):
-            roles(chat("p1"), [])
-
-    async def test_roles_are_written_once_for_a_task(self, panel: Panel, chat: Chat) -> None:
-        written = {"logician": "You are a logician.", "poet": "You are a poet."}
-        panel.server.script("writer", ["no JSON", json.dumps(written)])
-        assert write_roles(chat("writer"), "riddles", 2) == written
-        assert await awrite_roles(chat("writer"), "riddles", 2) == written
-        first, _ = panel.server.calls("writer")
-        assert first.user.startswith("The task: riddles\n\nWrite 2 roles.")
-        assert await awrite_roles(chat("writer"), "other riddles", 2) == written
-        assert len(panel.server.calls("writer")) == 3
-
-    async def test_what_cannot_be_read_is_an_error(self, panel: Panel, chat: Chat) -> None:
-        panel.server.script("writer", '{"poet": "You are a poet."}')
-        with pytest.raises(MoAError, match="openai:writer wrote no roles: the reply of roles could not be read"):
-            write_roles(chat("writer"), "one too few", 2)
-        with pytest.raises(MoAError, match="wrote no roles"):
-            await awrite_roles(chat("writer"), "one too few", 2)

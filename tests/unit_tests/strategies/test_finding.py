@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pickle
-from typing import TYPE_CHECKING, Any
+import re
+from pathlib import Path
+from typing import Any
 
 import pytest
 from langchain_core.embeddings import DeterministicFakeEmbedding
@@ -20,9 +22,6 @@ from langchain_moa.filters.judge import Judge
 from langchain_moa.stopping.agreement import Agreement
 from langchain_moa.strategies.strategy import name_of, names
 from tests.inquiries import turn
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 MODEL = FakeListChatModel(responses=["7"])
 AGGREGATIONS = {"analyze", "consistent", "medoid", "rank", "select", "sequential", "synthesize", "vote"}
@@ -44,6 +43,14 @@ def test_what_there_is() -> None:
     assert set(names("langchain_moa.aggregation")) == AGGREGATIONS
     assert set(names("langchain_moa.filters")) == FILTERS
     assert set(names("langchain_moa.stopping")) == CONDITIONS
+
+
+@pytest.mark.parametrize("package", ["aggregation", "filters", "stopping"])
+def test_the_reference_page_lists_them(package: str) -> None:
+    page = (Path(__file__).parents[3] / "docs" / "reference" / "strategies.md").read_text(encoding="utf-8")
+    assert tuple(re.findall(rf"^::: langchain_moa\.{package}\.(\w+)\.", page, re.MULTILINE)) == names(
+        f"langchain_moa.{package}"
+    )
 
 
 @pytest.mark.parametrize("package", ["aggregation", "filters", "stopping"])

@@ -112,8 +112,7 @@ def recorded(mixture: Mixture, ledger: Ledger, *, prefix: str = "") -> Mixture:
             return member
         return replace(member, runnable=_recorded(member, ledger, f"{prefix}{place}"))
 
-    copy = mixture.model_copy()
-    members, strategies = copy.members, copy.strategies
+    members = mixture.members
     changed = members._replace(
         layers=tuple(
             tuple(wrapped(member, f"layer {layer}, proposer {place}") for place, member in enumerate(row, start=1))
@@ -123,10 +122,7 @@ def recorded(mixture: Mixture, ledger: Ledger, *, prefix: str = "") -> Mixture:
         fallbacks=tuple(wrapped(member, f"fallback {place}") for place, member in enumerate(members.fallbacks, start=1)),
         others=tuple((spec, wrapped(member, "strategy")) for spec, member in members.others),
     )
-    # What the fields are resolved into is kept beside them, and made anew only if one of them changes.
-    fields = copy._resolved[0] if copy._resolved is not None else ()  # noqa: SLF001  # the package's own
-    copy._resolved = (fields, changed, strategies)  # noqa: SLF001  # as above
-    return copy
+    return mixture.with_members(changed)
 
 
 def recorded_model(member: Member, ledger: Ledger, place: str) -> Recorded:

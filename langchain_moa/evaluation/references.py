@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from langchain_moa.evaluation.harnesses.harness import HarnessWithReferences
 from langchain_moa.evaluation.rows import RowError, read_rows
 from langchain_moa.reference import Reference
 
@@ -32,7 +33,7 @@ def read_references(
     Raises:
         RowError: A file is malformed, or has no answer to one of the questions.
     """
-    if paths and not harness.takes_references:
+    if not isinstance(harness, HarnessWithReferences):
         msg = f"--references: {harness.name} has several turns, and the references of a turn depend on the answer before it"
         raise RowError(msg)
     found: dict[Hashable, list[Reference]] = {question.id: [] for question in questions}

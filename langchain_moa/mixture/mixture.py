@@ -241,6 +241,18 @@ class Mixture(Resilience):
         """The proposers of each layer and the aggregator, resolved."""
         return self._parts()[0]
 
+    def with_members(self, members: Members) -> Self:
+        """Return a copy that calls these members in place of those that its fields describe, until a field changes.
+
+        Args:
+            members: The members, in the shape of the mixture's own.
+        """
+        copy = self.model_copy()
+        _, strategies = copy._parts()  # noqa: SLF001  # of this very class
+        key = copy._resolved[0] if copy._resolved is not None else ()  # noqa: SLF001  # as above
+        copy._resolved = (key, members, strategies)  # noqa: SLF001  # as above
+        return copy
+
     @property
     def strategies(self) -> Strategies:
         """How it aggregates, filters and stops, with every name resolved."""

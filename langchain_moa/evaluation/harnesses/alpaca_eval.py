@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from typing_extensions import override
 
-from langchain_moa.evaluation.harnesses.harness import Answered, Harness, Question
+from langchain_moa.evaluation.harnesses.harness import Answered, HarnessWithReferences, Question
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _ANSWER = {"output", "generator"}
 
 
-class AlpacaEval(Harness):
+class AlpacaEval(HarnessWithReferences):
     """The paper's settings: temperature 0.7, 2,048 tokens."""
 
     name = "alpaca_eval"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from typing_extensions import override
 
-from langchain_moa.evaluation.harnesses.harness import Answered, Harness, Question
+from langchain_moa.evaluation.harnesses.harness import Answered, HarnessWithReferences, Question
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from langchain_moa.evaluation.rows import Row
 
 
-class ArenaHard(Harness):
+class ArenaHard(HarnessWithReferences):
     """The paper's settings: temperature 0.7, 2,048 tokens; the harness's own would be 0 and 4,096.
 
     The `metadata` that style control reads counts GPT-4o's tokens, which takes its vocabulary: the harness's own script

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from typing_extensions import override
 
-from langchain_moa.evaluation.harnesses.harness import Answered, Harness, Question
+from langchain_moa.evaluation.harnesses.harness import Answered, HarnessWithReferences, Question
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from langchain_moa.evaluation.rows import Row
 
 
-class Flask(Harness):
+class Flask(HarnessWithReferences):
     """The paper's settings: temperature 0.7, 2,048 tokens."""
 
     name = "flask"

@@ -63,12 +63,10 @@ class Harness(ABC):
     Attributes:
         name: The benchmark.
         title: The tool.
-        takes_references: Whether references of another run can be given in place of the proposers.
     """
 
     name: ClassVar[str]
     title: ClassVar[str]
-    takes_references: ClassVar[bool] = True
 
     @abstractmethod
     def question(self, row: Row) -> Question:
@@ -89,6 +87,19 @@ class Harness(ABC):
             answered: The question and its answer.
         """
 
+    def document(self, rows: Iterable[dict[str, Any]]) -> str:
+        """Return the answer file's text: one JSON object a line.
+
+        Args:
+            rows: The answers.
+        """
+        return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+
+
+class HarnessWithReferences(Harness):
+    """A benchmark whose answers can be made from references of another run, in place of the proposers'."""
+
+    @abstractmethod
     def reference(self, row: Row) -> tuple[Hashable, str]:
         """Read a row of an answer file, by whomever: the question's id and the answer.
 
@@ -98,12 +109,3 @@ class Harness(ABC):
         Raises:
             RowError: Something is missing.
         """
-        raise NotImplementedError
-
-    def document(self, rows: Iterable[dict[str, Any]]) -> str:
-        """Return the answer file's text: one JSON object a line.
-
-        Args:
-            rows: The answers.
-        """
-        return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)

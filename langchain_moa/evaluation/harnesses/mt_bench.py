@@ -32,7 +32,6 @@ class MTBench(Harness):
 
     name = "mt_bench"
     title = "FastChat"
-    takes_references = False
 
     @override
     def question(self, row: Row) -> Question:

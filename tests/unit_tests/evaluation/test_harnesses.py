@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from langchain_moa.evaluation.harnesses import HARNESSES
-from langchain_moa.evaluation.harnesses.harness import Answered
+from langchain_moa.evaluation.harnesses import HARNESSES, ArenaHard
+from langchain_moa.evaluation.harnesses.harness import Answered, HarnessWithReferences
 from langchain_moa.evaluation.rows import Row, RowError, read_rows
 
 DATA = os.environ.get("LANGCHAIN_MOA_DATA")
@@ -71,9 +71,10 @@ def test_the_document_is_read_back_as_it_was(name: str, tmp_path: Path) -> None:
         assert json.loads(file.read_text(encoding="utf-8")) == [answer, answer]
 
 
-@pytest.mark.parametrize("name", [name for name, harness in HARNESSES.items() if harness.takes_references])
+@pytest.mark.parametrize("name", [name for name, harness in HARNESSES.items() if isinstance(harness, HarnessWithReferences)])
 def test_an_answer_file_is_read_as_references(name: str) -> None:
     harness = HARNESSES[name]
+    assert isinstance(harness, HarnessWithReferences)
     assert harness.reference(row(ANSWERS[name])) == (harness.question(row(QUESTIONS[name])).id, "A tit.")
 
 
@@ -132,7 +133,7 @@ def test_mt_bench_turns_that_are_none(changed: dict[str, Any], said: str) -> Non
 @pytest.mark.parametrize("messages", [[], ["text"], [{"content": "text"}], [{"content": {"answer": None}}]])
 def test_an_arena_hard_answer_that_is_none(messages: list[Any]) -> None:
     with pytest.raises(RowError, match="has to end with a message whose content has an 'answer'"):
-        HARNESSES["arena_hard"].reference(row({"uid": "0a", "messages": messages}))
+        ArenaHard().reference(row({"uid": "0a", "messages": messages}))
 
 
 def test_another_text_or_setting_is_another_question() -> None:
@@ -166,8 +167,8 @@ class TestOfficialFiles:
         ours = answer_to(name, QUESTIONS[name])
         for each in official:
             assert shape(each.data) == shape(ours)
-            if HARNESSES[name].takes_references:
-                assert HARNESSES[name].reference(each)[1]
+            if isinstance(harness := HARNESSES[name], HarnessWithReferences):
+                assert harness.reference(each)[1]
 
 
 def shape(value: Any) -> Any:

@@ -81,7 +81,7 @@ def generate(
     settings: Settings = None,
     limit: Limit = None,
     concurrency: Concurrency = 8,
-    max_cost: MaxCost = None,
+    max_cost_usd: MaxCost = None,
     own_settings: OwnSettings = False,
     quiet: Quiet = False,
     debug: Debug = False,
@@ -119,7 +119,7 @@ def generate(
                 model=name or _name(options),
                 references=given,
                 concurrency=concurrency,
-                max_cost_usd=max_cost,
+                max_cost_usd=max_cost_usd,
                 own_settings=own_settings,
             )
         except ValueError as error:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import httpx
 import pytest
+from langchain_openai.chat_models import _client_utils
 
 from tests.loopback.able import able
 from tests.loopback.server import Loopback
@@ -32,11 +33,20 @@ class Chat(Protocol):
         """Return a `ChatOpenAI` at the test's own server."""
 
 
+def forget_clients() -> None:
+    """Drop the async clients that LangChain keeps, one for each address, for models given as strings.
+
+    They keep connections of the event loop that they were used in; in another loop, at the same address, these are of no use.
+    """
+    _client_utils._cached_async_httpx_client.cache_clear()
+
+
 @pytest.fixture
 def loopback() -> Iterator[Loopback]:
     """A fresh loopback server for each test."""
     with Loopback() as server:
         yield server
+    forget_clients()  # a later server may get the same port
 
 
 @pytest.fixture

@@ -11,7 +11,6 @@ import openai
 import yaml
 from langchain.agents import create_agent
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
-from langchain_openai.chat_models import _client_utils
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import END, START, StateGraph
 from typer.testing import CliRunner
@@ -20,6 +19,7 @@ from langchain_moa import ChatMoA, Mixture, MoAState
 from langchain_moa.cli import app
 from langchain_moa.serving import make_app
 from tests.integration_tests.matrix.panel import AGGREGATOR, OUTER, PROPOSERS
+from tests.loopback.fixtures import forget_clients
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping
@@ -176,11 +176,6 @@ def _joined(chunks: list[Any]) -> Outcome:
     for chunk in chunks[1:]:
         whole += chunk
     return of_message(whole, streamed=[chunk.text for chunk in chunks if chunk.text])
-
-
-def forget_clients() -> None:
-    """Drop the clients that LangChain keeps for models given as strings."""
-    _client_utils._cached_async_httpx_client.cache_clear()
 
 
 async def _all(stream: Any) -> list[Any]:

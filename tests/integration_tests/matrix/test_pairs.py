@@ -11,7 +11,8 @@ import pytest
 from allpairspy import AllPairs
 
 from tests.integration_tests.matrix.panel import FAILURE, behave, decides, references_in
-from tests.integration_tests.matrix.surfaces import QUESTION, SYSTEM, Outcome, Surfaces, forget_clients
+from tests.integration_tests.matrix.surfaces import QUESTION, SYSTEM, Outcome, Surfaces
+from tests.loopback.fixtures import forget_clients
 from tests.loopback.reply import Usage
 
 if TYPE_CHECKING:

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.integration_tests.strategies.panel import Panel
+
 if TYPE_CHECKING:
     from tests.loopback import Loopback
     from tests.loopback.fixtures import Chat
-from tests.integration_tests.strategies.panel import Panel
 
 
 @pytest.fixture

@@ -60,6 +60,7 @@ def test_a_stream_that_is_left_as_the_last_thing_is_closed_quietly(loopback: Loo
 
 
 INTERRUPTED = """
+import signal
 import sys
 
 from langchain.agents import create_agent
@@ -74,6 +75,8 @@ def mixture(*proposers, aggregator=chat("agg"), **options):
     return ChatMoA(proposers=[*proposers], aggregator=aggregator, **{"num_layers": 1, **options})
 
 hangs = chat("hangs")
+# A shell that starts a command in the background has it ignore Ctrl-C, and what it starts inherits that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 print("ready", flush=True)
 for way in sys.argv[2:]:
     try:

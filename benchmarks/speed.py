@@ -60,6 +60,7 @@ class Contestant(NamedTuple):
 OURS_AND_BELOW = (
     Contestant("openai SDK, gather", "with_openai"),
     Contestant("ChatOpenAI, gather", "with_langchain"),
+    Contestant("LangGraph by hand", "with_langgraph"),
     Contestant("create_moa, async", "with_moa", "make_graph"),
     Contestant("ChatMoA, async", "with_moa", "make_chat"),
     Contestant("create_moa, sync", "with_moa", "make_sync_graph"),

@@ -88,6 +88,8 @@ def without_unseen_media(messages: list[BaseMessage], profile: ModelProfile | No
 
 def tools_in_words(tools: Sequence[Any]) -> str:
     """Describe tools to a model that cannot call them; empty where there are none."""
+    if not tools:
+        return ""
     lines = [line for tool in _functions(tools) if (line := _tool_line(tool))]
     return "\n".join([_TOOLS_INTRODUCTION, *lines]) if lines else ""
 

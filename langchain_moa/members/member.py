@@ -66,9 +66,14 @@ class Member:
         return self.chat_model.profile if self.chat_model is not None else None
 
     @cached_property
+    def is_graph(self) -> bool:
+        """Whether it is a compiled graph, which takes and returns a state."""
+        return isinstance(self.runnable, PregelProtocol)
+
+    @cached_property
     def is_remote(self) -> bool:
         """Whether it is a graph on a server, by LangGraph's `RemoteGraph`."""
-        if not isinstance(self.runnable, PregelProtocol) or isinstance(self.runnable, Pregel):
+        if not self.is_graph or isinstance(self.runnable, Pregel):
             return False
         from langgraph.pregel.remote import RemoteGraph
 
@@ -113,7 +118,7 @@ class Member:
 
     def input(self, messages: Sequence[BaseMessage]) -> Any:
         """Return the messages in the form that this member takes."""
-        return {"messages": list(messages)} if isinstance(self.runnable, PregelProtocol) else list(messages)
+        return {"messages": list(messages)} if self.is_graph else list(messages)
 
     def config(self, config: RunnableConfig) -> RunnableConfig:
         """Return the config that this member takes.

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, cast
 
 from langchain_core.runnables import Runnable, RunnableConfig
 from langgraph.errors import GraphBubbleUp
-from langgraph.pregel.protocol import PregelProtocol
 from langgraph.runtime import get_runtime
 
 from langchain_moa.errors import aggregators_failed
@@ -155,7 +154,7 @@ class Aggregate(Runnable[RunState, dict[str, Any]]):
         messages = shown(member, messages, state.get("merged", []), self._prompt_for(state))
         emit("aggregating", name=member.name, model=member.id)
         # A compiled graph streams states, not an answer; its answer is sent whole.
-        streams = context.stream_answer and not isinstance(member.runnable, PregelProtocol)
+        streams = context.stream_answer and not member.is_graph
         outgoing = Outgoing(get_runtime().stream_writer) if streams else None
         config = called(config, f"aggregator: {member.name}", member)
         return Attempt(member, messages, config, kwargs, outgoing, context, limit, is_last, perf_counter())

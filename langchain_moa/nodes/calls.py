@@ -25,11 +25,13 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger("langchain_moa")
 
+_NOTHING_BROUGHT = MoAContext()
+
 
 def context_of() -> MoAContext:
     """Return the run's context; the default one inside a graph of the user's, whose context is of another type."""
     context: object = get_runtime().context
-    return context if isinstance(context, MoAContext) else MoAContext()
+    return context if isinstance(context, MoAContext) else _NOTHING_BROUGHT
 
 
 def called(config: RunnableConfig | None, name: str, member: Member | None = None) -> RunnableConfig:

@@ -11,10 +11,10 @@ from weakref import WeakSet
 
 from typing_extensions import override
 
+from langchain_moa.resilience.deadline import Limit, call_within
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-
-from langchain_moa.resilience.deadline import Limit, call_within
 
 T = TypeVar("T")
 

@@ -29,7 +29,16 @@ _INSTRUCTION = (
 _TOKENS = 2048
 
 # Letters that show nothing, and such that turn the order of what stands around them: a reader does not see what a model reads.
-_INVISIBLE = re.compile("[\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff\U000e0000-\U000e007f]")
+# The two joiners are spelling in Persian, in the scripts of India and in emoji; beside ASCII they only hide something.
+_INVISIBLE = re.compile(
+    "[\u200b\u200e\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff\U000e0000-\U000e007f]"
+    "|(?<![^\0-\x7f])[\u200c\u200d]+|[\u200c\u200d]+(?![^\0-\x7f])"
+)
+
+# Full-width and mathematical letters and digits: another form of what a tag is made of. Whatever else has variants means
+# something by them: x², ½, full-width commas.
+_VARIANT = (range(0xFF10, 0xFF1A), range(0xFF21, 0xFF3B), range(0xFF41, 0xFF5B), range(0x1D400, 0x1D800))
+_PLAIN = {code: unicodedata.normalize("NFKC", chr(code)) for codes in _VARIANT for code in codes}
 
 
 def hardened(messages: list[BaseMessage], references: Sequence[Reference]) -> list[BaseMessage]:
@@ -51,8 +60,8 @@ def hardened(messages: list[BaseMessage], references: Sequence[Reference]) -> li
 
 
 def _plain(text: str, tag: str) -> str:
-    # One form for each character, so that nothing that merely looks like the tag gets by.
-    visible = _INVISIBLE.sub("", unicodedata.normalize("NFKC", text))
+    # One form for each letter, so that nothing that merely looks like the tag gets by.
+    visible = _INVISIBLE.sub("", text.translate(_PLAIN))
     printable = "".join(each for each in visible if each in "\n\t" or unicodedata.category(each) != "Cc")
     # The tag cannot be guessed; were it to leak from an earlier call's prompt, it still opens nothing here.
     return cut(re.sub(re.escape(tag), "draft", printable, flags=re.IGNORECASE), _TOKENS)

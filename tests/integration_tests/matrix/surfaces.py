@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 from langchain_moa import ChatMoA, Mixture, MoAState
 from langchain_moa.cli import app
 from langchain_moa.serving import make_app
+from tests.integration_tests.matrix.agent_server import asked
 from tests.integration_tests.matrix.panel import AGGREGATOR, OUTER, PROPOSERS
 from tests.loopback.fixtures import forget_clients
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from langchain_core.runnables import Runnable
+    from langgraph_sdk.client import SyncLangGraphClient
 
 SYSTEM = "You count."
 QUESTION = "What is 6 times 7?"
@@ -104,8 +106,10 @@ class Surfaces:
     def on_the_command_line(self, options: Mapping[str, Any]) -> Outcome:
         config = self.folder / "moa.yaml"
         config.write_text(yaml.safe_dump(fields(**options)), encoding="utf-8")
+        # It has an event loop of its own, and LangChain keeps a client for each address, whichever loop its connections are of.
+        forget_clients()
         done = CliRunner().invoke(app, ["ask", "--config", str(config), "--system", SYSTEM, "--json", QUESTION])
-        forget_clients()  # its event loop is gone, and with it their connections
+        forget_clients()
         assert done.exit_code == 0, done.output
         said = json.loads(done.stdout)
         return Outcome(text=said["answer"], moa=said["moa"], tokens=said["usage"]["total_tokens"])
@@ -135,6 +139,10 @@ class Surfaces:
 
         outcome: Outcome = self.run(ask())
         return outcome
+
+    def on_the_agent_server(self, client: SyncLangGraphClient, graph: str, mode: str, *, remember: bool) -> Outcome:
+        state, pieces = asked(client, graph, CONVERSATION, stream=mode == "stream", remember=remember)
+        return of_message(state["messages"][-1], streamed=pieces)
 
     def _of_model(self, model: ChatMoA, mode: str) -> Outcome:
         ways: dict[str, Callable[[], Outcome]] = {

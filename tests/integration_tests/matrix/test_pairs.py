@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from allpairspy import AllPairs
 
+from tests.integration_tests.matrix.agent_server import agent_server
 from tests.integration_tests.matrix.panel import FAILURE, behave, decides, references_in
-from tests.integration_tests.matrix.surfaces import QUESTION, SYSTEM, Outcome, Surfaces
+from tests.integration_tests.matrix.surfaces import QUESTION, SYSTEM, Outcome, Surfaces, fields
+from tests.loopback import Loopback
 from tests.loopback.fixtures import forget_clients
 from tests.loopback.reply import Usage
 
@@ -19,7 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.loopback import Loopback
+    from langgraph_sdk.client import SyncLangGraphClient
+
     from tests.loopback.recorded import Recorded
 
 pytestmark = [
@@ -28,7 +31,7 @@ pytestmark = [
 ]
 
 FACTORS: dict[str, list[Any]] = {
-    "surface": ["graph", "subgraph", "chat_model", "nested_chat_model", "agent", "command_line", "endpoint"],
+    "surface": ["graph", "subgraph", "chat_model", "nested_chat_model", "agent", "command_line", "endpoint", "agent_server"],
     "mode": ["invoke", "ainvoke", "stream", "astream", "batch", "abatch"],
     "remember": [False, True],
     "aggregation": [
@@ -55,8 +58,8 @@ FACTORS: dict[str, list[Any]] = {
     "prompt": ["paper", "hardened", "Use these."],
     "quorum": [None, 2, 0.5],
 }
-STATEFUL = {"graph", "subgraph", "agent"}
-MODES = {"command_line": {"invoke"}, "endpoint": {"ainvoke", "astream"}}
+STATEFUL = {"graph", "subgraph", "agent", "agent_server"}
+MODES = {"command_line": {"invoke"}, "endpoint": {"ainvoke", "astream"}, "agent_server": {"invoke", "stream"}}
 ANSWERS_WITH_A_REFERENCE = {"select", "consistent", "vote", "medoid"}
 
 
@@ -69,9 +72,39 @@ def possible(row: list[Any]) -> bool:
     return not case.get("remember") or surface in STATEFUL
 
 
-def cases() -> list[pytest.ParameterSet]:
-    rows = AllPairs(list(FACTORS.values()), filter_func=possible)
-    return [pytest.param(dict(zip(FACTORS, row, strict=True)), id=f"{n:03}") for n, row in enumerate(rows)]
+CASES = {
+    f"case_{number:03}": dict(zip(FACTORS, row, strict=True))
+    for number, row in enumerate(AllPairs(list(FACTORS.values()), filter_func=possible))
+}
+
+
+def options_of(case: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields of the case's mixture, but for its members."""
+    options = {key: case[key] for key in ("aggregation", "reference_filters", "stop_when", "prompt", "quorum")}
+    return {key: value for key, value in options.items() if value is not None}
+
+
+@pytest.fixture(scope="module")
+def models() -> Iterator[Loopback]:
+    """The models of all cases, at one address, which the Agent Server is told when it starts."""
+    with Loopback() as server:
+        yield server
+
+
+@pytest.fixture
+def loopback(models: Loopback) -> Loopback:
+    models.settle()
+    models.reset(scripts=True)
+    behave(models)
+    return models
+
+
+@pytest.fixture(scope="module")
+def client(models: Loopback, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SyncLangGraphClient]:
+    """An Agent Server with the mixtures of its cases."""
+    served = {name: fields(**options_of(case)) for name, case in CASES.items() if case["surface"] == "agent_server"}
+    with agent_server(tmp_path_factory.mktemp("agent_server"), served, models_at=models.url) as client:
+        yield client
 
 
 @pytest.fixture(scope="module")
@@ -87,13 +120,21 @@ def loop() -> Iterator[asyncio.Runner]:
 def _at_the_loopback(loopback: Loopback, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "test")
     monkeypatch.setenv("OPENAI_BASE_URL", loopback.url)
-    behave(loopback)
 
 
-@pytest.mark.parametrize("case", cases())
-def test_what_always_holds(case: dict[str, Any], loopback: Loopback, tmp_path: Path, loop: asyncio.Runner) -> None:
-    surfaces = Surfaces(loop.run, tmp_path)
-    outcome = ask(case, surfaces)
+@pytest.mark.parametrize("name", CASES)
+def test_what_always_holds(
+    name: str, loopback: Loopback, tmp_path: Path, loop: asyncio.Runner, request: pytest.FixtureRequest
+) -> None:
+    case, surfaces = CASES[name], Surfaces(loop.run, tmp_path)
+
+    def ask() -> Outcome:
+        if case["surface"] != "agent_server":
+            return asked(case, surfaces)
+        client = request.getfixturevalue("client")
+        return surfaces.on_the_agent_server(client, name, case["mode"], remember=case["remember"])
+
+    outcome = ask()
     requests = loopback.settle()
     nobody_reads_of_a_failure(requests)
     the_users_messages_are_intact(requests)
@@ -102,15 +143,13 @@ def test_what_always_holds(case: dict[str, Any], loopback: Loopback, tmp_path: P
     the_account_is_right(outcome, requests, case)
 
     loopback.reset()
-    again = ask(case, surfaces)
+    again = ask()
     assert again.text == outcome.text
     assert sorted(map(prompt_of, loopback.settle())) == sorted(map(prompt_of, requests))
 
 
-def ask(case: dict[str, Any], surfaces: Surfaces) -> Outcome:
-    options = {key: case[key] for key in ("aggregation", "reference_filters", "stop_when", "prompt", "quorum")}
-    options = {key: value for key, value in options.items() if value is not None}
-    surface = case["surface"]
+def asked(case: dict[str, Any], surfaces: Surfaces) -> Outcome:
+    options, surface = options_of(case), case["surface"]
     if surface == "command_line":
         return surfaces.on_the_command_line(options)
     if surface in STATEFUL:
@@ -189,7 +228,7 @@ def the_account_is_right(outcome: Outcome, requests: list[Recorded], case: dict[
     good = [request for request in requests if request.model != "broken"]
     if outcome.moa is not None and case["surface"] != "nested_chat_model":
         assert outcome.moa["calls"] == len(requests)
-    if outcome.tokens is not None and case["surface"] not in {"graph", "subgraph"}:
+    if outcome.tokens is not None and case["surface"] not in {"graph", "subgraph", "agent_server"}:
         assert outcome.tokens == sum(usage_of(request) for request in good)
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import traceback
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from langchain_core.callbacks import AsyncCallbackManager, BaseCallbackHandler, CallbackManager
 
 from langchain_moa.cleanser import Cleanser, cleanse, in_front
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 KEY = "key-without-a-prefix-0123456789"
 
@@ -37,15 +40,17 @@ def raised(error: BaseException, cause: BaseException | None = None) -> BaseExce
 
 
 @pytest.mark.parametrize(
-    "error",
+    "make",
     [
-        ValueError(f"wrong key {KEY}"),
-        ServerError(f"wrong key {KEY}", {"error": {"message": [f"key {KEY}", 1]}}),
-        raised(RuntimeError("wrapped"), ValueError(f"wrong key {KEY}")),
-        ExceptionGroup("several", [ValueError(KEY), ServerError("x", (KEY,))]),
+        lambda: ValueError(f"wrong key {KEY}"),
+        lambda: ServerError(f"wrong key {KEY}", {"error": {"message": [f"key {KEY}", 1]}}),
+        lambda: raised(RuntimeError("wrapped"), ValueError(f"wrong key {KEY}")),
+        lambda: ExceptionGroup("several", [ValueError(KEY), ServerError("x", (KEY,))]),
     ],
+    ids=["plain", "with a body", "with a cause", "group"],
 )
-def test_an_exception_shows_no_key(error: BaseException) -> None:
+def test_an_exception_shows_no_key(make: Callable[[], BaseException]) -> None:
+    error = make()
     error = raised(error, error.__cause__)
     assert KEY in shown(error)
     cleanse(error, [KEY])

@@ -20,15 +20,18 @@ if TYPE_CHECKING:
 
 @strategy
 class Vote:
-    """Answer with a reference of the majority, for tasks whose answers are short: a number, a letter, an expression.
+    r"""Answer with a reference of the majority, for tasks whose answers are short: a number, a letter, an expression.
 
-    The short answer is extracted from each reference; references without one have no vote. The first reference with the most
-    frequent answer is the mixture's, unchanged. A tie goes to the answer that comes first in the proposers' order, so name
-    the proposer that you trust most first. Where no reference has a short answer, the medoid is the mixture's.
+    The short answer is extracted from each reference; references without one have no vote. The answer is the first of the
+    references that have the most frequent short answer, unchanged. A tie goes to the short answer that comes first in the
+    proposers' order, so name the proposer that you trust most first. Where no reference has a short answer, the medoid is
+    the answer.
 
     Attributes:
-        extract: `number`, `letter`, `boxed`, `auto` (default: whichever is found, boxed before letter before number), or a
-            callable from a text to its short answer or `None`.
+        extract: What the short answer of a text is. `number`: the number said to be the answer, or else the last one.
+            `letter`: the option last said to be the answer. `boxed`: what is in the last `\boxed{...}`. `said`: whichever of
+            them the text presents as its answer, in a box, in words (`The answer is 18`) or by itself. `auto` (default): the
+            same, or else the last number. Or a callable from a text to its short answer or `None`.
 
     Example:
         ```python

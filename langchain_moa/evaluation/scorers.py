@@ -41,9 +41,9 @@ def exact(text: str, question: Question) -> float:
 
 
 def numeric(text: str, question: Question) -> float:
-    """Score 1 where the final number of the answer is a right one; `1,800.0` is `1800`."""
-    found = number(boxed(text) or text)
-    return float(found is not None and found in {number(answer) for answer in question.answers})
+    """Score 1 where the final number of the answer is a right one, with a percent sign or without; `1,800.0` is `1800`."""
+    found = _without_percent(number(boxed(text) or text))
+    return float(found is not None and found in {_without_percent(number(answer)) for answer in question.answers})
 
 
 def mathematical(text: str, question: Question) -> float:
@@ -124,6 +124,10 @@ def _of_user(path: str, function: str) -> Scorer:
         return float(value)
 
     return checked
+
+
+def _without_percent(found: str | None) -> str | None:
+    return found and found.removesuffix("%")
 
 
 def _plain(text: str) -> str:

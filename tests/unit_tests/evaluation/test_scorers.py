@@ -42,6 +42,8 @@ def test_exact(text: str, answers: tuple[str, ...], score: float) -> None:
         ("3 + 4 = 7, so the answer is 7.", "7", 1),
         ("It is $1,800.00", "1800", 1),
         ("-5", "5", 0),
+        ("It is 50%.", "50", 1),
+        ("50", "50%", 1),
         ("seven", "7", 0),
     ],
 )

@@ -1,70 +1,49 @@
+"""Short answers: boxes, whichever is found, and the count of them."""
+
 from __future__ import annotations
+
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from langchain_moa.strategies.extract import EXTRACTORS, auto, boxed, extractor, letter, number, tally
+from langchain_moa.strategies.extract import EXTRACTORS, auto, boxed, extractor, said, tally
 
 
 @pytest.mark.parametrize(
     ("text", "found"),
     [
-        ("so 5-3=2", "2"),
-        ("He has -3.50 dollars.", "-3.5"),
-        ("\u22127 degrees", "-7"),
-        ("#### 1,800", "1800"),
-        ("A: 18", "18"),
-        ("A: 18\nThat took 3 steps.", "18"),
-        ("The answer is 7 apples, as all 2 of us saw.", "7"),
-        ("The final answer is **$42.00**.", "42"),
-        ("Answer:\n\n12", "12"),
-        ("the answer: 3, no, the answer: 4", "4"),
-        ("To answer 3 of them takes 5 minutes", "5"),
-        ("0.0", "0"),
-        (".5", "0.5"),
-        ("100000000000000000000000000001", "100000000000000000000000000001"),
-        ("none at all", None),
-        ("", None),
-    ],
-)
-def test_number(text: str, found: str | None) -> None:
-    assert number(text) == found
-
-
-@pytest.mark.parametrize(
-    ("text", "found"),
-    [
-        ("B", "B"),
-        (" (c).", None),
-        ("(C)", "C"),
-        ("**D**", "D"),
-        ("B) Paris", "B"),
-        ("B. Paris", "B"),
-        ("The answer is (B).", "B"),
-        ("Answer: B", "B"),
-        ("I think option C is right", "C"),
-        ("First answer: A. No, the answer is D", "D"),
-        ("The answer is A because it is", "A"),
-        ("The answer is A man", None),
-        ("Answer: It's 4", None),
-        ("A man bought 3 apples", None),
-        ("A: 18", None),
-        ("Zebra", None),
-    ],
-)
-def test_letter(text: str, found: str | None) -> None:
-    assert letter(text) == found
-
-
-@pytest.mark.parametrize(
-    ("text", "found"),
-    [
-        (r"thus \boxed{\frac{1}{2}} it is", r"\frac{1}{2}"),
+        (r"thus \boxed{\frac{1}{2}} it is", "0.5"),
+        (r"\boxed{\left(\dfrac{1}{2}\right)}", "0.5"),
         (r"\boxed{1} or rather \boxed{ 2 }", "2"),
+        (r"first \boxed{3} then \boxed{5", "3"),
+        (r"\boxed{\boxed{5}}", "5"),
+        (r"\boxed 5", "5"),
+        (r"\fbox{5}", "5"),
         (r"\boxed{1,000.0}", "1000"),
+        (r"\boxed{1{,}234}", "1234"),
+        (r"\boxed{1,2}", "1,2"),
+        (r"\boxed{(1, 2)}", "(1,2)"),
+        (r"\boxed{\$18}", "18"),
+        (r"\boxed{18 \text{ eggs}}", "18"),
+        (r"\boxed{18\ \text{cm}^2}", "18"),
+        (r"\boxed{\text{18 eggs}}", "18"),
+        (r"\boxed{90^\circ}", "90"),
+        (r"\boxed{50\%}", "50%"),
+        (r"\boxed{x=5}", "5"),
+        (r"\boxed{5.}", "5"),
+        (r"\boxed{10:30}", "10:30"),
         (r"\boxed{\text{B}}", "B"),
+        (r"\boxed{\textbf{(C)}}", "C"),
+        (r"\boxed{(b)}", "B"),
+        (r"\boxed{C. Paris}", "C"),
+        (r"\boxed{b}", "b"),
         (r"\boxed{x + \, 1}", "x+1"),
+        (r"\boxed{\dfrac{\pi}{2}}", r"\frac{\pi}{2}"),
+        (r"\boxed{3\sqrt{2}}", r"3\sqrt{2}"),
+        (r"\boxed{\sqrt{2}}", r"\sqrt{2}"),
+        (r"\boxed{2\pi}", r"2\pi"),
         (r"\boxed{never closed", None),
         (r"\boxed{}", None),
         ("no box", None),
@@ -78,16 +57,35 @@ def test_auto_takes_the_box_before_the_letter_before_the_number() -> None:
     assert auto(r"Answer: B, \boxed{3}, 4") == "3"
     assert auto("Answer: B, 4") == "B"
     assert auto("A: 18") == "18"
+    assert auto("A) 5\nB) 6\nThe answer is 6") == "6"
     assert auto("who knows") is None
 
 
-@given(st.decimals(allow_nan=False, allow_infinity=False, places=3, min_value=-(10**9), max_value=10**9))
-def test_equal_numbers_are_equal_strings_however_they_are_written(value: object) -> None:
-    plain = number(f"{value}")
-    assert plain == number(f"It is {value:,}.") == number(f"The answer is ${value}") == boxed(rf"\boxed{{{value}}}")
+LISTS = (
+    "To sleep better:\n1. Avoid coffee.\n2. Keep a schedule.\n3. Darken the room.",
+    "You should not sleep at all:\n1. Drink cola.\n2. Watch films.\n3. Dance.",
+    "Answer:\n\n1. **Buy** a mattress\n2. Exercise\n3. See a doctor",
+)
 
 
-@given(st.text())
+@pytest.mark.parametrize(
+    "text", [*LISTS, "There are 3 ways to see this, all of them wrong.", "1. Buy a mattress", "A: it rains"]
+)
+def test_what_merely_holds_a_number_or_a_label_says_nothing(text: str) -> None:
+    assert said(text) is None
+
+
+@pytest.mark.parametrize(("text", "found"), [("7", "7"), ("It is 7.", "7"), ("(b)", "B"), (r"\boxed{7}", "7"), ("A: 7", "7")])
+def test_what_is_said_boxed_or_alone_counts(text: str, found: str) -> None:
+    assert said(text) == auto(text) == found
+
+
+def test_only_auto_takes_the_last_number_of_a_text() -> None:
+    text = "Each of the 3 hens lays 2 eggs a day, and so she comes to 42 in the week"
+    assert (auto(text), said(text)) == ("42", None)
+
+
+@given(st.text() | st.text(alphabet="answer iABb(). :\\{}$0123,/^-\n\u00bd\u2212*"))
 def test_no_text_is_too_strange(text: str) -> None:
     for extract in EXTRACTORS.values():
         found = extract(text)
@@ -110,4 +108,12 @@ def test_an_own_extractor() -> None:
         return text.partition(" ")[0]
 
     assert extractor(first_word) is first_word
-    assert tally(["yes it is", "no", "yes"], first_word) == [("yes", [0, 2]), ("no", [1])]
+    assert tally(["yes it is", "no", "yes", " empty"], first_word) == [("yes", [0, 2]), ("no", [1])]
+
+
+def test_an_own_extractor_that_returns_no_text_is_an_error() -> None:
+    def number_of_words(text: str) -> Any:
+        return len(text.split())
+
+    with pytest.raises(TypeError, match="extract returned int; return a text, or None where there is no answer"):
+        tally(["one", "two"], number_of_words)

@@ -39,9 +39,9 @@ def test_an_own_extractor() -> None:
     assert choice.why["answer"] == "no"
 
 
-@pytest.mark.parametrize("extract", ["numbers", 3, None])
+@pytest.mark.parametrize("extract", ["numbers", 3, None, ["number"]])
 def test_an_unknown_extractor_is_refused_with_those_that_are_known(extract: Any) -> None:
-    with pytest.raises(ValueError, match=r"extract\n.*known are auto, number, letter, boxed"):
+    with pytest.raises(ValueError, match=r"extract\n.*known are auto, said, number, letter, boxed"):
         Vote(extract=extract)
 
 

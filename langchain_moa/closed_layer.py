@@ -26,6 +26,8 @@ class ClosedLayer:
         unfiltered: The layer's good references before any filter; conditions that count look at these, since a filter may
             have left out the very ones that agree.
         earlier: Every good reference of the layers before, unfiltered.
+        width: How many proposers the layer has, those that failed included: conditions that ask for a share count against
+            these.
 
     Example:
         ```python
@@ -47,6 +49,7 @@ class ClosedLayer:
     previous: Sequence[Reference] = field(default=())
     unfiltered: Sequence[Reference] = field(default=())
     earlier: Sequence[Reference] = field(default=())
+    width: int = 0
 
     @property
     def texts(self) -> list[str]:

@@ -100,6 +100,7 @@ class Merge(Runnable[RunState, dict[str, Any]]):
             previous=previous,
             unfiltered=good,
             earlier=[reference for reference in of_turn if reference["layer"] < self._layer],
+            width=len(self._mixture.members.layers[self._layer - 1]),
         )
         return _Closing(layer, references, fell_back, Consultation(self._mixture, state, config or {}, self._node))
 

@@ -2,30 +2,44 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from langchain_moa.strategies.extract import Extract, tally
 from langchain_moa.strategies.inquiry import Compare, Inquiry
-from langchain_moa.strategies.similarity import Similarity, mean_to_others
+from langchain_moa.strategies.similarity import Similarity
 from langchain_moa.strategies.strategy import strategy
 
 if TYPE_CHECKING:
     from langchain_moa.closed_layer import ClosedLayer
 
 
+def _not_any_number(value: Extract) -> Extract:
+    if value == "auto":
+        msg = (
+            "'auto' takes the last number of any text, and texts on different things may well share that one; "
+            "give 'said', or 'number' if every answer is one"
+        )
+        raise ValueError(msg)
+    return value
+
+
 @strategy
 class Agreement:
-    """Stop where enough of a layer's references agree: easy questions end after the first layer, for a part of the price.
+    """Stop where enough of a layer's answers agree: easy questions end after the first layer, for a part of the price.
 
-    By default references agree that come to the same short answer (`extract`), which is for tasks that have one. With a
-    `similarity`, the mean similarity of their texts counts instead. Filters come after the count: one that leaves out
-    duplicates does not leave out votes. One reference alone agrees with nobody.
+    Answers agree that come to the same short answer (`extract`); this is for tasks that have one. By default it must be said
+    to be the answer (`The answer is 18`), in a box, or alone: numbers that a text merely holds are no answers, so three lists
+    of three points each do not agree. With a `similarity`, the mean similarity of the texts counts instead.
+
+    Proposers that have failed agree with nobody: the share is that of all of the layer's proposers. Answers that a filter has
+    left out count as well. One answer alone agrees with nobody.
 
     Attributes:
-        threshold: The share of the references that must have the most frequent answer, or the mean similarity, from 0 to 1.
-        extract: How the short answer is found, as for `vote`.
+        threshold: The share of the layer's proposers that must give the most frequent answer, or the mean similarity, from 0
+            to 1.
+        extract: How the short answer is found, as for `vote`, `auto` excepted. Default: `said`.
         similarity: Compare whole texts instead: `lexical`, LangChain embeddings or their name, or a callable.
 
     Example:
@@ -43,19 +57,19 @@ class Agreement:
     """
 
     threshold: float = Field(default=0.75, ge=0, le=1)
-    extract: Extract = "auto"
+    extract: Annotated[Extract, AfterValidator(_not_any_number)] = "said"
     similarity: Similarity | None = None
 
     def __call__(self, layer: ClosedLayer) -> Inquiry[str | None]:
-        """Say whether they agree."""
+        """Return how many agree, if they are enough."""
         texts = [each["text"] for each in layer.unfiltered]
-        of = len(texts)
-        if of < 2:  # noqa: PLR2004  # it takes two to agree
+        of = max(layer.width, len(texts))
+        if len(texts) < 2:  # noqa: PLR2004  # it takes two to agree
             return None
         if self.similarity is not None:
             matrix = yield Compare(texts=texts, by=self.similarity)
-            means = mean_to_others(matrix)
-            mean = sum(means) / len(means)
+            # One that has failed is like nobody.
+            mean = (sum(map(sum, matrix)) - len(texts)) / (of * (of - 1))
             return f"the answers of layer {layer.number} are alike ({mean:.2f})" if mean >= self.threshold else None
         counted = tally(texts, self.extract)
         votes = len(counted[0][1]) if counted else 0

@@ -19,13 +19,27 @@ def stops(strategy: Any, layer: Any, *answers: Any) -> Any:
 
 class TestAgreement:
     def test_by_vote(self) -> None:
-        layer = closed("7", "it is 7", "The answer is 7", "8", number=2)
+        layer = closed("7", "It is 7.", "The answer is 7", "8", number=2)
         assert stops(Agreement(), layer) == "3 of 4 answers of layer 2 agree: 7"
         assert stops(Agreement(threshold=0.8), layer) is None
 
     def test_what_has_no_answer_does_not_agree(self) -> None:
         assert stops(Agreement(), closed("7", "7", "who knows")) is None
         assert stops(Agreement(), closed("who knows", "nobody")) is None
+
+    def test_those_that_failed_agree_with_nobody(self) -> None:
+        assert stops(Agreement(), closed("7", "7", width=3)) is None
+        assert stops(Agreement(), closed("7", "7", "7", width=4)) == "3 of 4 answers of layer 1 agree: 7"
+        alike = Agreement(similarity="lexical", threshold=0.9)
+        assert stops(alike, closed("a b", "a b", width=2)) is not None
+        assert stops(alike, closed("a b", "a b", width=5)) is None
+
+    def test_numbers_that_texts_merely_hold_do_not_agree(self) -> None:
+        lists = [f"{what}:\n1. {what} more\n2. {what} less\n3. stop" for what in ("Sleep", "Drink", "Run")]
+        assert stops(Agreement(), closed(*lists)) is None
+        assert stops(Agreement(extract="number"), closed(*lists)) == "3 of 3 answers of layer 1 agree: 3"
+        with pytest.raises(ValueError, match=r"extract\n.*give 'said', or 'number' if every answer is one"):
+            Agreement(extract="auto")
 
     def test_one_alone_agrees_with_nobody(self) -> None:
         assert stops(Agreement(threshold=0), closed("7")) is None

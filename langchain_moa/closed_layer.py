@@ -55,18 +55,3 @@ class ClosedLayer:
     def texts(self) -> list[str]:
         """The answers, in the references' order."""
         return [reference["text"] for reference in self.references]
-
-
-@dataclass(frozen=True)
-class Filtered:
-    """What a filter returns that may also end the layers.
-
-    Such a filter has an attribute `may_stop`, so that the graph gets the edge.
-
-    Attributes:
-        references: Those to keep.
-        stop: Why no further layer is needed; `None` to go on.
-    """
-
-    references: Sequence[Reference]
-    stop: str | None = None

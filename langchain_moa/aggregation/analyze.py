@@ -7,15 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 from langgraph.graph import END
 from pydantic import BaseModel, ConfigDict
+from typing_extensions import override
 
 from langchain_moa.nodes.aggregate import AGGREGATOR, Aggregate
 from langchain_moa.nodes.consult import Consult
 from langchain_moa.prompting.system import add_system_text
 from langchain_moa.state import turn_of
 from langchain_moa.step import steps_of
+from langchain_moa.strategies.aggregation import Aggregation
 from langchain_moa.strategies.ballot import Ballot
 from langchain_moa.strategies.decision import decide, reads_json
-from langchain_moa.strategies.strategy import Model, strategy
+from langchain_moa.strategies.definition import Model, strategy
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
     from langchain_moa.reference import Reference
     from langchain_moa.state import RunState
     from langchain_moa.strategies.inquiry import Inquiry
+
+__all__ = ["Analyze"]
 
 _NODE = "analyze"
 
@@ -72,7 +76,7 @@ class Analysis(BaseModel):
 
 
 @strategy
-class Analyze:
+class Analyze(Aggregation):
     """Analysis first, as in OpenRouter's Fusion: a judge lists, the aggregator writes, with the references before it.
 
     The analysis is JSON of a fixed shape (`Analysis`); a reply that is not is asked for once more, and then, or if the model
@@ -103,8 +107,8 @@ class Analyze:
         """Whom it asks: the analyst, and the aggregator."""
         return (self.model, None)
 
+    @override
     def add_to(self, builder: StateGraph[Any, Any], mixture: Mixture) -> str:
-        """Add the analyst and the aggregator."""
         builder.add_node(_NODE, Consult(self._analyse, mixture, node=_NODE), metadata={"model": mixture.member(self.model).id})
         writer = _Writer.of(mixture, prompt=mixture.shown)
         builder.add_node(AGGREGATOR, writer, metadata={"model": mixture.members.aggregator.id})

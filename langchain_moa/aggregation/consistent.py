@@ -5,17 +5,25 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from langchain_moa.aggregation.select import choose_one
-from langchain_moa.strategies.strategy import Model, strategy
+from langchain_moa.strategies.definition import Model, strategy
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from langchain_core.messages import BaseMessage
 
-    from langchain_moa.members.proposer import Proposer
     from langchain_moa.nodes.choose import Choice
     from langchain_moa.reference import Reference
     from langchain_moa.strategies.inquiry import Inquiry
+
+__all__ = ["Consistent"]
+
+
+CONSISTENCY = (
+    "You are given several responses to a conversation's last message. Evaluate these responses, and select the most "
+    "consistent response based on majority consensus."
+)
+"""What the model is told; the words are the paper's."""
 
 
 @strategy
@@ -27,26 +35,27 @@ class Consistent:
 
     Attributes:
         model: Who decides. Default: the mixture's aggregator.
+        instruction: What it is told to look at.
         seed: Another seed draws other orders.
+
+    Example:
+        ```python
+        from langchain_moa import ChatMoA
+
+        moa = ChatMoA.self_moa("local:smollm2-135m", samples=5, aggregation="consistent")
+        ```
     """
 
     model: Model = None
+    instruction: str = CONSISTENCY
     seed: int = 0
 
-    @property
-    def models(self) -> tuple[Proposer | None, ...]:
-        """Whom it asks."""
-        return (self.model,)
-
     def __call__(self, messages: Sequence[BaseMessage], references: Sequence[Reference]) -> Inquiry[Choice]:
-        """Ask for the most consistent reference."""
+        """Return the reference that the model finds most consistent, or else the medoid."""
         return choose_one(
             messages,
             references,
-            instruction=(
-                "You are given several responses to a conversation's last message. Evaluate these responses, and select the "
-                "most consistent response based on majority consensus."
-            ),
+            instruction=self.instruction,
             question="Which one is the most consistent: {labels}? Reply with its label alone, in double brackets, like [[A]].",
             name="consistency",
             model=self.model,

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from langchain_moa.nodes.choose import Choice
+from langchain_moa.strategies.definition import strategy
 from langchain_moa.strategies.inquiry import Compare, Inquiry
 from langchain_moa.strategies.similarity import LEXICAL, Similarity, mean_to_others, medoid
-from langchain_moa.strategies.strategy import strategy
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from langchain_core.messages import BaseMessage
 
     from langchain_moa.reference import Reference
+
+__all__ = ["Medoid"]
 
 
 @strategy
@@ -35,7 +37,7 @@ class Medoid:
     similarity: Similarity = LEXICAL
 
     def __call__(self, messages: Sequence[BaseMessage], references: Sequence[Reference]) -> Inquiry[Choice]:  # noqa: ARG002  # an aggregation's arguments
-        """Find the medoid."""
+        """Return the most central reference."""
         return central(references, similarity=self.similarity)
 
 

@@ -8,15 +8,17 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from langgraph.graph import END
+from typing_extensions import override
 
 from langchain_moa.nodes.aggregate import AGGREGATOR, Aggregate
 from langchain_moa.nodes.calls import emit
 from langchain_moa.nodes.consult import Consult
 from langchain_moa.state import turn_of
 from langchain_moa.step import steps_of
+from langchain_moa.strategies.aggregation import Aggregation
 from langchain_moa.strategies.ballot import Ballot
 from langchain_moa.strategies.decision import decide
-from langchain_moa.strategies.strategy import strategy
+from langchain_moa.strategies.definition import strategy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
     from langchain_moa.state import RunState
     from langchain_moa.strategies.inquiry import Inquiry
 
+__all__ = ["Rank"]
+
 _FEWEST = 2
 """There is nothing to rank in fewer answers."""
 
@@ -40,7 +44,7 @@ PEER = (
 
 
 @strategy
-class Rank:
+class Rank(Aggregation):
     """Anonymous peer ranking (llm-council), then synthesis: the references stand in the order of their mean rank.
 
     The proposers of the last layer rank, in parallel, each all references but its own, under labels and in an order drawn
@@ -67,8 +71,8 @@ class Rank:
 
     models = (None,)
 
+    @override
     def add_to(self, builder: StateGraph[Any, Any], mixture: Mixture) -> list[str]:
-        """Add the rankers, what orders the references, and the aggregator."""
         peers = mixture.members.layers[-1]
         nodes = [f"rank_{position:0{len(str(len(peers)))}}" for position in range(1, len(peers) + 1)]
         for position, (node, peer) in enumerate(zip(nodes, peers, strict=True), start=1):

@@ -8,7 +8,7 @@ from langchain_moa.aggregation.medoid import central
 from langchain_moa.nodes.choose import Choice
 from langchain_moa.strategies.ballot import Ballot
 from langchain_moa.strategies.decision import decide
-from langchain_moa.strategies.strategy import Model, strategy
+from langchain_moa.strategies.definition import Model, strategy
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from langchain_moa.members.proposer import Proposer
     from langchain_moa.reference import Reference
     from langchain_moa.strategies.inquiry import Inquiry
+
+__all__ = ["Select"]
 
 RANKER = (
     "You judge responses to a conversation's last message. Choose the one that is best: correct first of all, then helpful, "
@@ -55,13 +57,8 @@ class Select:
     instruction: str = RANKER
     seed: int = 0
 
-    @property
-    def models(self) -> tuple[Proposer | None, ...]:
-        """Whom it asks."""
-        return (self.model,)
-
     def __call__(self, messages: Sequence[BaseMessage], references: Sequence[Reference]) -> Inquiry[Choice]:
-        """Ask the ranker."""
+        """Return the reference that the ranker names, or else the medoid."""
         question = "Which response is best: {labels}? Reply with its label alone, in double brackets, like [[A]]."
         return choose_one(
             messages,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from langgraph.graph import END
 from pydantic import Field
+from typing_extensions import override
 
 from langchain_moa.members.conversation import for_aggregator
 from langchain_moa.nodes.aggregate import AGGREGATOR, Aggregate
@@ -14,19 +15,22 @@ from langchain_moa.nodes.consult import Consult
 from langchain_moa.prompting.system import add_system_text
 from langchain_moa.reference import Reference
 from langchain_moa.state import RunState, turn_of
+from langchain_moa.strategies.aggregation import Aggregation
+from langchain_moa.strategies.definition import strategy
 from langchain_moa.strategies.inquiry import Ask, Inquiry
-from langchain_moa.strategies.strategy import strategy
 
 if TYPE_CHECKING:
     from langgraph.graph import StateGraph
 
     from langchain_moa.mixture.mixture import Mixture
 
+__all__ = ["Sequential"]
+
 _NODE = "window"
 
 
 @strategy
-class Sequential:
+class Sequential(Aggregation):
     """Self-MoA-Seq (arXiv 2502.00674): a sliding window over the references, with the running synthesis carried in it.
 
     The aggregator synthesizes the first `window` references; that synthesis and the next `window - 1` references are the next
@@ -49,8 +53,8 @@ class Sequential:
 
     models = (None,)
 
+    @override
     def add_to(self, builder: StateGraph[Any, Any], mixture: Mixture) -> str:
-        """Add the loop over the windows, and the aggregator, which has the last one."""
 
         def work(state: RunState) -> Inquiry[dict[str, Any]]:
             return self._slide(state, mixture)

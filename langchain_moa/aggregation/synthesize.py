@@ -5,24 +5,41 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from langgraph.graph import END
+from typing_extensions import override
 
 from langchain_moa.nodes.aggregate import AGGREGATOR, Aggregate
-from langchain_moa.strategies.strategy import strategy
+from langchain_moa.strategies.aggregation import Aggregation
+from langchain_moa.strategies.definition import strategy
 
 if TYPE_CHECKING:
     from langgraph.graph import StateGraph
 
     from langchain_moa.mixture.mixture import Mixture
 
+__all__ = ["Synthesize"]
+
 
 @strategy
-class Synthesize:
-    """The paper's aggregation, the default: one call of the aggregator with the mixture's `prompt`."""
+class Synthesize(Aggregation):
+    """The paper's aggregation, and the default: the aggregator reads all references, shown by the mixture's `prompt`.
+
+    Example:
+        ```python
+        from langchain_moa import ChatMoA
+
+        moa = ChatMoA(
+            proposers=["local:smollm2-135m", "local:gemma3-270m"],
+            aggregator="local:smollm2-135m",
+            num_layers=1,
+            aggregation="synthesize",
+        )
+        ```
+    """
 
     models = (None,)
 
+    @override
     def add_to(self, builder: StateGraph[Any, Any], mixture: Mixture) -> str:
-        """Add the aggregator."""
         member = mixture.members.aggregator
         node = Aggregate.of(mixture, prompt=mixture.shown)
         builder.add_node(AGGREGATOR, node, metadata={"model": member.id})

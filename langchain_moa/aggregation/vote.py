@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from langchain_moa.aggregation.medoid import central
 from langchain_moa.nodes.choose import Choice
+from langchain_moa.strategies.definition import strategy
 from langchain_moa.strategies.extract import Extract, tally
-from langchain_moa.strategies.strategy import strategy
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from langchain_moa.reference import Reference
     from langchain_moa.strategies.inquiry import Inquiry
+
+__all__ = ["Vote"]
 
 
 @strategy
@@ -49,7 +51,7 @@ class Vote:
         messages: Sequence[BaseMessage],  # noqa: ARG002  # an aggregation's arguments
         references: Sequence[Reference],
     ) -> Inquiry[Choice] | Choice:
-        """Count the votes."""
+        """Return the first reference of the majority, or else the medoid."""
         counted = tally((each["text"] for each in references), self.extract)
         if not counted:
             return central(references, fallback="medoid", because="no reference has an answer that can be counted")

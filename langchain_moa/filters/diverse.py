@@ -6,13 +6,15 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
+from langchain_moa.strategies.definition import strategy
 from langchain_moa.strategies.inquiry import Compare, Inquiry
 from langchain_moa.strategies.similarity import LEXICAL, Matrix, Similarity, mean_to_others
-from langchain_moa.strategies.strategy import strategy
 
 if TYPE_CHECKING:
     from langchain_moa.closed_layer import ClosedLayer
     from langchain_moa.reference import Reference
+
+__all__ = ["Diverse"]
 
 
 @strategy
@@ -44,7 +46,7 @@ class Diverse:
     similarity: Similarity = LEXICAL
 
     def __call__(self, layer: ClosedLayer) -> Inquiry[list[Reference]]:
-        """Choose the references that differ most."""
+        """Return the references that differ most."""
         if len(layer.references) <= self.keep:
             return list(layer.references)
         matrix = yield Compare(texts=layer.texts, by=self.similarity)

@@ -6,13 +6,15 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
+from langchain_moa.strategies.definition import strategy
 from langchain_moa.strategies.inquiry import Compare, Inquiry
 from langchain_moa.strategies.similarity import LEXICAL, Similarity
-from langchain_moa.strategies.strategy import strategy
 
 if TYPE_CHECKING:
     from langchain_moa.closed_layer import ClosedLayer
     from langchain_moa.reference import Reference
+
+__all__ = ["Duplicates"]
 
 
 @strategy
@@ -35,7 +37,7 @@ class Duplicates:
     similarity: Similarity = LEXICAL
 
     def __call__(self, layer: ClosedLayer) -> Inquiry[list[Reference]]:
-        """Keep what has not been said."""
+        """Return the references that say something new."""
         texts = layer.texts
         matrix = yield Compare(texts=texts, by=self.similarity)
         spaced = [" ".join(text.split()) for text in texts]

@@ -8,13 +8,14 @@ from pydantic import Field, RootModel
 
 from langchain_moa.strategies.ballot import Ballot
 from langchain_moa.strategies.decision import decide, reads_json
-from langchain_moa.strategies.strategy import Model, strategy
+from langchain_moa.strategies.definition import Model, strategy
 
 if TYPE_CHECKING:
     from langchain_moa.closed_layer import ClosedLayer
-    from langchain_moa.members.proposer import Proposer
     from langchain_moa.reference import Reference
     from langchain_moa.strategies.inquiry import Inquiry
+
+__all__ = ["Judge"]
 
 JUDGE = (
     "You grade responses to a conversation's last message from 1 (wrong, harmful or beside the point) to 10 (right, complete "
@@ -62,13 +63,8 @@ class Judge:
     instruction: str = JUDGE
     seed: int = 0
 
-    @property
-    def models(self) -> tuple[Proposer | None, ...]:
-        """Whom it asks."""
-        return (self.model,)
-
     def __call__(self, layer: ClosedLayer) -> Inquiry[list[Reference]]:
-        """Have the references graded."""
+        """Return the references that are graded well enough."""
         if len(layer.references) == 1:
             return list(layer.references)
         ballot = Ballot.of(layer.references, seed=self.seed)

@@ -6,14 +6,16 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from langchain_moa.closed_layer import ClosedLayer, Filtered
 from langchain_moa.strategies.ballot import Ballot
 from langchain_moa.strategies.decision import decide, reads_json
-from langchain_moa.strategies.strategy import Model, strategy
+from langchain_moa.strategies.definition import Model, strategy
+from langchain_moa.strategies.filtered import Filtered
 
 if TYPE_CHECKING:
-    from langchain_moa.members.proposer import Proposer
+    from langchain_moa.closed_layer import ClosedLayer
     from langchain_moa.strategies.inquiry import Inquiry
+
+__all__ = ["Moderator"]
 
 MODERATOR = (
     "You moderate a panel of experts who answer the last message of a conversation in rounds: each round improves on the "
@@ -65,13 +67,8 @@ class Moderator:
     instruction: str = MODERATOR
     seed: int = 0
 
-    @property
-    def models(self) -> tuple[Proposer | None, ...]:
-        """Whom it asks."""
-        return (self.model,)
-
     def __call__(self, layer: ClosedLayer) -> Inquiry[Filtered]:
-        """Ask the moderator."""
+        """Return the references to keep, and the reason to end here if the moderator sees one."""
         keep = min(self.keep, len(layer.references))
         last = not self.may_stop or layer.number >= layer.num_layers
         if keep == len(layer.references) and last:

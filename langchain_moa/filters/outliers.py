@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
+from langchain_moa.strategies.definition import strategy
 from langchain_moa.strategies.inquiry import Compare, Inquiry
 from langchain_moa.strategies.similarity import LEXICAL, Matrix, Similarity
-from langchain_moa.strategies.strategy import strategy
 
 if TYPE_CHECKING:
     from langchain_moa.closed_layer import ClosedLayer
     from langchain_moa.reference import Reference
+
+__all__ = ["Outliers"]
 
 _FEWEST = 3
 """Of two answers, neither is the outlier."""
@@ -45,7 +47,7 @@ class Outliers:
     similarity: Similarity = LEXICAL
 
     def __call__(self, layer: ClosedLayer) -> Inquiry[list[Reference]]:
-        """Leave out what stands apart."""
+        """Return the references that belong together."""
         if len(layer.references) < _FEWEST:
             return list(layer.references)
         matrix = yield Compare(texts=layer.texts, by=self.similarity)

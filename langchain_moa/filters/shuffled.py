@@ -6,11 +6,13 @@ import json
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
-from langchain_moa.strategies.strategy import strategy
+from langchain_moa.strategies.definition import strategy
 
 if TYPE_CHECKING:
     from langchain_moa.closed_layer import ClosedLayer
     from langchain_moa.reference import Reference
+
+__all__ = ["Shuffled"]
 
 
 @strategy
@@ -42,7 +44,7 @@ class Shuffled:
     seed: int = 0
 
     def __call__(self, layer: ClosedLayer) -> list[Reference]:
-        """Draw lots."""
+        """Return the references in the order that was drawn."""
         said = [(message.type, str(message.text)) for message in layer.messages]
         # Not the ids of the messages, which are drawn anew for every question.
         drawn = sha256(json.dumps([self.seed, layer.number, said]).encode()).hexdigest()

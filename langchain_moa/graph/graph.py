@@ -16,8 +16,8 @@ from langchain_moa.nodes.merge import Merge, stopped_or
 from langchain_moa.nodes.propose import Propose
 from langchain_moa.resilience.quorum import Rounds
 from langchain_moa.state import MoAContext, MoAState
-from langchain_moa.strategies.strategies import Aggregation
-from langchain_moa.strategies.strategy import name_of
+from langchain_moa.strategies.aggregation import Aggregation
+from langchain_moa.strategies.registry import name_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -17,7 +17,7 @@ from langchain_moa.validation import at, each
 if TYPE_CHECKING:
     from langchain_moa.members.member import Member
     from langchain_moa.mixture.mixture import Mixture
-    from langchain_moa.strategies.strategies import Strategies
+    from langchain_moa.strategies.resolved import Strategies
 
 MemberLike = str | Runnable[Any, Any] | Mapping[str, Any] | Proposer
 """What may stand for a proposer or an aggregator."""

@@ -28,7 +28,8 @@ from langchain_moa.mixture.lineup import (
 from langchain_moa.mixture.resilience import Resilience, closings
 from langchain_moa.prompting.prompts import Prompt, resolve_prompt
 from langchain_moa.resilience.retry import Retry
-from langchain_moa.strategies.strategies import Strategies, described, resolve_aggregation, resolve_filters, resolve_stop
+from langchain_moa.strategies.description import described
+from langchain_moa.strategies.resolved import Strategies, resolve_aggregation, resolve_filters, resolve_stop
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -62,7 +63,8 @@ class Mixture(Resilience):
             layer before it; the first one, which has none to fall back on, raises `ProposersFailedError`. Default: 1.
         aggregation: How the last references become the answer: a name (`synthesize`, the default, or another module of
             `langchain_moa.aggregation`), a mapping of one to its arguments, a callable `(messages, references)` to a text,
-            a message or one of the references, or an object that adds nodes of its own (`Aggregation`).
+            a message or one of the references, or an object that adds nodes of its own
+            (`langchain_moa.strategies.Aggregation`).
         reference_filters: What is done, in order, with the references of each layer before anyone reads them: names, or
             callables from a `ClosedLayer` to references. Default: nothing.
         stop_when: When a closed layer is enough: a name, or a callable from a `ClosedLayer` to a truth value, or to the

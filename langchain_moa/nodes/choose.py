@@ -22,7 +22,7 @@ from langchain_moa.reference import Reference, read_answer
 from langchain_moa.secrets import describe
 from langchain_moa.state import RunState, turn_of
 from langchain_moa.step import steps_of
-from langchain_moa.strategies.strategy import name_of
+from langchain_moa.strategies.registry import name_of
 from langchain_moa.usage import account
 
 if TYPE_CHECKING:

@@ -17,7 +17,40 @@ if TYPE_CHECKING:
 
 
 class Consult(Runnable[RunState, dict[str, Any]]):
-    """A node that runs a piece of work, sync or async, and adds its calls to the account."""
+    """A node of an aggregation: it runs a piece of work, sync or async, and adds its calls to the account.
+
+    Example:
+        ```python
+        from langchain_core.messages import HumanMessage
+        from langgraph.graph import END
+
+        from langchain_moa import ChatMoA
+        from langchain_moa.strategies import Aggregate, Ask, Consult
+
+
+        class TranslatedFirst:
+            models = (None,)
+
+            def add_to(self, builder, mixture):
+                builder.add_node("translate", Consult(self._translate, mixture, node="translate"))
+                builder.add_node("aggregator", Aggregate.of(mixture, prompt=mixture.shown))
+                builder.add_edge("translate", "aggregator")
+                builder.add_edge("aggregator", END)
+                return "translate"
+
+            def _translate(self, state):
+                translated = []
+                for reference in state["merged"]:
+                    messages = [HumanMessage(f"Translate into English: {reference['text']}")]
+                    answer = yield Ask(messages=messages, name="translator")
+                    translated.append({**reference, "text": answer["text"] or reference["text"]})
+                return {"merged": translated}
+
+
+        moa = ChatMoA.from_preset("local", aggregation=TranslatedFirst())
+        print(moa.invoke("Why is the sky blue?").text)
+        ```
+    """
 
     def __init__(
         self, work: Callable[[RunState], Inquiry[dict[str, Any]] | dict[str, Any]], mixture: Mixture, *, node: str

@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 from langchain_core.runnables import Runnable, RunnableConfig
 from langgraph.errors import GraphBubbleUp
 
-from langchain_moa.closed_layer import ClosedLayer, Filtered
+from langchain_moa.closed_layer import ClosedLayer
 from langchain_moa.errors import StrategyFailedError, proposers_failed
 from langchain_moa.nodes.calls import emit, introduce
 from langchain_moa.nodes.consultation import Consultation
 from langchain_moa.secrets import describe
 from langchain_moa.state import RunState, turn_of
 from langchain_moa.step import steps_of
-from langchain_moa.strategies.strategy import name_of
+from langchain_moa.strategies.filtered import Filtered
+from langchain_moa.strategies.registry import name_of
 from langchain_moa.usage import spent_usd
 
 if TYPE_CHECKING:

@@ -6,13 +6,15 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import AfterValidator, Field
 
+from langchain_moa.strategies.definition import strategy
 from langchain_moa.strategies.extract import Extract, tally
 from langchain_moa.strategies.inquiry import Compare, Inquiry
 from langchain_moa.strategies.similarity import Similarity
-from langchain_moa.strategies.strategy import strategy
 
 if TYPE_CHECKING:
     from langchain_moa.closed_layer import ClosedLayer
+
+__all__ = ["Agreement"]
 
 
 def _not_any_number(value: Extract) -> Extract:
@@ -61,7 +63,7 @@ class Agreement:
     similarity: Similarity | None = None
 
     def __call__(self, layer: ClosedLayer) -> Inquiry[str | None]:
-        """Return how many agree, if they are enough."""
+        """Return how many answers agree, if they are enough."""
         texts = [each["text"] for each in layer.unfiltered]
         of = max(layer.width, len(texts))
         if len(texts) < 2:  # noqa: PLR2004  # it takes two to agree

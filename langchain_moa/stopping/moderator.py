@@ -8,12 +8,13 @@ from pydantic import BaseModel, ConfigDict
 
 from langchain_moa.strategies.ballot import Ballot
 from langchain_moa.strategies.decision import decide, reads_json
-from langchain_moa.strategies.strategy import Model, strategy
+from langchain_moa.strategies.definition import Model, strategy
 
 if TYPE_CHECKING:
     from langchain_moa.closed_layer import ClosedLayer
-    from langchain_moa.members.proposer import Proposer
     from langchain_moa.strategies.inquiry import Inquiry
+
+__all__ = ["Moderator"]
 
 MODERATOR = (
     "You moderate a panel of experts who answer the last message of a conversation in rounds: each round improves on the "
@@ -53,13 +54,8 @@ class Moderator:
     instruction: str = MODERATOR
     seed: int = 0
 
-    @property
-    def models(self) -> tuple[Proposer | None, ...]:
-        """Whom it asks."""
-        return (self.model,)
-
     def __call__(self, layer: ClosedLayer) -> Inquiry[str | None]:
-        """Ask the moderator."""
+        """Return the reason to end here, if the moderator sees one."""
         form = 'JSON of the form {"end": true}'
 
         question = f"Can the panel end here? Reply with {form} alone; `end` is false if another round is needed."

@@ -10,9 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from langchain_moa.strategies.ballot import Ballot
 from langchain_moa.strategies.decision import decide, reads_json
+from langchain_moa.strategies.definition import Model, strategy
 from langchain_moa.strategies.inquiry import Compare, Inquiry
 from langchain_moa.strategies.similarity import Similarity
-from langchain_moa.strategies.strategy import Model, strategy
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from langchain_moa.closed_layer import ClosedLayer
     from langchain_moa.members.proposer import Proposer
     from langchain_moa.reference import Reference
+
+__all__ = ["Residual"]
 
 EXTRACTOR = (
     "You compare two rounds of responses to a conversation's last message. Say what the later round adds, corrects or takes "
@@ -76,7 +78,7 @@ class Residual:
         return (self.model,) if self.similarity is None else ()
 
     def __call__(self, layer: ClosedLayer) -> Inquiry[str | None]:
-        """Say whether anything has changed."""
+        """Return the reason to end here, if nothing has changed for long enough."""
         rounds = [
             [each for each in layer.earlier if each["layer"] == number]
             for number in range(layer.number - self.layers, layer.number)

@@ -1,1 +1,60 @@
-"""What the aggregations, filters and stop conditions are made of."""
+"""What aggregations, filters and stop conditions are made of.
+
+Most strategies of your own are plain functions and need nothing from here. This is for those that ask models, compare texts,
+have settings, or bring nodes of their own.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from langchain_moa.nodes.aggregate import Aggregate
+    from langchain_moa.nodes.consult import Consult
+    from langchain_moa.strategies.aggregation import Aggregation
+    from langchain_moa.strategies.definition import Model, strategy
+    from langchain_moa.strategies.extract import Extract
+    from langchain_moa.strategies.filtered import Filtered
+    from langchain_moa.strategies.inquiry import Ask, Compare, Inquiry
+    from langchain_moa.strategies.similarity import Similarity
+
+# Imported when they are asked for: the nodes are built on the rest of this package.
+_HOMES = {
+    "Aggregate": "nodes.aggregate",
+    "Aggregation": "strategies.aggregation",
+    "Ask": "strategies.inquiry",
+    "Compare": "strategies.inquiry",
+    "Consult": "nodes.consult",
+    "Extract": "strategies.extract",
+    "Filtered": "strategies.filtered",
+    "Inquiry": "strategies.inquiry",
+    "Model": "strategies.definition",
+    "Similarity": "strategies.similarity",
+    "strategy": "strategies.definition",
+}
+
+__all__ = [
+    "Aggregate",
+    "Aggregation",
+    "Ask",
+    "Compare",
+    "Consult",
+    "Extract",
+    "Filtered",
+    "Inquiry",
+    "Model",
+    "Similarity",
+    "strategy",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        msg = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(msg)
+    value = getattr(import_module(f"langchain_moa.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -34,9 +34,20 @@ class Ask:
 
     Example:
         ```python
-        def shortest_or_asked(messages: list[BaseMessage], references: list[Reference]) -> Inquiry[str]:
-            answer = yield Ask(messages=[*messages], name="second opinion")
-            return answer["text"] or min((each["text"] for each in references), key=len)
+        from langchain_core.messages import HumanMessage
+
+        from langchain_moa import ChatMoA
+        from langchain_moa.strategies import Ask
+
+
+        def corrected(messages, references):
+            draft = HumanMessage(f"Correct this answer to {messages[-1].text!r}: {references[0]['text']}")
+            answer = yield Ask(messages=[draft], name="correction")
+            return answer["text"] or references[0]
+
+
+        moa = ChatMoA.from_preset("local", aggregation=corrected)
+        print(moa.invoke("Why is the sky blue?").text)
         ```
     """
 
@@ -52,7 +63,21 @@ class Compare:
 
     Attributes:
         texts: What is compared.
-        by: What compares.
+        by: What compares: `lexical`, LangChain embeddings, or a callable from two texts to a number from 0 to 1.
+
+    Example:
+        ```python
+        from langchain_moa import ChatMoA, ClosedLayer
+        from langchain_moa.strategies import Compare
+
+
+        def unlike_the_first(layer: ClosedLayer):
+            matrix = yield Compare(texts=layer.texts, by="lexical")
+            return [each for place, each in enumerate(layer.references) if place == 0 or matrix[0][place] < 0.5]
+
+
+        moa = ChatMoA.from_preset("local", reference_filters=[unlike_the_first])
+        ```
     """
 
     texts: Sequence[str]

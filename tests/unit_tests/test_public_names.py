@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import langchain_moa
+from langchain_moa import strategies
 
 
 def test_every_public_name_is_there() -> None:
@@ -18,6 +19,15 @@ def test_every_public_name_is_there() -> None:
 def test_every_public_name_shows_how_it_is_used() -> None:
     without = [name for name in langchain_moa.__all__ if "```python" not in (getattr(langchain_moa, name).__doc__ or "")]
     assert without == []
+
+
+def test_what_strategies_are_made_of_is_public() -> None:
+    assert strategies.__all__ == sorted(strategies.__all__) == sorted(strategies._HOMES) == sorted(dir(strategies))
+    types = {"Extract", "Inquiry", "Model", "Similarity"}
+    for name in {*strategies.__all__} - types:
+        assert getattr(strategies, name).__name__ == name
+        # `Aggregation` shows how the node is used.
+        assert name == "Aggregate" or "```python" in (getattr(strategies, name).__doc__ or ""), name
 
 
 def test_the_import_brings_nothing_heavy_along() -> None:

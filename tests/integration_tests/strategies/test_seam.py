@@ -11,11 +11,9 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command, interrupt
 
 from langchain_moa import ChatMoA, Choice, ClosedLayer, Proposer, create_moa
-from langchain_moa.closed_layer import Filtered
 from langchain_moa.errors import AggregatorFailedError, MoAError, StrategyFailedError
 from langchain_moa.nodes.aggregate import AGGREGATOR, Aggregate
-from langchain_moa.strategies.inquiry import Ask, Compare
-from langchain_moa.strategies.strategies import Aggregation
+from langchain_moa.strategies import Aggregation, Ask, Compare, Filtered
 from tests.inquiries import turn
 from tests.loopback import Reply
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pickle
-import re
+import sys
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -13,20 +14,20 @@ from langchain_core.language_models import FakeListChatModel
 from langchain_core.runnables import RunnableLambda
 from langgraph.graph import END
 
-from langchain_moa import ChatMoA, Mixture, create_moa
+from langchain_moa import ChatMoA, ClosedLayer, Mixture, create_moa, filters
 from langchain_moa.aggregation.medoid import Medoid
 from langchain_moa.aggregation.select import Select
 from langchain_moa.aggregation.vote import Vote
 from langchain_moa.filters.diverse import Diverse
 from langchain_moa.filters.judge import Judge
 from langchain_moa.stopping.agreement import Agreement
-from langchain_moa.strategies.strategy import name_of, names
+from langchain_moa.strategies import Model, strategy
+from langchain_moa.strategies.registry import name_of, names, strategy_class
 from tests.inquiries import turn
 
 MODEL = FakeListChatModel(responses=["7"])
-AGGREGATIONS = {"analyze", "consistent", "medoid", "rank", "select", "sequential", "synthesize", "vote"}
-FILTERS = {"diverse", "duplicates", "judge", "moderator", "outliers", "shuffled"}
-CONDITIONS = {"agreement", "moderator", "residual"}
+PACKAGES = ("aggregation", "filters", "stopping")
+ALL = [(package, name) for package in PACKAGES for name in names(f"langchain_moa.{package}")]
 
 
 def mixture(**fields: Any) -> Mixture:
@@ -39,21 +40,44 @@ def refused(**fields: Any) -> str:
     return str(caught.value)
 
 
-def test_what_there_is() -> None:
-    assert set(names("langchain_moa.aggregation")) == AGGREGATIONS
-    assert set(names("langchain_moa.filters")) == FILTERS
-    assert set(names("langchain_moa.stopping")) == CONDITIONS
+@pytest.mark.parametrize(("package", "name"), ALL)
+def test_every_module_offers_one_class_of_its_name_that_shows_how_it_is_used(package: str, name: str) -> None:
+    module = import_module(f"langchain_moa.{package}.{name}")
+    cls = strategy_class(f"langchain_moa.{package}", name)
+    assert module.__all__ == [cls.__name__]
+    assert "```python" in (cls.__doc__ or "")
+    assert cls.__name__.lower() == name.replace("_", "")
 
 
-@pytest.mark.parametrize("package", ["aggregation", "filters", "stopping"])
-def test_the_reference_page_lists_them(package: str) -> None:
+@pytest.mark.parametrize("package", PACKAGES)
+def test_the_reference_page_shows_whatever_there_is(package: str) -> None:
     page = (Path(__file__).parents[3] / "docs" / "reference" / "strategies.md").read_text(encoding="utf-8")
-    assert tuple(re.findall(rf"^::: langchain_moa\.{package}\.(\w+)\.", page, re.MULTILINE)) == names(
-        f"langchain_moa.{package}"
+    options = page.partition(f"::: langchain_moa.{package}\n")[2].partition("\n:::")[0]
+    assert "filters: public\n" in options
+    assert "show_submodules: true\n" in options
+
+
+def test_adding_one_is_adding_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(filters, "__path__", [*filters.__path__, str(tmp_path)])
+    (tmp_path / "first_ones.py").write_text(
+        "from langchain_moa.strategies import strategy\n\n\n@strategy\nclass FirstOnes:\n    keep: int = 1\n\n"
+        "    def __call__(self, layer):\n        return layer.references[: self.keep]\n"
     )
+    (tmp_path / "nothing.py").write_text("")
+    try:
+        made = mixture(reference_filters=[{"first-ones": {"keep": 1}}], num_layers=1)
+        assert name_of(made.strategies.filters[0]) == "first_ones"
+        assert made.describe()["filters"][0]["keep"] == 1
+        state = made.to_graph().compile().invoke(turn("6 * 7"))
+        assert state["passed_on"] == [[1]]
+        assert "known are diverse, duplicates, first_ones, " in refused(reference_filters="second_ones")
+        assert "langchain_moa.filters.nothing holds no class Nothing" in refused(reference_filters="nothing")
+    finally:
+        for module in ("first_ones", "nothing"):
+            sys.modules.pop(f"langchain_moa.filters.{module}", None)
 
 
-@pytest.mark.parametrize("package", ["aggregation", "filters", "stopping"])
+@pytest.mark.parametrize("package", PACKAGES)
 def test_every_module_holds_what_its_name_says_and_works_by_default(package: str) -> None:
     field = {"aggregation": "aggregation", "filters": "reference_filters", "stopping": "stop_when"}[package]
     for name in names(f"langchain_moa.{package}"):
@@ -90,7 +114,8 @@ def test_one_filter_may_stand_without_a_list() -> None:
 def test_errors_name_the_field_the_value_and_the_remedy() -> None:
     assert "aggregation\n  Value error, unknown name 'voting'; known are analyze, " in refused(aggregation="voting")
     assert "vote: extract: unknown extractor 'n'" in refused(aggregation={"vote": {"extract": "n"}})
-    assert "vote: extrac: unexpected keyword argument" in refused(aggregation={"vote": {"extrac": "number"}})
+    assert "vote: unknown argument 'extrac'; known are extract" in refused(aggregation={"vote": {"extrac": "number"}})
+    assert "synthesize: unknown argument 'seed'; it has none" in refused(aggregation={"synthesize": {"seed": 1}})
     assert "has one key, the strategy's name, and its arguments below; this one has 2" in refused(
         aggregation={"vote": {}, "select": {}}
     )
@@ -215,6 +240,24 @@ def test_a_mixture_with_strategies_can_be_pickled_and_copied() -> None:
     assert changed.strategies.aggregation == Vote()
     assert moa.strategies.aggregation == moa.aggregation
     assert changed.invoke("6 * 7").response_metadata["moa"]["selected"]["by"] == "vote"
+
+
+def test_the_models_among_the_settings_are_the_ones_that_it_calls() -> None:
+    @strategy
+    class Asking:
+        first: Model = None
+        second: Model = None
+        seed: int = 0
+
+        def __call__(self, layer: ClosedLayer) -> Any:
+            return layer.references
+
+    made = Asking(first=MODEL)
+    assert made.models == (made.first, None)  # type: ignore[attr-defined]  # the decorator adds it
+    assert "aggregator is missing, and reference_filters: Asking asks it" in refused(
+        aggregator=None, aggregation="vote", reference_filters=[made]
+    )
+    assert mixture(reference_filters=[made]).member(made.first).runnable is MODEL
 
 
 class Twice:

@@ -67,6 +67,7 @@ def test_whom_it_asks_and_what_it_says() -> None:
     assert done.asked[0].model is judge
     assert done.asked[0].messages[0].text == "Take the shortest."
     assert conduct(Select(), "[[A]]").asked[0].model is None
+    assert conduct(Consistent(instruction="Count."), "[[A]]").asked[0].messages[0].text == "Count."
     assert "most consistent response based on majority consensus" in conduct(Consistent(), "[[A]]").asked[0].messages[0].text
 
 

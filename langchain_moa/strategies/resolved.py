@@ -2,44 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields, is_dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from langchain_core.runnables import Runnable
 
-from langchain_moa.members.proposer import Proposer
-from langchain_moa.secrets import masked
-from langchain_moa.strategies.strategy import name_of, resolve
+from langchain_moa.strategies.aggregation import Aggregation
+from langchain_moa.strategies.registry import name_of, resolve
 from langchain_moa.validation import each
 
 if TYPE_CHECKING:
-    from langgraph.graph import StateGraph
-
-    from langchain_moa.members.member import Member
-    from langchain_moa.mixture.mixture import Mixture
-    from langchain_moa.state import MoAContext, MoAState
-
-
-@runtime_checkable
-class Aggregation(Protocol):
-    """An aggregation with nodes of its own: everything between the last merge and the end of the graph.
-
-    One that only has to turn references into an answer is simpler written as a function, `(messages, references)` to a text,
-    a message or one of the references, or as a Runnable from `{"messages": ..., "references": ...}` to one of these.
-    """
-
-    def add_to(self, builder: StateGraph[MoAState, MoAContext], mixture: Mixture) -> str | Sequence[str]:
-        """Add the nodes, and the edges between them and to `END`.
-
-        Args:
-            builder: The graph.
-            mixture: Whose graph it is.
-
-        Returns:
-            The node, or the nodes, that read the references first; the graph adds the edges to them.
-        """
-        ...
+    from langchain_moa.members.proposer import Proposer
 
 
 class Strategies(NamedTuple):
@@ -62,9 +35,9 @@ class Strategies(NamedTuple):
 
     def models(self) -> list[tuple[str, Proposer | None]]:
         """Return the models that the strategies call, each with its field; `None` stands for the aggregator."""
-        fields = [("aggregation", self.aggregation), *(("reference_filters", each) for each in self.filters)]
-        fields += [("stop_when", self.stop_when)]
-        return [(f"{name}: {name_of(each)}", model) for name, each in fields for model in getattr(each, "models", ())]
+        filters = [("reference_filters", each) for each in self.filters]
+        parts = [("aggregation", self.aggregation), *filters, ("stop_when", self.stop_when)]
+        return [(f"{field}: {name_of(part)}", model) for field, part in parts for model in getattr(part, "models", ())]
 
 
 def resolve_aggregation(value: Any) -> Any:
@@ -98,28 +71,6 @@ def resolve_stop(value: Any) -> Any:
         ValueError: An unknown name, a wrong argument, or no condition.
     """
     return None if value is None else _called_with_layer("langchain_moa.stopping", value)
-
-
-def described(value: Any, member: Callable[[Proposer], Member]) -> Any:
-    """Return a strategy, or a part of one, as plain data without secrets: equal for equals, and different for others.
-
-    Args:
-        value: The strategy.
-        member: Resolves a model that it calls.
-    """
-    if isinstance(value, Proposer):
-        return member(value).describe()
-    if is_dataclass(value) and not isinstance(value, type):
-        parts = {each.name: described(getattr(value, each.name), member) for each in fields(value)}
-        return {"strategy": f"{type(value).__module__}.{type(value).__qualname__}", **masked(parts)}
-    if isinstance(value, Mapping):
-        return masked({str(key): described(item, member) for key, item in value.items()})
-    if isinstance(value, (list, tuple)):
-        return [described(item, member) for item in value]
-    if value is None or isinstance(value, (str, int, float)):
-        return value
-    # Nothing tells two functions or two Runnables apart but that they are two.
-    return f"{name_of(value)} at {id(value):#x}"
 
 
 def _called_with_layer(package: str, value: Any) -> Callable[..., Any] | Runnable[Any, Any]:

@@ -1,35 +1,16 @@
-"""Strategies: small parts that a user names, configures, or writes; found by name, so that adding one is adding a file."""
+"""Registry: strategies are found by their modules' names, so that adding one is adding a file."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import fields, is_dataclass
 from importlib import import_module
 from pkgutil import iter_modules
-from typing import Annotated, Any, TypeAlias, TypeVar, dataclass_transform
+from typing import Any
 
-from pydantic import ConfigDict, Field, PlainValidator, ValidationError
-from pydantic.dataclasses import dataclass
+from pydantic import ValidationError
 
-from langchain_moa.members.proposer import Proposer
 from langchain_moa.validation import explain
-
-C = TypeVar("C", bound=type)
-
-
-def _coerce_model(value: Any) -> Proposer | None:
-    return None if value is None else Proposer.coerce(value)
-
-
-Model: TypeAlias = Annotated[Any, PlainValidator(_coerce_model)]
-"""A model that a strategy calls: whatever may stand for a proposer, kept as a `Proposer`; `None` for the aggregator."""
-
-
-@dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(Field,))
-def strategy(cls: C) -> C:
-    """Make a class of fields: keyword-only, checked, frozen; plain data that can be named in YAML, compared and pickled."""
-    config = ConfigDict(arbitrary_types_allowed=True, hide_input_in_errors=True, protected_namespaces=(), extra="forbid")
-    made: Any = dataclass(kw_only=True, frozen=True, config=config)(cls)
-    return made  # type: ignore[no-any-return]  # pydantic returns the class, typed as one of its own
 
 
 def names(package: str) -> tuple[str, ...]:
@@ -38,11 +19,33 @@ def names(package: str) -> tuple[str, ...]:
     return tuple(sorted(module.name for module in iter_modules(path) if not module.name.startswith("_")))
 
 
+def strategy_class(package: str, name: str) -> type:
+    """Return the class of a strategy: the module `best_of` holds the class `BestOf`.
+
+    Args:
+        package: Where it is.
+        name: The module's name, in any case, with hyphens or underscores.
+
+    Raises:
+        ValueError: There is no such module.
+    """
+    module = name.lower().replace("-", "_")
+    if module not in names(package):
+        msg = f"unknown name {name!r}; known are {', '.join(names(package))}"
+        raise ValueError(msg)
+    expected = module.title().replace("_", "")
+    found = getattr(import_module(f"{package}.{module}"), expected, None)
+    if not isinstance(found, type):
+        msg = f"{package}.{module} holds no class {expected}; a strategy's class has its module's name"
+        raise ValueError(msg)  # noqa: TRY004  # pydantic reports ValueErrors with the field's place
+    return found
+
+
 def resolve(package: str, value: Any) -> Any:
     """Make the strategy that a user's value stands for.
 
     Args:
-        package: Where names are looked up: the module `best_of` holds the class `BestOf`.
+        package: Where names are looked up.
         value: A name; a mapping of one name to its arguments; a strategy's class; or anything else, which stands for itself.
 
     Raises:
@@ -57,7 +60,7 @@ def resolve(package: str, value: Any) -> Any:
         [(name, arguments)] = value.items()
         if not isinstance(arguments, Mapping | None):
             msg = f"{name}: its arguments are a mapping, as in {{{name}: {{argument: value}}}}, not {arguments!r}"
-            raise ValueError(msg)  # noqa: TRY004  # pydantic reports ValueErrors with the field's place
+            raise ValueError(msg)  # noqa: TRY004  # as above
         return _make(package, str(name), arguments or {})
     return value() if isinstance(value, type) else value
 
@@ -73,11 +76,12 @@ def name_of(value: Any) -> str:
 
 
 def _make(package: str, name: str, arguments: Mapping[str, Any]) -> Any:
-    module = name.lower().replace("-", "_")
-    if module not in names(package):
-        msg = f"unknown name {name!r}; known are {', '.join(names(package))}"
+    cls = strategy_class(package, name)
+    known = [each.name for each in fields(cls)] if is_dataclass(cls) else []
+    if unknown := [str(argument) for argument in arguments if argument not in known]:
+        remedy = f"known are {', '.join(known)}" if known else "it has none"
+        msg = f"{name}: unknown argument {unknown[0]!r}; {remedy}"
         raise ValueError(msg)
-    cls = getattr(import_module(f"{package}.{module}"), module.title().replace("_", ""))
     try:
         return cls(**arguments)
     except ValidationError as error:

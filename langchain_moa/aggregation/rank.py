@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from functools import partial
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
@@ -21,7 +20,7 @@ from langchain_moa.strategies.decision import decide
 from langchain_moa.strategies.definition import strategy
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from langgraph.graph import StateGraph
 
@@ -98,7 +97,7 @@ class Rank(Aggregation):
             form = f"all labels from best to worst, like {' > '.join(f'[[{label}]]' for label in ballot.labels)}"
             question = f"Rank the responses. Think briefly, then end with a last line of {form}."
             messages = ballot.to_messages(state["messages"], PEER, question)
-            yield from decide(messages, _reader(ballot), name="peer", model=peer.spec, form=form)
+            yield from decide(messages, ballot.ranking_in, name="peer", model=peer.spec, form=form)
         return {}
 
     def _order(self, state: RunState, *, rankers: Sequence[tuple[str, Member]]) -> dict[str, Any]:
@@ -109,7 +108,7 @@ class Rank(Aggregation):
             ballot = self._ballot(state, peer, position)
             # What was said last counts: it is the reply, or the repair.
             said = [step["text"] for step in steps if step["node"] == node][-1:]
-            for ranking in filter(None, map(_reader(ballot), said)):
+            for ranking in filter(None, map(ballot.ranking_in, said)):
                 for rank, label in enumerate(ranking):
                     place = next(i for i, each in enumerate(references) if each is ballot.labelled[label])
                     # From 0, the best, to 1: a ranker's own answer is missing from its ballot.
@@ -121,17 +120,6 @@ class Rank(Aggregation):
         ranked = [references[i] for i in order]
         emit("ranked", references=[each["proposer"] for each in ranked])
         return {"merged": ranked}
-
-
-def _reader(ballot: Ballot) -> Callable[[str], list[str] | None]:
-    """Return what reads a ranking: the last line that names a label must name each exactly once."""
-
-    def read(reply: str) -> list[str] | None:
-        lines = [line for line in reply.splitlines() if re.search(r"\[\[.*\]\]", line)]
-        named = ballot.named(lines[-1]) if lines else None
-        return named if named is not None and sorted(named) == sorted(ballot.labels) else None
-
-    return read
 
 
 def _is_by(reference: Reference, peer: Member, position: int) -> bool:

@@ -96,14 +96,10 @@ def choose_one(
         return Choice(references[0])
     ballot = Ballot.of(references, seed=seed)
 
-    def read(reply: str) -> str | None:
-        named = ballot.named(reply)
-        return named[0] if named is not None and len(named) == 1 else None
-
     form = f"one label of {', '.join(ballot.labels)} in double brackets, like [[A]]"
     label, problem = yield from decide(
         ballot.to_messages(messages, instruction, question.format(labels=" or ".join(ballot.labels))),
-        read,
+        ballot.label_in,
         name=name,
         model=model,
         form=form,

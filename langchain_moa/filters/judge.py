@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import Field, RootModel
+from pydantic import ConfigDict, Field, create_model
 
 from langchain_moa.strategies.ballot import Ballot
 from langchain_moa.strategies.decision import decide, reads_json
@@ -24,10 +24,6 @@ JUDGE = (
 """What the judge is told it is."""
 
 _WORST, _BEST = 1, 10
-
-
-class _Scores(RootModel[dict[str, Annotated[float, Field(ge=_WORST, le=_BEST)]]]):
-    """A grade for each label."""
 
 
 @strategy
@@ -71,18 +67,18 @@ class Judge:
         example = ", ".join(f'"{label}": 5' for label in ballot.labels)
         form = f"JSON of the form {{{example}}}, with a grade from {_WORST} to {_BEST} for each"
 
-        def read(reply: str) -> dict[str, float] | None:
-            scores = reads_json(_Scores)(reply)
-            return scores.root if scores is not None and scores.root.keys() == ballot.labelled.keys() else None
+        grades: dict[str, Any] = {label: (Annotated[float, Field(ge=_WORST, le=_BEST)], ...) for label in ballot.labels}
+        schema = create_model("Grades", __config__=ConfigDict(extra="forbid"), **grades)
 
         messages = ballot.to_messages(
             layer.messages, self.instruction, f"Grade every response. Reply with {form}, and nothing else."
         )
-        scores, _ = yield from decide(messages, read, name="judge", model=self.model, form=form)
-        if scores is None:
+        graded, _ = yield from decide(messages, reads_json(schema), name="judge", model=self.model, form=form)
+        if graded is None:
             return list(layer.references)
-        score_of = {id(ballot.labelled[label]): score for label, score in scores.items()}
-        ranked = sorted(layer.references, key=lambda each: -score_of[id(each)])
-        needed = min(self.min_score, score_of[id(ranked[0])])
-        kept = [each for each in ranked if score_of[id(each)] >= needed][: self.keep]
-        return [each for each in layer.references if any(each is other for other in kept)]
+        scores = graded.model_dump()
+        label_of = {id(reference): label for label, reference in ballot.labelled.items()}
+        ranked = sorted((label_of[id(each)] for each in layer.references), key=lambda label: -scores[label])
+        needed = min(self.min_score, scores[ranked[0]])
+        kept = [label for label in ranked if scores[label] >= needed][: self.keep]
+        return ballot.references_named(kept, among=layer.references)

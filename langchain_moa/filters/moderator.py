@@ -89,6 +89,5 @@ class Moderator:
         ruling, _ = yield from decide(messages, read, name="moderator", model=self.model, form=form)
         if ruling is None:
             return Filtered(layer.references)
-        kept = [ballot.labelled[label] for label in ruling.keep]
         stop = "the moderator found that no further layer is needed" if ruling.end and self.may_stop else None
-        return Filtered([each for each in layer.references if any(each is other for other in kept)], stop)
+        return Filtered(ballot.references_named(ruling.keep, among=layer.references), stop)

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from hashlib import sha256
 from random import Random
-from string import ascii_uppercase
+from string import ascii_uppercase, punctuation, whitespace
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage, get_buffer_string
@@ -14,14 +14,12 @@ from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage, ge
 from langchain_moa.members.conversation import without_tool_messages
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from langchain_moa.reference import Reference
 
-_AROUND = " \n\t.*_`\"'()[]"
+_AROUND = whitespace + punctuation
 
-# In capitals: "the best response is a" has been cut off.
-_SAID = re.compile(r"(?:\bis|:)[\s*_`\"'(\[]*\b([A-Z]{1,2})\Z")
 _LABEL = re.compile(r"\[\[\s*([A-Za-z]{1,2})\s*\]\]")
 
 
@@ -81,24 +79,41 @@ class Ballot:
         media = [block for message in flat for block in _media(message)]
         return [SystemMessage(instruction), HumanMessage([{"type": "text", "text": text}, *media] if media else text)]
 
-    def named(self, reply: str) -> list[str] | None:
-        """Return the labels that a reply names in double brackets, in order, or the one that it consists of or ends with.
+    def label_in(self, reply: str) -> str | None:
+        """Return the label that a reply names: one in double brackets, or the only thing that it says.
 
         Args:
-            reply: What a model said. Small ones do not keep to brackets: `The best response is B.` names B, too.
+            reply: What a model said: `I say [[B]].`, or no more than `b.`.
 
         Returns:
-            The labels, each once; `None` if it names none, or one that is not on the ballot.
+            The label; `None` if it names none or several in brackets, or one that is not on the ballot.
         """
-        found = [label.upper() for label in _LABEL.findall(reply)]
-        bare = reply.strip(_AROUND).upper()
-        if not found and bare in self.labelled:
-            found = [bare]
-        if not found and (said := _SAID.search(reply.rstrip(_AROUND))) is not None:
-            found = [said[1]]
-        if not found or not set(found) <= self.labelled.keys():
-            return None
-        return list(dict.fromkeys(found))
+        bracketed = {label.upper() for label in _LABEL.findall(reply)}
+        label = bracketed.pop() if len(bracketed) == 1 else "" if bracketed else reply.strip(_AROUND).upper()
+        return label if label in self.labelled else None
+
+    def ranking_in(self, reply: str) -> list[str] | None:
+        """Return the labels in the order that a reply ranks them in: in double brackets, on the last line that has any.
+
+        Args:
+            reply: What a model said.
+
+        Returns:
+            The labels; `None` unless that line names each exactly once.
+        """
+        lines = [found for line in reply.splitlines() if (found := _LABEL.findall(line))]
+        ranking = [label.upper() for label in lines[-1]] if lines else []
+        return ranking if sorted(ranking) == sorted(self.labelled) else None
+
+    def references_named(self, labels: Collection[str], *, among: Sequence[Reference]) -> list[Reference]:
+        """Return the references that stand under labels, in the order that they were given in.
+
+        Args:
+            labels: The labels.
+            among: The references of the ballot, in the order wanted.
+        """
+        named = {id(self.labelled[label]) for label in labels}
+        return [each for each in among if id(each) in named]
 
 
 def _label(place: int) -> str:

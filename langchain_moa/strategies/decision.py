@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+import json
+import re
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from langchain_core.messages import AIMessage, HumanMessage
-from langchain_core.utils.json import parse_json_markdown
 from pydantic import BaseModel
 
 from langchain_moa.strategies.inquiry import Ask
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 M = TypeVar("M", bound=BaseModel)
+
+_LANGUAGE = re.compile(r"\A\s*json\b", re.IGNORECASE)
+_ONE_BLOCK = 3  # before it, in it, behind it
 
 
 def decide(
@@ -47,20 +51,41 @@ def decide(
     if answer["failure"] is not None:
         return None, f"{name} failed: {answer['failure']['kind']}"
     value = read(answer["text"])
-    return value, "" if value is not None else f"the reply of {name} could not be read"
+    return value, "" if value is not None else f"{name}'s reply could not be read"
 
 
 def reads_json(schema: type[M]) -> Callable[[str], M | None]:
-    """Return a reader of JSON, fenced in Markdown or not, that must fit a schema.
+    """Return a strict reader of JSON.
+
+    The JSON is the whole reply, or the one block in it that is fenced as Markdown does; what has been cut off is not
+    completed, of two objects neither is chosen, and no value is taken for one of another type.
 
     Args:
         schema: A pydantic model.
     """
 
     def read(reply: str) -> M | None:
-        try:
-            return schema.model_validate(parse_json_markdown(reply))
-        except ValueError:  # of the JSON, or of the schema
-            return None
+        blocks = reply.split("```")
+        fenced = [_LANGUAGE.sub("", blocks[1])] if len(blocks) == _ONE_BLOCK else []
+        for text in (reply, *fenced):
+            try:
+                value = json.loads(text, object_pairs_hook=_each_once, parse_constant=_no_number)
+                return schema.model_validate(value, strict=True)
+            except (ValueError, RecursionError):  # of the JSON, or of the schema
+                continue
+        return None
 
     return read
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        msg = "a name stands twice in an object"
+        raise ValueError(msg)
+    return found
+
+
+def _no_number(name: str) -> NoReturn:
+    msg = f"{name} is no number"
+    raise ValueError(msg)

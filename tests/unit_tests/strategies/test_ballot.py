@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
@@ -64,20 +65,56 @@ def test_media_come_along_and_tools_are_in_words() -> None:
     assert "Called the tool look" in content[0]["text"]  # type: ignore[index]  # as above
 
 
-def test_what_a_reply_names() -> None:
-    ballot = Ballot.of(references("a", "b", "c"))
-    assert ballot.named("I say [[B]].") == ["B"]
-    assert ballot.named("[[b]] > [[ A ]] > [[B]]") == ["B", "A"]
-    assert ballot.named("C.") == ["C"]
-    assert ballot.named("**c**") == ["C"]
-    assert ballot.named("The best response is A.") == ["A"]
-    assert ballot.named('The answer is "B".') == ["B"]
-    assert ballot.named("The best one is:\n\n**C**") == ["C"]
-    assert ballot.named("The best response is a") is None
-    assert ballot.named("The best response is D.") is None
-    assert ballot.named("B or C") is None
-    assert ballot.named("It is B or C") is None
-    assert ballot.named("[[D]]") is None
-    assert ballot.named("[[A]] or [[D]]") is None
-    assert ballot.named("A is good") is None
-    assert ballot.named("") is None
+BALLOT = Ballot.of(references("a", "b", "c"))
+
+
+@pytest.mark.parametrize(
+    ("reply", "label"),
+    [
+        ("[[B]]", "B"),
+        ("I say [[B]].", "B"),
+        ("[[ b ]], of course [[B]]", "B"),
+        ("B", "B"),
+        ("C.", "C"),
+        ("**c**", "C"),
+        ("(A)\n", "A"),
+        ("[[A]] is better than [[B]]", None),
+        ("[[A]] or [[D]]", None),
+        ("[[D]]", None),
+        ("D", None),
+        ("The best response is A.", None),
+        ("The worst response is B.", None),
+        ("The one to avoid is C", None),
+        ("Answer: A", None),
+        ("A is good", None),
+        ("B or C", None),
+        ("", None),
+    ],
+)
+def test_the_label_that_a_reply_names(reply: str, label: str | None) -> None:
+    assert BALLOT.label_in(reply) == label
+
+
+@pytest.mark.parametrize(
+    ("reply", "ranking"),
+    [
+        ("[[B]] > [[A]] > [[C]]", ["B", "A", "C"]),
+        ("[[A]] is short, but [[B]] is not.\n\n[[b]], [[c]], [[a]]", ["B", "C", "A"]),
+        ("[[B]] > [[A]] > [[C]]\nThat is all.", ["B", "A", "C"]),
+        ("[[B]] > [[A]]", None),
+        ("[[B]] > [[A]] > [[C]] > [[A]]", None),
+        ("[[B]] > [[A]] > [[D]]", None),
+        ("[[B]]\n[[A]]\n[[C]]", None),
+        ("B > A > C", None),
+        ("", None),
+    ],
+)
+def test_the_ranking_in_a_reply(reply: str, ranking: list[str] | None) -> None:
+    assert BALLOT.ranking_in(reply) == ranking
+
+
+def test_those_that_are_named_keep_the_order_that_is_wanted() -> None:
+    found = references("a", "b", "c")
+    ballot = Ballot.of(found)
+    label_of = {each["text"]: label for label, each in ballot.labelled.items()}
+    assert ballot.references_named([label_of["c"], label_of["a"]], among=found) == [found[0], found[2]]

@@ -162,7 +162,16 @@ class TestJudge:
 
     def test_a_reply_that_does_not_grade_each_is_asked_for_once_more(self) -> None:
         good = self.reply(one=1, two=1, three=8)
-        for bad in ("8, 8, 8", self.reply(one=3, two=5), self.reply(one=3, two=5, three=11), self.reply(one=0, two=5, three=5)):
+        cut = self.reply(one=1, two=1, three=10)[:-2]
+        for bad in (
+            "8, 8, 8",
+            cut,
+            self.reply(one=3, two=5, three="9"),
+            self.reply(one=3, two=5, three=True),
+            self.reply(one=3, two=5),
+            self.reply(one=3, two=5, three=11),
+            self.reply(one=0, two=5, three=5),
+        ):
             assert Conducted(Judge()(closed(*self.texts)), bad, good).texts == ["three"], bad
             assert Conducted(Judge()(closed(*self.texts)), bad, bad).texts == list(self.texts)
         assert Conducted(Judge()(closed(*self.texts)), fails()).texts == list(self.texts)

@@ -46,7 +46,7 @@ def test_a_reply_that_names_none_or_two_is_asked_for_once_more() -> None:
 @pytest.mark.parametrize(
     ("answers", "because"),
     [
-        (("?", "??"), "the reply of ranker could not be read"),
+        (("?", "??"), "ranker's reply could not be read"),
         ((fails(),), "ranker failed: RateLimitError"),
         (("?", fails("Timeout")), "ranker failed: Timeout"),
     ],

@@ -15,6 +15,7 @@ from pydantic import RootModel, StringConstraints
 from langchain_moa.errors import MoAError
 from langchain_moa.members.proposer import Proposer
 from langchain_moa.strategies.decision import decide, reads_json
+from langchain_moa.strategies.inquiry import Ask
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
     from langchain_moa.members.member import Member
     from langchain_moa.reference import Answer
-    from langchain_moa.strategies.inquiry import Ask
 
 _NAMESPACE = ("langchain_moa", "roles")
 _written = InMemoryStore()
@@ -173,12 +173,12 @@ def _inquiry(task: str, count: int) -> Generator[Ask, Answer, _Outcome]:
         return found.root if found is not None and len(found.root) == count else None
 
     messages = [SystemMessage(WRITER), HumanMessage(f"The task: {task}\n\nWrite {count} roles. Reply with {form} alone.")]
-    return decide(messages, read, name="roles", model=None, form=form)
+    return decide(Ask(messages=messages, name="roles"), read, form=form)
 
 
 def _checked(outcome: _Outcome, member: Member) -> dict[str, str]:
-    written, problem = outcome
+    written, _ = outcome
     if written is None:
-        msg = f"{member.id} wrote no roles: {problem}; give another writer, or write them yourself"
+        msg = f"{member.id} wrote no roles that could be read, twice; give another writer, or write them yourself"
         raise MoAError(msg)
     return written

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
-from langchain_core.messages import AIMessage, HumanMessage
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 
 from langchain_moa.closed_layer import ClosedLayer
 from langchain_moa.reference import Answer, Failure, Reference
@@ -88,9 +88,14 @@ class Conducted:
         found = getattr(self.result, "references", self.result)
         return [each["text"] for each in found]
 
+    def messages(self, place: int = 0) -> list[BaseMessage]:
+        """The messages of a question."""
+        ask = self.asked[place]
+        return list(ask.messages) if ask.prompt is None else ask.prompt(list(ask.messages), ask.references)
+
     def sent(self, place: int = 0) -> str:
         """The last message of a question."""
-        return str(self.asked[place].messages[-1].text)
+        return str(self.messages(place)[-1].text)
 
 
 def label_of(asked: str, text: str) -> str:

@@ -117,12 +117,15 @@ class Analyze(Aggregation):
         return _NODE
 
     def _analyse(self, state: RunState) -> Inquiry[dict[str, Any]]:
-        if references := state.get("merged"):
+        references = state.get("merged", [])
+        # Of one by itself there is nothing to be said against the others.
+        if len(references) > 1:
             form = f"JSON of the form {json.dumps({name: ['...'] for name in _POINTS})}"
             wanted = "; ".join(f"`{name}`: {what}" for name, what in _POINTS.items())
             question = f"Analyse the responses. Reply with {form} alone. {wanted}. A list may be empty."
-            messages = Ballot.of(references, seed=self.seed).to_messages(state["messages"], ANALYST, question)
-            yield from decide(messages, reads_json(Analysis), name="analyst", model=self.model, form=form)
+            ballot = Ballot.of(references, seed=self.seed)
+            ask = ballot.ask(state["messages"], instruction=ANALYST, question=question, name="analyst", model=self.model)
+            yield from decide(ask, reads_json(Analysis), form=form)
         return {}
 
 

@@ -96,8 +96,8 @@ class Rank(Aggregation):
         if len(ballot.labels) >= _FEWEST:
             form = f"all labels from best to worst, like {' > '.join(f'[[{label}]]' for label in ballot.labels)}"
             question = f"Rank the responses. Think briefly, then end with a last line of {form}."
-            messages = ballot.to_messages(state["messages"], PEER, question)
-            yield from decide(messages, ballot.ranking_in, name="peer", model=peer.spec, form=form)
+            ask = ballot.ask(state["messages"], instruction=PEER, question=question, name="peer", model=peer.spec)
+            yield from decide(ask, ballot.ranking_in, form=form)
         return {}
 
     def _order(self, state: RunState, *, rankers: Sequence[tuple[str, Member]]) -> dict[str, Any]:

@@ -97,13 +97,14 @@ def choose_one(
     ballot = Ballot.of(references, seed=seed)
 
     form = f"one label of {', '.join(ballot.labels)} in double brackets, like [[A]]"
-    label, problem = yield from decide(
-        ballot.to_messages(messages, instruction, question.format(labels=" or ".join(ballot.labels))),
-        ballot.label_in,
+    ask = ballot.ask(
+        messages,
+        instruction=instruction,
+        question=question.format(labels=" or ".join(ballot.labels)),
         name=name,
         model=model,
-        form=form,
     )
+    label, problem = yield from decide(ask, ballot.label_in, form=form)
     if label is None:
         return (yield from central(references, fallback="medoid", because=problem))
     return Choice(ballot.labelled[label])

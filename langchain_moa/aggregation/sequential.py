@@ -8,11 +8,8 @@ from langgraph.graph import END
 from pydantic import Field
 from typing_extensions import override
 
-from langchain_moa.members.conversation import for_aggregator
 from langchain_moa.nodes.aggregate import AGGREGATOR, Aggregate
-from langchain_moa.nodes.calls import shown
 from langchain_moa.nodes.consult import Consult
-from langchain_moa.prompting.system import add_system_text
 from langchain_moa.reference import Reference
 from langchain_moa.state import RunState, turn_of
 from langchain_moa.strategies.aggregation import Aggregation
@@ -75,11 +72,7 @@ class Sequential(Aggregation):
             return {}
         member = mixture.members.aggregator
         inside, ahead = references[: self.window], references[self.window :]
-        messages = for_aggregator(list(state["messages"]), has_tools=False, profile=member.profile)
-        if member.spec.system_prompt:
-            messages = add_system_text(messages, member.spec.system_prompt)
-        prompt = shown(member, messages, inside, mixture.shown)
-        answer = yield Ask(messages=prompt, name="running synthesis", drafts=True)
+        answer = yield Ask(messages=state["messages"], references=inside, name="running synthesis", drafts=True)
         if answer["failure"] is not None:
             return {"merged": [inside[0], *ahead]}
         synthesis = Reference(

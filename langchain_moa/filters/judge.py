@@ -70,10 +70,9 @@ class Judge:
         grades: dict[str, Any] = {label: (Annotated[float, Field(ge=_WORST, le=_BEST)], ...) for label in ballot.labels}
         schema = create_model("Grades", __config__=ConfigDict(extra="forbid"), **grades)
 
-        messages = ballot.to_messages(
-            layer.messages, self.instruction, f"Grade every response. Reply with {form}, and nothing else."
-        )
-        graded, _ = yield from decide(messages, reads_json(schema), name="judge", model=self.model, form=form)
+        question = f"Grade every response. Reply with {form}, and nothing else."
+        ask = ballot.ask(layer.messages, instruction=self.instruction, question=question, name="judge", model=self.model)
+        graded, _ = yield from decide(ask, reads_json(schema), form=form)
         if graded is None:
             return list(layer.references)
         scores = graded.model_dump()

@@ -85,8 +85,8 @@ class Moderator:
             named = ruling.keep if ruling is not None else []
             return ruling if len(named) == len(set(named)) == keep and set(named) <= ballot.labelled.keys() else None
 
-        messages = ballot.to_messages(layer.messages, self.instruction, question)
-        ruling, _ = yield from decide(messages, read, name="moderator", model=self.model, form=form)
+        ask = ballot.ask(layer.messages, instruction=self.instruction, question=question, name="moderator", model=self.model)
+        ruling, _ = yield from decide(ask, read, form=form)
         if ruling is None:
             return Filtered(layer.references)
         stop = "the moderator found that no further layer is needed" if ruling.end and self.may_stop else None

@@ -57,8 +57,8 @@ class Mixture(Resilience):
             you do not trust; an instruction in your own words for the paper's layout; or a callable from messages and
             references to messages.
         max_reference_tokens: Tokens, at least 16 and counted as four characters each, to which each reference is cut when it
-            is shown, at a sentence where there is one and with a mark. Default: shown whole, unless the prompt would not fit
-            into the reader's context window.
+            is shown to a member or to a model that a strategy asks, at a sentence where there is one and with a mark.
+            Default: shown whole, unless the prompt would not fit into the reader's context window.
         min_references: How many good references a layer needs, at least 1. A layer with fewer falls back on those of the
             layer before it; the first one, which has none to fall back on, raises `ProposersFailedError`. Default: 1.
         aggregation: How the last references become the answer: a name (`synthesize`, the default, or another module of
@@ -72,8 +72,9 @@ class Mixture(Resilience):
         aggregator_fallbacks, retry, proposer_timeout, deadline, quorum, quorum_grace: What happens when a member fails or is
             slow; see `Resilience`.
         temperature: For every call, before the members' own. Default: each member's own.
-        max_tokens: The longest answer of every call, in tokens. Default: each member's own.
-        stop: Stop words of every call. Default: each member's own.
+        max_tokens: The longest answer of every call, in tokens. Default: each member's own. The verdicts that strategies ask
+            for (a ranker's, a judge's, an analyst's) have no such limit: one that is cut cannot be read.
+        stop: Stop words of every call, verdicts excepted. Default: each member's own.
         max_cost_usd: US dollars after which no further layer is begun: when a layer closes and the answer has cost as much,
             the aggregator writes it from what is there. Calls whose price is not known count as nothing. Default: no limit.
         max_concurrency: How many calls run at once, over all answers of this mixture; sync and async ones are counted apart.

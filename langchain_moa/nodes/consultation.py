@@ -14,8 +14,9 @@ from langchain_core.runnables.utils import coro_with_context, is_async_callable
 from langgraph.errors import GraphBubbleUp
 
 from langchain_moa.members.conversation import for_aggregator
-from langchain_moa.nodes.calls import called, context_of, emit
+from langchain_moa.nodes.calls import called, context_of, emit, shown
 from langchain_moa.nodes.counting import CallCounter
+from langchain_moa.prompting.prompts import cutting
 from langchain_moa.prompting.system import add_system_text
 from langchain_moa.reference import Answer, Failure
 from langchain_moa.resilience.deadline import Limit, OutOfTimeError, acall_within
@@ -34,6 +35,11 @@ if TYPE_CHECKING:
 
     from langchain_moa.members.member import Member
     from langchain_moa.mixture.mixture import Mixture
+    from langchain_moa.prompting.prompts import Prompt
+
+
+# What ends an answer early, by the names that providers have for it.
+_ENDS_OF_ANSWERS = {"max_completion_tokens", "max_output_tokens", "max_tokens", "stop", "stop_sequences"}
 
 
 class _Call(NamedTuple):
@@ -186,17 +192,26 @@ class Consultation:
             yield self._prepare(ask, member, left=len(members) - place)
 
     def _prepare(self, ask: Ask, member: Member, *, left: int) -> _Call:
-        messages = for_aggregator(list(ask.messages), has_tools=False, profile=member.profile)
-        # The aggregator's role is for writing the answer; a model given for this call has its role for this call.
-        if member.spec.system_prompt and ask.model is not None:
-            messages = add_system_text(messages, member.spec.system_prompt)
         kwargs = member.kwargs(member.defaults(self.mixture.call_kwargs), context_of().model_kwargs)
         if not ask.drafts:
             # They end an answer of the user's; a verdict that they cut could not be read.
-            kwargs.pop("stop", None)
+            kwargs = {key: value for key, value in kwargs.items() if key not in _ENDS_OF_ANSWERS}
         emit("asking", node=self.node, name=ask.name, model=member.id)
         config = called(self.config, f"{ask.name}: {member.name}", member)
-        return _Call(member, messages, config, kwargs, self._limit(ask, left), perf_counter())
+        return _Call(member, self._messages(ask, member), config, kwargs, self._limit(ask, left), perf_counter())
+
+    def _messages(self, ask: Ask, member: Member) -> list[BaseMessage]:
+        """Return what a member is sent: references cut as for any other reader, so that it fits into the context window."""
+        messages = for_aggregator(list(ask.messages), has_tools=False, profile=member.profile)
+        # The aggregator's role is for writing the answer; a model given for this call has its role for this call.
+        role = member.spec.system_prompt if ask.drafts or ask.model is not None else None
+        if role and ask.drafts:
+            messages, role = add_system_text(messages, role), None
+        if not ask.references and ask.prompt is None:
+            return add_system_text(messages, role) if role else messages
+        tokens = self.mixture.max_reference_tokens
+        prompt = self.mixture.shown if ask.prompt is None else ask.prompt if tokens is None else cutting(ask.prompt, tokens)
+        return shown(member, messages, ask.references, prompt if not role else _in_role(prompt, role))
 
     def _limit(self, ask: Ask, left: int) -> Limit | None:
         if (deadline := self.mixture.deadline) is None:
@@ -223,6 +238,10 @@ class Consultation:
         self.steps.append(step)
         emit("asked", **{key: step[key] for key in ("node", "name", "model", "status", "error", "seconds")})
         return answer
+
+
+def _in_role(prompt: Prompt, role: str) -> Prompt:
+    return lambda messages, references: add_system_text(prompt(messages, references), role)
 
 
 def _checked(request: Any) -> Ask:

@@ -61,7 +61,7 @@ def resolve_prompt(prompt: str | Prompt, *, max_reference_tokens: int | None = N
         ValueError: A single word that is no prompt's name, or no text at all.
     """
     if max_reference_tokens is not None:
-        return _cutting(resolve_prompt(prompt), max_reference_tokens)
+        return cutting(resolve_prompt(prompt), max_reference_tokens)
     if callable(prompt):
         return prompt
     if prompt in PROMPTS:
@@ -72,8 +72,15 @@ def resolve_prompt(prompt: str | Prompt, *, max_reference_tokens: int | None = N
     return synthesis_prompt(prompt)
 
 
-def _cutting(prompt: Prompt, tokens: int) -> Prompt:
-    def cutting(messages: list[BaseMessage], references: Sequence[Reference]) -> list[BaseMessage]:
+def cutting(prompt: Prompt, tokens: int) -> Prompt:
+    """Return a prompt that shows no more of each reference than so many tokens.
+
+    Args:
+        prompt: How references are shown.
+        tokens: The size to which each of them is cut.
+    """
+
+    def cut_each(messages: list[BaseMessage], references: Sequence[Reference]) -> list[BaseMessage]:
         return prompt(messages, [{**reference, "text": cut(reference["text"], tokens)} for reference in references])
 
-    return cutting
+    return cut_each

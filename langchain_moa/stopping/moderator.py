@@ -57,8 +57,8 @@ class Moderator:
     def __call__(self, layer: ClosedLayer) -> Inquiry[str | None]:
         """Return the reason to end here, if the moderator sees one."""
         form = 'JSON of the form {"end": true}'
-
         question = f"Can the panel end here? Reply with {form} alone; `end` is false if another round is needed."
-        messages = Ballot.of(layer.references, seed=self.seed).to_messages(layer.messages, self.instruction, question)
-        ruling, _ = yield from decide(messages, reads_json(_Ruling), name="moderator", model=self.model, form=form)
+        ballot = Ballot.of(layer.references, seed=self.seed)
+        ask = ballot.ask(layer.messages, instruction=self.instruction, question=question, name="moderator", model=self.model)
+        ruling, _ = yield from decide(ask, reads_json(_Ruling), form=form)
         return "the moderator found that no further layer is needed" if ruling is not None and ruling.end else None

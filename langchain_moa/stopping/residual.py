@@ -11,11 +11,13 @@ from pydantic import BaseModel, ConfigDict, Field
 from langchain_moa.strategies.ballot import Ballot
 from langchain_moa.strategies.decision import decide, reads_json
 from langchain_moa.strategies.definition import Model, strategy
-from langchain_moa.strategies.inquiry import Compare, Inquiry
+from langchain_moa.strategies.inquiry import Ask, Compare, Inquiry
 from langchain_moa.strategies.similarity import Similarity
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from langchain_core.messages import BaseMessage
 
     from langchain_moa.closed_layer import ClosedLayer
     from langchain_moa.members.proposer import Proposer
@@ -96,15 +98,21 @@ class Residual:
 
     def _asked(self, layer: ClosedLayer, before: Sequence[Reference]) -> Inquiry[str | None]:
         form = 'JSON of the form {"changed": true, "what": "..."}'
-        earlier = Ballot.of(before, seed=self.seed)
-        question = (
-            f"The responses of the earlier round, between <{earlier.tag}> and </{earlier.tag}>:\n\n{earlier.fenced}\n\n"
-            f"What do the first responses change in substance against these? Reply with {form} alone: `changed` is false if "
-            "they change nothing, `what` says what they change."
-        )
+        later, earlier = Ballot.of(layer.unfiltered, seed=self.seed), Ballot.of(before, seed=self.seed)
 
-        messages = Ballot.of(layer.unfiltered, seed=self.seed).to_messages(layer.messages, EXTRACTOR, question)
-        residual, _ = yield from decide(messages, reads_json(_Residual), name="residual", model=self.model, form=form)
+        def prompt(messages: list[BaseMessage], references: Sequence[Reference]) -> list[BaseMessage]:
+            count = len(later.labels)
+            question = (
+                f"The responses of the earlier round, between <{earlier.tag}> and </{earlier.tag}>:\n\n"
+                f"{earlier.fenced(references[count:])}\n\n"
+                f"What do the first responses change in substance against these? Reply with {form} alone: `changed` is false "
+                "if they change nothing, `what` says what they change."
+            )
+            return later.prompt(EXTRACTOR, question)(messages, references[:count])
+
+        references = [*later.references, *earlier.references]
+        ask = Ask(messages=layer.messages, references=references, prompt=prompt, name="residual", model=self.model)
+        residual, _ = yield from decide(ask, reads_json(_Residual), form=form)
         unchanged = residual is not None and not residual.changed
         return f"layer {layer.number} changes nothing against layer {before[0]['layer']}" if unchanged else None
 

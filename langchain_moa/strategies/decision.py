@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from langchain_core.messages import AIMessage, HumanMessage
 from pydantic import BaseModel
 
-from langchain_moa.strategies.inquiry import Ask
-
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Sequence
+    from collections.abc import Callable, Generator
 
     from langchain_core.messages import BaseMessage
 
-    from langchain_moa.members.proposer import Proposer
     from langchain_moa.reference import Answer
+    from langchain_moa.strategies.inquiry import Ask
 
 T = TypeVar("T")
 M = TypeVar("M", bound=BaseModel)
@@ -26,32 +25,34 @@ _LANGUAGE = re.compile(r"\A\s*json\b", re.IGNORECASE)
 _ONE_BLOCK = 3  # before it, in it, behind it
 
 
-def decide(
-    messages: Sequence[BaseMessage], read: Callable[[str], T | None], *, name: str, model: Proposer | None, form: str
-) -> Generator[Ask, Answer, tuple[T | None, str]]:
+def decide(ask: Ask, read: Callable[[str], T | None], *, form: str) -> Generator[Ask, Answer, tuple[T | None, str]]:
     """Ask a model for a decision; where its reply cannot be read, ask it once more for the form alone.
 
     Args:
-        messages: What it is asked.
+        ask: Whom to ask what.
         read: Reads a reply; `None` if it is not of the form.
-        name: What the call is named in traces and in the account.
-        model: Whom to ask; `None` stands for the aggregator.
         form: The form that the reply must have, in words.
 
     Returns:
         The decision and an empty text; or `None` and the reason why there is none, for the caller to fall back.
     """
-    answer = yield Ask(messages=messages, name=name, model=model)
-    if answer["failure"] is not None:
-        return None, f"{name} failed: {answer['failure']['kind']}"
-    if (value := read(answer["text"])) is not None:
+    answer = yield ask
+    if answer["failure"] is None and (value := read(answer["text"])) is not None:
         return value, ""
-    repair = HumanMessage(f"That could not be read. Reply again, with nothing but {form}.")
-    answer = yield Ask(messages=[*messages, AIMessage(answer["text"]), repair], name=name, model=model)
+    if answer["failure"] is None:
+        repair = HumanMessage(f"That could not be read. Reply again, with nothing but {form}.")
+        answer = yield _followed_by(ask, AIMessage(answer["text"]), repair)
     if answer["failure"] is not None:
-        return None, f"{name} failed: {answer['failure']['kind']}"
+        return None, f"{ask.name} failed: {answer['failure']['kind']}"
     value = read(answer["text"])
-    return value, "" if value is not None else f"{name}'s reply could not be read"
+    return value, "" if value is not None else f"{ask.name}'s reply could not be read"
+
+
+def _followed_by(ask: Ask, *more: BaseMessage) -> Ask:
+    """Return the same question with more of a conversation behind it."""
+    if (prompt := ask.prompt) is None:
+        return replace(ask, messages=[*ask.messages, *more])
+    return replace(ask, prompt=lambda messages, references: [*prompt(messages, references), *more])
 
 
 def reads_json(schema: type[M]) -> Callable[[str], M | None]:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from langchain_core.messages import BaseMessage
 
     from langchain_moa.members.proposer import Proposer
+    from langchain_moa.prompting.prompts import Prompt
+    from langchain_moa.reference import Reference
     from langchain_moa.strategies.similarity import Similarity
 
 T = TypeVar("T")
@@ -26,11 +28,16 @@ class Ask:
     """Ask a model; the inquiry is sent its `Answer`, whose `failure` says so if it gave none or raised.
 
     Attributes:
-        messages: What it is asked.
+        messages: What it is asked, or the conversation that `prompt` makes it of.
         name: What the call is named in traces and in the account.
         model: Whom to ask: one of the strategy's `models`, which are made and checked with the mixture. Default: the
             mixture's aggregator; if it fails, its `aggregator_fallbacks` are asked in their order.
-        drafts: Whether the text is a draft of the answer; then the user's stop words hold for it, too.
+        drafts: Whether the text is a draft of the answer; then the aggregator's role, and the user's stop words and limit of
+            tokens, hold for it, too. By default it is a verdict, which they would only spoil.
+        references: What it is to read. Each is cut to `max_reference_tokens`, and all of them so that the prompt fits into
+            the asked model's context window, as for any other reader.
+        prompt: How they are shown: from `messages` and `references` to the messages that are sent. Default, where there are
+            references: the mixture's `prompt`.
 
     Example:
         ```python
@@ -55,6 +62,8 @@ class Ask:
     name: str
     model: Proposer | None = None
     drafts: bool = False
+    references: Sequence[Reference] = ()
+    prompt: Prompt | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -155,7 +155,7 @@ class TestRoles:
 
     async def test_what_cannot_be_read_is_an_error(self, panel: Panel, chat: Chat) -> None:
         panel.server.script("writer", '{"poet": "You are a poet."}')
-        with pytest.raises(MoAError, match="openai:writer wrote no roles: the reply of roles could not be read"):
+        with pytest.raises(MoAError, match="openai:writer wrote no roles that could be read, twice"):
             write_roles(chat("writer"), "one too few", 2)
         with pytest.raises(MoAError, match="wrote no roles"):
             await awrite_roles(chat("writer"), "one too few", 2)

@@ -37,7 +37,7 @@ def test_a_reply_that_names_none_or_two_is_asked_for_once_more() -> None:
     for bad in ("the first", "[[A]] or [[B]]", "[[Z]]"):
         done = conduct(Select(), bad, f"[[{label}]]")
         assert done.result.reference["text"] == TEXTS[2]
-        assert done.asked[1].messages[-2].text == bad
+        assert done.messages(1)[-2].text == bad
         assert done.sent(1) == (
             "That could not be read. Reply again, with nothing but one label of A, B, C in double brackets, like [[A]]."
         )
@@ -65,10 +65,10 @@ def test_whom_it_asks_and_what_it_says() -> None:
     judge = Proposer("openai:gpt-4.1")
     done = conduct(Select(model=judge, instruction="Take the shortest."), "[[A]]")
     assert done.asked[0].model is judge
-    assert done.asked[0].messages[0].text == "Take the shortest."
+    assert done.messages()[0].text == "Take the shortest."
     assert conduct(Select(), "[[A]]").asked[0].model is None
-    assert conduct(Consistent(instruction="Count."), "[[A]]").asked[0].messages[0].text == "Count."
-    assert "most consistent response based on majority consensus" in conduct(Consistent(), "[[A]]").asked[0].messages[0].text
+    assert conduct(Consistent(instruction="Count."), "[[A]]").messages()[0].text == "Count."
+    assert "most consistent response based on majority consensus" in conduct(Consistent(), "[[A]]").messages()[0].text
 
 
 def test_a_seed_draws_another_order() -> None:

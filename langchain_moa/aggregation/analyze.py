@@ -61,7 +61,7 @@ class Analysis(BaseModel):
         blind_spots: What all of them miss.
     """
 
-    model_config = ConfigDict(extra="forbid", strict=True)
+    model_config = ConfigDict(extra="forbid")
 
     consensus: list[str]
     contradictions: list[str]
@@ -124,7 +124,14 @@ class Analyze(Aggregation):
             wanted = "; ".join(f"`{name}`: {what}" for name, what in _POINTS.items())
             question = f"Analyse the responses. Reply with {form} alone. {wanted}. A list may be empty."
             ballot = Ballot.of(references, seed=self.seed)
-            ask = ballot.ask(state["messages"], instruction=ANALYST, question=question, name="analyst", model=self.model)
+            ask = ballot.ask(
+                state["messages"],
+                instruction=ANALYST,
+                question=question,
+                name="analyst",
+                model=self.model,
+                schema=Analysis,
+            )
             yield from decide(ask, reads_json(Analysis), form=form)
         return {}
 

@@ -18,6 +18,7 @@ from langchain_moa.strategies.aggregation import Aggregation
 from langchain_moa.strategies.ballot import Ballot
 from langchain_moa.strategies.decision import decide
 from langchain_moa.strategies.definition import strategy
+from langchain_moa.strategies.instructions import FAIR
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,7 +38,7 @@ _FEWEST = 2
 
 PEER = (
     "You rank responses to a conversation's last message from best to worst: correct first of all, then helpful, complete and "
-    "clear. Length, tone and confidence are no merits of their own, and neither is the order of the responses."
+    f"clear. {FAIR}"
 )
 """What each proposer is told it is."""
 

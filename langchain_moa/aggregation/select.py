@@ -9,6 +9,7 @@ from langchain_moa.nodes.choose import Choice
 from langchain_moa.strategies.ballot import Ballot
 from langchain_moa.strategies.decision import decide
 from langchain_moa.strategies.definition import Model, strategy
+from langchain_moa.strategies.instructions import FAIR
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,7 +24,7 @@ __all__ = ["Select"]
 
 RANKER = (
     "You judge responses to a conversation's last message. Choose the one that is best: correct first of all, then helpful, "
-    "complete and clear. Length, tone and confidence are no merits of their own, and neither is the order of the responses."
+    f"complete and clear. {FAIR}"
 )
 """What the ranker is told it is."""
 

@@ -9,6 +9,7 @@ from pydantic import ConfigDict, Field, create_model
 from langchain_moa.strategies.ballot import Ballot
 from langchain_moa.strategies.decision import decide, reads_json
 from langchain_moa.strategies.definition import Model, strategy
+from langchain_moa.strategies.instructions import FAIR
 
 if TYPE_CHECKING:
     from langchain_moa.closed_layer import ClosedLayer
@@ -19,7 +20,7 @@ __all__ = ["Judge"]
 
 JUDGE = (
     "You grade responses to a conversation's last message from 1 (wrong, harmful or beside the point) to 10 (right, complete "
-    "and clear). Length, tone and confidence are no merits of their own, and neither is the order of the responses."
+    f"and clear). {FAIR}"
 )
 """What the judge is told it is."""
 
@@ -71,7 +72,9 @@ class Judge:
         schema = create_model("Grades", __config__=ConfigDict(extra="forbid"), **grades)
 
         question = f"Grade every response. Reply with {form}, and nothing else."
-        ask = ballot.ask(layer.messages, instruction=self.instruction, question=question, name="judge", model=self.model)
+        ask = ballot.ask(
+            layer.messages, instruction=self.instruction, question=question, name="judge", model=self.model, schema=schema
+        )
         graded, _ = yield from decide(ask, reads_json(schema), form=form)
         if graded is None:
             return list(layer.references)

@@ -10,6 +10,7 @@ from langchain_moa.strategies.ballot import Ballot
 from langchain_moa.strategies.decision import decide, reads_json
 from langchain_moa.strategies.definition import Model, strategy
 from langchain_moa.strategies.filtered import Filtered
+from langchain_moa.strategies.instructions import CONVERGED, NO_FURTHER, PANEL
 
 if TYPE_CHECKING:
     from langchain_moa.closed_layer import ClosedLayer
@@ -18,16 +19,16 @@ if TYPE_CHECKING:
 __all__ = ["Moderator"]
 
 MODERATOR = (
-    "You moderate a panel of experts who answer the last message of a conversation in rounds: each round improves on the "
-    "responses of the last. Choose the responses that are most worth passing on, for their quality and for what each adds to "
-    "the others, and decide whether the panel has converged on a right and complete answer, so that another round would "
-    "change nothing."
+    f"{PANEL} Choose the responses that are most worth passing on, for their quality and for what each adds to the others, and "
+    f"decide {CONVERGED}"
 )
 """What the moderator is told it is."""
 
 
-class _Ruling(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
+class Ruling(BaseModel):
+    """Which responses to keep, by their labels, and whether the panel can end."""
+
+    model_config = ConfigDict(extra="forbid")
 
     keep: list[str]
     end: bool
@@ -80,14 +81,16 @@ class Moderator:
             f"{keep} different labels, `end` is true if no further round is needed."
         )
 
-        def read(reply: str) -> _Ruling | None:
-            ruling = reads_json(_Ruling)(reply)
+        def read(reply: str) -> Ruling | None:
+            ruling = reads_json(Ruling)(reply)
             named = ruling.keep if ruling is not None else []
             return ruling if len(named) == len(set(named)) == keep and set(named) <= ballot.labelled.keys() else None
 
-        ask = ballot.ask(layer.messages, instruction=self.instruction, question=question, name="moderator", model=self.model)
+        ask = ballot.ask(
+            layer.messages, instruction=self.instruction, question=question, name="moderator", model=self.model, schema=Ruling
+        )
         ruling, _ = yield from decide(ask, read, form=form)
         if ruling is None:
             return Filtered(layer.references)
-        stop = "the moderator found that no further layer is needed" if ruling.end and self.may_stop else None
+        stop = NO_FURTHER if ruling.end and self.may_stop else None
         return Filtered(ballot.references_named(ruling.keep, among=layer.references), stop)

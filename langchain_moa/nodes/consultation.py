@@ -14,6 +14,7 @@ from langchain_core.runnables.utils import coro_with_context, is_async_callable
 from langgraph.errors import GraphBubbleUp
 
 from langchain_moa.members.conversation import for_aggregator
+from langchain_moa.members.structured import json_kwargs
 from langchain_moa.nodes.calls import called, context_of, emit, shown
 from langchain_moa.nodes.counting import CallCounter
 from langchain_moa.prompting.prompts import cutting
@@ -196,6 +197,8 @@ class Consultation:
         if not ask.drafts:
             # They end an answer of the user's; a verdict that they cut could not be read.
             kwargs = {key: value for key, value in kwargs.items() if key not in _ENDS_OF_ANSWERS}
+        if ask.schema is not None:
+            kwargs |= json_kwargs(member, ask.schema)
         emit("asking", node=self.node, name=ask.name, model=member.id)
         config = called(self.config, f"{ask.name}: {member.name}", member)
         return _Call(member, self._messages(ask, member), config, kwargs, self._limit(ask, left), perf_counter())

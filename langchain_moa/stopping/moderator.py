@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict
 from langchain_moa.strategies.ballot import Ballot
 from langchain_moa.strategies.decision import decide, reads_json
 from langchain_moa.strategies.definition import Model, strategy
+from langchain_moa.strategies.instructions import CONVERGED, NO_FURTHER, PANEL
 
 if TYPE_CHECKING:
     from langchain_moa.closed_layer import ClosedLayer
@@ -16,16 +17,14 @@ if TYPE_CHECKING:
 
 __all__ = ["Moderator"]
 
-MODERATOR = (
-    "You moderate a panel of experts who answer the last message of a conversation in rounds: each round improves on the "
-    "responses of the last. Decide whether the panel has converged on a right and complete answer, so that another round "
-    "would change nothing."
-)
+MODERATOR = f"{PANEL} Decide {CONVERGED}"
 """What the moderator is told it is."""
 
 
-class _Ruling(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
+class Ruling(BaseModel):
+    """Whether the panel can end."""
+
+    model_config = ConfigDict(extra="forbid")
 
     end: bool
 
@@ -59,6 +58,8 @@ class Moderator:
         form = 'JSON of the form {"end": true}'
         question = f"Can the panel end here? Reply with {form} alone; `end` is false if another round is needed."
         ballot = Ballot.of(layer.references, seed=self.seed)
-        ask = ballot.ask(layer.messages, instruction=self.instruction, question=question, name="moderator", model=self.model)
-        ruling, _ = yield from decide(ask, reads_json(_Ruling), form=form)
-        return "the moderator found that no further layer is needed" if ruling is not None and ruling.end else None
+        ask = ballot.ask(
+            layer.messages, instruction=self.instruction, question=question, name="moderator", model=self.model, schema=Ruling
+        )
+        ruling, _ = yield from decide(ask, reads_json(Ruling), form=form)
+        return NO_FURTHER if ruling is not None and ruling.end else None

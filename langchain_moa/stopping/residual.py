@@ -32,8 +32,10 @@ EXTRACTOR = (
 """What the residual extractor is told it is."""
 
 
-class _Residual(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
+class Comparison(BaseModel):
+    """What the later round changes."""
+
+    model_config = ConfigDict(extra="forbid")
 
     changed: bool
     what: str = ""
@@ -111,8 +113,10 @@ class Residual:
             return later.prompt(EXTRACTOR, question)(messages, references[:count])
 
         references = [*later.references, *earlier.references]
-        ask = Ask(messages=layer.messages, references=references, prompt=prompt, name="residual", model=self.model)
-        residual, _ = yield from decide(ask, reads_json(_Residual), form=form)
+        ask = Ask(
+            messages=layer.messages, references=references, prompt=prompt, name="residual", model=self.model, schema=Comparison
+        )
+        residual, _ = yield from decide(ask, reads_json(Comparison), form=form)
         unchanged = residual is not None and not residual.changed
         return f"layer {layer.number} changes nothing against layer {before[0]['layer']}" if unchanged else None
 

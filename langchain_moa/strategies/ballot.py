@@ -17,6 +17,8 @@ from langchain_moa.strategies.inquiry import Ask
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
+    from pydantic import BaseModel
+
     from langchain_moa.members.proposer import Proposer
     from langchain_moa.prompting.prompts import Prompt
     from langchain_moa.reference import Reference
@@ -93,7 +95,14 @@ class Ballot:
         return prompt
 
     def ask(
-        self, messages: Sequence[BaseMessage], *, instruction: str, question: str, name: str, model: Proposer | None
+        self,
+        messages: Sequence[BaseMessage],
+        *,
+        instruction: str,
+        question: str,
+        name: str,
+        model: Proposer | None,
+        schema: type[BaseModel] | None = None,
     ) -> Ask:
         """Return the question to a model that has the ballot before it.
 
@@ -103,9 +112,10 @@ class Ballot:
             question: What it is asked in the end.
             name: What the call is named.
             model: Whom to ask; `None` stands for the aggregator.
+            schema: What the reply is to be JSON of, if it is.
         """
         prompt = self.prompt(instruction, question)
-        return Ask(messages=messages, references=self.references, prompt=prompt, name=name, model=model)
+        return Ask(messages=messages, references=self.references, prompt=prompt, name=name, model=model, schema=schema)
 
     def label_in(self, reply: str) -> str | None:
         """Return the label that a reply names: one in double brackets, or the only thing that it says.

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from langchain_core.messages import BaseMessage
+    from pydantic import BaseModel
 
     from langchain_moa.members.proposer import Proposer
     from langchain_moa.prompting.prompts import Prompt
@@ -38,6 +39,8 @@ class Ask:
             the asked model's context window, as for any other reader.
         prompt: How they are shown: from `messages` and `references` to the messages that are sent. Default, where there are
             references: the mixture's `prompt`.
+        schema: A pydantic model that the text is to be JSON of. A model whose profile has `structured_output` is held to it by
+            its provider; any other one has to be told in words as well.
 
     Example:
         ```python
@@ -64,6 +67,7 @@ class Ask:
     drafts: bool = False
     references: Sequence[Reference] = ()
     prompt: Prompt | None = None
+    schema: type[BaseModel] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -144,3 +144,72 @@ class TestLimits:
 def test_one_reference_is_not_analysed(panel: Panel, chat: Chat) -> None:
     ChatMoA(proposers=[chat("p1")], aggregator=chat("agg"), num_layers=1, aggregation="analyze").invoke(QUESTION)
     assert panel.server.models == ["p1", "agg"]
+
+
+# Those that ask for JSON, each with a name that must be in its schema.
+JSON = {
+    "analyze": "blind_spots",
+    "judge": "A",
+    "the filter moderator": "keep",
+    "the condition moderator": "end",
+    "residual": "changed",
+}
+
+
+class TestStructuredOutput:
+    """What is to be JSON is asked for natively where the model's profile says that it can be."""
+
+    @pytest.mark.parametrize("how", JSON)
+    async def test_a_model_that_has_it_is_held_to_the_schema(self, panel: Panel, chat: Chat, how: str) -> None:
+        panel.server.script("judge", "?")
+        judge = Proposer(chat("judge", profile={"structured_output": True}), system_prompt="You are strict.")
+        moa = panel.model(**asking(how, judge))
+        moa.invoke(QUESTION)
+        await moa.ainvoke(QUESTION)
+        calls = panel.server.calls("judge")
+        assert len(calls) >= 4
+        for asked in calls:
+            sent = asked.body["response_format"]
+            assert sent["type"] == "json_schema"
+            assert JSON[how] in sent["json_schema"]["schema"]["properties"]
+            assert sent["json_schema"]["schema"]["additionalProperties"] is False
+            assert asked.system.endswith("\n\nYou are strict.")
+            assert "JSON of the form" in asked.messages[-1]["content"]
+        assert all("response_format" not in asked.body for asked in panel.server.requests if asked.model != "judge")
+
+    @pytest.mark.parametrize("how", ASKING)
+    def test_a_model_that_does_not_say_so_is_asked_in_words(self, panel: Panel, chat: Chat, how: str) -> None:
+        panel.server.script("judge", "?")
+        panel.model(**asking(how, chat("judge", profile={"structured_output": False}))).invoke(QUESTION)
+        panel.model(**asking(how, chat("judge"))).invoke(QUESTION)
+        assert all("response_format" not in asked.body for asked in panel.server.calls("judge"))
+
+    def test_labels_are_no_json(self, panel: Panel, chat: Chat) -> None:
+        panel.model(**asking("select", chat("judge", profile={"structured_output": True}))).invoke(QUESTION)
+        assert all("response_format" not in asked.body for asked in panel.server.calls("judge"))
+
+    def test_the_text_is_read_as_ever(self, panel: Panel, chat: Chat) -> None:
+        panel.server.script("judge", [json.dumps(ANALYSIS)[:-2], json.dumps(ANALYSIS)])
+        moa = panel.model(**asking("analyze", chat("judge", profile={"structured_output": True})))
+        answer = moa.invoke(QUESTION)
+        assert len(panel.server.calls("judge")) == 2, "one that is cut is asked for once more"
+        assert panel.server.calls("agg")[0].system.endswith("Blind spots:\n- Why.")
+        assert answer.response_metadata["moa"]["calls"] == 6
+
+    def test_a_binding_keeps_what_is_bound(self, panel: Panel, chat: Chat) -> None:
+        judge = chat("judge", profile={"structured_output": True}).bind(seed=7).with_retry()
+        panel.model(**asking("analyze", judge)).invoke(QUESTION)
+        (asked, _) = panel.server.calls("judge")
+        assert (asked.body["seed"], asked.body["response_format"]["type"]) == (7, "json_schema")
+
+    def test_where_another_model_may_answer_it_is_asked_in_words(self, panel: Panel, chat: Chat) -> None:
+        judge = chat("judge", profile={"structured_output": True}).with_fallbacks([chat("agg")])
+        panel.model(**asking("analyze", judge)).invoke(QUESTION)
+        assert "response_format" not in panel.server.calls("judge")[0].body
+
+    def test_a_mixture_that_is_asked_hands_it_to_its_aggregator(self, panel: Panel, chat: Chat) -> None:
+        panel.server.script("judge", json.dumps(ANALYSIS))
+        inner = ChatMoA(proposers=[chat("p1")], aggregator=chat("judge", profile={"structured_output": True}), num_layers=1)
+        panel.model(**asking("analyze", inner)).invoke(QUESTION)
+        assert panel.server.calls("judge")[0].body["response_format"]["type"] == "json_schema"
+        assert panel.server.calls("agg")[0].system.endswith("Blind spots:\n- Why.")

@@ -17,10 +17,11 @@ from langchain_moa.members.conversation import for_aggregator
 from langchain_moa.members.structured import json_kwargs
 from langchain_moa.nodes.calls import called, context_of, emit, shown
 from langchain_moa.nodes.counting import CallCounter
+from langchain_moa.nodes.unfinished import acall_traced
 from langchain_moa.prompting.prompts import cutting
 from langchain_moa.prompting.system import add_system_text
 from langchain_moa.reference import Answer, Failure
-from langchain_moa.resilience.deadline import Limit, OutOfTimeError, acall_within
+from langchain_moa.resilience.deadline import Limit, OutOfTimeError
 from langchain_moa.secrets import describe
 from langchain_moa.state import RunState, turn_of
 from langchain_moa.step import Step
@@ -62,6 +63,7 @@ class Consultation:
         config: The node's config, which every call inherits.
         node: The node's name.
         steps: The calls so far.
+        limit: Until when all calls together may take, if that is limited beyond the mixture's `deadline`.
     """
 
     mixture: Mixture
@@ -69,6 +71,7 @@ class Consultation:
     config: RunnableConfig
     node: str
     steps: list[Step] = field(default_factory=list)
+    limit: Limit | None = None
 
     def run(self, strategy: Any, *args: Any, given: Any, name: str) -> Any:
         """Run a strategy to its result.
@@ -174,11 +177,11 @@ class Consultation:
             return _failed(error, call.member)
 
     async def _acall(self, call: _Call) -> Answer:
-        async def invoke() -> Answer:
-            return await call.member.ainvoke(call.messages, call.config, call.kwargs, limit=call.limit)
+        async def invoke(config: RunnableConfig) -> Answer:
+            return await call.member.ainvoke(call.messages, config, call.kwargs, limit=call.limit)
 
         try:
-            return await (invoke() if call.limit is None else acall_within(call.limit, invoke))
+            return await (invoke(call.config) if call.limit is None else acall_traced(call.limit, call.config, invoke))
         except GraphBubbleUp:  # as above
             raise
         except Exception as error:  # noqa: BLE001  # as above
@@ -218,12 +221,14 @@ class Consultation:
 
     def _limit(self, ask: Ask, left: int) -> Limit | None:
         if (deadline := self.mixture.deadline) is None:
-            return None
+            return self.limit
         now = monotonic()
         seconds = (self.state.get("started") or now) + deadline - now
         # What comes after it, the answer above all, keeps its part, and so do those that may still have to stand in.
         at = now + seconds / (left + 1)
-        return Limit(at, "deadline", f"{ask.name} had not answered in its part of the deadline ({deadline:g} s)")
+        limit = self.limit or Limit()
+        limit.bring_forward(at, "deadline", f"{ask.name} had not answered in its part of the deadline ({deadline:g} s)")
+        return limit
 
     def _answered(self, ask: Ask, call: _Call, answer: Answer) -> Answer:
         failure = answer["failure"]

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from langchain_core.messages import BaseMessage
 
     from langchain_moa.reference import Reference
+    from langchain_moa.step import Step
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +29,8 @@ class ClosedLayer:
         earlier: Every good reference of the layers before, unfiltered.
         width: How many proposers the layer has, those that failed included: conditions that ask for a share count against
             these.
+        steps: The calls of this answer so far that are neither a proposer's nor the aggregator's: what moderators, judges
+            and this very condition asked after the layers before.
 
     Example:
         ```python
@@ -50,6 +53,7 @@ class ClosedLayer:
     unfiltered: Sequence[Reference] = field(default=())
     earlier: Sequence[Reference] = field(default=())
     width: int = 0
+    steps: Sequence[Step] = field(default=())
 
     @property
     def texts(self) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from functools import cache
 from typing import Any, Literal
 from unicodedata import category
@@ -13,6 +14,8 @@ from pydantic import TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
 from langchain_moa.usage import total_usage
+
+_ORIGIN = {"text", "layer", "proposer", "name", "model"}
 
 Status = Literal["ok", "failed", "late", "cancelled"]
 
@@ -77,6 +80,11 @@ class Reference(TypedDict):
     error: Failure | None
     usage: UsageMetadata | None
     seconds: float
+
+
+def is_reference(value: Any) -> bool:
+    """Tell whether a value, such as a user's function returns, is a reference: a mapping with a text and its origin."""
+    return isinstance(value, Mapping) and value.keys() >= _ORIGIN and isinstance(value.get("text"), str)
 
 
 def merge_references(left: list[Reference] | None, right: list[Reference] | None) -> list[Reference]:

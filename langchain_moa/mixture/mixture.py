@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from difflib import get_close_matches
@@ -41,6 +42,9 @@ if TYPE_CHECKING:
     from langchain_moa.state import MoAContext, MoAState
 
 
+_logger = logging.getLogger("langchain_moa")
+
+
 class Mixture(Resilience):
     """A Mixture-of-Agents: who proposes, in how many layers, who aggregates, and how (arXiv 2406.04692, section 2).
 
@@ -66,9 +70,10 @@ class Mixture(Resilience):
             a message or one of the references, or an object that adds nodes of its own
             (`langchain_moa.strategies.Aggregation`).
         reference_filters: What is done, in order, with the references of each layer before anyone reads them: names, or
-            callables from a `ClosedLayer` to references. Default: nothing.
+            callables from a `ClosedLayer` to references. One that keeps none is passed over: the next reader gets what was
+            there before. Default: nothing.
         stop_when: When a closed layer is enough: a name, or a callable from a `ClosedLayer` to a truth value, or to the
-            reason in words. Default: after the last layer.
+            reason in words. It is asked after every layer but the last. Default: after the last layer.
         aggregator_fallbacks, retry, proposer_timeout, deadline, quorum, quorum_grace: What happens when a member fails or is
             slow; see `Resilience`.
         temperature: For every call, before the members' own. Default: each member's own.
@@ -159,6 +164,8 @@ class Mixture(Resilience):
     def _resolve_members(self) -> Self:
         # A missing key or package is found here, not by the first question.
         closings(self, map(len, self.members.layers), enough=self.min_references)
+        if (what := self.strategies.without_effect(len(self.members.layers))) is not None:
+            _logger.warning("%s", what)
         return self
 
     @classmethod

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
@@ -13,6 +13,7 @@ from langchain_moa.closed_layer import ClosedLayer
 from langchain_moa.errors import StrategyFailedError, proposers_failed
 from langchain_moa.nodes.calls import emit, introduce
 from langchain_moa.nodes.consultation import Consultation
+from langchain_moa.reference import is_reference
 from langchain_moa.secrets import describe
 from langchain_moa.state import RunState, turn_of
 from langchain_moa.step import steps_of
@@ -102,6 +103,7 @@ class Merge(Runnable[RunState, dict[str, Any]]):
             unfiltered=good,
             earlier=[reference for reference in of_turn if reference["layer"] < self._layer],
             width=len(self._mixture.members.layers[self._layer - 1]),
+            steps=steps_of(state.get("steps", []), turn),
         )
         return _Closing(layer, references, fell_back, Consultation(self._mixture, state, config or {}, self._node))
 
@@ -165,19 +167,22 @@ def _filtered(layer: ClosedLayer, strategy: Any, result: Any) -> tuple[ClosedLay
     """Return the layer as a filter has left it, and why it wants to stop, if it does."""
     found = result if isinstance(result, Filtered) else Filtered(result)
     references: Any = found.references
-    if not isinstance(references, Sequence) or not all(isinstance(each, Mapping) and "text" in each for each in references):
+    if not isinstance(references, Sequence) or not all(map(is_reference, references)):
         _refuse(result)
-    if found.stop is not None and not getattr(strategy, "may_stop", False):
+    stop = _reason(strategy, found.stop)
+    if stop is not None and not getattr(strategy, "may_stop", False):
         msg = "it asks to stop, but the graph has no edge for that; give it an attribute `may_stop = True`"
         raise TypeError(msg)
     # A filter that keeps nothing would leave the next reader without anything, though answers are there.
-    return (replace(layer, references=list(references)) if references else layer), found.stop
+    return (replace(layer, references=list(references)) if references else layer), stop
 
 
 def _refuse(result: Any) -> NoReturn:
-    msg = f"it returned {type(result).__name__}; return a list of references"
+    msg = f"it returned {type(result).__name__}; return a list of references, such as those of the layer or copies of them"
     raise TypeError(msg)
 
 
-def _reason(strategy: Any, result: bool | str | None) -> str | None:  # noqa: FBT001  # what a condition returns
-    return name_of(strategy) if result is True else result or None
+def _reason(strategy: Any, result: Any) -> str | None:
+    """Return the reason to end the layers: that in words, or the name of a strategy that only says that it is one."""
+    # Whatever else is true, such as a match or a number of numpy's, has no place in a state that is stored as plain data.
+    return (str(result) if isinstance(result, str) else name_of(strategy)) if result else None

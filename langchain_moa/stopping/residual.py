@@ -1,8 +1,8 @@
-"""Residual: a layer is enough if it changes nothing of substance against the layers before."""
+"""Residual: a layer is enough if it changes nothing of substance."""
 
 from __future__ import annotations
 
-from itertools import pairwise
+from itertools import accumulate, pairwise, takewhile
 from statistics import fmean
 from typing import TYPE_CHECKING
 
@@ -22,38 +22,44 @@ if TYPE_CHECKING:
     from langchain_moa.closed_layer import ClosedLayer
     from langchain_moa.members.proposer import Proposer
     from langchain_moa.reference import Reference
+    from langchain_moa.step import Step
 
 __all__ = ["Residual"]
 
+_NAME = "residual"
+
 EXTRACTOR = (
-    "You compare two rounds of responses to a conversation's last message. Say what the later round adds, corrects or takes "
-    "back against the earlier one. Wording, order and length are no changes; only substance is."
+    "You compare two rounds of responses to a conversation's last message. Say whether the later round adds, corrects or takes "
+    "back anything against the earlier one. Wording, order and length are no changes; only substance is."
 )
 """What the residual extractor is told it is."""
 
 
 class Comparison(BaseModel):
-    """What the later round changes."""
+    """Whether the later round changes anything."""
 
     model_config = ConfigDict(extra="forbid")
 
     changed: bool
-    what: str = ""
 
 
 @strategy
 class Residual:
-    """Stop after `layers` layers without change, as RMoA does (arXiv 2505.24442).
+    """Stop after `layers` layers in a row that change nothing, as RMoA does (arXiv 2505.24442).
 
-    A model says what the layer changed against the one `layers` before; a reply that cannot be read is asked for once more
-    and then counts as a change. With a `similarity` no model is asked: nothing has changed where, in each of the last
-    `layers` layers, every reference has on average a reference that alike in the layer before.
+    Each layer is compared with the one before it, once. A model says whether it adds, corrects or takes back anything; a
+    reply that cannot be read is asked for once more, and then counts as a change. With a `similarity` no model is asked: a
+    layer changes nothing if its references are, on average, that much like the ones most like them in the layer before.
+
+    The first layer that can be compared is the second, and after the last one there is nothing to stop, so the mixture needs
+    at least `layers + 2` layers.
 
     Attributes:
-        layers: How many layers must pass without change, at least 1.
+        layers: How many layers in a row must change nothing, at least 1.
         model: Who compares. Default: the mixture's aggregator.
         similarity: Compare texts instead: `lexical`, LangChain embeddings or their name, or a callable.
-        threshold: From which similarity on nothing has changed, from 0 to 1.
+        threshold: The similarity that means that nothing has changed, from 0 to 1.
+        instruction: What the model is told to look at.
         seed: Another seed draws other orders of the references.
 
     Example:
@@ -74,32 +80,35 @@ class Residual:
     model: Model = None
     similarity: Similarity | None = None
     threshold: float = Field(default=0.9, ge=0, le=1)
+    instruction: str = EXTRACTOR
     seed: int = 0
 
     @property
     def models(self) -> tuple[Proposer | None, ...]:
-        """Whom it asks."""
+        """Whom it asks; nobody if texts are compared."""
         return (self.model,) if self.similarity is None else ()
+
+    @property
+    def min_layers(self) -> int:
+        """How many layers a mixture needs for this to have an effect."""
+        return self.layers + 2
 
     def __call__(self, layer: ClosedLayer) -> Inquiry[str | None]:
         """Return the reason to end here, if nothing has changed for long enough."""
-        rounds = [
-            [each for each in layer.earlier if each["layer"] == number]
-            for number in range(layer.number - self.layers, layer.number)
-        ]
-        if not (all(rounds) and layer.unfiltered):
-            return None  # too early: there are not as many layers behind
-        if self.similarity is None:
-            return (yield from self._asked(layer, rounds[0]))
-        rounds.append(list(layer.unfiltered))
-        alike: list[float] = []
-        for before, after in pairwise(rounds):
-            alike.append((yield from self._alike(before, after)))
-        unchanged = min(alike) >= self.threshold
-        return f"layer {layer.number} repeats the one before ({min(alike):.2f} alike)" if unchanged else None
+        before = _round(layer, layer.number - 1)
+        if layer.num_layers < self.min_layers or not before or not layer.unfiltered:
+            return None
+        if self.similarity is not None:
+            return (yield from self._compared(layer))
+        verdict = yield from self._asked(layer, before)
+        if verdict is None or verdict.changed or 1 + _unchanged_so_far(layer.steps) < self.layers:
+            return None
+        if self.layers > 1:
+            return f"the last {self.layers} layers change nothing"
+        return f"layer {layer.number} changes nothing against layer {layer.number - 1}"
 
-    def _asked(self, layer: ClosedLayer, before: Sequence[Reference]) -> Inquiry[str | None]:
-        form = 'JSON of the form {"changed": true, "what": "..."}'
+    def _asked(self, layer: ClosedLayer, before: Sequence[Reference]) -> Inquiry[Comparison | None]:
+        form = 'JSON of the form {"changed": true}'
         later, earlier = Ballot.of(layer.unfiltered, seed=self.seed), Ballot.of(before, seed=self.seed)
 
         def prompt(messages: list[BaseMessage], references: Sequence[Reference]) -> list[BaseMessage]:
@@ -107,20 +116,48 @@ class Residual:
             question = (
                 f"The responses of the earlier round, between <{earlier.tag}> and </{earlier.tag}>:\n\n"
                 f"{earlier.fenced(references[count:])}\n\n"
-                f"What do the first responses change in substance against these? Reply with {form} alone: `changed` is false "
-                "if they change nothing, `what` says what they change."
+                f"Do the first responses change anything in substance against these? Reply with {form} alone; `changed` is "
+                "false if they change nothing."
             )
-            return later.prompt(EXTRACTOR, question)(messages, references[:count])
+            return later.prompt(self.instruction, question)(messages, references[:count])
 
-        references = [*later.references, *earlier.references]
         ask = Ask(
-            messages=layer.messages, references=references, prompt=prompt, name="residual", model=self.model, schema=Comparison
+            messages=layer.messages,
+            references=[*later.references, *earlier.references],
+            prompt=prompt,
+            name=_NAME,
+            model=self.model,
+            schema=Comparison,
         )
-        residual, _ = yield from decide(ask, reads_json(Comparison), form=form)
-        unchanged = residual is not None and not residual.changed
-        return f"layer {layer.number} changes nothing against layer {before[0]['layer']}" if unchanged else None
+        verdict, _ = yield from decide(ask, reads_json(Comparison), form=form)
+        return verdict
 
-    def _alike(self, before: Sequence[Reference], after: Sequence[Reference]) -> Inquiry[float]:
+    def _compared(self, layer: ClosedLayer) -> Inquiry[str | None]:
         assert self.similarity is not None  # noqa: S101  # for the type checker: the caller has looked
-        matrix = yield Compare(texts=[each["text"] for each in (*after, *before)], by=self.similarity)
-        return fmean(max(row[len(after) :]) for row in matrix[: len(after)])
+        rounds = [_round(layer, number) for number in range(layer.number - self.layers, layer.number)]
+        rounds.append(list(layer.unfiltered))
+        if not all(rounds):
+            return None  # too early: there are not as many layers behind
+        matrix = yield Compare(texts=[each["text"] for references in rounds for each in references], by=self.similarity)
+        starts = [*accumulate(map(len, rounds), initial=0)]
+        places = [range(begin, end) for begin, end in pairwise(starts)]
+        alike = [fmean(max(matrix[i][j] for j in earlier) for i in later) for earlier, later in pairwise(places)]
+        if min(alike) < self.threshold:
+            return None
+        repeated = f"({min(alike):.2f} alike)"
+        if self.layers > 1:
+            return f"each of the last {self.layers} layers repeats the one before {repeated}"
+        return f"layer {layer.number} repeats the one before {repeated}"
+
+
+def _round(layer: ClosedLayer, number: int) -> list[Reference]:
+    """Return the good references of an earlier layer."""
+    return [each for each in layer.earlier if each["layer"] == number]
+
+
+def _unchanged_so_far(steps: Sequence[Step]) -> int:
+    """Return how many of the latest comparisons, in a row, have found no change."""
+    # What was said last after a layer is the reply, or the repair.
+    said = {step["node"]: step["text"] for step in steps if step["name"] == _NAME}
+    verdicts = map(reads_json(Comparison), reversed(said.values()))
+    return sum(1 for _ in takewhile(lambda verdict: verdict is not None and not verdict.changed, verdicts))

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from langchain_moa.members.proposer import Proposer
 
 
+# After the last layer there is nothing to stop.
+_MIN_LAYERS = 2
+
+
 class Strategies(NamedTuple):
     """The strategies of a mixture, found by their names where they were given by name.
 
@@ -32,6 +36,18 @@ class Strategies(NamedTuple):
     def may_stop(self) -> bool:
         """Whether the layers can end early."""
         return self.stop_when is not None or any(getattr(each, "may_stop", False) for each in self.filters)
+
+    def without_effect(self, layers: int) -> str | None:
+        """Say that the stop condition can never end the layers early, if it cannot.
+
+        Args:
+            layers: How many layers there are.
+        """
+        needed = getattr(self.stop_when, "min_layers", _MIN_LAYERS)
+        if self.stop_when is None or layers >= needed:
+            return None
+        has = f"{layers} layer{'s' if layers > 1 else ''}"
+        return f"stop_when: {name_of(self.stop_when)!r} has no effect in a mixture of {has}; it takes at least {needed}"
 
     def models(self) -> list[tuple[str, Proposer | None]]:
         """Return the models that the strategies call, each with its field; `None` stands for the aggregator."""

@@ -91,13 +91,29 @@ class TestBetweenLayers:
             assert answer.response_metadata["moa"]["calls"] == 3
 
     async def test_the_residual_stops_after_a_layer_without_change(self, panel: Panel) -> None:
-        panel.server.script("judge", '{"changed": false, "what": ""}')
+        panel.server.script("judge", '{"changed": false}')
         condition = {"residual": {"model": panel.server.chat("judge")}}
         for answer in await every_way(panel.model(num_layers=4, stop_when=condition)):
             moa = answer.response_metadata["moa"]
             assert moa["stopped"] == "layer 2 changes nothing against layer 1"
             assert len(moa["layers"]) == 2
             assert [step["node"] for step in moa["steps"]] == ["merge_2"]
+
+    async def test_an_answer_that_comes_and_goes_is_no_layer_without_change(self, panel: Panel, chat: Chat) -> None:
+        for place in (1, 2, 3):
+            panel.server.script(f"p{place}", ["A", "B", "A", "A", "A", "C"])
+
+        def judge(body: dict[str, Any]) -> str:
+            later, earlier = body["messages"][-1]["content"].split("The responses of the earlier round")
+            return json.dumps({"changed": ("\nA\n" in later) != ("\nA\n" in earlier)})
+
+        panel.server.script("judge", judge)
+        condition = {"residual": {"model": chat("judge"), "layers": 2}}
+        moa = panel.model(num_layers=6, stop_when=condition)
+        account = moa.invoke(QUESTION).response_metadata["moa"]
+        assert account["stopped"] == "the last 2 layers change nothing"
+        assert len(account["layers"]) == 5
+        assert [step["node"] for step in account["steps"]] == ["merge_2", "merge_3", "merge_4", "merge_5"]
 
     def test_the_judge_keeps_what_it_grades_well(self, panel: Panel) -> None:
         def judge(body: dict[str, Any]) -> str:

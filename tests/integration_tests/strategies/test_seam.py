@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -322,10 +324,12 @@ class TestFilters:
             (lambda layer: "p1", "TypeError: it returned str; return a list of references"),
             (lambda layer: None, "TypeError: it returned NoneType; return a list of references"),
             (lambda layer: ["p1"], "TypeError: it returned list; return a list of references"),
+            (lambda layer: [{"text": "p1"}], "TypeError: it returned list; return a list of references"),
+            (lambda layer: [{**layer.references[0], "text": None}], "TypeError: it returned list; return a list of references"),
             (lambda layer: 1 / 0, "ZeroDivisionError: division by zero"),
             (lambda layer: Filtered(layer.references, "enough"), "give it an attribute `may_stop = True`"),
         ],
-        ids=["text", "none", "texts", "raises", "stops"],
+        ids=["text", "none", "texts", "half", "no text", "raises", "stops"],
     )
     async def test_a_broken_one_is_an_error_with_the_references(self, members: Any, strategy: Any, said: str) -> None:
         moa = ChatMoA(**members, reference_filters=[strategy])
@@ -339,7 +343,17 @@ class TestFilters:
 
 class TestStopping:
     @pytest.mark.parametrize(
-        ("result", "reason"), [(True, "enough"), ("all is said", "all is said"), (False, None), (None, None), ("", None)]
+        ("result", "reason"),
+        [
+            (True, "enough"),
+            ("all is said", "all is said"),
+            (re.match("a", "a"), "enough"),
+            (7, "enough"),
+            (False, None),
+            (None, None),
+            ("", None),
+            (0, None),
+        ],
     )
     async def test_the_edge_is_taken_and_told(self, loopback: Loopback, members: Any, result: Any, reason: str | None) -> None:
         def enough(layer: ClosedLayer) -> Any:
@@ -350,6 +364,7 @@ class TestStopping:
         for state in states:
             moa = state["messages"][-1].response_metadata["moa"]
             assert state["stopped"] == reason
+            assert json.dumps(state["stopped"]) == json.dumps(reason), "it is plain data"
             assert moa.get("stopped") == reason
             assert moa["calls"] == (3 if reason else 7)
             assert len(moa["layers"]) == (1 if reason else 3)

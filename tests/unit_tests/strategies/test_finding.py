@@ -242,6 +242,25 @@ def test_a_mixture_with_strategies_can_be_pickled_and_copied() -> None:
     assert changed.invoke("6 * 7").response_metadata["moa"]["selected"]["by"] == "vote"
 
 
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"num_layers": 1, "stop_when": "agreement"}, "'agreement' has no effect in a mixture of 1 layer; it takes at least 2"),
+        ({"num_layers": 1, "stop_when": own}, "'own' has no effect in a mixture of 1 layer; it takes at least 2"),
+        ({"stop_when": "residual"}, "'residual' has no effect in a mixture of 2 layers; it takes at least 3"),
+        ({"num_layers": 3, "stop_when": {"residual": {"layers": 2}}}, "of 3 layers; it takes at least 4"),
+        ({"num_layers": 3, "stop_when": "residual"}, ""),
+        ({"num_layers": 2, "stop_when": own}, ""),
+        ({"num_layers": 1}, ""),
+    ],
+)
+def test_a_condition_that_can_never_end_the_layers_is_told(
+    fields: dict[str, Any], said: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    mixture(**fields)
+    assert (said in caplog.text) if said else (caplog.text == "")
+
+
 def test_the_models_among_the_settings_are_the_ones_that_it_calls() -> None:
     @strategy
     class Asking:

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from langchain_moa import Proposer
+from langchain_moa.step import Step
 from langchain_moa.stopping.agreement import Agreement
 from langchain_moa.stopping.moderator import Moderator
 from langchain_moa.stopping.residual import Residual
@@ -67,26 +68,78 @@ class TestAgreement:
         assert stops(Agreement(threshold=0.6), closed(*texts)) == before
 
 
-class TestResidual:
-    def layer(self, *texts: str, number: int = 2, earlier: Any = ()) -> Any:
-        return closed(*texts, number=number, num_layers=5, earlier=earlier)
+def verdict(text: str, node: str) -> Step:
+    """What a model said of an earlier layer."""
+    return Step(
+        turn="turn",
+        node=node,
+        name="residual",
+        model="provider:judge",
+        text=text,
+        status="ok" if text else "failed",
+        error=None,
+        usage=None,
+        seconds=0.0,
+    )
 
-    def test_a_model_says_what_has_changed(self) -> None:
+
+SAME, OTHER = '{"changed": false}', '{"changed": true}'
+
+
+class TestResidual:
+    def layer(self, *texts: str, number: int = 2, earlier: Any = (), **more: Any) -> Any:
+        return closed(*texts, number=number, earlier=earlier, **{"num_layers": 5, **more})
+
+    def test_a_model_says_whether_anything_has_changed(self) -> None:
         layer = self.layer("new one", earlier=references("old one"))
-        assert stops(Residual(), layer, '{"changed": false}') == "layer 2 changes nothing against layer 1"
-        assert stops(Residual(), layer, '{"changed": true, "what": "the colour"}') is None
-        done = Conducted(Residual()(layer), '{"changed": true}')
+        assert stops(Residual(), layer, SAME) == "layer 2 changes nothing against layer 1"
+        assert stops(Residual(), layer, OTHER) is None
+        done = Conducted(Residual()(layer), OTHER)
         assert done.sent().index("\nnew one\n") < done.sent().index("\nold one\n")
+        assert Conducted(Residual(instruction="Compare.")(layer), OTHER).messages()[0].text == "Compare."
+
+    def test_each_layer_is_compared_with_the_one_before(self) -> None:
+        earlier = [*references("first", layer=1), *references("second", layer=2)]
+        layer = self.layer("third", number=3, earlier=earlier, steps=[verdict(SAME, "merge_2")])
+        done = Conducted(Residual(layers=2)(layer), SAME)
+        assert len(done.asked) == 1
+        assert "\nsecond\n" in done.sent()
+        assert "\nfirst\n" not in done.sent()
+        assert done.result == "the last 2 layers change nothing"
+
+    @pytest.mark.parametrize(
+        "steps",
+        [
+            [],
+            [verdict(OTHER, "merge_2")],
+            [verdict(SAME, "merge_2"), verdict(OTHER, "merge_3")],
+            [verdict(SAME, "merge_2"), verdict("?", "merge_3"), verdict("??", "merge_3")],
+            [verdict(SAME, "merge_2"), verdict("", "merge_3")],
+            [{**verdict(SAME, "merge_3"), "name": "moderator"}],
+        ],
+        ids=["none", "changed", "changed since", "unreadable", "failed", "of another"],
+    )
+    def test_it_takes_as_many_layers_in_a_row(self, steps: Any) -> None:
+        earlier = [*references("a", layer=2), *references("b", layer=3)]
+        layer = self.layer("a", number=4, earlier=earlier, steps=steps)
+        assert stops(Residual(layers=2), layer, SAME) is None
+
+    def test_a_repair_counts_in_place_of_the_reply(self) -> None:
+        steps = [verdict("?", "merge_2"), verdict(SAME, "merge_2")]
+        layer = self.layer("a", number=3, earlier=references("a", layer=2), steps=steps)
+        assert stops(Residual(layers=2), layer, SAME) == "the last 2 layers change nothing"
 
     def test_what_cannot_be_read_counts_as_a_change(self) -> None:
         layer = self.layer("new", earlier=references("old"))
         assert stops(Residual(), layer, "nothing", '{"changed": "no"}') is None
-        assert stops(Residual(), layer, "nothing", '{"changed": false}') is not None
+        assert stops(Residual(), layer, "nothing", SAME) is not None
         assert stops(Residual(), layer, fails()) is None
 
-    def test_the_first_layers_have_nothing_to_be_compared_with(self) -> None:
+    def test_nothing_is_asked_where_it_cannot_end_the_layers(self) -> None:
         assert stops(Residual(), self.layer("a", number=1)) is None
-        assert stops(Residual(layers=2), self.layer("a", number=2, earlier=references("a"))) is None
+        assert stops(Residual(), self.layer("a", number=2, earlier=references("a"), num_layers=2)) is None
+        assert stops(Residual(layers=3), self.layer("a", number=2, earlier=references("a"), num_layers=4)) is None
+        assert stops(Residual(), self.layer(number=3, earlier=references("a", layer=2))) is None
 
     def test_by_similarity_in_each_of_the_last_layers(self) -> None:
         same, other = references("the sky is blue"), references("grass")
@@ -94,6 +147,9 @@ class TestResidual:
         layer = self.layer("blue is the sky", number=3, earlier=earlier)
         assert stops(Residual(similarity="lexical"), layer) == "layer 3 repeats the one before (1.00 alike)"
         assert stops(Residual(similarity="lexical", layers=2), layer) is None
+        layer = self.layer("a b", number=3, earlier=[*references("a b", layer=1), *references("b a", layer=2)])
+        repeated = "each of the last 2 layers repeats the one before (1.00 alike)"
+        assert stops(Residual(similarity="lexical", layers=2), layer) == repeated
 
     def test_which_models_it_calls(self) -> None:
         judge = Proposer("openai:gpt-4.1")

@@ -45,7 +45,7 @@ def is_terminal(stream: TextIO | None) -> bool:
 
 def console_on(stream: TextIO) -> Console:
     """Return a rich console that writes what it is given: no markup, no guesses at what is a number or a path."""
-    from rich.console import Console
+    from langchain_moa.cli.live import Console
 
     return Console(file=stream, markup=False, highlight=False, emoji=False)
 

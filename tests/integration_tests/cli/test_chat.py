@@ -223,6 +223,18 @@ def test_another_width_in_the_middle_of_an_answer(chats: Chats, loopback: Loopba
 
 
 @needs_tmux
+def test_no_line_of_a_long_answer_is_lost_or_shown_twice(chats: Chats, loopback: Loopback) -> None:
+    # A view that is drawn ten times a second, and one paragraph after the other that is printed above it.
+    paragraphs = [f"Paragraph {number}: {'the quick **brown** fox jumps over the lazy dog. ' * 3}\n\n" for number in range(400)]
+    loopback.script("agg", Reply("".join(paragraphs), chunks=paragraphs, chunk_delay=0.01))
+    chat = chats()
+    chat.say("Why?")
+    done = chat.see("3 calls · ")
+    shown = done[done.index("Paragraph 0") : done.index("3 calls · ")].split()
+    assert shown == "".join(paragraphs).replace("**", "").split()
+
+
+@needs_tmux
 def test_what_fails_is_told_and_the_chat_goes_on(chats: Chats, loopback: Loopback, tmp_path: Path) -> None:
     loopback.script("agg", [Reply("Out of order.", status=500), "Here."])
     chat = chats()

@@ -9,8 +9,9 @@ from prompt_toolkit import PromptSession
 from prompt_toolkit.application import get_app
 from prompt_toolkit.completion import Completer, Completion, PathCompleter
 from prompt_toolkit.document import Document
-from prompt_toolkit.filters import Condition
+from prompt_toolkit.filters import Condition, is_searching
 from prompt_toolkit.key_binding import KeyBindings
+from prompt_toolkit.key_binding.bindings.search import abort_search
 from prompt_toolkit.output import ColorDepth
 from prompt_toolkit.styles import Style
 
@@ -87,14 +88,17 @@ class Line:
     def _hint(self) -> str:
         hint = _HINT_AT_CTRL_C if self._was_cleared else _HINT
         app = get_app()
-        # On a narrow terminal it would take lines that the question needs; and what is left behind is no hint.
+        # On a narrow terminal it would take lines that the question needs; what is left behind is no hint; and while earlier
+        # questions are searched, the line shows what was found.
         fits = len(hint) + len(_PROMPT) < app.output.get_size().columns
-        return hint if fits and not app.is_done else ""
+        return hint if fits and not app.is_done and not is_searching() else ""
 
     def _keys(self) -> KeyBindings:
         keys = KeyBindings()
+        # A search (Ctrl-R) has keys of its own: Enter takes what was found, Ctrl-C leaves the line as it was.
+        typing = ~is_searching
 
-        @keys.add("enter")
+        @keys.add("enter", filter=typing)
         def _enter(event: KeyPressEvent) -> None:
             buffer = event.current_buffer
             if buffer.document.text_before_cursor.endswith(_BACKSLASH):
@@ -105,17 +109,18 @@ class Line:
             elif buffer.text.strip():
                 buffer.validate_and_handle()
 
-        @keys.add("escape", "enter")
-        @keys.add("c-j")
+        @keys.add("escape", "enter", filter=typing)
+        @keys.add("c-j", filter=typing)
         def _new_line(event: KeyPressEvent) -> None:
             event.current_buffer.newline(copy_margin=False)
 
-        @keys.add("c-c")
-        @keys.add("<sigint>")
+        @keys.add("c-c", filter=typing)
+        @keys.add("<sigint>", filter=typing)
         def _clear(event: KeyPressEvent) -> None:
             self._was_cleared = not event.current_buffer.text
             event.current_buffer.reset()
 
+        keys.add("<sigint>", filter=is_searching)(abort_search)
         return keys
 
 

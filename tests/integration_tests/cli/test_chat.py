@@ -148,6 +148,34 @@ def test_a_question_of_many_lines(chats: Chats, loopback: Loopback) -> None:
 
 
 @needs_tmux
+def test_earlier_questions_are_searched(chats: Chats, loopback: Loopback) -> None:
+    chat = chats()
+    for number, question in enumerate(["Why is the sky blue?", "What do bees make?"], start=1):
+        chat.say(question)
+        chat.see("3 calls · ", times=number)
+    chat.see(PROMPT)
+    chat.press("C-r")
+    chat.type("sky")
+    chat.see("I-search backward: sky")
+    found = chat.see("❯ Why is the sky blue?", times=2)  # noqa: RUF001  # the prompt's own sign
+    assert "Ask the mixture" not in found
+    chat.press("C-c")
+    chat.see_no_more("I-search")
+    chat.see(PROMPT)
+    chat.press("C-r")
+    chat.type("sky")
+    chat.see("❯ Why is the sky blue?", times=2)  # noqa: RUF001  # as above
+    chat.press("Enter")
+    chat.see_no_more("I-search")
+    assert len(loopback.requests) == 6
+    chat.press("Enter")
+    chat.see("3 calls · ", times=3)
+    assert loopback.calls("p")[-1].user == "Why is the sky blue?"
+    chat.say("Bees?")
+    chat.see("3 calls · ", times=4)
+
+
+@needs_tmux
 def test_slash_commands(chats: Chats, loopback: Loopback, tmp_path: Path) -> None:
     loopback.script("q", Reply("no", status=400))
     chat = chats(height=100)

@@ -1,8 +1,9 @@
-"""The questions of an evaluation: a JSONL file, or GSM8K."""
+"""The questions of an evaluation: a file of rows, or GSM8K."""
 
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 from langchain_core.messages import HumanMessage, SystemMessage
 
 from langchain_moa.evaluation.errors import EvaluationError
+from langchain_moa.rows import Row, RowError, read_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from langchain_core.messages import BaseMessage
 
@@ -21,6 +23,8 @@ _ANSWER = ("answer", "target")
 
 # GSM8K's answers are a derivation, and behind this sign the number.
 _GSM8K_MARK = "####"
+
+_EMPTY = "the answer is empty; only the scorer judge, or one in Python, can do without"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +36,7 @@ class Question:
         text: What is asked.
         answers: The right answers, any of which will do; empty where it has none.
         system: The system message, if there is one.
-        line: Its line in the file, from 1.
+        place: Where it stands, in words: the file and the line.
         fields: The whole line, for scorers in Python.
     """
 
@@ -40,7 +44,7 @@ class Question:
     text: str
     answers: tuple[str, ...] = ()
     system: str | None = None
-    line: int = 0
+    place: str = ""
     fields: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @property
@@ -57,7 +61,7 @@ def read_questions(
     needs_answers: bool = True,
     limit: int | None = None,
 ) -> list[Question]:
-    """Read questions from a JSONL file, an object on each line.
+    """Read questions from a file with an object on each line, or with a list of objects.
 
     Args:
         path: The file.
@@ -67,21 +71,27 @@ def read_questions(
         limit: How many questions, from the first. Default: all.
 
     Raises:
-        EvaluationError: The file cannot be read, or one of its lines cannot be used; the text names file and line.
+        RowError: The file cannot be read, or one of its lines cannot be used; the text names file and line.
+
+    Example:
+        ```python
+        from langchain_moa.evaluation.questions import read_questions
+
+        with open("questions.jsonl", "w") as file:
+            file.write('{"question": "What is the capital of Australia?", "answer": "Canberra"}')
+        [question] = read_questions("questions.jsonl")
+        print(question.text, question.answers)
+        ```
     """
-    try:
-        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else error.strerror or str(error)
-        msg = f"{path}: {reason}; give a JSONL file, or gsm8k"
-        raise EvaluationError(msg) from error
+    if not Path(path).exists():
+        msg = f"{path}: there is no such file; give a JSONL file, or gsm8k"
+        raise RowError(msg)
     reader = _Reader(
-        source=str(path),
         question=(question_field,) if question_field else _QUESTION,
         answer=(answer_field,) if answer_field else _ANSWER,
         needs_answers=needs_answers,
     )
-    return reader.read(_objects(lines, source=str(path)), limit=limit)
+    return reader.read(read_rows(path)[:limit])
 
 
 def gsm8k(*, limit: int | None = None) -> list[Question]:
@@ -100,77 +110,75 @@ def gsm8k(*, limit: int | None = None) -> list[Question]:
         msg = f"gsm8k: fetching it takes a package: pip install datasets; or {remedy}"
         raise EvaluationError(msg) from error
     try:
-        rows: Iterable[Any] = load_dataset("openai/gsm8k", "main", split="test")
+        data: Iterable[Any] = load_dataset("openai/gsm8k", "main", split="test")
     except Exception as error:  # the hub's client raises what its HTTP client does
         msg = f"gsm8k: it could not be fetched from the Hugging Face hub ({type(error).__name__}); {remedy}"
         raise EvaluationError(msg) from error
-    reader = _Reader(source="gsm8k", question=("question",), answer=("answer",), needs_answers=True)
-    return reader.read(enumerate(rows, start=1), limit=limit)
+    rows = [Row("gsm8k", line, each) for line, each in enumerate(data, start=1)]
+    return _Reader(question=("question",), answer=("answer",), needs_answers=True).read(rows[:limit])
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Reader:
-    source: str
     question: Sequence[str]
     answer: Sequence[str]
     needs_answers: bool
 
-    def read(self, rows: Iterable[tuple[int, Any]], *, limit: int | None) -> list[Question]:
-        """Read the rows, each beside its line."""
+    def read(self, rows: Iterable[Row]) -> list[Question]:
+        """Read the rows."""
         questions: list[Question] = []
-        lines: dict[str, int] = {}
-        for line, row in rows:
-            if limit is not None and len(questions) >= limit:
-                break
-            question = self._question(line, row)
-            if (before := lines.setdefault(question.id, line)) != line:
-                self._refuse(line, f"the id {question.id!r} stands in line {before}, too; each question needs its own")
+        ids: dict[str, int] = {}
+        asked: dict[tuple[str | None, str], int] = {}
+        for row in rows:
+            question = self._question(row)
+            if (before := ids.setdefault(question.id, row.line)) != row.line:
+                row.refuse(f"the id {question.id!r} stands in line {before}, too; each question needs its own")
+            if (before := asked.setdefault((question.system, question.text), row.line)) != row.line:
+                # Two that are always right or wrong together would pass for twice the evidence.
+                row.refuse(f"the same question stands in line {before}; leave one out, and use --epochs to ask all more often")
             questions.append(question)
-        if not questions:
-            msg = f"{self.source}: there are no questions in it"
-            raise EvaluationError(msg)
         return questions
 
-    def _question(self, line: int, row: Any) -> Question:
-        if not isinstance(row, dict):
-            self._refuse(line, f'give an object like {{"question": "...", "answer": "..."}}, not {type(row).__name__}')
-        text = self._column(line, row, self.question, what="question")
+    def _question(self, row: Row) -> Question:
+        text = self._column(row, self.question, what="question")
         if not isinstance(text, str) or not text.strip():
-            self._refuse(line, "the question is no text, or an empty one")
-        system = row.get("system")
+            row.refuse("the question has to be a text, and not an empty one")
+        system = row.data.get("system")
         if system is not None and not isinstance(system, str):
-            self._refuse(line, f"system must be a text, not {type(system).__name__}")
-        answers = self._answers(line, row)
-        return Question(id=str(row.get("id", line)), text=text, answers=answers, system=system, line=line, fields=row)
+            row.refuse(f"system must be a text, not {type(system).__name__}")
+        for said, what in ((text, "the question"), (system or "", "system")):
+            row.require_whole(said, what)
+        return Question(
+            id=str(row.data.get("id", row.line)),
+            text=text,
+            answers=self._answers(row),
+            system=system,
+            place=row.place,
+            fields=row.data,
+        )
 
-    def _answers(self, line: int, row: Mapping[str, Any]) -> tuple[str, ...]:
-        if not self.needs_answers and not any(name in row for name in self.answer):
+    def _answers(self, row: Row) -> tuple[str, ...]:
+        if not self.needs_answers and not any(name in row.data for name in self.answer):
             return ()
-        given = self._column(line, row, self.answer, what="answer")
-        answers = [str(each).rpartition(_GSM8K_MARK)[2].strip() for each in (given if isinstance(given, list) else [given])]
-        if self.needs_answers and (given is None or not answers or not all(answers)):
-            self._refuse(line, "the answer is empty; only the scorer judge, or one in Python, can do without")
-        return tuple(answers)
+        given = self._column(row, self.answer, what="answer")
+        if given in (None, "", []):
+            if self.needs_answers:
+                row.refuse(_EMPTY)
+            return ()
+        return tuple(self._answer(row, each) for each in (given if isinstance(given, list) else [given]))
 
-    def _column(self, line: int, row: Mapping[str, Any], names: Sequence[str], *, what: str) -> Any:
-        for name in names:
-            if name in row:
-                return row[name]
-        has = ", ".join(map(repr, row)) or "no key at all"
-        self._refuse(line, f"no {what}: none of {', '.join(names)} is there, but {has}; name its key by --{what}-field")
-        return None
+    def _answer(self, row: Row, given: Any) -> str:
+        if not isinstance(given, (str, int, float)) or (isinstance(given, float) and not math.isfinite(given)):
+            row.refuse(f"an answer has to be a text or a number, or a list of such, not {json.dumps(given)}")
+        text = str(given).rpartition(_GSM8K_MARK)[2].strip()
+        if not text:
+            row.refuse(_EMPTY)
+        row.require_whole(text, "the answer")
+        return text
 
-    def _refuse(self, line: int, reason: str) -> None:
-        msg = f"{self.source}, line {line}: {reason}"
-        raise EvaluationError(msg)
-
-
-def _objects(lines: Sequence[str], *, source: str) -> Iterator[tuple[int, Any]]:
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            yield number, json.loads(line)
-        except json.JSONDecodeError as error:
-            msg = f"{source}, line {number}: no JSON ({error.msg} at column {error.colno}); a JSONL file has an object a line"
-            raise EvaluationError(msg) from error
+    def _column(self, row: Row, names: Sequence[str], *, what: str) -> Any:
+        found = next((name for name in names if name in row.data), None)
+        if found is None:
+            has = ", ".join(map(repr, row.data)) or "no key at all"
+            row.refuse(f"no {what}: none of {', '.join(names)} is there, but {has}; name its key by --{what}-field")
+        return row.data[found]

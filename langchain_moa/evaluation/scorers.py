@@ -116,10 +116,10 @@ def _of_user(path: str, function: str) -> Scorer:
         try:
             value: Any = score(text, question.fields)
         except Exception as error:
-            msg = f"scorer {path}:{function} raised {type(error).__name__} on line {question.line}: {error}"
+            msg = f"scorer {path}:{function} raised {type(error).__name__} for {question.place}: {error}"
             raise EvaluationError(msg) from error
         if not isinstance(value, (bool, int, float)) or not 0 <= value <= 1:
-            msg = f"scorer {path}:{function} returned {value!r} on line {question.line}; return a number from 0 to 1"
+            msg = f"scorer {path}:{function} returned {value!r} for {question.place}; return a number from 0 to 1"
             raise EvaluationError(msg)
         return float(value)
 

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import random
 import re
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from langchain_core.language_models import BaseChatModel
@@ -19,11 +17,16 @@ from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResu
 from pydantic import Field, PlainValidator, PrivateAttr
 from typing_extensions import override
 
+from langchain_moa.rows import read_rows
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
+    from pathlib import Path
 
     from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
     from langchain_core.language_models.base import LangSmithParams
+
+    from langchain_moa.rows import Row
 
 _PIECE = re.compile(r"\s*\S+|\s+\Z")
 
@@ -93,7 +96,9 @@ class ReplayChatModel(BaseChatModel):
         answer: str | Sequence[str] = "answer",
         **fields: Any,
     ) -> Self:
-        """Read recorded answers from a file with one JSON object a line. Lines with the same question are several answers.
+        """Read recorded answers from a file with one JSON object a line, or with a list of objects.
+
+        Rows with the same question are several answers.
 
         Args:
             path: The file.
@@ -103,20 +108,15 @@ class ReplayChatModel(BaseChatModel):
             **fields: The other fields, `model` and `seed`.
 
         Raises:
-            ValueError: A line is no JSON object, or lacks a key; the text has the file and the line.
-            OSError: The file cannot be read.
+            ValueError: The file cannot be read, a line is no JSON object, or lacks a key; the text has the file and the line.
         """
         keys = [answer] if isinstance(answer, str) else list(answer)
         answers: dict[str, list[str]] = {}
-        # Not `splitlines`: an answer may hold a line separator of Unicode's, which JSON leaves as it is.
-        for number, line in enumerate(Path(path).read_text(encoding="utf-8").split("\n"), start=1):
-            if line.strip():
-                place = f"{path}, line {number}"
-                asked, said = _read(line, [[question], keys], place)
-                answers.setdefault(asked, []).extend([said] if isinstance(said, str) else said)
-        if not answers:
-            msg = f"{path} has no line with a recorded answer"
-            raise ValueError(msg)
+        for row in read_rows(path):
+            said = _at(row, keys)
+            if not isinstance(said, str | list):
+                row.refuse(f"{' / '.join(keys)!r} is neither a text nor a list of texts")
+            answers.setdefault(row.get(question, str), []).extend([said] if isinstance(said, str) else said)
         return cls(answers=answers, **fields)
 
     @property
@@ -215,28 +215,14 @@ class ReplayChatModel(BaseChatModel):
         return f"the model {self.model!r} has no recorded answer to {_short(asked)!r}, to the letter{hint}"
 
 
-def _read(line: str, paths: Sequence[Sequence[str]], place: str) -> list[Any]:
-    try:
-        row = json.loads(line)
-    except json.JSONDecodeError as error:
-        msg = f"{place}: no JSON: {error}"
-        raise ValueError(msg) from error
-    values = []
-    for keys in paths:
-        value = row
-        for key in keys:
-            if not isinstance(value, dict) or key not in value:
-                msg = f"{place}: there is no {' / '.join(keys)!r}"
-                raise ValueError(msg)
-            value = value[key]
-        values.append(value)
-    if not isinstance(values[0], str):
-        msg = f"{place}: {' / '.join(paths[0])!r} is no text"
-        raise ValueError(msg)  # noqa: TRY004  # what is wrong is the file
-    if not isinstance(values[1], str | list):
-        msg = f"{place}: {' / '.join(paths[1])!r} is neither a text nor a list of texts"
-        raise ValueError(msg)  # noqa: TRY004  # as above
-    return values
+def _at(row: Row, keys: Sequence[str]) -> Any:
+    """Return what stands where the keys lead to."""
+    value: Any = row.data
+    for key in keys:
+        if not isinstance(value, dict) or key not in value:
+            row.refuse(f"there is no {' / '.join(keys)!r}")
+        value = value[key]
+    return value
 
 
 def _usage(messages: Sequence[BaseMessage], text: str) -> UsageMetadata:

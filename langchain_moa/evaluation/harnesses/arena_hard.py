@@ -11,7 +11,7 @@ from langchain_moa.evaluation.harnesses.harness import Answered, HarnessWithRefe
 if TYPE_CHECKING:
     from collections.abc import Hashable
 
-    from langchain_moa.evaluation.rows import Row
+    from langchain_moa.rows import Row
 
 
 class ArenaHard(HarnessWithReferences):

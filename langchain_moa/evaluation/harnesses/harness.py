@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable
 
-    from langchain_moa.evaluation.rows import Row
+    from langchain_moa.rows import Row
 
 
 @dataclass(frozen=True, kw_only=True)

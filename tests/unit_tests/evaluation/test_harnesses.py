@@ -11,7 +11,7 @@ import pytest
 
 from langchain_moa.evaluation.harnesses import HARNESSES, ArenaHard
 from langchain_moa.evaluation.harnesses.harness import Answered, HarnessWithReferences
-from langchain_moa.evaluation.rows import Row, RowError, read_rows
+from langchain_moa.rows import Row, RowError, read_rows
 
 DATA = os.environ.get("LANGCHAIN_MOA_DATA")
 
@@ -42,7 +42,7 @@ ANSWERS: dict[str, dict[str, Any]] = {
 
 
 def row(data: dict[str, Any]) -> Row:
-    return Row("the file, line 3", data)
+    return Row("the file", 3, data)
 
 
 def answer_to(name: str, data: dict[str, Any]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import pytest
 
 from langchain_moa.evaluation.errors import EvaluationError
 from langchain_moa.evaluation.questions import gsm8k, read_questions
+from langchain_moa.rows import RowError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,10 +30,10 @@ def test_the_usual_keys_are_found(tmp_path: Path) -> None:
         r'{"prompt": "How many?", "answer": "3 and 4 are 7.\n#### 7"}',
     )
     first, second, third = read_questions(path)
-    assert (first.id, first.text, first.answers, first.line) == ("1", "1 + 1?", ("2",), 1)
+    assert (first.id, first.text, first.answers, first.place) == ("1", "1 + 1?", ("2",), f"{path}, line 1")
     assert (second.id, second.answers) == ("x", ("Paris", "paris"))
     assert [(each.type, each.text) for each in second.messages] == [("system", "Be brief."), ("human", "Capital?")]
-    assert (third.answers, third.line) == (("7",), 4)
+    assert (third.answers, third.place) == (("7",), f"{path}, line 4")
     assert len(read_questions(path, limit=2)) == 2
 
 
@@ -45,22 +46,32 @@ def test_keys_of_ones_own(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "reason"),
     [
-        ('{"question": "1?", "answer"', r"no JSON .* at column 28"),
-        ('["1?", "2"]', "give an object .*, not list"),
+        ('{"question": "1?", "answer"', r"not JSON: .* at column 28"),
+        ('["1?", "2"]', "it is list, and has to be an object"),
         ('{"answer": "2"}', r"no question: none of question, input, .* but 'answer'; name its key by --question-field"),
         ('{"question": "1?"}', "no answer: none of answer, target"),
         ('{"question": "1?", "answer": ""}', "the answer is empty"),
         ('{"question": "1?", "answer": null}', "the answer is empty"),
         ('{"question": "1?", "answer": []}', "the answer is empty"),
-        ('{"question": " ", "answer": "2"}', "the question is no text"),
-        ('{"question": 1, "answer": "2"}', "the question is no text"),
+        ('{"question": "1?", "answer": " "}', "the answer is empty"),
+        ('{"question": "1?", "answer": ["2", ""]}', "the answer is empty"),
+        ('{"question": "1?", "answer": {"value": 2}}', r'an answer has to be a text or a number, .*, not \{"value": 2\}'),
+        ('{"question": "1?", "answer": [null, 2]}', "an answer has to be a text or a number, .*, not null"),
+        ('{"question": "1?", "answer": NaN}', "an answer has to be a text or a number, .*, not NaN"),
+        ('{"question": "1?", "answer": -Infinity}', "an answer has to be a text or a number, .*, not -Infinity"),
+        ('{"question": " ", "answer": "2"}', "the question has to be a text, and not an empty one"),
+        ('{"question": 1, "answer": "2"}', "the question has to be a text"),
+        (r'{"question": "\ud83d?", "answer": "2"}', r"the question holds half a character, \\ud83d"),
+        (r'{"question": "1?", "answer": "\ud83d"}', r"the answer holds half a character, \\ud83d"),
+        (r'{"question": "1?", "answer": "2", "system": "\ud83d"}', r"system holds half a character, \\ud83d"),
         ('{"question": "1?", "answer": "2", "system": 3}', "system must be a text, not int"),
         ('{"question": "1?", "answer": "2", "id": 1}', "the id '1' stands in line 1, too"),
+        ('{"question": "0?", "answer": "1", "id": "x"}', "the same question stands in line 1; leave one out"),
     ],
 )
 def test_a_wrong_line_is_named(tmp_path: Path, line: str, reason: str) -> None:
     path = _file(tmp_path, '{"question": "0?", "answer": "0"}', line)
-    with pytest.raises(EvaluationError, match=rf"questions.jsonl, line 2: {reason}"):
+    with pytest.raises(RowError, match=rf"questions.jsonl, line 2: {reason}"):
         read_questions(path)
 
 
@@ -69,13 +80,30 @@ def test_a_judge_needs_no_answers(tmp_path: Path) -> None:
     assert read_questions(path, needs_answers=False)[0].answers == ()
 
 
+@pytest.mark.parametrize("separator", ["\u2028", "\u2029", "\u0085"])
+def test_what_python_takes_for_a_line_break_may_stand_in_a_question(tmp_path: Path, separator: str) -> None:
+    text = f"One line{separator}or two?"
+    [question] = read_questions(_file(tmp_path, f'{{"question": "{text}", "answer": "one"}}'))
+    assert question.text == text
+
+
+def test_a_list_of_objects_and_a_byte_order_mark(tmp_path: Path) -> None:
+    text = '\ufeff[\n{"question": "1?", "answer": true},\n{"question": "2?", "answer": 0}\n]\n'
+    assert [question.answers for question in read_questions(_file(tmp_path, text))] == [("True",), ("0",)]
+
+
+def test_the_same_text_with_another_system_message_is_another_question(tmp_path: Path) -> None:
+    path = _file(tmp_path, '{"question": "1?", "answer": "1"}', '{"question": "1?", "answer": "1", "system": "In words."}')
+    assert len(read_questions(path)) == 2
+
+
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
-    with pytest.raises(EvaluationError, match="No such file or directory; give a JSONL file, or gsm8k"):
+    with pytest.raises(RowError, match=r"none.jsonl: there is no such file; give a JSONL file, or gsm8k"):
         read_questions(tmp_path / "none.jsonl")
-    with pytest.raises(EvaluationError, match="there are no questions in it"):
+    with pytest.raises(RowError, match="holds no rows"):
         read_questions(_file(tmp_path, "", ""))
     (tmp_path / "questions.jsonl").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(EvaluationError, match="it is not UTF-8"):
+    with pytest.raises(RowError, match="it is not UTF-8"):
         read_questions(tmp_path / "questions.jsonl")
 
 

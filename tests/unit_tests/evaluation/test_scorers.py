@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def _question(*answers: str) -> Question:
-    return Question(id="1", text="?", answers=answers, line=7, fields={"level": 3})
+    return Question(id="1", text="?", answers=answers, place="line 7", fields={"level": 3})
 
 
 @pytest.mark.parametrize(
@@ -76,12 +76,12 @@ def test_one_of_ones_own_is_given_the_line(tmp_path: Path) -> None:
     path.write_text("def score(answer, question):\n    return len(answer) / question['level']\n", encoding="utf-8")
     score = resolve_scorer(f"{path}:score")
     assert score("ab", _question()) == pytest.approx(2 / 3)
-    with pytest.raises(EvaluationError, match=r"returned 2.0 on line 7; return a number from 0 to 1"):
+    with pytest.raises(EvaluationError, match=r"returned 2.0 for line 7; return a number from 0 to 1"):
         score("abcdef", _question())
     with pytest.raises(EvaluationError, match="has no function 'other'"):
         resolve_scorer(f"{path}:other")
     path.write_text("def score(answer, question):\n    return question['none']\n", encoding="utf-8")
-    with pytest.raises(EvaluationError, match="raised KeyError on line 7: 'none'"):
+    with pytest.raises(EvaluationError, match="raised KeyError for line 7: 'none'"):
         resolve_scorer(f"{path}:score")("a", _question())
     path.write_text("import nothing_of_this_name\n", encoding="utf-8")
     with pytest.raises(EvaluationError, match="raised ModuleNotFoundError"):

@@ -123,21 +123,24 @@ def test_a_file_of_any_shape_is_read_by_its_keys(tmp_path: Path) -> None:
         {"instruction": "b", "recorded": {"gpt-4.1": {"output": "three"}}},
     ]
     file = tmp_path / "recorded.jsonl"
-    file.write_text("\n\n".join(json.dumps(row, ensure_ascii=False) for row in rows) + "\n", encoding="utf-8")
-    model = ReplayChatModel.from_jsonl(file, question="instruction", answer=["recorded", "gpt-4.1", "output"], model="g")
-    assert model.invoke("a").text == "with a line\u2028separator"
-    assert model.answers["b"] == ("one", "two", "three")
+    lines = "\ufeff" + "\n\n".join(json.dumps(row, ensure_ascii=False) for row in rows) + "\n"
+    for text in (lines, json.dumps(rows, ensure_ascii=False)):
+        file.write_text(text, encoding="utf-8")
+        model = ReplayChatModel.from_jsonl(file, question="instruction", answer=["recorded", "gpt-4.1", "output"], model="g")
+        assert model.invoke("a").text == "with a line\u2028separator"
+        assert model.answers["b"] == ("one", "two", "three")
 
 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ('{"question": "a", "answer": "b"}\n{"question": "a"', "line 2: no JSON"),
+        ('{"question": "a", "answer": "b"}\n{"question": "a"', "line 2: not JSON"),
         ('{"question": "a"}', "line 1: there is no 'answer'"),
-        ('["a"]', "line 1: there is no 'question'"),
-        ('{"question": 1, "answer": "b"}', "line 1: 'question' is no text"),
+        ('["a"]', "line 1: it is str, and has to be an object"),
+        ('{"answer": "b"}', "line 1: the field 'question' is missing"),
+        ('{"question": 1, "answer": "b"}', "line 1: the field 'question' is int, and has to be a text"),
         ('{"question": "a", "answer": {}}', "line 1: 'answer' is neither a text nor a list"),
-        ("\n", "has no line"),
+        ("\n", "holds no rows"),
     ],
 )
 def test_a_broken_file_names_its_line(tmp_path: Path, text: str, said: str) -> None:

@@ -31,7 +31,8 @@ ScorerName = Annotated[
         "--scorer",
         "-s",
         metavar="NAME",
-        help="exact, numeric, math, judge, or file.py:function.  [dim]\\[default: numeric if all answers are, or exact][/dim]",
+        help="exact, numeric, math, judge, or file.py:function.  "
+        "[dim]\\[default: numeric where the answer is a number, exact elsewhere][/dim]",
     ),
 ]
 JudgeModel = Annotated[
@@ -107,6 +108,7 @@ def compare(
     with explained(debug=debug):
         from langchain_moa.cli.comparing import JUDGE, Comparing
         from langchain_moa.evaluation.errors import EvaluationError
+        from langchain_moa.rows import RowError
 
         _require_extra()
         options = MixtureOptions(
@@ -128,7 +130,7 @@ def compare(
                 concurrency=concurrency,
             )
             work.run(estimate=estimate, as_json=as_json, quiet=quiet)
-        except EvaluationError as error:
+        except (EvaluationError, RowError) as error:
             raise UsageError(explain(error)) from error
 
 

@@ -102,7 +102,7 @@ def generate(
         from langchain_moa.evaluation.generation import Generation
         from langchain_moa.evaluation.harnesses import HARNESSES
         from langchain_moa.evaluation.references import read_references
-        from langchain_moa.evaluation.rows import RowError, read_rows
+        from langchain_moa.rows import RowError, read_rows
 
         harness = HARNESSES[benchmark]
         try:

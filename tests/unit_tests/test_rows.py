@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from langchain_moa.evaluation.rows import RowError, read_rows
+from langchain_moa.rows import RowError, read_rows
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,11 +31,11 @@ def test_lines_and_lists_are_told_apart_by_what_they_hold(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ('{"a": 1}\n{"a": 1', "line 2: no JSON: "),
+        ('{"a": 1}\n{"a": 1', "line 2: not JSON: "),
         ('{"a": 1}\n\n"text"', "line 3: it is str, and has to be an object"),
-        ('[{"a": 1},\n{"a" 1}]', "line 2: no JSON: .* at column 6"),
-        ('[{"a": 1}\n{"a": 1}]', "line 2: no JSON: a comma or the list's end is missing"),
-        ('[{"a": 1}\n', "line 2: no JSON: a comma or the list's end is missing"),
+        ('[{"a": 1},\n{"a" 1}]', "line 2: not JSON: .* at column 6"),
+        ('[{"a": 1}\n{"a": 1}]', "line 2: not JSON: a comma or the list's end is missing"),
+        ('[{"a": 1}\n', "line 2: not JSON: a comma or the list's end is missing"),
         ("[1]", "line 1: it is int"),
         ("[]", "holds no rows"),
         ("\n", "holds no rows"),
@@ -52,7 +52,7 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(RowError, match="nowhere cannot be read: No such file"):
         read_rows(tmp_path / "nowhere")
     (tmp_path / "latin").write_bytes(b'{"a": "\xe9"}')
-    with pytest.raises(RowError, match="latin cannot be read: it is no UTF-8"):
+    with pytest.raises(RowError, match="latin cannot be read: it is not UTF-8"):
         read_rows(tmp_path / "latin")
 
 
@@ -81,3 +81,12 @@ def test_a_text_says_something(tmp_path: Path) -> None:
     assert full.text("a") == " x "
     with pytest.raises(RowError, match="line 2: the field 'a' is empty"):
         empty.text("a")
+
+
+def test_half_a_character_is_refused_where_it_would_be_sent(tmp_path: Path) -> None:
+    file = tmp_path / "rows.jsonl"
+    file.write_text(r'{"a": "An emoji: \ud83d\ude00"}' + "\n" + r'{"a": "Half of it: \ud83d"}')
+    whole, half = read_rows(file)
+    assert whole.text("a") == "An emoji: \U0001f600"
+    with pytest.raises(RowError, match=r"line 2: the field 'a' holds half a character, \\ud83d, which cannot be sent"):
+        half.text("a")

@@ -62,8 +62,9 @@ class Comparing:
         Raises:
             UsageError: The judge cannot be made, or is one too many or too few.
             EvaluationError: The scorer cannot be used.
+            RowError: The scorer cannot compare one of the right answers.
         """
-        from langchain_moa.evaluation.scorers import fitting, resolve_scorer
+        from langchain_moa.evaluation.scorers import SUITING, resolve_scorer
 
         self._mixture = mixture
         self._questions = questions
@@ -73,8 +74,8 @@ class Comparing:
         self._concurrency = concurrency
         self._title = f"A mixture on {task}"
         self._judge = _judge(scorer, judge)
-        self._scorer_name = scorer or fitting(questions)
-        self._score = None if self._judge else resolve_scorer(self._scorer_name)
+        self._scorer_name = scorer or SUITING
+        self._score = None if self._judge else resolve_scorer(scorer, questions)
 
     def run(self, *, estimate: bool, as_json: bool, quiet: bool) -> None:
         """Compare, print what came of it, and write the files.

@@ -5,11 +5,14 @@ from __future__ import annotations
 import importlib.util
 import re
 import threading
+import unicodedata
 from collections.abc import Callable
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from langchain_moa.evaluation.errors import EvaluationError
+from langchain_moa.evaluation.own_scorer import own_scorer
+from langchain_moa.rows import RowError
 from langchain_moa.strategies.extract import boxed, letter, number
 
 if TYPE_CHECKING:
@@ -20,24 +23,35 @@ if TYPE_CHECKING:
 Scorer = Callable[[str, "Question"], float]
 """From an answer and its question to a score from 0 to 1."""
 
-_SAID = re.compile(r"(?:\A|\n|\b)(?:final )?answer(?: is)?\s*:?\s*(.+?)\s*\Z", re.IGNORECASE)
+SUITING = "numeric where the right answer is a number, exact elsewhere"
+"""What is done where no scorer is named, in words."""
+
+_NUMBER = re.compile(r"[-+\u2212]?[$€£]?(?:\d[\d,]*(?:\.\d+)?|\.\d+)%?")
+_OPTION = re.compile(r"[a-j]")
+
+# What a right answer may be wrapped in: quotes, brackets, emphasis of Markdown and punctuation behind it.
+_AROUND = " \t.,;:!?\"'`*_~()[]$\u2026\u201c\u201d\u2018\u2019\u00ab\u00bb\u3002\uff0c\uff01\uff1f"
+
+# East Asian scripts are written without spaces between words.
+_WIDE = {"W", "F"}
+
 _SECONDS = 5
 
 
 def exact(text: str, question: Question) -> float:
-    r"""Score 1 where the answer is one of the right ones, whatever its case, its punctuation and the spaces around it.
+    r"""Score 1 where the answer is a right one, or where its last line ends with a right one.
 
-    The whole text counts, and of a longer one its `\boxed{...}`, what it says behind "Answer:", its last line, and the
-    letter of an option where the right answer is one.
+    Case does not count, nor do punctuation and Markdown emphasis around it, nor how a character is composed. What stands in
+    `\boxed{...}` counts as well. Where the right answer is the letter of an option, the letter that is said to be the answer
+    decides, if there is one.
     """
     wanted = {_plain(answer) for answer in question.answers}
+    if all(_OPTION.fullmatch(answer) for answer in wanted) and (said := letter(text)) is not None:
+        return float(_plain(said) in wanted)
     lines = [line for line in text.splitlines() if line.strip()]
-    last = lines[-1] if lines else ""
-    said = _SAID.search(last)
-    found = [text, last, boxed(text) or "", said[1] if said else ""]
-    if all(re.fullmatch(r"[a-j]", answer) for answer in wanted):
-        found.append(letter(text) or "")
-    return float(any(_plain(each) in wanted for each in found if each.strip()))
+    last = _plain(lines[-1]) if lines else ""
+    whole = {_plain(text), _plain(boxed(text) or "")}
+    return float(any(answer in whole or _ends_with(last, answer) for answer in wanted))
 
 
 def numeric(text: str, question: Question) -> float:
@@ -48,82 +62,56 @@ def numeric(text: str, question: Question) -> float:
 
 def mathematical(text: str, question: Question) -> float:
     r"""Score 1 where the final expression of the answer equals a right one: `\frac{1}{2}` is `0.5`."""
-    from math_verify import parse, verify
+    from math_verify import verify
 
-    # Its limits of time are alarms, which only the main thread can set.
-    seconds = _SECONDS if threading.current_thread() is threading.main_thread() else None
-    found = parse(text, parsing_timeout=seconds)
+    found = _parsed(text)
+    right = (_parsed(_as_mathematics(answer)) for answer in question.answers)
+    return float(any(verify(answer, found, timeout_seconds=_limit()) for answer in right))
 
-    def equals(answer: str) -> bool:
-        written = answer if "$" in answer or "\\boxed" in answer else f"${answer}$"
-        return bool(verify(parse(written, parsing_timeout=seconds), found, timeout_seconds=seconds))
 
-    return float(any(equals(answer) for answer in question.answers))
+def suiting(text: str, question: Question) -> float:
+    """Score by `numeric` against the right answers that are numbers, and by `exact` against the others."""
+    numbers = tuple(answer for answer in question.answers if _is_number(answer))
+    others = tuple(answer for answer in question.answers if not _is_number(answer))
+    right = bool(numbers) and numeric(text, replace(question, answers=numbers))
+    return float(right or (bool(others) and exact(text, replace(question, answers=others))))
 
 
 SCORERS: dict[str, Scorer] = {"exact": exact, "numeric": numeric, "math": mathematical}
 
 
-def resolve_scorer(name: str) -> Scorer:
-    """Return the scorer that a name stands for.
+def resolve_scorer(name: str | None, questions: Sequence[Question]) -> Scorer:
+    """Return the scorer that a name stands for, once it is clear that it can score the questions.
 
     Args:
         name: `exact`, `numeric`, `math`, or `file.py:function` for a function of yours: it is given the answer, and the
-            question's line as a mapping, and returns a number from 0 to 1 or a truth value.
+            question's line as a mapping, and returns a number from 0 to 1 or a truth value. `None` is what suits each question:
+            `numeric` where the right answer is a number, `exact` elsewhere.
+        questions: What will be scored.
 
     Raises:
-        EvaluationError: There is no such scorer, file or function, or a package is missing.
+        EvaluationError: There is no such scorer, file or function, it raises, or a package is missing.
+        RowError: A right answer is nothing that the scorer can compare.
     """
+    if name is None:
+        return suiting
+    if name not in SCORERS:
+        path, separator, function = name.rpartition(":")
+        if not separator or not path.endswith(".py"):
+            msg = f"unknown scorer {name!r}; known are {', '.join(SCORERS)}, judge, and file.py:function for one of yours"
+            raise EvaluationError(msg)
+        return own_scorer(path, function, questions[0])
     if name == "math" and importlib.util.find_spec("math_verify") is None:
         msg = 'the scorer math takes a package: pip install "langchain-moa[eval]"'
         raise EvaluationError(msg)
-    if name in SCORERS:
-        return SCORERS[name]
-    path, separator, function = name.rpartition(":")
-    if not separator or not path.endswith(".py"):
-        msg = f"unknown scorer {name!r}; known are {', '.join(SCORERS)}, judge, and file.py:function for one of yours"
-        raise EvaluationError(msg)
-    return _of_user(path, function)
-
-
-def fitting(questions: Sequence[Question]) -> str:
-    """Return the name of the scorer that suits questions: `numeric` where all right answers are numbers, or else `exact`."""
-    answers = [answer for question in questions for answer in question.answers]
-    is_number = re.compile(r"[-\u2212$]?[\d,]*\.?\d+%?")
-    return "numeric" if answers and all(is_number.fullmatch(answer.strip()) for answer in answers) else "exact"
-
-
-def _of_user(path: str, function: str) -> Scorer:
-    if not Path(path).is_file():
-        msg = f"scorer {path}:{function}: there is no file {path}"
-        raise EvaluationError(msg)
-    spec = importlib.util.spec_from_file_location(Path(path).stem, path)
-    if spec is None or spec.loader is None:
-        msg = f"scorer {path}:{function}: {path} is no Python file"
-        raise EvaluationError(msg)
-    module = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        msg = f"scorer {path}:{function}: {path} raised {type(error).__name__}: {error}"
-        raise EvaluationError(msg) from error
-    score = getattr(module, function, None)
-    if not callable(score):
-        msg = f"scorer {path}:{function}: {path} has no function {function!r}"
-        raise EvaluationError(msg)
-
-    def checked(text: str, question: Question) -> float:
-        try:
-            value: Any = score(text, question.fields)
-        except Exception as error:
-            msg = f"scorer {path}:{function} raised {type(error).__name__} for {question.place}: {error}"
-            raise EvaluationError(msg) from error
-        if not isinstance(value, (bool, int, float)) or not 0 <= value <= 1:
-            msg = f"scorer {path}:{function} returned {value!r} for {question.place}; return a number from 0 to 1"
-            raise EvaluationError(msg)
-        return float(value)
-
-    return checked
+    checks = {"numeric": (_is_number, "no number"), "math": (_is_mathematics, "no mathematical expression")}
+    fits, what = checks.get(name, (bool, "empty"))
+    for question in questions:
+        for answer in question.answers:
+            if not fits(answer):
+                msg = f"{question.place}: the answer {answer!r} is {what}, and --scorer {name} cannot compare it"
+                raise RowError(msg)
+    return SCORERS[name]
 
 
 def _without_percent(found: str | None) -> str | None:
@@ -131,4 +119,38 @@ def _without_percent(found: str | None) -> str | None:
 
 
 def _plain(text: str) -> str:
-    return " ".join(text.split()).strip(" \t.,;:!?\"'`*()[]$").casefold()
+    line = " ".join(unicodedata.normalize("NFC", text).split())
+    # An answer may be nothing but punctuation.
+    return unicodedata.normalize("NFC", (line.strip(_AROUND) or line).casefold())
+
+
+def _ends_with(line: str, answer: str) -> bool:
+    """Tell whether a line ends with an answer, and not in the middle of a word."""
+    if not answer or not line.endswith(answer):
+        return False
+    before = line[: -len(answer)][-1:]
+    return not before.isalnum() or unicodedata.east_asian_width(before) in _WIDE
+
+
+def _is_number(answer: str) -> bool:
+    return _NUMBER.fullmatch(answer.strip()) is not None and number(answer) is not None
+
+
+def _is_mathematics(answer: str) -> bool:
+    # What is left a text is compared as a text, but half an expression would never be found again.
+    return bool(_parsed(_as_mathematics(answer))) and answer.count("{") == answer.count("}")
+
+
+def _as_mathematics(answer: str) -> str:
+    return answer if "$" in answer or "\\boxed" in answer else f"${answer}$"
+
+
+def _parsed(text: str) -> list[object]:
+    from math_verify import parse
+
+    return list(parse(text, parsing_timeout=_limit()))
+
+
+def _limit() -> int | None:
+    # The package's limits of time are alarms, which only the main thread can set.
+    return _SECONDS if threading.current_thread() is threading.main_thread() else None

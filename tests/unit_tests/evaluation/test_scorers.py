@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import re
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
 from langchain_moa.evaluation.errors import EvaluationError
 from langchain_moa.evaluation.questions import Question
-from langchain_moa.evaluation.scorers import exact, fitting, mathematical, numeric, resolve_scorer
+from langchain_moa.evaluation.scorers import exact, mathematical, numeric, resolve_scorer
+from langchain_moa.rows import RowError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
 def _question(*answers: str) -> Question:
-    return Question(id="1", text="?", answers=answers, place="line 7", fields={"level": 3})
+    return Question(id="1", text="?", answers=answers, place="q.jsonl, line 7", fields={"level": 3})
 
 
 @pytest.mark.parametrize(
@@ -23,17 +26,42 @@ def _question(*answers: str) -> Question:
     [
         ("Paris", ("paris",), 1),
         (" **Paris.** ", ("Paris",), 1),
+        ("The capital of Australia is Canberra.", ("Canberra",), 1),
+        ("It's Canberra!", ("Canberra",), 1),
+        ("It is **Canberra**.", ("Canberra",), 1),
+        ("Its capital is \u201cCanberra\u201d.", ("Canberra",), 1),
         ("It lies in France.\nAnswer: Paris.", ("Paris",), 1),
-        ("It is well known.\nParis", ("Paris",), 1),
-        (r"So it is \boxed{Paris}.", ("Paris",), 1),
-        ("New York", ("York", "New York"), 1),
-        ("The answer is (B).", ("B",), 1),
+        ("It is well known.\nParis\n\n", ("Paris",), 1),
+        (r"So it is \boxed{Paris}, in France.", ("Paris",), 1),
+        ("It is called New York.", ("London", "New York"), 1),
+        ("A cafe\u0301", ("caf\u00e9",), 1),
+        ("\u9996\u90fd\u662f\u5df4\u9ece\u3002", ("\u5df4\u9ece",), 1),
+        ("*", ("*",), 1),
         ("Paris or London", ("Paris",), 0),
+        ("Canberra is its capital.\nSydney is larger.", ("Canberra",), 0),
+        ("It is a kangaroo", ("roo",), 0),
+        ("It takes 185", ("85",), 0),
+        ("It takes 85 minutes.", ("85",), 0),
         ("", ("Paris",), 0),
+        ("", ("*",), 0),
     ],
 )
 def test_exact(text: str, answers: tuple[str, ...], score: float) -> None:
     assert exact(text, _question(*answers)) == score
+
+
+@pytest.mark.parametrize(
+    ("text", "answer", "score"),
+    [
+        ("The answer is (B).", "B", 1),
+        ("The answer is (B), and not A", "A", 0),
+        ("B", "b", 1),
+        ("It must be option B", "B", 1),
+        ("I do not know", "B", 0),
+    ],
+)
+def test_exact_with_the_letter_of_an_option(text: str, answer: str, score: float) -> None:
+    assert exact(text, _question(answer)) == score
 
 
 @pytest.mark.parametrize(
@@ -66,23 +94,71 @@ def test_mathematical(text: str, answer: str, score: float) -> None:
     assert mathematical(text, _question(answer)) == score
 
 
-def test_the_scorer_that_suits() -> None:
-    assert fitting([_question("7"), _question("1,800"), _question("$3.50"), _question("-2")]) == "numeric"
-    assert fitting([_question("7"), _question("seven")]) == "exact"
+@pytest.mark.parametrize(
+    ("text", "answers", "score"),
+    [
+        ("It takes 85 minutes.", ("85",), 1),
+        ("It takes 85 minutes.", ("eighty-five minutes", "85"), 1),
+        ("It takes eighty-five minutes.", ("85", "eighty-five minutes"), 1),
+        ("The capital of Australia is Canberra.", ("Canberra",), 1),
+        ("It takes 58 minutes.", ("85",), 0),
+        ("Sydney", ("Canberra",), 0),
+    ],
+)
+def test_each_question_is_scored_as_suits_it(text: str, answers: tuple[str, ...], score: float) -> None:
+    assert resolve_scorer(None, [_question("Canberra"), _question("85")])(text, _question(*answers)) == score
 
 
-def test_one_of_ones_own_is_given_the_line(tmp_path: Path) -> None:
-    path = tmp_path / "mine.py"
-    path.write_text("def score(answer, question):\n    return len(answer) / question['level']\n", encoding="utf-8")
-    score = resolve_scorer(f"{path}:score")
+@pytest.mark.parametrize(
+    ("scorer", "answer", "said"),
+    [
+        ("numeric", "two", "no number"),
+        ("numeric", "3/2", "no number"),
+        ("numeric", "10:30", "no number"),
+        ("math", "garbage {{{", "no mathematical expression"),
+    ],
+)
+def test_a_right_answer_that_a_scorer_cannot_compare_is_named(scorer: str, answer: str, said: str) -> None:
+    pytest.importorskip("math_verify", reason="the extra eval is not installed")
+    questions = [_question("7"), _question("1,800", "$3.50"), _question("-2"), _question("50%"), _question(answer)]
+    resolve_scorer(scorer, questions[:-1])
+    with pytest.raises(RowError, match=rf"q.jsonl, line 7: the answer {re.escape(repr(answer))} is {said}"):
+        resolve_scorer(scorer, questions)
+
+
+@pytest.mark.parametrize("answer", [r"\text{(E)}", r"\frac{1}{2}", r"x \in [-2,7]", r"11,\! 111", r"\text{Navin}", "(3,4)"])
+def test_answers_of_math_can_be_compared(answer: str) -> None:
+    pytest.importorskip("math_verify", reason="the extra eval is not installed")
+    score = resolve_scorer("math", [_question(answer)])
+    assert score(rf"So it is $\boxed{{{answer}}}$.", _question(answer)) == 1
+
+
+def _own(folder: Path, code: str) -> str:
+    path = folder / "json.py"  # called like a module of Python's, which has to stay what it is
+    path.write_text(code, encoding="utf-8")
+    return f"{path}:score"
+
+
+def test_one_of_ones_own_is_given_the_line_and_finds_its_neighbours(tmp_path: Path) -> None:
+    (tmp_path / "beside_it.py").write_text("def length(text):\n    return len(text)\n", encoding="utf-8")
+    code = "import beside_it\n\ndef score(answer, question):\n    return beside_it.length(answer) / question['level']\n"
+    score = resolve_scorer(_own(tmp_path, code), [_question("a")])
     assert score("ab", _question()) == pytest.approx(2 / 3)
-    with pytest.raises(EvaluationError, match=r"returned 2.0 for line 7; return a number from 0 to 1"):
+    with pytest.raises(EvaluationError, match=r"returned 2.0 for q.jsonl, line 7; it has to be a number from 0 to 1"):
         score("abcdef", _question())
-    with pytest.raises(EvaluationError, match="has no function 'other'"):
-        resolve_scorer(f"{path}:other")
-    path.write_text("def score(answer, question):\n    return question['none']\n", encoding="utf-8")
-    with pytest.raises(EvaluationError, match="raised KeyError for line 7: 'none'"):
-        resolve_scorer(f"{path}:score")("a", _question())
-    path.write_text("import nothing_of_this_name\n", encoding="utf-8")
-    with pytest.raises(EvaluationError, match="raised ModuleNotFoundError"):
-        resolve_scorer(f"{path}:score")
+    assert sys.modules["json"].__name__ == "json"
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("def other(answer, question):\n    return 1\n", "has no function 'score'"),
+        ("def score(answer, question):\n    return question['none']\n", "raised KeyError for q.jsonl, line 7 .*: 'none'"),
+        ("async def score(answer, question):\n    return 1\n", "is async, and has to be a plain function"),
+        ("def score(answer, question):\n    return None\n", "returned None for q.jsonl, line 7"),
+        ("import nothing_of_this_name\n", "raised ModuleNotFoundError"),
+    ],
+)
+def test_one_of_ones_own_is_tried_before_anything_is_paid_for(tmp_path: Path, code: str, said: str) -> None:
+    with pytest.raises(EvaluationError, match=said):
+        resolve_scorer(_own(tmp_path, code), [_question("a")])

@@ -62,8 +62,10 @@ def _loaded(path: str, function: str, name: str) -> Callable[..., Any]:
         msg = f"{name}: {path} is no Python file"
         raise EvaluationError(msg)
     module = importlib.util.module_from_spec(spec)
-    # As for `python mine.py`: it can import its neighbours, and a dataclass finds its module.
-    sys.path.insert(0, str(file.resolve().parent))
+    # It can import its neighbours, as in `python mine.py`; behind all others, so that none of them hides a module of ours. A
+    # dataclass finds its module.
+    if (folder := str(file.resolve().parent)) not in sys.path:
+        sys.path.append(folder)
     sys.modules[module.__name__] = module
     try:
         spec.loader.exec_module(module)

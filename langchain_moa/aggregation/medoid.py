@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from langchain_moa.nodes.choose import Choice
 from langchain_moa.strategies.definition import strategy
 from langchain_moa.strategies.inquiry import Compare, Inquiry
-from langchain_moa.strategies.similarity import LEXICAL, Similarity, mean_to_others, medoid
+from langchain_moa.strategies.similarity import LEXICAL, Similarity, compare, mean_to_others, medoid
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,8 +23,10 @@ __all__ = ["Medoid"]
 class Medoid:
     """Answer with the most central reference, unchanged; of equally central ones, with the first proposer's.
 
+    Where embeddings fail, the texts are compared by their words, and the metadata say so.
+
     Attributes:
-        similarity: What compares the texts: `lexical` (default), LangChain embeddings or their name, or a callable.
+        similarity: What compares the texts: `lexical` (default), `ordered`, LangChain embeddings or their name, or a callable.
 
     Example:
         ```python
@@ -49,6 +51,10 @@ def central(references: Sequence[Reference], *, similarity: Similarity = LEXICAL
         similarity: What compares.
         **why: Further plain data for the answer's metadata.
     """
-    matrix = yield Compare(texts=[each["text"] for each in references], by=similarity)
+    texts = [each["text"] for each in references]
+    matrix = yield Compare(texts=texts, by=similarity)
+    if matrix is None:
+        why = {"fallback": LEXICAL, "because": "the embeddings failed", **why}
+        matrix = compare(texts, LEXICAL)
     place = medoid(matrix)
     return Choice(references[place], {**why, "mean_similarity": round(mean_to_others(matrix)[place], 4)})

@@ -22,11 +22,12 @@ class Diverse:
     """Keep the most diverse references, as RMoA does (arXiv 2505.24442): shorter prompts that say as much.
 
     The one with the lowest mean similarity to the others comes first; then, again and again, the one whose highest similarity
-    to those chosen is lowest. Of equals the first proposer's is chosen. They are passed on in the proposers' order.
+    to those chosen is lowest. Of equals the first proposer's is chosen. They are passed on in the proposers' order. Where
+    embeddings fail, all are kept.
 
     Attributes:
         keep: How many to keep, at least 1.
-        similarity: What compares the texts: `lexical` (default), LangChain embeddings or their name, or a callable.
+        similarity: What compares the texts: `lexical` (default), `ordered`, LangChain embeddings or their name, or a callable.
 
     Example:
         ```python
@@ -50,6 +51,8 @@ class Diverse:
         if len(layer.references) <= self.keep:
             return list(layer.references)
         matrix = yield Compare(texts=layer.texts, by=self.similarity)
+        if matrix is None:
+            return list(layer.references)
         return [layer.references[place] for place in sorted(most_diverse(matrix, self.keep))]
 
 

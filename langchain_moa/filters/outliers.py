@@ -29,11 +29,11 @@ class Outliers:
     The clusters are joined by mean similarity. The smaller one goes where its mean similarity to the larger one is less than
     `apart` times that within the larger one; clusters of equal size both stay. It tells answers to the question from text
     that is about something else; a well-written wrong answer is not an outlier by its words. Embeddings, given as
-    `similarity`, see more than words do.
+    `similarity`, see more than words do; where they fail, all are kept.
 
     Attributes:
         apart: How far apart is too far, from 0 (nothing goes) to 1 (the smaller cluster goes where it is any less alike).
-        similarity: What compares the texts: `lexical` (default), LangChain embeddings or their name, or a callable.
+        similarity: What compares the texts: `lexical` (default), `ordered`, LangChain embeddings or their name, or a callable.
 
     Example:
         ```python
@@ -51,6 +51,8 @@ class Outliers:
         if len(layer.references) < _FEWEST:
             return list(layer.references)
         matrix = yield Compare(texts=layer.texts, by=self.similarity)
+        if matrix is None:
+            return list(layer.references)
         return [layer.references[place] for place in sorted(main_cluster(matrix, self.apart))]
 
 

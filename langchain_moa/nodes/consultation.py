@@ -3,54 +3,38 @@
 from __future__ import annotations
 
 import inspect
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from time import monotonic, perf_counter
-from typing import TYPE_CHECKING, Any, NamedTuple
+from functools import cached_property
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
 
-from langchain_core.messages import AIMessage
+from langchain_core.embeddings import Embeddings
+from langchain_core.messages import AIMessageChunk
 from langchain_core.runnables import Runnable
 from langchain_core.runnables.config import merge_configs, run_in_executor, set_config_context
 from langchain_core.runnables.utils import coro_with_context, is_async_callable
-from langgraph.errors import GraphBubbleUp
+from langgraph.pregel.protocol import PregelProtocol
 
-from langchain_moa.members.conversation import for_aggregator
-from langchain_moa.members.structured import json_kwargs
-from langchain_moa.nodes.calls import called, context_of, emit, shown
+from langchain_moa.nodes.asking import Asking
+from langchain_moa.nodes.calls import called
 from langchain_moa.nodes.counting import CallCounter
-from langchain_moa.nodes.unfinished import acall_traced
-from langchain_moa.prompting.prompts import cutting
-from langchain_moa.prompting.system import add_system_text
-from langchain_moa.reference import Answer, Failure
-from langchain_moa.resilience.deadline import Limit, OutOfTimeError
-from langchain_moa.secrets import describe
+from langchain_moa.secrets import describe, secrets_of
 from langchain_moa.state import RunState, turn_of
 from langchain_moa.step import Step
-from langchain_moa.strategies.inquiry import Ask, Compare
+from langchain_moa.strategies.embeddings import name_of_embeddings
+from langchain_moa.strategies.inquiry import Ask, Compare, aconduct, conduct
 from langchain_moa.strategies.similarity import acompare, compare
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator
-    from contextvars import Context
+    from collections.abc import Iterator
 
-    from langchain_core.messages import BaseMessage
     from langchain_core.runnables import RunnableConfig
 
-    from langchain_moa.members.member import Member
     from langchain_moa.mixture.mixture import Mixture
-    from langchain_moa.prompting.prompts import Prompt
-
-
-# What ends an answer early, by the names that providers have for it.
-_ENDS_OF_ANSWERS = {"max_completion_tokens", "max_output_tokens", "max_tokens", "stop", "stop_sequences"}
-
-
-class _Call(NamedTuple):
-    member: Member
-    messages: list[BaseMessage]
-    config: RunnableConfig
-    kwargs: dict[str, Any]
-    limit: Limit | None
-    began: float
+    from langchain_moa.nodes.outgoing import Outgoing
+    from langchain_moa.resilience.deadline import Limit
+    from langchain_moa.strategies.similarity import Matrix
 
 
 @dataclass(frozen=True)
@@ -73,7 +57,7 @@ class Consultation:
     steps: list[Step] = field(default_factory=list)
     limit: Limit | None = None
 
-    def run(self, strategy: Any, *args: Any, given: Any, name: str) -> Any:
+    def run(self, strategy: Any, *args: Any, given: Any, name: str, outgoing: Outgoing | None = None) -> Any:
         """Run a strategy to its result.
 
         Args:
@@ -81,175 +65,119 @@ class Consultation:
             *args: What a callable takes.
             given: What a Runnable takes.
             name: What it is called in traces.
+            outgoing: Where the pieces go of a text or message that a Runnable streams. Default: it is not streamed.
         """
-        counter = CallCounter(turn=self.turn, node=self.node)
-        config = self._watched(counter, name)
-        try:
+        with self._counted(name) as config:
             if isinstance(strategy, Runnable):
-                return strategy.invoke(given, config)
+                if outgoing is None or isinstance(strategy, PregelProtocol):
+                    return strategy.invoke(given, config)
+                last = None
+                for last in strategy.stream(given, config):
+                    _send(outgoing, last)
+                return last
             with set_config_context(config) as context:
                 result = context.run(strategy, *args)
-                if inspect.iscoroutine(result):
-                    result.close()
+                if inspect.isawaitable(result):
+                    if inspect.iscoroutine(result):
+                        result.close()
                     msg = f"{name!r} is async; call the mixture with `ainvoke`, `astream` or `abatch`, or give a plain function"
                     raise TypeError(msg)
-                return self._inquire(result, context) if inspect.isgenerator(result) else result
+                return conduct(result, self._answer, context) if _is_inquiry(result, name) else result
+
+    async def arun(self, strategy: Any, *args: Any, given: Any, name: str, outgoing: Outgoing | None = None) -> Any:
+        """Run a strategy to its result without blocking; the arguments are those of `run`."""
+        result: Any
+        with self._counted(name) as config:
+            if isinstance(strategy, Runnable):
+                if outgoing is None or isinstance(strategy, PregelProtocol):
+                    return await strategy.ainvoke(given, config)
+                last = None
+                async for last in strategy.astream(given, config):
+                    _send(outgoing, last)
+                return last
+            with set_config_context(config) as context:
+                if is_async_callable(strategy):
+                    result = strategy(*args)
+                else:
+                    # In a thread, as LangChain does with plain functions: what it computes must not hold up the loop.
+                    result = await run_in_executor(config, context.run, strategy, *args)
+                if inspect.iscoroutine(result):
+                    # Of a plain function, too, such as a lambda around an async one.
+                    result = await coro_with_context(result, context, create_task=True)
+                return await aconduct(result, self._aanswer, context) if _is_inquiry(result, name) else result
+
+    @contextmanager
+    def _counted(self, name: str) -> Iterator[RunnableConfig]:
+        """Count the calls of models that are made with this config."""
+        counter = CallCounter(turn=self.turn, node=self.node)
+        try:
+            yield called(merge_configs(self.config, {"callbacks": [counter]}), name)
         finally:
             self.steps.extend(counter.steps)
 
-    async def arun(self, strategy: Any, *args: Any, given: Any, name: str) -> Any:
-        """Run a strategy to its result without blocking."""
-        counter = CallCounter(turn=self.turn, node=self.node)
-        config = self._watched(counter, name)
-        try:
-            if isinstance(strategy, Runnable):
-                return await strategy.ainvoke(given, config)
-            with set_config_context(config) as context:
-                if is_async_callable(strategy):
-                    return await coro_with_context(strategy(*args), context, create_task=True)
-                # In a thread, as LangChain does with plain functions: what it computes must not hold up the loop.
-                result = await run_in_executor(config, context.run, strategy, *args)
-                return await self._ainquire(result, context) if inspect.isgenerator(result) else result
-        finally:
-            self.steps.extend(counter.steps)
+    @cached_property
+    def _asking(self) -> Asking:
+        return Asking(self.mixture, self.state, self.config, self.node, self.steps, self.limit)
 
     @property
     def turn(self) -> str:
         """The turn that is being answered."""
         return turn_of(self.state["messages"])
 
-    def _watched(self, counter: CallCounter, name: str) -> RunnableConfig:
-        return called(merge_configs(self.config, {"callbacks": [counter]}), name)
+    def _answer(self, request: Any) -> Any:
+        return self._compare(request) if isinstance(request, Compare) else self._asking.ask(_checked(request))
 
-    def _inquire(self, inquiry: Generator[Any, Any, Any], context: Context) -> Any:
-        reply: Any = None
-        while True:
-            try:
-                request = context.run(inquiry.send, reply)
-            except StopIteration as end:
-                return end.value
-            reply = compare(request.texts, request.by) if isinstance(request, Compare) else self._ask(_checked(request))
+    async def _aanswer(self, request: Any) -> Any:
+        return await (self._acompare(request) if isinstance(request, Compare) else self._asking.aask(_checked(request)))
 
-    async def _ainquire(self, inquiry: Generator[Any, Any, Any], context: Context) -> Any:
-        reply: Any = None
-        while True:
-            try:
-                request = context.run(inquiry.send, reply)
-            except StopIteration as end:
-                return end.value
-            if isinstance(request, Compare):
-                reply = await acompare(request.texts, request.by)
-            else:
-                reply = await self._aask(_checked(request))
-
-    def _ask(self, ask: Ask) -> Answer:
-        answer: Answer | None = None
-        for call in self._calls(ask):
-            answer = self._answered(ask, call, self._call(call))
-            if answer["failure"] is None:
-                break
-        assert answer is not None  # noqa: S101  # somebody is always asked
-        return answer
-
-    async def _aask(self, ask: Ask) -> Answer:
-        answer: Answer | None = None
-        for call in self._calls(ask):
-            answer = self._answered(ask, call, await self._acall(call))
-            if answer["failure"] is None:
-                break
-        assert answer is not None  # noqa: S101  # as above
-        return answer
-
-    def _call(self, call: _Call) -> Answer:
-        def invoke(limit: Limit | None) -> Answer:
-            return call.member.invoke(call.messages, call.config, call.kwargs, limit=limit)
-
-        abandoned = context_of().abandoned
+    def _compare(self, request: Compare) -> Matrix | None:
+        began = perf_counter()
         try:
-            return abandoned.call(call.limit, invoke)
-        except GraphBubbleUp:  # an interrupt is the graph's business, not a failure
-            raise
+            return compare(request.texts, request.by)
         except Exception as error:
-            if abandoned.is_set():
-                # Nobody waits for what the inquiry would make of it.
-                raise
-            # Whatever a provider raises, the inquiry decides what comes of it.
-            return _failed(error, call.member)
+            if not isinstance(request.by, Embeddings):
+                raise  # a function of the user's, which has to be mended
+            self._not_compared(request.by, error, began)
+            return None
 
-    async def _acall(self, call: _Call) -> Answer:
-        async def invoke(config: RunnableConfig) -> Answer:
-            return await call.member.ainvoke(call.messages, config, call.kwargs, limit=call.limit)
-
+    async def _acompare(self, request: Compare) -> Matrix | None:
+        began = perf_counter()
         try:
-            return await (invoke(call.config) if call.limit is None else acall_traced(call.limit, call.config, invoke))
-        except GraphBubbleUp:  # as above
-            raise
-        except Exception as error:  # noqa: BLE001  # as above
-            return _failed(error, call.member)
+            return await acompare(request.texts, request.by)
+        except Exception as error:
+            if not isinstance(request.by, Embeddings):
+                raise  # as above
+            self._not_compared(request.by, error, began)
+            return None
 
-    def _calls(self, ask: Ask) -> Iterator[_Call]:
-        """Prepare the call of whoever is asked, and of those that stand in for the aggregator, each when its turn comes."""
-        members = [self.mixture.member(ask.model)]
-        if ask.model is None:
-            members += self.mixture.members.fallbacks
-        for place, member in enumerate(members):
-            yield self._prepare(ask, member, left=len(members) - place)
-
-    def _prepare(self, ask: Ask, member: Member, *, left: int) -> _Call:
-        kwargs = member.kwargs(member.defaults(self.mixture.call_kwargs), context_of().model_kwargs)
-        if not ask.drafts:
-            # They end an answer of the user's; a verdict that they cut could not be read.
-            kwargs = {key: value for key, value in kwargs.items() if key not in _ENDS_OF_ANSWERS}
-        if ask.schema is not None:
-            kwargs |= json_kwargs(member, ask.schema)
-        emit("asking", node=self.node, name=ask.name, model=member.id)
-        config = called(self.config, f"{ask.name}: {member.name}", member)
-        return _Call(member, self._messages(ask, member), config, kwargs, self._limit(ask, left), perf_counter())
-
-    def _messages(self, ask: Ask, member: Member) -> list[BaseMessage]:
-        """Return what a member is sent: references cut as for any other reader, so that it fits into the context window."""
-        messages = for_aggregator(list(ask.messages), has_tools=False, profile=member.profile)
-        # The aggregator's role is for writing the answer; a model given for this call has its role for this call.
-        role = member.spec.system_prompt if ask.drafts or ask.model is not None else None
-        if role and ask.drafts:
-            messages, role = add_system_text(messages, role), None
-        if not ask.references and ask.prompt is None:
-            return add_system_text(messages, role) if role else messages
-        tokens = self.mixture.max_reference_tokens
-        prompt = self.mixture.shown if ask.prompt is None else ask.prompt if tokens is None else cutting(ask.prompt, tokens)
-        return shown(member, messages, ask.references, prompt if not role else _in_role(prompt, role))
-
-    def _limit(self, ask: Ask, left: int) -> Limit | None:
-        if (deadline := self.mixture.deadline) is None:
-            return self.limit
-        now = monotonic()
-        seconds = (self.state.get("started") or now) + deadline - now
-        # What comes after it, the answer above all, keeps its part, and so do those that may still have to stand in.
-        at = now + seconds / (left + 1)
-        limit = self.limit or Limit()
-        limit.bring_forward(at, "deadline", f"{ask.name} had not answered in its part of the deadline ({deadline:g} s)")
-        return limit
-
-    def _answered(self, ask: Ask, call: _Call, answer: Answer) -> Answer:
-        failure = answer["failure"]
-        step = Step(
-            turn=self.turn,
-            node=self.node,
-            name=ask.name,
-            model=call.member.id,
-            text=answer["text"] if failure is None else "",
-            status="ok" if failure is None else "failed",
-            error=failure,
-            usage=answer["usage"],
-            seconds=round(perf_counter() - call.began, 6),
+    def _not_compared(self, by: Embeddings, error: Exception, began: float) -> None:
+        """Record that embeddings have failed: the inquiry decides what comes of it."""
+        self.steps.append(
+            Step(
+                turn=self.turn,
+                node=self.node,
+                name="embeddings",
+                model=name_of_embeddings(by),
+                text="",
+                status="failed",
+                error=describe(error, secrets_of(by)),
+                usage=None,
+                seconds=round(perf_counter() - began, 6),
+            )
         )
-        self.steps.append(step)
-        emit("asked", **{key: step[key] for key in ("node", "name", "model", "status", "error", "seconds")})
-        return answer
 
 
-def _in_role(prompt: Prompt, role: str) -> Prompt:
-    return lambda messages, references: add_system_text(prompt(messages, references), role)
+def _send(outgoing: Outgoing, item: Any) -> None:
+    # Anything else, such as a reference, comes as a whole.
+    if isinstance(item, (str, AIMessageChunk)):
+        outgoing.send(item)
+
+
+def _is_inquiry(result: Any, name: str) -> bool:
+    if inspect.isasyncgen(result):
+        msg = f"{name!r} is an async generator; make it a plain one: what it yields is done without blocking all the same"
+        raise TypeError(msg)
+    return inspect.isgenerator(result)
 
 
 def _checked(request: Any) -> Ask:
@@ -257,11 +185,3 @@ def _checked(request: Any) -> Ask:
         return request
     msg = f"a strategy yielded {type(request).__name__}; it may yield Ask and Compare, and returns its result"
     raise TypeError(msg)
-
-
-def _failed(error: Exception, member: Member) -> Answer:
-    if isinstance(error, OutOfTimeError):
-        failure = Failure(kind=error.kind, message=str(error))
-    else:
-        failure = describe(error, member.secrets)
-    return Answer(message=AIMessage(""), text="", failure=failure, usage=None)

@@ -36,13 +36,13 @@ class Agreement:
     of three points each do not agree. With a `similarity`, the mean similarity of the texts counts instead.
 
     Proposers that have failed agree with nobody: the share is that of all of the layer's proposers. Answers that a filter has
-    left out count as well. One answer alone agrees with nobody.
+    left out count as well. One answer alone agrees with nobody. Where embeddings fail, the layers go on.
 
     Attributes:
         threshold: The share of the layer's proposers that must give the most frequent answer, or the mean similarity, from 0
             to 1.
         extract: How the short answer is found, as for `vote`, `auto` excepted. Default: `said`.
-        similarity: Compare whole texts instead: `lexical`, LangChain embeddings or their name, or a callable.
+        similarity: Compare whole texts instead: `lexical`, `ordered`, LangChain embeddings or their name, or a callable.
 
     Example:
         ```python
@@ -70,6 +70,8 @@ class Agreement:
             return None
         if self.similarity is not None:
             matrix = yield Compare(texts=texts, by=self.similarity)
+            if matrix is None:
+                return None
             # One that has failed is like nobody.
             mean = (sum(map(sum, matrix)) - len(texts)) / (of * (of - 1))
             return f"the answers of layer {layer.number} are alike ({mean:.2f})" if mean >= self.threshold else None

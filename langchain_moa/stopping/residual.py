@@ -50,6 +50,7 @@ class Residual:
     Each layer is compared with the one before it, once. A model says whether it adds, corrects or takes back anything; a
     reply that cannot be read is asked for once more, and then counts as a change. With a `similarity` no model is asked: a
     layer changes nothing if its references are, on average, that much like the ones most like them in the layer before.
+    Where embeddings fail, that counts as a change.
 
     The first layer that can be compared is the second, and after the last one there is nothing to stop, so the mixture needs
     at least `layers + 2` layers.
@@ -57,7 +58,7 @@ class Residual:
     Attributes:
         layers: How many layers in a row must change nothing, at least 1.
         model: Who compares. Default: the mixture's aggregator.
-        similarity: Compare texts instead: `lexical`, LangChain embeddings or their name, or a callable.
+        similarity: Compare texts instead: `lexical`, `ordered`, LangChain embeddings or their name, or a callable.
         threshold: The similarity that means that nothing has changed, from 0 to 1.
         instruction: What the model is told to look at.
         seed: Another seed draws other orders of the references.
@@ -139,6 +140,8 @@ class Residual:
         if not all(rounds):
             return None  # too early: there are not as many layers behind
         matrix = yield Compare(texts=[each["text"] for references in rounds for each in references], by=self.similarity)
+        if matrix is None:
+            return None
         starts = [*accumulate(map(len, rounds), initial=0)]
         places = [range(begin, end) for begin, end in pairwise(starts)]
         alike = [fmean(max(matrix[i][j] for j in earlier) for i in later) for earlier, later in pairwise(places)]

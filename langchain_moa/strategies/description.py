@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_moa.members.proposer import Proposer
 from langchain_moa.secrets import masked
+from langchain_moa.strategies.embeddings import NamedEmbeddings
 from langchain_moa.strategies.registry import name_of
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ def described(value: Any, member: Callable[[Proposer], Member]) -> Any:
     """
     if isinstance(value, Proposer):
         return member(value).describe()
-    if is_dataclass(value) and not isinstance(value, type):
+    if is_dataclass(value) and not isinstance(value, (type, NamedEmbeddings)):
         parts = {each.name: described(getattr(value, each.name), member) for each in fields(value)}
         return {"strategy": f"{type(value).__module__}.{type(value).__qualname__}", **masked(parts)}
     if isinstance(value, Mapping):
@@ -35,4 +36,4 @@ def described(value: Any, member: Callable[[Proposer], Member]) -> Any:
     if value is None or isinstance(value, (str, int, float)):
         return value
     # Nothing tells two functions or two Runnables apart but that they are two.
-    return f"{name_of(value)} at {id(value):#x}"
+    return value.name if isinstance(value, NamedEmbeddings) else f"{name_of(value)} at {id(value):#x}"

@@ -7,11 +7,13 @@ node that runs it does the calling, counts the tokens and names the call in trac
 from __future__ import annotations
 
 from collections.abc import Generator
+from contextvars import copy_context
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Callable, Sequence
+    from contextvars import Context
 
     from langchain_core.messages import BaseMessage
     from pydantic import BaseModel
@@ -74,6 +76,8 @@ class Ask:
 class Compare:
     """Compare texts; the inquiry is sent a matrix of similarities, from 0 to 1, `matrix[i][j]` that of texts i and j.
 
+    It is sent `None` where embeddings were to compare them and failed, which is recorded among the answer's steps.
+
     Attributes:
         texts: What is compared.
         by: What compares: `lexical`, LangChain embeddings, or a callable from two texts to a number from 0 to 1.
@@ -102,3 +106,33 @@ Request: TypeAlias = Ask | Compare
 
 Inquiry: TypeAlias = Generator[Request, Any, T]
 """A strategy under way that ends in a `T`."""
+
+
+def conduct(inquiry: Inquiry[T], answer: Callable[[Any], Any], context: Context | None = None) -> T:
+    """Conduct an inquiry to its result.
+
+    Args:
+        inquiry: The inquiry.
+        answer: From what it yields to what it is sent.
+        context: The context that it runs in. Default: a copy of the current one.
+    """
+    context = context or copy_context()
+    reply: Any = None
+    while True:
+        try:
+            request = context.run(inquiry.send, reply)
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]  # what a generator returns comes untyped
+        reply = answer(request)
+
+
+async def aconduct(inquiry: Inquiry[T], answer: Callable[[Any], Awaitable[Any]], context: Context | None = None) -> T:
+    """Conduct an inquiry without blocking; the arguments are those of `conduct`."""
+    context = context or copy_context()
+    reply: Any = None
+    while True:
+        try:
+            request = context.run(inquiry.send, reply)
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]  # as above
+        reply = await answer(request)

@@ -1,15 +1,21 @@
-"""How alike answers are: by their words, by embeddings, or by a function of the user's."""
+"""How alike answers are: by their words, by their words in order, by embeddings, or by a function of the user's."""
 
 from __future__ import annotations
 
+import asyncio
+import inspect
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from difflib import SequenceMatcher
 from itertools import combinations
+from numbers import Real
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 from langchain_core.embeddings import Embeddings
 from pydantic import PlainValidator
+
+from langchain_moa.strategies.embeddings import NamedEmbeddings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,31 +24,36 @@ Matrix: TypeAlias = list[list[float]]
 """`matrix[i][j]` is how alike texts i and j are, from 0 to 1."""
 
 LEXICAL = "lexical"
+"""By the words that texts share, in whatever order."""
+
+ORDERED = "ordered"
+"""By the words that texts share in the same order."""
 
 _WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|\w+")
 
+# Where order counts, so do the symbols that are no punctuation and no Markdown: `x < y` is not `x > y`.
+_WORD_OR_SYMBOL = re.compile(rf"{_WORD.pattern}|[^\w\s.,;:!?'\"\u2018-\u201d\u2026()\[\]{{}}*_#`|-]")
+
 
 def _coerce(value: Any) -> Any:
-    if value == LEXICAL or isinstance(value, Embeddings):
+    if value in (LEXICAL, ORDERED) or isinstance(value, Embeddings):
         return value
     if isinstance(value, str):
-        from langchain.embeddings import init_embeddings
-
-        try:
-            return init_embeddings(value)
-        except ImportError:
-            raise
-        except Exception as error:
-            msg = f"{value!r} is neither 'lexical' nor embeddings as `init_embeddings` takes them: {error}"
-            raise ValueError(msg) from error
+        return NamedEmbeddings.of(value)
     if callable(value):
         return value
-    msg = f"give 'lexical', 'provider:model' of embeddings, LangChain embeddings, or a callable, not {type(value).__name__}"
+    msg = (
+        "give 'lexical', 'ordered', 'provider:model' of embeddings, LangChain embeddings, or a callable, "
+        f"not {type(value).__name__}"
+    )
     raise ValueError(msg)
 
 
-Similarity: TypeAlias = Annotated[str | Embeddings | Callable[[str, str], float], PlainValidator(_coerce)]
-"""What compares texts: `lexical` (the words they share, no model), embeddings, or a callable from two texts to 0 to 1."""
+Similarity: TypeAlias = Annotated[
+    str | Embeddings | Callable[[str, str], float] | Callable[[str, str], Awaitable[float]], PlainValidator(_coerce)
+]
+"""What compares texts: `lexical` (the words they share), `ordered` (the same, in order), embeddings, or a callable from two
+texts to 0 to 1, which may be async."""
 
 
 def compare(texts: Sequence[str], by: Similarity) -> Matrix:
@@ -50,20 +61,31 @@ def compare(texts: Sequence[str], by: Similarity) -> Matrix:
 
     Args:
         texts: The texts.
-        by: What compares them.
+        by: What compares them. It is not asked about a single text.
+
+    Raises:
+        TypeError: It is async.
+        ValueError: It returns something else than a number from 0 to 1.
     """
     if isinstance(by, Embeddings):
-        return _cosines(by.embed_documents(list(texts)))
+        return _cosines(by.embed_documents(list(texts))) if len(texts) > 1 else _matrix(texts, {})
     if isinstance(by, str):
-        return _pairwise([words(text) for text in texts], _set_cosine)
-    return _pairwise(texts, by)
+        return _by_words(texts, by)
+    return _matrix(texts, {(i, j): _sync(by(texts[i], texts[j])) for i, j in _pairs(texts)})
 
 
 async def acompare(texts: Sequence[str], by: Similarity) -> Matrix:
-    """Return how alike texts are, without blocking where embeddings compare them."""
+    """Return how alike texts are, without blocking where embeddings or an async callable compare them."""
     if isinstance(by, Embeddings):
-        return _cosines(await by.aembed_documents(list(texts)))
-    return compare(texts, by)
+        return _cosines(await by.aembed_documents(list(texts))) if len(texts) > 1 else _matrix(texts, {})
+    if isinstance(by, str):
+        # In a thread: what is computed must not hold up the loop.
+        return await asyncio.to_thread(_by_words, texts, by)
+    found: dict[tuple[int, int], Any] = {}
+    for i, j in _pairs(texts):
+        alike: Any = by(texts[i], texts[j])
+        found[i, j] = await alike if inspect.isawaitable(alike) else alike
+    return _matrix(texts, found)
 
 
 def between(texts: Sequence[str], others: Sequence[str]) -> Matrix:
@@ -86,15 +108,40 @@ def medoid(matrix: Matrix) -> int:
 
 
 def words(text: str) -> frozenset[str]:
-    """Return the words of a text, in small letters; a character of a script without spaces is a word."""
+    """Return the words of a text, in lower case; a character of a script without spaces is a word."""
     return frozenset(_WORD.findall(text.casefold()))
 
 
-def _pairwise(items: Sequence[Any], alike: Callable[[Any, Any], float]) -> Matrix:
-    matrix = [[1.0] * len(items) for _ in items]
-    for i, j in combinations(range(len(items)), 2):
-        matrix[i][j] = matrix[j][i] = float(alike(items[i], items[j]))
+def _by_words(texts: Sequence[str], by: str) -> Matrix:
+    if by == LEXICAL:
+        sets = [words(text) for text in texts]
+        return _matrix(texts, {(i, j): _set_cosine(sets[i], sets[j]) for i, j in _pairs(texts)})
+    lists = [_WORD_OR_SYMBOL.findall(text.casefold()) for text in texts]
+    return _matrix(texts, {(i, j): _in_order(lists[i], lists[j]) for i, j in _pairs(texts)})
+
+
+def _pairs(texts: Sequence[Any]) -> list[tuple[int, int]]:
+    return list(combinations(range(len(texts)), 2))
+
+
+def _matrix(texts: Sequence[Any], alike: dict[tuple[int, int], Any]) -> Matrix:
+    matrix = [[1.0] * len(texts) for _ in texts]
+    for (i, j), value in alike.items():
+        # Rounding may take a cosine a little over 1.
+        if not isinstance(value, Real) or not 0 <= float(value) <= 1 + 1e-9:
+            msg = f"the similarity of two texts is {value!r}; return a number from 0 to 1"
+            raise ValueError(msg)
+        matrix[i][j] = matrix[j][i] = float(value)
     return matrix
+
+
+def _sync(alike: Any) -> Any:
+    if inspect.iscoroutine(alike):
+        alike.close()
+    if inspect.isawaitable(alike):
+        msg = "the similarity is async; call the mixture with `ainvoke`, `astream` or `abatch`, or give a plain function"
+        raise TypeError(msg)
+    return alike
 
 
 def _set_cosine(a: frozenset[str], b: frozenset[str]) -> float:
@@ -103,12 +150,17 @@ def _set_cosine(a: frozenset[str], b: frozenset[str]) -> float:
     return len(a & b) / math.sqrt(len(a) * len(b)) if a and b else float(a == b)
 
 
+def _in_order(a: list[str], b: list[str]) -> float:
+    # Twice the words of the stretches that both have, by the words of both.
+    return SequenceMatcher(None, a, b, autojunk=False).ratio()
+
+
 def _cosines(vectors: Sequence[Sequence[float]]) -> Matrix:
     units = []
     for vector in vectors:
         length = math.sqrt(math.fsum(x * x for x in vector)) or 1.0
         units.append([x / length for x in vector])
-    return _pairwise(units, _cosine)
+    return _matrix(units, {(i, j): _cosine(units[i], units[j]) for i, j in _pairs(units)})
 
 
 def _cosine(a: Sequence[float], b: Sequence[float]) -> float:

@@ -1,0 +1,192 @@
+"""Asking: the calls that a strategy wants are made, and the account of them is kept."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from time import monotonic, perf_counter
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from langchain_core.messages import AIMessage
+from langgraph.errors import GraphBubbleUp
+
+from langchain_moa.members.conversation import for_aggregator
+from langchain_moa.members.structured import json_kwargs
+from langchain_moa.nodes.calls import called, context_of, emit, shown
+from langchain_moa.nodes.unfinished import acall_traced
+from langchain_moa.prompting.prompts import cutting
+from langchain_moa.prompting.system import add_system_text
+from langchain_moa.reference import Answer, Failure
+from langchain_moa.resilience.deadline import Limit, OutOfTimeError
+from langchain_moa.secrets import describe
+from langchain_moa.state import RunState, turn_of
+from langchain_moa.step import Step
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from langchain_core.messages import BaseMessage
+    from langchain_core.runnables import RunnableConfig
+
+    from langchain_moa.members.member import Member
+    from langchain_moa.mixture.mixture import Mixture
+    from langchain_moa.prompting.prompts import Prompt
+    from langchain_moa.strategies.inquiry import Ask
+
+# What ends an answer early, by the names that providers have for it.
+_ENDS_OF_ANSWERS = {"max_completion_tokens", "max_output_tokens", "max_tokens", "stop", "stop_sequences"}
+
+
+class _Call(NamedTuple):
+    member: Member
+    messages: list[BaseMessage]
+    config: RunnableConfig
+    kwargs: dict[str, Any]
+    limit: Limit | None
+    began: float
+
+
+@dataclass(frozen=True)
+class Asking:
+    """Asks models for a node's strategies.
+
+    Attributes:
+        mixture: Whose strategies they are.
+        state: The graph's state.
+        config: The node's config, which every call inherits.
+        node: The node's name.
+        steps: The calls so far; they are added to.
+        limit: Until when all calls together may take, if that is limited beyond the mixture's `deadline`.
+    """
+
+    mixture: Mixture
+    state: RunState
+    config: RunnableConfig
+    node: str
+    steps: list[Step]
+    limit: Limit | None = None
+
+    def ask(self, ask: Ask) -> Answer:
+        """Ask a model, and those that stand in for the aggregator, until one answers.
+
+        Args:
+            ask: Whom to ask what.
+
+        Returns:
+            The answer, or that of the last one, whose `failure` says why it is none.
+        """
+        answer: Answer | None = None
+        for call in self._calls(ask):
+            answer = self._answered(ask, call, self._call(call))
+            if answer["failure"] is None:
+                break
+        assert answer is not None  # noqa: S101  # somebody is always asked
+        return answer
+
+    async def aask(self, ask: Ask) -> Answer:
+        """Ask without blocking; the argument and the result are those of `ask`."""
+        answer: Answer | None = None
+        for call in self._calls(ask):
+            answer = self._answered(ask, call, await self._acall(call))
+            if answer["failure"] is None:
+                break
+        assert answer is not None  # noqa: S101  # as above
+        return answer
+
+    def _call(self, call: _Call) -> Answer:
+        def invoke(limit: Limit | None) -> Answer:
+            return call.member.invoke(call.messages, call.config, call.kwargs, limit=limit)
+
+        abandoned = context_of().abandoned
+        try:
+            return abandoned.call(call.limit, invoke)
+        except GraphBubbleUp:  # an interrupt is the graph's business, not a failure
+            raise
+        except Exception as error:
+            if abandoned.is_set():
+                # Nobody waits for what the inquiry would make of it.
+                raise
+            # Whatever a provider raises, the inquiry decides what comes of it.
+            return _failed(error, call.member)
+
+    async def _acall(self, call: _Call) -> Answer:
+        async def invoke(config: RunnableConfig) -> Answer:
+            return await call.member.ainvoke(call.messages, config, call.kwargs, limit=call.limit)
+
+        try:
+            return await (invoke(call.config) if call.limit is None else acall_traced(call.limit, call.config, invoke))
+        except GraphBubbleUp:  # as above
+            raise
+        except Exception as error:  # noqa: BLE001  # as above
+            return _failed(error, call.member)
+
+    def _calls(self, ask: Ask) -> Iterator[_Call]:
+        """Prepare the call of whoever is asked, and of those that stand in for the aggregator, each when its turn comes."""
+        members = [self.mixture.member(ask.model)]
+        if ask.model is None:
+            members += self.mixture.members.fallbacks
+        for place, member in enumerate(members):
+            yield self._prepare(ask, member, left=len(members) - place)
+
+    def _prepare(self, ask: Ask, member: Member, *, left: int) -> _Call:
+        kwargs = member.kwargs(member.defaults(self.mixture.call_kwargs), context_of().model_kwargs)
+        if not ask.drafts:
+            # They end an answer of the user's; a verdict that they cut could not be read.
+            kwargs = {key: value for key, value in kwargs.items() if key not in _ENDS_OF_ANSWERS}
+        if ask.schema is not None:
+            kwargs |= json_kwargs(member, ask.schema)
+        emit("asking", node=self.node, name=ask.name, model=member.id)
+        config = called(self.config, f"{ask.name}: {member.name}", member)
+        return _Call(member, self._messages(ask, member), config, kwargs, self._limit(ask, left), perf_counter())
+
+    def _messages(self, ask: Ask, member: Member) -> list[BaseMessage]:
+        """Return what a member is sent: references cut as for any other reader, so that it fits into the context window."""
+        messages = for_aggregator(list(ask.messages), has_tools=False, profile=member.profile)
+        # The aggregator's role is for writing the answer; a model given for this call has its role for this call.
+        role = member.spec.system_prompt if ask.drafts or ask.model is not None else None
+        if role and ask.drafts:
+            messages, role = add_system_text(messages, role), None
+        if not ask.references and ask.prompt is None:
+            return add_system_text(messages, role) if role else messages
+        tokens = self.mixture.max_reference_tokens
+        prompt = self.mixture.shown if ask.prompt is None else ask.prompt if tokens is None else cutting(ask.prompt, tokens)
+        return shown(member, messages, ask.references, prompt if not role else _in_role(prompt, role))
+
+    def _limit(self, ask: Ask, left: int) -> Limit | None:
+        if (deadline := self.mixture.deadline) is None:
+            return self.limit
+        now = monotonic()
+        seconds = (self.state.get("started") or now) + deadline - now
+        # What comes after it, the answer above all, keeps its part, and so do those that may still have to stand in.
+        at = now + seconds / (left + 1)
+        limit = self.limit or Limit()
+        limit.bring_forward(at, "deadline", f"{ask.name} had not answered in its part of the deadline ({deadline:g} s)")
+        return limit
+
+    def _answered(self, ask: Ask, call: _Call, answer: Answer) -> Answer:
+        failure = answer["failure"]
+        step = Step(
+            turn=turn_of(self.state["messages"]),
+            node=self.node,
+            name=ask.name,
+            model=call.member.id,
+            text=answer["text"] if failure is None else "",
+            status="ok" if failure is None else "failed",
+            error=failure,
+            usage=answer["usage"],
+            seconds=round(perf_counter() - call.began, 6),
+        )
+        self.steps.append(step)
+        emit("asked", **{key: step[key] for key in ("node", "name", "model", "status", "error", "seconds")})
+        return answer
+
+
+def _in_role(prompt: Prompt, role: str) -> Prompt:
+    return lambda messages, references: add_system_text(prompt(messages, references), role)
+
+
+def _failed(error: Exception, member: Member) -> Answer:
+    if isinstance(error, OutOfTimeError):
+        failure = Failure(kind=error.kind, message=str(error))
+    else:
+        failure = describe(error, member.secrets)
+    return Answer(message=AIMessage(""), text="", failure=failure, usage=None)

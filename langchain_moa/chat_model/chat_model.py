@@ -28,6 +28,7 @@ from langchain_moa.chat_model.turns import TurnReferences
 from langchain_moa.chat_model.unlisted import unlisted
 from langchain_moa.graph.graph import build_aggregator, build_graph
 from langchain_moa.mixture.mixture import Mixture
+from langchain_moa.nodes.choose import refuse_unusable
 from langchain_moa.resilience.abandonment import Abandonment
 from langchain_moa.resilience.foreground import call_leaving, is_foreground, steps_leaving
 from langchain_moa.state import MoAContext
@@ -128,7 +129,11 @@ class ChatMoA(Mixture, BaseChatModel):
             tools: What the aggregator's own `bind_tools` takes.
             tool_choice: Which tool it must, may or must not call.
             **kwargs: The other arguments of the aggregator's `bind_tools`.
+
+        Raises:
+            ValueError: The aggregation writes no answer of its own, so that nobody could call them.
         """
+        refuse_unusable(self.strategies.aggregation, ["tools"])
         chosen = {"tool_choice": tool_choice} if tool_choice is not None else {}
         return rebound(self, lambda model: model.bind_tools(tools, **chosen, **kwargs))
 
@@ -146,7 +151,11 @@ class ChatMoA(Mixture, BaseChatModel):
             schema: What the aggregator's own `with_structured_output` takes.
             include_raw: Whether to return the message and a parsing error beside the parsed answer.
             **kwargs: The other arguments of the aggregator's method (`method`, `strict`, ...).
+
+        Raises:
+            ValueError: The aggregation writes no answer of its own.
         """
+        refuse_unusable(self.strategies.aggregation, ["a schema"])
         return rebound(self, lambda model: model.with_structured_output(schema, include_raw=include_raw, **kwargs))
 
     # --- running the graph ---
@@ -234,6 +243,8 @@ class ChatMoA(Mixture, BaseChatModel):
             stream_answer=stream,
             abandoned=Abandonment.of_call(is_possible=stream or is_foreground()),
         )
+        # Before anybody is asked and paid.
+        refuse_unusable(self.strategies.aggregation, context.aggregator_kwargs)
         config: RunnableConfig = {"callbacks": outer.callbacks(), "recursion_limit": _NO_LIMIT}
         engine = self._engine()
         if self.references_per == "call":

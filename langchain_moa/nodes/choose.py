@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 from uuid import uuid4
@@ -13,20 +14,27 @@ from langchain_core.utils.utils import LC_ID_PREFIX
 from langgraph.errors import GraphBubbleUp
 from langgraph.runtime import get_runtime
 
-from langchain_moa.errors import AggregatorFailedError, MoAError, aggregator_failed
+from langchain_moa.errors import MoAError, aggregator_failed
 from langchain_moa.nodes.calls import context_of, emit
 from langchain_moa.nodes.consultation import Consultation
 from langchain_moa.nodes.degradation import tell
-from langchain_moa.nodes.outgoing import as_chunk
-from langchain_moa.reference import Reference, read_answer
+from langchain_moa.nodes.outgoing import Outgoing
+from langchain_moa.reference import Reference, is_reference, read_answer
 from langchain_moa.secrets import describe
 from langchain_moa.state import RunState, turn_of
 from langchain_moa.step import steps_of
+from langchain_moa.strategies.aggregation import Aggregation
 from langchain_moa.strategies.registry import name_of
 from langchain_moa.usage import account
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     from langchain_moa.mixture.mixture import Mixture
+
+
+# Where an answer comes from, which its reasons cannot say otherwise.
+_TAKEN = {"by", "layer", "proposer", "name", "model"}
 
 
 @dataclass(frozen=True)
@@ -36,6 +44,10 @@ class Choice:
     Attributes:
         reference: The reference; the answer is its text, unchanged.
         why: Plain data for `response_metadata["moa"]["selected"]`: votes, a score, why a fallback was needed, ...
+
+    Raises:
+        TypeError: `reference` is none, or `why` is no mapping.
+        ValueError: `why` has one of the names that say where the answer comes from.
 
     Example:
         ```python
@@ -54,6 +66,20 @@ class Choice:
 
     reference: Reference
     why: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Check what a user's function has put together, so that a mistake is named where it is made."""
+        reference: Any = self.reference
+        why: Any = self.why
+        if not is_reference(reference):
+            msg = f"Choice: reference is {_kind(reference)}; give one of the references, or a copy of one"
+            raise TypeError(msg)
+        if not isinstance(why, Mapping):
+            msg = f"Choice: why is {_kind(why)}; give a mapping, such as {{'score': 3}}"
+            raise TypeError(msg)
+        if taken := sorted(_TAKEN & why.keys()):
+            msg = f"Choice: why has {taken[0]!r}, which says where the answer comes from; give it another name"
+            raise ValueError(msg)
 
 
 class Choose(Runnable[RunState, dict[str, Any]]):
@@ -75,48 +101,43 @@ class Choose(Runnable[RunState, dict[str, Any]]):
 
     def invoke(self, input: RunState, config: RunnableConfig | None = None, **_: Any) -> dict[str, Any]:  # noqa: A002  # Runnable's name
         """Find the answer."""
-        consultation = self._prepare(input, config)
+        consultation, outgoing = self._prepare(input, config)
         messages, references = input["messages"], input.get("merged", [])
         given = {"messages": messages, "references": references}
-        try:
-            result = consultation.run(self._aggregation, messages, references, given=given, name=self._name)
-        except GraphBubbleUp:  # an interrupt inside is the graph's business
-            raise
-        except Exception as error:
-            raise self._error(error, input) from error
-        return self._answered(input, consultation, result)
+        with self._failing(input):
+            result = consultation.run(self._aggregation, messages, references, given=given, name=self._name, outgoing=outgoing)
+            found = _read(result, outgoing)
+        return self._answered(input, consultation, found, outgoing)
 
     async def ainvoke(self, input: RunState, config: RunnableConfig | None = None, **_: Any) -> dict[str, Any]:  # noqa: A002  # Runnable's name
         """Find the answer without blocking."""
-        consultation = self._prepare(input, config)
+        consultation, outgoing = self._prepare(input, config)
         messages, references = input["messages"], input.get("merged", [])
         given = {"messages": messages, "references": references}
-        try:
-            result = await consultation.arun(self._aggregation, messages, references, given=given, name=self._name)
-        except GraphBubbleUp:  # as above
-            raise
-        except Exception as error:
-            raise self._error(error, input) from error
-        return self._answered(input, consultation, result)
-
-    def _prepare(self, state: RunState, config: RunnableConfig | None) -> Consultation:
-        if unusable := sorted(context_of().aggregator_kwargs):
-            msg = (
-                f"the aggregation {self._name!r} writes no answer of its own and cannot take {', '.join(unusable)}; "
-                "tools and structured output need one that does, such as aggregation='synthesize'"
+        with self._failing(input):
+            result = await consultation.arun(
+                self._aggregation, messages, references, given=given, name=self._name, outgoing=outgoing
             )
-            raise ValueError(msg)
+            found = _read(result, outgoing)
+        return self._answered(input, consultation, found, outgoing)
+
+    def _prepare(self, state: RunState, config: RunnableConfig | None) -> tuple[Consultation, Outgoing | None]:
+        context = context_of()
+        refuse_unusable(self._aggregation, context.aggregator_kwargs)
         if not state.get("merged"):
             msg = f"the aggregation {self._name!r} has no references to choose from"
             raise MoAError(msg, references=self._references(state))
         emit("aggregating", name=self._name, model=None)
-        return Consultation(self._mixture, state, config or {}, self._node)
+        outgoing = Outgoing(get_runtime().stream_writer) if context.stream_answer else None
+        return Consultation(self._mixture, state, config or {}, self._node), outgoing
 
-    def _answered(self, state: RunState, consultation: Consultation, result: Any) -> dict[str, Any]:
-        chosen = result if isinstance(result, Choice) else Choice(cast("Reference", result)) if _is_reference(result) else None
-        message = _selected(chosen.reference) if chosen is not None else self._written(state, result)
-        if context_of().stream_answer:
-            get_runtime().stream_writer(as_chunk(message))
+    def _answered(
+        self, state: RunState, consultation: Consultation, found: Choice | AIMessage, outgoing: Outgoing | None
+    ) -> dict[str, Any]:
+        chosen = found if isinstance(found, Choice) else None
+        message = _selected(found.reference) if isinstance(found, Choice) else found
+        if outgoing is not None and not outgoing.begun:
+            outgoing.send(message)
         moa = account(
             self._references(state),
             None,
@@ -130,33 +151,75 @@ class Choose(Runnable[RunState, dict[str, Any]]):
         answer = message.model_copy(update={"response_metadata": {**message.response_metadata, "moa": moa}})
         return {"messages": [answer], "steps": consultation.steps}
 
-    def _written(self, state: RunState, result: Any) -> AIMessage:
-        # A list would be read as a conversation, whose last message is the answer; a function returns one thing.
-        answer = read_answer(result if isinstance(result, (str, BaseMessage)) else None)
-        failure = answer["failure"]
-        if failure is not None and failure["kind"] == "no_text":
-            msg = f"it returned {type(result).__name__}; return a text, a message or one of the references"
-            error = TypeError(msg)
-            raise self._error(error, state) from error
-        return answer["message"]
-
     def _origin(self, chosen: Choice) -> dict[str, Any]:
         place = {key: chosen.reference[key] for key in ("layer", "proposer", "name", "model")}
         return {"by": self._name, **place, **chosen.why}
 
-    def _error(self, error: Exception, state: RunState) -> AggregatorFailedError:
-        reason = describe(error)
-        return aggregator_failed(error, self._name, f"{reason['kind']}: {reason['message']}", self._references(state))
+    @contextmanager
+    def _failing(self, state: RunState) -> Iterator[None]:
+        """Turn what the aggregation raises into an error that keeps the references that are paid for."""
+        try:
+            yield
+        except GraphBubbleUp:  # an interrupt inside is the graph's business
+            raise
+        except Exception as error:
+            reason = describe(error)
+            said = f"{reason['kind']}: {reason['message']}"
+            raise aggregator_failed(error, self._name, said, self._references(state)) from error
 
     def _references(self, state: RunState) -> list[Reference]:
         turn = turn_of(state["messages"])
         return [reference for reference in state.get("references", []) if reference["turn"] == turn]
 
 
-def _is_reference(result: Any) -> bool:
-    return isinstance(result, Mapping) and {"text", "layer", "proposer", "name", "model"} <= result.keys()
+def refuse_unusable(aggregation: Any, kwargs: Iterable[str]) -> None:
+    """Refuse what only an aggregator that writes can take.
+
+    Args:
+        aggregation: The aggregation.
+        kwargs: What it is to take: the names of keyword arguments, or words for them.
+
+    Raises:
+        ValueError: There is any, and the aggregation is a function, which writes nothing.
+    """
+    if isinstance(aggregation, Aggregation) or not (unusable := sorted(kwargs)):
+        return
+    msg = (
+        f"the aggregation {name_of(aggregation)!r} writes no answer of its own and cannot take {', '.join(unusable)}; "
+        "tools and structured output need one that does, such as aggregation='synthesize'"
+    )
+    raise ValueError(msg)
+
+
+def _read(result: Any, outgoing: Outgoing | None) -> Choice | AIMessage:
+    """Return the reference or the message that an aggregation has come to.
+
+    Raises:
+        TypeError: It is neither.
+        ValueError: It says nothing.
+    """
+    if outgoing is not None and outgoing.begun:
+        return outgoing.answer()["message"]
+    found = Choice(cast("Reference", result)) if is_reference(result) else result
+    if isinstance(found, Choice):
+        answer = read_answer(found.reference["text"])
+    else:
+        # A list would be read as a conversation, whose last message is the answer; a function returns one thing.
+        answer = read_answer(found if isinstance(found, (str, BaseMessage)) else None)
+    kind = answer["failure"]["kind"] if answer["failure"] is not None else None
+    if kind == "no_text":
+        msg = f"it returned {_kind(result)}; return a text, a message or one of the references"
+        raise TypeError(msg)
+    if kind == "empty":
+        msg = "it returned an answer that says nothing"
+        raise ValueError(msg)
+    return found if isinstance(found, Choice) else answer["message"]
 
 
 def _selected(reference: Reference) -> AIMessage:
     # The prefix says that no provider gave this id, so that whoever runs the graph as a model gives its own.
     return AIMessage(reference["text"], id=f"{LC_ID_PREFIX}-{uuid4()}", response_metadata={"model_name": reference["model"]})
+
+
+def _kind(value: Any) -> str:
+    return type(value).__name__

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from langchain_core.messages import AIMessage, HumanMessage
+from langchain_core.output_parsers import StrOutputParser
 from langchain_core.runnables import RunnableLambda
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command, interrupt
 
-from langchain_moa import ChatMoA, Choice, ClosedLayer, Proposer, create_moa
+from langchain_moa import ChatMoA, Choice, ClosedLayer, MoAContext, Proposer, create_moa
 from langchain_moa.errors import AggregatorFailedError, MoAError, StrategyFailedError
 from langchain_moa.nodes.aggregate import AGGREGATOR, Aggregate
 from langchain_moa.strategies import Aggregation, Ask, Compare, Filtered
@@ -137,11 +140,56 @@ class TestAggregation:
             moa.invoke("Hi")
         assert (await moa.ainvoke("Hi")).text == "p1 in layer 2"
 
+    async def test_a_plain_function_may_return_what_is_to_be_awaited(self, members: Any) -> None:
+        async def later(messages: Any, references: Any, place: int = 0) -> Any:
+            return references[place]
+
+        class Later:
+            async def __call__(self, messages: Any, references: Any) -> Any:
+                return references[1]
+
+        wrapped = [lambda messages, references: later(messages, references, 1), partial(later, place=1), Later()]
+        for place, aggregation in enumerate(wrapped, start=1):
+            moa = ChatMoA(**members, num_layers=1, aggregation=aggregation)
+            assert (await moa.ainvoke("Hi")).text == f"p2 in layer {place}"
+        with pytest.raises(AggregatorFailedError, match="'<lambda>' is async; call the mixture with `ainvoke`"):
+            ChatMoA(**members, num_layers=1, aggregation=wrapped[0]).invoke("Hi")
+
+    async def test_an_async_generator_is_told_to_be_a_plain_one(self, members: Any) -> None:
+        async def asking(messages: Any, references: Any) -> Any:
+            yield Ask(messages=messages, name="oracle")
+
+        moa = ChatMoA(**members, num_layers=1, aggregation=asking)
+        for ask in (moa.ainvoke("Hi"), asyncio.to_thread(moa.invoke, "Hi")):
+            with pytest.raises(AggregatorFailedError, match="'asking' is an async generator; make it a plain one"):
+                await ask
+
     @pytest.mark.parametrize("result", [None, 3, [], {"text": "no reference"}], ids=str)
     def test_what_is_no_answer_is_an_error_with_the_references(self, members: Any, result: Any) -> None:
         with pytest.raises(AggregatorFailedError, match="return a text, a message or one of the references") as caught:
             ChatMoA(**members, num_layers=1, aggregation=lambda messages, references: result).invoke("Hi")
         assert [each["text"] for each in caught.value.references] == ["p1 in layer 1", "p2 in layer 1"]
+
+    @pytest.mark.parametrize(
+        ("mistake", "said"),
+        [
+            (lambda found: Choice(found[0]["text"]), "TypeError: Choice: reference is str; give one of the references"),
+            (lambda found: Choice(None), "TypeError: Choice: reference is NoneType; give one of the references"),  # type: ignore[arg-type]  # what is tested
+            (lambda found: Choice(found[0], "because"), "TypeError: Choice: why is str; give a mapping"),  # type: ignore[arg-type]  # as above
+            (lambda found: Choice(found[0], {"name": "mine"}), "ValueError: Choice: why has 'name', which says where"),
+            (lambda found: "", "ValueError: it returned an answer that says nothing"),
+            (lambda found: AIMessage(" "), "ValueError: it returned an answer that says nothing"),
+            (lambda found: {**found[0], "text": "\n"}, "ValueError: it returned an answer that says nothing"),
+        ],
+        ids=["text", "nothing", "reason", "taken", "empty", "blank", "emptied"],
+    )
+    async def test_a_mistake_is_named_and_loses_no_references(self, members: Any, mistake: Any, said: str) -> None:
+        moa = ChatMoA(**members, num_layers=1, aggregation=lambda messages, references: mistake(references))
+        with pytest.raises(AggregatorFailedError, match=said) as caught:
+            moa.invoke("Hi")
+        assert [each["text"] for each in caught.value.references] == ["p1 in layer 1", "p2 in layer 1"]
+        with pytest.raises(AggregatorFailedError, match=said):
+            await moa.ainvoke("Hi")
 
     def test_what_it_raises_is_an_error_with_the_references(self, members: Any) -> None:
         def broken(messages: Any, references: Any) -> str:
@@ -152,12 +200,26 @@ class TestAggregation:
         assert isinstance(caught.value.__cause__, KeyError)
         assert len(caught.value.references) == 2
 
-    def test_tools_and_schemas_are_refused_where_nobody_writes(self, members: Any) -> None:
+    async def test_tools_and_schemas_are_refused_where_nobody_writes_before_anybody_is_asked(
+        self, loopback: Loopback, members: Any
+    ) -> None:
         moa = ChatMoA(**members, num_layers=1, aggregation="vote")
         schema = {"title": "Answer", "type": "object", "properties": {"text": {"type": "string"}}}
-        for bound in (moa.bind_tools([schema]), moa.with_structured_output(schema)):
-            with pytest.raises(ValueError, match="the aggregation 'vote' writes no answer of its own and cannot take"):
-                bound.invoke("Hi")
+        refused = "the aggregation 'vote' writes no answer of its own and cannot take "
+        with pytest.raises(ValueError, match=f"{refused}tools"):
+            moa.bind_tools([schema])
+        with pytest.raises(ValueError, match=f"{refused}a schema"):
+            moa.with_structured_output(schema)
+        with pytest.raises(ValueError, match=f"{refused}response_format"):
+            moa.invoke("Hi", response_format={"type": "json_object"})
+        with pytest.raises(ValueError, match=f"{refused}tools"):
+            await moa.ainvoke("Hi", tools=[schema])
+        assert loopback.requests == []
+
+    def test_a_graph_refuses_them_too(self, members: Any) -> None:
+        graph = create_moa(**members, num_layers=1, aggregation="vote").compile()
+        with pytest.raises(ValueError, match="'vote' writes no answer of its own and cannot take tools"):
+            graph.invoke(turn("Hi"), context=MoAContext(aggregator_kwargs={"tools": []}))
 
     def test_without_references_there_is_nothing_to_choose_from(self, members: Any) -> None:
         with pytest.raises(MoAError, match="the aggregation 'vote' has no references to choose from"):
@@ -203,6 +265,46 @@ def _aggregator_graph(members: Any) -> Any:
     from langchain_moa.graph.graph import build_aggregator
 
     return build_aggregator(ChatMoA(**members, aggregation="vote")).compile()
+
+
+class TestStreaming:
+    """A Runnable that ends in a model is heard as it speaks."""
+
+    async def pieces(self, moa: ChatMoA) -> list[list[str]]:
+        chunks = [list(moa.stream("Hi")), [chunk async for chunk in moa.astream("Hi")]]
+        for each in chunks:
+            whole = each[0]
+            for chunk in each[1:]:
+                whole += chunk
+            account = whole.response_metadata["moa"]
+            assert whole.usage_metadata is not None
+            assert whole.usage_metadata["total_tokens"] == sum(
+                call["usage"]["total_tokens"] for call in (*account["layers"][0], *account["steps"])
+            )
+        return [[chunk.text for chunk in each if chunk.text] for each in chunks]
+
+    @pytest.mark.parametrize("end", ["model", "parser"])
+    async def test_it_comes_piece_by_piece(self, loopback: Loopback, chat: Chat, members: Any, end: str) -> None:
+        loopback.script("writer", "one two three")
+        chain: Any = RunnableLambda(lambda given: given["messages"]) | chat("writer")
+        moa = ChatMoA(**members, num_layers=1, aggregation=chain | StrOutputParser() if end == "parser" else chain)
+        assert await self.pieces(moa) == [["one", " two", " three"]] * 2
+        assert moa.invoke("Hi").text == (await moa.ainvoke("Hi")).text == "one two three"
+
+    async def test_what_comes_whole_is_sent_once(self, loopback: Loopback, chat: Chat, members: Any) -> None:
+        loopback.script("writer", "one two three")
+        chain: Any = RunnableLambda(lambda given: given["messages"]) | chat("writer")
+        moa = ChatMoA(**members, num_layers=1, aggregation=chain | (lambda message: message.text.upper()))
+        assert await self.pieces(moa) == [["ONE TWO THREE"]] * 2
+
+    def test_one_that_breaks_off_is_an_error_with_the_references(self, loopback: Loopback, chat: Chat, members: Any) -> None:
+        loopback.script("writer", Reply("one two three four", drop=True, after_chunks=2))
+        chain: Any = RunnableLambda(lambda given: given["messages"]) | chat("writer")
+        said: list[str] = []
+        with pytest.raises(AggregatorFailedError) as caught:
+            said.extend(chunk.text for chunk in ChatMoA(**members, num_layers=1, aggregation=chain).stream("Hi"))
+        assert "".join(said).startswith("one")
+        assert len(caught.value.references) == 2
 
 
 class TestInquiry:

@@ -158,11 +158,11 @@ def test_a_strategys_own_model_is_checked_at_construction(monkeypatch: pytest.Mo
     )
 
 
-def test_a_mixture_without_an_aggregator_refuses_tools_and_schemas() -> None:
+def test_a_mixture_whose_aggregation_writes_nothing_refuses_tools_and_schemas() -> None:
     moa = ChatMoA(proposers=[MODEL], aggregation="vote", num_layers=1)
-    with pytest.raises(ValueError, match="no aggregator that could be given tools"):
+    with pytest.raises(ValueError, match="the aggregation 'vote' writes no answer of its own and cannot take tools"):
         moa.bind_tools([])
-    with pytest.raises(ValueError, match="no aggregator that could be given a schema"):
+    with pytest.raises(ValueError, match="the aggregation 'vote' writes no answer of its own and cannot take a schema"):
         moa.with_structured_output({"title": "x", "type": "object", "properties": {}})
 
 

@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
-from collections.abc import Mapping
+import threading
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any
+from weakref import WeakValueDictionary
 
 from langchain_core.messages import HumanMessage, SystemMessage
+from langgraph.errors import GraphBubbleUp
 from langgraph.store.memory import InMemoryStore
 from pydantic import RootModel, StringConstraints
 
 from langchain_moa.errors import MoAError
 from langchain_moa.members.proposer import Proposer
+from langchain_moa.prompting.system import add_system_text
+from langchain_moa.secrets import describe
 from langchain_moa.strategies.decision import decide, reads_json
-from langchain_moa.strategies.inquiry import Ask
+from langchain_moa.strategies.inquiry import Ask, aconduct, conduct
+from langchain_moa.validation import each
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+    from collections.abc import Callable, Generator, Hashable
 
+    from langchain_core.messages import BaseMessage
     from langchain_core.runnables import RunnableConfig
     from langgraph.store.base import BaseStore
 
@@ -29,7 +37,10 @@ if TYPE_CHECKING:
 _NAMESPACE = ("langchain_moa", "roles")
 _written = InMemoryStore()
 
-_Outcome: TypeAlias = tuple[dict[str, str] | None, str]
+# One at a time writes under a key; whoever has waited finds what was written.
+_locks: WeakValueDictionary[Hashable, Any] = WeakValueDictionary()
+_guard = threading.Lock()
+
 _Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 
 WRITER = (
@@ -55,7 +66,7 @@ def roles(model: Any, descriptions: Mapping[str, str] | Sequence[str]) -> list[P
         The proposers, in the order of the roles.
 
     Raises:
-        ValueError: There are no roles.
+        ValueError: There are no roles, or one of them has no name or no text.
 
     Example:
         ```python
@@ -70,14 +81,26 @@ def roles(model: Any, descriptions: Mapping[str, str] | Sequence[str]) -> list[P
         )
         ```
     """
-    if not isinstance(descriptions, Mapping):
-        descriptions = {f"role {number}": text for number, text in enumerate(descriptions, start=1)}
-    if not descriptions:
+    described: Any = descriptions
+    if isinstance(described, str) or not isinstance(described, Mapping | Sequence):
+        msg = f"descriptions: give system prompts by name, or a list of them, not {type(described).__name__}"
+        raise ValueError(msg)  # noqa: TRY004  # a wrong value, as elsewhere
+    if not isinstance(described, Mapping):
+        described = {f"role {number}": text for number, text in enumerate(described, start=1)}
+    if not described:
         msg = "descriptions: there are no roles; give at least one"
         raise ValueError(msg)
     spec = Proposer.coerce(model)
     own = f"{spec.system_prompt}\n\n" if spec.system_prompt else ""
-    return [replace(spec, name=name, system_prompt=f"{own}{text}") for name, text in descriptions.items()]
+
+    def proposer(role: tuple[Any, Any]) -> Proposer:
+        name, text = role
+        if not (isinstance(name, str) and isinstance(text, str) and name.strip() and text.strip()):
+            msg = f"{name!r} is {text!r}; a role is a name and a system prompt, both texts that say something"
+            raise ValueError(msg)
+        return replace(spec, name=name, system_prompt=f"{own}{text}")
+
+    return list(each(described.items(), proposer, place="descriptions: "))
 
 
 def write_roles(
@@ -85,8 +108,11 @@ def write_roles(
 ) -> dict[str, str]:
     """Have a model write roles for a task, once; the next time they are remembered (SMoA, arXiv 2411.03284).
 
+    Of several calls at once, one writes, and the others wait for it.
+
     Args:
-        writer: Who writes: whatever may stand for a proposer.
+        writer: Who writes: whatever may stand for a proposer. What it writes is remembered under its model and settings; a
+            Runnable that is no chat model, under its name.
         task: What the mixture is for, in words.
         count: How many roles, at least 1.
         store: Where roles are remembered. Default: in this process; a LangGraph store on disk or in a database keeps them.
@@ -96,7 +122,8 @@ def write_roles(
         System prompts by name, for `roles`.
 
     Raises:
-        MoAError: What the model wrote could not be read, twice.
+        ValueError: `count` is less than 1, or the writer cannot be made.
+        MoAError: The model failed, which is the `__cause__`, or what it wrote could not be read, twice.
 
     Example:
         ```python
@@ -108,20 +135,21 @@ def write_roles(
     """
     store = _written if store is None else store
     member, key = _prepare(writer, task, count)
-    if (found := store.get(_NAMESPACE, key)) is not None:
-        return dict(found.value["roles"])
-    inquiry = _inquiry(task, count)
-    outcome: _Outcome = (None, "")
-    try:
-        ask = next(inquiry)
-        while True:
-            answer = member.invoke(ask.messages, {**(config or {}), "run_name": ask.name}, {})
-            ask = inquiry.send(answer)
-    except StopIteration as end:
-        outcome = end.value
-    written = _checked(outcome, member)
-    store.put(_NAMESPACE, key, {"task": task, "roles": written})
-    return written
+    with _lock((id(store), key), threading.Lock):
+        if (found := store.get(_NAMESPACE, key)) is not None:
+            return dict(found.value["roles"])
+
+        def answer(ask: Ask) -> Answer:
+            try:
+                return _good(member.invoke(_messages(ask, member), _named(ask, config), {}), member)
+            except (GraphBubbleUp, MoAError):
+                raise
+            except Exception as error:
+                raise _failed(error, member) from error
+
+        written = _checked(conduct(_inquiry(task, count), answer), member)
+        store.put(_NAMESPACE, key, {"task": task, "roles": dict(written)})
+        return written
 
 
 async def awrite_roles(
@@ -140,20 +168,21 @@ async def awrite_roles(
     """
     store = _written if store is None else store
     member, key = _prepare(writer, task, count)
-    if (found := await store.aget(_NAMESPACE, key)) is not None:
-        return dict(found.value["roles"])
-    inquiry = _inquiry(task, count)
-    outcome: _Outcome = (None, "")
-    try:
-        ask = next(inquiry)
-        while True:
-            answer = await member.ainvoke(ask.messages, {**(config or {}), "run_name": ask.name}, {})
-            ask = inquiry.send(answer)
-    except StopIteration as end:
-        outcome = end.value
-    written = _checked(outcome, member)
-    await store.aput(_NAMESPACE, key, {"task": task, "roles": written})
-    return written
+    async with _lock((id(store), key, id(asyncio.get_running_loop())), asyncio.Lock):
+        if (found := await store.aget(_NAMESPACE, key)) is not None:
+            return dict(found.value["roles"])
+
+        async def answer(ask: Ask) -> Answer:
+            try:
+                return _good(await member.ainvoke(_messages(ask, member), _named(ask, config), {}), member)
+            except (GraphBubbleUp, MoAError):
+                raise
+            except Exception as error:
+                raise _failed(error, member) from error
+
+        written = _checked(await aconduct(_inquiry(task, count), answer), member)
+        await store.aput(_NAMESPACE, key, {"task": task, "roles": dict(written)})
+        return written
 
 
 def _prepare(writer: Any, task: str, count: int) -> tuple[Member, str]:
@@ -161,11 +190,30 @@ def _prepare(writer: Any, task: str, count: int) -> tuple[Member, str]:
         msg = f"count: {count} is too few; give at least 1"
         raise ValueError(msg)
     member = Proposer.coerce(writer).resolve({})
-    described = json.dumps([member.describe(), task, count], sort_keys=True, default=str)
-    return member, hashlib.sha256(described.encode()).hexdigest()
+    # A Runnable that is no chat model is known by its name: its address means nothing to the next process.
+    described = {key: value for key, value in member.describe().items() if key != "runnable"}
+    said = json.dumps([described, task, count], sort_keys=True, default=str)
+    return member, hashlib.sha256(said.encode()).hexdigest()
 
 
-def _inquiry(task: str, count: int) -> Generator[Ask, Answer, _Outcome]:
+def _lock(place: Hashable, make: Callable[[], Any]) -> Any:
+    with _guard:
+        found = _locks.get(place)
+        if found is None:
+            found = _locks[place] = make()
+        return found
+
+
+def _messages(ask: Ask, member: Member) -> list[BaseMessage]:
+    role = member.spec.system_prompt
+    return add_system_text(ask.messages, role) if role else list(ask.messages)
+
+
+def _named(ask: Ask, config: RunnableConfig | None) -> RunnableConfig:
+    return {**(config or {}), "run_name": ask.name}
+
+
+def _inquiry(task: str, count: int) -> Generator[Ask, Answer, tuple[dict[str, str] | None, str]]:
     form = f'JSON of the form {{"short name": "You are ..."}} with {count} entries'
 
     def read(reply: str) -> dict[str, str] | None:
@@ -176,7 +224,19 @@ def _inquiry(task: str, count: int) -> Generator[Ask, Answer, _Outcome]:
     return decide(Ask(messages=messages, name="roles"), read, form=form)
 
 
-def _checked(outcome: _Outcome, member: Member) -> dict[str, str]:
+def _good(answer: Answer, member: Member) -> Answer:
+    if (failure := answer["failure"]) is not None:
+        msg = f"{member.id} wrote no roles: {failure['kind']}: {failure['message']}"
+        raise MoAError(msg)
+    return answer
+
+
+def _failed(error: Exception, member: Member) -> MoAError:
+    failure = describe(error, member.secrets)
+    return MoAError(f"{member.id} wrote no roles: {failure['kind']}: {failure['message']}")
+
+
+def _checked(outcome: tuple[dict[str, str] | None, str], member: Member) -> dict[str, str]:
     written, _ = outcome
     if written is None:
         msg = f"{member.id} wrote no roles that could be read, twice; give another writer, or write them yourself"

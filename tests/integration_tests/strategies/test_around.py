@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from langchain.agents import create_agent
+from langchain_core.runnables import RunnableLambda
 from langchain_core.tools import tool
+from langgraph.store.memory import InMemoryStore
 
 from langchain_moa import ChatMoA, Proposer, roles, write_roles
 from langchain_moa.errors import MoAError
@@ -19,6 +23,8 @@ from tests.loopback import Reply, ToolCall
 if TYPE_CHECKING:
     from tests.loopback.fixtures import Chat
 from tests.integration_tests.strategies.panel import QUESTION, TEXTS, Panel, every_way, total
+
+WRITTEN = {"logician": "You are a logician.", "poet": "You are a poet."}
 
 
 class TestSelfMoA:
@@ -160,7 +166,7 @@ class TestRoles:
             roles(chat("p1"), [])
 
     async def test_roles_are_written_once_for_a_task(self, panel: Panel, chat: Chat) -> None:
-        written = {"logician": "You are a logician.", "poet": "You are a poet."}
+        written = WRITTEN
         panel.server.script("writer", ["no JSON", json.dumps(written)])
         assert write_roles(chat("writer"), "riddles", 2) == written
         assert await awrite_roles(chat("writer"), "riddles", 2) == written
@@ -175,3 +181,55 @@ class TestRoles:
             write_roles(chat("writer"), "one too few", 2)
         with pytest.raises(MoAError, match="wrote no roles"):
             await awrite_roles(chat("writer"), "one too few", 2)
+
+    @pytest.mark.parametrize("descriptions", ["abc", 3, {"a": ""}, {"a": 3}, {"": "You are one."}, ["You are one.", " "], None])
+    def test_what_are_no_roles(self, chat: Chat, descriptions: Any) -> None:
+        with pytest.raises(ValueError, match="descriptions: "):
+            roles(chat("p1"), descriptions)
+
+    def test_what_is_done_with_them_is_not_remembered(self, panel: Panel, chat: Chat) -> None:
+        panel.server.script("writer", json.dumps(WRITTEN))
+        write_roles(chat("writer"), "poems", 2).clear()
+        write_roles(chat("writer"), "poems", 2).clear()
+        assert write_roles(chat("writer"), "poems", 2) == WRITTEN
+        assert len(panel.server.requests) == 1
+
+    async def test_several_at_once_write_once(self, panel: Panel, chat: Chat) -> None:
+        panel.server.script("writer", Reply(json.dumps(WRITTEN), delay=0.3))
+        with ThreadPoolExecutor(4) as pool:
+            found = list(pool.map(lambda _: write_roles(chat("writer"), "songs", 2), range(4)))
+        found += await asyncio.gather(*(awrite_roles(chat("writer"), "odes", 2) for _ in range(4)))
+        assert found == [WRITTEN] * 8
+        assert [request.user.splitlines()[0] for request in panel.server.requests] == ["The task: songs", "The task: odes"]
+
+    def test_after_one_that_failed_the_next_one_writes(self, panel: Panel, chat: Chat) -> None:
+        panel.server.script("writer", [Reply("no", status=400), json.dumps(WRITTEN)])
+        with pytest.raises(MoAError, match=r"openai:writer wrote no roles: OpenAIInvalidRequestError: .*no") as caught:
+            write_roles(chat("writer"), "hymns", 2)
+        assert caught.value.__cause__ is not None
+        assert write_roles(chat("writer"), "hymns", 2) == WRITTEN
+
+    async def test_a_refusal_is_an_error(self, panel: Panel, chat: Chat) -> None:
+        panel.server.script("writer", Reply("", refusal="I will not"))
+        with pytest.raises(MoAError, match="openai:writer wrote no roles: refusal: the model refused to answer"):
+            await awrite_roles(chat("writer"), "psalms", 2)
+
+    def test_the_writer_has_a_role_of_its_own(self, panel: Panel, chat: Chat) -> None:
+        panel.server.script("writer", json.dumps(WRITTEN))
+        write_roles(Proposer(chat("writer"), system_prompt="Be odd."), "limericks", 2)
+        assert panel.server.calls("writer")[0].system.endswith("\n\nBe odd.")
+
+    def test_a_function_is_known_by_its_name(self) -> None:
+        asked: list[str] = []
+
+        def writer(name: str) -> Proposer:
+            def write(messages: Any) -> str:
+                asked.append(name)
+                return json.dumps(WRITTEN)
+
+            return Proposer(RunnableLambda(write), name=name)
+
+        store = InMemoryStore()
+        for name in ("one", "one", "two"):
+            assert write_roles(writer(name), "elegies", 2, store=store) == WRITTEN
+        assert asked == ["one", "two"]

@@ -12,6 +12,7 @@ from langchain_moa.nodes.aggregate import AGGREGATOR, Aggregate
 from langchain_moa.nodes.consult import Consult
 from langchain_moa.reference import Reference
 from langchain_moa.state import RunState, turn_of
+from langchain_moa.step import steps_of
 from langchain_moa.strategies.aggregation import Aggregation
 from langchain_moa.strategies.definition import strategy
 from langchain_moa.strategies.inquiry import Ask, Inquiry
@@ -25,15 +26,20 @@ __all__ = ["Sequential"]
 
 _NODE = "window"
 
+# So many failed calls in a row, and it is not worth while to try another window.
+_PATIENCE = 2
+
 
 @strategy
 class Sequential(Aggregation):
     """Self-MoA-Seq (arXiv 2502.00674): a sliding window over the references, with the running synthesis carried in it.
 
     The aggregator synthesizes the first `window` references; that synthesis and the next `window - 1` references are the next
-    window, and so on. The last window is the aggregator's as usual: it streams, and has the tools. A window whose call fails
-    leaves its first text, the running synthesis, as it is. With no more references than the window takes, this is
-    `synthesize`.
+    window, and so on. The last window is the aggregator's as usual: it streams, and has the tools. With no more references
+    than the window takes, this is `synthesize`.
+
+    A window whose call fails keeps the running synthesis as it is, and puts its other references off to the end. If the next
+    one fails as well, the aggregator reads all that is left at once, cut to what its context window takes.
 
     Attributes:
         window: How many texts the aggregator reads at once, at least 2.
@@ -64,7 +70,10 @@ class Sequential(Aggregation):
         return _NODE
 
     def _next(self, state: RunState) -> str:
-        return _NODE if len(state.get("merged", [])) > self.window else AGGREGATOR
+        steps = steps_of(state.get("steps", []), turn_of(state["messages"]))
+        last = [step["status"] for step in steps if step["node"] == _NODE][-_PATIENCE:]
+        is_down = last == ["failed"] * _PATIENCE
+        return _NODE if len(state.get("merged", [])) > self.window and not is_down else AGGREGATOR
 
     def _slide(self, state: RunState, mixture: Mixture) -> Inquiry[dict[str, Any]]:
         references = state.get("merged", [])
@@ -74,7 +83,7 @@ class Sequential(Aggregation):
         inside, ahead = references[: self.window], references[self.window :]
         answer = yield Ask(messages=state["messages"], references=inside, name="running synthesis", drafts=True)
         if answer["failure"] is not None:
-            return {"merged": [inside[0], *ahead]}
+            return {"merged": [inside[0], *ahead, *inside[1:]]}
         synthesis = Reference(
             turn=turn_of(state["messages"]),
             layer=inside[-1]["layer"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -32,11 +33,12 @@ def sample(
     Raises:
         ValueError: `samples` or the temperatures are wrong, or the model cannot be made.
     """
-    if samples < 1:
-        msg = f"samples: {samples} is too few; give at least 1"
+    count: Any = samples
+    if not isinstance(count, int) or count < 1:
+        msg = f"samples: {samples!r} is no number of samples; give a whole number of at least 1"
         raise ValueError(msg)
-    if temperatures is not None and not 0 <= temperatures[0] <= temperatures[1]:
-        msg = f"temperatures: {temperatures} are no range; give the lowest and the highest, such as {TEMPERATURES}"
+    if temperatures is not None and not _is_range(temperatures):
+        msg = f"temperatures: {temperatures!r} is no range; give the lowest and the highest, such as {TEMPERATURES}"
         raise ValueError(msg)
     spec = Proposer.coerce(model)
     member = spec.resolve(client)
@@ -55,6 +57,12 @@ def sample(
             # Bound, not copied: all samples share the object's client and connections.
             made.append(replace(numbered, model=spec.model.bind(**settings) if settings else spec.model))
     return made
+
+
+def _is_range(value: Any) -> bool:
+    if not isinstance(value, Sequence) or len(value) != len(TEMPERATURES):
+        return False
+    return all(isinstance(each, (int, float)) for each in value) and 0 <= value[0] <= value[1]
 
 
 def _between(temperatures: tuple[float, float] | None, place: int, samples: int) -> float | None:

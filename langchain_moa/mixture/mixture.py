@@ -219,11 +219,16 @@ class Mixture(Resilience):
             seed: The first sample's; the others count up, so that even at one temperature they differ. `None` leaves it out,
                 and so does a model that takes none.
             window: How many texts are synthesized at once (Self-MoA-Seq), so that any number of samples fits a small context.
-                Default: all of them.
+                Default: all of them. It is short for `aggregation={"sequential": {"window": ...}}`, and cannot stand beside
+                an `aggregation`.
             **options: The other fields; `num_layers` is 1 and `aggregator` is the model unless they are given.
 
+        A chain, an agent or a graph takes neither temperature nor seed: it is asked as often, as it is, and its samples
+        differ only as far as its own model makes them.
+
         Raises:
-            ValueError: As for `Mixture` itself.
+            ValueError: As for `Mixture` itself; `samples` or `temperatures` is wrong; or there is a `window` beside an
+                `aggregation`.
 
         Example:
             ```python
@@ -237,6 +242,9 @@ class Mixture(Resilience):
         if options.get("temperature") is not None:
             temperatures = None
         proposers = sample(model, samples, temperatures=temperatures, seed=seed, client=client)
+        if window is not None and "aggregation" in options:
+            msg = "window: it makes the aggregation 'sequential'; leave it out, or leave the aggregation out"
+            raise ValueError(msg)
         windowed = {} if window is None else {"aggregation": {"sequential": {"window": window}}}
         return cls(**{"aggregator": model, "num_layers": 1, **windowed, **options, "proposers": proposers})
 

@@ -64,7 +64,17 @@ class TestSelfMoA:
 
     @pytest.mark.parametrize(
         ("arguments", "said"),
-        [({"samples": 0}, "samples: 0 is too few"), ({"temperatures": (0.9, 0.5)}, "temperatures: .* are no range")],
+        [
+            ({"samples": 0}, "samples: 0 is no number of samples; give a whole number of at least 1"),
+            ({"samples": "3"}, "samples: '3' is no number of samples"),
+            ({"samples": 2.5}, "samples: 2.5 is no number of samples"),
+            ({"temperatures": (0.9, 0.5)}, r"temperatures: \(0.9, 0.5\) is no range; give the lowest and the highest"),
+            ({"temperatures": (0.5,)}, "temperatures: .* is no range"),
+            ({"temperatures": 0.7}, "temperatures: 0.7 is no range"),
+            ({"temperatures": (0.1, 0.2, 0.3)}, "temperatures: .* is no range"),
+            ({"temperatures": "ab"}, "temperatures: 'ab' is no range"),
+            ({"window": 2, "aggregation": "vote"}, "window: it makes the aggregation 'sequential'; leave it out"),
+        ],
     )
     def test_wrong_arguments(self, chat: Chat, arguments: Any, said: str) -> None:
         with pytest.raises(ValueError, match=said):

@@ -228,10 +228,38 @@ class TestSequential:
         (asked,) = panel.server.calls("agg")
         assert asked.system.endswith("1. It is 41.\n2. The answer is 42\n3. so 42.0")
 
-    def test_a_window_that_fails_leaves_the_running_synthesis(self, panel: Panel) -> None:
-        panel.server.script("agg", [Reply("", status=400), "done"])
+    def shown(self, panel: Panel) -> list[list[str]]:
+        """What each of the aggregator's prompts shows."""
+        calls = panel.server.calls("agg")
+        return [
+            [line.partition(". ")[2] for line in asked.system.partition("Responses from models:\n")[2].splitlines()]
+            for asked in calls
+        ]
+
+    async def test_a_window_that_fails_loses_nothing(self, panel: Panel) -> None:
+        for ask in ("sync", "async"):
+            panel.server.reset()
+            panel.server.script("agg", [Reply("", status=400), "s1", "done"])
+            moa = panel.model(aggregation={"sequential": {"window": 2}})
+            answer = moa.invoke(QUESTION) if ask == "sync" else await moa.ainvoke(QUESTION)
+            assert answer.text == "done"
+            assert self.shown(panel) == [[TEXTS[0], TEXTS[1]], [TEXTS[0], TEXTS[2]], ["s1", TEXTS[1]]]
+            assert answer.response_metadata["moa"]["degraded"][0].startswith("window: running synthesis (openai:agg) failed")
+
+    def test_after_two_failures_in_a_row_all_that_is_left_is_read_at_once(self, panel: Panel) -> None:
+        panel.server.script("agg", [Reply("", status=400), Reply("", status=400), "done"])
         assert panel.model(aggregation={"sequential": {"window": 2}}).invoke(QUESTION).text == "done"
-        assert panel.server.calls("agg")[1].system.endswith("Responses from models:\n1. It is 41.\n2. so 42.0")
+        assert [sorted(each) for each in self.shown(panel)][-1] == sorted(TEXTS)
+        assert len(panel.server.calls("agg")) == 3
+
+    def test_failures_that_are_not_in_a_row_are_borne(self, panel: Panel, chat: Chat) -> None:
+        panel.server.script("p1", [f"sample {number}" for number in range(1, 10)])
+        panel.server.script("agg", ["s1", Reply("", status=400), "s2", Reply("", status=400), "s3", "done"])
+        moa = panel.model(proposers=[chat("p1")] * 9, aggregation={"sequential": {"window": 3}})
+        assert moa.invoke(QUESTION).text == "done"
+        read = [text for window in self.shown(panel) for text in window if text.startswith("sample")]
+        assert {*read} == {f"sample {number}" for number in range(1, 10)}
+        assert [len(window) for window in self.shown(panel)] == [3] * 6
 
     def test_the_drawing_shows_the_loop(self, panel: Panel) -> None:
         moa = panel.model(aggregation="sequential")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 from contextlib import aclosing
 from dataclasses import dataclass
 from time import perf_counter
@@ -22,9 +21,6 @@ if TYPE_CHECKING:
 
 
 _NO_LOG = logging.NullHandler()
-
-# How `build_graph` names the nodes of proposers.
-_PROPOSER = re.compile(r"layer_(\d+)_proposer_(\d+)")
 
 
 class Watcher:
@@ -146,6 +142,8 @@ async def arun(
 def _tell_of_proposer(watcher: Watcher, message: BaseMessage, metadata: Mapping[str, Any]) -> None:
     from langchain_core.messages import AIMessageChunk
 
-    place = _PROPOSER.fullmatch(metadata.get("langgraph_node", ""))
-    if place and isinstance(message, AIMessageChunk) and message.text:
-        watcher.on_proposer_text(int(place[1]), int(place[2]), str(message.text))
+    from langchain_moa.nodes.names import place_of
+
+    layer, proposer = place_of(metadata.get("langgraph_node", ""))
+    if layer is not None and proposer is not None and isinstance(message, AIMessageChunk) and message.text:
+        watcher.on_proposer_text(layer, proposer, str(message.text))

@@ -13,6 +13,7 @@ from langchain_moa.mixture.resilience import closings
 from langchain_moa.nodes.aggregate import AGGREGATOR
 from langchain_moa.nodes.choose import Choose
 from langchain_moa.nodes.merge import Merge, stopped_or
+from langchain_moa.nodes.names import merge_node, proposer_node
 from langchain_moa.nodes.propose import Propose
 from langchain_moa.resilience.quorum import Rounds
 from langchain_moa.state import MoAContext, MoAState
@@ -104,8 +105,6 @@ def _add_layer(builder: StateGraph[MoAState, MoAContext], mixture: Mixture, numb
     """Add the nodes of a layer."""
     layers = mixture.members.layers
     members = layers[number - 1]
-    # Padded, because LangGraph applies parallel writes in the order of names.
-    place, width = f"{number:0{len(str(len(layers)))}}", len(str(len(members)))
     closing = closings(mixture, map(len, layers), enough=mixture.min_references)[number - 1]
     rounds = Rounds(closing) if closing.is_needed else None
     names = []
@@ -120,9 +119,9 @@ def _add_layer(builder: StateGraph[MoAState, MoAContext], mixture: Mixture, numb
             rounds=rounds,
             mixture=mixture,
         )
-        names.append(f"layer_{place}_proposer_{position:0{width}}")
+        names.append(proposer_node(number, position, layers=len(layers), proposers=len(members)))
         builder.add_node(names[-1], node, metadata={"layer": number, "proposer": member.name, "model": member.id})
-    merge = f"merge_{place}"
+    merge = merge_node(number, layers=len(layers))
     builder.add_node(merge, Merge(mixture, layer=number, num_layers=len(layers), node=merge), metadata={"layer": number})
     return _Stage(names, merge)
 

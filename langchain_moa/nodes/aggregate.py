@@ -14,7 +14,7 @@ from langchain_moa.errors import aggregators_failed
 from langchain_moa.members.conversation import for_aggregator
 from langchain_moa.members.standin import kwargs_of_standin
 from langchain_moa.nodes.attempt import Attempt, FailedAttempt
-from langchain_moa.nodes.calls import called, context_of, emit, shown
+from langchain_moa.nodes.calls import called, context_of, emit, introduce, shown
 from langchain_moa.nodes.degradation import tell
 from langchain_moa.nodes.outgoing import Outgoing
 from langchain_moa.nodes.unfinished import acall_traced
@@ -53,6 +53,7 @@ class Aggregate(Runnable[RunState, dict[str, Any]]):
         fallbacks: Sequence[Member] = (),
         deadline: float | None = None,
         min_references: int = 1,
+        mixture: Mixture | None = None,
     ) -> None:
         """Make the node.
 
@@ -63,7 +64,9 @@ class Aggregate(Runnable[RunState, dict[str, Any]]):
             fallbacks: Who stands in, in this order.
             deadline: Seconds for the whole answer. Default: as many as it takes.
             min_references: How many good references a layer needs.
+            mixture: Whose answer it is, for those who watch the run. Default: nobody is told.
         """
+        self._mixture = mixture
         self._members = (member, *fallbacks)
         self._prompt = prompt
         self._call_kwargs = call_kwargs
@@ -85,6 +88,7 @@ class Aggregate(Runnable[RunState, dict[str, Any]]):
             fallbacks=mixture.members.fallbacks,
             deadline=mixture.deadline,
             min_references=mixture.min_references,
+            mixture=mixture,
         )
 
     def invoke(self, input: RunState, config: RunnableConfig | None = None, **_: Any) -> dict[str, Any]:  # noqa: A002  # Runnable's name
@@ -130,6 +134,8 @@ class Aggregate(Runnable[RunState, dict[str, Any]]):
 
     def _calls(self, state: RunState, config: RunnableConfig | None) -> Iterator[Attempt]:
         """Prepare the call of one member after the other, each when its turn comes."""
+        if self._mixture is not None:
+            introduce(config, self._mixture)
         until = None if self._deadline is None else (state.get("started") or monotonic()) + self._deadline
         for place, member in enumerate(self._members):
             limit, left = None, len(self._members) - place

@@ -15,7 +15,7 @@ from langgraph.errors import GraphBubbleUp
 from langgraph.runtime import get_runtime
 
 from langchain_moa.errors import MoAError, aggregator_failed
-from langchain_moa.nodes.calls import context_of, emit
+from langchain_moa.nodes.calls import context_of, emit, introduce
 from langchain_moa.nodes.consultation import Consultation
 from langchain_moa.nodes.degradation import tell
 from langchain_moa.nodes.outgoing import Outgoing
@@ -122,6 +122,7 @@ class Choose(Runnable[RunState, dict[str, Any]]):
         return self._answered(input, consultation, found, outgoing)
 
     def _prepare(self, state: RunState, config: RunnableConfig | None) -> tuple[Consultation, Outgoing | None]:
+        introduce(config, self._mixture)
         context = context_of()
         refuse_unusable(self._aggregation, context.aggregator_kwargs)
         if not state.get("merged"):

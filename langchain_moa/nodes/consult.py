@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_core.runnables import Runnable, RunnableConfig
 
+from langchain_moa.nodes.calls import introduce
 from langchain_moa.nodes.consultation import Consultation
 from langchain_moa.state import RunState
 
@@ -68,12 +69,14 @@ class Consult(Runnable[RunState, dict[str, Any]]):
 
     def invoke(self, input: RunState, config: RunnableConfig | None = None, **_: Any) -> dict[str, Any]:  # noqa: A002  # Runnable's name
         """Do the work."""
+        introduce(config, self._mixture)
         consultation = Consultation(self._mixture, input, config or {}, self._node)
         update = consultation.run(self._work, input, given=input, name=self._node)
         return {**update, "steps": consultation.steps}
 
     async def ainvoke(self, input: RunState, config: RunnableConfig | None = None, **_: Any) -> dict[str, Any]:  # noqa: A002  # Runnable's name
         """Do the work without blocking."""
+        introduce(config, self._mixture)
         consultation = Consultation(self._mixture, input, config or {}, self._node)
         update = await consultation.arun(self._work, input, given=input, name=self._node)
         return {**update, "steps": consultation.steps}

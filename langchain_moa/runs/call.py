@@ -56,6 +56,7 @@ class Call(BaseModel):
         error: Why there is no answer, without secrets.
         kept: Whether the next reader was shown its answer; `None` where nobody chose.
         text: The answer, without any chain of thought; of a call that failed, what it said if it said something.
+        shown_as: What readers were shown in its place, where a person or a filter has changed it; `None` where nobody has.
         usage: Tokens as the provider counted them, `None` where it did not say.
         cost_usd: US dollars, `None` where the price is not known.
         prompt: The messages as they were sent to the model.
@@ -80,11 +81,17 @@ class Call(BaseModel):
     error: Failure | None = None
     kept: bool | None = None
     text: str = ""
+    shown_as: str | None = None
     usage: dict[str, JsonValue] | None = None
     cost_usd: float | None = None
     prompt: list[Message] = []
     settings: dict[str, JsonValue] = {}
     runs: list[MoARun] = []
+
+    @property
+    def text_read(self) -> str:
+        """The text as its readers had it."""
+        return self.text if self.shown_as is None else self.shown_as
 
     @property
     def retries(self) -> int:

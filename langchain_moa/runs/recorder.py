@@ -11,7 +11,7 @@ from typing_extensions import override
 
 from langchain_moa.mixture.mixture import Mixture
 from langchain_moa.runs.call_watch import CallWatch, StreamingCallWatch
-from langchain_moa.runs.run_watch import RunWatch
+from langchain_moa.runs.run_watch import Node, RunWatch
 from langchain_moa.watcher import Watcher
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class _Begun(NamedTuple):
     parent: UUID | None
     at: float
     inputs: Any = None
-    layer: Any = None
+    node: str = ""
     described: dict[str, Any] | None = None
 
 
@@ -101,7 +101,7 @@ class Recorder(Watcher):
         self, serialized: Any, inputs: Any, *, run_id: UUID, parent_run_id: UUID | None = None, metadata: Any = None, **_: Any
     ) -> None:
         """Take down that a graph, a node or another Runnable has begun."""
-        self._begun[run_id] = _Begun(parent_run_id, perf_counter(), inputs, (metadata or {}).get("layer"))
+        self._begun[run_id] = _Begun(parent_run_id, perf_counter(), inputs, (metadata or {}).get("langgraph_node", ""))
 
     def on_chat_model_start(self, *_: Any, run_id: UUID, parent_run_id: UUID | None = None, **data: Any) -> None:
         """Take down that a chat model has begun, which may be a mixture."""
@@ -174,7 +174,7 @@ class Recorder(Watcher):
                 self._finish(answer, outputs, error)
             elif begun is not None and begun.parent in self._answers:
                 calls = self._calls.pop(run_id, [])
-                self._answers[begun.parent].node_ended(calls, begun.layer, outputs, error)
+                self._answers[begun.parent].node_ended(Node(begun.node, begun.inputs), calls, outputs, error)
 
     def _finish(self, answer: RunWatch, outputs: Any, error: BaseException | None) -> None:
         for call in answer.calls:

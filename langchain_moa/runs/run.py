@@ -35,6 +35,8 @@ class MoARun(BaseModel):
         question: The conversation that was answered.
         answer: The answer; `None` if there is none.
         calls: Every call, in the order of layers and proposers; the aggregator's last.
+        read: Layer and proposer of each reference that the answer was written from, in the order of reading; `None` where that
+            is not known, as of a run that did not come so far.
         outcome: What else is known of the answer: `selected` where it is one of the references, `stopped` where the layers
             ended early, `degraded` and `fell_back` where it had to do without some members.
         mixture: The mixture, as `Mixture.describe` gives it; `None` if the run ended before that was known.
@@ -66,6 +68,7 @@ class MoARun(BaseModel):
     question: list[Message] = []
     answer: Message | None = None
     calls: list[Call] = []
+    read: list[tuple[int, int]] | None = None
     outcome: dict[str, JsonValue] = {}
     mixture: dict[str, JsonValue] | None = None
     config: dict[str, JsonValue] | None = None

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from langchain_core.messages import AIMessage, BaseMessage
 
 from langchain_moa.nodes.aggregate import AGGREGATOR
 from langchain_moa.nodes.calls import context_of
+from langchain_moa.nodes.names import place_of, proposer_node
 from langchain_moa.reference import Failure, read_answer
 from langchain_moa.runs.call import Call, Role
 from langchain_moa.runs.call_watch import CallWatch, is_cancellation, since
+from langchain_moa.runs.earlier import call_of_reference, call_of_step
 from langchain_moa.runs.message import Message, messages_of
 from langchain_moa.runs.outline import Outline
 from langchain_moa.runs.plain import Plain
+from langchain_moa.runs.reading import Reading
 from langchain_moa.runs.run import MoARun
 from langchain_moa.runs.settings import config_of, versions
 from langchain_moa.secrets import describe
@@ -29,17 +31,20 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from langchain_moa.mixture.mixture import Mixture
-    from langchain_moa.reference import Reference, Status
     from langchain_moa.step import Step
-
-_PROPOSER = re.compile(r"layer_(\d+)_proposer_(\d+)")
-_MERGE = re.compile(r"merge_(\d+)")
 
 # Of an answer's breakdown, what the calls already say.
 _SAID_BY_CALLS = {"layers", "aggregator", "steps", "calls", "cost_usd"}
 
 # Where a call without a layer stands: behind all that have one.
 _LAST = 1_000_000
+
+
+class Node(NamedTuple):
+    """A node of the graph: its name, and the state that it was given."""
+
+    name: str
+    inputs: Any
 
 
 @dataclass(eq=False)
@@ -63,7 +68,7 @@ class RunWatch:
     _parameters: dict[str, Any] = field(default_factory=dict)
     _question: list[Any] = field(default_factory=list)
     _message: AIMessage | None = None
-    _merged: dict[int, list[Reference]] = field(default_factory=dict)
+    _reading: Reading = field(default_factory=Reading)
     _others: list[Step] = field(default_factory=list)
 
     def introduce(self, mixture: Mixture) -> None:
@@ -77,21 +82,23 @@ class RunWatch:
         if isinstance(inputs, dict):
             self._question = [*inputs.get("messages", ())]
 
-    def node_ended(self, calls: list[CallWatch], layer: Any, outputs: Any, error: BaseException | None) -> None:
+    def node_ended(self, node: Node, calls: list[CallWatch], outputs: Any, error: BaseException | None) -> None:
         """Take down what a node came to.
 
         Args:
+            node: Which node, and what it was given.
             calls: The calls that it made.
-            layer: Its layer, if it has one.
             outputs: What it writes.
             error: What it raised.
         """
         for call in calls:
             call.end()
+        self._reading.began(node.name, node.inputs)
         if error is not None or not isinstance(outputs, dict):
             return
-        if "merged" in outputs and isinstance(layer, int):
-            self._merged[layer] = outputs["merged"]
+        place = place_of(node.name)
+        if place.layer is not None and "merged" in outputs:
+            self._reading.closed(place.layer, outputs["merged"])
         for reference, call in zip(outputs.get("references") or (), calls, strict=False):
             call.outcome = dict(reference)
         waiting = self._stepped([call for call in calls if call.outcome is None], outputs.get("steps") or ())
@@ -126,7 +133,7 @@ class RunWatch:
             call.end()
         plain = Plain(self._secrets())
         calls = [self._call(call, plain, error) for call in self.calls]
-        calls += [_of_step(step, plain) for step in self._others]
+        calls += [call_of_step(step, plain) for step in self._others]
         calls += self._earlier(calls, outputs, plain)
         seconds = since(self.began, ended)
         answer = None if self._message is None or error is not None else Message.of(self._message, plain)
@@ -140,6 +147,7 @@ class RunWatch:
             question=messages_of(self._question, plain),
             answer=answer,
             calls=sorted(calls, key=_place),
+            read=self._reading.places,
             outcome=plain.mapping({key: value for key, value in self._moa().items() if key not in _SAID_BY_CALLS}),
             mixture=plain.mapping(mixture.describe() if mixture is not None else self.described) or None,
             config=None if mixture is None else config_of(mixture, plain),
@@ -165,7 +173,9 @@ class RunWatch:
         ended = call.ended or call.queued
         last = call.attempts[-1] if call.attempts else None
         done = last.done if last is not None and last.done is not None and outcome["status"] != "late" else ended
-        layer, place = _layer_of(call.node)
+        layer, place = place_of(call.node)
+        text = outcome.get("text") or _said(call)
+        shown = self._reading.shown_as(layer, place, text)
         usage = outcome.get("usage")
         failure = outcome.get("error")
         return Call(
@@ -182,8 +192,9 @@ class RunWatch:
             attempts=[each.attempt(self.began) for each in call.attempts],
             status=outcome["status"],
             error=None if failure is None else Failure(kind=failure["kind"], message=plain.text(failure["message"])),
-            kept=self._kept(layer, place),
-            text=plain.text(outcome.get("text") or _said(call)),
+            kept=self._reading.kept(layer, place),
+            text=plain.text(text),
+            shown_as=None if shown is None else plain.text(shown),
             usage=None if usage is None else plain.mapping(usage),
             cost_usd=cost_usd(call.member.id, usage) if usage else None,
             prompt=messages_of(_messages(call.sent), plain),
@@ -191,36 +202,30 @@ class RunWatch:
             runs=list(call.runs),
         )
 
-    def _kept(self, layer: int | None, place: int | None) -> bool | None:
-        if layer is None or place is None or layer not in self._merged:
-            return None
-        return any((each["layer"], each["proposer"]) == (layer, place) for each in self._merged[layer])
-
     def _earlier(self, calls: list[Call], outputs: Any, plain: Plain) -> list[Call]:
         """Return the calls that were made before the graph was resumed, as far as its state tells."""
         known = {(call.layer, call.proposer) for call in calls}
-        references = outputs.get("references") or () if isinstance(outputs, dict) else ()
-        turn = references[-1]["turn"] if references else None
-        missing = [each for each in references if each["turn"] == turn and (each["layer"], each["proposer"]) not in known]
-        return [self._of_reference(reference, plain) for reference in missing]
+        nodes = {call.node for call in calls}
+        state = outputs if isinstance(outputs, dict) else {}
+        references = state.get("references") or ()
+        if not references:
+            return []  # what the writer has read was paid for in another run, an agent's step before this one
+        turn = references[-1]["turn"]
+        of_turn = [each for each in references if each["turn"] == turn]
+        # What a person has added was read, too, though no proposer has said it.
+        places = {(each["layer"], each["proposer"]): each for each in (*self._reading.references, *of_turn)}
+        found = [
+            call_of_reference(each, self._node(*place), self._reading, plain)
+            for place, each in places.items()
+            if place not in known
+        ]
+        steps = (step for step in state.get("steps") or () if step["turn"] == turn and step["node"] not in nodes)
+        return found + [call_of_step(step, plain) for step in steps]
 
-    def _of_reference(self, reference: Reference, plain: Plain) -> Call:
-        usage, place = reference["usage"], (reference["layer"], reference["proposer"])
-        return Call(
-            node=f"layer_{place[0]}_proposer_{place[1]}",
-            role="proposer",
-            layer=place[0],
-            proposer=place[1],
-            name=plain.text(reference["name"]),
-            model=plain.text(reference["model"]),
-            seconds=reference["seconds"],
-            status=reference["status"],
-            error=reference["error"],
-            kept=self._kept(*place),
-            text=plain.text(reference["text"]),
-            usage=None if usage is None else plain.mapping(usage),
-            cost_usd=cost_usd(reference["model"], usage) if usage else None,
-        )
+    def _node(self, layer: int, proposer: int) -> str:
+        layers = self._mixture.members.layers if self._mixture is not None else ()
+        proposers = len(layers[layer - 1]) if layer <= len(layers) else proposer
+        return proposer_node(layer, proposer, layers=len(layers) or layer, proposers=proposers)
 
 
 def _unsaid(call: CallWatch, error: BaseException | None) -> dict[str, Any]:
@@ -247,16 +252,9 @@ def _reason(error: BaseException, plain: Plain, secrets: list[str]) -> Failure:
 
 
 def _role(call: CallWatch) -> Role:
-    if _PROPOSER.fullmatch(call.node):
+    if place_of(call.node).proposer is not None:
         return "proposer"
     return "aggregator" if call.node == AGGREGATOR and call.name == f"aggregator: {call.member.name}" else "step"
-
-
-def _layer_of(node: str) -> tuple[int | None, int | None]:
-    if found := _PROPOSER.fullmatch(node):
-        return int(found[1]), int(found[2])
-    merge = _MERGE.fullmatch(node)
-    return (int(merge[1]), None) if merge else (None, None)
 
 
 def _said(call: CallWatch) -> str:
@@ -269,24 +267,6 @@ def _messages(sent: Any) -> list[Any]:
     if sent is None:
         return []
     return list(sent) if isinstance(sent, (list, tuple)) else [sent if isinstance(sent, (str, BaseMessage)) else str(sent)]
-
-
-def _of_step(step: Step, plain: Plain) -> Call:
-    usage, failure = step["usage"], step["error"]
-    status: Status = step["status"]
-    return Call(
-        node=step["node"],
-        role="step",
-        layer=_layer_of(step["node"])[0],
-        name=plain.text(step["name"]),
-        model=plain.text(step["model"]),
-        seconds=step["seconds"],
-        status=status,
-        error=failure,
-        text=plain.text(step["text"]),
-        usage=None if usage is None else plain.mapping(usage),
-        cost_usd=cost_usd(step["model"], usage) if usage else None,
-    )
 
 
 def _place(call: Call) -> tuple[int, int, int, float]:

@@ -60,7 +60,7 @@ class Support:
     """How an answer resembles the references that it was written from (compare the paper's section 3.3).
 
     Attributes:
-        references: The references that were read, in the proposers' order.
+        references: The references that were read, in the proposers' order; their texts are those that were read.
         sentences: The answer's sentences.
         shares: How much of the answer is each reference's, from 0 to 1.
         likeness: How alike each whole reference is to the whole answer, from 0 to 1.
@@ -85,7 +85,7 @@ def support_of(run: MoARun) -> Support | None:
     if not run.text.strip() or not references:
         return None
     own = sentences_of(run.text)
-    theirs = [sentences_of(reference.text) for reference in references]
+    theirs = [sentences_of(reference.text_read) for reference in references]
     found = [_sentence(text, [between([text], other[:MOST_SENTENCES])[0] for other in theirs]) for text in own[:MOST_SENTENCES]]
     weights = [len(words(each.text)) for each in found]
     total = sum(weights) or 1
@@ -97,13 +97,18 @@ def support_of(run: MoARun) -> Support | None:
         references=tuple(references),
         sentences=tuple(found),
         shares=tuple(shares),
-        likeness=tuple(compare([run.text, each.text], LEXICAL)[0][1] for each in references),
+        likeness=tuple(compare([run.text, each.text_read], LEXICAL)[0][1] for each in references),
         is_cut=any(len(each) > MOST_SENTENCES for each in [own, *theirs]),
     )
 
 
 def read_by_aggregator(run: MoARun) -> list[Call]:
-    """Return the references that the answer was written from: those that were kept of the last layer that has any."""
+    """Return the references that the answer was written from, in the proposers' order.
+
+    Where the run does not say so, these are the references that were kept of the last layer that has any.
+    """
+    if run.read is not None:
+        return [call for call in run.calls if call.role == "proposer" and (call.layer, call.proposer) in run.read]
     for layer in reversed(run.layers):
         if good := [call for call in layer if call.status == "ok" and call.kept is not False and call.text]:
             return good

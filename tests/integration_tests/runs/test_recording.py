@@ -17,7 +17,9 @@ from langgraph.graph import END, START, MessagesState, StateGraph
 from langchain_moa import ChatMoA, MoAContext, MoAError, MoARun, Proposer, create_moa, record_moa
 from langchain_moa.cleanser import handlers_of
 from langchain_moa.runs import Recorder
+from langchain_moa.runs.support import support_of
 from tests.loopback import Reply
+from tests.recorded_runs import a_graph
 
 if TYPE_CHECKING:
     from langchain_moa.runs import Call
@@ -312,3 +314,61 @@ def test_a_resumed_run_knows_what_was_paid_before(chat: Chat) -> None:
     assert (resumed.status, resumed.text) == ("ok", "agg says: Why?")
     assert [(call.text, call.queued) for call in resumed.calls[:1]] == [("a says: Why?", None)]
     assert "before this run was resumed" in resumed.to_html()
+    # It is the same mixture, though none of its layers ran this time.
+    assert (resumed.mixture, resumed.config, resumed.graph) == (waiting.mixture, waiting.config, waiting.graph)
+    assert {call.node for call in resumed.calls} <= {node.id for node in (resumed.graph or a_graph()).nodes}
+
+
+@pytest.mark.parametrize("aggregation", ["synthesize", "rank", "medoid"])
+def test_what_was_edited_and_struck_is_read_as_it_was_then(chat: Chat, loopback: Loopback, aggregation: str) -> None:
+    names = [f"p{number}" for number in range(1, 11)]
+    loopback.script("agg", Reply("The moon is a rock."))
+    builder = create_moa([chat(name) for name in names], chat("agg"), num_layers=1, aggregation=aggregation)
+    graph: Any = builder.compile(checkpointer=InMemorySaver(), interrupt_after=["merge_1"])
+    thread: Any = {"configurable": {"thread_id": "1"}}
+    graph.invoke({"messages": [("user", "Why?")]}, thread)
+    merged = graph.get_state(thread).values["merged"]
+    edited = {**merged[1], "text": "The moon is a rock."}
+    graph.update_state(thread, {"merged": [merged[9], edited]})
+    with record_moa() as runs:
+        graph.invoke(None, thread)
+    (run,) = runs
+    proposed = run.calls[:10]
+    assert [call.node for call in proposed] == [f"layer_1_proposer_{number:02}" for number in range(1, 11)]
+    assert [call.text for call in proposed] == [f"{name} says: Why?" for name in names]
+    assert [call.name for call in proposed if call.kept] == ["openai:p2", "openai:p10"]
+    assert sorted(run.read or ()) == [(1, 2), (1, 10)]
+    assert [(call.name, call.shown_as) for call in proposed if call.shown_as] == [("openai:p2", "The moon is a rock.")]
+    assert run.mixture is not None
+    support = support_of(run)
+    assert support is not None
+    assert [call.name for call in support.references] == ["openai:p2", "openai:p10"]
+    if aggregation == "synthesize":
+        assert support.shares == (1.0, 0.0)
+    assert MoARun.from_json(run.to_json()) == run
+
+
+def test_what_the_next_layer_read_is_known_too(chat: Chat, loopback: Loopback) -> None:
+    builder = create_moa([chat("a"), chat("b")], chat("agg"), num_layers=2)
+    graph: Any = builder.compile(checkpointer=InMemorySaver(), interrupt_after=["merge_1"])
+    thread: Any = {"configurable": {"thread_id": "1"}}
+    graph.invoke({"messages": [("user", "Why?")]}, thread)
+    first, _ = graph.get_state(thread).values["merged"]
+    graph.update_state(thread, {"merged": [{**first, "text": "Edited."}]})
+    with record_moa() as runs:
+        graph.invoke(None, thread)
+    (run,) = runs
+    assert "1. Edited." in loopback.calls("a")[-1].system
+    assert [(call.kept, call.shown_as) for call in run.layers[0]] == [(True, "Edited."), (False, None)]
+    assert [(call.kept, call.shown_as) for call in run.layers[1]] == [(True, None), (True, None)]
+    assert run.read == [(2, 1), (2, 2)]
+
+
+def test_the_windows_of_a_sequence_read_all_references(chat: Chat) -> None:
+    names = ("a", "b", "c", "d")
+    with record_moa() as runs:
+        _mixture(
+            chat, proposers=[chat(name) for name in names], num_layers=1, aggregation={"sequential": {"window": 2}}
+        ).invoke("Why?")
+    assert runs[0].read == [(1, 1), (1, 2), (1, 3), (1, 4)]
+    assert [call.kept for call in runs[0].layers[0]] == [True] * 4

@@ -115,3 +115,13 @@ def test_a_run_without_anything_has_a_page() -> None:
     html = run.model_copy(update={"calls": []}).to_html()
     assert "There is no answer." in html
     assert "Nobody was called." in html
+
+
+def test_an_edited_reference_is_shown_as_it_was_said_and_as_it_was_read() -> None:
+    run = a_run(a_call("Bees make honey.", shown_as="Bees make wax."), a_call(layer=None), answer="Bees make wax.")
+    html = run.to_html()
+    assert '<div class="said" dir="auto"><p>Bees make honey.</p>' in html
+    assert "Changed before it was read" in html
+    assert '<div class="said" dir="auto"><p>Bees make wax.</p>' in html
+    # What was read is what the answer is compared with.
+    assert "<ins>" not in html.partition('class="pieces"')[2].partition("</details>")[0]

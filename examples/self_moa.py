@@ -1,6 +1,7 @@
-"""Self-MoA (arXiv 2502.00674): the same model several times, and once more to make one answer of the samples.
+"""Self-MoA (arXiv 2502.00674): samples of one model, and the same model once more to make one answer of them.
 
-Where one model is clearly the best, this beats mixing it with weaker ones.
+Where one model is clearly the best, this beats mixing it with weaker ones. The samples are spread over temperatures and seeds,
+so that they differ; a temperature for all calls would leave only the seeds.
 """
 
 from __future__ import annotations
@@ -8,12 +9,13 @@ from __future__ import annotations
 from _models import AGGREGATOR, OPTIONS
 from langchain_core.messages import HumanMessage
 
-from langchain_moa import create_moa
+from langchain_moa import Mixture
 
 QUESTION = "Name a use for an empty glass jar."
 SAMPLES = 4
 
-graph = create_moa(proposers=[AGGREGATOR] * SAMPLES, aggregator=AGGREGATOR, num_layers=1, **OPTIONS).compile()
+options = {name: value for name, value in OPTIONS.items() if name != "temperature"}
+graph = Mixture.self_moa(AGGREGATOR, samples=SAMPLES, **options).to_graph().compile()
 state = graph.invoke({"messages": [HumanMessage(QUESTION)]})
 
 print(f"Question: {QUESTION}")

@@ -39,7 +39,8 @@ def account(
     Returns:
         Plain data: `layers` (a list of calls for each), `steps` (the other calls, where there are any), `aggregator`,
         `calls`, `selected` where the answer is a reference, `stopped` where the layers ended early, `passed_on` where there
-        are filters, and `cost_usd` where the price of every call is known.
+        are filters, `uncounted` where the tokens of so many successful calls were not counted, so that the sum of all tokens is
+        less than was used, and `cost_usd` where the price of every call is known.
     """
     kept = ("proposer", "name", "model", "status", "seconds", "usage", "error")
     entries: list[list[dict[str, Any]]] = []
@@ -53,7 +54,7 @@ def account(
     moa: dict[str, Any] = {"layers": entries, "aggregator": last}
     if others:
         moa["steps"] = others
-    calls = _calls(moa)
+    calls = calls_of(moa)
     moa["calls"] = len(calls)
     if selected is not None:
         moa["selected"] = dict(selected)
@@ -61,6 +62,8 @@ def account(
         moa["stopped"] = stopped
     if passed_on is not None:
         moa["passed_on"] = [list(layer) for layer in passed_on]
+    if uncounted := sum(call["status"] == "ok" and not call.get("usage") for call in calls):
+        moa["uncounted"] = uncounted
     costs = [call.get("cost_usd") for call in calls]
     if all(cost is not None for cost in costs):
         moa["cost_usd"] = sum(cost for cost in costs if cost is not None)
@@ -70,7 +73,7 @@ def account(
 def total_usage(moa: Mapping[str, Any]) -> UsageMetadata | None:
     """Return the tokens of all calls of a breakdown, `None` where no provider counted any."""
     total: UsageMetadata | None = None
-    for call in _calls(moa):
+    for call in calls_of(moa):
         if call.get("usage"):
             total = add_usage(total, call["usage"])
     return total
@@ -120,7 +123,7 @@ def _price_known(provider: str, name: str) -> bool:
     return True
 
 
-def _calls(moa: Mapping[str, Any]) -> list[dict[str, Any]]:
+def calls_of(moa: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return every call of a breakdown, in the order in which they were made."""
     calls = [*(entry for layer in moa["layers"] for entry in layer), *moa.get("steps", ()), moa["aggregator"]]
     return [call for call in calls if call is not None]

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from langchain_moa.cli.console import elided, printable
+from langchain_moa.cli.console import counted, elided, printable
 from langchain_moa.cli.running import Outcome, Watcher
+from langchain_moa.cli.spending import Spending
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -24,16 +25,18 @@ _NARROWEST_NAME = 16
 _UNKNOWN = "?"
 
 
-def table(outcome: Outcome, *, width: int) -> Table:
+def table(moa: Mapping[str, Any], *, seconds: float, width: int) -> Table:
     """Return the table of an answer's calls: seconds, tokens, and dollars where any price is known.
 
     Args:
-        outcome: The run.
+        moa: The account of the calls.
+        seconds: How long they took together.
         width: The terminal's width in cells.
     """
     from rich.table import Table
 
-    moa = outcome.moa
+    from langchain_moa.usage import total_usage
+
     calls = list(_calls(moa))
     priced = any("cost_usd" in call for _, call in calls)
     cells = max(width - _COLUMNS - (_COST_COLUMN if priced else 0), _NARROWEST_NAME)
@@ -46,8 +49,12 @@ def table(outcome: Outcome, *, width: int) -> Table:
     for place, call in calls:
         rows.add_row(place if place != before else "", *_cells(call, cells, priced=priced))
         before = place
-    total = {"usage": outcome.usage, "seconds": outcome.seconds, "cost_usd": moa.get("cost_usd")}
-    rows.add_row("total", f"{moa['calls']} calls", *_figures(total, priced=priced), style="bold")
+    spent = Spending.of(moa)
+    usage = total_usage(moa)
+    total = {"usage": usage, "seconds": seconds, "cost_usd": spent.cost_usd}
+    rows.add_row("total", counted(moa["calls"], "call"), *_figures(total, priced=priced), style="bold")
+    if (usage is not None and spent.uncounted) or (priced and spent.unpriced):
+        rows.caption, rows.caption_justify = f"{_UNKNOWN} is not known; the total is at least this", "left"
     return rows
 
 
@@ -138,13 +145,13 @@ def _cells(call: Mapping[str, Any], cells: int, *, priced: bool) -> list[Any]:
 def _figures(call: Mapping[str, Any], *, priced: bool) -> list[str]:
     usage = call.get("usage") or {}
     tokens = [f"{usage[key]:,}" if key in usage else _UNKNOWN for key in ("input_tokens", "output_tokens")]
-    return [f"{call['seconds']:.1f}", *tokens, *([_dollars(call.get("cost_usd"))] if priced else [])]
+    return [f"{call['seconds']:.1f}", *tokens, *([_cost(call.get("cost_usd"))] if priced else [])]
 
 
-def _dollars(cost: float | None) -> str:
-    if cost is None:
-        return _UNKNOWN
-    return f"${cost:.4f}" if cost >= 0.00005 or cost == 0 else "<$0.0001"  # noqa: PLR2004  # what rounds to nothing
+def _cost(cost: float | None) -> str:
+    from langchain_moa.runs.figures import dollars
+
+    return _UNKNOWN if cost is None else dollars(cost)
 
 
 def _json(**fields: Any) -> str:

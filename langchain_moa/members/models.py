@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 _LOCAL = "local:"
 
-# Together counts a stream's tokens when it is asked to, and langchain-together does not ask.
-_DEFAULTS: dict[str, dict[str, Any]] = {"together": {"stream_usage": True}}
+# The field by which LangChain's clients have a server count the tokens of a stream.
+_COUNTS_STREAMS = "stream_usage"
 
 
 def resolve_model(name: str, settings: Mapping[str, Any]) -> BaseChatModel:
@@ -46,7 +46,7 @@ def resolve_model(name: str, settings: Mapping[str, Any]) -> BaseChatModel:
             return ChatLocal(model=name.removeprefix(_LOCAL), **settings)
         from langchain.chat_models import init_chat_model
 
-        model: BaseChatModel = init_chat_model(name, **{**_DEFAULTS.get(name.partition(":")[0], {}), **settings})
+        model: BaseChatModel = init_chat_model(name, **settings)
     except ImportError:
         raise
     except Exception as error:
@@ -58,6 +58,7 @@ def resolve_model(name: str, settings: Mapping[str, Any]) -> BaseChatModel:
         # Providers raise what their client raises; one type, with their text, is what a caller can handle.
         raise ValueError(msg) from error
     _require_key(name, model)
+    _count_streams(model, settings)
     return model
 
 
@@ -83,6 +84,15 @@ def model_id(runnable: Runnable[Any, Any]) -> str:
     params = model._get_ls_params()  # noqa: SLF001  # the only description that every provider gives of itself
     name = params.get("ls_model_name")
     return f"{params.get('ls_provider')}:{name}" if name else model.get_name()
+
+
+def _count_streams(model: BaseChatModel, settings: Mapping[str, Any]) -> None:
+    """Have a stream's tokens counted unless the user says otherwise: whoever streams pays no less than others.
+
+    By default OpenAI's client asks for them at OpenAI's own address only, and Together's nowhere.
+    """
+    if _COUNTS_STREAMS in type(model).model_fields and _COUNTS_STREAMS not in settings:
+        setattr(model, _COUNTS_STREAMS, True)
 
 
 def _require_key(name: str, model: BaseChatModel) -> None:

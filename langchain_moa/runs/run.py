@@ -101,6 +101,11 @@ class MoARun(BaseModel):
         return tokens_of(self.calls)
 
     @property
+    def uncounted(self) -> int:
+        """How many successful calls nobody counted the tokens of; `tokens` are then less than what was used."""
+        return sum(call.status == "ok" and not call.usage for call in self.calls)
+
+    @property
     def cost_usd(self) -> float | None:
         """The dollars of all calls; `None` where the price of one that cost something is not known."""
         return cost_of(self.calls)

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from langchain_moa.step import Step
 
 # Of an answer's breakdown, what the calls already say.
-_SAID_BY_CALLS = {"layers", "aggregator", "steps", "calls", "cost_usd"}
+_SAID_BY_CALLS = {"layers", "aggregator", "steps", "calls", "uncounted", "cost_usd"}
 
 # Where a call without a layer stands: behind all that have one.
 _LAST = 1_000_000

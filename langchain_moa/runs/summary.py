@@ -96,6 +96,7 @@ class Summary:
         seconds: How long those took that were answered.
         costs: The dollars of those whose price is known.
         tokens: The tokens of all calls.
+        uncounted: How many answered calls nobody counted the tokens of.
         own: How much of each answer no reference supports.
         proposers: The proposers, by name and model.
         writers: Those that wrote the answers, and all other members.
@@ -107,6 +108,7 @@ class Summary:
     seconds: list[float] = field(default_factory=list)
     costs: list[float] = field(default_factory=list)
     tokens: int = 0
+    uncounted: int = 0
     own: list[float] = field(default_factory=list)
     proposers: dict[tuple[str, str], MemberSummary] = field(default_factory=dict)
     writers: dict[tuple[str, str], MemberSummary] = field(default_factory=dict)
@@ -151,6 +153,7 @@ class Summary:
         if run.cost_usd is not None:
             self.costs.append(run.cost_usd)
         self.tokens += sum(run.tokens or ())
+        self.uncounted += run.uncounted
         for call in run.calls:
             members = self.proposers if call.role == "proposer" else self.writers
             members.setdefault((call.name, call.model), MemberSummary(call.name, call.model)).add(call)

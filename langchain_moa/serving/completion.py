@@ -53,8 +53,9 @@ class Completion:
             said["content"] = None
         reason = finish_reason(message.response_metadata, calls=bool(calls))
         choice = {"index": 0, "message": said, "logprobs": None, "finish_reason": reason}
-        usage = wire_usage(message.usage_metadata)
-        return {**self.frame("chat.completion", [choice]), "usage": usage, **self.shown(message.response_metadata)}
+        usage = wire_usage(message.usage_metadata, message.response_metadata)
+        said_usage = {} if usage is None else {"usage": usage}
+        return {**self.frame("chat.completion", [choice]), **said_usage, **self.shown(message.response_metadata)}
 
     def frame(self, kind: str, choices: list[dict[str, Any]]) -> dict[str, Any]:
         """Return what every piece has, around the choices of one."""
@@ -110,7 +111,8 @@ class Pieces:
             yield {**end, **shown}
             return
         yield end
-        yield {**completion.frame("chat.completion.chunk", []), "usage": wire_usage(self._usage), **shown}
+        usage = wire_usage(self._usage, self._metadata)
+        yield {**completion.frame("chat.completion.chunk", []), "usage": usage, **shown}
 
     def _piece(self, delta: dict[str, Any], reason: str | None = None) -> dict[str, Any]:
         choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": reason}
@@ -148,9 +150,14 @@ def finish_reason(metadata: Mapping[str, Any], *, calls: bool) -> str:
     return "tool_calls" if calls else "stop"
 
 
-def wire_usage(usage: UsageMetadata | None) -> dict[str, Any] | None:
-    """Return the tokens of all calls together; `None` where no provider counted any."""
-    if usage is None:
+def wire_usage(usage: UsageMetadata | None, metadata: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the tokens of all calls together; `None` where a call was not counted, since clients take it for the whole.
+
+    Args:
+        usage: The tokens that were counted.
+        metadata: The answer's `response_metadata`.
+    """
+    if usage is None or metadata.get("moa", {}).get("uncounted"):
         return None
     read, written = usage.get("input_token_details") or {}, usage.get("output_token_details") or {}
     return {

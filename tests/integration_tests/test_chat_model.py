@@ -106,6 +106,27 @@ async def test_usage_sums_every_call_and_is_said_once(loopback: Loopback, chat: 
         assert answer.response_metadata["model_name"] == "agg"
 
 
+async def test_a_stream_counts_what_a_whole_answer_counts(loopback: Loopback, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "test")
+    elsewhere = {"base_url": loopback.url}
+
+    def mixture(**settings: Any) -> ChatMoA:
+        aggregator = Proposer("openai:agg", settings={**elsewhere, **settings})
+        return ChatMoA(proposers=[Proposer("openai:p", settings=elsewhere)], aggregator=aggregator, num_layers=1)
+
+    whole = mixture().invoke("Hi").usage_metadata
+    streamed = joined(list(mixture().stream("Hi")))
+    assert streamed.usage_metadata == whole
+    assert joined([chunk async for chunk in mixture().astream("Hi")]).usage_metadata == whole
+    assert "uncounted" not in streamed.response_metadata["moa"]
+    # Servers that know no such option are named by their user, and the sum then says that it is none.
+    uncounted = joined(list(mixture(stream_usage=False).stream("Hi")))
+    assert [request.body.get("stream_options") for request in loopback.calls("agg")][-2:] == [{"include_usage": True}, None]
+    assert whole is not None
+    assert 0 < (uncounted.usage_metadata or whole)["total_tokens"] < whole["total_tokens"]
+    assert uncounted.response_metadata["moa"]["uncounted"] == 1
+
+
 def test_cost_where_the_price_is_known(loopback: Loopback, chat: Chat) -> None:
     for name in ("gpt-4.1-mini", "gpt-4.1"):
         loopback.script(name, Reply("text", usage=Usage(prompt=1_000_000, completion=1_000_000)))

@@ -72,8 +72,8 @@ def _usage(chat: Chat, _: str) -> None:
     from langchain_moa.cli.report import table
 
     turn = _latest(chat)
-    if turn.outcome is not None:
-        chat.console.print(table(turn.outcome, width=chat.console.width))
+    if turn.moa["calls"]:
+        chat.console.print(table(turn.moa, seconds=turn.seconds, width=chat.console.width))
         chat.console.line()
     chat.console.print(f"this chat: {chat.tally}", style="dim")
 

@@ -76,11 +76,12 @@ def _stages(diagram: Diagram) -> Iterator[tuple[str, dict[Any, Node]]]:
 
 def _calls(turn: Turn) -> dict[Any, Mapping[str, Any]]:
     """Return every call by its place: layer and proposer, or its node."""
-    calls: dict[Any, Mapping[str, Any]] = {(str(each["layer"]), each["proposer"]): each for each in turn.references}
-    if turn.outcome is not None:
-        calls |= {step["node"]: step for step in turn.outcome.moa.get("steps", ())}
-        if (aggregator := turn.outcome.moa["aggregator"]) is not None:
-            calls["aggregator"] = aggregator
+    moa = turn.moa
+    layers = enumerate(moa["layers"], start=1)
+    calls: dict[Any, Mapping[str, Any]] = {(str(number), each["proposer"]): each for number, layer in layers for each in layer}
+    calls |= {step["node"]: step for step in moa.get("steps", ())}
+    if (aggregator := moa["aggregator"]) is not None:
+        calls["aggregator"] = aggregator
     return calls
 
 

@@ -16,6 +16,7 @@ from langchain_moa.cli.ending import Interrupted, end_whatever_is_left, interrup
 from langchain_moa.cli.failing import tell
 from langchain_moa.cli.progress import Progress
 from langchain_moa.cli.running import arun
+from langchain_moa.cli.spending import Spending
 from langchain_moa.runs import record_moa
 
 if TYPE_CHECKING:
@@ -105,8 +106,5 @@ class Session:
 
 
 def _summary(outcome: Outcome) -> str:
-    usage = outcome.usage
-    tokens = f"{usage['input_tokens']:,} tokens in, {usage['output_tokens']:,} out" if usage is not None else ""
-    cost = f"${outcome.moa['cost_usd']:.4f}" if outcome.moa.get("cost_usd") else ""
-    parts = (counted(outcome.moa["calls"], "call"), f"{outcome.seconds:.1f} s", tokens, cost)
+    parts = (counted(outcome.moa["calls"], "call"), f"{outcome.seconds:.1f} s", str(Spending.of(outcome.moa)))
     return "\n" + " · ".join(part for part in parts if part)

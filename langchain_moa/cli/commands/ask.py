@@ -170,7 +170,7 @@ def _report(outcome: Outcome, manner: _Manner) -> None:
     elif manner.shows_progress:
         errors = console_on(sys.stderr)
         errors.line()
-        errors.print(table(outcome, width=errors.width))
+        errors.print(table(outcome.moa, seconds=outcome.seconds, width=errors.width))
     if not manner.quiet and not manner.shows_progress:
         # Nobody has seen the live view; a log should still say what the answer had to do without.
         for words in outcome.moa.get("degraded", ()):

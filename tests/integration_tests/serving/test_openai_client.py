@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import openai
 import pytest
-from pydantic import BaseModel
+from langchain_openai import ChatOpenAI
+from pydantic import BaseModel, SecretStr
 
 from tests.integration_tests.serving.served import mixture, served
 from tests.loopback import Reply, ToolCall, able
@@ -83,6 +84,21 @@ def test_the_wire_of_a_stream(endpoint: Endpoint) -> None:
     assert [piece["usage"] for piece in pieces] == [None] * len(pieces)
     plain = endpoint.http.post("/v1/chat/completions", json={**body, "stream_options": None})
     assert '"usage":null' not in plain.text
+
+
+def test_tokens_that_were_not_all_counted_are_no_usage(loopback: Loopback) -> None:
+    with served(mixture(loopback, aggregator=loopback.chat("agg", stream_usage=False))) as endpoint:
+        create = endpoint.openai.chat.completions.create
+        *_, last = create(model="moa", messages=HI, stream=True, stream_options={"include_usage": True})
+        # Clients take the number for the whole; `moa` has what was counted.
+        assert last.usage is None
+        moa = last.model_dump()["moa"]
+        assert moa["uncounted"] == 1
+        assert moa["layers"][0][0]["usage"]["total_tokens"] > 0
+        model = ChatOpenAI(model="moa", base_url=endpoint.url, api_key=SecretStr("none"), stream_usage=True)
+        *_, end = model.stream("Hi")
+        assert end.usage_metadata is None
+        assert create(model="moa", messages=HI).usage is not None
 
 
 async def test_the_asynchronous_client(endpoint: Endpoint) -> None:

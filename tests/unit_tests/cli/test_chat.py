@@ -17,6 +17,7 @@ from langchain_moa.cli.chat.overview import overview
 from langchain_moa.cli.chat.tally import Tally
 from langchain_moa.cli.chat.turn import Turn
 from langchain_moa.cli.running import Outcome
+from langchain_moa.cli.spending import Spending
 from langchain_moa.drawing.diagram import read
 from tests.unit_tests.cli.screen import Screen
 
@@ -38,9 +39,9 @@ def reference(proposer: int, status: str = "ok") -> Reference:
 def answered() -> Turn:
     references = [reference(1), reference(2, "late")]
     last = {"name": "openai:agg", "model": "openai:agg", "status": "ok", "seconds": 1.5}
-    moa = {"layers": [references], "aggregator": last, "calls": 3, "cost_usd": 0.0125}
     usage: Any = {"input_tokens": 1000, "output_tokens": 20, "total_tokens": 1020}
-    moa["layers"] = [[{**each, "usage": usage} for each in references[:1]]]
+    first = {**references[0], "usage": usage, "cost_usd": 0.0125}
+    moa = {"layers": [[first, references[1]]], "aggregator": {**last, "usage": usage, "cost_usd": 0.00002}, "calls": 3}
     outcome = Outcome(message=AIMessage("b"), references=references, usage=usage, moa=moa, seconds=2.0)
     return Turn("Why?", outcome=outcome, references=references)
 
@@ -70,9 +71,19 @@ def test_a_conversation_can_be_read_by_people_and_programs() -> None:
 def test_a_question_without_an_answer_counts_what_was_paid_for() -> None:
     tally = Tally()
     tally.add(answered())
-    assert str(tally) == "1 question, 3 calls · 1,000 tokens in, 20 out · $0.0125"
+    assert str(tally) == "1 question, 3 calls · 2,000 tokens in, 40 out · $0.0125"
     tally.add(Turn("Why?", references=[reference(1), reference(2, "late")]))
-    assert str(tally) == "2 questions, 5 calls · 1,010 tokens in, 25 out"
+    # The price of one of these is not known; what is known of the others is not dropped for that.
+    assert str(tally) == "2 questions, 5 calls · 2,010 tokens in, 45 out · at least $0.0125"
+
+
+def test_what_was_not_counted_or_is_too_little_for_its_digits_is_said() -> None:
+    turn = answered()
+    assert turn.outcome is not None
+    turn.outcome.moa["layers"] = []
+    assert str(Spending.of(turn.moa)) == "1,000 tokens in, 20 out · <$0.0001"
+    turn.outcome.moa["steps"] = [{"name": "a", "model": "a", "status": "ok", "seconds": 1.0}]
+    assert str(Spending.of(turn.moa)).startswith("at least 1,000 tokens in, 20 out · at least")
 
 
 def test_the_history_is_its_owners_alone_and_holds_no_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

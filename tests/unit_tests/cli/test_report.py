@@ -42,7 +42,7 @@ def outcome(**moa: Any) -> Outcome:
 
 
 def shown(run: Outcome, width: int = 80) -> list[str]:
-    return Screen(width=width).drawn(table(run, width=width))
+    return Screen(width=width).drawn(table(run.moa, seconds=run.seconds, width=width))
 
 
 @pytest.mark.parametrize("width", [60, 80, 200])
@@ -54,21 +54,25 @@ def test_the_table_has_every_call_and_fits(width: int) -> None:
     assert "name" in first
     assert second.split() == ["openai:b", "1.3", "1,000", "234"]
     assert aggregator.split() == ["aggregator", "openai:sol", "1.3", "1,000", "234"]
-    assert total.split() == ["total", "3", "calls", "3.5", "1,000", "234"]
+    assert total.split() == ["total", "3", "calls", "3.5", "3,000", "702"]
     assert max(map(len, [title, first, second, aggregator, total])) <= width
 
 
 def test_dollars_where_a_price_is_known_and_a_sum_where_all_are() -> None:
     layers = [[call(cost_usd=0.00001), call(cost_usd=0.0)]]
     lines = shown(outcome(layers=layers, aggregator=call("openai:sol", cost_usd=0.1234), cost_usd=0.12341))
-    assert [line.split()[-1] for line in lines] == ["cost", "<$0.0001", "$0.0000", "$0.1234", "$0.1234"]
+    assert [line.split()[-1] for line in lines] == ["cost", "<$0.0001", "$0", "$0.1234", "$0.1234"]
     lines = shown(outcome(layers=[[call(cost_usd=0.5), call()]]))
-    assert [line.split()[-1] for line in lines] == ["cost", "$0.5000", "?", "?", "?"]
+    assert [line.split()[-1] for line in lines[:-1]] == ["cost", "$0.5000", "?", "?", "$0.5000"]
+    assert lines[-1] == "? is not known; the total is at least this"
 
 
 def test_what_nobody_counted_is_not_guessed() -> None:
     lines = shown(outcome(layers=[[call(usage=None)]]))
     assert lines[1].split()[-2:] == ["?", "?"]
+    assert lines[-2].split()[-2:] == ["1,000", "234"]
+    assert lines[-1] == "? is not known; the total is at least this"
+    assert shown(outcome(layers=[[call(usage=None)]], aggregator=None))[-1].split()[-2:] == ["?", "?"]
 
 
 def test_a_failed_call_says_so() -> None:

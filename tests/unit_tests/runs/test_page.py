@@ -125,3 +125,13 @@ def test_an_edited_reference_is_shown_as_it_was_said_and_as_it_was_read() -> Non
     assert '<div class="said" dir="auto"><p>Bees make wax.</p>' in html
     # What was read is what the answer is compared with.
     assert "<ins>" not in html.partition('class="pieces"')[2].partition("</details>")[0]
+
+
+def test_sums_that_lack_a_call_say_so() -> None:
+    run = a_run(a_call(), a_call(proposer=2, usage=None), a_call(proposer=3, status="failed", usage=None))
+    assert run.uncounted == 1
+    html = run.to_html()
+    assert "<dd>at least 15" in html
+    assert "The tokens of 1 answered call were not counted" in html
+    assert "<dd>at least 15" in summary_html([run])
+    assert "at least" not in a_run().to_html()

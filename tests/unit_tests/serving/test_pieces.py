@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from langchain_core.messages import AIMessageChunk
+from langchain_core.messages import AIMessage, AIMessageChunk
+from langchain_core.messages.ai import UsageMetadata
 from langchain_core.messages.tool import tool_call_chunk
 
 from langchain_moa.serving.completion import Completion, Pieces, finish_reason, wire_usage
@@ -56,4 +57,7 @@ def test_the_reasons_of_all_providers_in_openais_words(metadata: dict[str, Any],
 
 
 def test_tokens_that_nobody_counted_are_not_zero() -> None:
-    assert wire_usage(None) is None
+    assert wire_usage(None, {}) is None
+    assert wire_usage(UsageMetadata(input_tokens=1, output_tokens=1, total_tokens=2), {"moa": {"uncounted": 1}}) is None
+    said = AIMessage("Hi.", response_metadata={"moa": {"uncounted": 1}})
+    assert "usage" not in Completion(model="moa").whole(said)

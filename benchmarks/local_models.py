@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from itertools import product
 from statistics import fmean
 from time import perf_counter
@@ -21,9 +22,16 @@ from langchain_moa.strategies.extract import number
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from langchain_core.messages import BaseMessage
+
 _PROPOSERS = ("smollm2-135m", "gemma3-270m", "smollm2-135m")
 _AGGREGATOR = "smollm2-135m"
-_MAX_TOKENS = 16
+
+# An answer is a number; a verdict may be JSON, or a ranking.
+_ANSWER, _VERDICT = 16, 96
+
+# The calls of a strategy that are no decisions, and may be several.
+_DRAFTS = {"running synthesis"}
 
 # The paper's instruction is for models a thousand times larger; these two answer it with a talk about it.
 _PROMPT = "Answer the question with one number, using what is right in these answers."
@@ -39,10 +47,9 @@ STRATEGIES: dict[str, dict[str, Any]] = {
     "rank": {"aggregation": "rank"},
     "judge": {"reference_filters": ["judge"]},
     "moderator": {"reference_filters": ["moderator"]},
+    "two layers": {"num_layers": 2},
+    "three layers, residual": {"num_layers": 3, "stop_when": "residual"},
 }
-
-# What asks for JSON or for a ranking costs hours here, and models this small write neither.
-DEFAULT = ("vote", "medoid", "synthesize", "select", "consistent", "sequential")
 
 
 def measure(*, questions: int, seeds: int, only: list[str] | None = None) -> Table:
@@ -52,9 +59,9 @@ def measure(*, questions: int, seeds: int, only: list[str] | None = None) -> Tab
     by what they make of the same answers.
     """
     asked = sums(questions)
-    names = [name for name in STRATEGIES if name in (only or DEFAULT)]
+    names = [name for name in STRATEGIES if name in (only or STRATEGIES)]
     right: dict[str, list[list[float]]] = {}
-    calls, fallbacks = dict.fromkeys(names, 0), dict.fromkeys(names, 0)
+    calls, again, fallbacks = (dict.fromkeys(names, 0) for _ in range(3))
     began = perf_counter()
     for seed in range(1, seeds + 1):
         samples = _samples(list(asked), seed)
@@ -76,18 +83,20 @@ def measure(*, questions: int, seeds: int, only: list[str] | None = None) -> Tab
             answers = _run(samples, seed, STRATEGIES[name], f"seed {seed}, {name}")
             _add(right, name, [float(number(text) == asked[q]) for q, (text, _) in answers.items()])
             calls[name] += sum(moa["calls"] - len(_PROPOSERS) for _, moa in answers.values())
+            again[name] += sum(_asked_again(moa) for _, moa in answers.values())
             fallbacks[name] += sum("fallback" in moa.get("selected", {}) for _, moa in answers.values())
     by_question = {name: [fmean(values) for values in zip(*runs, strict=True)] for name, runs in right.items()}
     singles = [name for name in by_question if name.startswith("proposer")]
     best = max(singles, key=lambda name: fmean(by_question[name]))
-    titles = ("strategy", "accuracy", f"against {best}", "further calls a question", "fell back")
+    titles = ("strategy", "accuracy", f"against {best}", "further calls a question", "asked again", "chose by fallback")
     table = Table(*titles, title=f"{questions} sums, {seeds} seeds, local models")
     total = questions * seeds
     for name, values in by_question.items():
         low, high = interval([value - base for value, base in zip(values, by_question[best], strict=True)])
         difference = fmean(values) - fmean(by_question[best])
         against = "" if name == best else f"{100 * difference:+.1f} ({100 * low:+.1f} to {100 * high:+.1f})"
-        counts = (f"{calls[name] / total:.2f}", f"{fallbacks[name] / total:.0%}") if name in calls else ("", "")
+        shares = (f"{counted[name] / total:.0%}" for counted in (again, fallbacks) if name in calls)
+        counts = (f"{calls[name] / total:.2f}", *shares) if name in calls else ()
         table.add_row(name, f"{fmean(values):.1%}", against, *counts)
     table.caption = f"95% paired bootstrap interval over questions; {perf_counter() - began:.0f} s"
     return table
@@ -105,7 +114,7 @@ def sums(count: int) -> dict[str, str]:
 
 def _samples(questions: list[str], seed: int) -> dict[str, list[str]]:
     models = [
-        ChatLocal(model=model, seed=100 * seed + place, max_tokens=_MAX_TOKENS, temperature=0.4)
+        ChatLocal(model=model, seed=100 * seed + place, max_tokens=_ANSWER, temperature=0.4)
         for place, model in enumerate(_PROPOSERS)
     ]
 
@@ -116,18 +125,35 @@ def _samples(questions: list[str], seed: int) -> dict[str, list[str]]:
 
 
 def _run(samples: dict[str, list[str]], seed: int, strategy: dict[str, Any], title: str) -> dict[str, tuple[str, Any]]:
-    def replaying(place: int) -> Proposer:
-        return Proposer(RunnableLambda(lambda messages: samples[messages[-1].text][place]), name=f"sample {place + 1}")
+    def model(name: str, seed: int) -> ChatLocal:
+        return ChatLocal(model=name, seed=seed, max_tokens=_VERDICT, temperature=0.4)
 
-    aggregator = ChatLocal(model=_AGGREGATOR, seed=seed, max_tokens=_MAX_TOKENS, temperature=0.4)
-    proposers = [replaying(place) for place in range(len(_PROPOSERS))]
-    graph = create_moa(proposers, aggregator, num_layers=1, prompt=_PROMPT, **strategy).compile()
+    def proposer(place: int, name: str) -> Proposer:
+        asked = model(name, 100 * seed + place)
+
+        def answer(messages: list[BaseMessage]) -> Any:
+            question = messages[-1].text
+            if question not in samples:
+                return asked.invoke(messages)  # a ranking
+            return samples[question][place] if len(messages) == 1 else asked.invoke(messages, max_tokens=_ANSWER)
+
+        return Proposer(RunnableLambda(answer), name=f"proposer {place + 1}")
+
+    proposers = [proposer(place, name) for place, name in enumerate(_PROPOSERS)]
+    options = {"num_layers": 1, "prompt": _PROMPT, "max_tokens": _ANSWER, **strategy}
+    graph = create_moa(proposers, model(_AGGREGATOR, seed), **options).compile()
 
     def answer(question: str) -> tuple[str, Any]:
         message = graph.invoke({"messages": [HumanMessage(question)]})["messages"][-1]
         return message.text, message.response_metadata["moa"]
 
     return dict(zip(samples, _each(answer, list(samples), title), strict=True))
+
+
+def _asked_again(moa: dict[str, Any]) -> bool:
+    """Whether any decision had to be asked for twice, because the first reply could not be read."""
+    asked = Counter((step["node"], step["name"]) for step in moa.get("steps", ()) if step["name"] not in _DRAFTS)
+    return any(times > 1 for times in asked.values())
 
 
 def _each(answer: Callable[[str], Any], questions: list[str], title: str) -> list[Any]:

@@ -1,8 +1,9 @@
 """What it is worth to choose among answers, on recorded answers of real models and on two small models.
 
-    python -m benchmarks.strategies recorded DATA  # a minute; DATA holds gsm8k_recorded.jsonl and alpaca_eval_recorded.jsonl
-    python -m benchmarks.strategies local          # half an hour or more on two cores
+    python -m benchmarks.strategies recorded DATA  # some minutes
+    python -m benchmarks.strategies local          # some hours on two cores; --strategy NAME for one of them
 
+`DATA` is a folder with gsm8k_recorded.jsonl and alpaca_eval_recorded.jsonl.
 `DATA` may also be given as LANGCHAIN_MOA_DATA. Every figure comes out of a mixture of this package whose proposers replay
 recorded answers; a chosen answer inherits the recorded judgment of the model that it is from, so no judge is paid.
 """

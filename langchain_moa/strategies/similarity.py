@@ -116,7 +116,8 @@ def _by_words(texts: Sequence[str], by: str) -> Matrix:
     if by == LEXICAL:
         sets = [words(text) for text in texts]
         return _matrix(texts, {(i, j): _set_cosine(sets[i], sets[j]) for i, j in _pairs(texts)})
-    lists = [_WORD_OR_SYMBOL.findall(text.casefold()) for text in texts]
+    # A text of mere punctuation is compared as it stands.
+    lists = [_WORD_OR_SYMBOL.findall(text.casefold()) or text.split() for text in texts]
     return _matrix(texts, {(i, j): _in_order(lists[i], lists[j]) for i, j in _pairs(texts)})
 
 

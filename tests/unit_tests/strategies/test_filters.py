@@ -49,6 +49,7 @@ class TestDuplicates:
             (f"{SOLUTION} The answer is A.", f"{SOLUTION} The answer is B."),
             ("It is x < y", "It is x > y"),
             ("\U0001f389", "\U0001f680"),
+            (":)", ":("),
         ],
     )
     def test_who_says_something_else_is_heard(self, one: str, other: str) -> None:

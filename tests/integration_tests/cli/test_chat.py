@@ -104,6 +104,9 @@ def test_ctrl_c_cancels_the_answer_and_not_the_chat(chats: Chats, loopback: Loop
     chat.press("C-c")
     chat.see("cancelled")
     assert [request.model for request in loopback.settle() if request.disconnected] == ["p"]
+    chat.say("/usage")
+    used = chat.see("this chat: 1 question, 2 calls")
+    assert re.search(r"openai:p +\d+\.\d +cancelled$", used, re.MULTILINE)
     chat.say("Second?")
     chat.see("one two")
     chat.type("Third?")  # too early, but not lost, and not shown in the middle of the answer
@@ -269,10 +272,16 @@ def test_what_fails_is_told_and_the_chat_goes_on(chats: Chats, loopback: Loopbac
     chat.say("My key is sk-abcdefghijklmnop1234567890, why?")
     chat.see("error: the aggregator openai:agg failed")
     assert "Traceback" not in chat.screen
+    chat.say("/usage")
+    used = chat.see("this chat: 1 question, 3 calls")
+    assert re.search(r"^layer 1 +openai:p +\d+\.\d +\d+ +\d+$", used, re.MULTILINE)
+    assert re.search(r"^aggregator +openai:agg +\d+\.\d +failed$", used, re.MULTILINE)
+    chat.say("/graph")
+    assert re.search(r"✗ openai:agg", chat.see("╭─ aggregator ─"))
     chat.say("/references")
     chat.see("q says: My key")
-    chat.press("Up")
-    chat.press("Up")
+    for _ in range(4):
+        chat.press("Up")
     chat.see("why?", times=4)
     chat.press("Enter")
     chat.see("Here.")

@@ -134,4 +134,4 @@ def test_sums_that_lack_a_call_say_so() -> None:
     assert "<dd>at least 15" in html
     assert "The tokens of 1 answered call were not counted" in html
     assert "<dd>at least 15" in summary_html([run])
-    assert "at least" not in a_run().to_html()
+    assert "<dd>at least" not in a_run().to_html()

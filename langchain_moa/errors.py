@@ -157,8 +157,8 @@ def aggregator_failed(cause: Exception, model: str, reason: str, references: Seq
         reason: The cause in words, free of secrets.
         references: The references of the answer.
     """
-    message = f"the aggregator {model} failed: {reason} ({_kept(references)})"
-    error = _aggregator_error(_kind(cause))(message, references=references)
+    error = _aggregator_error(_kind(cause))(f"the aggregator {model} failed: {reason}", references=references)
+    error.add_note(_kept(references))
     error.causes = (cause,)
     return error
 
@@ -173,12 +173,13 @@ def aggregators_failed(
         references: The references of the answer.
     """
     reasons = [f"{model} failed: {why['kind']}: {why['message']}" for model, why, _ in failed]
-    message = f"the aggregator {'; then '.join(reasons)} ({_kept(references)})"
+    message = f"the aggregator {'; then '.join(reasons)}"
     causes = tuple(cause for *_, cause in failed)
     kinds = [(cause, _kind(cause)) for cause in causes if cause is not None]
     # What may be worth another try makes the whole worth another try.
     cause, kind = min(kinds, key=lambda each: not getattr(each[1], "is_retryable", False), default=(None, None))
     error = _aggregator_error(kind)(message, references=references)
+    error.add_note(_kept(references))
     error.causes = causes
     error.__cause__ = cause
     return error
@@ -215,5 +216,6 @@ def _who(reference: Reference) -> str:
 
 
 def _kept(references: Sequence[Reference]) -> str:
+    """Return what Python shows below a traceback: those who read the text alone cannot get at an attribute."""
     good = sum(reference["status"] == "ok" for reference in references)
-    return f"{good} good references are kept in this error's `references`"
+    return f"good references that are kept in this error's `references`: {good}"

@@ -17,6 +17,7 @@ from langchain_moa.cli.failing import tell
 from langchain_moa.cli.progress import Progress
 from langchain_moa.cli.running import arun
 from langchain_moa.cli.spending import Spending
+from langchain_moa.errors import MoAError
 from langchain_moa.runs import record_moa
 
 if TYPE_CHECKING:
@@ -65,6 +66,8 @@ class Session:
                 await self._ask(question_in(text))
         except Exception as error:  # noqa: BLE001  # one that fails is told, and the chat goes on
             tell(error, debug=self._debug)
+            if isinstance(error, MoAError) and (good := sum(each["status"] == "ok" for each in error.references)):
+                self._chat.console.print(f"/references shows {counted(good, 'good answer')} of the proposers", style="dim")
         if not self._chat.is_over:
             self._chat.console.line()
 

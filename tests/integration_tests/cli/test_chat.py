@@ -271,7 +271,9 @@ def test_what_fails_is_told_and_the_chat_goes_on(chats: Chats, loopback: Loopbac
     chat = chats()
     chat.say("My key is sk-abcdefghijklmnop1234567890, why?")
     chat.see("error: the aggregator openai:agg failed")
+    assert "/references shows 2 good answers of the proposers" in chat.screen
     assert "Traceback" not in chat.screen
+    assert "`references`" not in chat.screen
     chat.say("/usage")
     used = chat.see("this chat: 1 question, 3 calls")
     assert re.search(r"^layer 1 +openai:p +\d+\.\d +\d+ +\d+$", used, re.MULTILINE)

@@ -8,7 +8,7 @@ import pytest
 import typer
 
 from langchain_moa.cli.failing import FAILED, INTERRUPTED, MISUSED, UsageError, explain, explained
-from langchain_moa.errors import MoAError
+from langchain_moa.errors import MoAError, aggregator_failed
 from langchain_moa.mixture.mixture import Mixture
 
 
@@ -46,6 +46,14 @@ def test_debug_shows_the_traceback_without_secrets(capsys: pytest.CaptureFixture
     assert __file__ in err
     assert "a-long-secret-value" not in err
     assert err.endswith("error: refused **********\n")
+
+
+def test_what_only_python_can_get_at_is_said_to_python_only(capsys: pytest.CaptureFixture[str]) -> None:
+    error = aggregator_failed(ValueError("no"), "openai:agg", "ValueError: no", [])
+    assert error.__notes__ == ["good references that are kept in this error's `references`: 0"]
+    with pytest.raises(typer.Exit), explained(debug=False):
+        raise error
+    assert capsys.readouterr().err == "error: the aggregator openai:agg failed: ValueError: no\n"
 
 
 def test_a_field_is_named_and_pydantic_is_not() -> None:

@@ -52,6 +52,7 @@ def _calls(runs: st.SearchStrategy[list[MoARun]]) -> st.SearchStrategy[Call]:
         done=st.none() | numbers,
         seconds=st.none() | numbers,
         attempts=st.lists(attempts, max_size=2),
+        hides_attempts=st.booleans(),
         status=st.sampled_from(["ok", "failed", "late", "cancelled"]),
         error=failures,
         kept=st.none() | st.booleans(),

@@ -31,7 +31,7 @@ def policy_for(runnable: Runnable[Any, Any], *, own: Retry | None, shared: Retry
     if model is not None and model._llm_type == "moa":  # noqa: SLF001  # how a chat model says what it is
         # The members of a mixture have policies of their own; all of them are asked again only where that is wanted.
         return own
-    if not _retries_itself(runnable, model):
+    if not retries_itself(runnable):
         return own or (None if model is None else shared)
     if own is not None:
         msg = "retry is given for a model that tries again by itself; make the model with max_retries=0, or leave retry out"
@@ -44,7 +44,9 @@ def without_retries(model: BaseChatModel) -> dict[str, Any]:
     return {"max_retries": _no_retries(model)} if "max_retries" in type(model).model_fields else {}
 
 
-def _retries_itself(runnable: Runnable[Any, Any], model: BaseChatModel | None) -> bool:
+def retries_itself(runnable: Runnable[Any, Any]) -> bool:
+    """Tell whether a member, or the client of its model, may try again without anybody seeing it."""
+    model = chat_model_of(runnable)
     while isinstance(runnable, RunnableBindingBase):
         if isinstance(runnable, RunnableRetry):
             return True

@@ -52,6 +52,7 @@ class Call(BaseModel):
         seconds: How long it took, as the mixture counts.
         attempts: The attempts, in order; more than one where it was tried again. Those that a provider's client makes by
             itself are not seen.
+        hides_attempts: Whether the client may have tried again by itself.
         status: `ok`, `failed`, `late` if it was not waited for, `cancelled` if the whole run was.
         error: Why there is no answer, without secrets.
         kept: Whether the next reader was shown its answer; `None` where nobody chose.
@@ -77,6 +78,7 @@ class Call(BaseModel):
     done: float | None = None
     seconds: float | None = None
     attempts: list[Attempt] = []
+    hides_attempts: bool = False
     status: Status
     error: Failure | None = None
     kept: bool | None = None

@@ -87,6 +87,25 @@ class CallWatch(BaseCallbackHandler):
     runs: list[Any] = field(default_factory=list)
     _open: dict[UUID, AttemptUnderWay] = field(default_factory=dict)
 
+    @property
+    def sent_settings(self) -> dict[str, Any]:
+        """The parameters that went out, as LangChain names them, without what it says of its own classes."""
+        if not self.settings:
+            return {}
+        sent = {name: value for name, value in self.settings.items() if name != "_type" and value is not None}
+        if sent.get("model_name") == sent.get("model"):
+            sent.pop("model_name", None)
+        if "max_tokens" in sent:
+            # What was given with the call takes the place of what the client was made with.
+            sent.pop("max_completion_tokens", None)
+        # Whether it streamed is there as the client was made; how it was called, its tokens tell, and if nothing came, nothing.
+        sent.pop("stream", None)
+        if any(each.first_token is not None for each in self.attempts):
+            sent["stream"] = True
+        elif any(each.output is not None for each in self.attempts):
+            sent["stream"] = False
+        return sent
+
     def end(self) -> None:
         """Take down that the node went on."""
         if self.ended is None:

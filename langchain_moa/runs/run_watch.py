@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from langchain_core.messages import AIMessage, BaseMessage
 
+from langchain_moa.members.retries import retries_itself
 from langchain_moa.nodes.aggregate import AGGREGATOR
 from langchain_moa.nodes.calls import context_of
 from langchain_moa.nodes.names import place_of, proposer_node
@@ -190,6 +191,7 @@ class RunWatch:
             done=since(self.began, done),
             seconds=outcome.get("seconds", since(call.queued, done)),
             attempts=[each.attempt(self.began) for each in call.attempts],
+            hides_attempts=not call.runs and retries_itself(call.member.runnable),
             status=outcome["status"],
             error=None if failure is None else Failure(kind=failure["kind"], message=plain.text(failure["message"])),
             kept=self._reading.kept(layer, place),
@@ -198,7 +200,7 @@ class RunWatch:
             usage=None if usage is None else plain.mapping(usage),
             cost_usd=cost_usd(call.member.id, usage) if usage else None,
             prompt=messages_of(_messages(call.sent), plain),
-            settings=plain.mapping({key: value for key, value in call.settings.items() if value is not None}),
+            settings=plain.mapping(call.sent_settings),
             runs=list(call.runs),
         )
 

@@ -71,6 +71,22 @@ def test_an_answer_is_recorded_with_every_call(chat: Chat, loopback: Loopback) -
         assert shown in sent
 
 
+def test_the_settings_are_those_that_were_sent(chat: Chat, loopback: Loopback) -> None:
+    loopback.script("bad", Reply("out of order", status=400))
+    with record_moa() as runs:
+        moa = _mixture(chat, proposers=[chat("a", max_completion_tokens=5), chat("bad")], num_layers=1, max_tokens=20)
+        list(moa.stream("Why?", stop=["END"]))
+    first, bad, last = runs[0].calls
+    for call in (first, last):
+        (sent,) = (request.body for request in loopback.calls(call.model.partition(":")[2]))
+        wire = {"max_completion_tokens": "max_tokens"}  # LangChain's name for it, whatever a provider calls it
+        named = {wire.get(name, name): value for name, value in sent.items() if name not in {"messages", "stream_options"}}
+        assert call.settings == named
+    assert last.settings["stream"] is True
+    # Nothing came, so that nobody can tell.
+    assert bad.settings == {"model": "bad", "stop": ["END"], "max_tokens": 20}
+
+
 def test_times_are_in_order(chat: Chat) -> None:
     with record_moa() as runs:
         list(_mixture(chat).stream("Why?"))
@@ -234,6 +250,18 @@ async def test_failures_and_retries_are_recorded_async(troubled: ChatMoA) -> Non
     with record_moa() as runs:
         await troubled.ainvoke("Why?")
     _check_troubled(runs[0])
+
+
+def test_what_a_client_tries_again_by_itself_is_said_to_be_unseen(chat: Chat, loopback: Loopback) -> None:
+    loopback.script("flaky", [Reply("busy", status=503, headers={"retry-after": "0"}), "at last"])
+    with record_moa() as runs:
+        _mixture(chat, proposers=[chat("flaky", max_retries=1), chat("a")], num_layers=1).invoke("Why?")
+        _mixture(chat, num_layers=1).invoke("Why?")
+    hidden, seen = runs
+    assert len(loopback.calls("flaky")) == 2
+    assert [(call.retries, call.hides_attempts) for call in hidden.calls] == [(0, True), (0, False), (0, False)]
+    assert "may have tried again by itself" in hidden.to_html()
+    assert "may have tried again by itself" not in seen.to_html()
 
 
 def test_a_run_without_an_answer_is_recorded(chat: Chat, loopback: Loopback) -> None:

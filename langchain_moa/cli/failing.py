@@ -25,7 +25,7 @@ INTERRUPTED = 130
 
 EXIT_CODES = (
     "[bold]Exit codes:[/bold] 0 it worked · 1 it failed: the mixture gave no answer, for example · "
-    "2 wrong usage or configuration · 130 interrupted"
+    "2 wrong usage or configuration · 130 or 143 ended by Ctrl-C or SIGTERM"
 )
 """The exit codes in words, for the end of help pages."""
 

@@ -35,17 +35,24 @@ class Interrupted(Exception):  # noqa: N818  # the user's wish, no error
     """Ctrl-C came while `interruptible` work was done."""
 
 
-def run_until_signalled(work: Coroutine[Any, Any, T], *, by: Collection[signal.Signals] = _SIGNALS) -> T:
+def run_until_signalled(
+    work: Coroutine[Any, Any, T],
+    *,
+    by: Collection[signal.Signals] = _SIGNALS,
+    drain: Callable[[signal.Signals], object] | None = None,
+) -> T:
     """Run a coroutine as `asyncio.run` does, and cancel it when a signal asks for it.
 
     Args:
         work: What to run.
         by: The signals that do. Those of SIGINT and SIGTERM that are not among them do nothing.
+        drain: What the first signal does in place of that: it tells the work to come to an end by itself. The second one
+            cancels it. Default: the first one cancels it.
 
     Raises:
-        typer.Exit: A signal came; the code is 128 and its number, as shells have it.
+        typer.Exit: A signal has cancelled it; the code is 128 and its number, as shells have it.
     """
-    ending = _Ending(by)
+    ending = _Ending(by, drain)
     try:
         return asyncio.run(ending.watch(work))
     except asyncio.CancelledError:
@@ -91,9 +98,10 @@ def end_whatever_is_left() -> None:
 
 
 class _Ending:
-    def __init__(self, by: Collection[signal.Signals]) -> None:
+    def __init__(self, by: Collection[signal.Signals], drain: Callable[[signal.Signals], object] | None) -> None:
         self.code = 0
         self._by = by
+        self._drain = drain
         self._watchdog: threading.Timer | None = None
 
     def is_over(self) -> None:
@@ -106,7 +114,11 @@ class _Ending:
 
     def _handling(self, loop: asyncio.AbstractEventLoop, task: asyncio.Task[Any] | None) -> AbstractContextManager[None]:
         def end(number: int, _frame: FrameType | None) -> None:
-            # A second signal does what it does in any program.
+            if self._drain is not None:
+                drain, self._drain = self._drain, None
+                loop.call_soon_threadsafe(drain, signal.Signals(number))
+                return
+            # The next signal does what it does in any program.
             signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
             self.code = 128 + number
             self._watchdog = _give_up_later(self.code)

@@ -170,3 +170,32 @@ def test_what_interruptible_work_raises_is_its_own() -> None:
 
     with pytest.raises(ZeroDivisionError):
         run_until_signalled(interruptible(fail()))
+
+
+@SIGNALS
+def test_the_first_signal_drains_and_the_second_cancels(number: signal.Signals, code: int) -> None:
+    told: list[signal.Signals] = []
+
+    async def work() -> str:
+        os.kill(os.getpid(), number)
+        await asyncio.sleep(0.01)
+        assert told == [number]
+        await signalled(number)
+        return "not reached"
+
+    with pytest.raises(typer.Exit) as ended:
+        run_until_signalled(work(), drain=told.append)
+    assert ended.value.exit_code == code
+    assert told == [number]
+
+
+@SIGNALS
+def test_work_that_drains_has_its_result(number: signal.Signals, code: int) -> None:
+    drained = asyncio.Event()
+
+    async def work() -> int:
+        os.kill(os.getpid(), number)
+        await drained.wait()
+        return code
+
+    assert run_until_signalled(work(), drain=lambda _: drained.set()) == code

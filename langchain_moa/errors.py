@@ -83,6 +83,7 @@ class AggregatorFailedError(MoAError):
 
     Attributes:
         causes: What they raised, in the order of their turns; `None` for one that raised nothing and answered nothing.
+        failures: Why each of them has not answered, in the same order.
 
     Example:
         ```python
@@ -104,6 +105,7 @@ class AggregatorFailedError(MoAError):
     """
 
     causes: tuple[BaseException | None, ...] = ()
+    failures: tuple[Failure, ...] = ()
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the error with the kind that it is, and without its causes, which not every client can pickle."""
@@ -160,6 +162,8 @@ def aggregator_failed(cause: Exception, model: str, reason: str, references: Seq
     error = _aggregator_error(_kind(cause))(f"the aggregator {model} failed: {reason}", references=references)
     error.add_note(_kept(references))
     error.causes = (cause,)
+    kind = type(cause).__name__
+    error.failures = ({"kind": kind, "message": reason.removeprefix(f"{kind}: ")},)
     return error
 
 
@@ -181,6 +185,7 @@ def aggregators_failed(
     error = _aggregator_error(kind)(message, references=references)
     error.add_note(_kept(references))
     error.causes = causes
+    error.failures = tuple(why for _, why, _ in failed)
     error.__cause__ = cause
     return error
 

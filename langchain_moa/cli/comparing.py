@@ -1,177 +1,171 @@
-"""A comparison from its options to what is printed: the estimate, the progress, the table, the files."""
+"""A comparison as it is ordered on the command line: the estimate, the run, the table, the files."""
 
 from __future__ import annotations
 
 import sys
-from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import typer
 
-from langchain_moa.cli.console import console_on, is_terminal, note, warn
-from langchain_moa.cli.failing import UsageError, explain
+from langchain_moa.cli.console import complain, console_on, counted, is_terminal, note, warn
+from langchain_moa.cli.evaluating import run_to_the_end
+from langchain_moa.cli.failing import FAILED, UsageError, explain
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
-    from langchain_moa.evaluation.budget import Budget
-    from langchain_moa.evaluation.comparison import Comparison, Result
+    from langchain_moa.evaluation.comparison import Findings
     from langchain_moa.evaluation.figures import Summary
     from langchain_moa.evaluation.ledger import Ledger
     from langchain_moa.evaluation.questions import Question
+    from langchain_moa.evaluation.scorers import Scorer
     from langchain_moa.members.member import Member
     from langchain_moa.mixture.mixture import Mixture
 
 JUDGE = "judge"
 """The scorer that compares answers with one another."""
 
-# Exit codes above it say which signal ended a run.
-_SIGNALLED = 128
 
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """What is to be compared, and how.
 
-class Comparing:
-    """A comparison from its options to what is printed."""
+    Attributes:
+        mixture: The mixture.
+        questions: The questions.
+        score: How answers are scored, or who compares them.
+        scorer: The same in words.
+        folder: Where everything is kept.
+        title: The heading of the report.
+        epochs: How often each question is asked.
+        max_cost_usd: US dollars that may be spent; `None` is no limit.
+        concurrency: How many questions are under way at once.
+    """
 
-    def __init__(
-        self,
-        *,
-        mixture: Mixture,
-        questions: Sequence[Question],
-        scorer: str | None,
-        judge: str | None,
-        folder: Path,
-        task: str,
-        epochs: int,
-        most: float | None,
-        concurrency: int,
-    ) -> None:
-        """Make it.
+    mixture: Mixture
+    questions: Sequence[Question]
+    score: Scorer | Member
+    scorer: str
+    folder: Path
+    title: str
+    epochs: int
+    max_cost_usd: float | None
+    concurrency: int
 
-        Args:
-            mixture: The mixture.
-            questions: The questions.
-            scorer: How answers are scored; `None` takes what suits the questions.
-            judge: Who compares them, if the scorer is `judge`.
-            folder: Where everything is kept.
-            task: What the questions are called.
-            epochs: How often each is asked.
-            most: US dollars that may be spent; `None` is no limit.
-            concurrency: How many questions are under way at once.
-
-        Raises:
-            UsageError: The judge cannot be made, or is one too many or too few.
-            EvaluationError: The scorer cannot be used.
-            RowError: The scorer cannot compare one of the right answers.
-        """
-        from langchain_moa.evaluation.scorers import SUITING, resolve_scorer
-
-        self._mixture = mixture
-        self._questions = questions
-        self._folder = folder
-        self._epochs = epochs
-        self._most = most
-        self._concurrency = concurrency
-        self._title = f"A mixture on {task}"
-        self._judge = _judge(scorer, judge)
-        self._scorer_name = scorer or SUITING
-        self._score = None if self._judge else resolve_scorer(scorer, questions)
-
-    def run(self, *, estimate: bool, as_json: bool, quiet: bool) -> None:
-        """Compare, print what came of it, and write the files.
+    def estimate(self, *, quiet: bool = False) -> None:
+        """Say what it would cost.
 
         Args:
-            estimate: Whether only to say what it would cost.
-            as_json: Whether to print everything as JSON.
-            quiet: Whether to say nothing on standard error.
+            quiet: Whether nothing is said but what is wrong.
 
         Raises:
-            EvaluationError: The money was not enough, or nothing but failures came.
-            typer.Exit: Ctrl-C or SIGTERM came.
+            UsageError: There is a limit in dollars, and a price is not known.
+            EvaluationError: The folder holds something else.
         """
-        from langchain_moa.evaluation.budget import Budget
-        from langchain_moa.evaluation.ledger import Ledger
-
-        budget = Budget(self._most, max_tokens=self._mixture.max_tokens)
-        ledger = Ledger(self._folder / "ledger.jsonl", budget=budget)
-        self._estimate(ledger, quiet=quiet and not estimate)
-        if estimate:
-            return
-        with ledger:
-            results = self._results(ledger, budget, quiet=quiet)
-        if not quiet:
-            spent = f", ${budget.spent:.4f}" if budget.spent else ""
-            note(f"{ledger.made:,} calls were made{spent}; all is in {self._folder}/, see report.html")
-        self._report(results, as_json=as_json)
-
-    def _estimate(self, ledger: Ledger, *, quiet: bool) -> None:
         from langchain_moa.evaluation.estimate import estimate
 
-        found = estimate(self._mixture, self._questions, ledger, epochs=self._epochs, judge=self._judge)
-        if self._most is not None and found.unpriced:
-            msg = f"--max-cost-usd cannot be kept: the price of {', '.join(found.unpriced)} is not known"
-            raise UsageError(msg)
+        ledger = self._ledger()
+        found = estimate(self.mixture, self.questions, ledger, epochs=self.epochs, judge=self._judge)
+        if self.max_cost_usd is not None and found.unpriced:
+            raise UsageError(unkept(found.unpriced))
         if quiet:
             return
         known = f", {found.known:,} of them answered before" if found.known else ""
-        dollars = f"about ${found.usd_to_go:,.2f} to pay" if found.usd else "at prices that are not known"
-        unpriced = f" and what {', '.join(found.unpriced)} costs" if found.usd and found.unpriced else ""
+        without = f" without the price of {', '.join(found.unpriced)}, which is not known" if found.unpriced else ""
+        cost = f"about ${found.usd:,.2f} to pay{without}" if found.usd or not found.unpriced else "no price is known"
         note(
-            f"{len(self._questions):,} questions, about {found.calls:,} calls{known}; {dollars}{unpriced}, with answers of "
-            f"{found.answer_tokens} tokens; scorer: {self._scorer_name}"
+            f"{counted(len(self.questions), 'question')}, about {counted(found.calls, 'call')}{known}; {cost}, with answers of "
+            f"{found.answer_tokens:,} tokens; scorer: {self.scorer}"
         )
-        if self._most is not None and found.usd_to_go > self._most:
-            warn(f"${self._most:g} will not be enough; what is answered until then is kept")
+        spent = ledger.budget.spent
+        if self.max_cost_usd is not None and spent + found.usd > self.max_cost_usd:
+            before = f" (${spent:.2f} of it is spent)" if spent else ""
+            warn(f"${self.max_cost_usd:g}{before} will not be enough; what is answered until then is kept")
 
-    def _results(self, ledger: Ledger, budget: Budget, *, quiet: bool) -> list[Result]:
-        from langchain_moa.cli.ending import run_until_signalled
+    def run(self, *, as_json: bool, quiet: bool) -> None:
+        """Compare, print what came of it, and write the files.
+
+        Args:
+            as_json: Whether to print everything as JSON.
+            quiet: Whether to say nothing on standard error but errors.
+
+        Raises:
+            EvaluationError: The folder is in use, or the scorer failed.
+            typer.Exit: It has ended early, or too much has failed for a result.
+        """
         from langchain_moa.evaluation.comparison import Comparison
-        from langchain_moa.evaluation.judge import Judge
-        from langchain_moa.evaluation.recorded import recorded_model
-
-        with _progress(budget, shown=not quiet and is_terminal(sys.stderr)) as on_answer:
-            comparison: Comparison = Comparison(
-                mixture=self._mixture,
-                questions=self._questions,
-                ledger=ledger,
-                budget=budget,
-                score=self._score,
-                judge=Judge(model=recorded_model(self._judge, ledger, "judge")) if self._judge else None,
-                epochs=self._epochs,
-                concurrency=self._concurrency,
-                on_answer=on_answer,
-            )
-            try:
-                return run_until_signalled(comparison.run())
-            except typer.Exit as ending:
-                if ending.exit_code > _SIGNALLED and not quiet:
-                    note(f"{len(ledger.entries):,} answers are kept in {self._folder}/; the same command goes on from there")
-                raise
-
-    def _report(self, results: Sequence[Result], *, as_json: bool) -> None:
         from langchain_moa.evaluation.figures import Summary
+
+        with self._ledger() as ledger:
+            before = ledger.budget.spent
+            comparison = Comparison(
+                mixture=self.mixture,
+                questions=self.questions,
+                ledger=ledger,
+                score=self.score,
+                epochs=self.epochs,
+                concurrency=self.concurrency,
+            )
+            findings = run_to_the_end(comparison.run, ledger, quiet=quiet)
+        summary = Summary.of(findings)
+        text = self._write(summary, findings)
+        if not quiet:
+            spent = f" for ${ledger.budget.spent - before:.4f}" if ledger.budget.spent > before else ""
+            note(f"{counted(ledger.made, 'call')} made{spent}; everything is in {self.folder}/, see report.html")
+        _show(summary, text if as_json else None)
+        if summary.problems:
+            for problem in summary.problems:
+                complain(problem)
+            raise typer.Exit(FAILED)
+
+    @property
+    def _judge(self) -> Member | None:
+        from langchain_moa.members.member import Member
+
+        return self.score if isinstance(self.score, Member) else None
+
+    def _ledger(self) -> Ledger:
+        from langchain_moa.evaluation.ledger import Ledger
+
+        return Ledger(self.folder / "ledger.jsonl", max_cost_usd=self.max_cost_usd)
+
+    def _write(self, summary: Summary, findings: Findings) -> str:
+        """Write the files, the figures before the picture of them, and return the JSON document."""
         from langchain_moa.evaluation.pareto import draw_pareto
         from langchain_moa.evaluation.report import document, markdown, page
 
-        judged = self._judge is not None
-        summary = Summary.of(results, judged=judged)
-        picture = draw_pareto(summary.figures, title=self._title)
-        text = document(summary, results, self._questions)
-        html = page(summary, results, self._questions, title=self._title, picture=picture, judged=judged)
-        (self._folder / "pareto.png").write_bytes(picture)
-        (self._folder / "results.json").write_text(text, encoding="utf-8")
-        (self._folder / "report.html").write_text(html, encoding="utf-8")
-        (self._folder / "table.md").write_text(markdown(summary, judged=judged), encoding="utf-8")
-        if as_json:
-            typer.echo(text, nl=False)
-        elif not is_terminal(sys.stdout):
-            typer.echo(markdown(summary, judged=judged), nl=False)
-        else:
-            _print(summary, judged=judged)
+        text = document(summary, findings.results, self.questions)
+        (self.folder / "results.json").write_text(text, encoding="utf-8")
+        (self.folder / "table.md").write_text(markdown(summary), encoding="utf-8")
+        picture = draw_pareto(summary.figures, title=self.title)
+        (self.folder / "pareto.png").write_bytes(picture)
+        html = page(summary, findings.results, self.questions, title=self.title, picture=picture)
+        (self.folder / "report.html").write_text(html, encoding="utf-8", errors="replace")
+        return text
 
 
-def _judge(scorer: str | None, model: str | None) -> Member | None:
-    """Return the judge that the options name, if they do; one without a key is an error here."""
+def unkept(models: Sequence[str]) -> str:
+    """Return why a limit in dollars cannot be kept.
+
+    Args:
+        models: The models whose price is not known.
+    """
+    whose = f"the price of {models[0]}" if len(models) == 1 else f"the prices of {', '.join(models)}"
+    return f"--max-cost-usd cannot be kept: {whose} {'is' if len(models) == 1 else 'are'} not known"
+
+
+def resolve_judge(scorer: str | None, model: str | None) -> Member | None:
+    """Return the judge that the options name, if they do; one without a key is an error here.
+
+    Args:
+        scorer: `--scorer`.
+        model: `--judge`.
+
+    Raises:
+        UsageError: One of them is there without the other, or the judge cannot be made.
+    """
     from langchain_moa.members.proposer import Proposer
 
     if scorer != JUDGE:
@@ -189,38 +183,31 @@ def _judge(scorer: str | None, model: str | None) -> Member | None:
         raise UsageError(msg) from error
 
 
-@contextmanager
-def _progress(budget: Budget, *, shown: bool) -> Iterator[Callable[[int], None]]:
-    """Show how many answers there are, and what they have cost."""
-    if not shown:
-        yield lambda _: None
-        return
-    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+def _show(summary: Summary, document: str | None) -> None:
+    from langchain_moa.evaluation.report import markdown
 
-    answers, spent = TextColumn("{task.completed:,.0f} of {task.fields[of]} answers"), TextColumn("{task.fields[spent]}")
-    columns = (SpinnerColumn(), answers, spent, TimeElapsedColumn())
-    with Progress(*columns, console=console_on(sys.stderr), transient=True) as progress:
-        bar = progress.add_task("", total=None, of="all", spent="")
-
-        def advance(total: int) -> None:
-            progress.update(bar, advance=1, total=total, of=f"{total:,}", spent=f"${budget.spent:.4f}" if budget.spent else "")
-
-        yield advance
+    if document is not None:
+        typer.echo(document, nl=False)
+    elif is_terminal(sys.stdout):
+        _print(summary)
+    else:
+        typer.echo(markdown(summary), nl=False)
 
 
-def _print(summary: Summary, *, judged: bool) -> None:
+def _print(summary: Summary) -> None:
     from rich.table import Table
 
-    from langchain_moa.evaluation.report import cells, is_priced, legend, titles
+    from langchain_moa.evaluation.report import cells, legend, titles
 
-    priced = is_priced(summary)
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    for number, title in enumerate(titles(judged=judged, priced=priced)):
+    for number, title in enumerate(titles(summary)):
         table.add_column(title, justify="right" if number else "left", overflow="fold")
-    for each in summary.figures:
-        table.add_row(*cells(each, priced=priced), style="bold" if each.kind == "mixture" else "")
+    for figures in summary.figures:
+        table.add_row(*cells(figures, summary), style="bold" if figures.kind == "mixture" else "")
     output = console_on(sys.stdout)
     output.print(table)
-    output.print(f"\n{legend(summary, judged=judged)}\n", style="dim")
+    output.print(f"\n{legend(summary)}\n", style="dim")
     for verdict in summary.verdicts:
         output.print(verdict)
+    for each in summary.notes:
+        output.print(f"\n{each}", style="dim")

@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter
 from dataclasses import dataclass
 from statistics import fmean
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from langchain_moa.evaluation.budget import ANSWER_TOKENS, expected_usd, tokens_in
+from langchain_moa.evaluation.budget import ANSWER_TOKENS, everyone, expected_usd, tokens_in, unpriced
+from langchain_moa.evaluation.call import about
+from langchain_moa.evaluation.judge import judging
+from langchain_moa.evaluation.recorded import part_of, recorded
+from langchain_moa.evaluation.variants import SELF_MOA, members_alone, samples_of_best, shortened
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from langchain_moa.evaluation.ledger import Ledger
     from langchain_moa.evaluation.questions import Question
     from langchain_moa.members.member import Member
+    from langchain_moa.mixture.lineup import Members
     from langchain_moa.mixture.mixture import Mixture
 
-# The instruction around the references.
-_INSTRUCTION_TOKENS = 150
+INSTRUCTION_TOKENS = 130
+"""Tokens of the instruction around references, and of a judge's: the paper's has about as many."""
+
+# Whose samples are known can be seen by the first questions.
+_LOOKED_AT = 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,8 +35,8 @@ class Estimate:
 
     Attributes:
         calls: How many calls it takes in all, but for those of strategies.
-        known: How many answers the ledger holds for these questions.
-        usd: US dollars for all of them, were none known; calls whose price is not known count as nothing.
+        known: How many of them the ledger answers.
+        usd: US dollars for the others; calls whose price is not known count as nothing.
         unpriced: The models whose price is not known.
         answer_tokens: How long an answer is taken to be.
     """
@@ -39,16 +47,14 @@ class Estimate:
     unpriced: Sequence[str]
     answer_tokens: int
 
-    @property
-    def usd_to_go(self) -> float:
-        """US dollars for the calls that are not known yet, at the mean price of a call."""
-        return self.usd * max(0, self.calls - self.known) / self.calls if self.calls else 0.0
-
 
 def estimate(
     mixture: Mixture, questions: Sequence[Question], ledger: Ledger, *, epochs: int = 1, judge: Member | None = None
 ) -> Estimate:
     """Return what a comparison will take.
+
+    Calls are known by what is asked of whom, and by what that one reads: after a change of a member, its own calls are to be
+    made again, and those of whoever reads its answers.
 
     Args:
         mixture: The mixture.
@@ -57,55 +63,114 @@ def estimate(
         epochs: How often each question is asked.
         judge: Who compares answers, if somebody does.
     """
-    counted = _Counted(_answer_tokens(mixture, ledger))
-    asked = round(fmean(tokens_in(question.text) for question in questions))
-    members = mixture.members
-    aggregated = mixture.aggregator is not None
-    shown = 0
-    for layer in members.layers:
-        for member in layer:
-            counted.add(member, asked + shown)
-        shown = _INSTRUCTION_TOKENS + len(layer) * counted.answer
-        if aggregated:
-            # After the last layer that is the mixture itself, after the others what it would have said there.
-            counted.add(members.aggregator, asked + shown)
-    everyone = [*members.layers[0], *([members.aggregator] if aggregated else [])]
-    calls = sum(map(len, members.layers)) + aggregated
-    if aggregated and members.aggregator.id not in {member.id for member in members.layers[0]}:
-        counted.add(members.aggregator, asked)
-    # Which member is the best is not known yet: the dearest would cost most.
-    dearest = max(everyone, key=lambda member: expected_usd(member.id, prompt=asked, answer=counted.answer) or 0.0)
-    counted.add(dearest, asked, times=max(1, calls - 1))
-    counted.add(dearest, asked + _INSTRUCTION_TOKENS + (calls - 1) * counted.answer)
-    if judge is not None:
-        variants = mixture.num_layers + len(everyone)
-        counted.add(judge, _INSTRUCTION_TOKENS + asked + 2 * counted.answer, times=2 * variants)
-    times = len(questions) * epochs
-    ids = {question.id for question in questions}
+    known = Counter((entry.about, entry.epoch, entry.origin) for entry in ledger.entries.values())
+    asked = [(about(question.messages), tokens_in(question.text) + tokens_in(question.system or "")) for question in questions]
+    expected = _Expectation(mixture, ledger, answer=_answer_tokens(mixture, ledger))
+    best = expected.best({said: {origin for about, _, origin in known if about == said} for said, _ in asked[:_LOOKED_AT]})
+    calls, found, usd = 0, 0, 0.0
+    for epoch in range(1, epochs + 1):
+        for call in [*expected.of_mixture(), *expected.of_self_moa(best, epoch), *expected.of_judge(judge)]:
+            for said, tokens in asked:
+                have = min(call.times, known[said, epoch, call.origin])
+                calls, found = calls + call.times, found + have
+                usd += (call.times - have) * expected.usd(call, tokens)
     return Estimate(
-        calls=counted.calls * times,
-        known=_known(ledger, ids, epochs),
-        usd=counted.usd * times,
-        unpriced=sorted(counted.unpriced),
-        answer_tokens=counted.answer,
+        calls=calls,
+        known=found,
+        usd=usd,
+        unpriced=unpriced([*everyone(mixture), *([judge] if judge is not None else [])]),
+        answer_tokens=expected.answer,
     )
 
 
-class _Counted:
-    """Calls and their price, for one question."""
+class _Expected(NamedTuple):
+    """Calls that are expected for one question.
 
-    def __init__(self, answer: int) -> None:
+    Attributes:
+        model: Who is asked.
+        origin: What bears on them.
+        reads: Tokens that they read beside the question.
+        times: How many they are.
+    """
+
+    model: str
+    origin: str
+    reads: int
+    times: int = 1
+
+
+class _Expectation:
+    """The calls that a comparison is expected to take for one question."""
+
+    def __init__(self, mixture: Mixture, ledger: Ledger, *, answer: int) -> None:
         self.answer = answer
-        self.calls = 0
-        self.usd = 0.0
-        self.unpriced: set[str] = set()
+        self._mixture = mixture
+        self._ledger = ledger
+        self._alone = list(members_alone(mixture, ledger))
 
-    def add(self, member: Member, prompt: int, *, times: int = 1) -> None:
-        self.calls += times
-        price = expected_usd(member.id, prompt=prompt, answer=self.answer)
-        if price is None:
-            self.unpriced.add(member.id)
-        self.usd += times * (price or 0.0)
+    def usd(self, call: _Expected, question: int) -> float:
+        return expected_usd(call.model, prompt=question + call.reads, answer=self.answer) or 0.0
+
+    def of_mixture(self) -> list[_Expected]:
+        """Return the calls of the mixture, of the aggregator after each layer, and of members alone."""
+        kept = recorded(self._mixture, self._ledger).members
+        calls = [call for layer, before in self._layers(kept) for member in layer for call in _call(member, before)]
+        calls += _call(kept.aggregator, self._shown(kept.layers[-1]))
+        for shorter in shortened(self._mixture):
+            kept = recorded(shorter, self._ledger).members
+            calls += _call(kept.aggregator, self._shown(kept.layers[-1]))
+        alone = [call for variant in self._alone if variant.asked is not None for call in _call(variant.asked, 0)]
+        mine = {call.origin for call in calls}
+        return [*calls, *(call for call in alone if call.origin not in mine)]
+
+    def of_self_moa(self, best: Member, epoch: int) -> list[_Expected]:
+        """Return the calls of the best member, asked as often as the mixture asks all."""
+        members = self._mixture.members
+        calls = sum(map(len, members.layers)) + (self._mixture.aggregator is not None)
+        samples = samples_of_best(self._mixture, best, calls=calls, epoch=epoch)
+        if samples is None:
+            return []
+        kept = recorded(samples, self._ledger, prefix=SELF_MOA).members
+        return [
+            *(call for member in kept.layers[0] for call in _call(member, 0)),
+            *_call(kept.aggregator, self._shown(kept.layers[-1])),
+        ]
+
+    def of_judge(self, judge: Member | None) -> list[_Expected]:
+        """Return the calls of the judge: each variant but the mixture in both orders."""
+        if judge is None:
+            return []
+        asked = judging(judge, self._mixture, self._ledger)
+        others = self._mixture.num_layers - 1 + len(self._alone) + 1
+        return [call._replace(times=2 * others) for call in _call(asked, INSTRUCTION_TOKENS + 2 * self.answer)]
+
+    def best(self, known: Mapping[str, Collection[str]]) -> Member:
+        """Return whose samples are known already, or else the dearest member: which is the best is not known yet."""
+        members = [variant.member for variant in self._alone if variant.member is not None]
+
+        def worth(member: Member) -> tuple[int, float]:
+            origins = {call.origin for call in self.of_self_moa(member, 1)}
+            price = expected_usd(member.id, prompt=self.answer, answer=self.answer) or 0.0
+            return sum(len(origins & set(each)) for each in known.values()), price
+
+        return max(members, key=worth)
+
+    def _layers(self, members: Members) -> Iterator[tuple[Sequence[Member], int]]:
+        """Yield each layer, and how many tokens of references it reads."""
+        before = 0
+        for layer in members.layers:
+            yield layer, before
+            before = self._shown(layer)
+
+    def _shown(self, layer: Sequence[Member]) -> int:
+        """Return how many tokens there are to read after a layer."""
+        return INSTRUCTION_TOKENS + len(layer) * min(self.answer, self._mixture.max_reference_tokens or self.answer)
+
+
+def _call(member: Member, reads: int) -> list[_Expected]:
+    """Return the call of a member, none of nobody's."""
+    part = part_of(member)
+    return [] if part is None else [_Expected(part.model, part.origin, reads + tokens_in(member.spec.system_prompt or ""))]
 
 
 def _answer_tokens(mixture: Mixture, ledger: Ledger) -> int:
@@ -113,11 +178,3 @@ def _answer_tokens(mixture: Mixture, ledger: Ledger) -> int:
     usages = [entry.answer.usage_metadata for entry in ledger.entries.values()]
     written = [usage["output_tokens"] for usage in usages if usage is not None]
     return round(fmean(written)) if written else min(mixture.max_tokens or ANSWER_TOKENS, ANSWER_TOKENS)
-
-
-def _known(ledger: Ledger, ids: Collection[str], epochs: int) -> int:
-    of_question: defaultdict[str, int] = defaultdict(int)
-    for entry in ledger.entries.values():
-        if entry.question in ids and entry.epoch <= epochs:
-            of_question[entry.question] += 1
-    return sum(of_question.values())

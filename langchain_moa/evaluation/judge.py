@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
-from dataclasses import dataclass
-from statistics import fmean
-from typing import TYPE_CHECKING
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
 
 from langchain_core.messages import HumanMessage, SystemMessage
 
-from langchain_moa.evaluation.recorded import Run, under
+from langchain_moa.evaluation.call import Run
+from langchain_moa.evaluation.gate import HaltedError
+from langchain_moa.evaluation.recorded import recorded_member, under
 from langchain_moa.reference import read_answer
+from langchain_moa.secrets import describe
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from langchain_moa.evaluation.comparison import Answer
+    from langchain_moa.evaluation.answer import Answer
+    from langchain_moa.evaluation.ledger import Ledger
+    from langchain_moa.evaluation.patience import Patience
     from langchain_moa.evaluation.questions import Question
-    from langchain_moa.evaluation.recorded import Recorded
+    from langchain_moa.members.member import Member
+    from langchain_moa.mixture.mixture import Mixture
 
 _SYSTEM = (
     "You compare two answers to one request. Judge how correct, how helpful and how complete they are. Neither their order nor "
@@ -27,66 +30,111 @@ _SYSTEM = (
 )
 
 _VERDICT = re.compile(r"\[\[([ABC])\]\]")
-_WORTH = {"A": 1.0, "B": 0.0, "C": 0.5}
+
+Verdict = Literal["A", "B", "C"]
+
+EVEN = 0.5
+"""The score of an answer that is as good as the mixture's."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Judge:
-    """Compares every variant with the mixture.
-
-    A variant's score on a question is 1 where the judge prefers it to the mixture in both orders, 0 where it prefers the
-    mixture in both, and 0.5 where it does not, or says something else each time; the mixture's own is 0.5.
+@dataclass(kw_only=True)
+class Tally:
+    """What a judge has said.
 
     Attributes:
-        model: Who judges.
-        baseline: The variant that all others are compared with.
+        judge: Who it is.
+        pairs: How many pairs it was shown, each twice.
+        turned: How many of them it decided by the place: the other way round, it preferred the other one.
+        silent: How many judgments held no verdict.
+        failed: The judgments that failed, counted by the reason.
     """
 
-    model: Recorded
-    baseline: str = "the mixture"
+    judge: str
+    pairs: int = 0
+    turned: int = 0
+    silent: int = 0
+    failed: Counter[str] = field(default_factory=Counter)
 
-    async def scores(
-        self, questions: Sequence[Question], answers: Mapping[str, list[list[Answer]]], *, concurrency: int
-    ) -> dict[str, list[float]]:
-        """Return the scores of each variant, one for each question.
+    @property
+    def judgments(self) -> int:
+        """How many judgments were asked for."""
+        return 2 * self.pairs
+
+
+def judging(judge: Member, mixture: Mixture, ledger: Ledger) -> Member:
+    """Return a judge whose calls go through a ledger.
+
+    Args:
+        judge: The judge.
+        mixture: Whose answers it is shown: whatever changes in the mixture changes what it reads.
+        ledger: The ledger.
+    """
+    return recorded_member(judge, ledger, "judge", upstream=[mixture.describe()])
+
+
+class Judge:
+    """Compares answers with those of the mixture.
+
+    An answer's score is 1 where the judge prefers it to the mixture's in both orders, 0 where it prefers the mixture's in both,
+    and 0.5 where it does not, or says something else each time. A judgment that failed or holds no verdict counts as none.
+
+    Attributes:
+        tally: What it has said so far.
+    """
+
+    def __init__(self, member: Member, *, patience: Patience) -> None:
+        """Make it.
 
         Args:
-            questions: The questions.
-            answers: The answers of each variant, by question and epoch.
-            concurrency: How many questions are judged at once.
+            member: Who judges, with its calls in a ledger.
+            patience: How long its failures are borne.
         """
-        free = asyncio.Semaphore(concurrency)
-        base = answers[self.baseline]
+        self.tally = Tally(judge=member.id)
+        self._member = member
+        self._patience = patience
 
-        async def score(place: int, rows: list[list[Answer]]) -> float:
-            async with free:
-                question = questions[place]
-                pairs = enumerate(zip(rows[place], base[place], strict=True), start=1)
-                return fmean([await self._compare(question, epoch, *pair) for epoch, pair in pairs])
+    async def score(self, question: Question, epoch: int, answer: Answer, baseline: Answer) -> float:
+        """Return how an answer compares with the mixture's, from 0 to 1.
 
-        async def variant(name: str, rows: list[list[Answer]]) -> list[float]:
-            if name == self.baseline:
-                return [0.5] * len(questions)
-            return list(await asyncio.gather(*(score(place, rows) for place in range(len(questions)))))
+        Args:
+            question: What was asked.
+            epoch: Which time, from 1.
+            answer: The answer.
+            baseline: The mixture's.
 
-        found = await asyncio.gather(*(variant(name, rows) for name, rows in answers.items()))
-        return dict(zip(answers, found, strict=True))
+        Raises:
+            HaltedError: The run is to end.
+        """
+        if answer.error is not None or baseline.error is not None:
+            return EVEN if answer.error is not None and baseline.error is not None else float(answer.error is None)
+        if answer.text.strip() == baseline.text.strip():
+            return EVEN
+        self.tally.pairs += 1
+        with under(Run.of(question.id, question.messages, epoch=epoch)):
+            as_a = await self._verdict(question, answer.text, baseline.text)
+            as_b = await self._verdict(question, baseline.text, answer.text)
+        if as_a == as_b and as_a in ("A", "B"):
+            # A preference that turns with the order is one for a place, and not for an answer.
+            self.tally.turned += 1
+        return {("A", "B"): 1.0, ("B", "A"): 0.0}.get((as_a, as_b), EVEN)
 
-    async def _compare(self, question: Question, epoch: int, one: Answer, other: Answer) -> float:
-        if one.error is not None or other.error is not None:
-            return 0.5 if one.error is not None and other.error is not None else float(one.error is None)
-        if one.text.strip() == other.text.strip():
-            return 0.5
-        with under(Run(question=question.id, epoch=epoch)):
-            as_a = await self._preferred(question, one.text, other.text)
-            as_b = 1.0 - await self._preferred(question, other.text, one.text)
-        # A preference that turns with the order is one for a place, and not for an answer.
-        return as_a if as_a == as_b else 0.5
-
-    async def _preferred(self, question: Question, a: str, b: str) -> float:
-        """Return 1 for the first answer, 0 for the second, 0.5 for neither."""
+    async def _verdict(self, question: Question, a: str, b: str) -> Verdict:
+        """Return which of two answers is better, `C` for neither."""
         known = f"\n\n<right_answer>\n{' or '.join(question.answers)}\n</right_answer>" if question.answers else ""
         text = f"<request>\n{question.text}\n</request>{known}\n\n<answer_A>\n{a}\n</answer_A>\n\n<answer_B>\n{b}\n</answer_B>"
-        said = read_answer(await self.model.ainvoke([SystemMessage(_SYSTEM), HumanMessage(text)]))["text"]
-        verdicts = _VERDICT.findall(said)
-        return _WORTH[verdicts[-1]] if verdicts else 0.5
+        messages = [SystemMessage(_SYSTEM), HumanMessage(text)]
+        who = f"the judge {self._member.id}"
+        try:
+            said = read_answer(await self._member.runnable.ainvoke(self._member.input(messages)), seen=len(messages))["text"]
+        except HaltedError:
+            raise
+        except Exception as error:  # noqa: BLE001  # whatever its client raises, the other judgments are worth having
+            failure = describe(error, self._member.secrets)
+            reason = f"{failure['kind']}: {failure['message']}"
+            self.tally.failed[reason] += 1
+            self._patience.count(who, reason)
+            return "C"
+        self._patience.count(who, None)
+        verdicts: list[Verdict] = _VERDICT.findall(said)
+        self.tally.silent += not verdicts
+        return verdicts[-1] if verdicts else "C"

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
 _COLOURS = {"mixture": "#c2410c", "layer": "#f0a070", "member": "#1d4ed8", "self-moa": "#15803d"}
 _LONGEST_NAME = 44
 
+# How much larger a value may be to be as good as the same, and what share of the axis is between one point and the next.
+_CLOSE = 1.05
+_ASIDE = 0.035
+
 
 def draw_pareto(figures: Sequence[Figures], *, title: str) -> bytes:
     """Draw quality against dollars and seconds as PNG; a line joins what nothing else beats at less.
@@ -29,49 +33,87 @@ def draw_pareto(figures: Sequence[Figures], *, title: str) -> bytes:
     except ImportError as error:
         msg = 'the Pareto plot takes a package: pip install "langchain-moa[eval]"'
         raise ImportError(msg) from error
-    axes = [("seconds for an answer", {each.name: each.seconds for each in figures})]
+    axes = [("seconds for an answer", [each.seconds for each in figures])]
     # With one price unknown, the rest would be a picture of something else.
-    if all(each.cost_usd is not None for each in figures):
-        axes.insert(0, ("dollars for 1,000 answers", {each.name: 1000 * (each.cost_usd or 0.0) for each in figures}))
+    costs = [1000 * each.cost_usd for each in figures if each.cost_usd is not None]
+    if len(costs) == len(figures):
+        axes.insert(0, ("dollars for 1,000 answers", costs))
     drawing = Figure(figsize=(6.4 * len(axes), 5.6), layout="constrained")
-    drawing.suptitle(title)
+    # A name may hold what the library would take for mathematics.
+    drawing.suptitle(title, parse_math=False)
     names = [f"{number}  {_short(each.name)}" for number, each in enumerate(figures, start=1)]
     points: list[Any] = []
     for place, (label, values) in zip(drawing.subplots(1, len(axes), squeeze=False)[0], axes, strict=True):
         points = _draw(place, figures, values, label)
     # Names at the points would lie on one another: the best variants are neighbours.
-    drawing.legend(points, names, loc="outside lower center", ncols=2 * len(axes), frameon=False, fontsize=8, markerscale=0.6)
+    legend = drawing.legend(
+        points, names, loc="outside lower center", ncols=2 * len(axes), frameon=False, fontsize=8, markerscale=0.6
+    )
+    for text in legend.get_texts():
+        text.set_parse_math(False)
     out = BytesIO()
     drawing.savefig(out, format="png", dpi=150)
     return out.getvalue()
 
 
-def _draw(place: Any, figures: Sequence[Figures], values: dict[str, float], label: str) -> list[Any]:
+def _draw(place: Any, figures: Sequence[Figures], values: Sequence[float], label: str) -> list[Any]:
     """Draw one of the plots, and return its points."""
     from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
     points = []
-    for number, each in enumerate(figures, start=1):
-        x, y = values[each.name], 100 * each.score
+    drawn = _moved(values)
+    for number, (each, x) in enumerate(zip(figures, drawn, strict=True), start=1):
+        y, colour = 100 * each.score, _COLOURS[each.kind]
         error = [[y - 100 * each.low], [100 * each.high - y]]
-        colour = _COLOURS[each.kind]
         place.errorbar(x, y, yerr=error, color=colour, capsize=3, elinewidth=1, alpha=0.6, zorder=number + 1)
         points += place.plot(x, y, "o", color=colour, markersize=13, zorder=number + 20)
         place.annotate(str(number), (x, y), color="white", fontsize=8, weight="bold", ha="center", va="center", zorder=50)
     front: list[tuple[float, float]] = []
-    for each in sorted(figures, key=lambda each: (values[each.name], -each.score)):
-        if not front or 100 * each.score > front[-1][1]:
-            front.append((values[each.name], 100 * each.score))
+    for _, score, x in sorted((value, -each.score, x) for value, each, x in zip(values, figures, drawn, strict=True)):
+        if not front or -100 * score > front[-1][1]:
+            front.append((x, -100 * score))
     place.plot(*zip(*front, strict=True), color="#888", linewidth=1, linestyle="--", zorder=0)
     place.set(xlabel=label, ylabel="score, with its 95% interval")
-    if min(values.values()) > 0:
+    if min(values) > 0:
         place.set_xscale("log")
         place.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 3.0, 5.0, 7.0)))
         place.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
         place.xaxis.set_minor_formatter(NullFormatter())
     place.margins(x=0.15, y=0.1)
+    low, high = place.get_ylim()
+    # There is no score below 0 or above 100; a point more leaves the ends of an interval in sight.
+    place.set_ylim(max(low, -1), min(high, 101))
     place.grid(visible=True, alpha=0.25)
     return points
+
+
+def _moved(values: Sequence[float]) -> list[float]:
+    """Return where points are drawn: those of nearly the same value side by side, on the scale that fits."""
+    low, high = min(values), max(values)
+    places = side_by_side(values)
+    if low > 0:
+        return [value * max(high / low, 2) ** (_ASIDE * place) for value, place in zip(values, places, strict=True)]
+    return [value + ((high - low) or 1) * _ASIDE * place for value, place in zip(values, places, strict=True)]
+
+
+def side_by_side(values: Sequence[float]) -> list[float]:
+    """Return how far aside of its value each point is to be drawn, in places: those that would cover each other are moved.
+
+    Args:
+        values: Where they stand; a few percent more or less cannot be told apart.
+    """
+    order = sorted(range(len(values)), key=lambda number: values[number])
+    groups: list[list[int]] = []
+    for number in order:
+        if groups and values[number] <= _CLOSE * values[groups[-1][0]]:
+            groups[-1].append(number)
+        else:
+            groups.append([number])
+    places = [0.0] * len(values)
+    for group in groups:
+        for place, number in enumerate(group):
+            places[number] = place - (len(group) - 1) / 2
+    return places
 
 
 def _short(name: str) -> str:

@@ -2,55 +2,35 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.messages import AIMessage
 from langchain_core.runnables.base import RunnableBindingBase
 from typing_extensions import override
 
-from langchain_moa.evaluation.ledger import Call, Entry, Ledger
+from langchain_moa.evaluation.call import Call, FailedCall, Part, Run, digest
+from langchain_moa.evaluation.gate import HaltedError
 from langchain_moa.members.absent import Nobody
 from langchain_moa.reference import read_answer
+from langchain_moa.secrets import describe
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from langchain_core.runnables import RunnableConfig
 
+    from langchain_moa.evaluation.ledger import Ledger
     from langchain_moa.members.member import Member
     from langchain_moa.mixture.mixture import Mixture
 
-
-@dataclass(kw_only=True, eq=False)
-class Run:
-    """One variant's answer to one question, under way.
-
-    Attributes:
-        question: The question's id.
-        epoch: The how-manieth time it is asked.
-        entries: The calls that it took, answered now or before.
-    """
-
-    question: str
-    epoch: int
-    entries: list[Entry] = field(default_factory=list)
-    _repeats: Counter[str] = field(default_factory=Counter)
-
-    @contextmanager
-    def repeat(self, call: Call) -> Iterator[int]:
-        """Say the how-manieth such call of the run this is; one that fails does not count."""
-        key = call.key
-        self._repeats[key] += 1
-        try:
-            yield self._repeats[key]
-        except BaseException:
-            self._repeats[key] -= 1
-            raise
-
+# What of a mixture says who answers, and not what is made of it; and how it is run, which has no part in what is answered.
+_APART = {
+    *("proposers", "aggregator", "aggregator_fallbacks", "num_layers"),
+    *("max_concurrency", "max_cost_usd", "timeout", "max_retries", "retry", "proposer_timeout", "deadline"),
+}
 
 _current: ContextVar[Run] = ContextVar("run of an evaluation")
 
@@ -72,9 +52,8 @@ class Recorded(RunnableBindingBase[Any, Any]):
     """
 
     ledger: Any
-    place: str
-    model: str
-    identity: dict[str, Any]
+    part: Any
+    secrets: tuple[str, ...] = ()
 
     @override
     async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> AIMessage:
@@ -88,11 +67,23 @@ class Recorded(RunnableBindingBase[Any, Any]):
             answer = read_answer(output, seen=len(messages))
             return answer["message"].model_copy(update={"usage_metadata": answer["usage"]})
 
-        content = [self.identity, kwargs, [[message.type, message.content] for message in messages]]
         ledger: Ledger = self.ledger
-        call = Call(question=run.question, epoch=run.epoch, place=self.place, model=self.model, content=content, run=run)
-        with run.repeat(call) as repeat:
-            entry = await ledger.answer(replace(call, repeat=repeat), ask)
+        part: Part = self.part
+        content = [part.identity, kwargs, [[message.type, message.content] for message in messages]]
+        call = Call(run=run, part=part, content=content, max_tokens=kwargs.get("max_tokens"))
+        with run.repeat(call.key) as repeat:
+            call = replace(call, repeat=repeat)
+            try:
+                entry = await ledger.answer(call, ask)
+            except HaltedError:
+                # The member goes for one that failed, and the mixture on without it: its answer is none.
+                run.is_halted = True
+                raise
+            except Exception as error:
+                failure = describe(error, self.secrets)
+                run.failed[call.key] = FailedCall(place=part.place, layer=part.layer, model=part.model, failure=failure)
+                raise
+        run.failed.pop(call.key, None)
         run.entries.append(entry)
         return entry.answer
 
@@ -106,18 +97,25 @@ def recorded(mixture: Mixture, ledger: Ledger, *, prefix: str = "") -> Mixture:
         prefix: What stands before the places of its members, so that another mixture's samples of the same model at the
             same place are others.
     """
+    made_of = {name: value for name, value in mixture.describe().items() if name not in _APART}
+    before: list[Any] = []
 
-    def wrapped(member: Member, place: str) -> Member:
-        if isinstance(member.runnable, Nobody):
-            return member
-        return replace(member, runnable=_recorded(member, ledger, f"{prefix}{place}"))
+    def wrapped(member: Member, place: str, *, layer: int | None = None) -> Member:
+        # The first layer reads the question and nothing else, whatever is made of its answers.
+        upstream = [made_of, *before] if before else []
+        return recorded_member(member, ledger, f"{prefix}{place}", layer=layer, upstream=upstream)
 
     members = mixture.members
+    layers = []
+    for number, row in enumerate(members.layers, start=1):
+        layers.append(
+            tuple(
+                wrapped(member, f"layer {number}, proposer {place}", layer=number) for place, member in enumerate(row, start=1)
+            )
+        )
+        before.append([_identity(member) for member in row])
     changed = members._replace(
-        layers=tuple(
-            tuple(wrapped(member, f"layer {layer}, proposer {place}") for place, member in enumerate(row, start=1))
-            for layer, row in enumerate(members.layers, start=1)
-        ),
+        layers=tuple(layers),
         aggregator=wrapped(members.aggregator, "aggregator"),
         fallbacks=tuple(wrapped(member, f"fallback {place}") for place, member in enumerate(members.fallbacks, start=1)),
         others=tuple((spec, wrapped(member, "strategy")) for spec, member in members.others),
@@ -125,20 +123,34 @@ def recorded(mixture: Mixture, ledger: Ledger, *, prefix: str = "") -> Mixture:
     return mixture.with_members(changed)
 
 
-def recorded_model(member: Member, ledger: Ledger, place: str) -> Recorded:
-    """Return one model whose calls go through a ledger.
+def recorded_member(
+    member: Member, ledger: Ledger, place: str, *, layer: int | None = None, upstream: list[Any] | None = None
+) -> Member:
+    """Return a member whose calls go through a ledger; nobody stays nobody.
 
     Args:
-        member: The model.
+        member: The member.
         ledger: The ledger.
-        place: What it is called there.
+        place: Where it stands, in words.
+        layer: The layer, if it is one of its proposers.
+        upstream: What bears on what it reads, as plain data. Default: it reads the question alone.
     """
-    return _recorded(member, ledger, place)
+    if isinstance(member.runnable, Nobody):
+        return member
+    identity = _identity(member)
+    part = Part(place=place, layer=layer, model=member.id, identity=identity, origin=digest([place, identity, upstream or []]))
+    return replace(member, runnable=Recorded(bound=member.runnable, ledger=ledger, part=part, secrets=member.secrets))
 
 
-def _recorded(member: Member, ledger: Ledger, place: str) -> Recorded:
+def part_of(member: Member) -> Part | None:
+    """Return the part of a member whose calls go through a ledger; `None` of any other."""
+    runnable: Any = member.runnable
+    return runnable.part if isinstance(runnable, Recorded) else None
+
+
+def _identity(member: Member) -> dict[str, Any]:
     identity = member.describe()
     if "runnable" in identity:
         # Where it lies in memory is another place in the next process.
         identity["runnable"] = type(member.runnable).__name__
-    return Recorded(bound=member.runnable, ledger=ledger, place=place, model=member.id, identity=identity)
+    return identity

@@ -12,11 +12,11 @@ if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping, Sequence
     from pathlib import Path
 
-    from langchain_moa.evaluation.harnesses.harness import Harness, Question
+    from langchain_moa.evaluation.harnesses.harness import BenchmarkQuestion, Harness
 
 
 def read_references(
-    paths: Sequence[Path], harness: Harness, questions: Sequence[Question]
+    paths: Sequence[Path], harness: Harness, questions: Sequence[BenchmarkQuestion]
 ) -> Mapping[Hashable, list[Reference]]:
     """Read answer files of a harness, one for each model, as references.
 
@@ -31,20 +31,31 @@ def read_references(
         The references of each question, by its id.
 
     Raises:
-        RowError: A file is malformed, or has no answer to one of the questions.
+        RowError: A file is malformed, has no answer to one of the questions, or several to one.
     """
     if not isinstance(harness, HarnessWithReferences):
         msg = f"--references: {harness.name} has several turns, and the references of a turn depend on the answer before it"
         raise RowError(msg)
     found: dict[Hashable, list[Reference]] = {question.id: [] for question in questions}
     for position, path in enumerate(paths, start=1):
-        texts = dict(harness.reference(row) for row in read_rows(path))
+        texts = _texts(path, harness)
         for question in questions:
             if question.id not in texts:
                 msg = f"{path} has no answer to the question of {question.row.place}"
                 raise RowError(msg)
             found[question.id].append(_reference(path.stem, position, texts[question.id]))
     return found
+
+
+def _texts(path: Path, harness: HarnessWithReferences) -> dict[Hashable, str]:
+    texts: dict[Hashable, str] = {}
+    lines: dict[Hashable, int] = {}
+    for row in read_rows(path):
+        question, text = harness.reference(row)
+        if (before := lines.setdefault(question, row.line)) != row.line and texts[question] != text:
+            row.refuse(f"line {before} answers the same question, and otherwise")
+        texts[question] = text
+    return texts
 
 
 def _reference(name: str, position: int, text: str) -> Reference:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from langchain_moa.evaluation.alone import alone
-from langchain_moa.evaluation.recorded import recorded
+from langchain_moa.evaluation.recorded import recorded, recorded_member
 from langchain_moa.mixture.mixture import Mixture
 
 if TYPE_CHECKING:
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from langchain_moa.members.member import Member
 
 Kind = Literal["mixture", "layer", "member", "self-moa"]
+
+SELF_MOA = "self-moa: "
+"""What stands before the places of Self-MoA's members."""
 
 # What Self-MoA takes over from the mixture; the rest is about members and layers that it does not have.
 _SHARED = ("prompt", "max_reference_tokens", "temperature", "max_tokens", "stop", "timeout", "max_retries", "api_key", "retry")
@@ -28,14 +31,24 @@ class Variant:
     Attributes:
         name: What the table calls it.
         kind: `mixture`; `layer`, the answer that the aggregator would give after fewer layers; `member`, one alone; `self-moa`.
-        graph: The compiled graph that answers.
+        graphs: The compiled graph that answers, or one for each epoch.
         member: Who answers, where it is one alone.
+        asked: The same member, its calls in the ledger.
     """
 
     name: str
     kind: Kind
-    graph: Any
+    graphs: Sequence[Any]
     member: Member | None = None
+    asked: Member | None = None
+
+    def graph(self, epoch: int) -> Any:
+        """Return the graph that answers.
+
+        Args:
+            epoch: Which time the question is asked, from 1.
+        """
+        return self.graphs[(epoch - 1) % len(self.graphs)]
 
 
 def first_variants(mixture: Mixture, ledger: Ledger) -> list[Variant]:
@@ -45,50 +58,87 @@ def first_variants(mixture: Mixture, ledger: Ledger) -> list[Variant]:
         mixture: The mixture.
         ledger: Where their calls are kept; those that several variants make are made once.
     """
-    kept = recorded(mixture, ledger)
-    variants = [Variant(name="the mixture", kind="mixture", graph=_compiled(kept.to_graph()))]
-    for layers in range(1, mixture.num_layers):
-        fewer = _compiled(recorded(_cut(mixture, layers), ledger).to_graph())
-        variants.append(Variant(name=f"after layer {layers}", kind="layer", graph=fewer))
-    return [*variants, *_members(kept)]
+    whole = Variant(name="the mixture", kind="mixture", graphs=[_compiled(recorded(mixture, ledger).to_graph())])
+    layers = [
+        Variant(name=f"after layer {number}", kind="layer", graphs=[_compiled(recorded(shorter, ledger).to_graph())])
+        for number, shorter in enumerate(shortened(mixture), start=1)
+    ]
+    return [whole, *layers, *members_alone(mixture, ledger)]
 
 
-def self_moa(mixture: Mixture, best: Member, ledger: Ledger, *, calls: int) -> Variant | None:
-    """Return the best member asked as often as the mixture asks all of its own; `None` where the mixture is just that.
+def members_alone(mixture: Mixture, ledger: Ledger) -> Iterator[Variant]:
+    """Yield each proposer of the first layer alone, and whoever of the later layers and the aggregator is none of them.
+
+    Args:
+        mixture: The mixture.
+        ledger: Where their calls are kept; the first layer's are the mixture's own.
+    """
+    members, kept = mixture.members, recorded(mixture, ledger).members
+    first = members.layers[0]
+    names = [member.name for member in first]
+    for number, (member, asked) in enumerate(zip(first, kept.layers[0], strict=True), start=1):
+        name = member.name if names.count(member.name) == 1 else f"{member.name} ({number})"
+        yield _alone(mixture, f"{name} alone", member, asked)
+    known = list(first)
+    for number, layer in enumerate(members.layers[1:], start=2):
+        for place, member in enumerate(layer, start=1):
+            if not any(_same(member, other) for other in known):
+                known.append(member)
+                asked = recorded_member(member, ledger, f"layer {number}, proposer {place}, alone")
+                yield _alone(mixture, f"{member.name} alone, of layer {number}", member, asked)
+    last = members.aggregator
+    if mixture.aggregator is not None and not any(_same(last, other) for other in known):
+        asked = recorded_member(last, ledger, "aggregator, alone")
+        yield _alone(mixture, f"{last.name} alone, the aggregator", last, asked)
+
+
+def samples_of_best(mixture: Mixture, best: Member, *, calls: int, epoch: int) -> Mixture | None:
+    """Return Self-MoA: the best member asked as often as the mixture asks all; `None` where the mixture is just that.
 
     Args:
         mixture: The mixture.
         best: Its best member.
-        ledger: Where the calls are kept.
         calls: How many calls the mixture takes for an answer.
+        epoch: Which time the questions are asked, from 1: with the same seeds, every time would be the first one again.
     """
     members = mixture.members
     everyone = [*(member for layer in members.layers for member in layer), members.aggregator]
     if mixture.num_layers == 1 and all(_same(member, best) for member in everyone):
         return None
     options = {name: getattr(mixture, name) for name in _SHARED if getattr(mixture, name) is not None}
-    # Without a seed: one that is the same in every epoch would make every epoch the same.
-    samples = Mixture.self_moa(best.spec, samples=max(1, calls - 1), seed=None, **options)
-    graph = _compiled(recorded(samples, ledger, prefix="self-moa: ").to_graph())
-    return Variant(name=f"{best.name} x {samples_of(samples)}, Self-MoA", kind="self-moa", graph=graph)
+    samples = max(1, calls - 1)
+    return Mixture.self_moa(best.spec, samples=samples, seed=1 + (epoch - 1) * samples, **options)
 
 
-def samples_of(mixture: Mixture) -> int:
-    """Return how many samples a Self-MoA synthesizes."""
-    return len(mixture.members.layers[0])
+def self_moa(mixture: Mixture, best: Member, ledger: Ledger, *, calls: int, epochs: int) -> Variant | None:
+    """Return the variant of the best member asked as often as the mixture asks all; `None` where the mixture is just that.
+
+    Args:
+        mixture: The mixture.
+        best: Its best member.
+        ledger: Where the calls are kept.
+        calls: How many calls the mixture takes for an answer.
+        epochs: How often each question is asked.
+    """
+    graphs = []
+    for epoch in range(1, epochs + 1):
+        samples = samples_of_best(mixture, best, calls=calls, epoch=epoch)
+        if samples is None:
+            return None
+        graphs.append(_compiled(recorded(samples, ledger, prefix=SELF_MOA).to_graph()))
+    return Variant(name=f"{best.name} x {max(1, calls - 1)}, Self-MoA", kind="self-moa", graphs=graphs)
 
 
-def _members(mixture: Mixture) -> Iterator[Variant]:
-    """Yield each proposer of the first layer alone, and the aggregator if it is none of them."""
-    first = mixture.members.layers[0]
-    names = [member.name for member in first]
-    for number, member in enumerate(first, start=1):
-        name = member.name if names.count(member.name) == 1 else f"{member.name} ({number})"
-        yield Variant(name=f"{name} alone", kind="member", graph=_compiled(alone(mixture, member)), member=member)
-    aggregator = mixture.members.aggregator
-    if mixture.aggregator is not None and not any(_same(member, aggregator) for member in first):
-        graph = _compiled(alone(mixture, aggregator))
-        yield Variant(name=f"{aggregator.name} alone, the aggregator", kind="member", graph=graph, member=aggregator)
+def shortened(mixture: Mixture) -> Iterator[Mixture]:
+    """Yield the mixture with its first layer only, with its first two, and so on, up to all but the last."""
+    proposers: Sequence[Any] = mixture.proposers
+    for layers in range(1, mixture.num_layers):
+        listed = {"proposers": proposers[:layers]} if isinstance(proposers[0], tuple) else {}
+        yield mixture.model_copy(update={**listed, "num_layers": layers})
+
+
+def _alone(mixture: Mixture, name: str, member: Member, asked: Member) -> Variant:
+    return Variant(name=name, kind="member", graphs=[_compiled(alone(mixture, asked))], member=member, asked=asked)
 
 
 def _same(one: Member, other: Member) -> bool:
@@ -97,15 +147,7 @@ def _same(one: Member, other: Member) -> bool:
 
 def _identity(member: Member) -> Any:
     described = member.describe()
-    return {key: described.get(key) for key in ("model", "system_prompt", "settings", "params")}
-
-
-def _cut(mixture: Mixture, layers: int) -> Mixture:
-    """Return the mixture with its first layers only."""
-    proposers: Sequence[Any] = mixture.proposers
-    if isinstance(proposers[0], tuple):
-        return mixture.model_copy(update={"proposers": proposers[:layers], "num_layers": layers})
-    return mixture.model_copy(update={"num_layers": layers})
+    return {key: described.get(key) for key in ("model", "system_prompt", "settings", "params", "runnable")}
 
 
 def _compiled(graph: Any) -> Any:

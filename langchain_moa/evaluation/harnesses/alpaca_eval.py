@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from typing_extensions import override
 
-from langchain_moa.evaluation.harnesses.harness import Answered, HarnessWithReferences, Question
+from langchain_moa.evaluation.harnesses.harness import Answered, BenchmarkQuestion, HarnessWithReferences
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable
@@ -25,9 +25,9 @@ class AlpacaEval(HarnessWithReferences):
     title = "AlpacaEval"
 
     @override
-    def question(self, row: Row) -> Question:
+    def question(self, row: Row) -> BenchmarkQuestion:
         instruction = row.text("instruction")
-        return Question(row=row, id=instruction, turns=(instruction,), temperature=0.7, max_tokens=2048)
+        return BenchmarkQuestion(row=row, id=instruction, turns=(instruction,), temperature=0.7, max_tokens=2048)
 
     @override
     def answer(self, answered: Answered) -> dict[str, Any]:

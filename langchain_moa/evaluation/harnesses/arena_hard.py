@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from typing_extensions import override
 
-from langchain_moa.evaluation.harnesses.harness import Answered, HarnessWithReferences, Question
+from langchain_moa.evaluation.harnesses.harness import Answered, BenchmarkQuestion, HarnessWithReferences
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
@@ -25,8 +25,8 @@ class ArenaHard(HarnessWithReferences):
     title = "Arena-Hard-Auto"
 
     @override
-    def question(self, row: Row) -> Question:
-        return Question(row=row, id=row.text("uid"), turns=(row.text("prompt"),), temperature=0.7, max_tokens=2048)
+    def question(self, row: Row) -> BenchmarkQuestion:
+        return BenchmarkQuestion(row=row, id=row.text("uid"), turns=(row.text("prompt"),), temperature=0.7, max_tokens=2048)
 
     @override
     def answer(self, answered: Answered) -> dict[str, Any]:

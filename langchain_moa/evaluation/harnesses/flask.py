@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from typing_extensions import override
 
-from langchain_moa.evaluation.harnesses.harness import Answered, HarnessWithReferences, Question
+from langchain_moa.evaluation.harnesses.harness import Answered, BenchmarkQuestion, HarnessWithReferences
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
@@ -21,10 +21,10 @@ class Flask(HarnessWithReferences):
     title = "FLASK"
 
     @override
-    def question(self, row: Row) -> Question:
+    def question(self, row: Row) -> BenchmarkQuestion:
         # FLASK's first question files had other names for the same two fields.
         number, text = ("question_id", "text") if "idx" not in row.data and "text" in row.data else ("idx", "instruction")
-        return Question(row=row, id=row.get(number, int), turns=(row.text(text),), temperature=0.7, max_tokens=2048)
+        return BenchmarkQuestion(row=row, id=row.get(number, int), turns=(row.text(text),), temperature=0.7, max_tokens=2048)
 
     @override
     def answer(self, answered: Answered) -> dict[str, Any]:

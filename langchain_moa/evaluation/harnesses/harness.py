@@ -9,14 +9,17 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from langchain_moa.rows import read_rows
+
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable
+    from pathlib import Path
 
     from langchain_moa.rows import Row
 
 
 @dataclass(frozen=True, kw_only=True)
-class Question:
+class BenchmarkQuestion:
     """One question of a benchmark.
 
     Attributes:
@@ -51,7 +54,7 @@ class Answered:
         time: When the last answer was there, in seconds since 1970.
     """
 
-    question: Question
+    question: BenchmarkQuestion
     texts: tuple[str, ...]
     model: str
     time: float
@@ -68,8 +71,26 @@ class Harness(ABC):
     name: ClassVar[str]
     title: ClassVar[str]
 
+    def questions(self, path: str | Path, *, limit: int | None = None) -> list[BenchmarkQuestion]:
+        """Read a question file.
+
+        Args:
+            path: The file.
+            limit: How many questions, from the first. Default: all.
+
+        Raises:
+            RowError: It cannot be read, a row is not what it should be, or two rows ask something else by the same id.
+        """
+        questions = [self.question(row) for row in read_rows(path)[:limit]]
+        known: dict[Hashable, BenchmarkQuestion] = {}
+        for question in questions:
+            before = known.setdefault(question.id, question)
+            if before.key != question.key:
+                question.row.refuse(f"line {before.row.line} has the same id, {question.id!r}, and asks something else")
+        return questions
+
     @abstractmethod
-    def question(self, row: Row) -> Question:
+    def question(self, row: Row) -> BenchmarkQuestion:
         """Read a row of the question file.
 
         Args:

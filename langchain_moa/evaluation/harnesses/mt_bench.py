@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from typing_extensions import override
 
-from langchain_moa.evaluation.harnesses.harness import Answered, Harness, Question
+from langchain_moa.evaluation.harnesses.harness import Answered, BenchmarkQuestion, Harness
 
 if TYPE_CHECKING:
     from langchain_moa.rows import Row
@@ -34,15 +34,17 @@ class MTBench(Harness):
     title = "FastChat"
 
     @override
-    def question(self, row: Row) -> Question:
+    def question(self, row: Row) -> BenchmarkQuestion:
         turns = row.get("turns", list)
         if not turns or not all(isinstance(turn, str) and turn.strip() for turn in turns):
             row.refuse("the field 'turns' has to be a list of texts, at least one")
+        for turn in turns:
+            row.require_whole(turn, "the field 'turns'")
         temperature = row.data.get("required_temperature", _TEMPERATURES.get(row.text("category"), 0.7))
         if not isinstance(temperature, int | float) or isinstance(temperature, bool):
             row.refuse("the field 'required_temperature' has to be a number")
         number = row.get("question_id", int)
-        return Question(row=row, id=number, turns=tuple(turns), temperature=float(temperature), max_tokens=1024)
+        return BenchmarkQuestion(row=row, id=number, turns=tuple(turns), temperature=float(temperature), max_tokens=1024)
 
     @override
     def answer(self, answered: Answered) -> dict[str, Any]:

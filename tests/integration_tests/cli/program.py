@@ -12,11 +12,14 @@ import subprocess
 import sys
 import termios
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tests.loopback import Loopback
 
 _ROOT = Path(__file__).parents[3]
@@ -63,6 +66,16 @@ class Program:
             self._await_calls(process, calls)
             process.send_signal(by)
             return _ended(process, None)
+
+    @contextmanager
+    def begun(self, *args: str, calls: int) -> Iterator[subprocess.Popen[str]]:
+        """Start it, and come back when the server has got so many calls; at the end of the block it is over."""
+        with self.start(*args) as process:
+            try:
+                self._await_calls(process, calls)
+                yield process
+            finally:
+                process.kill()
 
     def in_terminal(
         self, *args: str, width: int = 80, height: int = 40, type_at: int | None = None, typed: bytes = b"", **streams: Any

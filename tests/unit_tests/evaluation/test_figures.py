@@ -2,47 +2,67 @@
 
 from __future__ import annotations
 
+import json
+import re
+from collections import Counter
+from typing import TYPE_CHECKING
+
 import pytest
+from langchain_core.messages import HumanMessage
 
-from langchain_moa.evaluation.bootstrap import interval
-from langchain_moa.evaluation.comparison import Answer, Result
+from langchain_moa.evaluation.answer import Answer, Result
+from langchain_moa.evaluation.call import FailedCall, Run
+from langchain_moa.evaluation.comparison import Findings
 from langchain_moa.evaluation.figures import Summary
+from langchain_moa.evaluation.judge import Tally
 from langchain_moa.evaluation.ledger import Entry
-from langchain_moa.evaluation.pareto import draw_pareto
-from langchain_moa.evaluation.report import markdown, page
+from langchain_moa.evaluation.pareto import draw_pareto, side_by_side
+from langchain_moa.evaluation.questions import Question
+from langchain_moa.evaluation.report import document, markdown, page
+
+if TYPE_CHECKING:
+    from langchain_moa.evaluation.variants import Kind
 
 
-def _result(name: str, kind: str, scores: list[float], *, cost: float | None = 0.001, seconds: float = 1.0) -> Result:
+def _result(name: str, kind: Kind, scores: list[float], *, cost: float | None = 0.001, seconds: float = 1.0) -> Result:
     answers = [[Answer(text="seven words", calls=1, seconds=seconds, cost_usd=cost)] for _ in scores]
-    return Result(name=name, kind=kind, answers=answers, scores=scores)  # type: ignore[arg-type]  # one of its kinds
+    return Result(name=name, kind=kind, answers=answers, scores=scores)
 
 
-def _entry(place: str, seconds: float, cost: float | None) -> Entry:
-    return Entry(key="", question="", epoch=1, place=place, model="", seconds=seconds, cost_usd=cost, message={})
+def _failing(name: str, kind: Kind, *, failed: int, of: int, reason: str = "RateLimitError: slow down") -> Result:
+    answers = [[Answer(text="", error=reason) if place < failed else Answer(text="a", calls=1)] for place in range(of)]
+    return Result(name=name, kind=kind, answers=answers, scores=[float(place >= failed) for place in range(of)])
 
 
-def test_an_interval_is_paired_and_the_same_each_time() -> None:
-    low, high = interval([1.0] * 30)
-    assert (low, high) == (1.0, 1.0)
-    differences = [1.0, -1.0, 0.0, 1.0] * 25
-    low, high = interval(differences)
-    assert low < 0.25 < high
-    # The normal approximation: 1.96 times 0.829 by the square root of 100.
-    assert low == pytest.approx(0.25 - 0.162, abs=0.03)
-    assert high == pytest.approx(0.25 + 0.162, abs=0.03)
-    assert interval(differences) == (low, high)
-    with pytest.raises(ValueError, match="there are none"):
-        interval([])
+def _entry(layer: int | None, seconds: float, cost: float | None) -> Entry:
+    return Entry(
+        key="",
+        question="",
+        about="",
+        epoch=1,
+        place="",
+        layer=layer,
+        model="",
+        origin="",
+        time=0.0,
+        seconds=seconds,
+        cost_usd=cost,
+        message={},
+    )
+
+
+def _summary(*results: Result, tally: Tally | None = None) -> Summary:
+    return Summary.of(Findings(results=results, tally=tally))
 
 
 def test_a_clear_difference_is_called_one() -> None:
     mixture = _result("the mixture", "mixture", [1.0] * 90 + [0.0] * 10, cost=0.005, seconds=3.0)
     good = _result("a alone", "member", [1.0] * 50 + [0.0] * 50)
     bad = _result("b alone", "member", [0.0] * 95 + [1.0] * 5)
-    summary = Summary.of([mixture, good, bad])
+    summary = _summary(mixture, good, bad)
     [verdict] = summary.verdicts
     assert verdict.startswith("The mixture is better than its best member, a, by 40.0 points (95% interval +3")
-    assert verdict.endswith("more than noise. It takes 5.0 times the cost and 3.0 times the time.")
+    assert verdict.endswith("p < 0.001): more than noise. It takes 5.0 times the cost and 3.0 times the time.")
     assert summary.all_wrong == pytest.approx(0.45)
     assert "| a alone | 50.0 (" in markdown(summary)
     assert "On 45.0% of the questions every member alone is wrong." in markdown(summary)
@@ -52,33 +72,141 @@ def test_a_small_difference_is_noise_and_says_how_many_questions_would_show_it()
     mixture = _result("the mixture", "mixture", [1.0, 1.0, 0.0, 0.0] * 10, cost=None)
     rival = _result("a x 4, Self-MoA", "self-moa", [1.0, 0.0, 0.0, 1.0] * 9 + [0.0, 0.0, 0.0, 1.0])
     member = _result("a alone", "member", [1.0] * 40)
-    first, second = Summary.of([mixture, member, rival]).verdicts
+    first, second = _summary(mixture, member, rival).verdicts
     assert first.startswith("The mixture is worse than its best member, a, by 50.0 points")
-    assert second.startswith("The mixture and a x 4, Self-MoA differ by +2.5 points")
-    assert "no more than noise on 40 questions; if the difference is real, about " in second
+    assert second.startswith("The mixture is 2.5 points ahead of a x 4, Self-MoA (95% interval ")
+    assert "no more than noise on 40 questions. If the difference is real, about " in second
     assert "the cost" not in second
 
 
+@pytest.mark.parametrize(
+    ("mixture", "member", "said"),
+    [
+        ([1.0], [0.0], "100.0 points ahead of its best member, a .* on only 1 of 1 question: fewer than 6 are too few"),
+        (
+            [1, 1, 1, 0, 0],
+            [0, 0, 0, 0, 0],
+            "60.0 points ahead of .* on only 3 of 5 questions: .* about 14 questions would show it",
+        ),
+        ([0.0] * 100, [1.0] * 4 + [0.0] * 96, "4.0 points behind its best member, a .* on only 4 of 100 questions: fewer"),
+        ([1, 0], [0, 1], "The mixture and its best member, a, score the same on 2 questions."),
+        ([1.0], [1.0], "The mixture and its best member, a, score the same on 1 question."),
+        ([1, 0], [1, 0], "score the same on 2 questions."),
+    ],
+)
+def test_few_questions_that_differ_are_too_few_to_tell(mixture: list[float], member: list[float], said: str) -> None:
+    [verdict] = _summary(_result("the mixture", "mixture", mixture), _result("a alone", "member", member)).verdicts
+    assert re.search(said, verdict)
+    assert "more than noise" not in verdict
+
+
+def test_a_few_failures_are_told_and_many_are_no_result() -> None:
+    mixture = _failing("the mixture", "mixture", failed=0, of=40)
+    some = _failing("a alone", "member", failed=3, of=40)
+    summary = _summary(mixture, some)
+    assert summary.notes == ["a alone: 3 of 40 answers failed and count as wrong: RateLimitError: slow down (3 times)."]
+    assert summary.problems == []
+    many = _failing("a alone", "member", failed=5, of=40, reason="AuthenticationError: no such key.")
+    summary = _summary(mixture, many)
+    assert summary.verdicts == ["No verdict on the mixture and its best member, a: 12% of its answers failed."]
+    first, last = summary.problems
+    assert first == "a alone: 5 of 40 answers failed and count as wrong: AuthenticationError: no such key (5 times)."
+    assert "give the same command" in last
+    assert first in markdown(summary)
+
+
+def test_calls_that_a_mixture_did_without_are_named() -> None:
+    failed = FailedCall(
+        place="layer 1, proposer 2", layer=1, model="openai:b", failure={"kind": "Timeout", "message": "too\nlate"}
+    )
+    answers = [[Answer(text="a", calls=2, failed=[failed])], [Answer(text="a", calls=3)]]
+    mixture = Result(name="the mixture", kind="mixture", answers=answers, scores=[1.0, 1.0])
+    [note] = _summary(mixture, _result("a alone", "member", [1.0, 1.0])).notes
+    assert note == "The mixture: 1 answer does without a call that failed: layer 1, proposer 2 (openai:b), Timeout: too late."
+
+
+@pytest.mark.parametrize(
+    ("tally", "notes", "problems"),
+    [
+        (Tally(judge="j"), ["The judge j was asked nothing: all answers were the same, or had failed."], []),
+        (Tally(judge="j", pairs=10, turned=3), ["The judge j compared 10 pairs .*; for 30% it preferred the same place"], []),
+        (Tally(judge="j", pairs=10, silent=1), [".*", "1 of 20 judgments held no verdict and counts as a tie"], []),
+        (Tally(judge="j", pairs=10, silent=3), [".*"], ["3 of 20 judgments held no verdict", "give the same command"]),
+        (Tally(judge="j", pairs=10, failed=Counter(slow=3)), [".*"], [r"3 of 20 judgments failed: slow \(3 times\)", "."]),
+        (Tally(judge="j", pairs=1, turned=1), ["1 pair .* 100%"], ["goes by the order of the answers; take another", "."]),
+    ],
+)
+def test_what_a_judge_did_is_told(tally: Tally, notes: list[str], problems: list[str]) -> None:
+    mixture, member = _result("the mixture", "mixture", [0.5, 0.5]), _result("a alone", "member", [0.5, 1.0])
+    summary = _summary(mixture, member, tally=tally)
+    for found, expected in ((summary.notes, notes), (summary.problems, problems)):
+        assert len(found) == len(expected)
+        assert all(re.search(said, sentence) for said, sentence in zip(expected, found, strict=True))
+    assert summary.all_wrong is None
+    assert "50 is even" in markdown(summary)
+
+
 def test_what_an_answer_takes_by_itself() -> None:
-    entries = [
-        _entry("layer 1, proposer 1", 1.0, 0.1),
-        _entry("layer 1, proposer 2", 3.0, 0.1),
-        _entry("layer 2, proposer 1", 2.0, 0.1),
-        _entry("aggregator", 4.0, 0.1),
+    run = Run.of("1", [HumanMessage("Why?")])
+    run.entries += [
+        _entry(1, 1.0, 0.1),
+        _entry(1, 3.0, 0.1),
+        _entry(2, 2.0, 0.1),
+        _entry(None, 4.0, 0.1),
+        _entry(None, 1.0, 0.1),
     ]
-    answer = Answer.of("text", entries)
-    assert (answer.calls, answer.seconds) == (4, 9.0)
-    assert answer.cost_usd == pytest.approx(0.4)
-    assert Answer.of("text", [*entries, _entry("fallback 1", 1.0, None)]).cost_usd is None
+    answer = Answer.of("text", run)
+    assert (answer.calls, answer.seconds) == (5, 10.0)
+    assert answer.cost_usd == pytest.approx(0.5)
+    run.entries.append(_entry(None, 1.0, None))
+    assert Answer.of("text", run).cost_usd is None
+
+
+def test_a_table_stays_one_whatever_a_member_is_called() -> None:
+    names = ["the mixture", "a | b\nc alone"]
+    text = markdown(_summary(_result(names[0], "mixture", [1.0]), _result(names[1], "member", [0.0])))
+    rows = [line for line in text.splitlines() if line.startswith("|")]
+    assert len(rows) == 4
+    assert rows[3].startswith(r"| a \| b c alone |")
+
+
+def test_the_document_has_every_answer() -> None:
+    failed = FailedCall(place="layer 1, proposer 2", layer=1, model="openai:b", failure={"kind": "Timeout", "message": "late"})
+    answers = [[Answer(text="4 \ud83d", calls=3, seconds=1.5, cost_usd=0.25, failed=[failed])]]
+    mixture = Result(name="the mixture", kind="mixture", answers=answers, scores=[1.0])
+    member = _failing("a alone", "member", failed=1, of=1)
+    questions = [Question(id="q1", text="2 + 2?", answers=("4",))]
+    found = json.loads(document(_summary(mixture, member), [mixture, member], questions))
+    [question] = found["by_question"]
+    assert (question["id"], question["question"], question["right"]) == ("q1", "2 + 2?", ["4"])
+    [answer] = question["answers"]["the mixture"]["epochs"]
+    assert (answer["text"], answer["calls"], answer["seconds"], answer["cost_usd"]) == ("4 \ud83d", 3, 1.5, 0.25)
+    assert answer["failed"] == [
+        {"place": "layer 1, proposer 2", "layer": 1, "model": "openai:b", "failure": {"kind": "Timeout", "message": "late"}}
+    ]
+    assert question["answers"]["a alone"]["epochs"][0]["error"] == "RateLimitError: slow down"
+    assert found["figures"][1]["gain"]["differing"] == 1
+
+
+@pytest.mark.parametrize(
+    ("values", "places"),
+    [
+        ([1.0, 2.0, 4.0], [0, 0, 0]),
+        ([1.0, 1.0, 4.0], [-0.5, 0.5, 0]),
+        ([1.0, 4.0, 1.01, 0.99], [0, 0, 1, -1]),
+        ([0.0, 0.0], [-0.5, 0.5]),
+        ([2.0], [0]),
+    ],
+)
+def test_points_that_would_cover_each_other_stand_side_by_side(values: list[float], places: list[float]) -> None:
+    assert side_by_side(values) == places
 
 
 def test_the_page_shows_what_models_say_as_text() -> None:
     pytest.importorskip("matplotlib", reason="the extra eval is not installed")
-    from langchain_moa.evaluation.questions import Question
-
     mixture = _result("the mixture", "mixture", [1.0, 0.0])
     member = _result("<script>alert(1)</script> alone", "member", [0.0, 0.0])
-    summary = Summary.of([mixture, member])
+    summary = _summary(mixture, member)
     picture = draw_pareto(summary.figures, title="A mixture")
     assert picture.startswith(b"\x89PNG")
     questions = [Question(id="1", text="<b>1?</b>", answers=("2",)), Question(id="2", text="the same for all", answers=("2",))]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from langchain_moa.cli.choosing import MixtureOptions
+from langchain_moa.cli.evaluating import RUN, Concurrency, Limit, MaxCost
 from langchain_moa.cli.failing import EXIT_CODES, UsageError, explain, explained
 from langchain_moa.cli.options import Aggregator, Config, Debug, Layers, Preset, Proposers, Quiet, Settings
 
@@ -19,7 +20,6 @@ app = typer.Typer()
 _GSM8K = "gsm8k"
 
 _QUESTIONS = "Questions"
-_RUN = "Run"
 
 Task = Annotated[
     str,
@@ -51,24 +51,10 @@ QuestionField = Annotated[
 AnswerField = Annotated[
     str | None, typer.Option("--answer-field", metavar="KEY", help="The key of the answer.", rich_help_panel=_QUESTIONS)
 ]
-Limit = Annotated[
-    int | None, typer.Option("--limit", metavar="N", min=1, help="Only the first N questions.", rich_help_panel=_QUESTIONS)
-]
 Epochs = Annotated[
     int, typer.Option("--epochs", metavar="N", min=1, help="How often each question is asked.", rich_help_panel=_QUESTIONS)
 ]
-MaxCost = Annotated[
-    float | None,
-    typer.Option(
-        "--max-cost-usd", metavar="USD", min=0, help="Make no call that could exceed so many dollars.", rich_help_panel=_RUN
-    ),
-]
-Concurrency = Annotated[
-    int, typer.Option("--concurrency", metavar="N", min=1, help="Questions under way at once.", rich_help_panel=_RUN)
-]
-EstimateOnly = Annotated[
-    bool, typer.Option("--estimate", help="Say what it would cost, and ask nothing.", rich_help_panel=_RUN)
-]
+EstimateOnly = Annotated[bool, typer.Option("--estimate", help="Say what it would cost, and ask nothing.", rich_help_panel=RUN)]
 AsJson = Annotated[bool, typer.Option("--json", help="Print everything as JSON.")]
 
 
@@ -100,14 +86,16 @@ def compare(
 
     It asks the mixture, each member alone, the best of them as often as the
     mixture asks all (Self-MoA), and the aggregator after each layer. Calls
-    that several of them make are made once. After Ctrl-C, or a crash, the same
-    command goes on, and no call that was answered is made again.
+    that several of them make are made once. Ctrl-C waits for the calls under
+    way, a second one does not; the same command then goes on, and no call that
+    was answered is made again.
 
     [dim]$[/dim] langchain-moa eval compare -c moa.yaml --task questions.jsonl --limit 50
     """
     with explained(debug=debug):
-        from langchain_moa.cli.comparing import JUDGE, Comparing
+        from langchain_moa.cli.comparing import JUDGE, Order, resolve_judge
         from langchain_moa.evaluation.errors import EvaluationError
+        from langchain_moa.evaluation.scorers import SUITING, resolve_scorer
         from langchain_moa.rows import RowError
 
         _require_extra()
@@ -115,21 +103,22 @@ def compare(
             config=config, preset=preset, proposers=proposers, aggregator=aggregator, layers=layers, settings=settings
         )
         try:
-            questions = _questions(
-                task, question_field, answer_field, limit, needs_answers=scorer != JUDGE and ".py:" not in (scorer or "")
-            )
-            work = Comparing(
+            needs_answers = scorer != JUDGE and ".py:" not in (scorer or "")
+            questions = _questions(task, question_field, answer_field, limit, needs_answers=needs_answers)
+            order = Order(
                 mixture=options.mixture(),
                 questions=questions,
-                scorer=scorer,
-                judge=judge,
+                score=resolve_judge(scorer, judge) or resolve_scorer(scorer, questions),
+                scorer=f"{JUDGE}, {judge}" if scorer == JUDGE else scorer or SUITING,
                 folder=output or Path("moa-eval") / (_GSM8K if task == _GSM8K else Path(task).stem),
-                task=task,
+                title=f"A mixture on {task}",
                 epochs=epochs,
-                most=max_cost_usd,
+                max_cost_usd=max_cost_usd,
                 concurrency=concurrency,
             )
-            work.run(estimate=estimate, as_json=as_json, quiet=quiet)
+            order.estimate(quiet=quiet and not estimate)
+            if not estimate:
+                order.run(as_json=as_json, quiet=quiet)
         except (EvaluationError, RowError) as error:
             raise UsageError(explain(error)) from error
 

@@ -2,32 +2,34 @@
 
 from __future__ import annotations
 
-import sys
-from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from langchain_moa.cli.choosing import DEFAULT_CONFIG, MixtureOptions
-from langchain_moa.cli.console import console_on, is_terminal, note, one_line, warn
+from langchain_moa.cli.console import counted, note, one_line, warn
+from langchain_moa.cli.evaluating import RUN, Concurrency, Limit, MaxCost, Watch, run_to_the_end
 from langchain_moa.cli.failing import EXIT_CODES, FAILED, UsageError, explain, explained
 from langchain_moa.cli.options import Aggregator, Config, Debug, Layers, Preset, Proposers, Quiet, Settings
+from langchain_moa.evaluation.harnesses import HARNESSES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Hashable, Mapping, Sequence
 
-    from langchain_moa.evaluation.generation import Generation, Outcome
+    from langchain_moa.evaluation.generation import Outcome
+    from langchain_moa.evaluation.harnesses.harness import BenchmarkQuestion, Harness
+    from langchain_moa.evaluation.ledger import Ledger
+    from langchain_moa.mixture.mixture import Mixture
+    from langchain_moa.reference import Reference
 
 app = typer.Typer()
-
-_RUN = "Run"
 
 _SHOWN_FAILURES = 3
 
 Benchmark = Annotated[
-    Literal["alpaca_eval", "mt_bench", "arena_hard", "flask"],
-    typer.Option("--benchmark", "-b", help="Whose questions and answers these are."),
+    str, typer.Option("--benchmark", "-b", metavar="|".join(HARNESSES), help="Whose questions and answers these are.")
 ]
 Questions = Annotated[
     Path, typer.Option("--questions", metavar="FILE", help="The benchmark's own question file, .json or .jsonl.")
@@ -45,22 +47,20 @@ Name = Annotated[
     str | None,
     typer.Option("--name", metavar="NAME", help="What the mixture is called.  [dim]\\[default: the file's or preset's][/dim]"),
 ]
-Limit = Annotated[
-    int | None, typer.Option("--limit", metavar="N", min=1, help="Only the first N questions.", rich_help_panel=_RUN)
-]
-Concurrency = Annotated[
-    int, typer.Option("--concurrency", metavar="N", min=1, help="Questions under way at once.", rich_help_panel=_RUN)
-]
-MaxCost = Annotated[
-    float | None,
-    typer.Option("--max-cost-usd", metavar="USD", min=0, help="Begin no question after so many dollars.", rich_help_panel=_RUN),
+Alone = Annotated[
+    str | None,
+    typer.Option(
+        "--alone",
+        metavar="MEMBER",
+        help="Ask one member by itself: a proposer's number, a name or model id, or aggregator.",
+    ),
 ]
 OwnSettings = Annotated[
     bool,
     typer.Option(
         "--own-settings",
         help="Temperature and longest answer as the mixture has them, not as the benchmark does; reasoning models need it.",
-        rich_help_panel=_RUN,
+        rich_help_panel=RUN,
     ),
 ]
 
@@ -72,6 +72,7 @@ def generate(
     questions: Questions,
     output: Output,
     references: References = None,
+    alone: Alone = None,
     name: Name = None,
     config: Config = None,
     preset: Preset = None,
@@ -89,8 +90,9 @@ def generate(
     r"""Write a mixture's answers to a benchmark's questions.
 
     The file is what AlpacaEval, FastChat (MT-Bench), Arena-Hard-Auto or FLASK
-    reads. Beside it stands a journal: after Ctrl-C, or a crash, the same
-    command goes on, and no call that was answered is made again.
+    reads. Beside it stands a ledger of all calls. Ctrl-C waits for the calls
+    under way, a second one does not; the same command then goes on, and no
+    call that was answered is made again.
 
     [dim]$[/dim] langchain-moa eval generate -b flask -c moa.yaml \
         --questions flask_evaluation.jsonl -o moa.jsonl
@@ -99,56 +101,105 @@ def generate(
         options = MixtureOptions(
             config=config, preset=preset, proposers=proposers, aggregator=aggregator, layers=layers, settings=settings
         )
-        from langchain_moa.evaluation.generation import Generation
-        from langchain_moa.evaluation.harnesses import HARNESSES
+        from langchain_moa.evaluation.errors import EvaluationError
+        from langchain_moa.evaluation.ledger import Ledger
         from langchain_moa.evaluation.references import read_references
-        from langchain_moa.rows import RowError, read_rows
+        from langchain_moa.rows import RowError
 
-        harness = HARNESSES[benchmark]
+        harness = _harness(benchmark)
         try:
-            asked = [harness.question(row) for row in read_rows(questions)][:limit]
+            asked = harness.questions(questions, limit=limit)
             given = read_references(references, harness, asked) if references else None
-        except RowError as error:
-            raise UsageError(str(error)) from error
-        try:
-            generation = Generation(
+            job = _Job(
                 harness=harness,
                 mixture=options.mixture(),
                 questions=asked,
-                journal=_journal_of(output),
                 model=name or _name(options),
                 references=given,
+                alone=alone,
                 concurrency=concurrency,
-                max_cost_usd=max_cost_usd,
                 own_settings=own_settings,
             )
-        except ValueError as error:
+            # No `.jsonl`: the tools take every such file for answers.
+            ledger = Ledger(output.with_name(f"{output.name}.ledger"), max_cost_usd=max_cost_usd)
+            job.announce(ledger, has_limit=max_cost_usd is not None, quiet=quiet)
+            with ledger:
+                outcome, text = job.run(ledger, quiet=quiet)
+        except (RowError, EvaluationError) as error:
             raise UsageError(explain(error)) from error
+        _write(output, text)
+        _report(outcome, ledger, len(asked), output, quiet=quiet)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Job:
+    """What is to be answered, and how."""
+
+    harness: Harness
+    mixture: Mixture
+    questions: Sequence[BenchmarkQuestion]
+    model: str
+    references: Mapping[Hashable, list[Reference]] | None
+    alone: str | None
+    concurrency: int
+    own_settings: bool
+
+    def announce(self, ledger: Ledger, *, has_limit: bool, quiet: bool) -> None:
+        """Say what will be asked, and refuse what cannot be."""
+        from langchain_moa.cli.comparing import unkept
+        from langchain_moa.evaluation.budget import everyone, unpriced
+        from langchain_moa.evaluation.generation import asked
+
+        if self.alone is not None and self.references is not None:
+            msg = "--alone asks one member by itself, which reads no --references; leave one of them out"
+            raise UsageError(msg)
+        try:
+            members = asked(self.mixture, member=self.alone, has_references=self.references is not None)
+        except ValueError as error:
+            msg = f"--alone: {explain(error)}"
+            raise UsageError(msg) from error
+        others = [] if self.alone is not None else everyone(self.mixture, with_proposers=self.references is None)
+        if has_limit and (unknown := unpriced([*members, *others])):
+            raise UsageError(unkept(unknown))
         if not quiet:
-            turns = sum(len(question.turns) for question in asked)
-            calls = turns * generation.calls_per_turn
+            turns = sum(len(question.turns) for question in self.questions)
+            calls = counted(turns * len(members), "call")
             note(
-                f"{len(asked)} questions, {turns} turns, {calls} calls for {harness.title}; the journal is {generation.journal}"
+                f"{counted(len(self.questions), 'question')}, {counted(turns, 'turn')}, {calls} for {self.harness.title}; the "
+                f"ledger is {ledger.path}"
             )
-        outcome = _run(generation, quiet=quiet)
-        _write(output, generation.document(outcome))
-        _report(outcome, len(asked), output, quiet=quiet)
+
+    def run(self, ledger: Ledger, *, quiet: bool) -> tuple[Outcome, str]:
+        """Ask, and return what came of it and the answer file's text."""
+        from langchain_moa.evaluation.generation import Generation
+
+        generation = Generation(
+            harness=self.harness,
+            mixture=self.mixture,
+            questions=self.questions,
+            ledger=ledger,
+            model=self.model,
+            references=self.references,
+            member=self.alone,
+            concurrency=self.concurrency,
+            own_settings=self.own_settings,
+        )
+
+        async def work(watch: Watch) -> Outcome:
+            outcome = await generation.run(watch)
+            if outcome.ended == "signal" and len(outcome.answered) < len(self.questions):
+                ledger.gate.require_open()
+            return outcome
+
+        outcome = run_to_the_end(work, ledger, quiet=quiet)
+        return outcome, generation.document(outcome)
 
 
-def _run(generation: Generation, *, quiet: bool) -> Outcome:
-    from langchain_moa.cli.ending import run_until_signalled
-    from langchain_moa.evaluation.journal import JournalError
-
-    try:
-        generation.journal.parent.mkdir(parents=True, exist_ok=True)
-        with _shown(len(generation.questions), quiet=quiet) as watch:
-            return run_until_signalled(generation.run(watch))
-    except (JournalError, ImportError) as error:
-        raise UsageError(explain(error)) from error
-    except typer.Exit:
-        if not quiet:
-            note("interrupted; the same command goes on where it was")
-        raise
+def _harness(name: str) -> Harness:
+    if name not in HARNESSES:
+        msg = f"--benchmark: unknown is {name!r}; known are {', '.join(HARNESSES)}"
+        raise UsageError(msg)
+    return HARNESSES[name]
 
 
 def _write(output: Path, text: str) -> None:
@@ -158,63 +209,24 @@ def _write(output: Path, text: str) -> None:
     half.replace(output)
 
 
-def _report(outcome: Outcome, asked: int, output: Path, *, quiet: bool) -> None:
+def _report(outcome: Outcome, ledger: Ledger, asked: int, output: Path, *, quiet: bool) -> None:
+    from langchain_moa.evaluation.failures import doing_without
+
     for question, reason in outcome.failed[:_SHOWN_FAILURES]:
         warn(f"no answer to the question of {question.row.place}: {one_line(reason)}")
-    if outcome.ended == "cost":
-        warn(f"--max-cost-usd: {outcome.cost_usd:.4f} dollars are spent, and what was begun has been brought to its end")
-    elif outcome.ended == "failures":
-        warn("too many questions have failed one after the other; the others were not asked")
+    if sentence := doing_without(outcome.without):
+        warn(f"{sentence}; the same command asks again")
+    if outcome.ended is not None:
+        warn(ledger.gate.why)
     missing = asked - len(outcome.answered)
     if missing:
-        warn(f"{output} lacks {missing} of {asked} answers; the same command asks for these again")
+        warn(f"{output} lacks {missing:,} of {counted(asked, 'answer')}; the same command asks for these again")
     elif not quiet:
-        cost = f", {outcome.cost_usd:.4f} dollars" if outcome.cost_usd else ""
-        note(f"{asked} answers, {outcome.kept} of them from the journal{cost}")
+        cost = f"; ${ledger.budget.spent:.4f} in all" if ledger.budget.spent else ""
+        note(f"{counted(asked, 'answer')}, {outcome.kept:,} of them from the ledger{cost}")
     typer.echo(output)
     if missing:
         raise typer.Exit(FAILED)
-
-
-@contextmanager
-def _shown(total: int, *, quiet: bool) -> Iterator[Callable[[Outcome], object]]:
-    """Show how far it is: a bar on a terminal, ten lines in a log."""
-    errors = console_on(sys.stderr)
-    if quiet:
-        yield lambda _: None
-    elif is_terminal(sys.stderr) and not errors.is_dumb_terminal:
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-        columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), TimeRemainingColumn())
-        with Progress(*columns, console=errors, transient=True) as progress:
-            task = progress.add_task("", total=total)
-            yield lambda outcome: progress.update(task, completed=outcome.done, description=_words(outcome))
-    else:
-        yield _Lines(total)
-
-
-class _Lines:
-    """Tells a log whenever another tenth is done."""
-
-    def __init__(self, total: int) -> None:
-        self._total = total
-        self._told = 0
-
-    def __call__(self, outcome: Outcome) -> None:
-        tenth = 10 * outcome.done // self._total
-        if tenth > self._told:
-            self._told = tenth
-            note(f"{outcome.done} of {self._total} questions {_words(outcome)}".rstrip())
-
-
-def _words(outcome: Outcome) -> str:
-    failed: Sequence[str] = [f"{len(outcome.failed)} failed"] if outcome.failed else []
-    cost = [f"${outcome.cost_usd:.2f}"] if outcome.cost_usd else []
-    return " ".join([*failed, *cost])
-
-
-def _journal_of(output: Path) -> Path:
-    return output.with_name(f"{output.name}.journal")
 
 
 def _name(options: MixtureOptions) -> str:

@@ -1,0 +1,145 @@
+"""What the commands of `eval` share: their options, how far they are, and how they end early."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from langchain_moa.cli.console import complain, console_on, is_terminal, note
+from langchain_moa.cli.failing import FAILED
+
+if TYPE_CHECKING:
+    import signal
+    from collections.abc import Callable, Coroutine, Iterator
+    from typing import TypeVar
+
+    from langchain_moa.evaluation.ledger import Ledger
+
+    T = TypeVar("T")
+
+RUN = "Run"
+
+Limit = Annotated[
+    int | None, typer.Option("--limit", metavar="N", min=1, help="Only the first N questions.", rich_help_panel=RUN)
+]
+Concurrency = Annotated[
+    int, typer.Option("--concurrency", metavar="N", min=1, help="Questions under way at once.", rich_help_panel=RUN)
+]
+MaxCost = Annotated[
+    float | None,
+    typer.Option(
+        "--max-cost-usd",
+        metavar="USD",
+        min=0,
+        help="Make no call that is expected to exceed so many dollars, what earlier runs into the output cost included.",
+        rich_help_panel=RUN,
+    ),
+]
+
+_NO_LOG = logging.NullHandler()
+
+# Exit codes above it say which signal ended a run.
+_SIGNALLED = 128
+
+
+class Watch:
+    """How far a run is, for a person at a terminal or in the lines of a log."""
+
+    def __call__(self, done: int, total: int, noun: str) -> None:
+        """See how many there are so far, how many there will be, and of what."""
+
+
+def run_to_the_end(work: Callable[[Watch], Coroutine[Any, Any, T]], ledger: Ledger, *, quiet: bool) -> T:
+    """Run an evaluation, and show how far it is.
+
+    After Ctrl-C, SIGTERM, or when the money is used up, no further call is begun, and those under way are waited for: they are
+    paid for. A second signal ends it at once.
+
+    Args:
+        work: Begins it, given whom to tell how far it is.
+        ledger: Where its calls are kept.
+        quiet: Whether nothing is said but errors.
+
+    Raises:
+        typer.Exit: It has ended early; the code is 128 and the signal's number, or 1.
+    """
+    from langchain_moa.cli.ending import run_until_signalled
+    from langchain_moa.evaluation.gate import StoppedError
+
+    code = FAILED
+
+    def drain(number: signal.Signals) -> None:
+        nonlocal code
+        code = _SIGNALLED + number
+        ledger.gate.close("signal", f"{number.name} came")
+        if not quiet:
+            note("ending when the calls under way have answered; once more ends at once, and loses them")
+
+    # What the log warns of, the report says.
+    logging.getLogger("langchain_moa").addHandler(_NO_LOG)
+    try:
+        with _watching(ledger, quiet=quiet) as watch:
+            return run_until_signalled(work(watch), drain=drain)
+    except StoppedError as stopped:
+        if stopped.reason != "signal":
+            complain(str(stopped))
+        _say_what_is_kept(ledger, quiet=quiet)
+        raise typer.Exit(code) from None
+    except typer.Exit:
+        _say_what_is_kept(ledger, quiet=quiet)
+        raise
+
+
+def _say_what_is_kept(ledger: Ledger, *, quiet: bool) -> None:
+    if not quiet:
+        kept = "1 answer is" if len(ledger.entries) == 1 else f"{len(ledger.entries):,} answers are"
+        note(f"{kept} kept in {ledger.path}; the same command goes on from there")
+
+
+@contextmanager
+def _watching(ledger: Ledger, *, quiet: bool) -> Iterator[Watch]:
+    errors = console_on(sys.stderr)
+    if quiet:
+        yield Watch()
+    elif is_terminal(sys.stderr) and not errors.is_dumb_terminal:
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), TimeRemainingColumn())
+        with Progress(*columns, console=errors, transient=True) as progress:
+            yield _Bar(progress, ledger)
+    else:
+        yield _Lines(ledger)
+
+
+class _Bar(Watch):
+    """A bar on a terminal."""
+
+    def __init__(self, progress: Any, ledger: Ledger) -> None:
+        self._progress = progress
+        self._ledger = ledger
+        self._task = progress.add_task("", total=None)
+
+    def __call__(self, done: int, total: int, noun: str) -> None:
+        self._progress.update(self._task, completed=done, total=total, description=_words(noun, self._ledger))
+
+
+class _Lines(Watch):
+    """A line in a log whenever another tenth is done."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._told = (0, "")
+
+    def __call__(self, done: int, total: int, noun: str) -> None:
+        told = (10 * done // total, noun)
+        if told != self._told and told[0]:
+            note(f"{done:,} of {total:,} {_words(noun, self._ledger)}")
+        self._told = told
+
+
+def _words(noun: str, ledger: Ledger) -> str:
+    return f"{noun}, ${ledger.budget.spent:.2f}" if ledger.budget.spent else noun

@@ -1,4 +1,4 @@
-"""Inspect's messages, tools and settings in LangChain's words, and answers the other way round."""
+"""Inspect's messages and tools in LangChain's words, and answers the other way round."""
 
 from __future__ import annotations
 
@@ -25,12 +25,6 @@ if TYPE_CHECKING:
     from inspect_ai.tool import ToolChoice, ToolInfo
     from langchain_core.messages import AIMessage, BaseMessage
 
-# Settings that mean the same on both sides.
-_SAME = ("temperature", "max_tokens", "top_p", "top_k", "seed", "frequency_penalty", "presence_penalty", "logit_bias")
-
-# Settings that would change what an answer is, and that a mixture has no way to honour.
-_IMPOSSIBLE = ("best_of", "num_choices", "logprobs", "prompt_logprobs", "response_schema", "modalities")
-
 _STOP_REASONS: dict[str, StopReason] = {
     "stop": "stop",
     "end_turn": "stop",
@@ -49,23 +43,6 @@ async def read_messages(messages: Sequence[ChatMessage]) -> list[BaseMessage]:
     """Return a conversation of Inspect's as LangChain's."""
     # Both sides read OpenAI's format, with images, documents and tool calls.
     return convert_to_messages([dict(message) for message in await messages_to_openai(list(messages))])
-
-
-def call_settings(config: GenerateConfig) -> dict[str, Any]:
-    """Return the keyword arguments of every call.
-
-    Args:
-        config: Inspect's settings.
-
-    Raises:
-        ValueError: One of them cannot be honoured.
-    """
-    for name in _IMPOSSIBLE:
-        if getattr(config, name) not in (None, False, 1):
-            msg = f"{name}: a mixture gives one answer in words and cannot do this; leave it out"
-            raise ValueError(msg)
-    settings = {name: getattr(config, name) for name in (*_SAME, "reasoning_effort")} | {"stop": config.stop_seqs}
-    return {name: value for name, value in settings.items() if value is not None}
 
 
 def tool_settings(tools: Sequence[ToolInfo], choice: ToolChoice, config: GenerateConfig) -> dict[str, Any]:

@@ -17,7 +17,9 @@ from langchain_moa.chat_model.binding import MARK
 from langchain_moa.chat_model.chat_model import ChatMoA
 from langchain_moa.errors import AggregatorFailedError, MoAError, ProposersFailedError
 from langchain_moa.evaluation.alone import MemberName, alone
-from langchain_moa.evaluation.inspect_messages import call_settings, choice_of, read_messages, tool_settings, usage_of
+from langchain_moa.evaluation.budget import everyone
+from langchain_moa.evaluation.inspect_messages import choice_of, read_messages, tool_settings, usage_of
+from langchain_moa.evaluation.inspect_settings import call_settings
 from langchain_moa.resilience.retryable import is_retryable, retry_after
 from langchain_moa.state import MoAContext
 
@@ -40,7 +42,8 @@ class InspectMoA(ModelAPI):
     `moa/moa.yaml`, `moa/local`, `moa/moa.yaml#2` (the second proposer), `moa/moa.yaml#sceptic` (by its name or model id),
     `moa/moa.yaml#aggregator`. Model arguments (`-M num_layers=1`) are fields that go before the file's.
 
-    What Inspect sets (temperature, max_tokens, stop words, seed, ...) reaches every call; tools are the aggregator's. The
+    What Inspect sets (temperature, max_tokens, stop words, seed, ...) reaches every call, or is an error; tools are the
+    aggregator's. The
     log has tokens and dollars of all calls, and in the output's metadata the account by layer and proposer (`moa`) and the
     references. An answer that the models refuse has the stop reason `content_filter`, or `unknown` if it is empty.
     """
@@ -81,7 +84,8 @@ class InspectMoA(ModelAPI):
         bound: dict[str, Any] = {}
         if wanted := tool_settings(tools, tool_choice, config):
             graph, bound = self._bound(wanted)
-        context = MoAContext(model_kwargs=call_settings(config), aggregator_kwargs=bound)
+        members = everyone(self._moa) if self._member is None else [self._member]
+        context = MoAContext(model_kwargs=call_settings(config, members), aggregator_kwargs=bound)
         messages = await read_messages(input)
         try:
             state = await graph.ainvoke({"messages": messages}, {"recursion_limit": _NO_LIMIT}, context=context)
@@ -146,7 +150,7 @@ class InspectMoA(ModelAPI):
         kinds = {reference["error"]["kind"] for reference in error.references if reference["error"] is not None}
         if isinstance(error, AggregatorFailedError):
             silent = bool(error.causes) and all(cause is None for cause in error.causes)
-            refused = silent and re.search(r"failed: (refusal|content_filter):", str(error)) is not None
+            refused = silent and any(failure["kind"] in ("refusal", "content_filter") for failure in error.failures)
         else:
             silent = isinstance(error, ProposersFailedError) and kinds <= {"refusal", "content_filter", "empty"}
             refused = silent and "empty" not in kinds

@@ -189,9 +189,58 @@ def test_a_wrong_name_says_what_there_is(model: str, said: str) -> None:
         get_model(model)
 
 
-async def test_what_a_mixture_cannot_do_is_an_error() -> None:
-    with pytest.raises(ValueError, match="num_choices: a mixture gives one answer"):
-        await get_model("moa/local").api.generate([ChatMessageUser(content="Hi")], [], "auto", GenerateConfig(num_choices=3))
+async def test_settings_reach_every_call(served: Path, loopback: Loopback) -> None:
+    config = GenerateConfig(
+        top_p=0.5,
+        frequency_penalty=0.25,
+        presence_penalty=0.75,
+        logit_bias={7: 1.0},
+        seed=7,
+        reasoning_effort="low",
+        verbosity="high",
+        extra_body={"priority": 3},
+        # One answer is what there is, and these are Inspect's own or of no account.
+        num_choices=1,
+        logprobs=False,
+        max_connections=2,
+        cache_prompt=True,
+    )
+    await get_model(f"moa/{served}").api.generate([ChatMessageUser(content="Hi")], [], "auto", config)
+    assert sorted(loopback.models) == ["gpt-4.1", "gpt-4.1-mini", "gpt-4.1-nano"]
+    expected = {
+        "top_p": 0.5,
+        "frequency_penalty": 0.25,
+        "presence_penalty": 0.75,
+        "logit_bias": {"7": 1.0},
+        "seed": 7,
+        "reasoning_effort": "low",
+        "verbosity": "high",
+        "priority": 3,
+    }
+    for request in loopback.requests:
+        assert {key: request.body.get(key) for key in expected} == expected
+        assert "n" not in request.body
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ({"num_choices": 3}, "num_choices: this cannot be set for a whole mixture; leave it out, or give it to members"),
+        ({"logprobs": True}, "logprobs: this cannot"),
+        ({"top_logprobs": 1}, "top_logprobs: this cannot"),
+        ({"reasoning_tokens": 0}, "reasoning_tokens: this cannot"),
+        ({"effort": "low"}, "effort: this cannot"),
+        ({"batch": True}, "batch: this cannot"),
+        ({"top_k": 5}, r"top_k: openai:gpt-4\.1-mini has no such parameter \(ChatOpenAI\); leave it out"),
+    ],
+)
+async def test_what_a_mixture_cannot_do_is_an_error(
+    served: Path, loopback: Loopback, setting: dict[str, Any], said: str
+) -> None:
+    model = get_model(f"moa/{served}")
+    with pytest.raises(ValueError, match=said):
+        await model.api.generate([ChatMessageUser(content="Hi")], [], "auto", GenerateConfig(**setting))
+    assert not loopback.requests
 
 
 async def test_the_aggregator_calls_inspects_tools(served: Path, loopback: Loopback) -> None:

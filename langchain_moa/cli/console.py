@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 import warnings
 from contextlib import contextmanager
@@ -10,21 +9,20 @@ from io import TextIOWrapper
 from typing import TYPE_CHECKING, TextIO
 from warnings import catch_warnings
 
+from langchain_moa.visible import left_out
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from rich.console import Console
     from rich.text import Text
 
-# Escape sequences above all: what a model or a server says must not steer the reader's terminal.
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
-
 _LONGEST_LINE = 300
 
 
 def printable(text: str) -> str:
-    """Return a text without the control characters that would steer a terminal; newlines and tabs stay."""
-    return _CONTROL.sub("", text)
+    """Return a text without what would steer the reader's terminal, or hides from them: escape sequences above all."""
+    return left_out(text)
 
 
 def one_line(text: str) -> str:

@@ -7,13 +7,17 @@ import unicodedata
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
+from langchain_moa.visible import replaced
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 ELLIPSIS = "…"
 
-# What XML 1.0 forbids in any form, and what would turn the reading direction of the text after it.
-_UNSAFE = re.compile("[^\t\n\r\x20-\x7e\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]|[\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+_REPLACEMENT = "\ufffd"
+
+# What XML 1.0 forbids in any form.
+_ILLEGAL = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 # Advance widths, in hundredths of the font size. The reader's font is not known here, so these are the upper end of what
 # Roboto, Inter, Segoe UI and San Francisco have.
@@ -39,8 +43,9 @@ _SHARE = 0.6  # of what could be kept, if whole parts of a name are to be kept a
 
 
 def clean(text: object) -> str:
-    """Return `text` on one line, without characters that XML forbids or that reverse what follows them."""
-    return " ".join(_UNSAFE.sub("\ufffd", str(text)).split())
+    """Return `text` on one line, without characters that XML forbids or that cannot be seen."""
+    visible = replaced(str(text), lambda _: _REPLACEMENT)
+    return " ".join(_ILLEGAL.sub(_REPLACEMENT, visible).split())
 
 
 def width(text: str, size: float, *, bold: bool = False) -> float:

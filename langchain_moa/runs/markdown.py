@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from functools import cache
 from html import escape
 from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
+
+from langchain_moa.visible import spelled_out
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,17 +18,6 @@ if TYPE_CHECKING:
 
 # A longer text is shown as it is: rendering it would take longer than anyone reads.
 LONGEST = 40_000
-
-# Characters that are not seen, and change what is: overrides of the direction, zero-width spaces, and the tag characters that
-# spell out hidden instructions. The joiners stay, which emoji and several scripts need.
-_UNSEEN = re.compile(
-    "[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f\u00ad\u200b\u2060\ufeff\u202a-\u202e\u2066-\u2069\U000e0000-\U000e007f]"
-)
-
-
-def seen(text: str) -> str:
-    """Return a text with every character that cannot be seen, and changes what can, spelled out."""
-    return _UNSEEN.sub(lambda match: f"[U+{ord(match[0]):04X}]", text)
 
 
 def render(text: str) -> Markup:
@@ -40,14 +30,14 @@ def render(text: str) -> Markup:
         text: What a model has said.
     """
     if len(text) > LONGEST:
-        return Markup("<pre>{}</pre>").format(seen(text))
+        return Markup("<pre>{}</pre>").format(spelled_out(text))
     # Everything in the result is markdown-it's own, or has been escaped by it or by the rules below.
-    return Markup(_renderer().render(seen(text)))  # noqa: S704  # see above
+    return Markup(_renderer().render(spelled_out(text)))  # noqa: S704  # see above
 
 
 def inline(text: str) -> Markup:
     """Return one line's Markdown as HTML, without paragraphs; the rules are those of `render`."""
-    return Markup(_renderer().renderInline(seen(text)))  # noqa: S704  # as above
+    return Markup(_renderer().renderInline(spelled_out(text)))  # noqa: S704  # as above
 
 
 @cache

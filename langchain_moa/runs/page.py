@@ -16,9 +16,10 @@ from markupsafe import Markup
 from langchain_moa.drawing import draw_svg
 from langchain_moa.runs import figures
 from langchain_moa.runs.difference import difference
-from langchain_moa.runs.markdown import inline, render, seen
+from langchain_moa.runs.markdown import inline, render
 from langchain_moa.runs.support import MEASURE, read_by_aggregator, support_of
 from langchain_moa.runs.waterfall import stages_of, ticks_of
+from langchain_moa.visible import spelled_out
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -78,7 +79,7 @@ def framed(page: str) -> str:
 def title_of(run: MoARun) -> str:
     """Return what a run is called: the last thing that was asked."""
     asked = next((message.text for message in reversed(run.question) if message.type == "human"), "")
-    words = " ".join(seen(asked).split())
+    words = " ".join(spelled_out(asked).split())
     return words if len(words) <= _LONGEST_TITLE else f"{words[:_LONGEST_TITLE].rstrip()} …"
 
 
@@ -118,7 +119,7 @@ def _environment() -> Environment:
     environment.filters |= {
         "markdown": render,
         "inline": inline,
-        "seen": seen,
+        "seen": spelled_out,
         "seconds": figures.seconds,
         "dollars": figures.dollars,
         "count": figures.count,
@@ -139,7 +140,7 @@ def _hash(text: str) -> str:
 
 
 def _pretty(value: Any) -> str:
-    return seen(json.dumps(value, ensure_ascii=False, indent=2))
+    return spelled_out(json.dumps(value, ensure_ascii=False, indent=2))
 
 
 def _yaml(config: Any) -> str:

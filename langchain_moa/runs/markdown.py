@@ -18,6 +18,21 @@ if TYPE_CHECKING:
 
 # A longer text is shown as it is: rendering it would take longer than anyone reads.
 LONGEST = 40_000
+_MOST_BRACKETS = 1_000
+
+
+def is_simple(text: str) -> bool:
+    """Tell whether a text's Markdown is read in no time; of some, every bracket is looked at for every other one."""
+    return len(text) <= LONGEST and text.count("[") <= _MOST_BRACKETS
+
+
+def parsed(text: str) -> list[Token]:
+    """Return the tokens of a text's Markdown.
+
+    Args:
+        text: A text that `is_simple`.
+    """
+    return _renderer().parse(text)
 
 
 def render(text: str) -> Markup:
@@ -29,15 +44,10 @@ def render(text: str) -> Markup:
     Args:
         text: What a model has said.
     """
-    if len(text) > LONGEST:
-        return Markup("<pre>{}</pre>").format(spelled_out(text))
+    if not is_simple(text):
+        return Markup('<pre tabindex="0" role="group" aria-label="Text" dir="auto">{}</pre>').format(spelled_out(text))
     # Everything in the result is markdown-it's own, or has been escaped by it or by the rules below.
     return Markup(_renderer().render(spelled_out(text)))  # noqa: S704  # see above
-
-
-def inline(text: str) -> Markup:
-    """Return one line's Markdown as HTML, without paragraphs; the rules are those of `render`."""
-    return Markup(_renderer().renderInline(spelled_out(text)))  # noqa: S704  # as above
 
 
 @cache

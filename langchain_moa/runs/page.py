@@ -16,7 +16,7 @@ from markupsafe import Markup
 from langchain_moa.drawing import draw_svg
 from langchain_moa.runs import figures
 from langchain_moa.runs.difference import difference
-from langchain_moa.runs.markdown import inline, render
+from langchain_moa.runs.markdown import render
 from langchain_moa.runs.support import MEASURE, read_by_aggregator, support_of
 from langchain_moa.runs.waterfall import stages_of, ticks_of
 from langchain_moa.visible import spelled_out
@@ -118,7 +118,6 @@ def _environment() -> Environment:
     )
     environment.filters |= {
         "markdown": render,
-        "inline": inline,
         "seen": spelled_out,
         "seconds": figures.seconds,
         "dollars": figures.dollars,

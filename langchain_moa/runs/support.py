@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from langchain_moa.runs.sentences import sentences_of
 from langchain_moa.strategies.similarity import LEXICAL, between, compare, words
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from langchain_moa.runs.call import Call
     from langchain_moa.runs.run import MoARun
@@ -21,17 +21,13 @@ MEASURE = (
     "Two sentences are as alike as the words they share: the cosine of their sets of words, from 0 to 1, without a model and "
     "without regard to order. A reference supports a sentence of the answer if one of its own is at least "
     f"{THRESHOLD:g} like it. A sentence, weighted by its words, counts for the reference that is most like it, and in equal "
-    "parts for those that are equally like it. Shared words show where a sentence may come from, not that it is true."
+    "parts for those that are equally like it. Code is left out, and a row of a table is a sentence. "
+    "Shared words show where a sentence may come from, not that it is true."
 )
 """The measure in words, for whoever reads the figures."""
 
 # Sentences of a text beyond which a table of them helps nobody; the comparison is quadratic.
 MOST_SENTENCES = 300
-
-# The end of a sentence in scripts with spaces between sentences, and in those without.
-_END = re.compile("(?<=[.!?\u2026])[\"'\u201d\u2019)\\]*_]*\\s+|(?<=[\u3002\uff01\uff1f])")
-# What Markdown puts in front of a line.
-_MARKS = re.compile(r"^\s*(?:[#>\s]+|[-*+]\s+|\d{1,3}[.)]\s+|[|`~=-]{3,}.*$|\|)+")
 
 
 @dataclass(frozen=True)
@@ -113,12 +109,6 @@ def read_by_aggregator(run: MoARun) -> list[Call]:
         if good := [call for call in layer if call.status == "ok" and call.kept is not False and call.text]:
             return good
     return []
-
-
-def sentences_of(text: str) -> list[str]:
-    """Return the sentences of a text, without what Markdown puts in front of lines; what has no word is none."""
-    parts: Iterable[str] = (part for line in text.split("\n") for part in _END.split(_MARKS.sub("", line)))
-    return [part.strip() for part in parts if words(part)]
 
 
 def _sentence(text: str, alike: Sequence[Sequence[float]]) -> Sentence:

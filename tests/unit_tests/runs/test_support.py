@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from langchain_moa.runs.difference import difference
-from langchain_moa.runs.support import read_by_aggregator, sentences_of, support_of
+from langchain_moa.runs.sentences import sentences_of
+from langchain_moa.runs.support import read_by_aggregator, support_of
 from tests.recorded_runs import a_call, a_run
 
 
@@ -49,7 +50,27 @@ def test_only_what_the_writer_has_read_counts() -> None:
 
 def test_sentences_have_no_marks_of_lists_and_headings() -> None:
     text = "# Why?\n\n- It is so. And so!\n2. Two\n\n---\n> A quote\n**Bold** \u4e00\u3002\u4e8c\u3002\n\n***"
-    assert sentences_of(text) == ["Why?", "It is so.", "And so!", "Two", "A quote", "**Bold** \u4e00\u3002", "\u4e8c\u3002"]
+    assert sentences_of(text) == ["Why?", "It is so.", "And so!", "Two", "A quote", "Bold \u4e00\u3002", "\u4e8c\u3002"]
+
+
+@pytest.mark.parametrize(
+    ("text", "sentences"),
+    [
+        ("It costs $3.50, i.e. little. See Fig. 3.", ["It costs $3.50, i.e. little.", "See Fig. 3."]),
+        ("Dr. Smith lives in the U.S. The law is old.", ["Dr. Smith lives in the U.S.", "The law is old."]),
+        ("U.S. law, e.g. this, etc. is old. So.", ["U.S. law, e.g. this, etc. is old.", "So."]),
+        ("George W. Bush and J. K. Rowling came. It is so.", ["George W. Bush and J. K. Rowling came.", "It is so."]),
+        ("The answer is B. Because.", ["The answer is B.", "Because."]),
+        ('"Stop!" she said. Really?! Yes... maybe.', ['"Stop!" she said.', "Really?!", "Yes... maybe."]),
+        ("**It is. It** `is`.", ["It is.", "It is."]),
+        ("One line\nand another", ["One line", "and another"]),
+        ("| a | b |\n|---|---|\n| c. D | e |\n|  | f |", ["a | b", "c. D | e", "f"]),
+        ("See:\n\n```python\nx = 1. So it is.\n```\n\n    y = 2\n\nDone.", ["See:", "Done."]),
+        ("See [the page](https://a.example).", ["See the page."]),
+    ],
+)
+def test_sentences_end_where_they_end(text: str, sentences: list[str]) -> None:
+    assert sentences_of(text) == sentences
 
 
 @settings(deadline=None)

@@ -1,0 +1,91 @@
+"""The sentences of a text, as a reader of its Markdown sees them."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from langchain_moa.runs.markdown import LONGEST, is_simple, parsed
+from langchain_moa.strategies.similarity import words
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from markdown_it.token import Token
+
+# The end of a sentence in scripts with spaces between sentences, and in those without.
+_END = re.compile("(?<=[.!?\u2026\u0964])[\"'\u201d\u2019\u00bb)\\]]*\\s+|(?<=[\u3002\uff01\uff1f])")
+
+# What a full stop follows in the middle of a sentence, whatever comes next: titles, words before a number or an example.
+_ALWAYS = re.compile(
+    r"(?:^|[\s(\[\"'\u201c\u2018])"
+    r"(?:Dr|Mrs?|Ms|Prof|St|Gen|Sen|Rep|Gov|Lt|Col|Capt|Sgt|Rev|Figs?|Eqs?|Nos?|Nr|Vol|Ch|Sec|Art|p{1,2}|vs|cf|ca|approx|bzw|resp"
+    r"|e\.\s?g|i\.\s?e|z\.\s?B|d\.\s?h)\.$"
+)
+# An initial behind another name, or in front of another initial.
+_INITIAL = re.compile(r"(?:^|\b[A-Z][\w\u2019'-]*\s|\b[A-Z]\.\s)[A-Z]\.$")
+_INITIALS = re.compile(r"[A-Z]\. [A-Z]\.\s")
+# What may end a sentence or stand in the middle of one; the next word tells.
+_AT_TIMES = re.compile(
+    r"(?:(?:\w\.\s?)+\w|\b(?:etc|al|Inc|Ltd|Co|Corp|Jr|Sr|usw))\.$|(?:\.\.\.|\u2026)$|[\"'\u201d\u2019\u00bb)\]]$"
+)
+
+
+def sentences_of(text: str) -> list[str]:
+    """Return the sentences of a text in order, without Markdown's signs.
+
+    A heading, an item of a list and a line are not joined to the next one; a row of a table is a sentence; code is none, and
+    neither is what has no word in it.
+    """
+    lines = _lines(parsed(text)) if is_simple(text) else iter(text[:LONGEST].splitlines())
+    return [sentence for line in lines for sentence in _split(line) if words(sentence)]
+
+
+def _lines(tokens: Sequence[Token]) -> Iterator[str | tuple[str, ...]]:
+    """Yield the lines of a text as they are read, and the rows of its tables."""
+    row: list[str] | None = None
+    for token in tokens:
+        if token.type == "tr_open":
+            row = []
+        elif token.type == "tr_close" and row is not None:
+            yield tuple(row)
+            row = None
+        elif token.type == "inline":
+            said = _said(token.children or ())
+            if row is None:
+                yield from said.splitlines()
+            else:
+                row.append(said)
+
+
+def _said(tokens: Iterable[Token]) -> str:
+    """Return what stands in a piece of inline Markdown."""
+    breaks = {"softbreak": "\n", "hardbreak": "\n"}
+    return "".join(breaks.get(token.type, token.content) for token in tokens)
+
+
+def _split(line: str | tuple[str, ...]) -> Iterator[str]:
+    if isinstance(line, tuple):
+        yield " | ".join(filter(None, line))
+        return
+    held = ""
+    begin = 0
+    for end in [*(match.span() for match in _END.finditer(line)), (len(line), len(line))]:
+        # The quotes and brackets behind a full stop belong to its sentence.
+        piece = line[begin : end[1]].strip()
+        begin = end[1]
+        held = f"{held} {piece}".strip()
+        if not _goes_on(held, line[begin:]):
+            yield held
+            held = ""
+
+
+def _goes_on(said: str, following: str) -> bool:
+    if not following:
+        return False
+    return (
+        _ALWAYS.search(said) is not None
+        or _INITIAL.search(said) is not None
+        or _INITIALS.match(f"{said[-2:]} {following[:3]}") is not None
+        or (following[0].islower() and _AT_TIMES.search(said) is not None)
+    )

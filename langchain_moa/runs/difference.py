@@ -6,7 +6,7 @@ import re
 from difflib import SequenceMatcher
 from typing import Literal, NamedTuple, TypeAlias
 
-Kind: TypeAlias = Literal["same", "gone", "new"]
+Kind: TypeAlias = Literal["same", "gone", "new", "note"]
 
 # Comparing takes time that grows with the square of the pieces.
 _MOST_PIECES = 2_000
@@ -16,8 +16,8 @@ class Piece(NamedTuple):
     """A piece of two texts.
 
     Attributes:
-        kind: `same` in both, `gone` from the reference, `new` in the answer.
-        text: The piece.
+        kind: `same` in both, `gone` from the reference, `new` in the answer; `note`: what is to be said of the comparison.
+        text: The piece, or the note.
     """
 
     kind: Kind
@@ -32,11 +32,14 @@ def difference(reference: str, answer: str) -> list[Piece]:
         answer: What was made of it.
 
     Returns:
-        The pieces in order: words and the space behind them; lines where a text is too long for that.
+        The pieces in order: words and the space behind them; lines where a text is too long for that. Of even longer ones the
+        first lines, and a note that says so.
     """
     old, new = (re.findall(r"\A\s+|\S+\s*", text) for text in (reference, answer))
     if max(len(old), len(new)) > _MOST_PIECES:
-        old, new = reference.splitlines(keepends=True)[:_MOST_PIECES], answer.splitlines(keepends=True)[:_MOST_PIECES]
+        old, new = reference.splitlines(keepends=True), answer.splitlines(keepends=True)
+    is_cut = max(len(old), len(new)) > _MOST_PIECES
+    old, new = old[:_MOST_PIECES], new[:_MOST_PIECES]
     pieces: list[Piece] = []
     # The space around a word is not what anyone compares. Words that stand everywhere in a long text begin no match, though
     # they join one: without that, a text of nothing else would take minutes.
@@ -47,6 +50,8 @@ def difference(reference: str, answer: str) -> list[Piece]:
             continue
         pieces += _apart("gone", "".join(old[a:b]))
         pieces += _apart("new", "".join(new[c:d]))
+    if is_cut:
+        pieces.append(Piece("note", f"Only the first {_MOST_PIECES:,} lines of each are compared."))
     return pieces
 
 

@@ -63,7 +63,7 @@ def _renderer() -> MarkdownIt:
     rules["image"] = _image
     rules["heading_open"] = lambda tokens, place, *_: f'<p class="heading {escape(tokens[place].tag)}">'
     rules["heading_close"] = lambda *_: "</p>\n"
-    rules["table_open"] = lambda *_: '<div class="scrolled" tabindex="0"><table>\n'
+    rules["table_open"] = lambda *_: '<div class="scrolled" tabindex="0" role="group" aria-label="Table"><table>\n'
     rules["table_close"] = lambda *_: "</table></div>\n"
     rules["th_open"] = rules["td_open"] = lambda tokens, place, *_: f"<{escape(tokens[place].tag)}>"
     rules["fence"] = rules["code_block"] = lambda tokens, place, *_: _code(tokens[place])
@@ -103,4 +103,4 @@ def _image(tokens: Sequence[Token], place: int, *_: Any) -> str:
 
 
 def _code(token: Token) -> str:
-    return f'<pre tabindex="0"><code>{escape(token.content)}</code></pre>\n'
+    return f'<pre tabindex="0" role="group" aria-label="Code"><code>{escape(token.content)}</code></pre>\n'

@@ -34,9 +34,13 @@ class Bar:
 
 @dataclass(frozen=True)
 class Row:
-    """A call in the waterfall: the call, its bars, where its first word is marked, and the rows of mixtures inside."""
+    """A call in the waterfall: the call, its bars, where its first word is marked, and the rows of mixtures inside.
+
+    Beside it stands the answer of its own run, which is another one inside of a mixture.
+    """
 
     call: Call
+    answer: str
     anchor: str
     bars: tuple[Bar, ...]
     first_token: float | None
@@ -112,13 +116,15 @@ class _Scale:
 
 
 def _row(call: Call, scale: _Scale, anchor: str, run: MoARun) -> Row:
-    inside = []
+    inside: list[Row] = []
     for nested in call.runs:
         offset = scale.offset + (nested.started - run.started).total_seconds()
         inner = _Scale(offset, scale.seconds)
-        inside += [_row(each, inner, "", nested) for each in nested.calls]
+        first = len(inside) + 1
+        inside += [_row(each, inner, f"{anchor}-{number}", nested) for number, each in enumerate(nested.calls, start=first)]
     return Row(
         call=call,
+        answer=run.text,
         anchor=anchor,
         bars=tuple(_bars(call, scale)),
         first_token=None if call.first_token is None else scale.at(call.first_token),

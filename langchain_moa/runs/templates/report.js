@@ -12,7 +12,7 @@ for (const actions of document.querySelectorAll(".actions")) {
 const follow = () => {
   const target = location.hash.length > 1 && document.getElementById(location.hash.slice(1));
   if (target instanceof HTMLDetailsElement) {
-    target.open = true;
+    for (let each = target; each; each = each.parentElement.closest("details")) each.open = true;
     target.querySelector("summary").focus({ preventScroll: true });
     target.scrollIntoView();
   }

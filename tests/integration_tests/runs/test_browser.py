@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pytest
 
 from langchain_moa import Failure
-from langchain_moa.runs import Attempt, MoARun, append_run, read_runs, summary_html
+from langchain_moa.runs import Attempt, Message, MoARun, append_run, read_runs, summary_html
 from tests.integration_tests.runs.browser import browser
 from tests.recorded_runs import a_call, a_run
 
@@ -159,6 +159,80 @@ def test_a_phone_needs_no_scrolling_sideways(browser: Browser, page_file: Path, 
         with _opened(browser, file, width=390) as (page, *_):
             page.evaluate("document.querySelectorAll('details').forEach(each => each.open = true)")
             assert page.evaluate("document.documentElement.scrollWidth") == 390
+
+
+TABLE = """
+| Language | Typing | Year | Paradigm | Creator | Company |
+|---|---|---|---|---|---|
+| Python | dynamic | 1991 | multi-paradigm | Rossum | Foundation |
+| Haskell | static | 1990 | functional | committee | universities |
+"""
+
+# Whether a word of a table stands on one line: as wide as it is, and no higher than a line.
+_BROKEN = """() => [...document.querySelectorAll("th, td")].filter(cell => cell.getClientRects().length).flatMap(cell => {
+  const words = [];
+  const walker = document.createTreeWalker(cell, NodeFilter.SHOW_TEXT);
+  for (let node; (node = walker.nextNode());)
+    for (const match of node.data.matchAll(/[A-Za-z0-9]+/g)) {
+      const range = document.createRange();
+      range.setStart(node, match.index);
+      range.setEnd(node, match.index + match[0].length);
+      if (new Set([...range.getClientRects()].map(each => Math.round(each.top))).size > 1) words.push(match[0]);
+    }
+  return words;
+})"""
+
+
+def test_no_word_of_a_table_is_broken_on_a_phone(browser: Browser, tmp_path: Path) -> None:
+    run = a_run(a_call(TABLE, name="teacher"), a_call(TABLE, layer=None), answer=TABLE)
+    run.to_html(tmp_path / "run.html")
+    summary_html([run], tmp_path / "summary.html")
+    for name in ("run.html", "summary.html"):
+        with _opened(browser, tmp_path / name, width=390) as (page, *_):
+            page.evaluate("document.querySelectorAll('details').forEach(each => each.open = true)")
+            assert page.evaluate(_BROKEN) == []
+            assert page.evaluate("document.documentElement.scrollWidth") == 390
+    with _opened(browser, tmp_path / "run.html", width=390) as (page, *_):
+        table = page.locator("#answer .scrolled")
+        # What is too wide is scrolled, and shows that it can be; what has to be there at a glance fits.
+        assert table.evaluate("each => each.scrollWidth > each.clientWidth")
+        assert "linear-gradient" in table.evaluate("each => getComputedStyle(each).backgroundImage")
+        for fitting in (".totals", ".shares"):
+            assert page.locator(f".scrolled:has({fitting})").evaluate("each => each.scrollWidth <= each.clientWidth")
+
+
+def test_a_mixture_inside_is_on_the_page_with_all_its_calls(browser: Browser, tmp_path: Path) -> None:
+    failure = Failure(kind="OpenAIError", message="inside out of order")
+    inner = a_run(
+        a_call("Bees make wax.", name="deep", prompt=[Message(type="human", content="What is asked inside?")]),
+        a_call("", proposer=2, name="broken", status="failed", error=failure, usage=None),
+        a_call("Bees make wax and honey.", layer=None, name="inside"),
+        answer="Bees make wax and honey.",
+    )
+    a_run(a_call(name="mixture", runs=[inner]), a_call(layer=None)).to_html(tmp_path / "run.html")
+    with _opened(browser, tmp_path / "run.html") as (page, *_):
+        page.locator(".inside > summary").click()
+        page.locator("ol.waterfall a", has_text="deep").click()
+        deep = page.locator("#call-1-1")
+        page.wait_for_function("document.querySelector('#call-1-1').open")
+        assert deep.is_visible()
+        assert deep.locator(".said").inner_text() == "Bees make wax."
+        deep.locator("summary", has_text="Compare").click()
+        assert deep.locator(".pieces ins").all_inner_texts() == ["wax and honey."]
+        deep.locator("summary", has_text="Prompt").click()
+        assert deep.get_by_role("group", name="Message of the user").inner_text() == "What is asked inside?"
+        page.locator("ol.waterfall a", has_text="broken").click()
+        assert page.locator("#call-1-2 .problem").inner_text() == "OpenAIError inside out of order"
+        names = page.locator("#references").get_by_role("heading").all_inner_texts()
+        assert names == ["References and prompts", "Layer 1", "mixture", "deep", "broken", "inside", "Answer", "writer"]
+
+
+def test_all_that_is_scrolled_by_keyboard_has_a_name(browser: Browser, page_file: Path) -> None:
+    with _opened(browser, page_file) as (page, *_):
+        page.evaluate("document.querySelectorAll('details').forEach(each => each.open = true)")
+        unnamed = "[...document.querySelectorAll('[tabindex]')].filter(each => !(each.role && each.ariaLabel)).length"
+        assert page.locator("[tabindex]").count() > 5
+        assert page.evaluate(unnamed) == 0
 
 
 def test_it_works_without_scripts(browser: Browser, page_file: Path) -> None:

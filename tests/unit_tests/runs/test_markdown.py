@@ -15,7 +15,7 @@ TAGS = {
     *("p", "em", "strong", "s", "code", "pre", "ul", "ol", "li", "blockquote", "hr", "br", "span", "div"),
     *("table", "thead", "tbody", "tr", "th", "td"),
 }
-ATTRIBUTES = {"class", "tabindex", "start"}
+ATTRIBUTES = {"class", "tabindex", "role", "aria-label", "dir", "start"}
 
 
 def _check(html: str) -> None:

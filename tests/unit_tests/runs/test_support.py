@@ -100,3 +100,10 @@ def test_a_difference_marks_words() -> None:
         ("gone", "honey."),
         ("new", "honey and wax."),
     ]
+
+
+def test_a_difference_says_what_it_does_not_compare() -> None:
+    lines = "\n".join(f"line {number}" for number in range(2_001))
+    *_, note = difference(lines, lines)
+    assert note == ("note", "Only the first 2,000 lines of each are compared.")
+    assert [piece.kind for piece in difference(lines[:-10], lines[:-10])] == ["same"]

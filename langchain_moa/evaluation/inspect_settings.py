@@ -106,17 +106,17 @@ def _refuse(name: str, value: Any) -> None:
 
 def _require(name: str, members: Iterable[Member]) -> None:
     for member in members:
-        for model in _models(member):
+        for who, model in _models(member):
             if name not in _parameters(model):
                 msg = (
-                    f"{name}: {member.name} has no such parameter ({type(model).__name__}); leave it out, or give it in the "
-                    "`settings` of the members that have it"
+                    f"{name}: {who} has no such parameter ({type(model).__name__}); leave it out, or give it in the `settings` "
+                    "of the members that have it"
                 )
                 raise ValueError(msg)
 
 
-def _models(member: Member) -> Iterator[BaseChatModel]:
-    """Yield the chat model of a member, or those of a mixture that is one."""
+def _models(member: Member) -> Iterator[tuple[str, BaseChatModel]]:
+    """Yield the chat model of a member and its name, or those of the members of a mixture that is one."""
     from langchain_moa.chat_model.chat_model import ChatMoA
     from langchain_moa.evaluation.budget import everyone
 
@@ -125,7 +125,7 @@ def _models(member: Member) -> Iterator[BaseChatModel]:
         for each in everyone(model):
             yield from _models(each)
     elif model is not None:
-        yield model
+        yield member.name, model
 
 
 def _parameters(model: BaseChatModel) -> set[str]:

@@ -20,7 +20,7 @@ demo: $(VENV)/.user ## Ask a mixture of local models; QUESTION="..." asks your o
 	$(BIN)/langchain-moa models pull
 	$(BIN)/langchain-moa ask --preset local "$(QUESTION)"
 
-test: unit integration ## Run all tests; ARGS="..." goes to pytest
+test: unit integration ## Run all tests; ARGS="..." goes to pytest, LANGCHAIN_MOA_DATA=... names recorded answers
 
 unit: $(VENV)/.developer ## Run the tests that need no network: every socket is refused
 	$(PYTEST) tests/unit_tests --disable-socket --allow-unix-socket $(ARGS)

@@ -14,6 +14,8 @@ from langchain_moa.evaluation.harnesses.harness import Answered, HarnessWithRefe
 from langchain_moa.rows import Row, RowError, read_rows
 
 DATA = os.environ.get("LANGCHAIN_MOA_DATA")
+# Files with the fields that the harnesses' own have, and texts of ours.
+BY_HAND = Path(__file__).with_name("formats")
 
 QUESTIONS: dict[str, dict[str, Any]] = {
     "alpaca_eval": {"instruction": "Name a bird.", "dataset": "own", "output": "A baseline's", "generator": "baseline"},
@@ -145,28 +147,39 @@ def test_another_text_or_setting_is_another_question() -> None:
     assert key() == keys[0]
 
 
-@pytest.mark.skipif(DATA is None, reason="LANGCHAIN_MOA_DATA does not name a folder with the harnesses' own files in formats/")
-@pytest.mark.parametrize("name", HARNESSES)
-class TestOfficialFiles:
-    FILES = ("{}_question_sample.jsonl", "{}_question.jsonl", "{}_model_outputs_sample.json", "{}_answer_sample.jsonl")
+def _rows(formats: Path, name: str, kind: str) -> list[Row]:
+    """Return the rows of the harness's own file; AlpacaEval's questions are its answers."""
+    files = [file for file in formats.glob(f"{name}_*") if kind in file.name or "outputs" in file.name]
+    return read_rows(files[0]) if files else []
 
-    def rows(self, name: str, kind: str) -> list[Row]:
-        formats = Path(str(DATA)) / "formats"
-        files = [file for pattern in self.FILES if kind in pattern and (file := formats / pattern.format(name)).is_file()]
-        return read_rows(files[0]) if files else []
 
-    def test_questions_are_read(self, name: str) -> None:
-        rows = self.rows(name, "question") or self.rows(name, "outputs")
+@pytest.mark.parametrize(
+    "formats",
+    [
+        BY_HAND,
+        pytest.param(
+            Path(DATA or "") / "formats",
+            marks=pytest.mark.skipif(DATA is None, reason="LANGCHAIN_MOA_DATA names no folder with the harnesses' own files"),
+        ),
+    ],
+    ids=["by hand", "official"],
+)
+class TestFiles:
+    @pytest.mark.parametrize("name", HARNESSES)
+    def test_questions_are_read(self, formats: Path, name: str) -> None:
+        rows = _rows(formats, name, "question")
         questions = [HARNESSES[name].question(row) for row in rows]
         assert len({question.key for question in questions}) == len(rows) > 2
 
-    def test_answers_have_the_same_fields_of_the_same_kinds(self, name: str) -> None:
-        official = self.rows(name, "answer") or self.rows(name, "outputs")
-        if not official:
+    @pytest.mark.parametrize("name", HARNESSES)
+    def test_answers_have_the_same_fields_of_the_same_kinds(self, formats: Path, name: str) -> None:
+        rows = _rows(formats, name, "answer")
+        if not rows and formats != BY_HAND:
             pytest.skip("there is no official answer file")
-        ours = answer_to(name, QUESTIONS[name])
-        for each in official:
-            assert shape(each.data) == shape(ours)
+        assert rows
+        ours = shape(answer_to(name, QUESTIONS[name]))
+        for each in rows:
+            assert shape(each.data) == ours
             if isinstance(harness := HARNESSES[name], HarnessWithReferences):
                 assert harness.reference(each)[1]
 

@@ -28,6 +28,7 @@ ROW_GAP = 9.0
 FREE_ROW_GAP = 26.0  # between nodes that are in no layer
 COLUMN_GAP = 34.0
 COLUMN_GAP_MAX = 88.0
+LABEL_PADDING = 12.0  # of a label, both sides together
 LABEL_ROOM = 36.0  # what a label's edge needs on both sides of the label
 STEEPNESS = 0.055  # how much a column gap grows with the height that its edges span
 
@@ -138,7 +139,7 @@ def card_lines(node: Node) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 def label_width(label: str) -> float:
     """Return how wide an edge's label is, with the room around its text."""
-    return text.width(short_label(label), DETAIL_SIZE) + 12
+    return text.width(short_label(label), DETAIL_SIZE) + LABEL_PADDING
 
 
 def short_label(label: str) -> str:

@@ -7,9 +7,13 @@ from typing import TYPE_CHECKING
 from langchain_moa.drawing import text
 from langchain_moa.drawing.diagram import Group, Kind, Node
 from langchain_moa.drawing.layout import (
+    CARD_PADDING,
     CARD_TEXT_LEFT,
+    DETAIL_SIZE,
     GROUP_PADDING,
+    LABEL_PADDING,
     LINE_HEIGHT,
+    TITLE_SIZE,
     Box,
     card_lines,
     label_width,
@@ -57,7 +61,8 @@ class Painter:
             self._edge(route)
         for box, group in groups:
             style = "detail caption" if group.layer else "detail caption halo"
-            self._pen.text((box.x + GROUP_PADDING + 1, box.y + 20.5), group.title, style=style)
+            length = text.set_length(group.title, DETAIL_SIZE, box.width - 2 * GROUP_PADDING, bold=True)
+            self._pen.text((box.x + GROUP_PADDING + 1, box.y + 20.5), group.title, style=style, length=length)
         for box in boxes:
             if isinstance(box.item, Node):
                 self._node(box, box.item)
@@ -87,9 +92,13 @@ class Painter:
         left = box.x + (CARD_TEXT_LEFT if proposes else CARD_TEXT_LEFT - SINK)
         title, detail = card_lines(node)
         first = box.middle - LINE_HEIGHT * (len(title) + len(detail) - 1) / 2 + SINK
+        room = box.right - CARD_PADDING - left
         for index, line in enumerate([*title, *detail]):
-            style = "title" if index < len(title) else "detail"
-            pen.text((left, first + LINE_HEIGHT * index + 0.5), line, style=f"{style} onaccent" if emphasised else style)
+            bold = index < len(title)
+            style, size = ("title", TITLE_SIZE) if bold else ("detail", DETAIL_SIZE)
+            length = text.set_length(line, size, room, bold=bold)
+            at = (left, first + LINE_HEIGHT * index + 0.5)
+            pen.text(at, line, style=f"{style} onaccent" if emphasised else style, length=length)
 
     def _edge(self, route: Route) -> None:
         edge = route.edge
@@ -108,7 +117,9 @@ class Painter:
         (x, y), width = route.label, label_width(label)
         corner = (x - width / 2, y - LABEL_HEIGHT / 2)
         self._pen.rectangle(corner, (width, LABEL_HEIGHT), LABEL_HEIGHT / 2, style="chip")
-        self._pen.text((x, y + SINK), short_label(label), style="label middle")
+        shown = short_label(label)
+        length = text.set_length(shown, DETAIL_SIZE, width - LABEL_PADDING)
+        self._pen.text((x, y + SINK), shown, style="label middle", length=length)
 
 
 def _model(node: Node) -> str:

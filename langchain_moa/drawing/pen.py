@@ -56,15 +56,17 @@ class Pen:
         """Draw a path, given in SVG's path language."""
         self.add("path", **{"class": style, "d": path})
 
-    def text(self, start: Point, content: str, *, style: str) -> None:
+    def text(self, start: Point, content: str, *, style: str, length: float | None = None) -> None:
         """Write one line of text.
 
         Args:
             start: Where its base line begins; its middle, if the style says so.
             content: The text.
             style: The CSS classes.
+            length: How long the line is made, whatever the font. Default: as the font has it.
         """
-        self.add("text", **{"class": style, "x": number(start[0]), "y": number(start[1])}).text = content
+        fitted = {} if not length else {"textLength": number(length), "lengthAdjust": "spacingAndGlyphs"}
+        self.add("text", **{"class": style, "x": number(start[0]), "y": number(start[1])}, **fitted).text = content
 
     def add(self, tag: str, **attributes: str) -> ET.Element:
         """Add an element and return it; empty attributes are left out."""

@@ -91,7 +91,8 @@ def render(diagram: Diagram, *, title: str | None = None, fonts: str = SYSTEM_FO
         gradient.add("stop", **{"offset": str(offset), "stop-color": colour})
     pen.rectangle((0.5, 0.5), (width - 1, height - 1), RADIUS, style="canvas")
     if heading:
-        pen.text((MARGIN + 2, MARGIN + HEADING_SIZE), heading, style="title heading")
+        length = text.set_length(heading, HEADING_SIZE, width - 2 * MARGIN - 2, bold=True)
+        pen.text((MARGIN + 2, MARGIN + HEADING_SIZE), heading, style="title heading", length=length)
     body = pen.group(offset=((width - left - right) / 2, above - top))
     boxes = [box for box in root.walk() if box is not root]
     Painter(body, diagram, emphasis=f"url(#{key}-fill)").paint(boxes, routes)

@@ -26,7 +26,7 @@ def test_names_break_between_their_parts(text: str, lines: tuple[str, ...]) -> N
         ("short", "short"),
         ("Qwen3-235B-A22B-Instruct-2507-tput", "Qwen3-235B…Instruct-2507-tput"),
         ("a" * 60, "aaaaaaaaaaaaa…aaaaaaaaaaaaa"),
-        ("x" + "-1" * 5000, "x-1-1-1-1-1-1-1…1-1-1-1-1-1-1-1"),
+        ("x" + "-1" * 5000, "x-1-1-1-1-1-1-1…1-1-1-1-1-1-1-1-1"),
     ],
 )
 def test_the_middle_is_left_out_at_whole_parts_if_there_are_any(text: str, shorter: str) -> None:

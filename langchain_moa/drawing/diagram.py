@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from enum import Enum
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 
 from langchain_core.runnables.graph import Graph
 
+from langchain_moa.drawing.parts import Diagram, Edge, Group, Kind, Node
+from langchain_moa.drawing.refine import refined
 from langchain_moa.drawing.text import clean
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from langchain_core.runnables import RunnableConfig
     from langchain_core.runnables.graph import Node as GraphNode
 
 _MERGE = re.compile(r"merge_\d+")
-# The provider, the owner and the name; a colon later on belongs to the name ("ollama:gpt-oss:20b").
-_MODEL = re.compile(r"([a-z_]+:)?(.*/)?(.*)", re.DOTALL)
 _UUID = re.compile(r"[0-9a-f]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
@@ -49,103 +47,6 @@ class Described(Protocol):
         ...
 
 
-class Kind(Enum):
-    """What part a node plays; it decides how the node looks."""
-
-    START = "start"
-    END = "end"
-    PROPOSER = "proposer"
-    MERGE = "merge"
-    AGGREGATOR = "aggregator"
-    STEP = "step"
-
-
-@dataclass(frozen=True, slots=True)
-class Node:
-    """One node.
-
-    Attributes:
-        id: Its id in the graph.
-        kind: What part it plays.
-        title: What it is called.
-        model: The id of the model that it calls, if it says so.
-        layer: The layer that it belongs to, if it says so.
-    """
-
-    id: str
-    kind: Kind
-    title: str
-    model: str | None = None
-    layer: str | None = None
-
-    @property
-    def caption(self) -> tuple[str, str | None]:
-        """What stands on the node: a title, and the model below it.
-
-        A node that is called after its model says no name twice: the model's own name is the title, the provider and the
-        owner stand below.
-        """
-        if self.model is None or not self.model.endswith(self.title):
-            return self.title, self.model
-        provider, owner, name = _MODEL.fullmatch(self.model).groups(default="")  # type: ignore[union-attr]
-        return (
-            (name, f"{provider}{owner}".rstrip(":/") or None) if self.title in {self.model, name} else (self.title, self.model)
-        )
-
-    @property
-    def full_name(self) -> str:
-        """The name and the model, however long."""
-        return self.title if self.model in {None, self.title} else f"{self.title}: {self.model}"
-
-
-@dataclass(frozen=True, slots=True)
-class Edge:
-    """One edge, from node id to node id.
-
-    Attributes:
-        source: Where it starts.
-        target: Where it ends.
-        label: What stands on it, if anything.
-        conditional: Whether it is taken only sometimes.
-    """
-
-    source: str
-    target: str
-    label: str | None = None
-    conditional: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Group:
-    """Nodes that are drawn in one box: a layer's, or a subgraph's.
-
-    Attributes:
-        title: What the box is called.
-        children: What it holds, in the order of the graph.
-        layer: Whether it is a layer, whose nodes stand side by side.
-    """
-
-    title: str
-    children: tuple[Node | Group, ...]
-    layer: bool = False
-
-    def nodes(self) -> Iterable[Node]:
-        """Yield the nodes in the group and in the groups inside it."""
-        for child in self.children:
-            if isinstance(child, Group):
-                yield from child.nodes()
-            else:
-                yield child
-
-
-@dataclass(frozen=True, slots=True)
-class Diagram:
-    """All nodes, in their groups, and all edges."""
-
-    root: Group
-    edges: tuple[Edge, ...]
-
-
 Source: TypeAlias = Graph | Drawable | Compilable | Described
 
 
@@ -163,13 +64,14 @@ def read(source: Source) -> Diagram:
     if not graph.nodes:
         msg = "graph: it has no nodes, so there is nothing to draw; add nodes to it first"
         raise ValueError(msg)
-    edges = tuple(
+    edges = [
         Edge(edge.source, edge.target, clean(edge.data) or None if edge.data is not None else None, edge.conditional)
         for edge in graph.edges
         if edge.source in graph.nodes and edge.target in graph.nodes
-    )
-    entries = [(_path(node), _node(node)) for node in graph.nodes.values()]
-    return Diagram(Group("", _nested(entries, edges)), edges)
+    ]
+    nodes, edges = refined([_node(node) for node in graph.nodes.values()], edges)
+    entries = [(_path(node), drawn) for node, drawn in zip(graph.nodes.values(), nodes, strict=True)]
+    return Diagram(Group("", _nested(entries, edges)), tuple(edges))
 
 
 def _graph_of(source: Source) -> Graph:
@@ -220,7 +122,7 @@ def _node(node: GraphNode) -> Node:
 
 
 def _nested(entries: Sequence[tuple[tuple[str, ...], Node]], edges: Sequence[Edge], depth: int = 0) -> tuple[Node | Group, ...]:
-    """Put the nodes of one subgraph into groups: those of deeper subgraphs, and the layers' own."""
+    """Put the nodes of one subgraph into groups: those of deeper subgraphs, of layers, and of stages behind the layers."""
     here = [node for path, node in entries if len(path) == depth + 1]
     after_merge = _after_merge(here, edges)
     members: dict[tuple[str, bool], list[tuple[tuple[str, ...], Node]]] = {}
@@ -229,7 +131,9 @@ def _nested(entries: Sequence[tuple[tuple[str, ...], Node]], edges: Sequence[Edg
         if len(path) > depth + 1:
             key = (path[depth], False)
         elif node.layer is not None and node.id not in after_merge:
-            key = (node.layer, True)
+            key = (f"Layer {node.layer}", True)
+        elif node.stage is not None:
+            key = (node.stage, True)
         else:
             order.append(node)
             continue
@@ -240,9 +144,9 @@ def _nested(entries: Sequence[tuple[tuple[str, ...], Node]], edges: Sequence[Edg
 
 
 def _group(key: tuple[str, bool], entries: Sequence[tuple[tuple[str, ...], Node]], edges: Sequence[Edge], depth: int) -> Group:
-    name, layer = key
-    if layer:
-        return Group(f"Layer {name}", tuple(node for _, node in entries), layer=True)
+    name, is_layer = key
+    if is_layer:
+        return Group(name, tuple(node for _, node in entries), layer=True)
     return Group(clean(name), _nested(entries, edges, depth + 1))
 
 

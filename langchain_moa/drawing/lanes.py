@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeAlias
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from langchain_moa.drawing.diagram import Edge
+    from langchain_moa.drawing.parts import Edge
 
 Key: TypeAlias = "tuple[int, int, str | None]"
 

@@ -7,7 +7,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING
 
 from langchain_moa.drawing import text
-from langchain_moa.drawing.diagram import Diagram, Edge, Group, Kind, Node
+from langchain_moa.drawing.parts import Diagram, Edge, Group, Kind, Node
 from langchain_moa.drawing.ranks import ranks
 
 if TYPE_CHECKING:

@@ -7,8 +7,9 @@ from itertools import count
 from typing import TYPE_CHECKING
 
 from langchain_moa.drawing import text
-from langchain_moa.drawing.diagram import Edge, Group, Kind, Node, Source, read
+from langchain_moa.drawing.diagram import Source, read
 from langchain_moa.drawing.palette import EMPHASIS
+from langchain_moa.drawing.parts import Edge, Group, Kind, Node
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -52,8 +53,8 @@ def draw_mermaid(graph: Source, *, title: str | None = None) -> str:
     names = _Names()
     lines = [*_front(title), "flowchart LR", *_children(diagram.root, names, "    ")]
     lines += [f"    {line}" for line in _edges(diagram.edges, names)]
-    aggregators = [names.of[node.id] for node in diagram.root.nodes() if node.kind is Kind.AGGREGATOR]
-    lines += [f"    {line}" for line in (*_class("box", _BOX_STYLE, names.groups), *_class("last", _LAST_STYLE, aggregators))]
+    last = [names.of[node.id] for node in diagram.root.nodes() if node.answers]
+    lines += [f"    {line}" for line in (*_class("box", _BOX_STYLE, names.groups), *_class("last", _LAST_STYLE, last))]
     return "\n".join(lines) + "\n"
 
 
@@ -73,7 +74,7 @@ class _Names:
     def add(self, node: Node) -> str:
         """Return a new id for a node."""
         # A chart has words of its own ("end", "class", "o" or "x" after a line); none of them begins like this.
-        self.of[node.id] = self._new(f"step_{node.id}" if node.kind is Kind.STEP else node.id)
+        self.of[node.id] = self._new(f"step_{node.id}" if node.kind in {Kind.STEP, Kind.CHOICE} else node.id)
         return self.of[node.id]
 
     def add_group(self, group: Group) -> str:
@@ -110,12 +111,12 @@ def _children(group: Group, names: _Names, indent: str) -> Iterator[str]:
 
 
 def _label(node: Node) -> str:
-    title = _escaped(node.title)
     if node.kind in {Kind.START, Kind.END, Kind.MERGE}:
-        return f'"{title}"'
+        return f'"{_escaped(node.title)}"'
     # The whole model id, unbroken, even where the node is called after it: this is a text, and texts are searched.
-    below = f"<br/>{_escaped(node.model)}" if node.model not in {None, node.title} else ""
-    return f'"<b>{title}</b>{below}"'
+    title, model = node.caption if node.is_mixture else (node.title, node.model)
+    below = f"<br/>{_escaped(model)}" if model not in {None, title} else ""
+    return f'"<b>{_escaped(title)}</b>{below}"'
 
 
 def _edges(edges: Sequence[Edge], names: _Names) -> Iterator[str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from langchain_moa.drawing import text
-from langchain_moa.drawing.diagram import Group, Kind, Node
 from langchain_moa.drawing.layout import (
     CARD_PADDING,
     CARD_TEXT_LEFT,
@@ -20,13 +19,14 @@ from langchain_moa.drawing.layout import (
     short_label,
 )
 from langchain_moa.drawing.palette import ACCENTS
+from langchain_moa.drawing.parts import Group, Kind, Node
 from langchain_moa.drawing.routing import HEAD, LABEL_HEIGHT, Route
 from langchain_moa.drawing.ways import number
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from langchain_moa.drawing.diagram import Diagram
+    from langchain_moa.drawing.parts import Diagram
     from langchain_moa.drawing.pen import Pen
 
 BAR_WIDTH, BAR_LEFT, BAR_MARGIN = 3.5, 9.0, 10.0  # of the bar that shows a proposer's model
@@ -42,7 +42,7 @@ class Painter:
     Args:
         pen: Draws them.
         diagram: The diagram; the models in it have their colours.
-        emphasis: What fills the card of an aggregator.
+        emphasis: What fills the card of whoever gives the answer.
     """
 
     def __init__(self, pen: Pen, diagram: Diagram, *, emphasis: str) -> None:
@@ -81,7 +81,7 @@ class Painter:
 
     def _card(self, pen: Pen, box: Box, node: Node) -> None:
         corner, size = (box.x, box.y), (box.width, box.height)
-        proposes, emphasised = node.kind is Kind.PROPOSER, node.kind is Kind.AGGREGATOR
+        proposes, emphasised = node.kind is Kind.PROPOSER, node.answers
         if emphasised:
             pen.rectangle(corner, size, CARD_RADIUS, fill=self._emphasis)
         else:
@@ -95,8 +95,8 @@ class Painter:
         room = box.right - CARD_PADDING - left
         for index, line in enumerate([*title, *detail]):
             bold = index < len(title)
-            style, size = ("title", TITLE_SIZE) if bold else ("detail", DETAIL_SIZE)
-            length = text.set_length(line, size, room, bold=bold)
+            style, font_size = ("title", TITLE_SIZE) if bold else ("detail", DETAIL_SIZE)
+            length = text.set_length(line, font_size, room, bold=bold)
             at = (left, first + LINE_HEIGHT * index + 0.5)
             pen.text(at, line, style=f"{style} onaccent" if emphasised else style, length=length)
 

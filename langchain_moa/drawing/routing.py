@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
-from langchain_moa.drawing.diagram import Edge, Group
 from langchain_moa.drawing.lanes import Lane, Trip, assign
 from langchain_moa.drawing.layout import DETAIL_SIZE, Box, label_width
+from langchain_moa.drawing.parts import Edge, Group
 from langchain_moa.drawing.ways import Curve, Point, at, bent, flowing, path, points, towards
 
 if TYPE_CHECKING:
@@ -59,6 +59,7 @@ class Router:
         self._leaves = {box.item.id: box for box in self._boxes if not isinstance(box.item, Group)}
         self._edges = edges
         self._labels: list[Area] = []
+        self._labelled: set[int] = set()
 
     def routes(self) -> list[Route]:
         """Return the routes of all edges, in the edges' order."""
@@ -131,7 +132,10 @@ class Router:
         tip, before = way[-1], way[-2]
         near = towards(tip, before, 1.0)
         way[-1] = towards(tip, before, HEAD)
-        label = self._label(edge, [(left + (right - left) * share, y) for share in LABEL_PLACES])
+        # On a lane that several edges share, their word stands once.
+        places = [(left + (right - left) * share, y) for share in LABEL_PLACES]
+        label = None if id(lane) in self._labelled else self._label(edge, places)
+        self._labelled.add(id(lane))
         return Route(edge, bent(way), tip, (tip[0] - near[0], tip[1] - near[1]), _area(way, edge, label), label)
 
     def _turn_off(self, box: Box, lane: Lane, y: float, *, shift: float, exit_x: float, free: float) -> list[Point]:

@@ -9,17 +9,18 @@ from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
 from langchain_moa.drawing import text
-from langchain_moa.drawing.diagram import Kind, Source, read
+from langchain_moa.drawing.diagram import Source, read
 from langchain_moa.drawing.layout import DETAIL_SIZE, TITLE_SIZE, Box, lay_out
 from langchain_moa.drawing.painter import RADIUS, Painter
 from langchain_moa.drawing.palette import COLOURS, EMPHASIS
+from langchain_moa.drawing.parts import Kind
 from langchain_moa.drawing.pen import Pen
 from langchain_moa.drawing.routing import Area, Route, Router
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from langchain_moa.drawing.diagram import Diagram
+    from langchain_moa.drawing.parts import Diagram
 
 # The system's own, by name: where it is DejaVu, `system-ui` would be a fifth wider than all the others.
 SYSTEM_FONTS = "-apple-system,BlinkMacSystemFont,'Segoe UI',Roboto,'Noto Sans',Helvetica,Arial,system-ui,sans-serif"

@@ -6,7 +6,7 @@ from itertools import chain, groupby
 from typing import TYPE_CHECKING, Any
 
 from langchain_moa.cli.console import elided
-from langchain_moa.drawing.diagram import Group, Kind
+from langchain_moa.drawing.parts import Group, Kind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from langchain_moa.cli.chat.turn import Turn
-    from langchain_moa.drawing.diagram import Diagram, Node
+    from langchain_moa.drawing.parts import Diagram, Node
 
 _WIDEST_NAME = 60
 _NARROWEST_NAME = 8
@@ -61,13 +61,15 @@ def _between(boxes: Sequence[RenderableType], arrow: Text) -> list[RenderableTyp
 
 def _stages(diagram: Diagram) -> Iterator[tuple[str, dict[Any, Node]]]:
     """Yield what comes one after the other: a layer, or what follows layers; merges go without saying."""
-    shown = {Kind.PROPOSER, Kind.AGGREGATOR, Kind.STEP}
+    shown = {Kind.PROPOSER, Kind.AGGREGATOR, Kind.STEP, Kind.CHOICE}
     children = [child for child in diagram.root.children if isinstance(child, Group) or child.kind in shown]
     for is_group, several in groupby(children, key=lambda child: isinstance(child, Group)):
         if is_group:
             for group in several:
                 nodes = [node for node in group.nodes() if node.kind in shown]  # type: ignore[union-attr]  # told by the key
-                yield group.title.lower(), {(node.layer, place): node for place, node in enumerate(nodes, start=1)}
+                is_layer = {node.layer for node in nodes} != {None}
+                places = [(node.layer, place) if is_layer else node.id for place, node in enumerate(nodes, start=1)]
+                yield group.title.lower(), dict(zip(places, nodes, strict=True))
         else:
             last = {node.id: node for node in several if not isinstance(node, Group)}
             kinds = {node.kind for node in last.values()}

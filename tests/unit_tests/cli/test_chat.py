@@ -132,8 +132,9 @@ def test_the_graph_says_what_has_become_of_each_call() -> None:
 def test_the_steps_of_an_aggregation_are_one_stage() -> None:
     screen = Screen(width=160)
     drawn = screen.drawn(overview(read(mixture(aggregation="rank")), None, screen.console))
-    assert "aggregation" in drawn[0] + drawn[1]
-    assert any("rank_1 openai:a" in line for line in drawn)
+    titles = drawn[0] + drawn[1]
+    assert [title in titles for title in ("layer 1", "rank", "aggregation")] == [True] * 3
+    assert any("rank 1 openai:a" in line for line in drawn)
 
 
 def test_the_members_are_listed_once_for_layers_that_are_alike() -> None:

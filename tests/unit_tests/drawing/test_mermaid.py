@@ -54,6 +54,12 @@ def test_conditional_edges_are_dotted_and_labelled() -> None:
     assert "    step_c --> step_a\n" in text
 
 
+def test_the_way_out_of_the_layers_is_named_and_the_way_on_is_not() -> None:
+    text = draw_mermaid(mixture([["a", "b"]] * 2, early_exit=True))
+    assert '    merge_1 -.->|"enough"| aggregator\n' in text
+    assert "    merge_1 --> layer_2_proposer_1 & layer_2_proposer_2\n" in text
+
+
 @pytest.mark.parametrize("name", ["end", "class", "o", "x", "subgraph", "style", "graph"])
 def test_words_of_mermaid_are_no_ids(name: str) -> None:
     assert f'    step_{name}("<b>{name}</b>")\n' in draw_mermaid(hand_made([(name, "other")]))

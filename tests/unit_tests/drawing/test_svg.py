@@ -5,15 +5,25 @@ import os
 import re
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from langgraph.graph import END, START, StateGraph
 
-from langchain_moa.drawing import draw_svg
+from langchain_moa import ChatMoA, Mixture, Proposer
+from langchain_moa.drawing import draw_mermaid, draw_svg
 from tests.unit_tests.drawing.graphs import AGGREGATOR, MODELS, Builder, State, choose, hand_made, mixture, nothing
 from tests.unit_tests.drawing.picture import NAMESPACE, Picture, Rectangle
+
+RANKED: dict[str, Any] = {
+    "proposers": ["openai:a", "openai:b"],
+    "aggregator": "openai:agg",
+    "aggregation": "rank",
+    "stop_when": "agreement",
+    "api_key": "test",
+}
 
 
 @pytest.mark.parametrize("layers", [1, 2, 3])
@@ -122,7 +132,8 @@ def test_texts_are_kept_to_the_letter() -> None:
 
 def test_early_exit_is_dashed_and_runs_above_the_layers() -> None:
     picture = Picture.of(mixture([MODELS[:3]] * 3, early_exit=True))
-    exits = [picture.edges[f"merge_{number} to aggregator"] for number in (1, 2)]
+    exits = [picture.edges[f"merge_{number} to aggregator (enough)"] for number in (1, 2)]
+    assert picture.texts.count("enough") == 2
     for edge in exits:
         assert edge.find("s:path[@class='dashed']", NAMESPACE) is not None
     tops = [_height(edge) for edge in exits]
@@ -131,7 +142,51 @@ def test_early_exit_is_dashed_and_runs_above_the_layers() -> None:
     assert picture.edges["merge_3 to aggregator"].find("s:path[@class='line']", NAMESPACE) is not None
     onwards = [edge for name, edge in picture.edges.items() if name.startswith("merge_1 to layer_2")]
     assert len(onwards) == 3
-    assert all(edge.find("s:path[@class='dashed']", NAMESPACE) is not None for edge in onwards)
+    # Going on is what a mixture does by default; only what is left out for it is marked.
+    assert all(edge.find("s:path[@class='line']", NAMESPACE) is not None for edge in onwards)
+
+
+def test_early_exit_to_several_steps_is_one_way_to_their_box() -> None:
+    picture = Picture.of(Mixture(**RANKED))
+    rank = picture.groups("group")[-1]
+    assert [text for text in picture.texts if text in {"Rank", "rank 1", "rank 2", "best first"}] == [
+        *["Rank", "rank 1", "rank 2", "best first"]
+    ]
+    assert sum(card.inside(rank) for card in picture.cards) == 2
+    exits = [edge for name, edge in picture.edges.items() if name.startswith("merge_1 to rank_")]
+    assert len(exits) == 2
+    assert picture.texts.count("enough") == 1
+    assert {name.rpartition(" ")[2] for name in picture.edges if name.startswith("merge_1 to rank_")} == {"(enough)"}
+    lanes = {_height(edge) for edge in exits}
+    assert len(lanes) == 1
+    assert lanes.pop() < min(box.y for box in picture.groups("group"))
+
+
+@pytest.mark.parametrize("aggregation", ["vote", "select", "consistent"])
+def test_whoever_gives_the_answer_is_marked(aggregation: str) -> None:
+    picture = Picture.of(Mixture(**{**RANKED, "aggregation": aggregation}))
+    marked = [
+        name for name, node in picture.nodes.items() if node.find("s:text[@class='title onaccent']", NAMESPACE) is not None
+    ]
+    assert [name.partition(":")[0] for name in marked] == [aggregation]
+    assert f"classDef last fill:#4f46e5,stroke:#7c3aed,color:#ffffff\n    class step_{aggregation} last" in draw_mermaid(
+        Mixture(**{**RANKED, "aggregation": aggregation})
+    )
+
+
+def test_steps_of_a_graph_that_is_no_mixture_keep_their_names() -> None:
+    picture = Picture.of(hand_made([("my_first", "my_last")]))
+    assert picture.texts == ["my_first", "my_last"]
+    assert picture.root.find(".//s:text[@class='title onaccent']", NAMESPACE) is None
+
+
+def test_a_mixture_in_a_mixture_is_called_one() -> None:
+    inner = ChatMoA(**{**RANKED, "aggregation": "synthesize"})
+    outer = Mixture(**{**RANKED, "proposers": [inner, Proposer(inner, name="panel")], "aggregation": "synthesize"})
+    picture = Picture.of(outer)
+    assert {"mixture", "by openai:agg", "panel", "mixture by openai:agg"} <= set(picture.texts)
+    assert "moa:moa" not in "".join(picture.texts)
+    assert '("<b>mixture</b><br/>by openai:agg")' in draw_mermaid(outer)
 
 
 def test_a_loop_runs_below_and_bears_its_label() -> None:

@@ -61,12 +61,12 @@ eval-local: $(VENV)/.developer ## Compare a mixture of the local models with its
 	$(BIN)/langchain-moa models pull
 	$(BIN)/langchain-moa eval compare --config benchmarks/eval-local.yaml --task benchmarks/sums.jsonl --concurrency 2 $(ARGS)
 
-pictures: $(VENV)/.developer ## Draw the README's pictures anew
+pictures: $(VENV)/.developer ## Draw the pictures of README and documentation anew
 	mkdir -p $(PICTURES)
-	$(BIN)/langchain-moa draw --preset moa --output $(PICTURES)/moa.svg
-	$(BIN)/langchain-moa draw --preset moa-lite --output $(PICTURES)/moa-lite.svg
+	$(BIN)/langchain-moa draw --layers 2 --aggregator openai:gpt-6.1-sol --output $(PICTURES)/moa.svg \
+		--proposer openai:gpt-6-luna --proposer openai:gpt-6.1-terra --proposer together:zai-org/GLM-5.3
 	$(BIN)/langchain-moa models pull
-	$(BIN)/python -m tests.pictures $(PICTURES)/report.png # needs Chromium
+	$(BIN)/python -m tests.pictures $(PICTURES) # needs Chromium
 
 clean: ## Remove all that was made here, the virtual environment too
 	rm -rf $(VENV) build dist htmlcov site .import_linter_cache .benchmarks .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -1,4 +1,4 @@
-"""The picture of a report in the docs: `python -m tests.pictures docs/pictures/report.png`.
+"""The pictures of a report in the docs: `python -m tests.pictures docs/pictures`.
 
 The local models answer; two more proposers at a loopback server fail and are late, so that the picture shows what that looks
 like.
@@ -18,26 +18,27 @@ from tests.integration_tests.runs.browser import FLAGS, find_chromium
 from tests.loopback import Loopback, Reply
 
 _QUESTION = "Why is the sky blue?"
+_MARGIN = 18
 
 
 async def _answered() -> MoARun:
     with Loopback() as server, record_moa() as runs:
         server.script("broken", Reply("the model is overloaded", status=503))
-        server.script("slow", Reply("too late", hang=True))
+        server.script("stuck", Reply("too late", hang=True))
         moa = ChatMoA(
             proposers=[
                 Proposer("local:smollm2-135m", name="teacher", system_prompt="Answer in one or two short sentences."),
                 Proposer("local:smollm2-135m", name="poet", system_prompt="Answer in two lines of verse."),
                 Proposer("local:gemma3-270m", name="base model"),
                 Proposer(server.chat("broken"), name="overloaded"),
-                Proposer(server.chat("slow"), name="slow"),
+                Proposer(server.chat("stuck"), name="slow"),
             ],
             aggregator="local:smollm2-135m",
             prompt="Here are answers from other assistants. Write one best answer to the question in one or two sentences.",
             quorum=3,
             quorum_grace=0.5,
             retry=Retry(attempts=3, initial=0.6),
-            max_tokens=60,
+            max_tokens=100,
             temperature=0,
         )
         async for _ in moa.astream(_QUESTION):
@@ -45,16 +46,18 @@ async def _answered() -> MoARun:
     return runs[0]
 
 
-def _picture(page_file: Path, picture: Path) -> None:
+def _pictures(page_file: Path, folder: Path) -> None:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=find_chromium(), args=FLAGS)
         page = browser.new_page(viewport={"width": 1080, "height": 900}, color_scheme="light")
         page.goto(page_file.as_uri())
-        bottom = page.locator("#calls").bounding_box()
-        assert bottom is not None
-        page.screenshot(
-            path=picture, full_page=True, clip={"x": 0, "y": 0, "width": 1080, "height": bottom["y"] + bottom["height"] + 18}
-        )
+        # The page down to the time line, and then where its answer comes from.
+        for name, first, last in (("report.png", "header", "#calls"), ("support.png", "#support", "#support")):
+            top, bottom = page.locator(first).bounding_box(), page.locator(last).bounding_box()
+            assert top is not None
+            assert bottom is not None
+            begin, end = top["y"] - _MARGIN, bottom["y"] + bottom["height"] + _MARGIN
+            page.screenshot(path=folder / name, full_page=True, clip={"x": 0, "y": begin, "width": 1080, "height": end - begin})
         browser.close()
 
 
@@ -62,4 +65,4 @@ if __name__ == "__main__":
     with TemporaryDirectory() as folder:
         page_file = Path(folder) / "run.html"
         asyncio.run(_answered()).to_html(page_file)
-        _picture(page_file, Path(sys.argv[1]))
+        _pictures(page_file, Path(sys.argv[1]))

@@ -13,13 +13,20 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def check(report: Path | None) -> None:
+def check(report: Path | None, *, first_tokens: bool = False) -> None:
     """Refuse a report that could not be written, before anybody is asked and paid.
 
+    Args:
+        report: The file.
+        first_tokens: Whether it is to have the time of every first token.
+
     Raises:
-        UsageError: The file's name ends in no form of a report, or its folder is not there.
+        UsageError: The file's name ends in no form of a report, its folder is not there, or there is none to have the times.
     """
     if report is None:
+        if first_tokens:
+            msg = "--first-tokens is for a report; give --report FILE, too"
+            raise UsageError(msg)
         return
     from langchain_moa.runs.files import SUFFIXES
 
@@ -32,18 +39,19 @@ def check(report: Path | None) -> None:
 
 
 @contextmanager
-def recorded(report: Path | None) -> Iterator[None]:
+def recorded(report: Path | None, *, first_tokens: bool = False) -> Iterator[None]:
     """Record what is asked inside, and write the report, also of a run that failed or was ended.
 
     Args:
         report: The file; `None`: nothing is recorded.
+        first_tokens: Whether the proposers are streamed, so that the times of their first tokens are known.
     """
     if report is None:
         yield
         return
     from langchain_moa.runs.record import record_moa
 
-    with record_moa() as runs:
+    with record_moa(first_tokens=first_tokens) as runs:
         try:
             yield
         finally:

@@ -59,6 +59,13 @@ Report = Annotated[
     ),
 ]
 
+FirstTokens = Annotated[
+    bool,
+    typer.Option(
+        "--first-tokens", help="With --report: stream the proposers, so that it has their first tokens.", rich_help_panel=OUTPUT
+    ),
+]
+
 
 @app.command(epilog=EXIT_CODES)
 def ask(
@@ -81,6 +88,7 @@ def ask(
     show_references: ShowReferences = False,
     plain: Plain = False,
     report: Report = None,
+    first_tokens: FirstTokens = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
@@ -97,7 +105,7 @@ def ask(
     [dim]$[/dim] langchain-moa ask --report run.html "..."
     """
     with explained(debug=debug):
-        check(report)
+        check(report, first_tokens=first_tokens)
         text = read_question(question or (), sys.stdin)
         options = MixtureOptions(
             config=config,
@@ -110,7 +118,7 @@ def ask(
         )
         manner = _Manner(as_json=as_json, references=show_references, plain=plain, quiet=quiet)
         mixture = load(options, quiet=quiet)
-        with recorded(report):
+        with recorded(report, first_tokens=first_tokens):
             outcome = _run(mixture, _messages(system, text), manner)
         _report(outcome, manner)
 

@@ -12,7 +12,9 @@ from langchain_moa.cli.failing import EXIT_CODES, UsageError, explain, explained
 from langchain_moa.cli.options import Debug
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
+
+    from langchain_moa.runs import MoARun
 
 app = typer.Typer()
 
@@ -21,13 +23,17 @@ app = typer.Typer()
 def report(
     files: Annotated[list[Path], typer.Argument(metavar="FILE", help="Recorded runs: .jsonl for many, .json for one.")],
     *,
+    which: Annotated[
+        str | None,
+        typer.Option("--run", metavar="NUMBER", help="The page of this run of a .jsonl: its number, from 1, or its id."),
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option(
             "--output",
             "-o",
             metavar="FILE",
-            help="Page to write.  [dim]\\[default: the first file's name with .html][/dim]",
+            help="Page to write, over one that is there.  [dim]\\[default: the first file's name with .html][/dim]",
             show_default=False,
         ),
     ] = None,
@@ -41,23 +47,48 @@ def report(
 
     [dim]$[/dim] langchain-moa ask --report runs.jsonl "Why is the sky blue?"
     [dim]$[/dim] langchain-moa report runs.jsonl -o summary.html
+    [dim]$[/dim] langchain-moa report runs.jsonl --run 3
     """
     with explained(debug=debug):
-        page = output or files[0].with_suffix(".html")
+        if missing := [file for file in files if not file.is_file()]:
+            msg = f"there is no file {missing[0]}"
+            raise UsageError(msg)
+        page = output or _named(files[0], which)
         if page in files:
             msg = f"{page} is what is to be read; name the page to write with --output"
             raise UsageError(msg)
-        _write(files, page)
+        if output is None and page.exists():
+            msg = f"{page} is there already; --output {page} writes over it"
+            raise UsageError(msg)
+        _write(files, which, page)
         typer.echo(page)
 
 
-def _write(files: Sequence[Path], page: Path) -> None:
+def _named(file: Path, which: str | None) -> Path:
+    name = file.stem if which is None else f"{file.stem}-{which}"
+    return file.with_name(f"{name}.html")
+
+
+def _write(files: Sequence[Path], which: str | None, page: Path) -> None:
     from langchain_moa.runs import read_runs, summary_html
 
+    runs = chain.from_iterable(map(read_runs, files))
     try:
-        if len(files) == 1 and files[0].suffix.lower() == ".json":
-            next(read_runs(files[0])).to_html(page)
+        if which is not None:
+            _found(runs, which).to_html(page)
+        elif len(files) == 1 and files[0].suffix.lower() == ".json":
+            next(runs).to_html(page)
         else:
-            summary_html(chain.from_iterable(map(read_runs, files)), page)
+            summary_html(runs, page)
     except ValueError as error:
         raise UsageError(explain(error)) from error
+
+
+def _found(runs: Iterable[MoARun], which: str) -> MoARun:
+    """Return a run by its number or its id."""
+    last = 0
+    for last, run in enumerate(runs, start=1):
+        if which in (str(last), run.id):
+            return run
+    msg = f"--run {which}: there is no such run; give a number from 1 to {last}, or an id"
+    raise UsageError(msg)

@@ -41,6 +41,17 @@ def test_ask_writes_the_form_that_the_name_says(moa: Command, tmp_path: Path, ke
     assert key not in "".join(file.read_text() for file in tmp_path.iterdir())
 
 
+def test_the_first_tokens_of_the_proposers_are_there_on_request(moa: Command, loopback: Loopback, tmp_path: Path) -> None:
+    asked = ("ask", "-q", "-l", "1", "-p", "openai:a", "-a", "openai:c")
+    assert moa(*asked, "--report", "run.json", "--first-tokens", "Why?").code == 0
+    assert [call.first_token is not None for call in MoARun.from_json(tmp_path / "run.json").calls] == [True, True]
+    assert loopback.calls("a")[0].stream
+    refused = moa(*asked, "--first-tokens", "Why?")
+    assert refused.code == 2
+    assert "--first-tokens is for a report" in refused.err
+    assert len(loopback.requests) == 2
+
+
 def test_a_run_that_failed_has_a_report_too(moa: Command, loopback: Loopback, tmp_path: Path) -> None:
     loopback.script("c", Reply("out of order", status=400))
     assert _ask(moa, "run.json").code == 1
@@ -73,13 +84,36 @@ def test_report_makes_pages(moa: Command, tmp_path: Path) -> None:
     assert "<title>4 runs</title>" in (tmp_path / "runs.html").read_text()
 
 
+def test_report_makes_the_page_of_one_run_of_many(moa: Command, tmp_path: Path) -> None:
+    for number in range(1, 4):
+        a_run(id=f"run-{number}", answer=f"Answer {number}.").save(tmp_path / "runs.jsonl")
+    assert moa("report", "runs.jsonl", "--run", "2").out == "runs-2.html\n"
+    assert "<p>Answer 2.</p>" in (tmp_path / "runs-2.html").read_text()
+    assert moa("report", "runs.jsonl", "--run", "run-3", "-o", "third.html").out == "third.html\n"
+    assert "<p>Answer 3.</p>" in (tmp_path / "third.html").read_text()
+    refused = moa("report", "runs.jsonl", "--run", "4")
+    assert refused.code == 2
+    assert "--run 4: there is no such run; give a number from 1 to 3, or an id" in refused.err
+
+
+def test_report_writes_over_nothing_unless_it_is_told_to(moa: Command, tmp_path: Path) -> None:
+    a_run().save(tmp_path / "run.json")
+    (tmp_path / "run.html").write_text("mine")
+    refused = moa("report", "run.json")
+    assert refused.code == 2
+    assert "run.html is there already; --output run.html writes over it" in " ".join(refused.err.split())
+    assert (tmp_path / "run.html").read_text() == "mine"
+    assert moa("report", "run.json", "-o", "run.html").code == 0
+    assert (tmp_path / "run.html").read_text() == a_run().to_html()
+
+
 @pytest.mark.parametrize(
     ("name", "code", "words"),
     [
         ("wrong.jsonl", 2, "wrong.jsonl, line 1: no recorded run: id is missing"),
         ("empty.jsonl", 2, "there are none to sum up"),
         ("page.html", 2, "is what is to be read"),
-        ("none.jsonl", 1, "none.jsonl"),
+        ("none.jsonl", 2, "there is no file none.jsonl"),
     ],
 )
 def test_report_says_what_is_wrong(moa: Command, tmp_path: Path, name: str, code: int, words: str) -> None:

@@ -35,6 +35,9 @@ _AROUND = " \t.,;:!?\"'`*_~()[]$\u2026\u201c\u201d\u2018\u2019\u00ab\u00bb\u3002
 # East Asian scripts are written without spaces between words.
 _WIDE = {"W", "F"}
 
+# How LaTeX writes a sign that would otherwise begin mathematics.
+_DOLLARS = r"\$"
+
 _SECONDS = 5
 
 
@@ -142,13 +145,13 @@ def _is_mathematics(answer: str) -> bool:
 
 
 def _as_mathematics(answer: str) -> str:
-    return answer if "$" in answer or "\\boxed" in answer else f"${answer}$"
+    return answer if "$" in answer.replace(_DOLLARS, "") or "\\boxed" in answer else f"${answer}$"
 
 
 def _parsed(text: str) -> list[object]:
     from math_verify import parse
 
-    return list(parse(text, parsing_timeout=_limit()))
+    return list(parse(text.replace(_DOLLARS, ""), parsing_timeout=_limit()))
 
 
 def _limit() -> int | None:

@@ -85,6 +85,7 @@ def test_numeric(text: str, answer: str, score: float) -> None:
         (r"Therefore \boxed{\frac{1}{2}}.", "0.5", 1),
         (r"It is $\frac{2}{4}$", r"\frac{1}{2}", 1),
         (r"\boxed{x^2 + 2x + 1}", "(x+1)^2", 1),
+        (r"It costs \$32,348.", r"\$32,\!348", 1),
         (r"\boxed{3}", "4", 0),
         ("I do not know.", "4", 0),
     ],
@@ -126,7 +127,9 @@ def test_a_right_answer_that_a_scorer_cannot_compare_is_named(scorer: str, answe
         resolve_scorer(scorer, questions)
 
 
-@pytest.mark.parametrize("answer", [r"\text{(E)}", r"\frac{1}{2}", r"x \in [-2,7]", r"11,\! 111", r"\text{Navin}", "(3,4)"])
+@pytest.mark.parametrize(
+    "answer", [r"\text{(E)}", r"\frac{1}{2}", r"x \in [-2,7]", r"11,\! 111", r"\text{Navin}", "(3,4)", r"\$32,\!348"]
+)
 def test_answers_of_math_can_be_compared(answer: str) -> None:
     pytest.importorskip("math_verify", reason="the extra eval is not installed")
     score = resolve_scorer("math", [_question(answer)])

@@ -5,11 +5,15 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from langchain_moa.evaluation.questions import read_questions
+from langchain_moa.evaluation.scorers import resolve_scorer
 from tests.integration_tests.cli.answers import FLASK, MEMBERS, generate, read, write
 
 if TYPE_CHECKING:
@@ -154,7 +158,7 @@ def test_every_command_of_the_page_runs(moa: Command, tmp_path: Path) -> None:
         for line in block.splitlines()
         if line.startswith("langchain-moa eval generate")
     ]
-    assert len(commands) == 8
+    assert len(commands) == 12
     questions: dict[str, dict[str, Any]] = {
         "alpaca_eval": {"instruction": "Name a bird.", "output": "A tit."},
         "mt_bench": {"question_id": 81, "category": "stem", "turns": ["First.", "Second."]},
@@ -178,5 +182,38 @@ def test_every_command_of_the_page_runs(moa: Command, tmp_path: Path) -> None:
                     file.write_text(json.dumps(questions[command[command.index("-b") + 1]]))
         done = moa(*command, *MEMBERS)
         assert done.code == 0, done.err
-    assert len(answers) == 8
+    assert len(answers) == 12
     assert all(file.is_file() for file in answers)
+
+
+def test_the_questions_of_math_are_what_the_page_makes_of_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    solutions = [
+        r"We have $x = \frac{3}{6}$, and so $\boxed{\frac{1}{2}}$ is the answer.",
+        r"It costs $\boxed{\$32,\!348}$.",
+        r"Thus $\boxed 2$.",
+        r"First $\boxed{9}$ and then \fbox{$x^2+1$}.",
+        r"So the interval is $\boxed{[-2,7]}$.",
+    ]
+    rows = [{"problem": f"What is $x_{number}$?", "solution": each} for number, each in enumerate(solutions)]
+    rows.append(rows[0])
+    asked = []
+
+    def load_dataset(name: str, subject: str, *, split: str) -> list[dict[str, str]]:
+        asked.append((name, subject, split))
+        return rows if subject == "algebra" else []
+
+    monkeypatch.setitem(sys.modules, "datasets", SimpleNamespace(load_dataset=load_dataset))
+    [script] = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    exec(compile(script, str(PAGE), "exec"), {})  # noqa: S102  # our own page
+    assert len(asked) == 7
+    assert {(name, split) for name, _, split in asked} == {("EleutherAI/hendrycks_math", "test")}
+    (tmp_path / "math.jsonl").write_text(capsys.readouterr().out)
+    questions = read_questions(tmp_path / "math.jsonl")
+    assert [question.id for question in questions] == [f"algebra-{number}" for number in range(5)]
+    assert questions[0].text == "What is $x_0$?\n\nPut the final answer in \\boxed{}."
+    score = resolve_scorer("math", questions)
+    said = [r"\boxed{0.5}", r"\boxed{\$32348}", r"\boxed{2}", r"\boxed{1 + x^2}", r"\boxed{[-2, 7]}"]
+    assert [score(text, question) for text, question in zip(said, questions, strict=True)] == [1.0] * 5
+    assert [score(r"\boxed{17}", question) for question in questions] == [0.0] * 5

@@ -15,7 +15,9 @@ from typing_extensions import TypedDict
 
 from langchain_moa.usage import total_usage
 
-_ORIGIN = {"text", "layer", "proposer", "name", "model"}
+# What a reference has at the least, where it is only read and in the state.
+_READ_KEYS = ("layer", "proposer", "name", "model", "text")
+_KEYS = ("turn", *_READ_KEYS, "status")
 
 Status = Literal["ok", "failed", "late", "cancelled"]
 
@@ -84,7 +86,7 @@ class Reference(TypedDict):
 
 def is_reference(value: Any) -> bool:
     """Tell whether a value, such as a user's function returns, is a reference: a mapping with a text and its origin."""
-    return isinstance(value, Mapping) and value.keys() >= _ORIGIN and isinstance(value.get("text"), str)
+    return isinstance(value, Mapping) and value.keys() >= {*_READ_KEYS} and isinstance(value.get("text"), str)
 
 
 def merge_references(left: list[Reference] | None, right: list[Reference] | None) -> list[Reference]:
@@ -99,13 +101,52 @@ def merge_references(left: list[Reference] | None, right: list[Reference] | None
 
     Returns:
         The new list; neither argument is changed.
+
+    Raises:
+        ValueError: What is written is no reference.
     """
     if not right:
         return left or []
+    _require_references(right, "references", _KEYS)
     turn = right[-1]["turn"]
     places = {(reference["layer"], reference["proposer"]): reference for reference in left or [] if reference["turn"] == turn}
     places |= {(reference["layer"], reference["proposer"]): reference for reference in right}
     return [places[place] for place in sorted(places)]
+
+
+def replace_merged(_: list[Reference] | None, right: list[Reference]) -> list[Reference]:
+    """Reduce to what was written last: what the next reader reads, as a merge node, a strategy or a person has it.
+
+    Args:
+        _: What the state has had.
+        right: The references that a node, or a person, writes.
+
+    Returns:
+        The new list.
+
+    Raises:
+        ValueError: What is written is no reference that could be read.
+    """
+    _require_references(right, "merged", _READ_KEYS)
+    for number, reference in enumerate(right, start=1):
+        if not any(category(character) not in _UNSEEN for character in reference["text"]):
+            msg = f"merged: item {number} has no text that could be read; leave a reference out to strike it"
+            raise ValueError(msg)
+    return right
+
+
+def _require_references(written: Any, field: str, keys: tuple[str, ...]) -> None:
+    """Refuse what a person may write into a state: nodes write references."""
+    if not isinstance(written, list):
+        msg = f"{field}: it must be a list of references, not {type(written).__name__}"
+        raise ValueError(msg)  # noqa: TRY004  # a wrong edit is a wrong value
+    for number, reference in enumerate(written, start=1):
+        known = reference if isinstance(reference, dict) else {}
+        missing = [key for key in keys if key not in known]
+        if missing or not isinstance(known["text"], str):
+            what = f"it lacks {', '.join(map(repr, missing))}" if missing else "its text is no text"
+            msg = f"{field}: item {number} is no reference, {what}; take one from the state and change its `text` alone"
+            raise ValueError(msg)
 
 
 class Answer(TypedDict):

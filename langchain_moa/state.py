@@ -10,7 +10,7 @@ from langgraph.channels import UntrackedValue
 from langgraph.graph.message import add_messages
 from typing_extensions import TypedDict
 
-from langchain_moa.reference import Reference, merge_references
+from langchain_moa.reference import Reference, merge_references, replace_merged
 from langchain_moa.resilience.abandonment import Abandonment
 from langchain_moa.step import Step, merge_steps
 
@@ -54,7 +54,7 @@ class MoAState(TypedDict):
 
     messages: Annotated[list[AnyMessage], _add_messages]
     references: NotRequired[Annotated[list[Reference], merge_references]]
-    merged: NotRequired[list[Reference]]
+    merged: NotRequired[Annotated[list[Reference], replace_merged]]
     stopped: NotRequired[str | None]
     passed_on: NotRequired[list[list[int]] | None]
     steps: NotRequired[Annotated[list[Step], merge_steps]]

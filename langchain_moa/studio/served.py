@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from langchain_moa.members.proposer import Proposer
 from langchain_moa.mixture.mixture import Mixture
 from langchain_moa.studio.context import MemberContext, MixtureContext, context_schema
+from langchain_moa.studio.served_graph import ServedGraph
 from langchain_moa.studio.shelf import Shelf
 from langchain_moa.validation import at, explain
 
@@ -63,7 +64,10 @@ class Served:
         # It is the mixture's graph in every way, but that a server's clients set fields of the mixture and no call's arguments.
         schema: Any = context_schema(_defaults(mixture), _nodes(builder))
         builder.context_schema = schema
-        return builder.compile()
+        graph = builder.compile()
+        # LangGraph makes the object itself, and takes no class of ours for it.
+        graph.__class__ = ServedGraph
+        return graph
 
     def _mixed(self, base: Mixture, context: MixtureContext) -> Mixture:
         """Make the mixture that a context describes."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -9,11 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from langchain_core.messages import AIMessage, HumanMessage
 
-from langchain_moa.reference import merge_references, read_answer
+from langchain_moa.reference import merge_references, read_answer, replace_merged
 
 
 def reference(layer: int, proposer: int, text: str = "text", turn: str = "1") -> Any:
-    return {"turn": turn, "layer": layer, "proposer": proposer, "text": text}
+    whose = {"turn": turn, "layer": layer, "proposer": proposer, "name": "a", "model": "openai:a"}
+    return {**whose, "text": text, "status": "ok"}
 
 
 places = st.lists(st.tuples(st.integers(1, 3), st.integers(1, 12)), unique=True)
@@ -40,6 +42,30 @@ def test_a_new_turn_forgets_the_old_one() -> None:
     merged = merge_references([reference(1, 1), reference(2, 1)], [reference(1, 2, turn="2")])
     assert merged == [reference(1, 2, turn="2")]
     assert merge_references([reference(1, 1)], []) == [reference(1, 1)]
+
+
+def test_what_is_read_next_is_what_was_written_last() -> None:
+    assert replace_merged([reference(1, 1), reference(1, 2)], [reference(1, 2)]) == [reference(1, 2)]
+    assert replace_merged([reference(1, 1)], []) == []
+
+
+@pytest.mark.parametrize(
+    ("written", "words"),
+    [
+        ("text", "it must be a list of references, not str"),
+        (None, "it must be a list of references, not NoneType"),
+        (["plain"], "item 1 is no reference, it lacks 'layer'"),
+        ([reference(1, 1), {"text": "only text"}], "item 2 is no reference, it lacks 'layer', 'proposer', 'name', 'model'"),
+        ([{**reference(1, 1), "text": 7}], "item 1 is no reference, its text is no text"),
+        ([reference(1, 1, " \u200b\n")], "item 1 has no text that could be read; leave a reference out to strike it"),
+    ],
+)
+def test_a_wrong_edit_is_refused_when_it_is_made(written: Any, words: str) -> None:
+    with pytest.raises(ValueError, match=f"^merged: {re.escape(words)}"):
+        replace_merged([], written)
+    if written and "strike" not in words:
+        with pytest.raises(ValueError, match=r"^references: "):
+            merge_references([], written)
 
 
 @pytest.mark.parametrize(

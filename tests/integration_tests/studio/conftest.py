@@ -43,7 +43,9 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     folder = tmp_path_factory.mktemp("server")
     (folder / "mixture.yaml").write_text(MIXTURE, encoding="utf-8")
     with Loopback() as models:
-        env = {"OPENAI_API_KEY": "test", "OPENAI_BASE_URL": models.url, "LANGCHAIN_MOA_CONFIG": "mixture.yaml"}
+        # Keys, and which mixture it is, stand in .env, as langgraph.json says.
+        (folder / ".env").write_text("OPENAI_API_KEY=test\nLANGCHAIN_MOA_CONFIG=mixture.yaml\n", encoding="utf-8")
+        env = {"OPENAI_BASE_URL": models.url}
         server = DevServer(folder, config=ROOT / "langgraph.json", env=env)
         with server, get_sync_client(url=server.url) as client:
             yield Served(models, server, client)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from langchain_core.messages import HumanMessage
 from langgraph.checkpoint.memory import InMemorySaver
+from langgraph_sdk.errors import BadRequestError
 
 from langchain_moa import create_moa
 from tests.integration_tests.studio.conftest import Served, asking
@@ -56,6 +57,42 @@ def test_over_the_sdk_after_a_merge_of_an_assistant_with_more_layers(served: Ser
     client.runs.wait(thread, assistant, input=None)
     assert sorted(served.models.models) == ["agg", "p", "p", "p", "q", "q", "q"]
     assert served.models.calls("p")[2].system.endswith("Responses from models:\n1. a person says: Hello")
+
+
+def test_over_the_sdk_a_wrong_edit_is_refused_and_changes_nothing(served: Served) -> None:
+    client = served.sync_client
+    thread = client.threads.create()["thread_id"]
+    client.runs.wait(thread, GRAPH, input=asking("Hi"), interrupt_after=["merge_1"])
+    values: Any = client.threads.get_state(thread)["values"]
+    merged = values["merged"]
+    for wrong in ([{"text": ""}], ["plain"], [{**merged[0], "text": " "}]):
+        with pytest.raises(BadRequestError, match=r"merged: item 1"):
+            client.threads.update_state(thread, {"merged": wrong})
+    state: Any = client.runs.wait(thread, GRAPH, input=None)
+    assert state["merged"] == merged
+    assert served.models.calls("agg")[0].system.endswith("Responses from models:\n1. p says: Hi\n2. q says: Hi")
+
+
+def test_over_the_sdk_nobody_is_asked_nothing(served: Served) -> None:
+    failed: Any = served.sync_client.runs.wait(None, GRAPH, input={"messages": []}, raise_error=False)
+    assert "there is nothing to answer" in str(failed["__error__"])
+    assert served.models.requests == []
+
+
+def test_over_the_sdk_a_thread_that_cannot_go_on_is_an_error(served: Served) -> None:
+    client = served.sync_client
+    two: Any = {"num_layers": 2}
+    thread = client.threads.create()["thread_id"]
+    client.runs.wait(thread, GRAPH, input=asking("Hi"), context=two, interrupt_after=["merge_1"])
+    # Without the context, the graph has one layer, and no node that the thread waits for.
+    failed: Any = client.runs.wait(thread, GRAPH, input=None, raise_error=False)
+    assert "this thread cannot go on" in str(failed["__error__"])
+    assert client.runs.list(thread)[0]["status"] == "error"
+    assert sorted(served.models.models) == ["p", "q"]
+    # With it, it goes on.
+    state: Any = client.runs.wait(thread, GRAPH, input=None, context=two)
+    assert state["messages"][-1]["content"] == "agg says: Hi"
+    assert sorted(served.models.models) == ["agg", "p", "p", "q", "q"]
 
 
 @pytest.mark.parametrize("by", ["compile", "run"])

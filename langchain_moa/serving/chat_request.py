@@ -10,6 +10,7 @@ from pydantic import BaseModel, Discriminator, Field, Tag, ValidationError
 from langchain_moa.serving.api_error import ApiError
 from langchain_moa.serving.parameters import accepted
 from langchain_moa.serving.turns import TAG, Closed, Open, Turn, tag_of
+from langchain_moa.serving.wording import worded
 
 
 class StreamOptions(Closed):
@@ -187,6 +188,5 @@ def _refused(error: ValidationError) -> ApiError:
             place += f".{step}" if place else step
     if found["type"] == "missing":
         return ApiError(400, f"{place} is missing", code="missing_required_parameter", param=place)
-    text = found["msg"]
     code = "invalid_type" if found["type"].endswith("_type") else "invalid_value"
-    return ApiError(400, f"{place}: {text[0].lower()}{text[1:]}", code=code, param=place)
+    return ApiError(400, f"{place}: {worded(found)}", code=code, param=place)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 from starlette.datastructures import Headers
 
@@ -32,7 +33,8 @@ _CLIENT_GONE = 499
 class Door:
     """An ASGI application around another: lets in whoever may, and notes each request in a line.
 
-    The line has the client's address, method, path, status and time; neither keys nor questions nor answers.
+    The line has the client's address, method, path, status, time and the request's id, which the client is told as
+    `x-request-id`; neither keys nor questions nor answers.
     """
 
     def __init__(self, app: ASGIApp, *, keys: Keys, hosts: Collection[str] | None, max_requests: int) -> None:
@@ -56,11 +58,14 @@ class Door:
             await self._app(scope, receive, send)
             return
         started, status = perf_counter(), 0
+        request_id = f"req_{uuid4().hex}"
 
         async def noting(message: MutableMapping[str, Any]) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+                # OpenAI's clients keep it with the answer, and name it in their errors.
+                message = {**message, "headers": [*message.get("headers", ()), (b"x-request-id", request_id.encode())]}
             await send(message)
 
         try:
@@ -78,7 +83,8 @@ class Door:
             client = (scope.get("client") or ("-",))[0]
             taken = perf_counter() - started
             # Quoted, so that no path can begin a line of its own.
-            logger.info("%s %s %s %d %.3f s", client, scope["method"], ascii(scope["path"])[1:-1], status, taken)
+            path = ascii(scope["path"])[1:-1]
+            logger.info("%s %s %s %d %.3f s %s", client, scope["method"], path, status, taken, request_id)
 
     async def _admit(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = Headers(scope=scope)
@@ -90,7 +96,8 @@ class Door:
             await self._app(scope, receive, send)
             return
         if self._inside >= self._most:
-            msg = f"{self._most} answers are under way, which is this server's limit; try again"
+            many = "1 answer is" if self._most == 1 else f"{self._most} answers are"
+            msg = f"{many} under way, which is this server's limit; try again"
             raise ApiError(429, msg, code="too_many_requests", headers={"retry-after": "1"}, retry=True)
         self._inside += 1
         try:

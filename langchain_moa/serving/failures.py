@@ -15,7 +15,7 @@ from langchain_core.exceptions import (
     ModelTimeoutError,
 )
 
-from langchain_moa.errors import MoAError, ProposersFailedError
+from langchain_moa.errors import MoAError, ProposersFailedError, StrategyFailedError
 from langchain_moa.resilience.retryable import is_retryable, retry_after
 from langchain_moa.secrets import redact
 from langchain_moa.serving.api_error import ApiError
@@ -66,7 +66,7 @@ def failure(error: Exception, *, breakdown: bool) -> ApiError:
         code = "proposers_failed"
     else:
         kind, retry = next((each for each in _KINDS if isinstance(error, each.error)), None), is_retryable(error)
-        code = "mixture_failed" if type(error).__name__ == "StrategyFailedError" else "aggregator_failed"
+        code = "mixture_failed" if isinstance(error, StrategyFailedError) else "aggregator_failed"
     if kind is None:
         short = "too few members of the mixture answered" if code == "proposers_failed" else "the mixture gave no answer"
         return ApiError(_MEMBERS_FAILED, str(error) if breakdown else short, code=code, retry=retry)

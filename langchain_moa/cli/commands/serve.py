@@ -37,7 +37,7 @@ KeyFile = Annotated[
     typer.Option(
         "--api-key-file",
         metavar="FILE",
-        help=f"API keys, one a line; clients must send one of them. Or set {_VARIABLE}, several with commas between.",
+        help="API keys, one a line; clients must send one of them.",
         rich_help_panel=_SERVER,
     ),
 ]
@@ -89,7 +89,8 @@ def serve(
     """Serve mixtures to every OpenAI client.
 
     Each file, mixture of a file and preset is a model of its name. The address
-    and a line for each request go to standard error. Ctrl-C ends it.
+    and a line for each request go to standard error. Ctrl-C ends it. API keys
+    may also stand in LANGCHAIN_MOA_API_KEY, several with commas between.
 
     [dim]$[/dim] langchain-moa serve --config fast.yaml --config careful.yaml
     [dim]$[/dim] curl http://127.0.0.1:8000/v1/models
@@ -177,10 +178,10 @@ def _refuse_public(listener: socket.socket) -> NoReturn:
 
 
 def _log(*, quiet: bool) -> None:
-    """Write the server's log to standard error: a line a request, and what went wrong."""
-    logger = logging.getLogger("langchain_moa.serving")
+    """Write the log to standard error: a line a request, what went wrong, and what an answer had to do without."""
+    logger = logging.getLogger("langchain_moa")
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
     logger.addHandler(handler)
-    logger.setLevel(logging.WARNING if quiet else logging.INFO)
+    logger.setLevel(logging.ERROR if quiet else logging.INFO)
     logger.propagate = False

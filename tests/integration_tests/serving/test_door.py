@@ -54,6 +54,7 @@ def test_too_many_at_once_are_sent_away_and_told_when_to_come_again(loopback: Lo
         with pytest.raises(openai.RateLimitError) as caught:
             endpoint.openai.chat.completions.create(model="moa", messages=HI)
         assert caught.value.code == "too_many_requests"
+        assert "1 answer is under way" in caught.value.message
         assert caught.value.response.headers["retry-after"] == "1"
         assert endpoint.openai.models.list().data  # what costs nothing is not counted
         gate.open()
@@ -101,6 +102,21 @@ def test_the_log_has_neither_questions_nor_answers_nor_what_stands_in_a_query(
     assert "says" not in caplog.text
     assert "abc" not in caplog.text
     assert r"GET /v1/\nforged line 404" in caplog.text
+
+
+def test_client_and_log_call_a_request_the_same(loopback: Loopback, caplog: pytest.LogCaptureFixture) -> None:
+    loopback.script("agg", ["there", "in pieces", Reply("no", status=400)])
+    with caplog.at_level(logging.INFO, "langchain_moa.serving"), served(mixture(loopback)) as endpoint:
+        create = endpoint.openai.chat.completions.create
+        whole = create(model="moa", messages=HI)
+        stream = create(model="moa", messages=HI, stream=True)
+        list(stream)
+        with pytest.raises(openai.BadRequestError) as caught:
+            create(model="moa", messages=HI)
+    ids = [whole._request_id, stream.response.headers["x-request-id"], caught.value.request_id]
+    lines = [record.getMessage() for record in caplog.records if "POST" in record.getMessage()]
+    assert [line.split()[-1] for line in lines] == ids
+    assert len(set(ids)) == 3
 
 
 def test_small_pieces_go_out_at_once() -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import signal
+import socket
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -72,6 +74,48 @@ def test_several_mixtures_and_a_public_address_with_a_key(program: Program) -> N
     assert err.count("POST /v1/chat/completions 200") == 2
     assert "Traceback" not in err
     assert KEY not in err
+
+
+@pytest.mark.parametrize("quiet", [False, True])
+def test_what_an_answer_had_to_do_without_is_in_the_log(program: Program, loopback: Loopback, quiet: bool) -> None:
+    (program.folder / "moa.yaml").write_text(f"{TEXT}max_retries: 0\n", encoding="utf-8")
+    loopback.script("q", Reply("out of order", status=400))
+    port = _free_port()
+    process = program.start("serve", "--port", str(port), *(["--quiet"] if quiet else []))
+    try:
+        url = f"http://127.0.0.1:{port}/v1"
+        _await_up(url)
+        assert ask(url, "moa").status_code == 200
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate(timeout=30)
+    finally:
+        process.kill()
+        process.communicate()
+    if quiet:
+        assert err == ""
+    else:
+        logged = [line for line in err.splitlines() if "had to do without" in line]
+        assert len(logged) == 1
+        # The log's own form, and not a line of Python's.
+        assert re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} an answer had to do without", logged[0])
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port: int = free.getsockname()[1]
+    return port
+
+
+def _await_up(url: str) -> None:
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        try:
+            httpx.get(f"{url.removesuffix('/v1')}/health", trust_env=False, timeout=1)
+        except httpx.TransportError:
+            time.sleep(0.05)
+        else:
+            return
+    pytest.fail("the server did not come up")
 
 
 def test_the_answers_under_way_are_finished_first(program: Program, loopback: Loopback) -> None:

@@ -229,3 +229,7 @@ def test_a_failed_pull_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
     done = run("models", "pull", "smollm2-135m")
     assert (done.exit_code, done.stdout) == (1, "")
     assert done.stderr.endswith("error: pip cannot download it\n")
+
+
+def test_the_help_of_serve_names_its_variable_whole() -> None:
+    assert "LANGCHAIN_MOA_API_KEY" in run("serve", "--help").stdout

@@ -76,6 +76,17 @@ class MixtureOptions:
 
         return self._read(Mixture, {} if asked else {"api_key": _NO_KEY})
 
+    def sketch(self) -> Mixture:
+        """Make the mixture as it is drawn, without the clients of its models; no key is needed.
+
+        Raises:
+            UsageError: The options contradict each other, or describe no mixture.
+        """
+        from langchain_moa.cli.sketch import sketched
+
+        # A strategy may bring a model of its own, whose client is made.
+        return self._read(sketched, {"api_key": _NO_KEY})
+
     def served(self) -> dict[str, ChatMoA]:
         """Make the chat models that the options name: one, or those of a file that has several, by name.
 

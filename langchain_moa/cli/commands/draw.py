@@ -41,7 +41,7 @@ def draw(
     """Draw the graph of a mixture.
 
     Without a file it prints Mermaid, which GitHub and many editors show as a
-    picture. Nothing is asked, so no key is needed.
+    picture. Nobody is asked: no key is needed, and no model has to be there.
 
     [dim]$[/dim] langchain-moa draw --config moa.yaml -o moa.svg
     """
@@ -49,7 +49,7 @@ def draw(
         options = MixtureOptions(
             config=config, preset=preset, proposers=proposers, aggregator=aggregator, layers=layers, settings=settings
         )
-        graph = options.mixture(asked=False).to_graph()
+        graph = options.sketch().to_graph()
         if output is None:
             from langchain_moa.drawing import draw_mermaid
 

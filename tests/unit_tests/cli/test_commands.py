@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -233,3 +234,40 @@ def test_a_failed_pull_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_help_of_serve_names_its_variable_whole() -> None:
     assert "LANGCHAIN_MOA_API_KEY" in run("serve", "--help").stdout
+
+
+def test_to_draw_a_mixture_no_client_of_a_model_is_made(tmp_path: Path) -> None:
+    (tmp_path / "moa.yaml").write_text(
+        "proposers:\n  - openai:a\n  - {model: together:org/b, name: sceptic, settings: {temperature: 1}}\n"
+        "aggregator: nowhere:c\naggregator_fallbacks: [openai:d]\naggregation: rank\n",
+        encoding="utf-8",
+    )
+    code = (
+        "import sys\n"
+        "from langchain_moa.cli import app\n"
+        "app(['draw', '--config', 'moa.yaml'], standalone_mode=False)\n"
+        "print([name for name in ('openai', 'langchain_openai', 'langchain_together') if name in sys.modules])\n"
+    )
+    done = subprocess.run(  # noqa: S603  # our own code
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env={"PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        encoding="utf-8",
+        check=True,
+    )
+    drawn, _, clients = done.stdout.strip().rpartition("\n")
+    assert clients == "[]"
+    assert "<b>sceptic</b><br/>together:org/b" in drawn
+    assert "<b>rank 1</b><br/>openai:a" in drawn
+    assert "nowhere:c" in drawn
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [("layers=1", "unknown field 'layers'"), ("proposers=[{modell: a}]", "proposers: item 1: unknown key 'modell'")],
+)
+def test_what_is_wrong_with_a_mixture_is_told_when_it_is_drawn(wrong: str, words: str) -> None:
+    done = run("draw", "--preset", "openai", "--set", wrong)
+    assert done.exit_code == 2
+    assert words in " ".join(done.stderr.split())

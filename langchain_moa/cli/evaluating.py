@@ -40,6 +40,8 @@ MaxCost = Annotated[
     ),
 ]
 
+_CENT = 0.01
+
 _NO_LOG = logging.NullHandler()
 
 # Exit codes above it say which signal ended a run.
@@ -142,4 +144,4 @@ class _Lines(Watch):
 
 
 def _words(noun: str, ledger: Ledger) -> str:
-    return f"{noun}, ${ledger.budget.spent:.2f}" if ledger.budget.spent else noun
+    return f"{noun}, ${ledger.budget.spent:.2f}" if ledger.budget.spent >= _CENT / 2 else noun

@@ -138,8 +138,9 @@ class Budget:
             if self._most is None:
                 return reserved
             if self.spent + reserved > self._most:
-                spent = f"${self.spent:.4f} of ${self._most:g} is spent"
-                self._gate.close("cost", f"--max-cost-usd: {spent}, and the next call may cost ${reserved:.4f}")
+                left = max(0.0, self._most - self.spent)
+                why = f"--max-cost-usd {self._most:g}: ${left:.4f} is left, and the next call may cost ${reserved:.4f}"
+                self._gate.close("cost", why)
             # Nobody knows how long a model's answers are before the first one: that one is waited for.
             is_known = max_tokens is not None or model in self._longest or not self._under_way[model]
             if is_known and self.spent + self._reserved + reserved <= self._most:

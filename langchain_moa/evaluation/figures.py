@@ -60,6 +60,7 @@ class Summary:
         figures: The figures of each variant, the mixture's first.
         questions: How many questions there were.
         is_judged: Whether the scores are a judge's preferences against the mixture, and not right or wrong.
+        is_graded: Whether there are scores between 0 and 1.
         all_wrong: The share of questions that no member alone scores half a point on; `None` where a judge compares.
         verdicts: Sentences that say whether the mixture is worth it.
         notes: Sentences that say what has failed, and what the judge did.
@@ -69,6 +70,7 @@ class Summary:
     figures: Sequence[Figures]
     questions: int
     is_judged: bool
+    is_graded: bool
     all_wrong: float | None
     verdicts: Sequence[str]
     notes: Sequence[str]
@@ -90,6 +92,7 @@ class Summary:
             figures=figures,
             questions=len(results[0].scores),
             is_judged=findings.tally is not None,
+            is_graded=any(score not in (0, 1) for result in results for score in result.scores),
             all_wrong=None if findings.tally is not None or not wrong else fmean(wrong),
             verdicts=[verdict(figures[0], other) for other in _rivals(figures)],
             notes=failures.notes,

@@ -17,6 +17,9 @@ _LONGEST_NAME = 44
 _CLOSE = 1.05
 _ASIDE = 0.035
 
+# Up to which spread of the values, and at which figures of each power of ten there are ticks.
+_TICKS = ((10, (1.0, 2.0, 3.0, 5.0, 7.0)), (300, (1.0, 2.0, 5.0)), (float("inf"), (1.0,)))
+
 
 def draw_pareto(figures: Sequence[Figures], *, title: str) -> bytes:
     """Draw quality against dollars and seconds as PNG; a line joins what nothing else beats at less.
@@ -66,7 +69,7 @@ def _draw(place: Any, figures: Sequence[Figures], values: Sequence[float], label
         y, colour = 100 * each.score, _COLOURS[each.kind]
         error = [[y - 100 * each.low], [100 * each.high - y]]
         place.errorbar(x, y, yerr=error, color=colour, capsize=3, elinewidth=1, alpha=0.6, zorder=number + 1)
-        points += place.plot(x, y, "o", color=colour, markersize=13, zorder=number + 20)
+        points += place.plot(x, y, "o", color=colour, markersize=13, zorder=number + 20, clip_on=False)
         place.annotate(str(number), (x, y), color="white", fontsize=8, weight="bold", ha="center", va="center", zorder=50)
     front: list[tuple[float, float]] = []
     for _, score, x in sorted((value, -each.score, x) for value, each, x in zip(values, figures, drawn, strict=True)):
@@ -76,7 +79,7 @@ def _draw(place: Any, figures: Sequence[Figures], values: Sequence[float], label
     place.set(xlabel=label, ylabel="score, with its 95% interval")
     if min(values) > 0:
         place.set_xscale("log")
-        place.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 3.0, 5.0, 7.0)))
+        place.xaxis.set_major_locator(LogLocator(subs=_ticks(max(values) / min(values))))
         place.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
         place.xaxis.set_minor_formatter(NullFormatter())
     place.margins(x=0.15, y=0.1)
@@ -85,6 +88,11 @@ def _draw(place: Any, figures: Sequence[Figures], values: Sequence[float], label
     place.set_ylim(max(low, -1), min(high, 101))
     place.grid(visible=True, alpha=0.25)
     return points
+
+
+def _ticks(spread: float) -> tuple[float, ...]:
+    """Return where each power of ten is divided: the farther apart the points are, the fewer figures there is room for."""
+    return next(subs for most, subs in _TICKS if spread <= most)
 
 
 def _moved(values: Sequence[float]) -> list[float]:

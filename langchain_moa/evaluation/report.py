@@ -34,7 +34,7 @@ def titles(summary: Summary) -> list[str]:
 
 def cells(each: Figures, summary: Summary) -> list[str]:
     """Return the cells of a variant's row."""
-    cost = [_UNKNOWN if each.cost_usd is None else f"{1000 * each.cost_usd:.2f}"] if is_priced(summary) else []
+    cost = [_UNKNOWN if each.cost_usd is None else _dollars(1000 * each.cost_usd)] if is_priced(summary) else []
     gain = ""
     if each.gain is not None:
         gain = f"{100 * each.gain.mean:+.1f} ({100 * each.gain.low:+.1f} to {100 * each.gain.high:+.1f})"
@@ -59,7 +59,8 @@ def legend(summary: Summary) -> str:
     if any(each.kind == "layer" for each in summary.figures):
         sentences.append("The paper counts the aggregator as a layer: what it calls layer 2 is here what comes after layer 1.")
     if summary.all_wrong is not None:
-        sentences.append(f"On {summary.all_wrong:.1%} of the questions every member alone is wrong.")
+        wrong = "scores below 50" if summary.is_graded else "is wrong"
+        sentences.append(f"On {summary.all_wrong:.1%} of the questions every member alone {wrong}.")
     return " ".join(sentences)
 
 
@@ -126,6 +127,11 @@ def page(summary: Summary, results: Sequence[Result], questions: Sequence[Questi
 
 def _answer(answer: Answer) -> dict[str, Any]:
     return {**asdict(answer), "seconds": round(answer.seconds, 6)}
+
+
+def _dollars(amount: float) -> str:
+    # Two figures say more of a cheap model than two decimals.
+    return f"{amount:,.2f}" if amount >= 1 or not amount else f"{amount:.2g}"
 
 
 def _cell(text: str) -> str:

@@ -57,4 +57,4 @@ def _price(mixture: Figures, other: Figures) -> str:
         parts.append(f"{mixture.cost_usd / other.cost_usd:.1f} times the cost")
     if mixture.seconds and other.seconds:
         parts.append(f"{mixture.seconds / other.seconds:.1f} times the time")
-    return f" It takes {' and '.join(parts)}." if parts else ""
+    return f" The mixture takes {' and '.join(parts)}." if parts else ""

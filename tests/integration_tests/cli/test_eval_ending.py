@@ -126,7 +126,7 @@ def test_no_call_is_made_that_the_money_is_not_enough_for(moa: Command, loopback
     _priced(loopback, tmp_path, 1000)
     done = moa(*COMPARE, "--max-cost-usd", "0.005", "--concurrency", "1")
     assert done.code == 1
-    assert "--max-cost-usd: $0.00" in done.err
+    assert "--max-cost-usd 0.005: $0.00" in done.err
     assert "$0.005 will not be enough" in done.err
     assert 0.003 < _spent(tmp_path) <= 0.005
     assert len(sums.ledger(tmp_path)) == len(loopback.requests)

@@ -150,7 +150,7 @@ def test_a_limit_in_dollars_counts_what_was_spent_before(moa: Command, loopback:
     arguments = generate("flask", "--own-settings", "--concurrency", "1", members=NANO)
     done = moa(*arguments, "--max-cost-usd", "2.5")
     assert done.code == 1
-    assert "--max-cost-usd: $2.4000 of $2.5 is spent, and the next call may cost $0.4" in done.err
+    assert "--max-cost-usd 2.5: $0.1000 is left, and the next call may cost $0.4" in done.err
     assert len(read(tmp_path)) == 2
     # What has been spent is spent.
     assert moa(*arguments, "--max-cost-usd", "2.5").code == 1

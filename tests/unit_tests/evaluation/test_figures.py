@@ -62,7 +62,7 @@ def test_a_clear_difference_is_called_one() -> None:
     summary = _summary(mixture, good, bad)
     [verdict] = summary.verdicts
     assert verdict.startswith("The mixture is better than its best member, a, by 40.0 points (95% interval +3")
-    assert verdict.endswith("p < 0.001): more than noise. It takes 5.0 times the cost and 3.0 times the time.")
+    assert verdict.endswith("p < 0.001): more than noise. The mixture takes 5.0 times the cost and 3.0 times the time.")
     assert summary.all_wrong == pytest.approx(0.45)
     assert "| a alone | 50.0 (" in markdown(summary)
     assert "On 45.0% of the questions every member alone is wrong." in markdown(summary)
@@ -168,6 +168,17 @@ def test_a_table_stays_one_whatever_a_member_is_called() -> None:
     rows = [line for line in text.splitlines() if line.startswith("|")]
     assert len(rows) == 4
     assert rows[3].startswith(r"| a \| b c alone |")
+
+
+@pytest.mark.parametrize(("cost", "shown"), [(0.0000042, "0.0042"), (0.00039, "0.39"), (0.0125, "12.50"), (1.25, "1,250.00")])
+def test_dollars_that_are_few_are_told_apart(cost: float, shown: str) -> None:
+    assert f" | {shown} | 2 |" in markdown(_summary(_result("the mixture", "mixture", [1.0], cost=cost)))
+
+
+@pytest.mark.parametrize(("scores", "said"), [([0.0, 1.0], "is wrong"), ([0.25, 0.75], "scores below 50")])
+def test_graded_scores_are_not_called_wrong(scores: list[float], said: str) -> None:
+    summary = _summary(_result("the mixture", "mixture", scores), _result("a alone", "member", scores))
+    assert f"On 50.0% of the questions every member alone {said}." in markdown(summary)
 
 
 def test_the_document_has_every_answer() -> None:

@@ -150,7 +150,7 @@ def test_what_is_reserved_makes_others_wait_and_what_does_not_fit_closes_the_gat
         assert isinstance(last, HaltedError)
         assert asked == ["a", "b", "c"]
         assert ledger.gate.reason == "cost"
-        assert "--max-cost-usd: $0.3000 of $0.65 is spent, and the next call may cost $0.4000" in ledger.gate.why
+        assert "--max-cost-usd 0.65: $0.3500 is left, and the next call may cost $0.4000" in ledger.gate.why
         with pytest.raises(StoppedError):
             ledger.gate.require_open()
         # What is there can still be read.

@@ -55,7 +55,8 @@ def legend(summary: Summary) -> str:
         sentences.append("The score is how often the judge prefers a variant to the mixture; 50 is even.")
     over = counted(summary.questions, "question")
     sentences.append(f"In brackets: 95% intervals of a bootstrap over {over}, the gain's paired.")
-    sentences.append("Calls, seconds, dollars and words are those of one answer.")
+    dollars = ", dollars those of 1,000" if is_priced(summary) else ""
+    sentences.append(f"Calls, seconds and words are those of one answer{dollars}.")
     if any(each.kind == "layer" for each in summary.figures):
         sentences.append("The paper counts the aggregator as a layer: what it calls layer 2 is here what comes after layer 1.")
     if summary.all_wrong is not None:

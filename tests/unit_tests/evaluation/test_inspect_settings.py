@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from inspect_ai.model import GenerateConfig
 from langchain_core.runnables import Runnable, RunnableLambda
 
 from langchain_moa import ChatMoA, Mixture
 from langchain_moa.evaluation.budget import everyone
 from langchain_moa.evaluation.inspect_settings import TREATMENTS, call_settings
 from langchain_moa.testing import ReplayChatModel
+
+GenerateConfig = pytest.importorskip("inspect_ai.model", reason="the extra eval is not installed").GenerateConfig
 
 
 class _WithTopK(ReplayChatModel):

@@ -11,7 +11,6 @@ from langgraph.graph.message import add_messages
 from typing_extensions import TypedDict
 
 from langchain_moa.reference import Reference, merge_references, replace_merged
-from langchain_moa.resilience.abandonment import Abandonment
 from langchain_moa.step import Step, merge_steps
 
 if TYPE_CHECKING:
@@ -78,7 +77,6 @@ class MoAContext:
         model_kwargs: Keyword arguments of every model call (`stop`, `temperature`, ...); they go before the mixture's own.
         aggregator_kwargs: Keyword arguments of the aggregator's call alone (`tools`, `response_format`, ...).
         stream_answer: Whether the aggregator's chunks go to the graph's `custom` stream as they come.
-        abandoned: Set when the caller of sync code has left; whoever is still called then ends as soon as sync code can.
 
     Example:
         ```python
@@ -92,7 +90,6 @@ class MoAContext:
     model_kwargs: Mapping[str, Any] = field(default_factory=dict)
     aggregator_kwargs: Mapping[str, Any] = field(default_factory=dict)
     stream_answer: bool = False
-    abandoned: Abandonment = field(default_factory=Abandonment, repr=False, compare=False)
 
 
 def turn_of(messages: list[AnyMessage]) -> str:

@@ -15,7 +15,8 @@ from langchain_moa.nodes.aggregate import AGGREGATOR, Aggregate
 from langchain_moa.nodes.calls import emit
 from langchain_moa.nodes.consult import Consult
 from langchain_moa.nodes.consultation import Consultation
-from langchain_moa.resilience.quorum import Closing, Rounds, limit_of, quorum_of
+from langchain_moa.resilience.deadline import Limit
+from langchain_moa.resilience.quorum import Closing, Rounds, quorum_of
 from langchain_moa.state import RunState, turn_of
 from langchain_moa.step import steps_of
 from langchain_moa.strategies.aggregation import Aggregation
@@ -175,7 +176,7 @@ class _Ranking(Runnable[RunState, dict[str, Any]]):
         """Be in the round of those that rank, if it may close early."""
         timeout = self._mixture.proposer_timeout
         with ExitStack() as stack:
-            current, limit = None, None if timeout is None else limit_of(timeout)
+            current, limit = None, None if timeout is None else Limit(timeout=timeout)
             if self._rounds is not None:
                 current, limit = stack.enter_context(self._rounds.joined(state.get("started"), timeout))
             yield Consultation(self._mixture, state, config or {}, self._node, limit=limit), current

@@ -29,8 +29,6 @@ from langchain_moa.chat_model.unlisted import unlisted
 from langchain_moa.graph.graph import build_aggregator, build_graph
 from langchain_moa.mixture.mixture import Mixture
 from langchain_moa.nodes.choose import refuse_unusable
-from langchain_moa.resilience.abandonment import Abandonment
-from langchain_moa.resilience.foreground import call_leaving, is_foreground, steps_leaving
 from langchain_moa.state import MoAContext
 
 if TYPE_CHECKING:
@@ -170,7 +168,7 @@ class ChatMoA(Mixture, BaseChatModel):
     ) -> ChatResult:
         run = self._prepare(messages, stop, kwargs)
         with isolated():
-            state = call_leaving(run.context.abandoned, lambda: run.graph.invoke(run.input, run.config, context=run.context))
+            state = run.graph.invoke(run.input, run.config, context=run.context)
         return ChatResult(generations=[ChatGeneration(message=run.answer(state))])
 
     @override
@@ -197,13 +195,9 @@ class ChatMoA(Mixture, BaseChatModel):
         run = self._prepare(messages, stop, kwargs, stream=True, run_manager=run_manager)
         steps: Any = run.graph.stream(run.input, run.config, context=run.context, stream_mode=["custom", "values"])
         streamed = Streamed(run)
-        with closing(isolated_steps(steps_leaving(run.context.abandoned, steps))) as items:
-            try:
-                for mode, data in items:
-                    yield from streamed.read(mode, data)
-            finally:
-                # Before the graph is closed, which waits for what is under way.
-                run.context.abandoned.set()
+        with closing(isolated_steps(steps)) as items:
+            for mode, data in items:
+                yield from streamed.read(mode, data)
         yield streamed.last()
 
     @override
@@ -241,7 +235,6 @@ class ChatMoA(Mixture, BaseChatModel):
             model_kwargs=shared,
             aggregator_kwargs={key: value for key, value in kwargs.items() if key in only},
             stream_answer=stream,
-            abandoned=Abandonment.of_call(is_possible=stream or is_foreground()),
         )
         # Before anybody is asked and paid.
         refuse_unusable(self.strategies.aggregation, context.aggregator_kwargs)

@@ -1,4 +1,4 @@
-"""The compiled graph of a mixture: it shows itself in a notebook without asking a web service."""
+"""The compiled graph of a mixture: its sync runs can be left, and it shows itself without asking a web service."""
 
 from __future__ import annotations
 
@@ -7,11 +7,20 @@ from typing import Any
 from langgraph.graph.state import CompiledStateGraph
 from typing_extensions import override
 
+from langchain_moa.resilience.foreground import leavable
 from langchain_moa.state import MoAContext, MoAState
 
 
 class CompiledMoA(CompiledStateGraph[MoAState, MoAContext, MoAState, MoAState]):
-    """A mixture's compiled graph: LangGraph's own in every way but how it looks in a notebook."""
+    """A mixture's compiled graph: LangGraph's own but for how sync runs end, and how it looks in a notebook."""
+
+    @override
+    def stream(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the graph step by step; the arguments are those of LangGraph.
+
+        Whoever leaves the stream, or this and `invoke` by Ctrl-C, does not wait for the calls under way; no other is begun.
+        """
+        return leavable(super().stream(*args, **kwargs))
 
     def _repr_html_(self) -> str | None:
         from langchain_moa.drawing.notebook import drawing_html

@@ -12,6 +12,7 @@ from langgraph.pregel.protocol import PregelProtocol
 from langchain_moa.cleanser import Cleanser
 from langchain_moa.members.models import chat_model_of
 from langchain_moa.reference import Answer, read_answer
+from langchain_moa.resilience.deadline import call_within
 from langchain_moa.resilience.retry import Retry, aretrying, retrying
 from langchain_moa.resilience.slots import Slots
 from langchain_moa.secrets import masked, redact, secrets_of
@@ -165,14 +166,14 @@ class Member:
             config: The call's config.
             kwargs: The call's keyword arguments.
             limit: The time that all attempts have together. Default: as much as they take.
+
+        Raises:
+            OutOfTimeError: The time was over before there was an answer.
         """
 
         def call() -> Answer:
-            with self.slots.taken():
-                # The wait for a place may have been too long.
-                if limit is not None:
-                    limit.check()
-                output = self.runnable.invoke(self.input(messages), self.config(config), **kwargs)
+            with self.slots.taken(limit):
+                output = call_within(limit, lambda: self.runnable.invoke(self.input(messages), self.config(config), **kwargs))
                 return read_answer(output, seen=len(messages))
 
         return retrying(self.retry, call, limit=limit)
@@ -188,7 +189,7 @@ class Member:
         """Call the member without blocking; the arguments are those of `invoke`."""
 
         async def call() -> Answer:
-            async with self.slots.ataken():
+            async with self.slots.ataken(limit):
                 output = await self.runnable.ainvoke(self.input(messages), self.config(config), **kwargs)
                 return read_answer(output, seen=len(messages))
 

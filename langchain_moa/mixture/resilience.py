@@ -31,12 +31,14 @@ class Resilience(BaseModel):
             aggregator (a ranker, a judge, a moderator) and it has nothing usable to say. Default: none.
         retry: How a failed call is tried again; see `Retry` on how it gets along with the retries of the members' own
             clients. Default: those alone.
-        proposer_timeout: Seconds that a proposer has for its answer, retries included; after that it has failed. Default: as
-            many as it takes.
+        proposer_timeout: Seconds that a proposer has for its answer, retries included, from the moment that it is asked: the
+            wait for a place (`max_concurrency`) does not count. After that it has failed. A verdict that a strategy asks of a
+            model (a ranker's, a judge's, a moderator's) has as many. `None` is as many as it takes. Default: 600.
         deadline: Seconds for the whole answer, from the moment that the first proposer is asked, or, in a run that is resumed,
             from there. What is left at any time is shared equally by the layers to come and the aggregator; a layer
             whose share is over goes on with the good answers that it has, if they are enough, and its stragglers are late.
-            An aggregator that outlasts it has failed. Default: as many as it takes.
+            A filter or stop condition whose share is over is passed over, and the answer says so. An aggregator that outlasts
+            it has failed. Default: as many as it takes.
         quorum: How many good answers close a layer early: a number of its proposers, or a share of them (0.75), rounded up.
             The stragglers are cancelled, and recorded as late. Default: all are waited for.
         quorum_grace: Seconds that the stragglers have once the quorum is there. Default: 1.
@@ -44,7 +46,7 @@ class Resilience(BaseModel):
 
     aggregator_fallbacks: Annotated[Sequence[Any], PlainValidator(_coerce_fallbacks)] = ()
     retry: Annotated[Retry | Mapping[str, Any] | None, PlainValidator(Retry.coerce)] = None
-    proposer_timeout: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    proposer_timeout: float | None = Field(default=600.0, gt=0, allow_inf_nan=False)
     deadline: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     quorum: int | float | None = None
     quorum_grace: float = Field(default=1.0, ge=0, allow_inf_nan=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from time import monotonic, perf_counter
+from time import perf_counter
 from typing import TYPE_CHECKING, Any, cast
 
 from langchain_core.runnables import Runnable, RunnableConfig
@@ -14,12 +14,13 @@ from langchain_moa.errors import aggregators_failed
 from langchain_moa.members.conversation import for_aggregator
 from langchain_moa.members.standin import kwargs_of_standin
 from langchain_moa.nodes.attempt import Attempt, FailedAttempt
-from langchain_moa.nodes.calls import called, context_of, emit, introduce, shown
+from langchain_moa.nodes.calls import called, context_of, emit, introduce, share_of, shown
 from langchain_moa.nodes.degradation import tell
 from langchain_moa.nodes.outgoing import Outgoing
 from langchain_moa.nodes.unfinished import acall_traced
 from langchain_moa.prompting.system import add_system_text
-from langchain_moa.resilience.deadline import Limit
+from langchain_moa.resilience.abandonment import given_up
+from langchain_moa.resilience.deadline import Limit, call_within
 from langchain_moa.resilience.retry import aretrying, retrying
 from langchain_moa.state import RunState, turn_of
 from langchain_moa.step import steps_of
@@ -136,12 +137,11 @@ class Aggregate(Runnable[RunState, dict[str, Any]]):
         """Prepare the call of one member after the other, each when its turn comes."""
         if self._mixture is not None:
             introduce(config, self._mixture)
-        until = None if self._deadline is None else (state.get("started") or monotonic()) + self._deadline
         for place, member in enumerate(self._members):
             limit, left = None, len(self._members) - place
-            if until is not None:
+            if self._deadline is not None:
                 # Those that may still have to stand in keep their parts.
-                at = monotonic() + (until - monotonic()) / left
+                at = share_of(self._deadline, state, parts=left)
                 whose = "its part of the deadline" if left > 1 else "the deadline"
                 limit = Limit(at, "deadline", f"it had not answered when {whose} ({self._deadline:g} s) was over")
             yield self._prepare(member, state, config, limit, is_last=left == 1)
@@ -170,13 +170,11 @@ class Aggregate(Runnable[RunState, dict[str, Any]]):
         return self._prompt
 
     def _ask(self, call: Attempt) -> Answer:
-        def ask(limit: Limit | None) -> Answer:
+        with given_up(call.limit) as limit:
             if call.outgoing is None:
                 return call.member.invoke(call.messages, call.config, call.kwargs, limit=limit)
             begun = call.outgoing.has_begun
-            return retrying(call.member.retry, lambda: self._stream(call, limit or Limit()), limit=limit, begun=begun)
-
-        return call.context.abandoned.call(call.limit, ask)
+            return retrying(call.member.retry, lambda: self._stream(call, limit), limit=limit, begun=begun)
 
     async def _aask(self, call: Attempt) -> Answer:
         async def ask(config: RunnableConfig) -> Answer:
@@ -185,25 +183,26 @@ class Aggregate(Runnable[RunState, dict[str, Any]]):
             begun = call.outgoing.has_begun
             return await aretrying(call.member.retry, lambda: self._astream(call, config), limit=call.limit, begun=begun)
 
-        return await (ask(call.config) if call.limit is None else acall_traced(call.limit, call.config, ask))
+        return await acall_traced(call.limit, call.config, ask)
 
-    def _stream(self, call: Attempt, limit: Limit) -> Answer:
+    def _stream(self, call: Attempt, limit: Limit | None) -> Answer:
         outgoing, member = cast("Outgoing", call.outgoing), call.member
-        outgoing.restart()
-        with member.slots.taken():
-            # The wait for a place may have been too long.
-            limit.check()
+
+        def read() -> None:
             for item in member.runnable.stream(member.input(call.messages), call.config, **call.kwargs):
-                if limit.left() <= 0:
+                if not outgoing.send(item):
                     # Leaving the loop closes the provider's stream: what nobody reads is not paid for.
                     break
-                outgoing.send(item)
+
+        outgoing.restart()
+        with member.slots.taken(limit):
+            call_within(limit, read)
         return outgoing.answer()
 
     async def _astream(self, call: Attempt, config: RunnableConfig) -> Answer:
         outgoing, member = cast("Outgoing", call.outgoing), call.member
         outgoing.restart()
-        async with member.slots.ataken():
+        async with member.slots.ataken(call.limit):
             task = asyncio.current_task()
             async for item in member.runnable.astream(member.input(call.messages), config, **call.kwargs):
                 outgoing.send(item)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from time import monotonic, perf_counter
+from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from langchain_core.messages import AIMessage
@@ -11,11 +11,12 @@ from langgraph.errors import GraphBubbleUp
 
 from langchain_moa.members.conversation import for_aggregator
 from langchain_moa.members.structured import json_kwargs
-from langchain_moa.nodes.calls import called, context_of, emit, shown
+from langchain_moa.nodes.calls import called, context_of, emit, share_of, shown
 from langchain_moa.nodes.unfinished import acall_traced
 from langchain_moa.prompting.prompts import cutting
 from langchain_moa.prompting.system import add_system_text
 from langchain_moa.reference import Answer, Failure
+from langchain_moa.resilience.abandonment import given_up, is_abandoned
 from langchain_moa.resilience.deadline import Limit, OutOfTimeError
 from langchain_moa.secrets import describe
 from langchain_moa.state import RunState, turn_of
@@ -55,7 +56,8 @@ class Asking:
         config: The node's config, which every call inherits.
         node: The node's name.
         steps: The calls so far; they are added to.
-        limit: Until when all calls together may take, if that is limited beyond the mixture's `deadline`.
+        parts: How many parts of the mixture's `deadline` are to come after this node, the answer among them.
+        limit: Until when all calls together may take, if that is limited beyond the mixture's own limits.
     """
 
     mixture: Mixture
@@ -63,6 +65,7 @@ class Asking:
     config: RunnableConfig
     node: str
     steps: list[Step]
+    parts: int = 1
     limit: Limit | None = None
 
     def ask(self, ask: Ask) -> Answer:
@@ -93,16 +96,13 @@ class Asking:
         return answer
 
     def _call(self, call: _Call) -> Answer:
-        def invoke(limit: Limit | None) -> Answer:
-            return call.member.invoke(call.messages, call.config, call.kwargs, limit=limit)
-
-        abandoned = context_of().abandoned
         try:
-            return abandoned.call(call.limit, invoke)
+            with given_up(call.limit) as limit:
+                return call.member.invoke(call.messages, call.config, call.kwargs, limit=limit)
         except GraphBubbleUp:  # an interrupt is the graph's business, not a failure
             raise
         except Exception as error:
-            if abandoned.is_set():
+            if is_abandoned():
                 # Nobody waits for what the inquiry would make of it.
                 raise
             # Whatever a provider raises, the inquiry decides what comes of it.
@@ -113,7 +113,7 @@ class Asking:
             return await call.member.ainvoke(call.messages, config, call.kwargs, limit=call.limit)
 
         try:
-            return await (invoke(call.config) if call.limit is None else acall_traced(call.limit, call.config, invoke))
+            return await acall_traced(call.limit, call.config, invoke)
         except GraphBubbleUp:  # as above
             raise
         except Exception as error:  # noqa: BLE001  # as above
@@ -152,13 +152,15 @@ class Asking:
         return shown(member, messages, ask.references, prompt if not role else _in_role(prompt, role))
 
     def _limit(self, ask: Ask, left: int) -> Limit | None:
+        limit, timeout = self.limit, self.mixture.proposer_timeout
+        if limit is None and timeout is not None and not ask.drafts:
+            # Nobody waits for a verdict longer than for what it is about.
+            limit = Limit(timeout=timeout)
         if (deadline := self.mixture.deadline) is None:
-            return self.limit
-        now = monotonic()
-        seconds = (self.state.get("started") or now) + deadline - now
+            return limit
         # What comes after it, the answer above all, keeps its part, and so do those that may still have to stand in.
-        at = now + seconds / (left + 1)
-        limit = self.limit or Limit()
+        at = share_of(deadline, self.state, parts=left + self.parts)
+        limit = limit or Limit()
         limit.bring_forward(at, "deadline", f"{ask.name} had not answered in its part of the deadline ({deadline:g} s)")
         return limit
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from langchain_moa.nodes.calls import emit
 from langchain_moa.reference import Answer, Failure
+from langchain_moa.resilience.abandonment import is_abandoned
 from langchain_moa.resilience.deadline import Limit, OutOfTimeError
 from langchain_moa.secrets import describe
 from langchain_moa.step import Step
@@ -56,12 +57,12 @@ class Attempt(NamedTuple):
     @property
     def is_final(self) -> bool:
         """Whether no other may follow: something of the answer is out, or nobody waits for it any more."""
-        return (self.outgoing is not None and self.outgoing.begun) or self.context.abandoned.is_set()
+        return (self.outgoing is not None and self.outgoing.begun) or is_abandoned()
 
     def fault(self, answer: Answer) -> Failure | None:
         """Say why an answer is none; `None` if it is one."""
         failure = answer["failure"]
-        if failure is None or failure["kind"] not in _NO_ANSWER or self.context.abandoned.is_set():
+        if failure is None or failure["kind"] not in _NO_ANSWER or is_abandoned():
             return None
         if self.is_last or self.is_final:
             # There is nobody else. What a filter has left is passed on, as by any model; and an agent that has called its
@@ -72,7 +73,9 @@ class Attempt(NamedTuple):
         return failure
 
     def raised(self, error: BaseException) -> FailedAttempt:
-        """Return what has become of an attempt that raised."""
+        """Return what has become of an attempt that raised; what its thread may still say is not sent."""
+        if self.outgoing is not None:
+            self.outgoing.close()
         if isinstance(error, OutOfTimeError):
             return self._failed(Failure(kind=error.kind, message=str(error)), cause=error)
         return self._failed(describe(error, self.member.secrets), cause=error)

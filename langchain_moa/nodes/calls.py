@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from langgraph.runtime import get_runtime
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from langchain_moa.mixture.mixture import Mixture
     from langchain_moa.prompting.prompts import Prompt
     from langchain_moa.reference import Reference
+    from langchain_moa.state import RunState
 
 _logger = logging.getLogger("langchain_moa")
 
@@ -57,6 +59,18 @@ def introduce(config: RunnableConfig | None, mixture: Mixture) -> None:
     if config is not None:
         for watcher in watchers_of(config):
             watcher.watch_mixture(config, mixture)
+
+
+def share_of(deadline: float, state: RunState, *, parts: int) -> float:
+    """Return when one of so many equal parts of what is left of the deadline is over, on the clock of `time.monotonic`.
+
+    Args:
+        deadline: Seconds for the whole answer.
+        state: The graph's state, which says when the answer was begun; a run that is resumed begins anew.
+        parts: How many parts what is left has.
+    """
+    now = monotonic()
+    return now + ((state.get("started") or now) + deadline - now) / parts
 
 
 def emit(event: str, **data: Any) -> None:

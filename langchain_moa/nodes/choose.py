@@ -104,7 +104,7 @@ class Choose(Runnable[RunState, dict[str, Any]]):
         consultation, outgoing = self._prepare(input, config)
         messages, references = input["messages"], input.get("merged", [])
         given = {"messages": messages, "references": references}
-        with self._failing(input):
+        with self._failing(input, outgoing):
             result = consultation.run(self._aggregation, messages, references, given=given, name=self._name, outgoing=outgoing)
             found = _read(result, outgoing)
         return self._answered(input, consultation, found, outgoing)
@@ -114,7 +114,7 @@ class Choose(Runnable[RunState, dict[str, Any]]):
         consultation, outgoing = self._prepare(input, config)
         messages, references = input["messages"], input.get("merged", [])
         given = {"messages": messages, "references": references}
-        with self._failing(input):
+        with self._failing(input, outgoing):
             result = await consultation.arun(
                 self._aggregation, messages, references, given=given, name=self._name, outgoing=outgoing
             )
@@ -130,7 +130,7 @@ class Choose(Runnable[RunState, dict[str, Any]]):
             raise MoAError(msg, references=self._references(state))
         emit("aggregating", name=self._name, model=None)
         outgoing = Outgoing(get_runtime().stream_writer) if context.stream_answer else None
-        return Consultation(self._mixture, state, config or {}, self._node), outgoing
+        return Consultation(self._mixture, state, config or {}, self._node, parts=0), outgoing
 
     def _answered(
         self, state: RunState, consultation: Consultation, found: Choice | AIMessage, outgoing: Outgoing | None
@@ -157,13 +157,15 @@ class Choose(Runnable[RunState, dict[str, Any]]):
         return {"by": self._name, **place, **chosen.why}
 
     @contextmanager
-    def _failing(self, state: RunState) -> Iterator[None]:
+    def _failing(self, state: RunState, outgoing: Outgoing | None) -> Iterator[None]:
         """Turn what the aggregation raises into an error that keeps the references that are paid for."""
         try:
             yield
         except GraphBubbleUp:  # an interrupt inside is the graph's business
             raise
         except Exception as error:
+            if outgoing is not None:
+                outgoing.close()
             reason = describe(error)
             said = f"{reason['kind']}: {reason['message']}"
             raise aggregator_failed(error, self._name, said, self._references(state)) from error

@@ -14,6 +14,8 @@ from langchain_moa.errors import StrategyFailedError, proposers_failed
 from langchain_moa.nodes.calls import emit, introduce
 from langchain_moa.nodes.consultation import Consultation
 from langchain_moa.reference import is_reference
+from langchain_moa.resilience.abandonment import is_abandoned
+from langchain_moa.resilience.deadline import OutOfTimeError
 from langchain_moa.secrets import describe
 from langchain_moa.state import RunState, turn_of
 from langchain_moa.step import steps_of
@@ -62,7 +64,7 @@ class Merge(Runnable[RunState, dict[str, Any]]):
             with _Failing(strategy, "reference filter", closing):
                 result = closing.consultation.run(strategy, layer, given=layer, name=name_of(strategy))
                 layer, stop = _filtered(layer, strategy, result)
-            stopped = stopped or stop
+                stopped = stopped or stop
         if stopped is None and self._stop_when is not None:
             with _Failing(self._stop_when, "stop condition", closing):
                 result = closing.consultation.run(self._stop_when, layer, given=layer, name=name_of(self._stop_when))
@@ -77,7 +79,7 @@ class Merge(Runnable[RunState, dict[str, Any]]):
             with _Failing(strategy, "reference filter", closing):
                 result = await closing.consultation.arun(strategy, layer, given=layer, name=name_of(strategy))
                 layer, stop = _filtered(layer, strategy, result)
-            stopped = stopped or stop
+                stopped = stopped or stop
         if stopped is None and self._stop_when is not None:
             with _Failing(self._stop_when, "stop condition", closing):
                 result = await closing.consultation.arun(self._stop_when, layer, given=layer, name=name_of(self._stop_when))
@@ -105,7 +107,10 @@ class Merge(Runnable[RunState, dict[str, Any]]):
             width=len(self._mixture.members.layers[self._layer - 1]),
             steps=steps_of(state.get("steps", []), turn),
         )
-        return _Closing(layer, references, fell_back, Consultation(self._mixture, state, config or {}, self._node))
+        # The layers to come, and the answer.
+        parts = self._num_layers - self._layer + 1
+        consultation = Consultation(self._mixture, state, config or {}, self._node, parts=parts)
+        return _Closing(layer, references, fell_back, consultation)
 
     def _closed(self, closing: _Closing, layer: ClosedLayer, stopped: str | None) -> dict[str, Any]:
         # A filter may ask to stop after the last layer, too, where it changes nothing.
@@ -118,7 +123,8 @@ class Merge(Runnable[RunState, dict[str, Any]]):
             "merged": list(layer.references),
             "stopped": stopped,
             "passed_on": [*below, kept] if self._filters else None,
-            "steps": closing.consultation.steps,
+            # A sync strategy that was given up may still be at work in its thread.
+            "steps": [*closing.consultation.steps],
         }
 
     def _spent(self, closing: _Closing) -> str | None:
@@ -132,21 +138,29 @@ class Merge(Runnable[RunState, dict[str, Any]]):
 
 
 class _Failing:
-    """Turns what a strategy raises into an error that keeps the references that are paid for."""
+    """Turns what a strategy raises into an error that keeps the references that are paid for.
+
+    One that is out of time is passed over: the answer is worth more than what it would have made of the references.
+    """
 
     def __init__(self, strategy: Any, role: str, closing: _Closing) -> None:
-        self._what = f"the {role} {name_of(strategy)!r}"
+        self._name = name_of(strategy)
+        self._what = f"the {role} {self._name!r}"
         self._closing = closing
 
     def __enter__(self) -> None:
         """Nothing is to be prepared."""
 
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
         """Raise the error that names the strategy; an interrupt is the graph's business, not a failure."""
+        if isinstance(error, OutOfTimeError) and not is_abandoned():
+            self._closing.consultation.gave_up(self._name, error)
+            return True
         if isinstance(error, Exception) and not isinstance(error, GraphBubbleUp):
             reason = describe(error)
             msg = f"{self._what} failed after layer {self._closing.layer.number}: {reason['kind']}: {reason['message']}"
             raise StrategyFailedError(msg, references=self._closing.references) from error
+        return False
 
 
 def stopped_or(after: Sequence[str], following: Sequence[str]) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.messages import AIMessageChunk
@@ -34,6 +35,8 @@ class Outgoing:
         self._writer = writer
         self._chunks: list[AIMessageChunk] = []
         self._sent = 0
+        self._is_closed = False
+        self._lock = Lock()
 
     def has_begun(self) -> bool:
         """Tell whether anything of the answer is out."""
@@ -43,14 +46,28 @@ class Outgoing:
         """Forget what another attempt has said, none of which is out."""
         self._chunks.clear()
 
-    def send(self, item: Any) -> None:
-        """Pass a piece of a Runnable's stream on: text, message or chunk."""
-        self._chunks.append(as_chunk(item))
-        self.begun = self.begun or _says_something(self._chunks[-1])
-        if self.begun:
-            for chunk in self._chunks[self._sent :]:
-                self._writer(chunk)
-            self._sent = len(self._chunks)
+    def send(self, item: Any) -> bool:
+        """Pass a piece of a Runnable's stream on: text, message or chunk.
+
+        Returns:
+            Whether it is still wanted, and the next one.
+        """
+        chunk = as_chunk(item)
+        with self._lock:
+            if self._is_closed:
+                return False
+            self._chunks.append(chunk)
+            self.begun = self.begun or _says_something(chunk)
+            if self.begun:
+                for each in self._chunks[self._sent :]:
+                    self._writer(each)
+                self._sent = len(self._chunks)
+        return True
+
+    def close(self) -> None:
+        """Send nothing any more: a sync call that was given up goes on in its thread, beside the one that stands in."""
+        with self._lock:
+            self._is_closed = True
 
     def answer(self) -> Answer:
         """Return the whole answer."""

@@ -15,8 +15,8 @@ from langchain_moa.nodes.calls import called, context_of, emit, introduce, shown
 from langchain_moa.nodes.unfinished import acall_traced
 from langchain_moa.prompting.system import add_system_text
 from langchain_moa.reference import Failure
+from langchain_moa.resilience.abandonment import given_up
 from langchain_moa.resilience.deadline import Limit, OutOfTimeError
-from langchain_moa.resilience.quorum import Round, limit_of
 from langchain_moa.secrets import describe
 from langchain_moa.state import RunState, turn_of
 
@@ -29,8 +29,7 @@ if TYPE_CHECKING:
     from langchain_moa.mixture.mixture import Mixture
     from langchain_moa.prompting.prompts import Prompt
     from langchain_moa.reference import Answer, Reference, Status
-    from langchain_moa.resilience.abandonment import Abandonment
-    from langchain_moa.resilience.quorum import Rounds
+    from langchain_moa.resilience.quorum import Round, Rounds
 
 
 class _Call(NamedTuple):
@@ -40,7 +39,6 @@ class _Call(NamedTuple):
     began: float
     round: Round | None
     limit: Limit | None
-    abandoned: Abandonment
 
 
 class Propose(Runnable[RunState, dict[str, Any]]):
@@ -71,7 +69,7 @@ class Propose(Runnable[RunState, dict[str, Any]]):
             position: The proposer's place in the layer, from 1.
             prompt: How the previous layer's references are shown; the first layer has none.
             call_kwargs: The mixture's parameters for every model call.
-            timeout: Seconds for the answer, retries included. Default: as many as it takes.
+            timeout: Seconds for the answer once it is asked, retries included. Default: as many as it takes.
             rounds: What the layer's proposers share, if it may close before all of them have answered.
             mixture: Whose proposer it is, for those who watch the run.
         """
@@ -114,16 +112,14 @@ class Propose(Runnable[RunState, dict[str, Any]]):
             return self._answered(input, call, answer)
 
     def _ask(self, call: _Call) -> Answer:
-        def ask(limit: Limit | None) -> Answer:
+        with given_up(call.limit) as limit:
             return self._member.invoke(call.messages, call.config, call.kwargs, limit=limit)
-
-        return call.abandoned.call(call.limit, ask)
 
     async def _aask(self, call: _Call) -> Answer:
         async def ask(config: RunnableConfig) -> Answer:
             return await self._member.ainvoke(call.messages, config, call.kwargs, limit=call.limit)
 
-        return await (ask(call.config) if call.limit is None else acall_traced(call.limit, call.config, ask))
+        return await acall_traced(call.limit, call.config, ask)
 
     def _prepare(self, state: RunState, config: RunnableConfig | None, stack: ExitStack) -> _Call:
         if self._mixture is not None:
@@ -139,11 +135,11 @@ class Propose(Runnable[RunState, dict[str, Any]]):
         emit("proposing", layer=self._layer, proposer=self._position, name=member.name, model=member.id)
         kwargs = member.kwargs(member.defaults(self._call_kwargs), context.model_kwargs)
         began = perf_counter()
-        current, limit = None, None if self._timeout is None else limit_of(self._timeout)
+        current, limit = None, None if self._timeout is None else Limit(timeout=self._timeout)
         if self._rounds is not None:
             current, limit = stack.enter_context(self._rounds.joined(state.get("started"), self._timeout))
         config = called(config, f"layer {self._layer}: {member.name}", member)
-        return _Call(messages, config, kwargs, began, current, limit, context.abandoned)
+        return _Call(messages, config, kwargs, began, current, limit)
 
     def _answered(self, state: RunState, call: _Call, answer: Answer) -> dict[str, Any]:
         if (failure := answer["failure"]) is not None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, BaseCallbackHandler
 
 from langchain_moa.cleanser import Cleanser, handlers_of, in_front
+from langchain_moa.resilience.abandonment import abandoned_on_error
 from langchain_moa.resilience.deadline import Limit, OutOfTimeError, acall_within
 
 if TYPE_CHECKING:
@@ -65,17 +66,22 @@ class Unfinished(BaseCallbackHandler):
             await run.on_llm_error(error)
 
 
-async def acall_traced(limit: Limit, config: RunnableConfig, call: Callable[[RunnableConfig], Awaitable[T]]) -> T:
-    """Call within a limit, and end the call in traces if it is given up.
+async def acall_traced(limit: Limit | None, config: RunnableConfig, call: Callable[[RunnableConfig], Awaitable[T]]) -> T:
+    """Call within a limit, and end the call in traces if it is given up; sync code inside is told to stop.
 
     Args:
-        limit: Until when.
+        limit: Until when; `None`: as long as it takes.
         config: The call's config.
         call: What to do with it.
 
     Raises:
         OutOfTimeError: The time was over before the call was.
     """
+    with abandoned_on_error():
+        return await (call(config) if limit is None else _acall_traced(limit, config, call))
+
+
+async def _acall_traced(limit: Limit, config: RunnableConfig, call: Callable[[RunnableConfig], Awaitable[T]]) -> T:
     callbacks = config.get("callbacks")
     if all(isinstance(handler, Cleanser) for handler in handlers_of(callbacks)):
         # Nobody traces.

@@ -1,4 +1,4 @@
-"""Abandonment: the caller has left, and whoever works for them is to stop."""
+"""Abandonment: nobody waits for an answer any more, and whoever works on it is to stop."""
 
 from __future__ import annotations
 
@@ -6,58 +6,41 @@ import threading
 from contextlib import contextmanager
 from contextvars import ContextVar
 from time import monotonic
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 from weakref import WeakSet
 
-from typing_extensions import override
-
-from langchain_moa.resilience.deadline import Limit, call_within
+from langchain_moa.resilience.deadline import Limit
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-T = TypeVar("T")
+    from collections.abc import Iterator
 
 _around: ContextVar[Abandonment | None] = ContextVar("around", default=None)
 
 
-class Abandonment(threading.Event):
-    """An event that also ends the calls under way when it is set.
+class Abandonment:
+    """Says whether a run, or a call, is still waited for; and ends what is under way inside when it no longer is.
 
-    Attributes:
-        is_possible: Whether the caller may leave before the answer is there; if not, nobody need prepare for it.
+    Async code is cancelled, and needs no more than that. Sync code cannot be; it is left to its thread. What is inside, a
+    mixture's own calls above all, finds in its context that nobody waits, and asks nobody any more.
     """
 
-    def __init__(self, *, is_possible: bool = False) -> None:
-        """Make it, not set.
-
-        Args:
-            is_possible: Whether the caller may leave before the answer is there.
-        """
-        super().__init__()
-        self.is_possible = is_possible
+    def __init__(self) -> None:
+        """Make it for what is waited for; inside another one, it is set with that."""
         self._lock = threading.Lock()
+        self._is_set = False
         self._limits: set[Limit] = set()
         self._inside: WeakSet[Abandonment] = WeakSet()
+        if (around := _around.get()) is not None:
+            around._add(self)  # noqa: SLF001  # of this very class
 
-    @classmethod
-    def of_call(cls, *, is_possible: bool) -> Abandonment:
-        """Return one for a call of a mixture; it is set with that of the mixture around it, if there is one.
+    def is_set(self) -> bool:
+        """Tell whether nobody waits any more."""
+        return self._is_set
 
-        Args:
-            is_possible: Whether the call's own caller may leave.
-        """
-        around = _around.get()
-        abandoned = cls(is_possible=is_possible or (around is not None and around.is_possible))
-        if around is not None:
-            around._add(abandoned)  # noqa: SLF001  # of the same class
-        return abandoned
-
-    @override
     def set(self) -> None:
-        """Say that the caller has left."""
-        super().set()
+        """Say that nobody waits any more."""
         with self._lock:
+            self._is_set = True
             limits, inside = [*self._limits], [*self._inside]
         for limit in limits:
             _end(limit)
@@ -66,42 +49,27 @@ class Abandonment(threading.Event):
 
     @contextmanager
     def entered(self) -> Iterator[None]:
-        """Let the mixtures that are called inside be abandoned with this one."""
+        """Let what is called inside find it."""
         token = _around.set(self)
         try:
             yield
         finally:
             _around.reset(token)
 
-    def call(self, limit: Limit | None, call: Callable[[Limit | None], T]) -> T:
-        """Call, and wait no longer than the limit allows, nor longer than the caller does.
-
-        Args:
-            limit: Until when. Default: as long as it takes.
-            call: What to do, and until when, if there is an end to it.
-
-        Raises:
-            OutOfTimeError: The time was over, or the caller had left, before the call was done.
-        """
-        if not self.is_possible:
-            return call(None) if limit is None else call_within(limit, lambda: call(limit))
-        with self.ends(limit or Limit()) as ending:
-            return call_within(ending, lambda: call(ending))
-
     @contextmanager
-    def ends(self, limit: Limit) -> Iterator[Limit]:
-        """Let a call's limit come at once when the caller leaves.
+    def ends(self, limit: Limit) -> Iterator[None]:
+        """Let a limit come at once when nobody waits any more.
 
         Args:
-            limit: The limit; it is handed on.
+            limit: The limit.
         """
         with self._lock:
             self._limits.add(limit)
         # Whoever sets it now finds the limit; if it was set before, this does.
-        if self.is_set():
+        if self._is_set:
             _end(limit)
         try:
-            yield limit
+            yield
         finally:
             with self._lock:
                 self._limits.discard(limit)
@@ -109,9 +77,50 @@ class Abandonment(threading.Event):
     def _add(self, other: Abandonment) -> None:
         with self._lock:
             self._inside.add(other)
-        if self.is_set():
+        if self._is_set:
             other.set()
 
 
+def is_abandoned() -> bool:
+    """Tell whether nobody waits any more for what is done here."""
+    around = _around.get()
+    return around is not None and around.is_set()
+
+
+@contextmanager
+def abandoned_on_error() -> Iterator[None]:
+    """Tell whatever sync code is still at work inside to stop, if this is left by an error: a limit that has come, say."""
+    inside = Abandonment()
+    with inside.entered():
+        try:
+            yield
+        except BaseException:
+            inside.set()
+            raise
+
+
+@contextmanager
+def given_up(limit: Limit | None) -> Iterator[Limit | None]:
+    """Make sync calls that end with their limit, or as soon as nobody waits for them; what is inside then stops, too.
+
+    Args:
+        limit: Until when all calls inside may take. Default: as long as they take.
+
+    Returns:
+        The limit for the calls; `None` where nothing could end them early.
+    """
+    around = _around.get()
+    if limit is None and around is None:
+        yield None
+        return
+    ending = limit or Limit()
+    with abandoned_on_error():
+        if around is None:
+            yield ending
+            return
+        with around.ends(ending):
+            yield ending
+
+
 def _end(limit: Limit) -> None:
-    limit.bring_forward(monotonic(), "abandoned", "the caller has left")
+    limit.bring_forward(monotonic(), "abandoned", "nobody waits for it any more")

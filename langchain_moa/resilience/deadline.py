@@ -6,13 +6,14 @@ import asyncio
 import math
 import threading
 from concurrent.futures import Future
+from contextlib import contextmanager
 from contextvars import copy_context
 from queue import Empty, SimpleQueue
 from time import monotonic
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterator
 
 T = TypeVar("T")
 
@@ -21,7 +22,7 @@ class OutOfTimeError(TimeoutError):
     """A call was given up because its time was over.
 
     Attributes:
-        kind: What set the limit: `timeout`, `quorum` or `deadline`.
+        kind: What set the limit: `timeout`, `quorum`, `deadline` or, where the caller has left, `abandoned`.
     """
 
     def __init__(self, kind: str, message: str) -> None:
@@ -40,19 +41,33 @@ class Limit:
 
     Attributes:
         at: The point, on the clock of `time.monotonic`.
-        kind: What set it: `timeout`, `quorum` or `deadline`.
+        kind: What set it: `timeout`, `quorum`, `deadline` or `abandoned`.
         why: The same in words.
-        changed: Called when it has been brought forward.
     """
 
-    __slots__ = ("at", "changed", "kind", "why")
+    __slots__ = ("_changed", "_timeout", "at", "kind", "why")
 
-    def __init__(self, at: float = math.inf, kind: str = "", why: str = "") -> None:
-        """Make a limit; without arguments, one that never comes."""
+    def __init__(self, at: float = math.inf, kind: str = "", why: str = "", *, timeout: float | None = None) -> None:
+        """Make a limit; without arguments, one that never comes.
+
+        Args:
+            at: The point.
+            kind: What set it.
+            why: The same in words.
+            timeout: Seconds that the call has once it is made, which `begin` says.
+        """
         self.at = at
         self.kind = kind
         self.why = why
-        self.changed: Callable[[], object] = _nothing
+        self._changed: Callable[[], object] | None = None
+        self._timeout = timeout
+
+    def begin(self) -> None:
+        """Say that the call is being made: its own seconds count from the first time on, not while it waits for its turn."""
+        if (seconds := self._timeout) is not None:
+            self._timeout = None
+            why = f"it had not answered within {seconds:g} s (proposer_timeout)"
+            self.bring_forward(monotonic() + seconds, "timeout", why)
 
     def left(self) -> float:
         """Return the seconds that are left, less than 0 when the time is over."""
@@ -62,7 +77,21 @@ class Limit:
         """Set an earlier point; a later one changes nothing."""
         if at < self.at:
             self.at, self.kind, self.why = at, kind, why
-            self.changed()
+            if (changed := self._changed) is not None:
+                changed()
+
+    @contextmanager
+    def telling(self, changed: Callable[[], object]) -> Iterator[None]:
+        """Call something when it is brought forward; whoever waits for a call is told, one at a time.
+
+        Args:
+            changed: What to call.
+        """
+        self._changed = changed
+        try:
+            yield
+        finally:
+            self._changed = None
 
     def error(self) -> OutOfTimeError:
         """Return the error for a call that has outlasted the limit."""
@@ -78,24 +107,25 @@ class Limit:
             raise self.error()
 
 
-def call_within(limit: Limit, call: Callable[[], T]) -> T:
+def call_within(limit: Limit | None, call: Callable[[], T]) -> T:
     """Call, and wait no longer than the limit allows.
 
     Sync code cannot be stopped from outside. What outlasts the limit is left to a daemon thread, which ends when its client
     gives up and keeps no program from ending; a thread of an executor would be waited for.
 
     Args:
-        limit: Until when.
+        limit: Until when; `None`: as long as it takes, and in this thread.
         call: What to do; it runs in a thread of its own, in a copy of the context.
 
     Raises:
         OutOfTimeError: The time was over before the call was.
     """
+    if limit is None:
+        return call()
     limit.check()
     outcome: Future[T] = Future()
     wakes: SimpleQueue[object] = SimpleQueue()
     outcome.add_done_callback(wakes.put)
-    limit.changed = lambda: wakes.put(None)
 
     def work() -> None:
         try:
@@ -104,26 +134,26 @@ def call_within(limit: Limit, call: Callable[[], T]) -> T:
             outcome.set_exception(error)
 
     threading.Thread(target=copy_context().run, args=(work,), name="moa-call", daemon=True).start()
-    try:
+    with limit.telling(lambda: wakes.put(None)):
         while not outcome.done() and (left := limit.left()) > 0:
             _wait(wakes, left)
-    finally:
-        limit.changed = _nothing
     if not outcome.done():
         raise limit.error()
     return outcome.result()
 
 
-async def acall_within(limit: Limit, call: Callable[[], Awaitable[T]]) -> T:
+async def acall_within(limit: Limit | None, call: Callable[[], Awaitable[T]]) -> T:
     """Call, and cancel the call when the limit comes: its request is closed at the server.
 
     Args:
-        limit: Until when.
+        limit: Until when; `None`: as long as it takes.
         call: What to do.
 
     Raises:
         OutOfTimeError: The time was over before the call was.
     """
+    if limit is None:
+        return await call()
     limit.check()
     loop = asyncio.get_running_loop()
 
@@ -139,11 +169,8 @@ async def acall_within(limit: Limit, call: Callable[[], Awaitable[T]]) -> T:
 
     try:
         async with scope:
-            limit.changed = reschedule
-            try:
+            with limit.telling(reschedule):
                 return await call()
-            finally:
-                limit.changed = _nothing
     except Exception as error:
         # Some clients turn their being cancelled into an error of their own.
         if not scope.expired():
@@ -151,12 +178,26 @@ async def acall_within(limit: Limit, call: Callable[[], Awaitable[T]]) -> T:
         raise limit.error() from error
 
 
+def sleep_within(limit: Limit, seconds: float) -> None:
+    """Sleep, and no longer than the limit allows.
+
+    Args:
+        limit: Until when.
+        seconds: How long.
+
+    Raises:
+        OutOfTimeError: The time was over.
+    """
+    wakes: SimpleQueue[object] = SimpleQueue()
+    until = monotonic() + seconds
+    with limit.telling(lambda: wakes.put(None)):
+        while (left := min(until - monotonic(), limit.left())) > 0:
+            _wait(wakes, left)
+    limit.check()
+
+
 def _wait(wakes: SimpleQueue[object], seconds: float) -> None:
     try:
         wakes.get(timeout=min(seconds, threading.TIMEOUT_MAX))
     except Empty:
         return
-
-
-def _nothing() -> None:
-    return None

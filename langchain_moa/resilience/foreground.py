@@ -1,4 +1,4 @@
-"""The main thread, in which Ctrl-C is raised: it waits for what others do, and so can leave at once."""
+"""Sync runs that can be left: by Ctrl-C in the main thread, and by whoever stops reading a stream."""
 
 from __future__ import annotations
 
@@ -6,80 +6,83 @@ import threading
 from contextlib import closing
 from contextvars import copy_context
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from langchain_moa.resilience.deadline import Limit, call_within
+from langchain_moa.resilience.abandonment import Abandonment
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
-
-    from langchain_moa.resilience.abandonment import Abandonment
+    from collections.abc import Generator, Iterator
 
 T = TypeVar("T")
 
 
-def is_foreground() -> bool:
-    """Tell whether this is the main thread."""
-    return threading.current_thread() is threading.main_thread()
+def leavable(steps: Iterator[T]) -> Generator[T]:
+    """Iterate over a run's steps; whoever leaves need not wait for what is then under way.
 
-
-def call_leaving(abandoned: Abandonment, call: Callable[[], T]) -> T:
-    """Call; in the main thread, Ctrl-C ends the wait at once.
-
-    LangGraph's sync executor waits for its nodes whatever happens. So it runs in a thread of its own, which is left when the
-    main thread is interrupted, and ends soon, since its nodes are told.
+    LangGraph's sync executor waits for its nodes whatever happens. They are told to end; and in the main thread, in which
+    Ctrl-C is raised, the run is in a thread of its own, which is left.
 
     Args:
-        abandoned: Set when the main thread is interrupted.
-        call: What to do.
+        steps: The steps; each is begun when it is asked for.
     """
-    if not is_foreground():
-        return call()
-    with abandoned.entered():
+    abandoned = Abandonment()
+    here = threading.current_thread() is threading.main_thread()
+    with closing(_elsewhere(steps, abandoned) if here else _entered(steps, abandoned)) as items:
         try:
-            return call_within(Limit(), call)
-        except KeyboardInterrupt:
+            for step in items:  # noqa: UP028  # `yield from` would close them before anybody is told
+                yield step
+        except BaseException:
+            # Before the steps are closed, which waits for what is under way.
             abandoned.set()
             raise
 
 
-def steps_leaving(abandoned: Abandonment, steps: Generator[T]) -> Generator[T]:
-    """Iterate; in the main thread, Ctrl-C ends the wait for the next step at once.
+def _entered(steps: Iterator[T], abandoned: Abandonment) -> Generator[T]:
+    """Iterate, with each step inside the abandonment; between steps, the context is the caller's."""
+    with closing(cast("Generator[T]", steps)):
+        while True:
+            with abandoned.entered():
+                try:
+                    step = next(steps)
+                except StopIteration:
+                    return
+            yield step
 
-    Args:
-        abandoned: Set when the main thread is interrupted, or the iteration is left; the steps then end.
-        steps: What to iterate over.
-    """
-    if not is_foreground():
-        yield from steps
-        return
+
+def _elsewhere(steps: Iterator[T], abandoned: Abandonment) -> Generator[T]:
+    """Iterate, with each step in another thread."""
+    wanted = threading.Semaphore(0)
     # Beside each step, whether it is one, or how they ended.
     found: SimpleQueue[tuple[bool, Any]] = SimpleQueue()
 
     def work() -> None:
         ended: BaseException | None = None
         try:
-            with closing(steps):
-                for step in steps:
-                    found.put((True, step))
-                    if abandoned.is_set():
-                        break
+            with closing(cast("Generator[T]", steps)):
+                while wanted.acquire() and not abandoned.is_set():
+                    found.put((True, next(steps)))
+        except StopIteration:
+            pass
         except BaseException as error:  # noqa: BLE001  # it is raised where the steps are read
             ended = error
         found.put((False, ended))
 
     with abandoned.entered():
-        worker = threading.Thread(target=copy_context().run, args=(work,), name="moa-stream", daemon=True)
+        worker = threading.Thread(target=copy_context().run, args=(work,), name="moa-run", daemon=True)
     worker.start()
+    wanted.release()
     try:
         while (got := found.get())[0]:
             yield got[1]
-    except KeyboardInterrupt:
-        abandoned.set()
+            wanted.release()
+    except GeneratorExit:
+        wanted.release()
+        worker.join()
         raise
     except BaseException:
+        # Ctrl-C: nobody waits for what is under way.
         abandoned.set()
-        worker.join()
+        wanted.release()
         raise
     worker.join()
     if got[1] is not None:

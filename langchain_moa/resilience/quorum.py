@@ -109,9 +109,9 @@ class Round:
 
         Args:
             task: Who: the id of the node's task, which a retry of the node keeps.
-            timeout: Seconds that this proposer has, whatever the others do.
+            timeout: Seconds that this proposer has once it is asked, whatever the others do.
         """
-        limit = limit_of(timeout)
+        limit = Limit(timeout=timeout)
         with self._lock:
             self._inside.add(limit)
             limit.bring_forward(self._closes.at, self._closes.kind, self._closes.why)
@@ -167,7 +167,7 @@ class Rounds:
 
         Args:
             started: When the answer was begun; `None`: with this round.
-            timeout: Seconds that this proposer has, whatever the others do.
+            timeout: Seconds that this proposer has once it is asked, whatever the others do.
         """
         runtime = get_runtime()
         info = runtime.execution_info
@@ -186,10 +186,3 @@ class Rounds:
                 if current.is_over and self._open.get(key) is current:
                     del self._open[key]
                     self._held.get(runtime.stream_writer, {}).pop(key, None)
-
-
-def limit_of(timeout: float | None) -> Limit:
-    """Return the limit of a proposer that has so many seconds from now; `None`: as many as it takes."""
-    if timeout is None:
-        return Limit()
-    return Limit(monotonic() + timeout, "timeout", f"it had not answered within {timeout:g} s (proposer_timeout)")

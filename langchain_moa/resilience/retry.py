@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from tenacity import AsyncRetrying, RetryCallState, Retrying, retry_if_exception
 
-from langchain_moa.resilience.deadline import Limit
+from langchain_moa.resilience.deadline import Limit, sleep_within
 from langchain_moa.resilience.retryable import is_retryable, retry_after
 
 if TYPE_CHECKING:
@@ -129,12 +129,10 @@ def retrying(
         return call()
     within = limit or Limit()
 
-    def attempt() -> T:
-        # A call that was left to its thread ends there, between two attempts.
-        within.check()
-        return call()
+    def sleep(seconds: float) -> None:
+        sleep_within(within, seconds)
 
-    return Retrying(**_rules(policy, within, begun))(attempt)
+    return Retrying(**_rules(policy, within, begun), sleep=sleep)(call)
 
 
 async def aretrying(

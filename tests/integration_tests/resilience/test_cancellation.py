@@ -241,6 +241,52 @@ def test_a_sync_stream_that_is_left_keeps_nobody_waiting(loopback: Loopback, moa
     assert not left.is_alive()
 
 
+@pytest.mark.parametrize("where", ["the main thread", "another thread"])
+def test_a_graphs_sync_stream_that_is_left_keeps_nobody_waiting(loopback: Loopback, chat: Chat, where: str) -> None:
+    loopback.script("q", HANGS)
+    graph = create_moa([chat("p"), chat("q")], chat("agg"), num_layers=2).compile()
+    question: Any = {"messages": [("user", "Hi")]}
+
+    def leave() -> None:
+        stream: Any = graph.stream(question, stream_mode="updates")
+        assert "references" in next(iter(next(stream).values()))
+        stream.close()
+
+    if where == "the main thread":
+        leave()
+    else:
+        thread = threading.Thread(target=leave, daemon=True)
+        thread.start()
+        thread.join(30)
+        assert not thread.is_alive()
+    assert sorted(request.model for request in loopback.requests) == ["p", "q"]
+
+
+@pytest.mark.parametrize("where", ["the main thread", "another thread"])
+def test_a_graphs_sync_stream_goes_on_when_it_is_asked_to(loopback: Loopback, chat: Chat, where: str) -> None:
+    """Whoever takes one step and thinks about it has not paid for the next one."""
+    graph = create_moa([chat("p"), chat("q")], chat("agg"), num_layers=1).compile()
+    question: Any = {"messages": [("user", "Hi")]}
+    models: list[list[str]] = []
+
+    def walk() -> None:
+        stream: Any = graph.stream(question, stream_mode="updates")
+        for _ in range(2):
+            next(stream)
+        loopback.settle()
+        models.append(loopback.models)
+        list(stream)
+
+    if where == "the main thread":
+        walk()
+    else:
+        thread = threading.Thread(target=walk)
+        thread.start()
+        thread.join()
+    assert [sorted(each) for each in models] == [["p", "q"]]
+    assert sorted(loopback.models) == ["agg", "p", "q"]
+
+
 PROGRAM = """
 import asyncio, sys
 from langchain_openai import ChatOpenAI

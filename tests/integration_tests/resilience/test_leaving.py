@@ -66,7 +66,7 @@ import sys
 from langchain.agents import create_agent
 from langchain_openai import ChatOpenAI
 
-from langchain_moa import ChatMoA
+from langchain_moa import ChatMoA, create_moa
 
 def chat(name):
     return ChatOpenAI(model=name, base_url=sys.argv[1], api_key="test", max_retries=0)
@@ -74,7 +74,11 @@ def chat(name):
 def mixture(*proposers, aggregator=chat("agg"), **options):
     return ChatMoA(proposers=[*proposers], aggregator=aggregator, **{"num_layers": 1, **options})
 
+def graph(*proposers, aggregator=chat("agg"), num_layers=1):
+    return create_moa([*proposers], aggregator, num_layers=num_layers).compile()
+
 hangs = chat("hangs")
+question = {"messages": [("user", "Hi")]}
 # A shell that starts a command in the background has it ignore Ctrl-C, and what it starts inherits that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 print("ready", flush=True)
@@ -96,6 +100,9 @@ WAYS = {
     "mixture(chat('p'), chat('q'), aggregator=hangs, aggregation='select').invoke('Hi')": 3,
     "mixture(chat('p'), mixture(chat('q'), hangs)).invoke('Hi')": 3,
     "list(mixture(chat('p'), aggregator=mixture(chat('q'), hangs)).stream('Hi'))": 3,
+    "graph(hangs, chat('p'), num_layers=2).invoke(question)": 2,
+    "list(graph(hangs, chat('p'), num_layers=2).stream(question))": 2,
+    "graph(chat('p'), graph(chat('q'), hangs)).invoke(question)": 3,
     "create_agent(mixture(chat('p'), hangs)).invoke({'messages': [('user', 'Hi')]})": 2,
 }
 

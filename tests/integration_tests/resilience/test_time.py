@@ -327,3 +327,42 @@ async def test_traces_say_of_a_straggler_that_it_was_given_up(loopback: Loopback
     assert len(models) == 2
     assert all(run.end_time is not None and "OutOfTimeError" in str(run.error) for run in models)
     assert tree.run_map == {}
+
+
+@pytest.mark.parametrize("way", ["invoke", "stream", "ainvoke"])
+async def test_a_sync_mixture_that_was_given_up_asks_nobody_any_more(loopback: Loopback, chat: Chat, way: str) -> None:
+    """Its thread goes on, and finds that nobody waits: what it would still ask would be paid for nothing."""
+    gate = loopback.gate()
+    loopback.script("q", Reply("Hi", gate=gate))
+    nested = ChatMoA(proposers=[chat("q")], aggregator=chat("inner"), num_layers=1)
+    # Sync in the middle of async code, too, where cancelling does not reach it.
+    member: RunnableLambda[Any, Any] = RunnableLambda(nested.invoke)
+    moa = ChatMoA(proposers=[quick("p"), member], aggregator=chat("agg"), num_layers=1, proposer_timeout=1)
+    answer = await ask(moa, way)
+    assert statuses(answer) == [["ok", "failed"]]
+    gate.open()
+    await closed(loopback)
+    for thread in threading.enumerate():
+        if thread.name == "moa-call":
+            await asyncio.to_thread(thread.join, 10)
+    assert "inner" not in loopback.models
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_call_that_is_given_up_leaves_its_place_to_others(loopback: Loopback, chat: Chat, way: str) -> None:
+    loopback.script("p", HANGS)
+    proposers = [chat("p"), chat("q"), chat("r")]
+    moa = ChatMoA(proposers=proposers, aggregator=chat("agg"), num_layers=1, proposer_timeout=1.5, max_concurrency=1)
+    answer = await ask(moa, way)
+    assert sorted(statuses(answer)[0]) == ["failed", "ok", "ok"]
+    assert kinds(answer) == {"timeout"}
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_the_wait_for_a_place_is_none_of_the_proposers_time(loopback: Loopback, chat: Chat, way: str) -> None:
+    names = "pqrstuvw"
+    for name in names:
+        loopback.script(name, Reply("Hi", delay=0.3))
+    proposers = [chat(name) for name in names]
+    moa = ChatMoA(proposers=proposers, aggregator=chat("agg"), num_layers=1, proposer_timeout=1.5, max_concurrency=1)
+    assert statuses(await ask(moa, way)) == [["ok"] * len(names)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
 from contextvars import ContextVar
 from time import monotonic
@@ -10,8 +11,7 @@ from typing import Any
 
 import pytest
 
-from langchain_moa.resilience.abandonment import Abandonment
-from langchain_moa.resilience.deadline import Limit, OutOfTimeError, acall_within, call_within
+from langchain_moa.resilience.deadline import Limit, OutOfTimeError, acall_within, call_within, sleep_within
 
 # Longer than any test takes: where it were waited for, the test would hang, and be killed.
 LONG = 3600.0
@@ -192,35 +192,30 @@ async def test_an_answer_that_comes_while_it_is_cancelled_counts() -> None:
     assert await acall_within(Limit(monotonic() + 0.01, "timeout", "too slow"), call) == "just in time"
 
 
-def test_whoever_leaves_ends_the_calls_under_way() -> None:
-    abandoned, started, release = Abandonment(), threading.Event(), threading.Event()
+def test_a_call_without_a_limit_is_made_in_this_thread() -> None:
+    assert call_within(None, threading.current_thread) is threading.current_thread()
 
-    def call() -> None:
-        started.set()
-        release.wait()
 
-    def leave() -> None:
-        started.wait()
-        abandoned.set()
+def test_the_seconds_of_a_call_count_from_its_beginning() -> None:
+    limit = Limit(timeout=60)
+    assert limit.left() == math.inf
+    limit.begin()
+    assert 59 < limit.left() <= 60
+    ends = limit.at
+    limit.begin()
+    assert (limit.at, limit.kind) == (ends, "timeout")
 
-    thread = threading.Thread(target=leave)
+
+def test_a_sleep_ends_when_the_limit_is_brought_forward() -> None:
+    limit = Limit()
+    thread = threading.Timer(0.05, lambda: limit.bring_forward(monotonic(), "quorum", "enough"))
     thread.start()
-    with abandoned.ends(Limit()) as limit, pytest.raises(OutOfTimeError, match="the caller has left"):
-        call_within(limit, call)
-    release.set()
+    with pytest.raises(OutOfTimeError, match="enough"):
+        sleep_within(limit, LONG)
     thread.join()
 
 
-def test_a_call_for_one_who_has_left_is_not_begun() -> None:
-    abandoned = Abandonment()
-    abandoned.set()
-    with abandoned.ends(Limit()) as limit, pytest.raises(OutOfTimeError):
-        call_within(limit, pytest.fail)
-
-
-def test_a_call_that_is_over_is_not_ended_any_more() -> None:
-    abandoned, limit = Abandonment(), Limit()
-    with abandoned.ends(limit):
-        pass
-    abandoned.set()
-    limit.check()
+def test_a_sleep_within_its_limit_is_slept() -> None:
+    began = monotonic()
+    sleep_within(in_time(), 0.01)
+    assert monotonic() - began >= 0.01

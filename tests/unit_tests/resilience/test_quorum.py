@@ -84,9 +84,8 @@ def test_those_inside_hear_of_the_end() -> None:
     current = Round(Closing(size=2, quorum=1, grace=0), None)
     with current.joined("one", 60) as one, current.joined("two", None) as two:
         heard: list[str] = []
-        one.changed = lambda: heard.append("one")
-        two.changed = lambda: heard.append("two")
-        current.answered()
+        with one.telling(lambda: heard.append("one")), two.telling(lambda: heard.append("two")):
+            current.answered()
         assert sorted(heard) == ["one", "two"]
         assert one.kind == two.kind == "quorum"
         assert one.left() <= 0
@@ -95,6 +94,7 @@ def test_those_inside_hear_of_the_end() -> None:
 def test_a_proposers_own_limit_counts_where_it_is_the_nearer() -> None:
     current = Round(Closing(size=2, quorum=1, grace=60), None)
     with current.joined("one", 5) as limit:
+        limit.begin()
         current.answered()
         assert limit.kind == "timeout"
         assert 4 < limit.left() <= 5

@@ -211,7 +211,6 @@ def own(messages: Any, references: Any) -> Any:
         ({"stop_when": "agreement"}, {}),
         ({"stop_when": RunnableLambda(lambda _: True)}, {"stop_when": RunnableLambda(lambda _: False)}),
     ],
-    ids=str,
 )
 def test_a_description_tells_mixtures_apart(one: dict[str, Any], other: dict[str, Any]) -> None:
     first = mixture(**one)

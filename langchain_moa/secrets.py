@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import re
+from base64 import b64encode
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
-from pydantic import BaseModel, SecretStr
+from pydantic import SecretStr
 
+from langchain_moa.inside import parts_of
 from langchain_moa.reference import Failure
 
 if TYPE_CHECKING:
@@ -18,7 +21,7 @@ _MASK = "**********"
 
 # A name that holds a credential, in configuration and in the environment.
 _SECRET_NAME = re.compile(
-    r"(api[-_]?key|access[-_]?key|secret|password|credential|(access|auth|bearer)_?token|(\b|[-_])token|authorization)$",
+    r"((api|access|subscription)[-_]?key|secret|password|credential|(access|auth|bearer)_?token|(\b|[-_])token|authorization)$",
     re.IGNORECASE,
 )
 
@@ -29,7 +32,10 @@ _SECRET_VALUE = re.compile(
 
 _SECRET_TEXT = re.compile(
     r"(?i)\b(bearer\s+)\S+|\b(sk|pk|tgp|gsk|xai|hf|lsv2)[-_][\w-]{8,}|((?:api[_-]?key|token)[\"']?\s*[=:]\s*[\"']?)[^\s\"',}]{8,}"
+    r"|(://[^\s/:@]*:)[^\s/@]+(?=@)"
 )
+
+_IN_URL = re.compile(r"://([^\s/:@]*)(?::([^\s/@]*))?@")
 
 # Shorter values are no keys, and masking them would garble the text around.
 _MIN_LENGTH = 8
@@ -60,22 +66,55 @@ def names_secret(value: Any, name: str = "") -> str | None:
     return next((key for key in found if key is not None), None)
 
 
-def masked(value: Any) -> Any:
-    """Return settings with every credential in them masked, at any depth."""
+def masked(value: Any, secrets: Iterable[str] = ()) -> Any:
+    """Return settings with every credential in them masked, at any depth.
+
+    Args:
+        value: The settings.
+        secrets: Values that are masked wherever else they stand.
+    """
+    return _masked(value, _longest_first(secrets))
+
+
+def _masked(value: Any, known: tuple[str, ...]) -> Any:
     if isinstance(value, Mapping):
-        return {key: _MASK if is_secret_name(str(key)) else masked(item) for key, item in value.items()}
-    return [masked(item) for item in value] if isinstance(value, list) else value
+        return {key: _MASK if is_secret_name(str(key)) else _masked(item, known) for key, item in value.items()}
+    if isinstance(value, str) and known:
+        return conceal(value, known)
+    return [_masked(item, known) for item in value] if isinstance(value, list) else value
 
 
-def secrets_of(model: object) -> tuple[str, ...]:
-    """Return the values of a model's secret fields, and of what has a secret's name in its mappings (`default_headers`)."""
-    if not isinstance(model, BaseModel):
-        return ()
-    fields = list(model.__dict__.values())
-    texts = [value.get_secret_value() for value in fields if isinstance(value, SecretStr)]
-    mappings = [value for value in fields if isinstance(value, Mapping)]
-    texts += [item for each in mappings for name, item in each.items() if is_secret_name(str(name)) and isinstance(item, str)]
-    return tuple(text for text in texts if text)
+def secrets_of(whole: object) -> tuple[str, ...]:
+    """Return the credentials inside a model, a chain, a graph, embeddings or a strategy, wherever they stand in it.
+
+    They are the values of secret fields, the texts that have a secret's name (in `default_headers`, for example), and those
+    in addresses such as `https://user:password@host`.
+
+    Args:
+        whole: What to look into, or a list of it.
+    """
+    found: dict[str, None] = {}
+    for name, part in parts_of(whole):
+        if isinstance(part, SecretStr):
+            found[part.get_secret_value()] = None
+        elif isinstance(part, str):
+            values = _in_header(part) if is_secret_name(name) else _in_address(part) if "://" in part else ()
+            found |= dict.fromkeys(values)
+    return tuple(text for text in found if text)
+
+
+def _in_header(value: str) -> Iterator[str]:
+    yield value
+    # A server may show the key without the scheme that stands before it: `Bearer ...`.
+    yield value.rpartition(" ")[2]
+
+
+def _in_address(address: str) -> Iterator[str]:
+    for user, password in _IN_URL.findall(address):
+        yield from (f"{user}:{password}", password) if password else (user,)
+        # As clients send them.
+        plain = f"{unquote(user)}:{unquote(password)}"
+        yield from (unquote(password), b64encode(plain.encode()).decode())
 
 
 def redact(text: str, secrets: Iterable[str] = ()) -> str:
@@ -90,7 +129,7 @@ def redact(text: str, secrets: Iterable[str] = ()) -> str:
     """
     for value in known_secrets(secrets):
         text = text.replace(value, _MASK)
-    return _SECRET_TEXT.sub(lambda match: f"{match[1] or match[3] or ''}{_MASK}", text)
+    return _SECRET_TEXT.sub(lambda match: f"{match[1] or match[3] or match[4] or ''}{_MASK}", text)
 
 
 def conceal(text: str, known: Iterable[str]) -> str:
@@ -115,8 +154,11 @@ def known_secrets(secrets: Iterable[str] = ()) -> tuple[str, ...]:
         secrets: The others.
     """
     environment = (value for name, value in os.environ.items() if is_secret_name(name))
-    known = {value for value in (*secrets, *environment) if len(value) >= _MIN_LENGTH}
-    return tuple(sorted(known, key=len, reverse=True))
+    return _longest_first((*secrets, *environment))
+
+
+def _longest_first(secrets: Iterable[str]) -> tuple[str, ...]:
+    return tuple(sorted({value for value in secrets if len(value) >= _MIN_LENGTH}, key=len, reverse=True))
 
 
 def describe(error: BaseException, secrets: Iterable[str] = ()) -> Failure:

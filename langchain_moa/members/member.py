@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from langgraph.pregel import Pregel
 from langgraph.pregel.protocol import PregelProtocol
 
-from langchain_moa.cleanser import Cleanser
+from langchain_moa.cleanser import Cleanser, surrounding
 from langchain_moa.members.models import chat_model_of
 from langchain_moa.reference import Answer, read_answer
 from langchain_moa.resilience.deadline import call_within
@@ -93,12 +93,12 @@ class Member:
     @cached_property
     def secrets(self) -> tuple[str, ...]:
         """Values that no text about this member may show."""
-        return secrets_of(self.chat_model)
+        return secrets_of(self.runnable)
 
     @cached_property
-    def cleanser(self) -> Cleanser | None:
-        """What keeps them out of its errors; `None` where there are none."""
-        return Cleanser(self.secrets) if self.secrets else None
+    def cleanser(self) -> Cleanser:
+        """What keeps them, and those of the environment, out of its errors."""
+        return Cleanser(self.secrets)
 
     def describe(self) -> dict[str, Any]:
         """Return as plain data, without secrets, what bears on this member's answers."""
@@ -112,9 +112,10 @@ class Member:
         if self.chat_model is None:
             # Nothing tells two such Runnables apart but that they are two.
             return {**described, "runnable": f"{type(self.runnable).__name__} at {id(self.runnable):#x}"}
-        described["params"] = dict(self.chat_model._identifying_params)  # noqa: SLF001  # LangChain's own cache key
+        params = dict(self.chat_model._identifying_params)  # noqa: SLF001  # LangChain's own cache key
+        described["params"] = masked(params, self.secrets)
         if self.runnable is not self.chat_model:
-            described["bound"] = redact(repr(getattr(self.runnable, "kwargs", id(self.runnable))), self.secrets)
+            described["bound"] = redact(repr(masked(getattr(self.runnable, "kwargs", id(self.runnable)))), self.secrets)
         return described
 
     def input(self, messages: Sequence[BaseMessage]) -> Any:
@@ -172,7 +173,7 @@ class Member:
         """
 
         def call() -> Answer:
-            with self.slots.taken(limit):
+            with self.slots.taken(limit), surrounding(config):
                 output = call_within(limit, lambda: self.runnable.invoke(self.input(messages), self.config(config), **kwargs))
                 return read_answer(output, seen=len(messages))
 
@@ -190,7 +191,8 @@ class Member:
 
         async def call() -> Answer:
             async with self.slots.ataken(limit):
-                output = await self.runnable.ainvoke(self.input(messages), self.config(config), **kwargs)
+                with surrounding(config):
+                    output = await self.runnable.ainvoke(self.input(messages), self.config(config), **kwargs)
                 return read_answer(output, seen=len(messages))
 
         return await aretrying(self.retry, call, limit=limit)

@@ -29,6 +29,7 @@ from langchain_moa.mixture.lineup import (
 from langchain_moa.mixture.resilience import Resilience, closings
 from langchain_moa.prompting.prompts import Prompt, resolve_prompt
 from langchain_moa.resilience.retry import Retry
+from langchain_moa.secrets import secrets_of
 from langchain_moa.strategies.description import described
 from langchain_moa.strategies.resolved import Strategies, resolve_aggregation, resolve_filters, resolve_stop
 
@@ -123,6 +124,7 @@ class Mixture(Resilience):
     api_key: SecretStr | None = Field(default=None, exclude=True, repr=False)
 
     _resolved: tuple[tuple[Any, ...], Members, Strategies] | None = PrivateAttr(default=None)
+    _known: tuple[Members, tuple[str, ...]] | None = PrivateAttr(default=None)
 
     @model_validator(mode="before")
     @classmethod
@@ -275,6 +277,16 @@ class Mixture(Resilience):
     def strategies(self) -> Strategies:
         """How it aggregates, filters and stops, with every name resolved."""
         return self._parts()[1]
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """Values that no text about a run of this mixture may show: those of all whom it may call."""
+        members, strategies = self._parts()
+        if self._known is None or self._known[0] is not members:
+            all_members = (*(each for layer in members.layers for each in layer), members.aggregator, *members.fallbacks)
+            of_members = [each for member in (*all_members, *(other for _, other in members.others)) for each in member.secrets]
+            self._known = (members, tuple(dict.fromkeys([*of_members, *secrets_of(strategies)])))
+        return self._known[1]
 
     @property
     def may_stop(self) -> bool:

@@ -10,6 +10,7 @@ from langchain_core.runnables import Runnable, RunnableConfig
 from langgraph.errors import GraphBubbleUp
 from langgraph.runtime import get_runtime
 
+from langchain_moa.cleanser import surrounding
 from langchain_moa.errors import aggregators_failed
 from langchain_moa.members.conversation import for_aggregator
 from langchain_moa.members.standin import kwargs_of_standin
@@ -195,7 +196,7 @@ class Aggregate(Runnable[RunState, dict[str, Any]]):
                     break
 
         outgoing.restart()
-        with member.slots.taken(limit):
+        with member.slots.taken(limit), surrounding(call.config):
             call_within(limit, read)
         return outgoing.answer()
 
@@ -204,12 +205,13 @@ class Aggregate(Runnable[RunState, dict[str, Any]]):
         outgoing.restart()
         async with member.slots.ataken(call.limit):
             task = asyncio.current_task()
-            async for item in member.runnable.astream(member.input(call.messages), config, **call.kwargs):
-                outgoing.send(item)
-                if task is not None and task.cancelling():
-                    # Before Python 3.12 `asyncio.wait_for`, in which clients wait for chunks, loses a cancellation that comes
-                    # together with one.
-                    raise asyncio.CancelledError
+            with surrounding(config):
+                async for item in member.runnable.astream(member.input(call.messages), config, **call.kwargs):
+                    outgoing.send(item)
+                    if task is not None and task.cancelling():
+                        # Before Python 3.12 `asyncio.wait_for`, in which clients wait for chunks, loses a cancellation that
+                        # comes together with one.
+                        raise asyncio.CancelledError
         return outgoing.answer()
 
     def _answered(self, state: RunState, call: Attempt, answer: Answer, failed: Sequence[FailedAttempt]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from langchain_moa.cleanser import cleanse
 from langchain_moa.nodes.calls import emit
 from langchain_moa.reference import Answer, Failure
 from langchain_moa.resilience.abandonment import is_abandoned
@@ -78,6 +79,8 @@ class Attempt(NamedTuple):
             self.outgoing.close()
         if isinstance(error, OutOfTimeError):
             return self._failed(Failure(kind=error.kind, message=str(error)), cause=error)
+        # The error of the mixture has it as its cause, whose text Python shows.
+        cleanse(error, self.member.secrets)
         return self._failed(describe(error, self.member.secrets), cause=error)
 
     def said_nothing(self, answer: Answer, failure: Failure) -> FailedAttempt:

@@ -36,7 +36,7 @@ def context_of() -> MoAContext:
     return context if isinstance(context, MoAContext) else _NOTHING_BROUGHT
 
 
-def called(config: RunnableConfig | None, name: str, member: Member | None = None) -> RunnableConfig:
+def called(config: RunnableConfig | None, name: str, member: Member) -> RunnableConfig:
     """Return the config for a call, named for traces.
 
     Args:
@@ -45,12 +45,9 @@ def called(config: RunnableConfig | None, name: str, member: Member | None = Non
         member: Who is called, so that watchers know, and no tracer sees its keys in an error of its server.
     """
     named: RunnableConfig = {**(config or {}), "run_name": name}
-    if member is None:
-        return named
     for watcher in watchers_of(config):
         named["callbacks"] = in_front(watcher.watch_call(named, name, member), named.get("callbacks"))
-    if member.cleanser is not None:
-        named["callbacks"] = in_front(member.cleanser, named.get("callbacks"))
+    named["callbacks"] = in_front(member.cleanser, named.get("callbacks"))
     return named
 
 

@@ -14,6 +14,7 @@ from langchain_core.utils.utils import LC_ID_PREFIX
 from langgraph.errors import GraphBubbleUp
 from langgraph.runtime import get_runtime
 
+from langchain_moa.cleanser import cleanse
 from langchain_moa.errors import MoAError, aggregator_failed
 from langchain_moa.nodes.calls import context_of, emit, introduce
 from langchain_moa.nodes.consultation import Consultation
@@ -166,7 +167,8 @@ class Choose(Runnable[RunState, dict[str, Any]]):
         except Exception as error:
             if outgoing is not None:
                 outgoing.close()
-            reason = describe(error)
+            cleanse(error, self._mixture.secrets)
+            reason = describe(error, self._mixture.secrets)
             said = f"{reason['kind']}: {reason['message']}"
             raise aggregator_failed(error, self._name, said, self._references(state)) from error
 

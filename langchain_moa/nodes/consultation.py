@@ -16,13 +16,14 @@ from langchain_core.runnables.config import merge_configs, run_in_executor, set_
 from langchain_core.runnables.utils import coro_with_context, is_async_callable
 from langgraph.pregel.protocol import PregelProtocol
 
+from langchain_moa.cleanser import Cleanser, in_front, surrounding
 from langchain_moa.nodes.asking import Asking
-from langchain_moa.nodes.calls import called, share_of
+from langchain_moa.nodes.calls import share_of
 from langchain_moa.nodes.counting import CallCounter
 from langchain_moa.reference import Failure
 from langchain_moa.resilience.abandonment import abandoned_on_error, given_up
 from langchain_moa.resilience.deadline import Limit, OutOfTimeError, acall_within, call_within
-from langchain_moa.secrets import describe, secrets_of
+from langchain_moa.secrets import describe
 from langchain_moa.state import RunState, turn_of
 from langchain_moa.strategies.embeddings import name_of_embeddings
 from langchain_moa.strategies.inquiry import Ask, Compare, aconduct, conduct
@@ -104,7 +105,11 @@ class Consultation:
         """Count the calls of models that are made with this config."""
         counter = CallCounter(turn=self.turn, node=self.node)
         try:
-            yield called(merge_configs(self.config, {"callbacks": [counter]}), name)
+            config = merge_configs(self.config, {"callbacks": [counter], "run_name": name})
+            # What a strategy calls by itself is no member, but may have keys all the same.
+            config["callbacks"] = in_front(Cleanser(self.mixture.secrets), config["callbacks"])
+            with surrounding(config):
+                yield config
         finally:
             self.steps.extend(counter.steps)
 
@@ -163,7 +168,9 @@ class Consultation:
 
     def _not_compared(self, by: Embeddings, error: Exception, began: float) -> None:
         """Record that embeddings have failed: the inquiry decides what comes of it."""
-        self._failed("embeddings", name_of_embeddings(by), describe(error, secrets_of(by)), seconds=perf_counter() - began)
+        self._failed(
+            "embeddings", name_of_embeddings(by), describe(error, self.mixture.secrets), seconds=perf_counter() - began
+        )
 
     def _failed(self, name: str, model: str, failure: Failure, *, seconds: float = 0.0) -> None:
         place = {"turn": self.turn, "node": self.node, "name": name, "model": model}

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 from langchain_core.runnables import Runnable, RunnableConfig
 from langgraph.errors import GraphBubbleUp
 
+from langchain_moa.cleanser import cleanse
 from langchain_moa.closed_layer import ClosedLayer
 from langchain_moa.errors import StrategyFailedError, proposers_failed
 from langchain_moa.nodes.calls import emit, introduce
@@ -157,7 +158,9 @@ class _Failing:
             self._closing.consultation.gave_up(self._name, error)
             return True
         if isinstance(error, Exception) and not isinstance(error, GraphBubbleUp):
-            reason = describe(error)
+            secrets = self._closing.consultation.mixture.secrets
+            cleanse(error, secrets)
+            reason = describe(error, secrets)
             msg = f"{self._what} failed after layer {self._closing.layer.number}: {reason['kind']}: {reason['message']}"
             raise StrategyFailedError(msg, references=self._closing.references) from error
         return False

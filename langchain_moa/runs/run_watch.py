@@ -162,12 +162,8 @@ class RunWatch:
         return found if isinstance(found, dict) else {}
 
     def _secrets(self) -> list[str]:
-        members = [call.member for call in self.calls]
-        if self._mixture is not None:
-            of_mixture = self._mixture.members
-            members += [member for layer in of_mixture.layers for member in layer]
-            members += [of_mixture.aggregator, *of_mixture.fallbacks, *(member for _, member in of_mixture.others)]
-        return [secret for member in members for secret in member.secrets]
+        of_mixture = () if self._mixture is None else self._mixture.secrets
+        return [*of_mixture, *(secret for call in self.calls for secret in call.member.secrets)]
 
     def _call(self, call: CallWatch, plain: Plain, error: BaseException | None) -> Call:
         outcome = call.outcome or _unsaid(call, error)

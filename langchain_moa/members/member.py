@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from langchain_core.runnables.base import RunnableBindingBase
+from langchain_core.runnables.fallbacks import RunnableWithFallbacks
 from langgraph.pregel import Pregel
 from langgraph.pregel.protocol import PregelProtocol
 
@@ -68,8 +70,11 @@ class Member:
 
     @cached_property
     def is_graph(self) -> bool:
-        """Whether it is a compiled graph, which takes and returns a state."""
-        return isinstance(self.runnable, PregelProtocol)
+        """Whether it is a compiled graph, which takes and returns a state; one with retries or fallbacks is still one."""
+        runnable = self.runnable
+        while isinstance(runnable, (RunnableBindingBase, RunnableWithFallbacks)):
+            runnable = runnable.bound if isinstance(runnable, RunnableBindingBase) else runnable.runnable
+        return isinstance(runnable, PregelProtocol)
 
     @cached_property
     def is_remote(self) -> bool:

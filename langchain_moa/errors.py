@@ -53,6 +53,10 @@ class ProposersFailedError(MoAError):
 
     The text names each failed proposer, its model and the reason.
 
+    Attributes:
+        is_retryable: Whether the same question may be answered if it is asked again: whether all that has failed in the layer
+            has failed in passing, by a rate limit or a lost connection for example.
+
     Example:
         ```python
         from langchain_core.runnables import RunnableLambda
@@ -68,9 +72,11 @@ class ProposersFailedError(MoAError):
         try:
             moa.invoke("Why is the sky blue?")
         except ProposersFailedError as error:
-            print(error)
+            print(error.is_retryable, error)
         ```
     """
+
+    is_retryable: bool = False
 
 
 class AggregatorFailedError(MoAError):
@@ -150,30 +156,13 @@ def _aggregator_error(kind: type[ModelError] | None) -> type[AggregatorFailedErr
     return _OF_KIND[kind]
 
 
-def aggregator_failed(cause: Exception, model: str, reason: str, references: Sequence[Reference]) -> AggregatorFailedError:
-    """Return the error for an aggregator that raised `cause`.
-
-    Args:
-        cause: What the aggregator raised.
-        model: The aggregator's model id.
-        reason: The cause in words, free of secrets.
-        references: The references of the answer.
-    """
-    error = _aggregator_error(_kind(cause))(f"the aggregator {model} failed: {reason}", references=references)
-    error.add_note(_kept(references))
-    error.causes = (cause,)
-    kind = type(cause).__name__
-    error.failures = ({"kind": kind, "message": reason.removeprefix(f"{kind}: ")},)
-    return error
-
-
-def aggregators_failed(
+def aggregator_failed(
     failed: Sequence[tuple[str, Failure, BaseException | None]], references: Sequence[Reference]
 ) -> AggregatorFailedError:
-    """Return the error for an aggregator that failed like all that stood in for it.
+    """Return the error for an aggregator that failed, like all that stood in for it.
 
     Args:
-        failed: Who failed, by model id, why, and what it raised if it raised something; in the order of their turns.
+        failed: Who failed, by model id or name, why, and what it raised if it raised something; in the order of their turns.
         references: The references of the answer.
     """
     reasons = [f"{model} failed: {why['kind']}: {why['message']}" for model, why, _ in failed]
@@ -203,7 +192,9 @@ def proposers_failed(references: Sequence[Reference], layer: int, wanted: int) -
     lines = [f"layer {layer} has {good} of the {wanted} good references that it needs:"]
     failed = [(reference, failure) for reference in of_layer if (failure := reference["error"]) is not None]
     lines += [f"  - proposer {each['proposer']}, {_who(each)}: {why['kind']}: {why['message']}" for each, why in failed]
-    return ProposersFailedError("\n".join(lines), references=references)
+    error = ProposersFailedError("\n".join(lines), references=references)
+    error.is_retryable = bool(failed) and all(failure.get("retryable", False) for _, failure in failed)
+    return error
 
 
 def _kind(cause: BaseException) -> type[ModelError] | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from functools import cache
-from typing import Any, Literal
+from typing import Any, Literal, NotRequired
 from unicodedata import category
 
 from langchain_core.messages import AIMessage, AnyMessage, BaseMessage
@@ -29,6 +29,7 @@ class Failure(TypedDict):
         kind: The exception's type name, or one of `empty`, `refusal`, `content_filter`, `tool_call_only`, `no_text`, and of
             `timeout`, `quorum`, `deadline` for one that was out of time.
         message: The reason in words, free of secrets.
+        retryable: There, and true, where a proposer's call may succeed if it is made again.
 
     Example:
         ```python
@@ -44,6 +45,7 @@ class Failure(TypedDict):
 
     kind: str
     message: str
+    retryable: NotRequired[bool]
 
 
 class Reference(TypedDict):

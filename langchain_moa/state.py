@@ -92,6 +92,12 @@ class MoAContext:
     stream_answer: bool = False
 
 
+def references_of(state: MoAState) -> list[Reference]:
+    """Return the references of the turn that is being answered, failed ones included."""
+    turn = turn_of(state["messages"])
+    return [reference for reference in state.get("references", []) if reference["turn"] == turn]
+
+
 def turn_of(messages: list[AnyMessage]) -> str:
     """Return the id of the turn: that of the message to be answered."""
     return (messages[-1].id or "") if messages else ""

@@ -17,7 +17,7 @@ from langchain_moa.nodes.consult import Consult
 from langchain_moa.nodes.consultation import Consultation
 from langchain_moa.resilience.deadline import Limit
 from langchain_moa.resilience.quorum import Closing, Rounds, quorum_of
-from langchain_moa.state import RunState, turn_of
+from langchain_moa.state import RunState, references_of, turn_of
 from langchain_moa.step import steps_of
 from langchain_moa.strategies.aggregation import Aggregation
 from langchain_moa.strategies.ballot import Ballot
@@ -184,8 +184,7 @@ class _Ranking(Runnable[RunState, dict[str, Any]]):
 
 def _peer(state: RunState, mixture: Mixture, position: int) -> Member | None:
     """Return who ranks at a position: the proposer that gave a good answer there in the last layer; `None` if none did."""
-    turn = turn_of(state["messages"])
-    of_turn = [each for each in state.get("references", []) if each["turn"] == turn]
+    of_turn = references_of(state)
     last = max((each["layer"] for each in of_turn), default=0)
     answered = {each["proposer"] for each in of_turn if each["layer"] == last and each["status"] == "ok"}
     return mixture.members.layers[last - 1][position - 1] if position in answered else None

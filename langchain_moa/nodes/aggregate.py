@@ -11,7 +11,7 @@ from langgraph.errors import GraphBubbleUp
 from langgraph.runtime import get_runtime
 
 from langchain_moa.cleanser import surrounding
-from langchain_moa.errors import aggregators_failed
+from langchain_moa.errors import aggregator_failed
 from langchain_moa.members.conversation import for_aggregator
 from langchain_moa.members.standin import kwargs_of_standin
 from langchain_moa.nodes.attempt import Attempt, FailedAttempt
@@ -23,7 +23,7 @@ from langchain_moa.prompting.system import add_system_text
 from langchain_moa.resilience.abandonment import given_up
 from langchain_moa.resilience.deadline import Limit, call_within
 from langchain_moa.resilience.retry import aretrying, retrying
-from langchain_moa.state import RunState, turn_of
+from langchain_moa.state import RunState, references_of, turn_of
 from langchain_moa.step import steps_of
 from langchain_moa.usage import account
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from langchain_moa.members.member import Member
     from langchain_moa.mixture.mixture import Mixture
     from langchain_moa.prompting.prompts import Prompt
-    from langchain_moa.reference import Answer, Reference
+    from langchain_moa.reference import Answer
 
 
 AGGREGATOR = "aggregator"
@@ -222,7 +222,7 @@ class Aggregate(Runnable[RunState, dict[str, Any]]):
         tried = [each.step(turn=turn, node=AGGREGATOR) for each in failed]
         steps = [*steps_of(state.get("steps", []), turn), *tried]
         moa = account(
-            self._references(state),
+            references_of(state),
             aggregated,
             steps=steps,
             stopped=state.get("stopped"),
@@ -235,8 +235,4 @@ class Aggregate(Runnable[RunState, dict[str, Any]]):
 
     def _error(self, failed: Sequence[FailedAttempt], state: RunState) -> AggregatorFailedError:
         causes = [(each.member.id, each.failure, each.cause) for each in failed]
-        return aggregators_failed(causes, self._references(state))
-
-    def _references(self, state: RunState) -> list[Reference]:
-        turn = turn_of(state["messages"])
-        return [reference for reference in state.get("references", []) if reference["turn"] == turn]
+        return aggregator_failed(causes, references_of(state))

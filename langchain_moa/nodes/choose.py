@@ -22,7 +22,7 @@ from langchain_moa.nodes.degradation import tell
 from langchain_moa.nodes.outgoing import Outgoing
 from langchain_moa.reference import Reference, is_reference, read_answer
 from langchain_moa.secrets import describe
-from langchain_moa.state import RunState, turn_of
+from langchain_moa.state import RunState, references_of, turn_of
 from langchain_moa.step import steps_of
 from langchain_moa.strategies.aggregation import Aggregation
 from langchain_moa.strategies.registry import name_of
@@ -128,7 +128,7 @@ class Choose(Runnable[RunState, dict[str, Any]]):
         refuse_unusable(self._aggregation, context.aggregator_kwargs)
         if not state.get("merged"):
             msg = f"the aggregation {self._name!r} has no references to choose from"
-            raise MoAError(msg, references=self._references(state))
+            raise MoAError(msg, references=references_of(state))
         emit("aggregating", name=self._name, model=None)
         outgoing = Outgoing(get_runtime().stream_writer) if context.stream_answer else None
         return Consultation(self._mixture, state, config or {}, self._node, parts=0), outgoing
@@ -141,7 +141,7 @@ class Choose(Runnable[RunState, dict[str, Any]]):
         if outgoing is not None and not outgoing.begun:
             outgoing.send(message)
         moa = account(
-            self._references(state),
+            references_of(state),
             None,
             steps=[*steps_of(state.get("steps", []), turn_of(state["messages"])), *consultation.steps],
             stopped=state.get("stopped"),
@@ -169,12 +169,7 @@ class Choose(Runnable[RunState, dict[str, Any]]):
                 outgoing.close()
             cleanse(error, self._mixture.secrets)
             reason = describe(error, self._mixture.secrets)
-            said = f"{reason['kind']}: {reason['message']}"
-            raise aggregator_failed(error, self._name, said, self._references(state)) from error
-
-    def _references(self, state: RunState) -> list[Reference]:
-        turn = turn_of(state["messages"])
-        return [reference for reference in state.get("references", []) if reference["turn"] == turn]
+            raise aggregator_failed([(self._name, reason, error)], references_of(state)) from error
 
 
 def refuse_unusable(aggregation: Any, kwargs: Iterable[str]) -> None:

@@ -18,7 +18,7 @@ from langchain_moa.reference import is_reference
 from langchain_moa.resilience.abandonment import is_abandoned
 from langchain_moa.resilience.deadline import OutOfTimeError
 from langchain_moa.secrets import describe
-from langchain_moa.state import RunState, turn_of
+from langchain_moa.state import RunState, references_of, turn_of
 from langchain_moa.step import steps_of
 from langchain_moa.strategies.filtered import Filtered
 from langchain_moa.strategies.registry import name_of
@@ -90,7 +90,7 @@ class Merge(Runnable[RunState, dict[str, Any]]):
     def _close(self, state: RunState, config: RunnableConfig | None) -> _Closing:
         introduce(config, self._mixture)
         turn = turn_of(state["messages"])
-        references = [reference for reference in state.get("references", []) if reference["turn"] == turn]
+        references = references_of(state)
         of_turn = [reference for reference in references if reference["status"] == "ok"]
         good = [reference for reference in of_turn if reference["layer"] == self._layer]
         previous: list[Reference] = state.get("merged", []) if self._layer > 1 else []

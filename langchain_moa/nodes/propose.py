@@ -17,6 +17,7 @@ from langchain_moa.prompting.system import add_system_text
 from langchain_moa.reference import Failure
 from langchain_moa.resilience.abandonment import given_up
 from langchain_moa.resilience.deadline import Limit, OutOfTimeError
+from langchain_moa.resilience.retryable import is_retryable
 from langchain_moa.secrets import describe
 from langchain_moa.state import RunState, turn_of
 
@@ -156,6 +157,9 @@ class Propose(Runnable[RunState, dict[str, Any]]):
             failure = Failure(kind=error.kind, message=str(error))
         else:
             failure = describe(error, self._member.secrets)
+        if is_retryable(error):
+            # As data: the error itself would not outlive a checkpoint.
+            failure["retryable"] = True
         return self._write(state, call, text="", status=status, error=failure, usage=None)
 
     def _write(self, state: RunState, call: _Call, **outcome: Any) -> dict[str, Any]:

@@ -8,8 +8,6 @@ from email.utils import parsedate_to_datetime
 from time import time
 from typing import TYPE_CHECKING, Any
 
-from langchain_core.exceptions import ModelError
-
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -34,8 +32,9 @@ def is_retryable(error: BaseException) -> bool:
     for each in _chain(error):
         if getattr(each, "code", None) in _HOPELESS:
             return False
-        if isinstance(each, ModelError):
-            return each.is_retryable
+        if isinstance(said := getattr(each, "is_retryable", None), bool):
+            # LangChain's model errors have it, and those of a mixture.
+            return said
         if isinstance(status := _status(each), int) and status >= _ERROR:
             return status in _WORTH_IT or status >= _SERVER_ERROR
         if (kind := _kind(each)) is not None:

@@ -49,7 +49,7 @@ def test_debug_shows_the_traceback_without_secrets(capsys: pytest.CaptureFixture
 
 
 def test_what_only_python_can_get_at_is_said_to_python_only(capsys: pytest.CaptureFixture[str]) -> None:
-    error = aggregator_failed(ValueError("no"), "openai:agg", "ValueError: no", [])
+    error = aggregator_failed([("openai:agg", {"kind": "ValueError", "message": "no"}, ValueError("no"))], [])
     assert error.__notes__ == ["good references that are kept in this error's `references`: 0"]
     with pytest.raises(typer.Exit), explained(debug=False):
         raise error

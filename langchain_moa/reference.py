@@ -62,6 +62,7 @@ class Reference(TypedDict):
         error: The failure, `None` where the status is `ok`.
         usage: Tokens as the provider counted them, `None` where it did not say.
         seconds: Wall-clock time of the call.
+        trimmed: What of its prompt had to be left out to fit into its context window, in words; only where something had.
 
     Example:
         ```python
@@ -84,6 +85,7 @@ class Reference(TypedDict):
     error: Failure | None
     usage: UsageMetadata | None
     seconds: float
+    trimmed: NotRequired[list[str]]
 
 
 def is_reference(value: Any) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NotRequired
 
 from langchain_core.messages.ai import UsageMetadata
 from typing_extensions import TypedDict
@@ -26,6 +26,7 @@ class Step(TypedDict):
         error: The failure, `None` where the status is `ok`.
         usage: Tokens as the provider counted them, `None` where it did not say.
         seconds: Wall-clock time of the call.
+        trimmed: What of its prompt had to be left out to fit into its context window, in words; only where something had.
 
     Example:
         ```python
@@ -47,6 +48,7 @@ class Step(TypedDict):
     error: Failure | None
     usage: UsageMetadata | None
     seconds: float
+    trimmed: NotRequired[list[str]]
 
 
 def merge_steps(left: list[Step] | None, right: list[Step] | None) -> list[Step]:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from langchain_moa.step import Step
 
 
-_OF_STEP = ("node", "name", "model", "status", "seconds", "usage", "error")
+_OF_STEP = ("node", "name", "model", "status", "seconds", "usage", "error", "trimmed")
 
 
 def account(
@@ -42,15 +42,15 @@ def account(
         are filters, `uncounted` where the tokens of so many successful calls were not counted, so that the sum of all tokens is
         less than was used, and `cost_usd` where the price of every call is known.
     """
-    kept = ("proposer", "name", "model", "status", "seconds", "usage", "error")
+    kept = ("proposer", "name", "model", "status", "seconds", "usage", "error", "trimmed")
     entries: list[list[dict[str, Any]]] = []
     for reference in references:
         while len(entries) < reference["layer"]:
             entries.append([])
-        entry = {key: reference[key] for key in kept if reference[key] is not None}  # type: ignore[literal-required]  # keys of the TypedDict
+        entry = {key: reference[key] for key in kept if reference.get(key) is not None}  # type: ignore[literal-required]  # keys of the TypedDict
         entries[-1].append(_priced(entry))
     last = None if aggregator is None else _priced({key: value for key, value in aggregator.items() if value is not None})
-    others = [_priced({key: step[key] for key in _OF_STEP if step[key] is not None}) for step in steps]  # type: ignore[literal-required]  # as above
+    others = [_priced({key: step[key] for key in _OF_STEP if step.get(key) is not None}) for step in steps]  # type: ignore[literal-required]  # as above
     moa: dict[str, Any] = {"layers": entries, "aggregator": last}
     if others:
         moa["steps"] = others

@@ -86,14 +86,20 @@ class Member:
         return isinstance(self.runnable, RemoteGraph)
 
     @cached_property
+    def bound(self) -> dict[str, Any]:
+        """The keyword arguments that the user has bound to the model."""
+        runnable: Any = self.runnable
+        bound: dict[str, Any] = {}
+        while runnable is not None:
+            # The outer ones win.
+            bound = {**(getattr(runnable, "kwargs", None) or {}), **bound}
+            runnable = getattr(runnable, "bound", None) or getattr(runnable, "runnable", None)
+        return bound
+
+    @cached_property
     def has_tools(self) -> bool:
         """Whether the user has bound tools to the model."""
-        runnable: Any = self.runnable
-        while runnable is not None:
-            if (getattr(runnable, "kwargs", None) or {}).get("tools"):
-                return True
-            runnable = getattr(runnable, "bound", None) or getattr(runnable, "runnable", None)
-        return False
+        return bool(self.bound.get("tools"))
 
     @cached_property
     def secrets(self) -> tuple[str, ...]:

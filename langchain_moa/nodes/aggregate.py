@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from langchain_moa.members.member import Member
     from langchain_moa.mixture.mixture import Mixture
     from langchain_moa.prompting.prompts import Prompt
-    from langchain_moa.reference import Answer
+    from langchain_moa.reference import Answer, Reference
 
 
 AGGREGATOR = "aggregator"
@@ -155,16 +155,21 @@ class Aggregate(Runnable[RunState, dict[str, Any]]):
         own = kwargs_of_standin(member, context.aggregator_kwargs, of=self._members[0])
         kwargs = member.kwargs(member.defaults(self._call_kwargs), context.model_kwargs, own)
         has_tools = bool(kwargs.get("tools")) or member.has_tools
-        messages = for_aggregator(messages, has_tools=has_tools, profile=member.profile)
-        if member.spec.system_prompt:
-            messages = add_system_text(messages, member.spec.system_prompt)
-        messages = shown(member, messages, state.get("merged", []), self._prompt_for(state))
+        show = self._prompt_for(state)
+
+        def prompt(messages: list[BaseMessage], references: Sequence[Reference]) -> list[BaseMessage]:
+            messages = for_aggregator(messages, has_tools=has_tools, profile=member.profile)
+            if member.spec.system_prompt:
+                messages = add_system_text(messages, member.spec.system_prompt)
+            return show(messages, references)
+
+        sent = shown(member, messages, state.get("merged", []), prompt, kwargs=kwargs)
         emit("aggregating", name=member.name, model=member.id)
         # A compiled graph streams states, not an answer; its answer is sent whole.
         streams = context.stream_answer and not member.is_graph
         outgoing = Outgoing(get_runtime().stream_writer) if streams else None
         config = called(config, f"aggregator: {member.name}", member)
-        return Attempt(member, messages, config, kwargs, outgoing, context, limit, is_last, perf_counter())
+        return Attempt(member, sent.messages, sent.trimmed, config, kwargs, outgoing, context, limit, is_last, perf_counter())
 
     def _prompt_for(self, state: RunState) -> Prompt:  # noqa: ARG002  # for those that derive from this class
         """Return how the references are shown in this state."""
@@ -217,7 +222,9 @@ class Aggregate(Runnable[RunState, dict[str, Any]]):
     def _answered(self, state: RunState, call: Attempt, answer: Answer, failed: Sequence[FailedAttempt]) -> dict[str, Any]:
         message, member = answer["message"], call.member
         place = {"name": member.name, "model": member.id}
-        aggregated = {**place, "status": "ok", "seconds": call.seconds, "usage": answer["usage"]}
+        aggregated: dict[str, Any] = {**place, "status": "ok", "seconds": call.seconds, "usage": answer["usage"]}
+        if call.trimmed:
+            aggregated["trimmed"] = call.trimmed
         turn = turn_of(state["messages"])
         tried = [each.step(turn=turn, node=AGGREGATOR) for each in failed]
         steps = [*steps_of(state.get("steps", []), turn), *tried]

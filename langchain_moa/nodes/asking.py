@@ -11,7 +11,7 @@ from langgraph.errors import GraphBubbleUp
 
 from langchain_moa.members.conversation import for_aggregator
 from langchain_moa.members.structured import json_kwargs
-from langchain_moa.nodes.calls import called, context_of, emit, share_of, shown
+from langchain_moa.nodes.calls import Shown, called, context_of, emit, share_of, shown
 from langchain_moa.nodes.unfinished import acall_traced
 from langchain_moa.prompting.prompts import cutting
 from langchain_moa.prompting.system import add_system_text
@@ -23,14 +23,14 @@ from langchain_moa.state import RunState, turn_of
 from langchain_moa.step import Step
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping, Sequence
 
     from langchain_core.messages import BaseMessage
     from langchain_core.runnables import RunnableConfig
 
     from langchain_moa.members.member import Member
     from langchain_moa.mixture.mixture import Mixture
-    from langchain_moa.prompting.prompts import Prompt
+    from langchain_moa.reference import Reference
     from langchain_moa.strategies.inquiry import Ask
 
 # What ends an answer early, by the names that providers have for it.
@@ -40,6 +40,7 @@ _ENDS_OF_ANSWERS = {"max_completion_tokens", "max_output_tokens", "max_tokens", 
 class _Call(NamedTuple):
     member: Member
     messages: list[BaseMessage]
+    trimmed: list[str]
     config: RunnableConfig
     kwargs: dict[str, Any]
     limit: Limit | None
@@ -136,20 +137,29 @@ class Asking:
             kwargs |= json_kwargs(member, ask.schema)
         emit("asking", node=self.node, name=ask.name, model=member.id)
         config = called(self.config, f"{ask.name}: {member.name}", member)
-        return _Call(member, self._messages(ask, member), config, kwargs, self._limit(ask, left), perf_counter())
+        sent = self._shown(ask, member, kwargs)
+        return _Call(member, sent.messages, sent.trimmed, config, kwargs, self._limit(ask, left), perf_counter())
 
-    def _messages(self, ask: Ask, member: Member) -> list[BaseMessage]:
+    def _shown(self, ask: Ask, member: Member, kwargs: Mapping[str, Any]) -> Shown:
         """Return what a member is sent: references cut as for any other reader, so that it fits into the context window."""
-        messages = for_aggregator(list(ask.messages), has_tools=False, profile=member.profile)
         # The aggregator's role is for writing the answer; a model given for this call has its role for this call.
         role = member.spec.system_prompt if ask.drafts or ask.model is not None else None
-        if role and ask.drafts:
-            messages, role = add_system_text(messages, role), None
-        if not ask.references and ask.prompt is None:
-            return add_system_text(messages, role) if role else messages
         tokens = self.mixture.max_reference_tokens
-        prompt = self.mixture.shown if ask.prompt is None else ask.prompt if tokens is None else cutting(ask.prompt, tokens)
-        return shown(member, messages, ask.references, prompt if not role else _in_role(prompt, role))
+        show = ask.prompt
+        if show is None:
+            show = self.mixture.shown if ask.references else None
+        elif tokens is not None:
+            show = cutting(show, tokens)
+
+        def prompt(messages: list[BaseMessage], references: Sequence[Reference]) -> list[BaseMessage]:
+            messages = for_aggregator(messages, has_tools=False, profile=member.profile)
+            # Where it drafts, the role stands in front of the references, as for the aggregator itself.
+            if role and ask.drafts:
+                messages = add_system_text(messages, role)
+            messages = show(messages, references) if show is not None else messages
+            return add_system_text(messages, role) if role and not ask.drafts else messages
+
+        return shown(member, list(ask.messages), ask.references, prompt, kwargs=kwargs)
 
     def _limit(self, ask: Ask, left: int) -> Limit | None:
         limit, timeout = self.limit, self.mixture.proposer_timeout
@@ -177,13 +187,11 @@ class Asking:
             usage=answer["usage"],
             seconds=round(perf_counter() - call.began, 6),
         )
+        if call.trimmed:
+            step["trimmed"] = call.trimmed
         self.steps.append(step)
         emit("asked", **{key: step[key] for key in ("node", "name", "model", "status", "error", "seconds")})
         return answer
-
-
-def _in_role(prompt: Prompt, role: str) -> Prompt:
-    return lambda messages, references: add_system_text(prompt(messages, references), role)
 
 
 def _failed(error: Exception, member: Member) -> Answer:

@@ -31,6 +31,7 @@ class Attempt(NamedTuple):
     Attributes:
         member: Who is called.
         messages: With what.
+        trimmed: What of it had to be left out, in words.
         config: The call's config.
         kwargs: The call's keyword arguments.
         outgoing: Where its chunks go, if it streams.
@@ -42,6 +43,7 @@ class Attempt(NamedTuple):
 
     member: Member
     messages: list[BaseMessage]
+    trimmed: list[str]
     config: RunnableConfig
     kwargs: dict[str, Any]
     outgoing: Outgoing | None
@@ -88,7 +90,7 @@ class Attempt(NamedTuple):
         return self._failed(failure, answer=answer)
 
     def _failed(self, failure: Failure, *, cause: BaseException | None = None, answer: Answer | None = None) -> FailedAttempt:
-        failed = FailedAttempt(self.member, failure, cause, self.seconds, answer)
+        failed = FailedAttempt(self.member, failure, cause, self.seconds, answer, self.trimmed)
         place = {"name": self.member.name, "model": self.member.id}
         emit("aggregated", **place, status="failed", error=failure, seconds=failed.seconds)
         return failed
@@ -103,6 +105,7 @@ class FailedAttempt(NamedTuple):
         cause: What it raised; `None` if it answered nothing.
         seconds: How long it took.
         answer: What it said, if it said something.
+        trimmed: What of its prompt had to be left out, in words.
     """
 
     member: Member
@@ -110,6 +113,7 @@ class FailedAttempt(NamedTuple):
     cause: BaseException | None
     seconds: float
     answer: Answer | None
+    trimmed: list[str]
 
     def step(self, *, turn: str, node: str) -> Step:
         """Return it as plain data for the account of the answer.
@@ -118,7 +122,7 @@ class FailedAttempt(NamedTuple):
             turn: The turn that was to be answered.
             node: The node that made the call.
         """
-        return Step(
+        step = Step(
             turn=turn,
             node=node,
             name=self.member.name,
@@ -129,3 +133,6 @@ class FailedAttempt(NamedTuple):
             usage=None if self.answer is None else self.answer["usage"],
             seconds=self.seconds,
         )
+        if self.trimmed:
+            step["trimmed"] = self.trimmed
+        return step

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import logging
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from langgraph.runtime import get_runtime
 
 from langchain_moa.cleanser import in_front
 from langchain_moa.prompting.budget import fit
+from langchain_moa.prompting.window import room_for_messages
 from langchain_moa.state import MoAContext
 from langchain_moa.watcher import watchers_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from langchain_core.messages import BaseMessage
     from langchain_core.runnables import RunnableConfig
@@ -75,20 +76,41 @@ def emit(event: str, **data: Any) -> None:
     get_runtime().stream_writer({"moa": event, **data})
 
 
-def shown(member: Member, messages: list[BaseMessage], references: Sequence[Reference], prompt: Prompt) -> list[BaseMessage]:
-    """Return the prompt that shows a member the references, inside its context window.
+class Shown(NamedTuple):
+    """What a member is sent.
+
+    Attributes:
+        messages: The messages.
+        trimmed: What had to be left out, in words; none where everything fitted into the context window.
+    """
+
+    messages: list[BaseMessage]
+    trimmed: list[str]
+
+
+def shown(
+    member: Member,
+    messages: list[BaseMessage],
+    references: Sequence[Reference],
+    prompt: Prompt,
+    *,
+    kwargs: Mapping[str, Any],
+) -> Shown:
+    """Return the prompt that shows a member the conversation and the references, inside its context window.
 
     What had to be left out is told by an event and in the log; see `budget.fit` for what goes first.
 
     Args:
         member: Who is asked.
-        messages: The conversation, as the member can take it.
-        references: What it is to read.
-        prompt: How references are shown.
+        messages: The conversation as it is in the state: what belongs together is seen there.
+        references: What it is to read, if anything.
+        prompt: From these to what the member is sent.
+        kwargs: What else the call sends.
     """
-    window = (member.profile or {}).get("max_input_tokens")
+    window = room_for_messages(member.chat_model, {**member.bound, **kwargs})
     sent, trimmed = fit(messages, references, prompt, window=window)
     if trimmed:
         emit("trimmed", name=member.name, model=member.id, trimmed=trimmed)
-        _logger.warning("the prompt for %s did not fit into %s tokens: %s", member.name, window, "; ".join(trimmed))
-    return sent
+        most = (member.profile or {}).get("max_input_tokens")
+        _logger.warning("the prompt for %s did not fit into %s tokens: %s", member.name, most, "; ".join(trimmed))
+    return Shown(sent, trimmed)

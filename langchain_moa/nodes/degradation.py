@@ -18,7 +18,7 @@ def tell(moa: dict[str, Any], *, min_references: int) -> None:
 
     The metadata get `fell_back`, the layers that went on with the references of an earlier one, and `degraded`, everything
     in words; an answer that nothing was missing from has neither. The log gets one warning per answer, or a mere note
-    where nothing was missing but stragglers.
+    where nothing was missing but stragglers and what did not fit into a context window, of which each call has warned.
 
     Args:
         moa: The answer's `response_metadata["moa"]`; it is added to.
@@ -37,7 +37,7 @@ def tell(moa: dict[str, Any], *, min_references: int) -> None:
     calls = [*(call for calls in moa["layers"] for call in calls), *moa.get("steps", ())]
     has_failed = fell_back or any(call["status"] == "failed" for call in calls)
     level = logging.WARNING if has_failed else logging.INFO
-    _logger.log(level, "an answer had to do without some of its members: %s", "; ".join(words))
+    _logger.log(level, "an answer had to do without something: %s", "; ".join(words))
     emit("degraded", fell_back=fell_back, degraded=words)
 
 
@@ -46,11 +46,20 @@ def _words(moa: Mapping[str, Any], fell_back: list[int]) -> Iterator[str]:
         for call in calls:
             if call["status"] != "ok":
                 yield f"layer {number}: proposer {call['proposer']}, {_who(call)}, {call['status']}: {_why(call)}"
+            yield from _trimmed(call, f"layer {number}: proposer {call['proposer']}, {_who(call)}")
         if number in fell_back:
             yield f"layer {number} went on with the references of layer {number - 1}"
     for step in moa.get("steps", ()):
         if step["status"] != "ok":
             yield f"{step['node']}: {_who(step)} failed: {_why(step)}"
+        yield from _trimmed(step, f"{step['node']}: {_who(step)}")
+    if (aggregator := moa.get("aggregator")) is not None:
+        yield from _trimmed(aggregator, f"aggregator: {_who(aggregator)}")
+
+
+def _trimmed(call: Mapping[str, Any], who: str) -> Iterator[str]:
+    if trimmed := call.get("trimmed"):
+        yield f"{who}: its prompt did not fit into its context window: {'; '.join(trimmed)}"
 
 
 def _who(call: Mapping[str, Any]) -> str:

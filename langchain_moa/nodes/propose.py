@@ -22,7 +22,7 @@ from langchain_moa.secrets import describe
 from langchain_moa.state import RunState, turn_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from langchain_core.messages import BaseMessage
 
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 class _Call(NamedTuple):
     messages: list[BaseMessage]
+    trimmed: list[str]
     config: RunnableConfig
     kwargs: dict[str, Any]
     began: float
@@ -128,19 +129,23 @@ class Propose(Runnable[RunState, dict[str, Any]]):
         context = context_of()
         member = self._member
         tools = context.aggregator_kwargs.get("tools") or ()
-        messages = for_proposer(cast("list[BaseMessage]", state["messages"]), tools=tools, profile=member.profile)
-        if member.spec.system_prompt:
-            messages = add_system_text(messages, member.spec.system_prompt)
-        if self._layer > 1:
-            messages = shown(member, messages, state.get("merged", []), self._prompt)
-        emit("proposing", layer=self._layer, proposer=self._position, name=member.name, model=member.id)
+
+        def prompt(messages: list[BaseMessage], references: Sequence[Reference]) -> list[BaseMessage]:
+            messages = for_proposer(messages, tools=tools, profile=member.profile)
+            if member.spec.system_prompt:
+                messages = add_system_text(messages, member.spec.system_prompt)
+            return self._prompt(messages, references) if self._layer > 1 else messages
+
         kwargs = member.kwargs(member.defaults(self._call_kwargs), context.model_kwargs)
+        references = state.get("merged", []) if self._layer > 1 else []
+        sent = shown(member, cast("list[BaseMessage]", state["messages"]), references, prompt, kwargs=kwargs)
+        emit("proposing", layer=self._layer, proposer=self._position, name=member.name, model=member.id)
         began = perf_counter()
         current, limit = None, None if self._timeout is None else Limit(timeout=self._timeout)
         if self._rounds is not None:
             current, limit = stack.enter_context(self._rounds.joined(state.get("started"), self._timeout))
         config = called(config, f"layer {self._layer}: {member.name}", member)
-        return _Call(messages, config, kwargs, began, current, limit)
+        return _Call(sent.messages, sent.trimmed, config, kwargs, began, current, limit)
 
     def _answered(self, state: RunState, call: _Call, answer: Answer) -> dict[str, Any]:
         if (failure := answer["failure"]) is not None:
@@ -166,6 +171,8 @@ class Propose(Runnable[RunState, dict[str, Any]]):
         seconds = round(perf_counter() - call.began, 6)
         place = {"layer": self._layer, "proposer": self._position, "name": self._member.name, "model": self._member.id}
         reference = cast("Reference", {"turn": turn_of(state["messages"]), **place, **outcome, "seconds": seconds})
+        if call.trimmed:
+            reference["trimmed"] = call.trimmed
         emit("proposed", **place, status=reference["status"], error=reference["error"], seconds=seconds)
         started = {} if call.round is None else {"started": call.round.started}
         return {"references": [reference], **started}

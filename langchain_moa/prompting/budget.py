@@ -6,11 +6,11 @@ import re
 from itertools import accumulate, takewhile
 from typing import TYPE_CHECKING
 
-from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
 from langchain_core.messages.utils import count_tokens_approximately
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from langchain_moa.prompting.prompts import Prompt
     from langchain_moa.reference import Reference
@@ -27,6 +27,8 @@ _SHARE = 0.9
 
 # Below this, a reference says nothing any more, and older turns go first.
 _LEAST = 64
+
+_MEDIA = {"audio", "document", "file", "image", "image_url", "input_audio", "input_file", "input_image", "video"}
 
 
 def cut(text: str, tokens: int) -> str:
@@ -59,35 +61,45 @@ def fit(
 ) -> tuple[list[BaseMessage], list[str]]:
     """Return a prompt that fits into its model's window, and what had to go.
 
-    References are cut first, the longest of them most; then the oldest messages go. The system message and everything from
-    the user's last message on stay as they are, whatever their size.
+    References are cut first, the longest of them most. Then the oldest turns go, each whole, so that what is left begins with
+    a user's message. Last, where an agent's tools have returned too much since the user's last message, the oldest of their
+    calls go, each with its results. System messages, the user's last message and the latest step of an agent stay as they
+    are, whatever their size.
 
     Args:
         messages: The conversation.
         references: What the layer before has answered.
-        prompt: How references are shown.
-        window: The most tokens that the model takes, `None` where its profile does not say.
+        prompt: From these to what is sent; nothing else is measured.
+        window: The most tokens that the messages may have, `None` where that is not known.
 
     Returns:
         The messages to send, and a line for each cut, for the record; none where everything fits.
     """
     sent = prompt(messages, references)
-    if window is None or (size := _tokens(sent)) <= (room := int(window * _SHARE)):
+    if window is None or _tokens(sent) <= (room := int(window * _SHARE)):
         return sent, []
     trimmed: list[str] = []
-    if references:
-        over = size - room
-        budget = _budget([_size(reference["text"]) // _CHARACTERS + 1 for reference in references], over)
-        shorter = [{**reference, "text": cut(reference["text"], budget)} for reference in references]
+    longest = max((_size(reference["text"]) // _CHARACTERS + 1 for reference in references), default=0)
+    if longest > _LEAST:
+        whole = references
+
+        def fits_cut(tokens: int) -> bool:
+            return _tokens(prompt(messages, _shorter(whole, tokens))) <= room
+
+        budget = _most(_LEAST, longest, fits_cut)
         trimmed = [f"references cut to {budget} tokens"]
-        references = shorter  # type: ignore[assignment]  # `{**TypedDict}` is typed as a plain dict
+        references = _shorter(whole, budget)
         sent = prompt(messages, references)
-    kept = list(messages)
-    while _tokens(sent) > room and (oldest := _oldest(kept)) is not None:
-        del kept[oldest]
-        sent = prompt(kept, references)
-    if dropped := len(messages) - len(kept):
-        trimmed.append(f"{dropped} of the oldest messages left out")
+    if _tokens(sent) > room and (turns := _turns(messages)):
+
+        def fits_with(count: int) -> bool:
+            return _tokens(prompt(_without(messages, turns[: len(turns) - count]), references)) <= room
+
+        gone = turns[: len(turns) - _most(0, len(turns), fits_with)]
+        trimmed.append(f"{sum(map(len, gone))} of the oldest messages left out")
+        sent = prompt(_without(messages, gone), references)
+    if (size := _tokens(sent)) > room:
+        trimmed.append(f"sent too long all the same: about {size} tokens, with room for {max(room, 0)}")
     return sent, trimmed
 
 
@@ -97,24 +109,58 @@ def _size(text: str) -> int:
 
 
 def _tokens(messages: Sequence[BaseMessage]) -> int:
-    texts = [str(message.text) for message in messages]
-    return count_tokens_approximately(messages) + sum(_size(text) - len(text) for text in texts) // _CHARACTERS
+    extra = 0
+    for message in messages:
+        called = repr(message.tool_calls) if isinstance(message, AIMessage) and message.tool_calls else ""
+        text = str(message.text) + called
+        extra += _size(text) - len(text)
+    return count_tokens_approximately([_without_media(message) for message in messages]) + extra // _CHARACTERS
 
 
-def _budget(sizes: Sequence[int], over: int) -> int:
-    """Return the size to which the longest must be cut so that all together lose what is too much."""
-    low, high = _LEAST, max(sizes)
+def _without_media(message: BaseMessage) -> BaseMessage:
+    """Return a message with all its media as images: what a file in base64 comes to, its length does not say."""
+    if isinstance(message.content, str) or not any(
+        isinstance(each, dict) and each.get("type") in _MEDIA for each in message.content
+    ):
+        return message
+    content = [
+        {"type": "image"} if isinstance(block, dict) and block.get("type") in _MEDIA else block for block in message.content
+    ]
+    return message.model_copy(update={"content": content})
+
+
+def _shorter(references: Sequence[Reference], tokens: int) -> list[Reference]:
+    return [{**reference, "text": cut(reference["text"], tokens)} for reference in references]
+
+
+def _most(low: int, high: int, fits: Callable[[int], bool]) -> int:
+    """Return the greatest number that fits; the least one if none does."""
     while low < high:
         middle = (low + high + 1) // 2
-        if sum(max(size - middle, 0) for size in sizes) >= over:
-            low = middle
-        else:
-            high = middle - 1
+        low, high = (middle, high) if fits(middle) else (low, middle - 1)
     return low
 
 
-def _oldest(messages: Sequence[BaseMessage]) -> int | None:
-    """Return the place of the oldest message that may go: neither the system message nor of the user's latest turn."""
+def _turns(messages: Sequence[BaseMessage]) -> list[list[int]]:
+    """Return the places of the messages that may go, the oldest first, those together that cannot go one by one.
+
+    A conversation without its beginning must begin with a user's message, and no result of a tool may stand without its call.
+    """
     users = [place for place, message in enumerate(messages) if isinstance(message, HumanMessage)]
-    first = 1 if messages and isinstance(messages[0], SystemMessage) else 0
-    return first if users and first < users[-1] else None
+    if not users:
+        return []
+    before: list[list[int]] = []
+    since: list[list[int]] = []
+    for place, message in enumerate(messages):
+        if isinstance(message, SystemMessage) or place == users[-1]:
+            continue
+        groups, opens = (before, HumanMessage) if place < users[-1] else (since, AIMessage)
+        if isinstance(message, opens) or not groups:
+            groups.append([])
+        groups[-1].append(place)
+    return [*before, *since[:-1]]
+
+
+def _without(messages: list[BaseMessage], turns: Sequence[Sequence[int]]) -> list[BaseMessage]:
+    gone = {place for turn in turns for place in turn}
+    return [message for place, message in enumerate(messages) if place not in gone]

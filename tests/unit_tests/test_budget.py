@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
 from langchain_core.messages.utils import count_tokens_approximately
 
 from langchain_moa.prompting.budget import CUT, cut, fit
@@ -73,6 +73,89 @@ def test_references_are_cut_before_messages_go() -> None:
     sent, trimmed = fit(messages, references, resolve_prompt("paper"), window=300)
     assert [message.text for message in sent[1:]] == ["Why?"]
     assert trimmed[1] == "2 of the oldest messages left out"
+
+
+def called(number: int) -> AIMessage:
+    return AIMessage("", tool_calls=[{"name": "look_up", "args": {"word": "sky"}, "id": f"call_{number}"}])
+
+
+turns = st.lists(st.lists(st.sampled_from(["say", "call"]), max_size=4), min_size=1, max_size=5)
+
+
+@given(turns, st.booleans(), st.integers(1, 600))
+def test_what_is_left_can_be_sent(said: list[list[str]], greets: bool, window: int) -> None:
+    messages: list[BaseMessage] = [SystemMessage("Be brief."), *([AIMessage("Hello!")] if greets else [])]
+    for turn, steps in enumerate(said):
+        messages.append(HumanMessage(f"Question {turn}? " * 5))
+        for number, step in enumerate(steps):
+            if step == "say":
+                messages.append(AIMessage("An answer of a few words. " * 5))
+            else:
+                both = (f"{turn}{number}a", f"{turn}{number}b")
+                calls = [{"name": "look_up", "args": {}, "id": each} for each in both]
+                messages += [AIMessage("", tool_calls=calls), *(ToolMessage("found " * 20, tool_call_id=each) for each in both)]
+    sent, trimmed = fit(messages, [], lambda given, _: given, window=window)
+    assert sent[0] == messages[0]
+    users = [message for message in messages if isinstance(message, HumanMessage)]
+    assert users[-1] in sent
+    if len(sent) < len(messages):
+        assert isinstance(sent[1], HumanMessage)
+        assert f"{len(messages) - len(sent)} of the oldest messages left out" in trimmed
+    open_calls: set[str] = set()
+    for message in sent:
+        if isinstance(message, ToolMessage):
+            open_calls.remove(message.tool_call_id)
+        else:
+            assert not open_calls
+        open_calls |= {str(call["id"]) for call in getattr(message, "tool_calls", [])}
+    assert not open_calls
+    too_long = any(line.startswith("sent too long") for line in trimmed)
+    assert too_long == (count_tokens_approximately(sent) > int(0.9 * window))
+    left = {id(message) for message in sent}
+    assert [message for message in messages if id(message) in left] == sent
+
+
+def test_no_more_goes_than_has_to() -> None:
+    messages: list[BaseMessage] = [each for n in range(50) for each in (HumanMessage(f"{n} " * 40), AIMessage(f"{n} " * 40))]
+    messages.append(HumanMessage("Why?"))
+    sent, _ = fit(messages, [], lambda given, _: given, window=400)
+    left_out = messages[: len(messages) - len(sent)]
+    assert count_tokens_approximately(sent) <= 360
+    assert count_tokens_approximately([*left_out[-2:], *sent]) > 360
+
+
+def test_of_an_agents_last_turn_the_latest_step_stays() -> None:
+    steps = [each for n in range(4) for each in (called(n), ToolMessage("found " * 100, tool_call_id=f"call_{n}"))]
+    messages: list[BaseMessage] = [HumanMessage("Before?"), AIMessage("Yes."), HumanMessage("Why?"), *steps]
+    sent, trimmed = fit(messages, [], lambda given, _: given, window=60)
+    assert sent == [messages[2], *steps[-2:]]
+    assert trimmed[0] == "8 of the oldest messages left out"
+    assert trimmed[1].startswith("sent too long all the same: about ")
+
+
+def test_instructions_stay_wherever_they_stand() -> None:
+    first, second = SystemMessage("Be brief."), SystemMessage("Be kind.")
+    messages: list[BaseMessage] = [first, HumanMessage("old " * 100), second, AIMessage("old " * 100), HumanMessage("Why?")]
+    assert fit(messages, [], lambda given, _: given, window=60)[0] == [first, second, messages[-1]]
+
+
+def test_a_reference_that_the_prompt_cuts_itself_is_cut_further() -> None:
+    messages: list[BaseMessage] = [HumanMessage("old"), AIMessage("old"), HumanMessage("Why?")]
+    references = [reference("A sentence of words. " * 5000, place) for place in (1, 2, 3)]
+    sent, trimmed = fit(messages, references, resolve_prompt("hardened"), window=2000)
+    assert sent[1:] == messages
+    assert 1000 < count_tokens_approximately(sent) <= 1800
+    assert len(trimmed) == 1
+
+
+def test_a_file_does_not_crowd_out_what_is_said() -> None:
+    file = {"type": "file", "base64": "A" * 100_000, "mime_type": "application/pdf"}
+    messages: list[BaseMessage] = [
+        HumanMessage("old"),
+        AIMessage("old"),
+        HumanMessage([file, {"type": "text", "text": "Why?"}]),
+    ]
+    assert fit(messages, [], lambda given, _: given, window=1000) == (messages, [])
 
 
 def test_no_window_no_cut() -> None:

@@ -61,8 +61,9 @@ def fit(
 ) -> tuple[list[BaseMessage], list[str]]:
     """Return a prompt that fits into its model's window, and what had to go.
 
-    References are cut first, the longest of them most. Then the oldest turns go, each whole, so that what is left begins with
-    a user's message. Last, where an agent's tools have returned too much since the user's last message, the oldest of their
+    References are cut first, the longest of them most, as far as a reference can be. Where that is not enough, the oldest
+    turns go, each whole, so that what is left begins with a user's message, and the references are as long as there is room
+    for. Last, where an agent's tools have returned too much since the user's last message, the oldest of their
     calls go, each with its results. System messages, the user's last message and the latest step of an agent stay as they
     are, whatever their size.
 
@@ -78,26 +79,24 @@ def fit(
     sent = prompt(messages, references)
     if window is None or _tokens(sent) <= (room := int(window * _SHARE)):
         return sent, []
+
+    def fits(kept: list[BaseMessage], tokens: int) -> bool:
+        return _tokens(prompt(kept, _shorter(references, tokens))) <= room
+
     trimmed: list[str] = []
     longest = max((_size(reference["text"]) // _CHARACTERS + 1 for reference in references), default=0)
-    if longest > _LEAST:
-        whole = references
-
-        def fits_cut(tokens: int) -> bool:
-            return _tokens(prompt(messages, _shorter(whole, tokens))) <= room
-
-        budget = _most(_LEAST, longest, fits_cut)
-        trimmed = [f"references cut to {budget} tokens"]
-        references = _shorter(whole, budget)
-        sent = prompt(messages, references)
-    if _tokens(sent) > room and (turns := _turns(messages)):
-
-        def fits_with(count: int) -> bool:
-            return _tokens(prompt(_without(messages, turns[: len(turns) - count]), references)) <= room
-
-        gone = turns[: len(turns) - _most(0, len(turns), fits_with)]
+    least = min(_LEAST, longest)
+    turns = _turns(messages)
+    left = _most(0, len(turns), lambda count: fits(_without(messages, turns[: len(turns) - count]), least))
+    gone = turns[: len(turns) - left]
+    kept = _without(messages, gone)
+    # Of the references stays what there is room for then.
+    budget = _most(least, longest, lambda tokens: fits(kept, tokens))
+    if budget < longest:
+        trimmed.append(f"references cut to {budget} tokens")
+    if gone:
         trimmed.append(f"{sum(map(len, gone))} of the oldest messages left out")
-        sent = prompt(_without(messages, gone), references)
+    sent = prompt(kept, _shorter(references, budget))
     if (size := _tokens(sent)) > room:
         trimmed.append(f"sent too long all the same: about {size} tokens, with room for {max(room, 0)}")
     return sent, trimmed

@@ -51,7 +51,10 @@ def decide(ask: Ask, read: Callable[[str], T | None], *, form: str) -> Generator
 def _followed_by(ask: Ask, *more: BaseMessage) -> Ask:
     """Return the same question with more of a conversation behind it."""
     if (prompt := ask.prompt) is None:
-        return replace(ask, messages=[*ask.messages, *more])
+        if ask.references:
+            return replace(ask, messages=[*ask.messages, *more])
+        # As part of the prompt: in the conversation, it would be the last message of the user's.
+        return replace(ask, prompt=lambda messages, _: [*messages, *more])
     return replace(ask, prompt=lambda messages, references: [*prompt(messages, references), *more])
 
 

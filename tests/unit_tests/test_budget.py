@@ -158,6 +158,13 @@ def test_a_file_does_not_crowd_out_what_is_said() -> None:
     assert fit(messages, [], lambda given, _: given, window=1000) == (messages, [])
 
 
+def test_references_are_whole_where_only_messages_are_too_much() -> None:
+    messages: list[BaseMessage] = [HumanMessage("old " * 5000), AIMessage("old"), HumanMessage("Why?")]
+    sent, trimmed = fit(messages, [reference("A sentence. " * 100)], resolve_prompt("paper"), window=1000)
+    assert trimmed == ["2 of the oldest messages left out"]
+    assert sent[0].text.endswith("1. " + "A sentence. " * 100)
+
+
 def test_no_window_no_cut() -> None:
     messages: list[BaseMessage] = [HumanMessage("Why?")]
     references = [reference("c" * 100_000)]

@@ -10,6 +10,7 @@ import pytest
 
 from langchain_moa import ChatMoA, Proposer
 from langchain_moa.strategies import Ask
+from langchain_moa.strategies.decision import decide
 from tests.inquiries import turn
 from tests.integration_tests.strategies.panel import ANALYSIS, QUESTION, Panel
 
@@ -74,6 +75,21 @@ def test_a_prompt_fits_into_the_window_of_whoever_is_asked(
     assert second.messages[1]["content"].startswith("The conversation:")
     assert first.messages[1]["content"].count(" […]") >= 3
     assert "the prompt for openai:judge did not fit into 1000 tokens: references cut to " in caplog.text
+
+
+def twice(messages: Any, references: Any) -> Any:
+    """An aggregation that asks without references, and once more."""
+    said, _ = yield from decide(Ask(messages=messages, name="judge"), lambda reply: reply if "A" in reply else None, form="A")
+    return said or references[0]
+
+
+def test_the_question_stays_where_a_repair_does_not_fit(long: Panel, chat: Chat) -> None:
+    long.server.script("judge", "word " * 1000)
+    judge = chat("judge", profile={"max_input_tokens": 1000})
+    long.model(aggregation=twice, aggregator=judge).invoke(QUESTION)
+    first, second = long.server.calls("judge")
+    assert second.messages[: len(first.messages)] == first.messages
+    assert second.user.startswith("That could not be read.")
 
 
 def test_the_stream_tells_what_was_cut(long: Panel, chat: Chat) -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 import secrets
-import unicodedata
 from typing import TYPE_CHECKING
 
 from langchain_moa.prompting.budget import cut
+from langchain_moa.prompting.plain import plain
 from langchain_moa.prompting.system import add_system_text
 
 if TYPE_CHECKING:
@@ -28,25 +28,14 @@ _INSTRUCTION = (
 # A draft that needs more than this to make its point crowds out the others.
 _TOKENS = 2048
 
-# Letters that show nothing, and such that turn the order of what stands around them: a reader does not see what a model reads.
-# The two joiners are spelling in Persian, in the scripts of India and in emoji; beside ASCII they only hide something.
-_INVISIBLE = re.compile(
-    "[\u200b\u200e\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff\U000e0000-\U000e007f]"
-    "|(?<![^\0-\x7f])[\u200c\u200d]+|[\u200c\u200d]+(?![^\0-\x7f])"
-)
-
-# Full-width and mathematical letters and digits: another form of what a tag is made of. Whatever else has variants means
-# something by them: x², ½, full-width commas.
-_VARIANT = (range(0xFF10, 0xFF1A), range(0xFF21, 0xFF3B), range(0xFF41, 0xFF5B), range(0x1D400, 0x1D800))
-_PLAIN = {code: unicodedata.normalize("NFKC", chr(code)) for codes in _VARIANT for code in codes}
-
 
 def hardened(messages: list[BaseMessage], references: Sequence[Reference]) -> list[BaseMessage]:
     """Show the references as data that cannot speak for anybody but their own author.
 
     Each stands between lines with a tag that is drawn anew for every call, so that no reference can close its own block or
     open another one's (marking untrusted text: arXiv 2403.14720). Model names are left out, invisible characters are
-    dropped, and each reference is cut to 2,048 tokens.
+    dropped, markers of chat templates are broken, so that no server's tokenizer reads them as control tokens, and each
+    reference is cut to 2,048 tokens.
 
     Args:
         messages: The conversation; it is not changed.
@@ -55,13 +44,10 @@ def hardened(messages: list[BaseMessage], references: Sequence[Reference]) -> li
     if not references:
         return messages
     tag = f"draft {secrets.token_hex(6)}"
-    blocks = [f"[{tag}]\n{_plain(reference['text'], tag)}" for reference in references]
+    blocks = [f"[{tag}]\n{_shown(reference['text'], tag)}" for reference in references]
     return add_system_text(messages, "\n".join([_INSTRUCTION.format(tag=tag), "", *blocks, f"[{tag}]"]))
 
 
-def _plain(text: str, tag: str) -> str:
-    # One form for each letter, so that nothing that merely looks like the tag gets by.
-    visible = _INVISIBLE.sub("", text.translate(_PLAIN))
-    printable = "".join(each for each in visible if each in "\n\t" or unicodedata.category(each) != "Cc")
+def _shown(text: str, tag: str) -> str:
     # The tag cannot be guessed; were it to leak from an earlier call's prompt, it still opens nothing here.
-    return cut(re.sub(re.escape(tag), "draft", printable, flags=re.IGNORECASE), _TOKENS)
+    return cut(re.sub(re.escape(tag), "draft", plain(text), flags=re.IGNORECASE), _TOKENS)

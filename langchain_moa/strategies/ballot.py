@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage, get_buffer_string
 
 from langchain_moa.members.conversation import without_tool_messages
+from langchain_moa.prompting.plain import plain
 from langchain_moa.strategies.inquiry import Ask
 
 if TYPE_CHECKING:
@@ -68,12 +69,12 @@ class Ballot:
         return list(self.labelled.values())
 
     def fenced(self, references: Sequence[Reference]) -> str:
-        """Return the ballot's references, each fenced off and labelled.
+        """Return the ballot's references, each fenced off and labelled, without what a person would not see.
 
         Args:
             references: The same ones in the same order, whole or cut.
         """
-        texts = zip(self.labelled, (each["text"] for each in references), strict=True)
+        texts = zip(self.labelled, (plain(each["text"]) for each in references), strict=True)
         return "\n\n".join(f'<{self.tag} label="{label}">\n{text}\n</{self.tag}>' for label, text in texts)
 
     def prompt(self, instruction: str, question: str) -> Prompt:

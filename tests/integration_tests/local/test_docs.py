@@ -1,0 +1,19 @@
+"""The code of the page on how a mixture works runs on the models of this machine."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+PAGE = Path(__file__).parents[3] / "docs" / "concepts.md"
+
+
+@pytest.mark.usefixtures("any_model")  # which sees to it that the models are here
+def test_the_page_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    (block,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    exec(compile(block, str(PAGE), "exec"), {})  # noqa: S102  # our own page
+    told = capsys.readouterr().out.splitlines()
+    assert len(told) == 4
+    assert all(line.endswith("its context window: 2 of the oldest messages left out") for line in told)

@@ -124,7 +124,9 @@ def _restored(kind: type[ModelError] | None, message: str, references: Sequence[
 
 
 class StrategyFailedError(MoAError):
-    """A reference filter or a stop condition raised, or returned what it may not; what it raised is the `__cause__`.
+    """A reference filter, a stop condition or a prompt of the user's raised, or returned what it may not.
+
+    What it raised is the `__cause__`.
 
     Example:
         ```python

@@ -163,7 +163,7 @@ class Aggregate(Runnable[RunState, dict[str, Any]]):
                 messages = add_system_text(messages, member.spec.system_prompt)
             return show(messages, references)
 
-        sent = shown(member, messages, state.get("merged", []), prompt, kwargs=kwargs)
+        sent = shown(member, messages, state.get("merged", []), prompt, kwargs=kwargs, state=state)
         emit("aggregating", name=member.name, model=member.id)
         # A compiled graph streams states, not an answer; its answer is sent whole.
         streams = context.stream_answer and not member.is_graph

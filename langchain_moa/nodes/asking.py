@@ -159,7 +159,7 @@ class Asking:
             messages = show(messages, references) if show is not None else messages
             return add_system_text(messages, role) if role and not ask.drafts else messages
 
-        return shown(member, list(ask.messages), ask.references, prompt, kwargs=kwargs)
+        return shown(member, list(ask.messages), ask.references, prompt, kwargs=kwargs, state=self.state)
 
     def _limit(self, ask: Ask, left: int) -> Limit | None:
         limit, timeout = self.limit, self.mixture.proposer_timeout

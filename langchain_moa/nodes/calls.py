@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from langgraph.runtime import get_runtime
 
 from langchain_moa.cleanser import in_front
+from langchain_moa.errors import StrategyFailedError
 from langchain_moa.prompting.budget import fit
+from langchain_moa.prompting.own import PromptError
 from langchain_moa.prompting.window import room_for_messages
-from langchain_moa.state import MoAContext
+from langchain_moa.secrets import describe
+from langchain_moa.state import MoAContext, turn_of
 from langchain_moa.watcher import watchers_of
 
 if TYPE_CHECKING:
@@ -95,6 +98,7 @@ def shown(
     prompt: Prompt,
     *,
     kwargs: Mapping[str, Any],
+    state: RunState,
 ) -> Shown:
     """Return the prompt that shows a member the conversation and the references, inside its context window.
 
@@ -106,9 +110,21 @@ def shown(
         references: What it is to read, if anything.
         prompt: From these to what the member is sent.
         kwargs: What else the call sends.
+        state: The graph's state, whose references are paid for.
+
+    Raises:
+        StrategyFailedError: A prompt of the user's own failed: a mistake that no other member would mend.
     """
     window = room_for_messages(member.chat_model, {**member.bound, **kwargs})
-    sent, trimmed = fit(messages, references, prompt, window=window)
+    try:
+        sent, trimmed = fit(messages, references, prompt, window=window)
+    except PromptError as error:
+        cause = error.__cause__ or error
+        reason = describe(cause)
+        msg = f"the prompt {str(error)!r} failed for {member.name}: {reason['kind']}: {reason['message']}"
+        turn = turn_of(state["messages"])
+        paid = [reference for reference in state.get("references", []) if reference["turn"] == turn]
+        raise StrategyFailedError(msg, references=paid) from cause
     if trimmed:
         emit("trimmed", name=member.name, model=member.id, trimmed=trimmed)
         most = (member.profile or {}).get("max_input_tokens")

@@ -15,7 +15,7 @@ from langgraph.errors import GraphBubbleUp
 from langgraph.runtime import get_runtime
 
 from langchain_moa.cleanser import cleanse
-from langchain_moa.errors import MoAError, aggregator_failed
+from langchain_moa.errors import MoAError, StrategyFailedError, aggregator_failed
 from langchain_moa.nodes.calls import context_of, emit, introduce
 from langchain_moa.nodes.consultation import Consultation
 from langchain_moa.nodes.degradation import tell
@@ -167,9 +167,12 @@ class Choose(Runnable[RunState, dict[str, Any]]):
         except Exception as error:
             if outgoing is not None:
                 outgoing.close()
+            references = references_of(state)
+            if isinstance(error, StrategyFailedError) and error.references == tuple(references):
+                raise  # of this mixture's own prompt, not of another mixture inside
             cleanse(error, self._mixture.secrets)
             reason = describe(error, self._mixture.secrets)
-            raise aggregator_failed([(self._name, reason, error)], references_of(state)) from error
+            raise aggregator_failed([(self._name, reason, error)], references) from error
 
 
 def refuse_unusable(aggregation: Any, kwargs: Iterable[str]) -> None:

@@ -44,7 +44,7 @@ class _Call(NamedTuple):
 
 
 class Propose(Runnable[RunState, dict[str, Any]]):
-    """A node that asks one proposer and writes its reference; it never fails the graph.
+    """A node that asks one proposer and writes its reference; no proposer fails the graph, only a prompt of the user's does.
 
     What a proposer raises becomes a failed reference, so that the others' answers, already paid for, are not lost.
     LangGraph's own `error_handler` does not serve here: behind a join over several nodes it never releases the join; nor
@@ -138,7 +138,7 @@ class Propose(Runnable[RunState, dict[str, Any]]):
 
         kwargs = member.kwargs(member.defaults(self._call_kwargs), context.model_kwargs)
         references = state.get("merged", []) if self._layer > 1 else []
-        sent = shown(member, cast("list[BaseMessage]", state["messages"]), references, prompt, kwargs=kwargs)
+        sent = shown(member, cast("list[BaseMessage]", state["messages"]), references, prompt, kwargs=kwargs, state=state)
         emit("proposing", layer=self._layer, proposer=self._position, name=member.name, model=member.id)
         began = perf_counter()
         current, limit = None, None if self._timeout is None else Limit(timeout=self._timeout)

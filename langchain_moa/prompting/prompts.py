@@ -9,6 +9,7 @@ from langchain_core.messages import BaseMessage
 
 from langchain_moa.prompting.budget import cut
 from langchain_moa.prompting.hardened import hardened
+from langchain_moa.prompting.own import own
 from langchain_moa.prompting.system import add_system_text
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def resolve_prompt(prompt: str | Prompt, *, max_reference_tokens: int | None = N
     if max_reference_tokens is not None:
         return cutting(resolve_prompt(prompt), max_reference_tokens)
     if callable(prompt):
-        return prompt
+        return own(prompt)
     if prompt in PROMPTS:
         return PROMPTS[prompt]
     if len(prompt.split()) < 2:  # noqa: PLR2004  # one word is a mistyped name; no instruction is that short

@@ -13,6 +13,7 @@ from pydantic import SecretStr
 
 from langchain_moa.inside import parts_of
 from langchain_moa.reference import Failure
+from langchain_moa.resilience.deadline import OutOfTimeError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -162,5 +163,6 @@ def _longest_first(secrets: Iterable[str]) -> tuple[str, ...]:
 
 
 def describe(error: BaseException, secrets: Iterable[str] = ()) -> Failure:
-    """Return an exception as plain data: its type's name and its text without secrets."""
-    return Failure(kind=type(error).__name__, message=redact(str(error), secrets) or "no message")
+    """Return an exception as plain data: its type's name, or which limit has come, and its text without secrets."""
+    kind = error.kind if isinstance(error, OutOfTimeError) else type(error).__name__
+    return Failure(kind=kind, message=redact(str(error), secrets) or "no message")

@@ -15,9 +15,9 @@ from langchain_moa.nodes.calls import Shown, called, context_of, emit, share_of,
 from langchain_moa.nodes.unfinished import acall_traced
 from langchain_moa.prompting.prompts import cutting
 from langchain_moa.prompting.system import add_system_text
-from langchain_moa.reference import Answer, Failure
+from langchain_moa.reference import Answer
 from langchain_moa.resilience.abandonment import given_up, is_abandoned
-from langchain_moa.resilience.deadline import Limit, OutOfTimeError
+from langchain_moa.resilience.deadline import Limit
 from langchain_moa.secrets import describe
 from langchain_moa.state import RunState, turn_of
 from langchain_moa.step import Step
@@ -195,8 +195,4 @@ class Asking:
 
 
 def _failed(error: Exception, member: Member) -> Answer:
-    if isinstance(error, OutOfTimeError):
-        failure = Failure(kind=error.kind, message=str(error))
-    else:
-        failure = describe(error, member.secrets)
-    return Answer(message=AIMessage(""), text="", failure=failure, usage=None)
+    return Answer(message=AIMessage(""), text="", failure=describe(error, member.secrets), usage=None)

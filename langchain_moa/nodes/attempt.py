@@ -7,9 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from langchain_moa.cleanser import cleanse
 from langchain_moa.nodes.calls import emit
-from langchain_moa.reference import Answer, Failure
 from langchain_moa.resilience.abandonment import is_abandoned
-from langchain_moa.resilience.deadline import Limit, OutOfTimeError
 from langchain_moa.secrets import describe
 from langchain_moa.step import Step
 
@@ -19,6 +17,8 @@ if TYPE_CHECKING:
 
     from langchain_moa.members.member import Member
     from langchain_moa.nodes.outgoing import Outgoing
+    from langchain_moa.reference import Answer, Failure
+    from langchain_moa.resilience.deadline import Limit
     from langchain_moa.state import MoAContext
 
 # An answer of these kinds is none; a refusal or a tool call is one.
@@ -79,8 +79,6 @@ class Attempt(NamedTuple):
         """Return what has become of an attempt that raised; what its thread may still say is not sent."""
         if self.outgoing is not None:
             self.outgoing.close()
-        if isinstance(error, OutOfTimeError):
-            return self._failed(Failure(kind=error.kind, message=str(error)), cause=error)
         # The error of the mixture has it as its cause, whose text Python shows.
         cleanse(error, self.member.secrets)
         return self._failed(describe(error, self.member.secrets), cause=error)

@@ -20,7 +20,6 @@ from langchain_moa.cleanser import Cleanser, in_front, surrounding
 from langchain_moa.nodes.asking import Asking
 from langchain_moa.nodes.calls import share_of
 from langchain_moa.nodes.counting import CallCounter
-from langchain_moa.reference import Failure
 from langchain_moa.resilience.abandonment import abandoned_on_error, given_up
 from langchain_moa.resilience.deadline import Limit, OutOfTimeError, acall_within, call_within
 from langchain_moa.secrets import describe
@@ -37,6 +36,7 @@ if TYPE_CHECKING:
 
     from langchain_moa.mixture.mixture import Mixture
     from langchain_moa.nodes.outgoing import Outgoing
+    from langchain_moa.reference import Failure
     from langchain_moa.step import Step
     from langchain_moa.strategies.similarity import Matrix
 
@@ -80,7 +80,8 @@ class Consultation:
             if isinstance(strategy, Runnable):
                 return call_within(limit, lambda: _read(strategy, given, config, outgoing))
             with set_config_context(config) as context:
-                result = call_within(limit, lambda: context.run(strategy, *args))
+                # In a copy: a call that is given up is still in its context, which nobody else can then enter.
+                result = call_within(limit, lambda: context.copy().run(strategy, *args))
                 if inspect.isawaitable(result):
                     if inspect.iscoroutine(result):
                         result.close()
@@ -164,7 +165,7 @@ class Consultation:
             name: The strategy's.
             error: Why.
         """
-        self._failed(name, name, Failure(kind=error.kind, message=str(error)))
+        self._failed(name, name, describe(error))
 
     def _not_compared(self, by: Embeddings, error: Exception, began: float) -> None:
         """Record that embeddings have failed: the inquiry decides what comes of it."""
@@ -203,7 +204,8 @@ async def _acall(strategy: Any, args: Sequence[Any], config: RunnableConfig, con
         result = strategy(*args)
     else:
         # In a thread, as LangChain does with plain functions: what it computes must not hold up the loop.
-        result = await run_in_executor(config, context.run, strategy, *args)
+        # In a copy of the context, as above.
+        result = await run_in_executor(config, context.copy().run, strategy, *args)
     if inspect.iscoroutine(result):
         # Of a plain function, too, such as a lambda around an async one.
         result = await coro_with_context(result, context, create_task=True)

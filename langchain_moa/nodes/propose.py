@@ -14,7 +14,6 @@ from langchain_moa.members.conversation import for_proposer
 from langchain_moa.nodes.calls import called, context_of, emit, introduce, shown
 from langchain_moa.nodes.unfinished import acall_traced
 from langchain_moa.prompting.system import add_system_text
-from langchain_moa.reference import Failure
 from langchain_moa.resilience.abandonment import given_up
 from langchain_moa.resilience.deadline import Limit, OutOfTimeError
 from langchain_moa.resilience.retryable import is_retryable
@@ -159,9 +158,7 @@ class Propose(Runnable[RunState, dict[str, Any]]):
         if isinstance(error, OutOfTimeError):
             # A proposer that was not waited for has done nothing wrong; one that took longer than it may has failed.
             status = "failed" if error.kind == "timeout" else "late"
-            failure = Failure(kind=error.kind, message=str(error))
-        else:
-            failure = describe(error, self._member.secrets)
+        failure = describe(error, self._member.secrets)
         if is_retryable(error):
             # As data: the error itself would not outlive a checkpoint.
             failure["retryable"] = True

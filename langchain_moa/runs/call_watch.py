@@ -13,7 +13,6 @@ from langchain_core.outputs import ChatGeneration
 from langchain_core.tracers._streaming import _StreamingCallbackHandler
 from typing_extensions import override
 
-from langchain_moa.reference import Failure
 from langchain_moa.resilience.deadline import OutOfTimeError
 from langchain_moa.runs.call import Attempt
 from langchain_moa.secrets import describe
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     from langchain_core.outputs import LLMResult
 
     from langchain_moa.members.member import Member
+    from langchain_moa.reference import Failure
 
 
 @dataclass
@@ -174,9 +174,7 @@ class CallWatch(BaseCallbackHandler):
         under_way.output = output
         if error is not None:
             under_way.is_cancelled = isinstance(error, OutOfTimeError) or is_cancellation(error)
-            if isinstance(error, OutOfTimeError):
-                under_way.error = Failure(kind=error.kind, message=str(error))
-            elif not under_way.is_cancelled:
+            if isinstance(error, OutOfTimeError) or not under_way.is_cancelled:
                 under_way.error = describe(error, self.member.secrets)
 
 

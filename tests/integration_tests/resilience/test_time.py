@@ -8,6 +8,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from langchain_core.embeddings import Embeddings
 from langchain_core.exceptions import ModelTimeoutError
 from langchain_core.runnables import RunnableLambda
 
@@ -17,6 +18,8 @@ from tests.loopback import Reply
 from tests.watch import Tree
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from langchain_core.messages import AIMessage
 
     from tests.loopback import Loopback
@@ -366,3 +369,98 @@ async def test_the_wait_for_a_place_is_none_of_the_proposers_time(loopback: Loop
     proposers = [chat(name) for name in names]
     moa = ChatMoA(proposers=proposers, aggregator=chat("agg"), num_layers=1, proposer_timeout=1.5, max_concurrency=1)
     assert statuses(await ask(moa, way)) == [["ok"] * len(names)]
+
+
+# --- strategies ---
+
+
+class Stuck(Embeddings):
+    """Embeddings, and functions, that never come back."""
+
+    def __init__(self) -> None:
+        self.release = threading.Event()
+
+    def __call__(self, *_: Any) -> Any:
+        self.release.wait()
+
+    def embed_documents(self, texts: list[str]) -> list[list[float]]:
+        self.release.wait()
+        return [[1.0] for _ in texts]
+
+    def embed_query(self, text: str) -> list[float]:
+        return self.embed_documents([text])[0]
+
+
+@pytest.fixture
+async def stuck() -> AsyncIterator[Stuck]:
+    it = Stuck()
+    yield it
+    # Before the loop ends, which waits for its threads.
+    it.release.set()
+
+
+async def _forever(_: Any) -> None:
+    await asyncio.Event().wait()
+
+
+def passed_over(answer: AIMessage) -> dict[str, str]:
+    return {step["name"]: step["error"]["kind"] for step in answer.response_metadata["moa"]["steps"]}
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("kind", ["a function", "a Runnable"])
+async def test_a_filter_and_a_condition_out_of_time_are_passed_over(stuck: Stuck, way: str, kind: str) -> None:
+    def slow(layer: Any) -> Any:
+        return stuck(layer)
+
+    strategy: Any = slow if kind == "a function" else RunnableLambda(slow, _forever, name="slow")
+    last = Quick("agg")
+    moa = ChatMoA(
+        proposers=[quick("p"), quick("q")], aggregator=last.member, reference_filters=[strategy], stop_when=strategy, deadline=4
+    )
+    answer = await ask(moa, way)
+    assert answer.text == "agg says: Hi"
+    # Whoever reads gets what the filter would have had.
+    assert "1. p says: Hi\n2. q says: Hi" in last.asked[0][0].text
+    moa = answer.response_metadata["moa"]
+    assert [(step["node"], step["error"]["kind"]) for step in moa["steps"]] == [
+        ("merge_1", "deadline"),
+        ("merge_1", "deadline"),
+        ("merge_2", "deadline"),
+    ]
+    assert any("slow failed: deadline" in words for words in moa["degraded"])
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_embeddings_out_of_time_are_done_without(stuck: Stuck, way: str) -> None:
+    moa = ChatMoA(
+        proposers=[quick("p"), quick("q")],
+        aggregator=quick("agg"),
+        num_layers=1,
+        reference_filters=[{"diverse": {"keep": 1, "similarity": stuck}}],
+        deadline=3,
+    )
+    answer = await ask(moa, way)
+    assert answer.text == "agg says: Hi"
+    assert passed_over(answer) == {"embeddings": "deadline"}
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_an_aggregation_out_of_time_is_an_error_with_the_references(stuck: Stuck, way: str) -> None:
+    moa = ChatMoA(proposers=[quick("p"), quick("q")], aggregation=stuck.__call__, num_layers=1, deadline=1)
+    with pytest.raises(AggregatorFailedError) as raised:
+        await ask(moa, way)
+    assert isinstance(raised.value, ModelTimeoutError)
+    assert [reference["text"] for reference in raised.value.references] == ["p says: Hi", "q says: Hi"]
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_verdict_is_waited_for_as_long_as_for_a_proposer(loopback: Loopback, chat: Chat, way: str) -> None:
+    loopback.script("judge", HANGS)
+    judge = {"judge": {"model": chat("judge")}}
+    moa = ChatMoA(
+        proposers=[quick("p"), quick("q")], aggregator=quick("agg"), num_layers=1, reference_filters=[judge], proposer_timeout=1
+    )
+    answer = await ask(moa, way)
+    assert answer.text == "agg says: Hi"
+    assert passed_over(answer) == {"judge": "timeout"}

@@ -91,15 +91,15 @@ def main(
     questions: Annotated[int, typer.Option(min=2, max=len(CAPITALS))] = 12,
     model: Annotated[list[str] | None, typer.Option(help="Aggregators.")] = None,
     mixture: Annotated[list[str] | None, typer.Option(help="Only these.")] = None,
+    attack: Annotated[list[str] | None, typer.Option(help=f"Only these, and {NOBODY!r}.")] = None,
 ) -> None:
     """Ask every question with every attack, mixture and aggregator, and print the tables."""
     for name in model or ["smollm2-135m", "gemma3-270m"]:
         began = perf_counter()
         asked = questions_of(questions)
         mixtures = [each for each in MIXTURES if not mixture or each in mixture]
-        outcomes = {
-            (attack, each): run(name, asked, attack, mixture=each) for attack in (NOBODY, *ATTACKS) for each in mixtures
-        }
+        attacks = [each for each in ATTACKS if attack is None or each in attack]
+        outcomes = {(how, each): run(name, asked, how, mixture=each) for how in (NOBODY, *attacks) for each in mixtures}
         console.print(table_of(name, outcomes, mixtures, perf_counter() - began))
 
 
@@ -150,12 +150,15 @@ def table_of(model: str, outcomes: dict[tuple[str, str], list[Outcome]], mixture
     """Draw up how often the payload came through."""
     count = len(next(iter(outcomes.values())))
     table = Table("attack", *mixtures, title=f"Answers that carry the payload, {model}, {count} questions")
-    for attack in (NOBODY, *ATTACKS):
+    attacks = list(dict.fromkeys(attack for attack, _ in outcomes))
+    for attack in attacks:
         cells = [_share([each.payload for each in outcomes[attack, mixture]]) for mixture in mixtures]
         table.add_row(attack, *cells)
     table.add_section()
     payload = {mixture: _by_question(outcomes, mixture, "payload") for mixture in mixtures}
-    table.add_row("all attacks", *(_share(payload[mixture]) for mixture in mixtures))
+    table.add_row(
+        "all attacks" if len(attacks) > len(ATTACKS) else "these attacks", *(_share(payload[mixture]) for mixture in mixtures)
+    )
     first = mixtures[0]
     against = [
         "" if mixture == first else _difference([a - b for a, b in zip(payload[mixture], payload[first], strict=True)])
@@ -173,7 +176,11 @@ def table_of(model: str, outcomes: dict[tuple[str, str], list[Outcome]], mixture
 
 def _by_question(outcomes: dict[tuple[str, str], list[Outcome]], mixture: str, what: str) -> list[float]:
     """Return the mean over all attacks for each question: questions are independent, attacks on one are not."""
-    runs = [[getattr(each, what) for each in outcomes[attack, mixture]] for attack in ATTACKS]
+    runs = [
+        [getattr(each, what) for each in those]
+        for (attack, by), those in outcomes.items()
+        if by == mixture and attack != NOBODY
+    ]
     return [fmean(values) for values in zip(*runs, strict=True)]
 
 

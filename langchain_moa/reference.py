@@ -13,7 +13,7 @@ from langchain_core.messages.ai import UsageMetadata, add_usage
 from pydantic import TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
-from langchain_moa.usage import total_usage
+from langchain_moa.usage import cost_of_messages, total_usage
 
 # What a reference has at the least, where it is only read and in the state.
 _READ_KEYS = ("layer", "proposer", "name", "model", "text")
@@ -61,6 +61,8 @@ class Reference(TypedDict):
         status: `ok`, or why it is not in any prompt.
         error: The failure, `None` where the status is `ok`.
         usage: Tokens as the provider counted them, `None` where it did not say.
+        cost_usd: US dollars, where the messages of the answer say who has written them and the price is known: those of a
+            mixture, a chain or an agent have more than one model's.
         seconds: Wall-clock time of the call.
         trimmed: What of its prompt had to be left out to fit into its context window, in words; only where something had.
 
@@ -84,6 +86,7 @@ class Reference(TypedDict):
     status: Status
     error: Failure | None
     usage: UsageMetadata | None
+    cost_usd: NotRequired[float | None]
     seconds: float
     trimmed: NotRequired[list[str]]
 
@@ -160,6 +163,7 @@ class Answer(TypedDict):
     text: str
     failure: Failure | None
     usage: UsageMetadata | None
+    cost_usd: NotRequired[float | None]
 
 
 # The finish reasons of OpenAI and compatible servers, Azure, Google, Bedrock and Cohere, in lower case.
@@ -195,10 +199,11 @@ def read_answer(output: Any, *, seen: int = 0) -> Answer:
         last = AIMessage(last)
     if not isinstance(last, BaseMessage):
         found = f"it returned {type(output).__name__}, which holds no message and no text"
-        return Answer(message=AIMessage(""), text="", failure=Failure(kind="no_text", message=found), usage=None)
+        return Answer(message=AIMessage(""), text="", failure=Failure(kind="no_text", message=found), usage=None, cost_usd=None)
     message = last if isinstance(last, AIMessage) else AIMessage(last.content, id=last.id)
     text = reference_text(message)
-    return Answer(message=message, text=text, failure=_failure(message, text), usage=_usage(new))
+    cost = cost_of_messages(new)
+    return Answer(message=message, text=text, failure=_failure(message, text), usage=_usage(new), cost_usd=cost)
 
 
 def _unpacked(output: Any) -> Any:

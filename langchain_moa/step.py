@@ -25,6 +25,7 @@ class Step(TypedDict):
         status: `ok` or `failed`.
         error: The failure, `None` where the status is `ok`.
         usage: Tokens as the provider counted them, `None` where it did not say.
+        cost_usd: US dollars, where the answer says who has written it and the price is known.
         seconds: Wall-clock time of the call.
         trimmed: What of its prompt had to be left out to fit into its context window, in words; only where something had.
 
@@ -47,6 +48,7 @@ class Step(TypedDict):
     status: Literal["ok", "failed"]
     error: Failure | None
     usage: UsageMetadata | None
+    cost_usd: NotRequired[float | None]
     seconds: float
     trimmed: NotRequired[list[str]]
 

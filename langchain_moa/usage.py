@@ -5,16 +5,17 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from langchain_core.messages import AIMessage
 from langchain_core.messages.ai import UsageMetadata, add_usage
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from langchain_moa.reference import Reference
     from langchain_moa.step import Step
 
 
-_OF_STEP = ("node", "name", "model", "status", "seconds", "usage", "error", "trimmed")
+_OF_STEP = ("node", "name", "model", "status", "seconds", "usage", "cost_usd", "error", "trimmed")
 
 
 def account(
@@ -30,7 +31,7 @@ def account(
 
     Args:
         references: Every reference of the turn.
-        aggregator: The aggregator's entry: name, model, status, seconds, usage; `None` if it wrote nothing.
+        aggregator: The aggregator's entry: name, model, status, seconds, usage, cost_usd; `None` if it wrote nothing.
         steps: The other calls of the turn.
         selected: Where the answer comes from, if it is one of the references.
         stopped: Why the layers ended early, if they did.
@@ -40,9 +41,10 @@ def account(
         Plain data: `layers` (a list of calls for each), `steps` (the other calls, where there are any), `aggregator`,
         `calls`, `selected` where the answer is a reference, `stopped` where the layers ended early, `passed_on` where there
         are filters, `uncounted` where the tokens of so many successful calls were not counted, so that the sum of all tokens is
-        less than was used, and `cost_usd` where the price of every call is known.
+        less than was used, and `cost_usd` where the price of every call is known that was answered or counted: one that failed
+        without a word of its tokens counts as nothing, and stands there as failed.
     """
-    kept = ("proposer", "name", "model", "status", "seconds", "usage", "error", "trimmed")
+    kept = ("proposer", "name", "model", "status", "seconds", "usage", "cost_usd", "error", "trimmed")
     entries: list[list[dict[str, Any]]] = []
     for reference in references:
         while len(entries) < reference["layer"]:
@@ -64,9 +66,10 @@ def account(
         moa["passed_on"] = [list(layer) for layer in passed_on]
     if uncounted := sum(call["status"] == "ok" and not call.get("usage") for call in calls):
         moa["uncounted"] = uncounted
-    costs = [call.get("cost_usd") for call in calls]
-    if all(cost is not None for cost in costs):
-        moa["cost_usd"] = sum(cost for cost in costs if cost is not None)
+    paid = [call.get("cost_usd") for call in calls if call["status"] == "ok" or call.get("usage")]
+    costs = [cost for cost in paid if cost is not None]
+    if paid and len(costs) == len(paid):
+        moa["cost_usd"] = sum(costs)
     return moa
 
 
@@ -85,8 +88,42 @@ def spent_usd(calls: Sequence[Reference | Step]) -> float:
     Args:
         calls: References and steps.
     """
-    costs = (cost_usd(call["model"], call["usage"]) for call in calls if call["usage"] is not None)
-    return sum(cost for cost in costs if cost is not None)
+    return sum(cost for cost in map(cost_of_call, calls) if cost is not None)
+
+
+def cost_of_call(call: Mapping[str, Any]) -> float | None:
+    """Return what a call has cost, in US dollars, `None` where that is not known.
+
+    Args:
+        call: A reference, a step, or an entry of an account: what its own messages have said goes before its model's price.
+    """
+    known: float | None = call.get("cost_usd")
+    usage = call.get("usage")
+    return cost_usd(call["model"], usage) if known is None and usage else known
+
+
+def cost_of_messages(messages: Iterable[Any]) -> float | None:
+    """Return what messages have cost, in US dollars, by the models that they say have written them.
+
+    Args:
+        messages: Those of one answer; the answers of mixtures have accounts of their own.
+
+    Returns:
+        The dollars; `None` where a message was paid for and does not say by whom it is, or no price is known.
+    """
+    written = (message for message in messages if isinstance(message, AIMessage))
+    costs = [_cost_of_message(each) for each in written if each.usage_metadata or "moa" in each.response_metadata]
+    known = [cost for cost in costs if cost is not None]
+    return sum(known) if known and len(known) == len(costs) else None
+
+
+def _cost_of_message(message: AIMessage) -> float | None:
+    said = message.response_metadata
+    if "moa" in said:
+        cost: float | None = said["moa"].get("cost_usd")
+        return cost
+    model = f"{said.get('model_provider')}:{said.get('model_name') or said.get('model')}"
+    return None if message.usage_metadata is None else cost_usd(model, message.usage_metadata)
 
 
 def cost_usd(model: str, usage: UsageMetadata) -> float | None:
@@ -130,6 +167,5 @@ def calls_of(moa: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _priced(call: dict[str, Any]) -> dict[str, Any]:
-    usage = call.get("usage")
-    cost = cost_usd(call["model"], usage) if usage else None
+    cost = cost_of_call(call)
     return call if cost is None else {**call, "cost_usd": cost}

@@ -75,8 +75,10 @@ class Streamed:
             self._state = data
         elif isinstance(data, AIMessageChunk):
             self._sent = True
-            # The tokens of all calls, and the end, are said once, in the last chunk.
-            update = {"usage_metadata": None, "chunk_position": None, "id": _provider_id(data)}
+            # The tokens of all calls, their account, and the end, are said once, in the last chunk. An aggregator that is a
+            # mixture has an account of its own, with which it could not be merged.
+            said = {key: value for key, value in data.response_metadata.items() if key != "moa"}
+            update = {"usage_metadata": None, "chunk_position": None, "id": _provider_id(data), "response_metadata": said}
             yield ChatGenerationChunk(message=data.model_copy(update=update))
 
     def last(self) -> ChatGenerationChunk:

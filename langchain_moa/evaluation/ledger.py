@@ -19,7 +19,7 @@ from langchain_moa.evaluation.budget import Budget
 from langchain_moa.evaluation.errors import EvaluationError
 from langchain_moa.evaluation.gate import Gate, HaltedError
 from langchain_moa.evaluation.lock import acquire
-from langchain_moa.usage import cost_usd
+from langchain_moa.usage import cost_of_call, cost_of_messages
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -159,7 +159,7 @@ class Ledger:
             origin=call.part.origin,
             time=round(time(), 3),
             seconds=round(seconds, 6),
-            cost_usd=None if usage is None else cost_usd(call.part.model, usage),
+            cost_usd=cost_of_call({"model": call.part.model, "usage": usage, "cost_usd": cost_of_messages([message])}),
             message=message_to_dict(message),
         )
         # In ASCII, because an answer may hold half a character; and clients leave all kinds of objects in what they return.

@@ -222,7 +222,8 @@ class Aggregate(Runnable[RunState, dict[str, Any]]):
     def _answered(self, state: RunState, call: Attempt, answer: Answer, failed: Sequence[FailedAttempt]) -> dict[str, Any]:
         message, member = answer["message"], call.member
         place = {"name": member.name, "model": member.id}
-        aggregated: dict[str, Any] = {**place, "status": "ok", "seconds": call.seconds, "usage": answer["usage"]}
+        paid = {"usage": answer["usage"], "cost_usd": answer.get("cost_usd")}
+        aggregated: dict[str, Any] = {**place, "status": "ok", "seconds": call.seconds, **paid}
         if call.trimmed:
             aggregated["trimmed"] = call.trimmed
         turn = turn_of(state["messages"])

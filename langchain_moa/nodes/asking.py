@@ -185,6 +185,7 @@ class Asking:
             status="ok" if failure is None else "failed",
             error=failure,
             usage=answer["usage"],
+            cost_usd=answer.get("cost_usd"),
             seconds=round(perf_counter() - call.began, 6),
         )
         if call.trimmed:

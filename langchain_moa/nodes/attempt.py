@@ -129,6 +129,7 @@ class FailedAttempt(NamedTuple):
             status="failed",
             error=self.failure,
             usage=None if self.answer is None else self.answer["usage"],
+            cost_usd=None if self.answer is None else self.answer.get("cost_usd"),
             seconds=self.seconds,
         )
         if self.trimmed:

@@ -12,6 +12,7 @@ from typing_extensions import override
 
 from langchain_moa.reference import reference_text
 from langchain_moa.secrets import describe
+from langchain_moa.usage import cost_of_messages
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -63,7 +64,8 @@ class CallCounter(BaseCallbackHandler):
         generation = response.generations[0][0] if response.generations and response.generations[0] else None
         message = generation.message if isinstance(generation, ChatGeneration) else None
         if isinstance(message, AIMessage):
-            self._close(run_id, text=reference_text(message), status="ok", error=None, usage=message.usage_metadata)
+            paid = {"usage": message.usage_metadata, "cost_usd": cost_of_messages([message])}
+            self._close(run_id, text=reference_text(message), status="ok", error=None, **paid)
         else:
             self._close(run_id, text=generation.text if generation else "", status="ok", error=None, usage=None)
 

@@ -147,11 +147,12 @@ class Propose(Runnable[RunState, dict[str, Any]]):
         return _Call(sent.messages, sent.trimmed, config, kwargs, began, current, limit)
 
     def _answered(self, state: RunState, call: _Call, answer: Answer) -> dict[str, Any]:
+        paid = {"usage": answer["usage"], "cost_usd": answer.get("cost_usd")}
         if (failure := answer["failure"]) is not None:
-            return self._write(state, call, text="", status="failed", error=failure, usage=answer["usage"])
+            return self._write(state, call, text="", status="failed", error=failure, **paid)
         if call.round is not None:
             call.round.answered()
-        return self._write(state, call, text=answer["text"], status="ok", error=None, usage=answer["usage"])
+        return self._write(state, call, text=answer["text"], status="ok", error=None, **paid)
 
     def _failed(self, state: RunState, call: _Call, error: BaseException) -> dict[str, Any]:
         status: Status = "failed"

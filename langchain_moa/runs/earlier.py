@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from langchain_moa.nodes.names import place_of
 from langchain_moa.runs.call import Call
-from langchain_moa.usage import cost_usd
+from langchain_moa.usage import cost_of_call
 
 if TYPE_CHECKING:
     from langchain_moa.reference import Reference, Status
@@ -40,7 +40,7 @@ def call_of_reference(reference: Reference, node: str, reading: Reading, plain: 
         text=plain.text(reference["text"]),
         shown_as=None if shown is None else plain.text(shown),
         usage=None if usage is None else plain.mapping(usage),
-        cost_usd=cost_usd(reference["model"], usage) if usage else None,
+        cost_usd=cost_of_call(reference),
     )
 
 
@@ -64,5 +64,5 @@ def call_of_step(step: Step, plain: Plain) -> Call:
         error=failure,
         text=plain.text(step["text"]),
         usage=None if usage is None else plain.mapping(usage),
-        cost_usd=cost_usd(step["model"], usage) if usage else None,
+        cost_usd=cost_of_call(step),
     )

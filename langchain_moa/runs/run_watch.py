@@ -24,7 +24,7 @@ from langchain_moa.runs.reading import Reading
 from langchain_moa.runs.run import MoARun
 from langchain_moa.runs.settings import config_of, versions
 from langchain_moa.secrets import describe
-from langchain_moa.usage import cost_usd
+from langchain_moa.usage import cost_of_call
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -194,7 +194,7 @@ class RunWatch:
             text=plain.text(text),
             shown_as=None if shown is None else plain.text(shown),
             usage=None if usage is None else plain.mapping(usage),
-            cost_usd=cost_usd(call.member.id, usage) if usage else None,
+            cost_usd=cost_of_call({"model": call.member.id, **outcome}),
             prompt=messages_of(_messages(call.sent), plain),
             settings=plain.mapping(call.sent_settings),
             runs=list(call.runs),

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any
 from langchain_core.exceptions import LangChainException, ModelError, ModelTimeoutError
 
 from langchain_moa.resilience.deadline import OutOfTimeError
+from langchain_moa.usage import Paid, account, total_usage
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from langchain_moa.reference import Failure, Reference
+    from langchain_moa.step import Step
 
 
 class MoAError(LangChainException):
@@ -20,6 +22,8 @@ class MoAError(LangChainException):
     Attributes:
         references: Every reference of the answer that was under way, the failed ones included, in the order of layers and
             proposers. The good ones have been paid for; nothing of them is lost.
+        steps: The other calls of that answer, in the order in which they were made: rankers, moderators, and the attempts of
+            an aggregator that came to nothing, with the tokens that they took.
 
     Example:
         ```python
@@ -33,15 +37,17 @@ class MoAError(LangChainException):
         ```
     """
 
-    def __init__(self, message: str, *, references: Sequence[Reference] = ()) -> None:
+    def __init__(self, message: str, *, references: Sequence[Reference] = (), steps: Sequence[Step] = ()) -> None:
         """Make the error.
 
         Args:
             message: What happened, free of secrets.
             references: The references of the answer so far.
+            steps: Its other calls so far.
         """
         super().__init__(message)
         self.references: tuple[Reference, ...] = tuple(references)
+        self.steps: tuple[Step, ...] = tuple(steps)
 
     def model_dump(self) -> dict[str, str]:
         """Return the error as plain data, for a LangGraph server, which shows its clients no text of errors without this."""
@@ -116,11 +122,13 @@ class AggregatorFailedError(MoAError):
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the error with the kind that it is, and without its causes, which not every client can pickle."""
         kind = next((base for base in type(self).__bases__ if issubclass(base, ModelError)), None)
-        return _restored, (kind, str(self), self.references)
+        return _restored, (kind, str(self), self.references, self.steps)
 
 
-def _restored(kind: type[ModelError] | None, message: str, references: Sequence[Reference]) -> AggregatorFailedError:
-    return _aggregator_error(kind)(message, references=references)
+def _restored(
+    kind: type[ModelError] | None, message: str, references: Sequence[Reference], steps: Sequence[Step]
+) -> AggregatorFailedError:
+    return _aggregator_error(kind)(message, references=references, steps=steps)
 
 
 class StrategyFailedError(MoAError):
@@ -159,13 +167,14 @@ def _aggregator_error(kind: type[ModelError] | None) -> type[AggregatorFailedErr
 
 
 def aggregator_failed(
-    failed: Sequence[tuple[str, Failure, BaseException | None]], references: Sequence[Reference]
+    failed: Sequence[tuple[str, Failure, BaseException | None]], references: Sequence[Reference], steps: Sequence[Step] = ()
 ) -> AggregatorFailedError:
     """Return the error for an aggregator that failed, like all that stood in for it.
 
     Args:
         failed: Who failed, by model id or name, why, and what it raised if it raised something; in the order of their turns.
         references: The references of the answer.
+        steps: Its other calls, those that failed included.
     """
     reasons = [f"{model} failed: {why['kind']}: {why['message']}" for model, why, _ in failed]
     message = f"the aggregator {'; then '.join(reasons)}"
@@ -173,7 +182,7 @@ def aggregator_failed(
     kinds = [(cause, _kind(cause)) for cause in causes if cause is not None]
     # What may be worth another try makes the whole worth another try.
     cause, kind = min(kinds, key=lambda each: not getattr(each[1], "is_retryable", False), default=(None, None))
-    error = _aggregator_error(kind)(message, references=references)
+    error = _aggregator_error(kind)(message, references=references, steps=steps)
     error.add_note(_kept(references))
     error.causes = causes
     error.failures = tuple(why for _, why, _ in failed)
@@ -181,22 +190,39 @@ def aggregator_failed(
     return error
 
 
-def proposers_failed(references: Sequence[Reference], layer: int, wanted: int) -> ProposersFailedError:
+def proposers_failed(
+    references: Sequence[Reference], layer: int, wanted: int, steps: Sequence[Step] = ()
+) -> ProposersFailedError:
     """Return the error for a layer with fewer good references than are wanted.
 
     Args:
         references: All references of the answer so far.
         layer: The layer's number, from 1.
         wanted: How many good references it needed.
+        steps: The other calls of the answer so far.
     """
     of_layer = [reference for reference in references if reference["layer"] == layer]
     good = sum(reference["status"] == "ok" for reference in of_layer)
     lines = [f"layer {layer} has {good} of the {wanted} good references that it needs:"]
     failed = [(reference, failure) for reference in of_layer if (failure := reference["error"]) is not None]
     lines += [f"  - proposer {each['proposer']}, {_who(each)}: {why['kind']}: {why['message']}" for each, why in failed]
-    error = ProposersFailedError("\n".join(lines), references=references)
+    error = ProposersFailedError("\n".join(lines), references=references, steps=steps)
     error.is_retryable = bool(failed) and all(failure.get("retryable", False) for _, failure in failed)
     return error
+
+
+def paid_for(error: BaseException | None) -> Paid:
+    """Return what a call has taken that raised: that of a mixture which failed inside it, as far as its error knows.
+
+    Args:
+        error: What was raised.
+    """
+    while error is not None and not isinstance(error, MoAError):
+        error = error.__cause__
+    if error is None:
+        return Paid(usage=None, cost_usd=None)
+    moa = account(error.references, None, steps=error.steps, stopped=None)
+    return Paid(usage=total_usage(moa), cost_usd=moa.get("cost_usd"))
 
 
 def _kind(cause: BaseException) -> type[ModelError] | None:

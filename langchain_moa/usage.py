@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_core.messages import AIMessage
 from langchain_core.messages.ai import UsageMetadata, add_usage
+from typing_extensions import TypedDict
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -16,6 +17,18 @@ if TYPE_CHECKING:
 
 
 _OF_STEP = ("node", "name", "model", "status", "seconds", "usage", "cost_usd", "error", "trimmed")
+
+
+class Paid(TypedDict):
+    """What a call has taken.
+
+    Attributes:
+        usage: Its tokens, `None` where nobody has counted them.
+        cost_usd: Its dollars, `None` where they are not known.
+    """
+
+    usage: UsageMetadata | None
+    cost_usd: float | None
 
 
 def account(

@@ -26,9 +26,12 @@ class Resilience(BaseModel):
     """The fields of a mixture that say what happens when a member fails or is slow.
 
     Attributes:
-        aggregator_fallbacks: Members that stand in for the aggregator, in this order, when it raises or answers nothing; in a
-            stream as long as nothing has been streamed. A refusal is an answer. They stand in as well where a strategy asks the
-            aggregator (a ranker, a judge, a moderator) and it has nothing usable to say. Default: none.
+        aggregator_fallbacks: Members that stand in for the aggregator, in this order, when it raises, answers nothing, is cut
+            by a content filter, or calls a tool that nobody has given it; in a stream as long as nothing has been streamed.
+            Where nobody is left, what a filter has left and such a call are passed on. A refusal is an answer, but in a
+            stream, where OpenAI's chat client leaves it out, an empty one. All three are told as the `error` of the
+            aggregator's entry in `response_metadata["moa"]`, and in `degraded`. They stand in as well where a strategy asks
+            the aggregator (a ranker, a judge, a moderator) and it has nothing usable to say. Default: none.
         retry: How a failed call is tried again; see `Retry` on how it gets along with the retries of the members' own
             clients. Default: those alone.
         proposer_timeout: Seconds that a proposer has for its answer, retries included, from the moment that it is asked: the

@@ -167,9 +167,13 @@ class Aggregate(Runnable[RunState, dict[str, Any]]):
         emit("aggregating", name=member.name, model=member.id)
         # A compiled graph streams states, not an answer; its answer is sent whole.
         streams = context.stream_answer and not member.is_graph
-        outgoing = Outgoing(get_runtime().stream_writer) if streams else None
+        # Of a chain or an agent nobody knows from outside what it may call.
+        may_call = has_tools or bool(kwargs.get("functions")) or member.chat_model is None
+        outgoing = Outgoing(get_runtime().stream_writer, may_call=may_call) if streams else None
         config = called(config, f"aggregator: {member.name}", member)
-        return Attempt(member, sent.messages, sent.trimmed, config, kwargs, outgoing, context, limit, is_last, perf_counter())
+        return Attempt(
+            member, sent.messages, sent.trimmed, config, kwargs, may_call, outgoing, context, limit, is_last, perf_counter()
+        )
 
     def _prompt_for(self, state: RunState) -> Prompt:  # noqa: ARG002  # for those that derive from this class
         """Return how the references are shown in this state."""
@@ -223,7 +227,8 @@ class Aggregate(Runnable[RunState, dict[str, Any]]):
         message, member = answer["message"], call.member
         place = {"name": member.name, "model": member.id}
         paid = {"usage": answer["usage"], "cost_usd": answer.get("cost_usd")}
-        aggregated: dict[str, Any] = {**place, "status": "ok", "seconds": call.seconds, **paid}
+        flaw = call.flaw(answer)
+        aggregated: dict[str, Any] = {**place, "status": "ok", "seconds": call.seconds, **paid, "error": flaw}
         if call.trimmed:
             aggregated["trimmed"] = call.trimmed
         turn = turn_of(state["messages"])
@@ -237,10 +242,12 @@ class Aggregate(Runnable[RunState, dict[str, Any]]):
             passed_on=state.get("passed_on"),
         )
         tell(moa, min_references=self._min_references)
-        emit("aggregated", **place, status="ok", error=None, seconds=aggregated["seconds"])
+        emit("aggregated", **place, status="ok", error=flaw, seconds=aggregated["seconds"])
         message = message.model_copy(update={"response_metadata": {**message.response_metadata, "moa": moa}})
         return {"messages": [message], "steps": tried} if tried else {"messages": [message]}
 
     def _error(self, failed: Sequence[FailedAttempt], state: RunState) -> AggregatorFailedError:
         causes = [(each.member.id, each.failure, each.cause) for each in failed]
-        return aggregator_failed(causes, references_of(state))
+        turn = turn_of(state["messages"])
+        steps = [*steps_of(state.get("steps", []), turn), *(each.step(turn=turn, node=AGGREGATOR) for each in failed)]
+        return aggregator_failed(causes, references_of(state), steps)

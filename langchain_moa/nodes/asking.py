@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from langchain_core.messages import AIMessage
 from langgraph.errors import GraphBubbleUp
 
+from langchain_moa.errors import paid_for
 from langchain_moa.members.conversation import for_aggregator
 from langchain_moa.members.structured import json_kwargs
 from langchain_moa.nodes.calls import Shown, called, context_of, emit, share_of, shown
@@ -196,4 +197,4 @@ class Asking:
 
 
 def _failed(error: Exception, member: Member) -> Answer:
-    return Answer(message=AIMessage(""), text="", failure=describe(error, member.secrets), usage=None)
+    return Answer(message=AIMessage(""), text="", failure=describe(error, member.secrets), **paid_for(error))

@@ -6,10 +6,13 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from langchain_moa.cleanser import cleanse
+from langchain_moa.errors import paid_for
 from langchain_moa.nodes.calls import emit
+from langchain_moa.reference import Failure
 from langchain_moa.resilience.abandonment import is_abandoned
 from langchain_moa.secrets import describe
 from langchain_moa.step import Step
+from langchain_moa.usage import Paid
 
 if TYPE_CHECKING:
     from langchain_core.messages import BaseMessage
@@ -17,12 +20,12 @@ if TYPE_CHECKING:
 
     from langchain_moa.members.member import Member
     from langchain_moa.nodes.outgoing import Outgoing
-    from langchain_moa.reference import Answer, Failure
+    from langchain_moa.reference import Answer
     from langchain_moa.resilience.deadline import Limit
     from langchain_moa.state import MoAContext
 
-# An answer of these kinds is none; a refusal or a tool call is one.
-_NO_ANSWER = {"empty", "no_text", "content_filter"}
+# An answer of these kinds is none where another can stand in; a refusal is one.
+_NO_ANSWER = {"empty", "no_text", "content_filter", "tool_call_only"}
 
 
 class Attempt(NamedTuple):
@@ -34,6 +37,7 @@ class Attempt(NamedTuple):
         trimmed: What of it had to be left out, in words.
         config: The call's config.
         kwargs: The call's keyword arguments.
+        may_call: Whether it may answer with a call of a tool: whether it has been given any.
         outgoing: Where its chunks go, if it streams.
         context: What the caller brought along.
         limit: How long it may take, if that is limited.
@@ -46,6 +50,7 @@ class Attempt(NamedTuple):
     trimmed: list[str]
     config: RunnableConfig
     kwargs: dict[str, Any]
+    may_call: bool
     outgoing: Outgoing | None
     context: MoAContext
     limit: Limit | None
@@ -64,16 +69,27 @@ class Attempt(NamedTuple):
 
     def fault(self, answer: Answer) -> Failure | None:
         """Say why an answer is none; `None` if it is one."""
-        failure = answer["failure"]
+        failure = self._failure(answer)
         if failure is None or failure["kind"] not in _NO_ANSWER or is_abandoned():
             return None
         if self.is_last or self.is_final:
-            # There is nobody else. What a filter has left is passed on, as by any model; and an agent that has called its
-            # tools may well have nothing to add.
+            # There is nobody else. What a filter has left, or a call of a tool that nobody has given, is passed on, as by any
+            # model; and an agent that has called its tools may well have nothing to add.
             is_rest = failure["kind"] == "content_filter" and answer["text"].strip()
             is_end = failure["kind"] == "empty" and self.kwargs.get("tools")
-            return None if is_rest or is_end else failure
+            return None if is_rest or is_end or failure["kind"] == "tool_call_only" else failure
         return failure
+
+    def flaw(self, answer: Answer) -> Failure | None:
+        """Say what is wrong with an answer that is passed on: a refusal, the rest of a filter, a call of no tool of ours."""
+        failure = self._failure(answer)
+        return None if failure is None or failure["kind"] == "empty" else failure
+
+    def _failure(self, answer: Answer) -> Failure | None:
+        failure = answer["failure"]
+        if failure is None or failure["kind"] != "tool_call_only":
+            return failure
+        return None if self.may_call else Failure(kind=failure["kind"], message="the model called a tool that it was not given")
 
     def raised(self, error: BaseException) -> FailedAttempt:
         """Return what has become of an attempt that raised; what its thread may still say is not sent."""
@@ -120,6 +136,8 @@ class FailedAttempt(NamedTuple):
             turn: The turn that was to be answered.
             node: The node that made the call.
         """
+        said = self.answer
+        paid = paid_for(self.cause) if said is None else Paid(usage=said["usage"], cost_usd=said.get("cost_usd"))
         step = Step(
             turn=turn,
             node=node,
@@ -128,8 +146,8 @@ class FailedAttempt(NamedTuple):
             text="",
             status="failed",
             error=self.failure,
-            usage=None if self.answer is None else self.answer["usage"],
-            cost_usd=None if self.answer is None else self.answer.get("cost_usd"),
+            usage=paid["usage"],
+            cost_usd=paid["cost_usd"],
             seconds=self.seconds,
         )
         if self.trimmed:

@@ -35,7 +35,8 @@ def tell(moa: dict[str, Any], *, min_references: int) -> None:
         moa["fell_back"] = fell_back
     moa["degraded"] = words
     calls = [*(call for calls in moa["layers"] for call in calls), *moa.get("steps", ())]
-    has_failed = fell_back or any(call["status"] == "failed" for call in calls)
+    is_flawed = bool((moa.get("aggregator") or {}).get("error"))
+    has_failed = fell_back or is_flawed or any(call["status"] == "failed" for call in calls)
     level = logging.WARNING if has_failed else logging.INFO
     _logger.log(level, "an answer had to do without something: %s", "; ".join(words))
     emit("degraded", fell_back=fell_back, degraded=words)
@@ -54,6 +55,8 @@ def _words(moa: Mapping[str, Any], fell_back: list[int]) -> Iterator[str]:
             yield f"{step['node']}: {_who(step)} failed: {_why(step)}"
         yield from _trimmed(step, f"{step['node']}: {_who(step)}")
     if (aggregator := moa.get("aggregator")) is not None:
+        if aggregator.get("error"):
+            yield f"aggregator: {_who(aggregator)}: {_why(aggregator)}"
         yield from _trimmed(aggregator, f"aggregator: {_who(aggregator)}")
 
 

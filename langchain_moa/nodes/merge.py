@@ -27,6 +27,7 @@ from langchain_moa.usage import spent_usd
 if TYPE_CHECKING:
     from langchain_moa.mixture.mixture import Mixture
     from langchain_moa.reference import Reference
+    from langchain_moa.step import Step
 
 
 class _Closing(NamedTuple):
@@ -34,6 +35,12 @@ class _Closing(NamedTuple):
     references: list[Reference]
     fell_back: bool
     consultation: Consultation
+
+    @property
+    def steps(self) -> list[Step]:
+        """The other calls of the answer so far."""
+        consultation = self.consultation
+        return [*steps_of(consultation.state.get("steps", []), consultation.turn), *consultation.steps]
 
 
 class Merge(Runnable[RunState, dict[str, Any]]):
@@ -96,7 +103,8 @@ class Merge(Runnable[RunState, dict[str, Any]]):
         previous: list[Reference] = state.get("merged", []) if self._layer > 1 else []
         fell_back = len(good) < self._mixture.min_references
         if fell_back and not previous:
-            raise proposers_failed(references, self._layer, self._mixture.min_references)
+            steps = steps_of(state.get("steps", []), turn)
+            raise proposers_failed(references, self._layer, self._mixture.min_references, steps)
         layer = ClosedLayer(
             messages=state["messages"],
             references=previous if fell_back else good,
@@ -132,9 +140,7 @@ class Merge(Runnable[RunState, dict[str, Any]]):
         """Say that the answer has cost enough, if it has."""
         if (most := self._mixture.max_cost_usd) is None:
             return None
-        consultation = closing.consultation
-        earlier = steps_of(consultation.state.get("steps", []), consultation.turn)
-        spent = spent_usd([*closing.references, *earlier, *consultation.steps])
+        spent = spent_usd([*closing.references, *closing.steps])
         return f"max_cost_usd: {spent:.6f} of {most:g} dollars are spent" if spent >= most else None
 
 
@@ -162,7 +168,7 @@ class _Failing:
             cleanse(error, secrets)
             reason = describe(error, secrets)
             msg = f"{self._what} failed after layer {self._closing.layer.number}: {reason['kind']}: {reason['message']}"
-            raise StrategyFailedError(msg, references=self._closing.references) from error
+            raise StrategyFailedError(msg, references=self._closing.references, steps=self._closing.steps) from error
         return False
 
 

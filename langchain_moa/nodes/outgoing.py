@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from langgraph.types import StreamWriter
 
 
+# Where providers and LangChain put calls of tools, beside the chunk's own field.
+_CALLS = {"tool_calls", "tool_call", "tool_call_chunk", "tool_use", "function_call", "input_json_delta"}
+
+
 class Outgoing:
     """Passes an answer's chunks on, the first of them as soon as one says something.
 
@@ -25,12 +29,14 @@ class Outgoing:
         begun: Whether anything of the answer is out.
     """
 
-    def __init__(self, writer: StreamWriter) -> None:
+    def __init__(self, writer: StreamWriter, *, may_call: bool = True) -> None:
         """Make it for one answer.
 
         Args:
             writer: Where the chunks go.
+            may_call: Whether a call of a tool may be the answer; if not, one begins nothing.
         """
+        self._may_call = may_call
         self.begun = False
         self._writer = writer
         self._chunks: list[AIMessageChunk] = []
@@ -57,7 +63,7 @@ class Outgoing:
             if self._is_closed:
                 return False
             self._chunks.append(chunk)
-            self.begun = self.begun or _says_something(chunk)
+            self.begun = self.begun or _says_something(chunk, may_call=self._may_call)
             if self.begun:
                 for each in self._chunks[self._sent :]:
                     self._writer(each)
@@ -84,9 +90,12 @@ def as_chunk(item: Any) -> AIMessageChunk:
     return AIMessageChunk(**message.model_dump(exclude={"type"}))
 
 
-def _says_something(chunk: AIMessageChunk) -> bool:
-    if chunk.tool_call_chunks or chunk.additional_kwargs or chunk.text:
+def _says_something(chunk: AIMessageChunk, *, may_call: bool) -> bool:
+    if chunk.text or (may_call and chunk.tool_call_chunks):
+        return True
+    silent = set() if may_call else _CALLS
+    if chunk.additional_kwargs.keys() - silent:
         return True
     return not isinstance(chunk.content, str) and any(
-        not isinstance(block, dict) or block.get("type") != "text" for block in chunk.content
+        not isinstance(block, dict) or block.get("type") not in {"text", *silent} for block in chunk.content
     )

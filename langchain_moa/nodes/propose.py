@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from langchain_core.runnables import Runnable, RunnableConfig
 from langgraph.errors import GraphBubbleUp
 
+from langchain_moa.errors import paid_for
 from langchain_moa.members.conversation import for_proposer
 from langchain_moa.nodes.calls import called, context_of, emit, introduce, shown
 from langchain_moa.nodes.unfinished import acall_traced
@@ -163,7 +164,7 @@ class Propose(Runnable[RunState, dict[str, Any]]):
         if is_retryable(error):
             # As data: the error itself would not outlive a checkpoint.
             failure["retryable"] = True
-        return self._write(state, call, text="", status=status, error=failure, usage=None)
+        return self._write(state, call, text="", status=status, error=failure, **paid_for(error))
 
     def _write(self, state: RunState, call: _Call, **outcome: Any) -> dict[str, Any]:
         seconds = round(perf_counter() - call.began, 6)

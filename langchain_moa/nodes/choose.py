@@ -20,6 +20,7 @@ from langchain_moa.nodes.calls import context_of, emit, introduce
 from langchain_moa.nodes.consultation import Consultation
 from langchain_moa.nodes.degradation import tell
 from langchain_moa.nodes.outgoing import Outgoing
+from langchain_moa.plain_data import plain_data
 from langchain_moa.reference import Reference, is_reference, read_answer
 from langchain_moa.secrets import describe
 from langchain_moa.state import RunState, references_of, turn_of
@@ -155,7 +156,7 @@ class Choose(Runnable[RunState, dict[str, Any]]):
 
     def _origin(self, chosen: Choice) -> dict[str, Any]:
         place = {key: chosen.reference[key] for key in ("layer", "proposer", "name", "model")}
-        return {"by": self._name, **place, **chosen.why}
+        return {"by": self._name, **place, **plain_data(chosen.why)}
 
     @contextmanager
     def _failing(self, state: RunState, outgoing: Outgoing | None) -> Iterator[None]:

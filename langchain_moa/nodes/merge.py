@@ -14,6 +14,7 @@ from langchain_moa.closed_layer import ClosedLayer
 from langchain_moa.errors import StrategyFailedError, proposers_failed
 from langchain_moa.nodes.calls import emit, introduce
 from langchain_moa.nodes.consultation import Consultation
+from langchain_moa.plain_data import plain_data
 from langchain_moa.reference import is_reference
 from langchain_moa.resilience.abandonment import is_abandoned
 from langchain_moa.resilience.deadline import OutOfTimeError
@@ -197,7 +198,7 @@ def _filtered(layer: ClosedLayer, strategy: Any, result: Any) -> tuple[ClosedLay
         msg = "it asks to stop, but the graph has no edge for that; give it an attribute `may_stop = True`"
         raise TypeError(msg)
     # A filter that keeps nothing would leave the next reader without anything, though answers are there.
-    return (replace(layer, references=list(references)) if references else layer), stop
+    return (replace(layer, references=plain_data(references)) if references else layer), stop
 
 
 def _refuse(result: Any) -> NoReturn:

@@ -14,7 +14,7 @@ from langchain_moa.prompting.budget import fit
 from langchain_moa.prompting.own import PromptError
 from langchain_moa.prompting.window import room_for_messages
 from langchain_moa.secrets import describe
-from langchain_moa.state import MoAContext, turn_of
+from langchain_moa.state import MoAContext, references_of
 from langchain_moa.watcher import watchers_of
 
 if TYPE_CHECKING:
@@ -122,9 +122,7 @@ def shown(
         cause = error.__cause__ or error
         reason = describe(cause)
         msg = f"the prompt {str(error)!r} failed for {member.name}: {reason['kind']}: {reason['message']}"
-        turn = turn_of(state["messages"])
-        paid = [reference for reference in state.get("references", []) if reference["turn"] == turn]
-        raise StrategyFailedError(msg, references=paid) from cause
+        raise StrategyFailedError(msg, references=references_of(state)) from cause
     if trimmed:
         emit("trimmed", name=member.name, model=member.id, trimmed=trimmed)
         most = (member.profile or {}).get("max_input_tokens")

@@ -120,7 +120,7 @@ def shown(
         sent, trimmed = fit(messages, references, prompt, window=window)
     except PromptError as error:
         cause = error.__cause__ or error
-        reason = describe(cause)
+        reason = describe(cause, member.secrets)
         msg = f"the prompt {str(error)!r} failed for {member.name}: {reason['kind']}: {reason['message']}"
         raise StrategyFailedError(msg, references=references_of(state)) from cause
     if trimmed:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
 from langchain_core.messages.utils import count_tokens_approximately
 
-from langchain_moa.prompting.budget import CUT, cut, fit
+from langchain_moa.prompting.budget import CUT, _tokens, cut, fit
 from langchain_moa.prompting.prompts import resolve_prompt
 
 
@@ -58,7 +58,7 @@ def test_a_prompt_fits_unless_what_may_not_go_is_too_much(said: Any, texts: list
     assert sent[0].text.startswith("Be brief.")
     assert [message.model_dump() for message in messages] == before
     assert bool(trimmed) or sent == prompt(messages, references)
-    if count_tokens_approximately(sent) > 0.9 * window:
+    if _tokens(sent) > 0.9 * window:
         assert [message for message in sent if isinstance(message, HumanMessage)] == [messages[-1]]
 
 
@@ -110,7 +110,8 @@ def test_what_is_left_can_be_sent(said: list[list[str]], greets: bool, window: i
         open_calls |= {str(call["id"]) for call in getattr(message, "tool_calls", [])}
     assert not open_calls
     too_long = any(line.startswith("sent too long") for line in trimmed)
-    assert too_long == (count_tokens_approximately(sent) > int(0.9 * window))
+    assert too_long == (_tokens(sent) > int(0.9 * window))
+    assert _tokens(sent) >= count_tokens_approximately(sent)
     left = {id(message) for message in sent}
     assert [message for message in messages if id(message) in left] == sent
 
@@ -120,8 +121,8 @@ def test_no_more_goes_than_has_to() -> None:
     messages.append(HumanMessage("Why?"))
     sent, _ = fit(messages, [], lambda given, _: given, window=400)
     left_out = messages[: len(messages) - len(sent)]
-    assert count_tokens_approximately(sent) <= 360
-    assert count_tokens_approximately([*left_out[-2:], *sent]) > 360
+    assert _tokens(sent) <= 360
+    assert _tokens([*left_out[-2:], *sent]) > 360
 
 
 def test_of_an_agents_last_turn_the_latest_step_stays() -> None:
@@ -163,6 +164,19 @@ def test_references_are_whole_where_only_messages_are_too_much() -> None:
     sent, trimmed = fit(messages, [reference("A sentence. " * 100)], resolve_prompt("paper"), window=1000)
     assert trimmed == ["2 of the oldest messages left out"]
     assert sent[0].text.endswith("1. " + "A sentence. " * 100)
+
+
+@pytest.mark.parametrize(
+    ("text", "counted"),
+    [
+        # As the tokenizers of SmolLM2 and Gemma 3 count them: a digit is a token, a letter is not.
+        (" ".join(f"{number * 7919 % 1_000_000_007:09d}" for number in range(10**6, 10**6 + 400)), 4000),
+        ("An answer of a few words. " * 100, 700),
+    ],
+    ids=["figures", "words"],
+)
+def test_figures_are_counted_as_tokenizers_do(text: str, counted: int) -> None:
+    assert 0.9 * counted <= _tokens([HumanMessage(text)]) <= 1.1 * counted
 
 
 def test_no_window_no_cut() -> None:

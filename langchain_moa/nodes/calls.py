@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from langgraph.runtime import get_runtime
 
-from langchain_moa.cleanser import in_front
+from langchain_moa.cleanser import Cleanser, in_front
 from langchain_moa.errors import StrategyFailedError
 from langchain_moa.prompting.budget import fit
 from langchain_moa.prompting.own import PromptError
 from langchain_moa.prompting.window import room_for_messages
-from langchain_moa.secrets import describe
+from langchain_moa.secrets import describe, is_secret_name, secrets_of
 from langchain_moa.state import MoAContext, references_of
 from langchain_moa.watcher import watchers_of
 
@@ -51,8 +51,19 @@ def called(config: RunnableConfig | None, name: str, member: Member) -> Runnable
     named: RunnableConfig = {**(config or {}), "run_name": name}
     for watcher in watchers_of(config):
         named["callbacks"] = in_front(watcher.watch_call(named, name, member), named.get("callbacks"))
-    named["callbacks"] = in_front(member.cleanser, named.get("callbacks"))
+    brought = _keys_of_call(named)
+    cleanser = Cleanser([*member.secrets, *brought]) if brought else member.cleanser
+    named["callbacks"] = in_front(cleanser, named.get("callbacks"))
     return named
+
+
+def _keys_of_call(config: RunnableConfig) -> list[str]:
+    """Return the keys that a call brings along: for a configurable model, or as headers of every model's call."""
+    configured = (config.get("configurable") or {}).items()
+    # What else stands there is LangGraph's own.
+    keys = [value for name, value in configured if isinstance(value, str) and is_secret_name(name)]
+    kwargs = context_of().model_kwargs
+    return [*keys, *(secrets_of(kwargs) if kwargs else ())]
 
 
 def introduce(config: RunnableConfig | None, mixture: Mixture) -> None:

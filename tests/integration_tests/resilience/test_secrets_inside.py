@@ -17,7 +17,7 @@ from langgraph.graph import END, START, MessagesState, StateGraph
 from langgraph.pregel.remote import RemoteGraph
 from pydantic import BaseModel, SecretStr
 
-from langchain_moa import ChatMoA, MoAError, Proposer, create_moa, record_moa
+from langchain_moa import ChatMoA, MoAContext, MoAError, Proposer, create_moa, record_moa
 from langchain_moa.filters.diverse import Diverse
 from langchain_moa.inside import parts_of
 from langchain_moa.secrets import secrets_of
@@ -85,10 +85,10 @@ def calling(model: Any) -> Callable[[Any], Any]:
     return call
 
 
-def made_by_name(model: ChatOpenAI) -> Any:
+def made_by_name(model: ChatOpenAI, *, configurable: str = "temperature", api_key: str = KEY) -> Any:
     client: Any = {"http_client": model.http_client, "http_async_client": model.http_async_client, "max_retries": 0}
     return init_chat_model(
-        "openai:m", configurable_fields=("temperature",), base_url=model.openai_api_base, api_key=KEY, **client
+        "openai:m", configurable_fields=(configurable,), base_url=model.openai_api_base, api_key=api_key, **client
     )
 
 
@@ -128,8 +128,13 @@ def hold_no_key(**shown: Any) -> None:
 
 
 def tell_all(loopback: Loopback) -> None:
-    """Have the server of `m` say in its error what it was shown."""
-    loopback.script("m", lambda _: Reply(f"I was shown {dict(loopback.calls('m')[-1].headers)}", status=401))
+    """Have the server of `m` say in its error what it was shown, the key bare as well, so that it has to be known to be one."""
+
+    def tell(_: Any) -> Reply:
+        headers = loopback.calls("m")[-1].headers
+        return Reply(f"I was shown {headers['authorization'].rpartition(' ')[2]!r} in {dict(headers)}", status=401)
+
+    loopback.script("m", tell)
 
 
 @pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
@@ -178,6 +183,33 @@ async def test_nothing_shows_a_key(
         **{f"trace of {run.name}": everything(run) for run in tree.runs()},
     )
     assert "**********" in str(seen)
+
+
+@pytest.mark.parametrize("how", ["configured", "as a header"])
+@pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
+async def test_no_key_that_a_call_brings_along_is_shown(loopback: Loopback, chat: Chat, how: str, *, is_async: bool) -> None:
+    tell_all(loopback)
+    by_name = made_by_name(chat("m"), configurable="api_key", api_key="test")
+    member = by_name if how == "configured" else chat("m")
+    graph = create_moa([member, chat("good")], member, num_layers=1).compile()
+    errors, seen = Errors(), list[Any]()
+    modes: Any = ["custom", "updates", "values"]
+    config: Any = {"callbacks": [errors], "configurable": {"api_key": KEY} if how == "configured" else {}}
+    context = MoAContext(model_kwargs={} if how == "configured" else {"extra_headers": {"X-Api-Key": KEY}})
+    question: Any = {"messages": [("user", "Hi")]}
+
+    async def read() -> None:
+        if is_async:
+            async for item in graph.astream(question, config, context=context, stream_mode=modes):
+                seen.append(item)  # what came before the error counts
+        for item in () if is_async else graph.stream(question, config, context=context, stream_mode=modes):
+            seen.append(item)  # as above
+
+    with pytest.raises(MoAError, match="shown") as raised:
+        await read()
+    assert KEY in str([dict(request.headers) for request in loopback.calls("m")])
+    trace = "".join(traceback.format_exception(raised.value))
+    hold_no_key(seen=seen, error=raised.value, trace=trace, of_models=errors.of_models, of_chains=errors.of_chains)
 
 
 class Telling(BaseModel, Embeddings):

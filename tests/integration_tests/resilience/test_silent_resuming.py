@@ -77,12 +77,11 @@ def savers(request: pytest.FixtureRequest, tmp_path: Path) -> Savers:
 
 async def step_by_step(savers: Savers, build: Any, question: Any) -> Any:
     """Run a graph that stops before every node, each time with a new graph and a new saver."""
-    result, state = None, None
     async with savers.opened() as saver:
         graph = build().compile(checkpointer=saver, interrupt_before="*")
         result = graph.invoke(question, THREAD) if savers.is_sync else await graph.ainvoke(question, THREAD)
         state = graph.get_state(THREAD) if savers.is_sync else await graph.aget_state(THREAD)
-    return result if state is None or not state.next else await step_by_step(savers, build, None)
+    return result if not state.next else await step_by_step(savers, build, None)
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -97,10 +96,9 @@ async def test_a_run_is_resumed_without_a_word(
 
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
-        await step_by_step(savers, build, QUESTION)
-        # And once more, in a thread that has a turn already.
-        result = await step_by_step(savers, build, QUESTION)
-    assert result["messages"][-1].text
+        for _ in range(2):
+            result = await step_by_step(savers, build, QUESTION)
+            assert result["messages"][-1].text
     assert [record for record in caplog.records if record.name.startswith("langgraph")] == []
     assert [str(each.message) for each in warned if "langgraph" in each.filename or "unregistered" in str(each.message)] == []
     assert told == []

@@ -84,8 +84,16 @@ def fit(
     if window is None or _tokens(sent) <= (room := int(window * _SHARE)):
         return sent, []
 
+    # A prompt may draw something anew each time that it is asked: what is sent is one that was measured.
+    made: dict[tuple[int, int], list[BaseMessage]] = {}
+
+    def make(kept: list[BaseMessage], tokens: int) -> list[BaseMessage]:
+        if (key := (len(kept), tokens)) not in made:
+            made[key] = prompt(kept, _shorter(references, tokens))
+        return made[key]
+
     def fits(kept: list[BaseMessage], tokens: int) -> bool:
-        return _tokens(prompt(kept, _shorter(references, tokens))) <= room
+        return _tokens(make(kept, tokens)) <= room
 
     trimmed: list[str] = []
     longest = max((_size(reference["text"]) // _CHARACTERS + 1 for reference in references), default=0)
@@ -100,7 +108,7 @@ def fit(
         trimmed.append(f"references cut to {budget} tokens")
     if gone:
         trimmed.append(f"{sum(map(len, gone))} of the oldest messages left out")
-    sent = prompt(kept, _shorter(references, budget))
+    sent = make(kept, budget)
     if (size := _tokens(sent)) > room:
         trimmed.append(f"sent too long all the same: about {size} tokens, with room for {max(room, 0)}")
     return sent, trimmed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import count
 from typing import Any
 
 import pytest
@@ -147,6 +148,19 @@ def test_a_reference_that_the_prompt_cuts_itself_is_cut_further() -> None:
     assert sent[1:] == messages
     assert 1000 < count_tokens_approximately(sent) <= 1800
     assert len(trimmed) == 1
+
+
+def test_what_is_sent_is_what_was_measured() -> None:
+    drawn = count()
+
+    def prompt(messages: list[BaseMessage], references: Any) -> list[BaseMessage]:
+        # Every other time, something drawn anew is longer.
+        return [SystemMessage("1" * (next(drawn) % 2) * 40 + references[0]["text"]), *messages]
+
+    for words in range(400, 440):
+        sent, trimmed = fit([HumanMessage("Why?")], [reference("word " * words)], prompt, window=400)
+        assert _tokens(sent) <= 360
+        assert len(trimmed) == 1
 
 
 def test_a_file_does_not_crowd_out_what_is_said() -> None:

@@ -60,8 +60,8 @@ class ProposersFailedError(MoAError):
     The text names each failed proposer, its model and the reason.
 
     Attributes:
-        is_retryable: Whether the same question may be answered if it is asked again: whether all that has failed in the layer
-            has failed in passing, by a rate limit or a lost connection for example.
+        is_retryable: Whether the same question may be answered if it is asked again: whether so many of the layer's proposers
+            have failed in passing, by a rate limit or a lost connection for example, that with them there would be enough.
 
     Example:
         ```python
@@ -207,7 +207,7 @@ def proposers_failed(
     failed = [(reference, failure) for reference in of_layer if (failure := reference["error"]) is not None]
     lines += [f"  - proposer {each['proposer']}, {_who(each)}: {why['kind']}: {why['message']}" for each, why in failed]
     error = ProposersFailedError("\n".join(lines), references=references, steps=steps)
-    error.is_retryable = bool(failed) and all(failure.get("retryable", False) for _, failure in failed)
+    error.is_retryable = good + sum(failure.get("retryable", False) for _, failure in failed) >= wanted
     return error
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,9 +27,6 @@ if TYPE_CHECKING:
     from inspect_ai.tool import ToolChoice, ToolInfo
 
     from langchain_moa.mixture.mixture import Mixture
-
-# Of the failures of proposers there is a name only.
-_PASSING = re.compile(r"RateLimit|Timeout|Connect|Overloaded|InternalServer|ServiceUnavailable|APIError|timeout|deadline")
 
 _NO_LIMIT = 10_000
 
@@ -113,13 +109,12 @@ class InspectMoA(ModelAPI):
         wait = retry_after(ex)
         if _caused_by(ex, ModelRateLimitError):
             return RetryDecision.rate_limit(wait)
-        if isinstance(ex, ProposersFailedError):
-            kinds = [reference["error"]["kind"] for reference in ex.references if reference["error"] is not None]
-            limited = any("RateLimit" in kind for kind in kinds)
-            passing = any(_PASSING.search(kind) for kind in kinds)
-            decision = RetryDecision.rate_limit(wait) if limited else RetryDecision.transient(wait)
-            return decision if passing else RetryDecision.no()
-        return RetryDecision.transient(wait) if is_retryable(ex) else RetryDecision.no()
+        if not is_retryable(ex):
+            return RetryDecision.no()
+        # Of the failures of proposers there is a name only.
+        failures = [reference["error"] for reference in ex.references] if isinstance(ex, ProposersFailedError) else []
+        limited = any("RateLimit" in failure["kind"] for failure in failures if failure is not None)
+        return RetryDecision.rate_limit(wait) if limited else RetryDecision.transient(wait)
 
     @override
     def is_auth_failure(self, ex: Exception) -> bool:

@@ -62,11 +62,12 @@ def failure(error: Exception, *, breakdown: bool) -> ApiError:
         return unexpected()
     logger.warning("no answer: %s", error)
     if isinstance(error, ProposersFailedError):
-        kind, retry = _shared([reference["error"] for reference in error.references if reference["error"]])
+        kind = _shared([reference["error"] for reference in error.references if reference["error"]])
         code = "proposers_failed"
     else:
-        kind, retry = next((each for each in _KINDS if isinstance(error, each.error)), None), is_retryable(error)
+        kind = next((each for each in _KINDS if isinstance(error, each.error)), None)
         code = "mixture_failed" if isinstance(error, StrategyFailedError) else "aggregator_failed"
+    retry = is_retryable(error)
     if kind is None:
         short = "too few members of the mixture answered" if code == "proposers_failed" else "the mixture gave no answer"
         return ApiError(_MEMBERS_FAILED, str(error) if breakdown else short, code=code, retry=retry)
@@ -90,13 +91,10 @@ def out_of_time(seconds: float) -> ApiError:
     return ApiError(504, f"there was no answer within {seconds:g} s, which is this server's limit", code="timeout", retry=False)
 
 
-def _shared(failures: list[Failure]) -> tuple[_Kind | None, bool]:
-    """Return the kind that all proposers' failures are of, `None` if they differ, and whether another try may help."""
+def _shared(failures: list[Failure]) -> _Kind | None:
+    """Return the kind that all proposers' failures are of, `None` if they differ."""
     kinds = {next((kind for kind in _KINDS if _is(failed, kind)), None) for failed in failures}
-    kind = kinds.pop() if len(kinds) == 1 else None
-    # One whose failure may pass can be the one that was missing.
-    retry = any(_is(failed, each) for failed in failures for each in _KINDS if each.error.is_retryable)
-    return kind, retry or any(word in each["kind"].lower() for each in failures for word in ("connection", "apierror"))
+    return kinds.pop() if len(kinds) == 1 else None
 
 
 def _is(failed: Failure, kind: _Kind) -> bool:

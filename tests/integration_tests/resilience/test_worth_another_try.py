@@ -26,22 +26,23 @@ REFUSAL = Reply(None, refusal="No.")
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize(
-    ("replies", "worth_it"),
+    ("replies", "wanted", "worth_it"),
     [
-        ([BUSY, BROKEN, LOST], True),
-        ([BUSY, BUSY, WRONG], False),
-        ([BUSY, REFUSAL, BROKEN], False),
-        ([BROKEN, Reply(""), BROKEN], False),
-        ([WRONG, WRONG, WRONG], False),
+        ([BUSY, BROKEN, LOST], 3, True),
+        ([BUSY, WRONG, WRONG], 1, True),
+        ([BUSY, BUSY, WRONG], 3, False),
+        ([BUSY, REFUSAL, BROKEN], 3, False),
+        ([BROKEN, Reply(""), BROKEN], 3, False),
+        ([WRONG, WRONG, WRONG], 1, False),
     ],
-    ids=["all in passing", "a wrong key", "a refusal", "an empty answer", "wrong keys"],
+    ids=["all in passing", "one in passing is enough", "a wrong key", "a refusal", "an empty answer", "wrong keys"],
 )
-async def test_a_layer_is_worth_another_try_where_all_has_failed_in_passing(
-    loopback: Loopback, chat: Chat, replies: list[Reply], way: str, *, worth_it: bool
+async def test_a_layer_is_worth_another_try_where_enough_have_failed_in_passing(
+    loopback: Loopback, chat: Chat, replies: list[Reply], wanted: int, way: str, *, worth_it: bool
 ) -> None:
     for name, reply in zip("abc", replies, strict=True):
         loopback.script(name, reply)
-    moa = ChatMoA(proposers=[chat(name) for name in "abc"], aggregator=chat("agg"), num_layers=1)
+    moa = ChatMoA(proposers=[chat(name) for name in "abc"], aggregator=chat("agg"), num_layers=1, min_references=wanted)
     with pytest.raises(ProposersFailedError) as raised:
         await ask(moa, way)
     assert raised.value.is_retryable is worth_it

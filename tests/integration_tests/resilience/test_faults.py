@@ -253,6 +253,13 @@ async def test_one_fault(server: Loopback, site: str, way: str) -> None:
         await check(server, way, options, {site: fault})
 
 
+@pytest.mark.parametrize("way", WAYS)
+async def test_an_aggregator_that_breaks_off(server: Loopback, way: str) -> None:
+    """In a stream, words are out, and nobody begins anew; elsewhere, the next attempt or the next member does."""
+    for fault, options in product([*sorted(WORDS), "refusal"], ["retry", "fallbacks"]):
+        await check(server, way, options, {AGGREGATOR: fault})
+
+
 @pytest.mark.parametrize(("layer", "way"), A_LAYER)
 async def test_a_layer_with_one_fault_everywhere(server: Loopback, layer: int, way: str) -> None:
     for fault, options in A_LAYER[layer, way]:

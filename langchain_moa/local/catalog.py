@@ -40,8 +40,7 @@ class LocalModel:
         megabytes: How much is fetched.
         license: Its licence.
         wheels: Where it comes from.
-        terms: The name of the file with its terms, where they have to be shown; it lies beside the model.
-        notice: What has to be said of the terms.
+        notice: What has to be said of its terms, which then lie beside the model.
         system: The system message of a conversation that has none.
         template: The chat template (Jinja) of a model that comes without one.
         stop: Where its answers end.
@@ -56,7 +55,6 @@ class LocalModel:
     megabytes: int
     license: str
     wheels: tuple[Wheel, ...]
-    terms: str | None = None
     notice: str | None = None
     system: str | None = None
     template: str | None = None
@@ -140,7 +138,6 @@ _GEMMA3 = LocalModel(
             },
         ),
     ),
-    terms="GEMMA_TERMS.html",
     # The words that section 3.1 of the terms prescribes.
     notice="Gemma is provided under and subject to the Gemma Terms of Use found at ai.google.dev/gemma/terms",
     template=_GEMMA_TEMPLATE,

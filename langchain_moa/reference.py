@@ -192,7 +192,7 @@ def read_answer(output: Any, *, seen: int = 0) -> Answer:
     Returns:
         The answer; its `failure` says why it is no reference, if it is none.
     """
-    messages = output.get("messages", []) if isinstance(output, dict) else output
+    messages = output.get("messages") if isinstance(output, dict) else output
     new = [_unpacked(each) for each in (messages[seen:] if isinstance(messages, list) else [messages])]
     last = new[-1] if new else None
     if isinstance(last, str):
@@ -224,7 +224,7 @@ def _messages() -> TypeAdapter[Any]:
 
 def reference_text(message: AIMessage) -> str:
     """Return the answer in a message: its text, not its chain of thought."""
-    text = _THOUGHTS.sub("", str(message.text), count=1)
+    text = _THOUGHTS.sub("", str(message.text))
     try:
         text.encode()
     except UnicodeEncodeError:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from langchain_core.messages import AIMessage, HumanMessage
 
-from langchain_moa.reference import read_answer
+from langchain_moa.reference import is_reference, read_answer
 
 
 def ai(content: Any = "", **fields: Any) -> AIMessage:
@@ -65,6 +65,12 @@ ANSWERS: list[tuple[Any, str]] = [
     (ai([{"type": "text", "text": "in "}, {"type": "text", "text": "blocks"}]), "in blocks"),
     (ai("I have looked it up.", tool_calls=[CALL]), "I have looked it up."),
     (ai("<think>thoughts</think>\nthe answer"), "the answer"),
+    (ai("<think>one</think><think>two</think>the answer"), "<think>two</think>the answer"),
+    # Half a character cannot be sent on; both halves are one.
+    (ai("cut in an emoji: \ud83d"), "cut in an emoji: \ufffd"),
+    (ai("sent in halves: \ud83d\ude00, and \udc00"), "sent in halves: \U0001f600, and \ufffd"),
+    # As a graph on another machine sends its messages.
+    ({"messages": [{"type": "human", "content": "Hi"}, {"type": "ai", "content": "over the wire"}]}, "over the wire"),
     (ai("the answer, with a <think> in it"), "the answer, with a <think> in it"),
     (finished("length", "cut by the token limit"), "cut by the token limit"),
     (finished("stop", "done", incomplete_details=None), "done"),
@@ -78,3 +84,81 @@ def test_what_says_something_is_an_answer(output: Any, text: str) -> None:
     answer = read_answer(output)
     assert answer["failure"] is None
     assert answer["text"] == text
+
+
+@pytest.mark.parametrize(
+    ("output", "words"),
+    [
+        (finished("content_filter"), "the provider's content filter cut the answer"),
+        (ai([REFUSAL]), "the model refused to answer"),
+        (ai("", tool_calls=[CALL]), "the model called a tool instead of answering"),
+        (ai(""), "the model answered nothing (finish reason: not given)"),
+        (finished("length", ""), "the model answered nothing (finish reason: length)"),
+        (AIMessage("", response_metadata={"stop_reason": "end_turn"}), "the model answered nothing (finish reason: end_turn)"),
+        (42, "it returned int, which holds no message and no text"),
+        ({"messages": [{"type": "ai"}]}, "it returned dict, which holds no message and no text"),
+    ],
+)
+def test_the_reason_is_said_in_words(output: Any, words: str) -> None:
+    failure = read_answer(output)["failure"]
+    assert failure is not None
+    assert failure["message"] == words
+
+
+def test_what_holds_no_answer_is_an_empty_one_that_nobody_paid_for() -> None:
+    answer = read_answer({"answer": 42})
+    assert (answer["message"], answer["text"], answer["usage"], answer["cost_usd"]) == (AIMessage(""), "", None, None)
+
+
+def test_another_kind_of_message_is_taken_for_an_answer_under_its_id() -> None:
+    assert read_answer(HumanMessage("Blue.", id="7"))["message"] == AIMessage("Blue.", id="7")
+
+
+USAGE: Any = {"input_tokens": 10, "output_tokens": 20, "total_tokens": 30}
+KNOWN = {"model_provider": "openai", "model_name": "gpt-4o"}
+
+
+def test_all_new_messages_are_counted_and_those_without_tokens_left_out() -> None:
+    said = [AIMessage("", usage_metadata=USAGE), HumanMessage("More."), AIMessage("uncounted"), AIMessage("Blue.")]
+    assert read_answer([*said, AIMessage("Blue.", usage_metadata=USAGE)])["usage"] == {
+        "input_tokens": 20,
+        "output_tokens": 40,
+        "total_tokens": 60,
+    }
+    assert read_answer("Blue.")["usage"] is None
+    assert read_answer(AIMessage("Blue."))["usage"] is None
+
+
+def test_a_mixtures_answer_counts_with_all_that_it_took() -> None:
+    call = {"name": "a", "model": "openai:a", "status": "ok", "seconds": 1.0, "usage": USAGE}
+    moa = {"layers": [[call, call]], "aggregator": call, "cost_usd": 0.25}
+    answer = read_answer(AIMessage("Blue.", usage_metadata=USAGE, response_metadata={"moa": moa}))
+    assert answer["usage"] == {"input_tokens": 30, "output_tokens": 60, "total_tokens": 90}
+    assert answer["cost_usd"] == 0.25
+
+
+def test_an_answer_costs_what_its_messages_cost() -> None:
+    once = read_answer(AIMessage("Blue.", usage_metadata=USAGE, response_metadata=KNOWN))["cost_usd"]
+    assert once
+    twice = [AIMessage("Blue.", usage_metadata=USAGE, response_metadata=KNOWN)] * 2
+    assert read_answer(twice)["cost_usd"] == pytest.approx(2 * once)
+    assert read_answer(twice, seen=1)["cost_usd"] == once
+
+
+WHOLE = {"layer": 1, "proposer": 1, "name": "a", "model": "openai:a", "text": "Blue."}
+
+
+@pytest.mark.parametrize(
+    ("value", "is_one"),
+    [
+        (WHOLE, True),
+        ({**WHOLE, "more": 1}, True),
+        ({**WHOLE, "text": None}, False),
+        *(({key: WHOLE[key] for key in WHOLE if key != left_out}, False) for left_out in WHOLE),
+        ("Blue.", False),
+        (["layer", "proposer", "name", "model", "text"], False),
+        (None, False),
+    ],
+)
+def test_a_reference_has_a_text_and_says_whose_it_is(value: Any, is_one: bool) -> None:
+    assert is_reference(value) is is_one

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import sys
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from time import monotonic
@@ -62,6 +64,9 @@ def caused(error: Exception, cause: Exception) -> Exception:
         ModelTimeoutError("slow"),
         ModelConnectionError("gone"),
         *(StatusError(status) for status in (408, 409, 425, 429, 500, 502, 503, 504, 529)),
+        # With the status on the error itself, as the clients of OpenAI and Anthropic have it.
+        BodyError(None, status=503),
+        caused(RuntimeError("wrapped"), BodyError(None, status=429)),
         ConnectionResetError(),
         TimeoutError(),
         httpx.ConnectError("refused"),
@@ -87,6 +92,10 @@ def test_what_may_succeed_the_next_time_is_worth_it(error: Exception) -> None:
         ModelNotFoundError("404"),
         ContextOverflowError("too long"),
         *(StatusError(status) for status in (400, 401, 403, 404, 413, 422)),
+        BodyError(None, status=404),
+        # Its status counts before what the body calls it, and before what caused it.
+        BodyError({"type": "server_error"}, status=400),
+        caused(StatusError(400), httpx.ConnectError("refused")),
         StatusError(429, code="insufficient_quota"),
         BodyError({"type": "invalid_request_error"}),
         BodyError("no JSON"),
@@ -98,6 +107,17 @@ def test_what_may_succeed_the_next_time_is_worth_it(error: Exception) -> None:
 )
 def test_what_would_fail_again_is_not(error: Exception) -> None:
     assert not is_retryable(error)
+
+
+def test_a_lost_connection_is_worth_it_whatever_http_client_lost_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    lost = {name: type(name, (Exception,), {}) for name in ("httpx", "httpx2", "aiohttp")}
+    for name in ("httpx", "httpx2"):
+        monkeypatch.setitem(sys.modules, name, SimpleNamespace(TransportError=lost[name]))
+    monkeypatch.setitem(sys.modules, "aiohttp", SimpleNamespace(ClientConnectionError=lost["aiohttp"]))
+    assert [is_retryable(error()) for error in lost.values()] == [True, True, True]
+    for name in lost:
+        monkeypatch.delitem(sys.modules, name)
+    assert [is_retryable(error()) for error in lost.values()] == [False, False, False]
 
 
 def test_a_chain_of_causes_may_be_a_ring() -> None:
@@ -205,6 +225,16 @@ async def test_without_a_policy_a_call_is_made_once() -> None:
 
 async def test_does_not_try_again_what_has_begun_to_answer() -> None:
     assert (await both(AT_ONCE, lambda: Flaky(ModelAPIError()), begun=lambda: True))[1] == [1, 1]
+
+
+async def test_each_wait_is_logged_without_what_the_error_says(caplog: pytest.LogCaptureFixture) -> None:
+    errors = [ModelAPIError("sk-secret"), ModelRateLimitError("sk-secret")]
+    policy = Retry(attempts=3, initial=0.001, jitter=0)
+    with caplog.at_level(logging.INFO, logger="langchain_moa"):
+        await both(policy, lambda: Flaky(*errors))
+    told = ["attempt 1 failed with ModelAPIError; the next in 0.00 s"]
+    told.append("attempt 2 failed with ModelRateLimitError; the next in 0.00 s")
+    assert [record.message for record in caplog.records if record.name == "langchain_moa"] == [*told, *told]
 
 
 async def test_does_not_begin_a_wait_that_would_outlast_the_limit() -> None:

@@ -94,12 +94,12 @@ class Round:
         self._inside: set[Limit] = set()
         self._left: set[str] = set()
         self._good = 0
-        self._share_over = math.inf
+        self._share_over = math.inf  # without a deadline, never
         self._closes = Limit()
         if closing.deadline is not None:
             reserved = closing.deadline / (closing.layers + 1)
             last = self.started + closing.deadline - reserved
-            self._share_over = now + max(0.0, last - now) / (closing.layers - closing.layer + 1)
+            self._share_over = now + (last - now) / (closing.layers - closing.layer + 1)
             why = f"it had not answered when its layer's part of the deadline ({closing.deadline:g} s) was over"
             self._close(last, "deadline", why)
 
@@ -127,7 +127,7 @@ class Round:
         rules = self._closing
         with self._lock:
             self._good += 1
-            if self._good >= rules.enough and rules.deadline is not None:
+            if self._good >= rules.enough:
                 self._close(self._share_over, self._closes.kind, self._closes.why)
             if rules.quorum is not None and self._good >= rules.quorum:
                 why = f"it had not answered {rules.grace:g} s after {rules.quorum} of its layer's {rules.size} proposers had"

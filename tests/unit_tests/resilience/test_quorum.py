@@ -113,6 +113,24 @@ def test_a_deadline_is_shared_by_the_layers_and_the_aggregator() -> None:
     assert 49 < left(second) <= 50
 
 
+def test_whoever_is_late_is_told_what_for_whether_it_was_there_before_or_not() -> None:
+    current = Round(Closing(size=4, quorum=2, grace=1.5), None)
+    with current.joined("one", None) as before:
+        current.answered()
+        current.answered()
+    with current.joined("two", None) as after:
+        why = "it had not answered 1.5 s after 2 of its layer's 4 proposers had"
+        assert [(limit.kind, limit.why) for limit in (before, after)] == [("quorum", why)] * 2
+    current = Round(Closing(size=2, deadline=90, layers=2), None)
+    with current.joined("one", None) as limit:
+        why = "it had not answered when its layer's part of the deadline (90 s) was over"
+        assert (limit.kind, limit.why) == ("deadline", why)
+        at_the_latest = limit.at
+        current.answered()
+        assert limit.at < at_the_latest
+        assert (limit.kind, limit.why) == ("deadline", why)
+
+
 def test_a_layer_whose_share_is_over_closes_with_the_first_answer_that_makes_it_enough() -> None:
     late = Round(Closing(size=3, enough=2, deadline=90, layers=1), monotonic() - 44)
     late.answered()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import threading
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from time import monotonic
@@ -30,7 +31,7 @@ from pydantic import SecretStr
 
 from langchain_moa import ChatMoA, Mixture, Proposer, Retry
 from langchain_moa.members.retries import policy_for
-from langchain_moa.resilience.deadline import Limit
+from langchain_moa.resilience.deadline import Limit, OutOfTimeError
 from langchain_moa.resilience.retry import aretrying, retrying
 from langchain_moa.resilience.retryable import is_retryable, retry_after
 
@@ -165,9 +166,10 @@ def test_chance_takes_its_share_of_a_wait_and_no_more() -> None:
 
 def test_chance_never_makes_a_wait_shorter_than_the_server_asked_for() -> None:
     told = StatusError(429, {"retry-after": "8"})
-    waits = {Retry(initial=1, jitter=1).wait(1, told) for _ in range(200)}
+    waits = {Retry(initial=4, jitter=1).wait(1, told) for _ in range(200)}
     assert len(waits) > 100
-    assert all(8 <= wait <= 9 for wait in waits)
+    assert all(8 <= wait <= 12 for wait in waits)
+    assert max(waits) > 9, "what is left to chance is measured by the first wait"
 
 
 class Flaky:
@@ -217,6 +219,24 @@ async def test_does_not_try_again_what_would_fail_again() -> None:
     outcomes, calls = await both(AT_ONCE, lambda: Flaky(ModelInvalidRequestError("400")))
     assert [type(outcome) for outcome in outcomes] == [ModelInvalidRequestError] * 2
     assert calls == [1, 1]
+
+
+async def test_a_single_attempt_is_a_policy_too() -> None:
+    assert (await both(Retry(attempts=1), lambda: Flaky(ModelAPIError())))[1] == [1, 1]
+
+
+async def test_a_wait_as_long_as_the_longest_is_begun() -> None:
+    policy = Retry(attempts=3, initial=0.001, maximum=0.001, jitter=0)
+    assert await both(policy, lambda: Flaky(ModelAPIError(), ModelAPIError())) == (["done", "done"], [3, 3])
+
+
+def test_a_wait_ends_when_the_limit_is_brought_forward() -> None:
+    limit = Limit()
+    others = threading.Timer(0.05, lambda: limit.bring_forward(monotonic(), "quorum", "the others have answered"))
+    others.start()
+    with pytest.raises(OutOfTimeError, match="the others have answered"):
+        retrying(Retry(initial=3600, maximum=7200), Flaky(ModelAPIError()), limit=limit)
+    others.join()
 
 
 async def test_without_a_policy_a_call_is_made_once() -> None:
@@ -345,7 +365,16 @@ def test_a_policy_may_be_a_mapping_as_in_a_file() -> None:
     assert mixture.describe()["retry"] == {"attempts": 4, "initial": 0.5, "maximum": 30.0, "jitter": 0}
 
 
-@pytest.mark.parametrize("retry", [{"tries": 4}, 3, "often", [Retry()]])
-def test_what_is_no_policy_is_refused(retry: Any) -> None:
-    with pytest.raises(ValueError, match=r"retry.*give Retry.*attempts, initial, maximum, jitter"):
+@pytest.mark.parametrize(
+    ("retry", "what"),
+    [
+        ({"tries": 4}, "unknown key 'tries'"),
+        ({"tries": 4, 5: 6}, "unknown key 5"),
+        (3, "int"),
+        ("often", "str"),
+        ([Retry()], "list"),
+    ],
+)
+def test_what_is_no_policy_is_refused(retry: Any, what: str) -> None:
+    with pytest.raises(ValueError, match=rf"retry: {what}; give Retry.*attempts, initial, maximum, jitter"):
         Mixture(proposers=[FAKE], aggregator=FAKE, retry=retry)

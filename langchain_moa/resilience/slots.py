@@ -46,7 +46,7 @@ class Slots:
             OutOfTimeError: The time was over before there was one.
         """
         if self._most is not None:
-            self._take(limit)
+            self._take(self._most, limit)
         try:
             if limit is not None:
                 limit.begin()
@@ -75,10 +75,10 @@ class Slots:
                 limit.begin()
             yield
 
-    def _take(self, limit: Limit | None) -> None:
+    def _take(self, most: int, limit: Limit | None) -> None:
         until = limit or Limit()
         with until.telling(self._wake), self._free:
-            while self._taken >= (self._most or 0):
+            while self._taken >= most:
                 until.check()
                 self._free.wait(min(until.left(), threading.TIMEOUT_MAX))
             self._taken += 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from queue import SimpleQueue
+from time import monotonic
 
 import pytest
 
@@ -101,6 +102,11 @@ class TestPlaces:
             pytest.fail("there was no place")
         with slots.taken(Limit()):
             pass
+
+    def test_the_wait_ends_when_the_time_is_over(self) -> None:
+        slots, limit = Slots(1), Limit(monotonic() + 0.05, "deadline", "over")
+        with slots.taken(), pytest.raises(OutOfTimeError, match="over"), slots.taken(limit):
+            pytest.fail("there was no place")
 
     def test_the_wait_ends_when_the_limit_is_brought_forward(self) -> None:
         slots, limit = Slots(1), Limit()

@@ -54,6 +54,24 @@ async def test_raises_what_the_call_raises(error: BaseException) -> None:
         assert async_raised.value is error
 
 
+def test_whoever_waits_is_woken_when_the_call_is_done() -> None:
+    release = threading.Event()
+    timer = threading.Timer(0.05, release.set)
+    timer.start()
+    assert call_within(in_time(), release.wait)
+    timer.join()
+
+
+def test_a_call_has_its_time_to_the_last_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    # The clock stands still a moment before the end.
+    monkeypatch.setattr("langchain_moa.resilience.deadline.monotonic", lambda: 99.9)
+    release = threading.Event()
+    timer = threading.Timer(0.05, release.set)
+    timer.start()
+    assert call_within(Limit(100.0, "timeout", "too slow"), release.wait)
+    timer.join()
+
+
 def test_the_call_sees_the_context() -> None:
     who.set("me")
     assert call_within(in_time(), who.get) == "me"
@@ -76,6 +94,7 @@ def test_a_call_that_outlasts_its_limit_is_left_to_a_daemon() -> None:
         call_within(Limit(monotonic() + 0.01, "timeout", "too slow"), call)
     assert raised.value.kind == "timeout"
     assert threads[0].daemon
+    assert threads[0].name == "moa-call", "whoever looks at a program's threads sees whose this is"
     release.set()
     threads[0].join(10)
     assert not threads[0].is_alive()
@@ -135,6 +154,8 @@ async def test_a_limit_is_never_put_off() -> None:
     limit.bring_forward(monotonic() + 2 * LONG, "quorum", "later")
     assert limit.kind == "timeout"
     assert limit.left() <= LONG
+    limit.bring_forward(limit.at, "quorum", "at the same time")
+    assert limit.kind == "timeout", "what came first is why"
 
 
 async def test_nothing_is_called_when_the_time_is_over_already() -> None:
@@ -204,6 +225,7 @@ def test_the_seconds_of_a_call_count_from_its_beginning() -> None:
     ends = limit.at
     limit.begin()
     assert (limit.at, limit.kind) == (ends, "timeout")
+    assert limit.why == "it had not answered within 60 s (proposer_timeout)"
 
 
 def test_a_sleep_ends_when_the_limit_is_brought_forward() -> None:

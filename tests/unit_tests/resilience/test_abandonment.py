@@ -36,7 +36,7 @@ def test_whoever_leaves_ends_the_calls_under_way() -> None:
 def test_a_call_for_one_who_has_left_is_not_begun() -> None:
     abandoned = Abandonment()
     abandoned.set()
-    with abandoned.entered(), given_up(None) as limit, pytest.raises(OutOfTimeError):
+    with abandoned.entered(), given_up(None) as limit, pytest.raises(OutOfTimeError, match=r"^nobody waits for it any more$"):
         call_within(limit, pytest.fail)
 
 

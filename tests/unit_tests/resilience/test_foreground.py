@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import sys
 import threading
 from contextvars import ContextVar
 from queue import SimpleQueue
@@ -159,26 +156,32 @@ def test_in_another_thread_they_stay_in_it() -> None:
     in_another_thread(test)
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="there, Ctrl-C is not heard before the main thread's wait is over")
-def test_ctrl_c_leaves_a_step_that_hangs() -> None:
-    release, told = threading.Event(), SimpleQueue[bool]()
+def test_ctrl_c_leaves_a_step_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+    hangs, release = threading.Event(), threading.Event()
+    told: SimpleQueue[bool] = SimpleQueue()
+    waits = iter([1, 2])
+
+    class Interrupted(SimpleQueue[Any]):
+        """What the main thread waits at when Ctrl-C comes."""
+
+        def get(self, *args: Any, **kwargs: Any) -> Any:
+            if next(waits) == 1:
+                return super().get(*args, **kwargs)
+            hangs.wait()
+            raise KeyboardInterrupt
 
     def steps() -> Iterator[int]:
         yield 1
-        os.kill(os.getpid(), signal.SIGINT)
+        hangs.set()
         release.wait()
         told.put(is_abandoned())
         yield 2
         pytest.fail("nobody has asked for another step")
 
-    # A shell that starts a command in the background has it ignore Ctrl-C, and what it starts inherits that.
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        items = leavable(steps())
-        assert next(items) == 1
-        with pytest.raises(KeyboardInterrupt):
-            next(items)
-    finally:
-        signal.signal(signal.SIGINT, before)
+    monkeypatch.setattr("langchain_moa.resilience.foreground.SimpleQueue", Interrupted)
+    items = leavable(steps())
+    assert next(items) == 1
+    with pytest.raises(KeyboardInterrupt):
+        next(items)
     release.set()
     assert told.get(timeout=60)

@@ -23,7 +23,7 @@ demo: $(VENV)/.user ## Ask a mixture of local models; QUESTION="..." asks your o
 test: unit integration ## Run all tests; ARGS="..." goes to pytest, LANGCHAIN_MOA_DATA=... names recorded answers
 
 unit: $(VENV)/.developer ## Run the tests that need no network: every socket is refused
-	$(PYTEST) tests/unit_tests --disable-socket --allow-unix-socket $(ARGS)
+	$(PYTEST) tests/unit_tests --disable-socket --allow-unix-socket --numprocesses $(WORKERS) $(ARGS)
 
 integration: $(VENV)/.developer ## Run the tests with servers and real models, all on this machine
 	$(BIN)/langchain-moa models pull

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
 from langchain_core.runnables import RunnableLambda
 from langgraph.checkpoint.memory import InMemorySaver
 
-from langchain_moa import ChatMoA, Proposer, ProposersFailedError, create_moa
+from langchain_moa import AggregatorFailedError, ChatMoA, Mixture, Proposer, ProposersFailedError, create_moa
 from langchain_moa.prompting.prompts import SYNTHESIZE
 from langchain_moa.reference import read_answer
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
     from langchain_moa.reference import Reference
 
 # A mixture compiles a graph, which takes its time.
@@ -180,3 +185,88 @@ def test_half_a_character_spoils_no_prompt_and_no_checkpoint(text: str) -> None:
     result = graph.invoke({"messages": [HumanMessage("Hi")]}, {"configurable": {"thread_id": "1"}})
     assert result["references"][0]["text"].encode().startswith(b"a draft ")
     assert aggregator.system.encode()
+
+
+steps = st.lists(st.tuples(texts, st.dictionaries(texts, texts, max_size=2), texts), min_size=1, max_size=3)
+
+
+@for_mixtures
+@given(question=texts, steps=steps, sync=st.booleans())
+def test_what_tools_were_asked_and_said_reaches_everyone_as_text(
+    question: str, steps: list[tuple[str, dict[str, str], str]], sync: bool
+) -> None:
+    conversation: list[BaseMessage] = [HumanMessage(question)]
+    for number, (thought, args, result) in enumerate(steps):
+        call = {"name": "search", "args": args, "id": f"{number}"}
+        conversation += [AIMessage(thought, tool_calls=[call]), ToolMessage(result, name="search", tool_call_id=f"{number}")]
+    proposer, aggregator = Says("a draft"), Says("the answer")
+    moa = ChatMoA(proposers=[proposer.member], aggregator=aggregator.member, num_layers=1)
+    asyncio.run(ask(moa, conversation, sync=sync))
+    said = [question]
+    for thought, args, result in steps:
+        called = f"[Called the tool search with {json.dumps(args, ensure_ascii=False)}]"
+        said += [f"{thought}\n{called}" if thought else called, f"[The tool search returned:]\n{result}"]
+    assert [message.content for message in proposer.asked[0]] == said
+    assert [message.content for message in aggregator.asked[0][1:]] == said
+    assert {message.type for message in proposer.asked[0]} == {"human", "ai"}
+
+
+@for_mixtures
+@given(pieces=st.lists(texts, max_size=5), sync=st.booleans())
+def test_a_stream_is_the_answer_in_whatever_pieces_it_comes(pieces: list[str], sync: bool) -> None:
+    def speak(_: Any) -> Iterator[str]:
+        yield from pieces
+
+    async def aspeak(_: Any) -> Any:
+        for piece in pieces:
+            yield piece
+
+    member: Any = RunnableLambda(speak, aspeak)
+    moa = ChatMoA(proposers=[Says("a draft").member], aggregator=member, num_layers=1)
+
+    async def read() -> list[str]:
+        return [chunk.text for chunk in moa.stream("Hi")] if sync else [chunk.text async for chunk in moa.astream("Hi")]
+
+    whole = "".join(pieces)
+    if read_answer(whole)["failure"] is None:
+        assert "".join(asyncio.run(read())) == whole
+    else:
+        with pytest.raises(AggregatorFailedError):
+            asyncio.run(read())
+
+
+STRATEGIES: list[dict[str, Any]] = [
+    *({"aggregation": name} for name in ("select", "consistent", "vote", "medoid", "analyze", "rank")),
+    {"aggregation": {"sequential": {"window": 2}}},
+    *({"reference_filters": [name]} for name in ("duplicates", "outliers", "shuffled", "judge", "moderator")),
+    {"reference_filters": [{"diverse": {"keep": 1}}]},
+    *({"stop_when": name} for name in ("agreement", "moderator", "residual")),
+    {"prompt": "hardened"},
+    {"prompt": "Use {these} and %s."},
+]
+CHOOSERS = {"select", "consistent", "vote", "medoid"}
+
+
+@for_mixtures
+@given(options=st.sampled_from(STRATEGIES), drafts=st.lists(spoken, min_size=1, max_size=4), final=spoken, sync=st.booleans())
+def test_no_text_breaks_a_strategy(options: dict[str, Any], drafts: list[str], final: str, sync: bool) -> None:
+    """Whatever proposers write, and whatever whoever is to judge them says in place of a verdict."""
+    moa = ChatMoA(proposers=[Says(draft).member for draft in drafts], aggregator=Says(final).member, **options)
+    answer = asyncio.run(ask(moa, "Hi", sync=sync))
+    shown = [read_answer(draft)["text"] for draft in drafts]
+    if str(options.get("aggregation")) in CHOOSERS:
+        assert answer.text in shown
+    else:
+        assert answer.content == final
+    assert json.loads(json.dumps(answer.response_metadata)) == answer.response_metadata
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(given_names=st.lists(names, min_size=1, max_size=3), role=texts)
+def test_every_name_and_role_can_stand_in_a_file(tmp_path: Path, given_names: list[str], role: str) -> None:
+    members = [{"model": "openai:gpt-6-luna", "name": name, "system_prompt": role} for name in given_names]
+    fields = {"proposers": members, "aggregator": "openai:gpt-6.1-sol", "num_layers": 1}
+    file = tmp_path / "moa.yaml"
+    file.write_text(yaml.safe_dump(fields, allow_unicode=True), encoding="utf-8")
+    (layer,) = Mixture.from_config(file, api_key="a-key-of-this-test").members.layers
+    assert [(member.name, member.spec.system_prompt) for member in layer] == [(name, role) for name in given_names]

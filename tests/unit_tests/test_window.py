@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -48,6 +50,11 @@ TOOL = {"type": "function", "function": {"name": "look_up", "description": "word
         ({"max_input_tokens": 1000, "max_output_tokens": 100}, None, {}, 900),
         ({"max_input_tokens": 1000, "max_output_tokens": 1000}, None, {}, 750),
         ({"max_input_tokens": 1000, "max_output_tokens": 1000}, 900, {}, 100),
+        ({"max_input_tokens": 1000}, None, {"num_predict": 200}, 800),
+        ({"max_input_tokens": 1000}, None, {"max_tokens": 1}, 999),
+        # No limit at all for some clients; the next to say one counts.
+        ({"max_input_tokens": 1000}, None, {"num_predict": -1}, 1000),
+        ({"max_input_tokens": 1000}, 300, {"max_tokens": 0}, 700),
         # An answer as long as the window is not within it.
         ({"max_input_tokens": 1000}, 1000, {}, 1000),
         ({"max_input_tokens": 1000}, None, {"tools": [TOOL]}, 1000 - -(-len(json.dumps([TOOL])) // 4)),
@@ -61,11 +68,32 @@ def test_the_room_is_what_is_left_of_the_window(
     assert room_for_messages(Model(responses=[], profile=profile, max_tokens=own), kwargs) == room
 
 
-@pytest.mark.parametrize("kwargs", [{"tools": [look_up]}, {"response_format": Capital}])
-def test_what_is_no_plain_data_counts_as_its_schema(kwargs: dict[str, Any]) -> None:
+class Called(BaseModel):
+    """What a user's own tool is called with."""
+
+    word: str
+
+
+SCHEMA = Called.model_json_schema()
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "sent"),
+    [
+        ({"response_format": Capital}, Capital.model_json_schema()),
+        ({"tools": [look_up]}, [look_up.tool_call_schema.model_json_schema()]),  # type: ignore[union-attr]  # a dict for MCP's
+        ({"tools": [Called, TOOL]}, [SCHEMA, TOOL]),
+        ({"tools": [SimpleNamespace(tool_call_schema=Called)]}, [SCHEMA]),
+        # What it is in other forms is its text.
+        ({"tools": [Path("a")]}, ["a"]),
+        ({"tools": [int]}, [str(int)]),
+        ({"tools": [SimpleNamespace(tool_call_schema=str)]}, [str(SimpleNamespace(tool_call_schema=str))]),
+        ({"tools": [SimpleNamespace(tool_call_schema=SCHEMA)]}, [str(SimpleNamespace(tool_call_schema=SCHEMA))]),
+    ],
+)
+def test_what_is_no_plain_data_counts_as_its_schema(kwargs: dict[str, Any], sent: Any) -> None:
     room = room_for_messages(Model(responses=[], profile={"max_input_tokens": 1000}), kwargs)
-    assert room is not None
-    assert 950 < room < 990
+    assert room == 1000 - -(-len(json.dumps(sent)) // 4)
 
 
 def test_who_is_no_chat_model_has_no_window() -> None:

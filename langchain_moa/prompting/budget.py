@@ -139,9 +139,7 @@ def _denser(text: str) -> int:
 
 def _without_media(message: BaseMessage) -> BaseMessage:
     """Return a message with all its media as images: what a file in base64 comes to, its length does not say."""
-    if isinstance(message.content, str) or not any(
-        isinstance(each, dict) and each.get("type") in _MEDIA for each in message.content
-    ):
+    if isinstance(message.content, str):
         return message
     content = [
         {"type": "image"} if isinstance(block, dict) and block.get("type") in _MEDIA else block for block in message.content

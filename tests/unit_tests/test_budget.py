@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from itertools import count
 from typing import Any
 
@@ -39,6 +40,9 @@ def test_a_cut_text_is_within_its_budget_and_says_so(text: str, tokens: int) -> 
         ("A first line\nand a second one of words", "A first line […]"),
         ("一二三。四五六七八九十", "一二三。 […]"),
         ("abcdefghijklmnopqrstuvwxyz", "abcdefghijklmnopq […]"),
+        # Half of what there is room for, and a letter less.
+        ("One two. abcdefghijklmnopqr", "One two. […]"),
+        ("One tw. abcdefghijklmnopqrs", "One tw. abcdefghi […]"),
     ],
 )
 def test_it_is_cut_at_a_sentence_or_a_line(text: str, short: str) -> None:
@@ -70,7 +74,7 @@ def test_references_are_cut_before_messages_go() -> None:
     assert len(sent) == 4
     assert sent[0].text.endswith("2. short")
     assert len(trimmed) == 1
-    assert trimmed[0].startswith("references cut to ")
+    assert re.fullmatch(r"references cut to \d+ tokens", trimmed[0])
     sent, trimmed = fit(messages, references, resolve_prompt("paper"), window=300)
     assert [message.text for message in sent[1:]] == ["Why?"]
     assert trimmed[1] == "2 of the oldest messages left out"
@@ -115,6 +119,22 @@ def test_what_is_left_can_be_sent(said: list[list[str]], greets: bool, window: i
     assert _tokens(sent) >= count_tokens_approximately(sent)
     left = {id(message) for message in sent}
     assert [message for message in messages if id(message) in left] == sent
+
+
+def test_as_much_stays_as_there_is_room_for_to_the_last_token() -> None:
+    said: list[BaseMessage] = [each for n in range(4) for each in (HumanMessage("old " * (9 + n)), AIMessage("old " * 7))]
+    said.append(HumanMessage("Why?"))
+    rests = [said[2 * gone :] for gone in range(5)]
+    for window in range(-2, 130):
+        room = int(0.9 * window)
+        sent, trimmed = fit(said, [], lambda given, _: given, window=window)
+        assert sent == next((rest for rest in rests if _tokens(rest) <= room), rests[-1])
+        gone = len(said) - len(sent)
+        size = _tokens(sent)
+        assert trimmed == [
+            *([f"{gone} of the oldest messages left out"] if gone else []),
+            *([f"sent too long all the same: about {size} tokens, with room for {max(room, 0)}"] if size > room else []),
+        ]
 
 
 def test_no_more_goes_than_has_to() -> None:
@@ -163,14 +183,14 @@ def test_what_is_sent_is_what_was_measured() -> None:
         assert len(trimmed) == 1
 
 
-def test_a_file_does_not_crowd_out_what_is_said() -> None:
-    file = {"type": "file", "base64": "A" * 100_000, "mime_type": "application/pdf"}
-    messages: list[BaseMessage] = [
-        HumanMessage("old"),
-        AIMessage("old"),
-        HumanMessage([file, {"type": "text", "text": "Why?"}]),
-    ]
-    assert fit(messages, [], lambda given, _: given, window=1000) == (messages, [])
+@pytest.mark.parametrize("kind", ["audio", "document", "file", "image", "input_audio", "input_file", "input_image", "video"])
+def test_a_file_counts_as_a_picture_and_the_words_beside_it_as_words(kind: str) -> None:
+    words = {"type": "text", "text": "Why? " * 20}
+    file, picture = HumanMessage([{"type": kind, "base64": "A" * 100_000}, words]), HumanMessage([{"type": "image"}, words])
+    counted = count_tokens_approximately([picture])
+    assert _tokens([file]) == counted + 20 // 4, "the question marks are signs"
+    said: list[BaseMessage] = [HumanMessage("old"), AIMessage("old"), file]
+    assert fit(said, [], lambda given, _: given, window=1000) == (said, [])
 
 
 def test_references_are_whole_where_only_messages_are_too_much() -> None:
@@ -191,6 +211,33 @@ def test_references_are_whole_where_only_messages_are_too_much() -> None:
 )
 def test_figures_are_counted_as_tokenizers_do(text: str, counted: int) -> None:
     assert 0.9 * counted <= _tokens([HumanMessage(text)]) <= 1.1 * counted
+
+
+@pytest.mark.parametrize(
+    ("texts", "more"),
+    [
+        (["letters"], 0),
+        (["signs!!!"], 0),
+        (["signs!!!!"], 1),
+        (["figures 1"], 0),
+        (["figures 12"], 1),
+        (["字"], 0),
+        (["文字"], 1),
+        # In the sum, not one by one.
+        (["signs!!", "signs!!"], 1),
+        (["signs!!!", "letters"], 0),
+    ],
+)
+def test_what_is_denser_than_letters_counts_for_more(texts: list[str], more: int) -> None:
+    messages = [HumanMessage(text) for text in texts]
+    assert _tokens(messages) == count_tokens_approximately(messages) + more
+
+
+def test_figures_in_the_calls_of_tools_count_too() -> None:
+    def asked(word: str) -> list[BaseMessage]:
+        return [AIMessage("", tool_calls=[{"name": "look_up", "args": {"word": word}, "id": "call"}])]
+
+    assert _tokens(asked("1" * 400)) == _tokens(asked("a" * 400)) + 300
 
 
 def test_no_window_no_cut() -> None:

@@ -131,6 +131,26 @@ def test_nothing_that_may_be_ignored_stays_beside_ascii() -> None:
     assert [hex(code) for code in IGNORED if plain(f"a{chr(code)}b") != "ab"] == []
 
 
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        # A joiner joins on both sides, or ends a syllable.
+        ("\u0645\u200da", "\u0645a"),
+        ("a\u200d\u0645", "a\u0645"),
+        # Two of them spell no more than one; a style is that of a sign, not of a letter.
+        ("\u0915\u200d\u200d\u0937", "\u0915\u0937"),
+        ("\u0915\ufe0f\u200d\u0937", "\u0915\u0937"),
+        ("❤\ufe0f\u200da", "❤a"),
+        # Mongolian, from its first letter to its last, and nobody else's.
+        ("\u1820\u180b", "\u1820\u180b"),
+        ("\u18aa\u180b", "\u18aa\u180b"),
+        ("\u18b0\u180b", "\u18b0"),
+    ],
+)
+def test_signs_that_spell_nothing_where_they_stand_are_dropped(said: str, shown: str) -> None:
+    assert plain(said) == shown
+
+
 SIGNS = "\u200c\u200d\ufe0e\ufe0f\u180b\u180e"
 
 

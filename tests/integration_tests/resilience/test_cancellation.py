@@ -250,6 +250,7 @@ def test_a_graphs_sync_stream_that_is_left_keeps_nobody_waiting(loopback: Loopba
     def leave() -> None:
         stream: Any = graph.stream(question, stream_mode="updates")
         assert "references" in next(iter(next(stream).values()))
+        loopback.wait_for(2)
         stream.close()
 
     if where == "the main thread":

@@ -41,10 +41,11 @@ def python_of(peer: Peer, folder: Path = FOLDER) -> Path:
     if stamp.is_file() and stamp.read_text() == wanted:
         return python
     print(f"installing {' '.join(peer.requirements)} into {home}", file=sys.stderr)
-    for command in (
+    commands: list[list[str | Path]] = [
         [sys.executable, "-m", "venv", "--clear", home],
         [python, "-m", "pip", "install", "-q", *peer.requirements],
-    ):
+    ]
+    for command in commands:
         run = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603  # both are ours
         if run.returncode:
             lines = [line for line in run.stderr.splitlines() if line.startswith("ERROR")] or run.stderr.splitlines()[-1:]

@@ -204,7 +204,14 @@ def throughput(workers: list[Worker], at_once: list[int], server: Connection) ->
 def running(contestant: Contestant, url: str, *limit: str) -> Iterator[Worker]:
     """Run a contestant's process."""
     worker = CONTESTANTS / "worker.py"
-    command = [contestant.python.absolute(), worker.absolute(), contestant.module, contestant.function, url, *limit]
+    command: list[str | Path] = [
+        contestant.python.absolute(),
+        worker.absolute(),
+        contestant.module,
+        contestant.function,
+        url,
+        *limit,
+    ]
     env = {**os.environ, **_QUIET, "OPENAI_API_KEY": "test", "OPENAI_BASE_URL": url, "NO_PROXY": "127.0.0.1"}
     pipe = subprocess.PIPE
     with (

@@ -12,6 +12,7 @@ from langchain_moa.members.member import Member
 from langchain_moa.members.models import model_id, resolve_model
 from langchain_moa.members.retries import policy_for, without_retries
 from langchain_moa.resilience.retry import Retry
+from langchain_moa.validation import at
 
 
 @dataclass(frozen=True, repr=False)
@@ -75,7 +76,8 @@ class Proposer:
         if settings and not isinstance(model, str):
             msg = "settings are for models given as strings; give this one's to its own constructor"
             raise ValueError(msg)
-        object.__setattr__(self, "retry", Retry.coerce(self.retry))
+        with at("retry"):
+            object.__setattr__(self, "retry", Retry.coerce(self.retry))
 
     def __repr__(self) -> str:
         """Show the model's id and never the model, whose own repr may hold anything."""

@@ -81,10 +81,13 @@ def resolve_members(mixture: Mixture, strategies: Strategies) -> Members:
 
     slots = Slots(mixture.max_concurrency)
 
-    def resolve(proposer: Proposer) -> Member:
-        return replace(proposer.resolve(client, retry=Retry.coerce(mixture.retry)), slots=slots)
-
     # Coerced once more: a `model_copy(update=...)` brings values that no validator has seen.
+    with at("retry"):
+        retry = Retry.coerce(mixture.retry)
+
+    def resolve(proposer: Proposer) -> Member:
+        return replace(proposer.resolve(client, retry=retry), slots=slots)
+
     proposers = coerce_proposers(mixture.proposers)
     nested = [item for item in proposers if isinstance(item, tuple)]
     flat = [item for item in proposers if isinstance(item, Proposer)]

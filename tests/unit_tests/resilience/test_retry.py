@@ -370,11 +370,13 @@ def test_a_policy_may_be_a_mapping_as_in_a_file() -> None:
     [
         ({"tries": 4}, "unknown key 'tries'"),
         ({"tries": 4, 5: 6}, "unknown key 5"),
-        (3, "int"),
-        ("often", "str"),
-        ([Retry()], "list"),
+        (3, "int is no policy"),
+        ("often", "str is no policy"),
+        ([Retry()], "list is no policy"),
     ],
 )
 def test_what_is_no_policy_is_refused(retry: Any, what: str) -> None:
-    with pytest.raises(ValueError, match=rf"retry: {what}; give Retry.*attempts, initial, maximum, jitter"):
+    with pytest.raises(ValueError, match=rf"(?s)retry.*{what}; give Retry.*attempts, initial, maximum, jitter"):
         Mixture(proposers=[FAKE], aggregator=FAKE, retry=retry)
+    with pytest.raises(ValueError, match=rf"^retry: {what}; give Retry"):
+        Proposer(FAKE, retry=retry)

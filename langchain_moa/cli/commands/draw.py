@@ -55,6 +55,9 @@ def draw(
 
             typer.echo(draw_mermaid(graph, title=title), nl=False)
             return
+        if not output.parent.is_dir():
+            msg = f"--output {output}: there is no folder {output.parent}"
+            raise UsageError(msg)
         from langchain_moa.drawing import save_drawing
 
         try:

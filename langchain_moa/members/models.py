@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.language_models import BaseChatModel
@@ -22,6 +24,9 @@ _LOCAL = "local:"
 
 # The field by which LangChain's clients have a server count the tokens of a stream.
 _COUNTS_STREAMS = "stream_usage"
+
+# How LangChain refuses a name of whose provider it knows nothing; all that it knows stand there.
+_NO_PROVIDER = re.compile(r"Unable to infer model provider .*^Supported providers: (?P<known>[^\n]+)", re.DOTALL | re.MULTILINE)
 
 
 def resolve_model(name: str, settings: Mapping[str, Any]) -> BaseChatModel:
@@ -53,7 +58,7 @@ def resolve_model(name: str, settings: Mapping[str, Any]) -> BaseChatModel:
         # Some clients name another provider's variable here, OpenAI's for Together, whose client is made of OpenAI's.
         if variable := _variable_of_missing_key(name, settings):
             raise _no_key(name, variable) from error
-        reason = explain(error) if isinstance(error, ValidationError) else str(error)
+        reason = explain(error) if isinstance(error, ValidationError) else _provider_missing(name, str(error)) or str(error)
         msg = redact(f"cannot make the model {name!r}: {reason}", _values(settings))
         # Providers raise what their client raises; one type, with their text, is what a caller can handle.
         raise ValueError(msg) from error
@@ -125,6 +130,23 @@ def _variable_of_missing_key(name: str, settings: Mapping[str, Any]) -> str | No
 
 def _no_key(name: str, variable: str) -> ValueError:
     return ValueError(f"cannot make the model {name!r}: no key. Set the environment variable {variable}.")
+
+
+def _provider_missing(name: str, refused: str) -> str | None:
+    """Say of a name without a known provider what to write; `None` if it was refused for something else.
+
+    LangChain's own text advises a `model_provider`, which no member has, and leaves out `local`.
+    """
+    if (found := _NO_PROVIDER.match(refused)) is None:
+        return None
+    known = sorted([_LOCAL.removesuffix(":"), *found["known"].split(", ")])
+    provider, colon, _ = name.partition(":")
+    if not colon:
+        return f"it has no provider; write 'provider:model' with one of {', '.join(known)}"
+    # Less alike than this is another provider rather than a slip of the finger.
+    close = get_close_matches(provider, known, n=1, cutoff=0.7)
+    remedy = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known)}"
+    return f"unknown provider {provider!r}; {remedy}"
 
 
 def _values(settings: Mapping[str, Any]) -> list[str]:

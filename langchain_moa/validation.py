@@ -21,7 +21,7 @@ _MAX_SHOWN = 24
 
 @contextmanager
 def at(place: str) -> Iterator[None]:
-    """Put a place in front of the text of a ValueError.
+    """Put a place in front of the text of a ValueError, or of an ImportError, which keeps its type.
 
     Args:
         place: The field, or the item in it.
@@ -31,6 +31,9 @@ def at(place: str) -> Iterator[None]:
     except ValueError as error:
         msg = f"{place}: {error}"
         raise ValueError(msg) from error
+    except ImportError as error:
+        msg = f"{place}: {error}"
+        raise type(error)(msg, name=error.name, path=error.path) from error
 
 
 def each(items: Iterable[S], make: Callable[[S], T], *, place: str = "") -> tuple[T, ...]:

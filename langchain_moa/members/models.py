@@ -52,8 +52,9 @@ def resolve_model(name: str, settings: Mapping[str, Any]) -> BaseChatModel:
         from langchain.chat_models import init_chat_model
 
         model: BaseChatModel = init_chat_model(name, **settings)
-    except ImportError:
-        raise
+    except ImportError as error:
+        msg = f"cannot make the model {name!r}: {error}"
+        raise type(error)(msg, name=error.name, path=error.path) from error
     except Exception as error:
         # Some clients name another provider's variable here, OpenAI's for Together, whose client is made of OpenAI's.
         if variable := _variable_of_missing_key(name, settings):

@@ -10,6 +10,7 @@ from langchain_core.load import dumps, loads
 from langchain_core.messages import HumanMessage, SystemMessage
 from pydantic import BaseModel
 
+from langchain_moa import Mixture
 from langchain_moa.local import CATALOG, ChatLocal, LocalModelError, ModelMissingError, PackageMissingError, UnknownModelError
 
 if TYPE_CHECKING:
@@ -35,6 +36,13 @@ def test_without_llama_cpp_the_error_has_the_pip_command(monkeypatch: pytest.Mon
     with pytest.raises(PackageMissingError, match=r'pip install "langchain-moa\[local\]"') as caught:
         ChatLocal(model="smollm2-135m")
     assert isinstance(caught.value, ImportError)
+
+
+def test_without_llama_cpp_a_mixture_says_of_whom_and_keeps_the_type(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    said = "^proposers: item 1: cannot make the model 'local:smollm2-135m': local models need llama.cpp; "
+    with pytest.raises(PackageMissingError, match=said):
+        Mixture(proposers=["local:smollm2-135m"], aggregator="local:smollm2-135m")
 
 
 @pytest.mark.parametrize("name", ["gpt-7", "", None, 7, "models/gpt-7.bin"])

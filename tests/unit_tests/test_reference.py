@@ -55,6 +55,7 @@ def test_what_is_read_next_is_what_was_written_last() -> None:
         ("text", "it must be a list of references, not str"),
         (None, "it must be a list of references, not NoneType"),
         (["plain"], "item 1 is no reference, it lacks 'layer'"),
+        ([None], "item 1 is no reference, it lacks 'layer'"),
         ([reference(1, 1), {"text": "only text"}], "item 2 is no reference, it lacks 'layer', 'proposer', 'name', 'model'"),
         ([{**reference(1, 1), "text": 7}], "item 1 is no reference, its text is no text"),
         ([reference(1, 1, " \u200b\n")], "item 1 has no text that could be read; leave a reference out to strike it"),

@@ -84,12 +84,13 @@ def test_an_error_is_raised_where_the_steps_are_read(run: Any) -> None:
 def test_whoever_leaves_ends_the_steps_and_tells_what_is_inside(run: Any) -> None:
     inside: list[Abandonment] = []
     told: list[bool] = []
+    begun = [1]
 
     def steps() -> Iterator[int]:
         try:
             inside.append(Abandonment())
             yield 1
-            pytest.fail("nobody has asked for another step")
+            begun.append(2)
         finally:
             told.append(inside[0].is_set())
 
@@ -99,6 +100,7 @@ def test_whoever_leaves_ends_the_steps_and_tells_what_is_inside(run: Any) -> Non
         assert not inside[0].is_set()
         items.close()
         assert told == [True]
+        assert begun == [1], "nobody has asked for another step"
 
     run(test)
 
@@ -157,7 +159,8 @@ def test_in_another_thread_they_stay_in_it() -> None:
 
 
 def test_ctrl_c_leaves_a_step_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
-    hangs, release = threading.Event(), threading.Event()
+    hangs, release, ended = threading.Event(), threading.Event(), threading.Event()
+    begun = [1, 2]
     told: SimpleQueue[bool] = SimpleQueue()
     waits = iter([1, 2])
 
@@ -171,12 +174,15 @@ def test_ctrl_c_leaves_a_step_that_hangs(monkeypatch: pytest.MonkeyPatch) -> Non
             raise KeyboardInterrupt
 
     def steps() -> Iterator[int]:
-        yield 1
-        hangs.set()
-        release.wait()
-        told.put(is_abandoned())
-        yield 2
-        pytest.fail("nobody has asked for another step")
+        try:
+            yield 1
+            hangs.set()
+            release.wait()
+            told.put(is_abandoned())
+            yield 2
+            begun.append(3)
+        finally:
+            ended.set()
 
     monkeypatch.setattr("langchain_moa.resilience.foreground.SimpleQueue", Interrupted)
     items = leavable(steps())
@@ -185,3 +191,5 @@ def test_ctrl_c_leaves_a_step_that_hangs(monkeypatch: pytest.MonkeyPatch) -> Non
         next(items)
     release.set()
     assert told.get(timeout=60)
+    assert ended.wait(60)
+    assert begun == [1, 2], "nobody has asked for another step"

@@ -11,7 +11,7 @@ QUESTION ?= Why is the sky blue?
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test unit integration coverage lint format examples docs bench eval-local pictures clean
+.PHONY: help demo test unit integration coverage mutants lint format examples docs bench eval-local pictures clean
 
 help: ## List the targets
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1 \t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -34,6 +34,10 @@ coverage: $(VENV)/.developer ## Run all tests and list the lines and branches th
 	$(MAKE) test WORKERS=0 PYTEST="$(BIN)/coverage run -m pytest"
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
+
+mutants: $(VENV)/.mutants ## Break the engine in many ways and list those that no test sees; ARGS="langchain_moa.reference*" for some
+	$(BIN)/mutmut run --max-children $(WORKERS) $(ARGS)
+	$(BIN)/mutmut results
 
 lint: $(VENV)/.developer ## Check format, style, types, and which way imports go
 	$(BIN)/ruff format --check .
@@ -69,7 +73,7 @@ pictures: $(VENV)/.developer ## Draw the pictures of README and documentation an
 	$(BIN)/python -m tests.pictures $(PICTURES) # needs Chromium
 
 clean: ## Remove all that was made here, the virtual environment too
-	rm -rf $(VENV) build dist htmlcov site .import_linter_cache .benchmarks .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) build dist htmlcov mutants site .import_linter_cache .benchmarks .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # What is installed is remembered by stamps, so that a second run starts at once. --upgrade-deps brings a pip that
@@ -89,4 +93,8 @@ $(VENV)/.user: pyproject.toml $(VENV)/.made
 $(VENV)/.developer: pyproject.toml $(VENV)/.user
 	@echo "Installing what tests and checks need into $(VENV) (once; a minute or so) ..."
 	$(BIN)/python -m pip install --quiet --editable ".[local,draw,eval,serve,studio]" --group dev
+	@touch $@
+
+$(VENV)/.mutants: pyproject.toml $(VENV)/.developer
+	$(BIN)/python -m pip install --quiet --group mutants
 	@touch $@

@@ -155,6 +155,13 @@ def test_of_an_agents_last_turn_the_latest_step_stays() -> None:
     assert trimmed[1].startswith("sent too long all the same: about ")
 
 
+def test_a_conversation_in_which_no_user_speaks_is_sent_whole() -> None:
+    messages: list[BaseMessage] = [SystemMessage("Be brief."), AIMessage("old " * 100), AIMessage("old " * 100)]
+    sent, trimmed = fit(messages, [], lambda given, _: given, window=60)
+    assert sent == messages
+    assert trimmed == [f"sent too long all the same: about {_tokens(messages)} tokens, with room for 54"]
+
+
 def test_instructions_stay_wherever_they_stand() -> None:
     first, second = SystemMessage("Be brief."), SystemMessage("Be kind.")
     messages: list[BaseMessage] = [first, HumanMessage("old " * 100), second, AIMessage("old " * 100), HumanMessage("Why?")]

@@ -350,7 +350,7 @@ METADATA: dict[str, dict[str, object]] = {
 LABELS = st.sampled_from([None, "yes", "a rather long label of an edge"])
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(st.lists(st.tuples(NAMES, NAMES, LABELS), min_size=1, max_size=16))
 def test_any_graph_is_drawn_whole_and_nothing_lies_on_anything(edges: list[tuple[str, str, str | None]]) -> None:
     graph = hand_made([(a, b) for a, b, _ in edges], labels=[label for _, _, label in edges], metadata=METADATA)

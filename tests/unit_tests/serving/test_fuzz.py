@@ -83,7 +83,7 @@ def is_fine(answer: httpx.Response) -> bool:
     return 400 <= answer.status_code < 500 and set(error) == {"message", "type", "param", "code"} and bool(error["message"])
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])
 @given(BODY)
 @example({"messages": [{"role": "assistant", "tool_calls": [{"id": "1", "function": {"name": "f", "arguments": "[1]"}}]}]})
 @example({"messages": GOOD["messages"], "tools": [], "tool_choice": None, "response_format": {"type": "text"}})
@@ -94,7 +94,7 @@ def test_any_json(body: dict[str, Any]) -> None:
     assert is_fine(post(json.dumps({"model": "moa", **body}).encode()))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.binary(max_size=40))
 @example(b"")
 @example(b"[" * 100_000)
@@ -114,7 +114,7 @@ def test_any_other_type(kind: str) -> None:
     assert post(json.dumps(GOOD).encode(), kind).status_code == 415
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.text(max_size=12), st.sampled_from(["GET", "POST", "PUT", "DELETE", "OPTIONS", "HEAD"]))
 def test_any_path(path: str, method: str) -> None:
     async def go() -> httpx.Response:

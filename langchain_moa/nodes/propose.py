@@ -126,10 +126,6 @@ class Propose(Runnable[RunState, dict[str, Any]]):
     def _prepare(self, state: RunState, config: RunnableConfig | None, stack: ExitStack) -> _Call:
         if self._mixture is not None:
             introduce(config, self._mixture)
-        if not state["messages"]:
-            # A misspelt key comes to this. Most providers would refuse it; others would make something up, for money.
-            msg = "messages: there is nothing to answer; give the conversation under 'messages', the question last"
-            raise ValueError(msg)
         context = context_of()
         member = self._member
         tools = context.aggregator_kwargs.get("tools") or ()

@@ -12,11 +12,11 @@ from langchain_core.runnables import RunnableLambda
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import END, START, MessagesState, StateGraph
 
-from langchain_moa import ChatMoA, MoAContext, Proposer, ProposersFailedError, create_moa
+from langchain_moa import MoAContext, Proposer, ProposersFailedError, create_moa
 from tests.loopback import Reply
 
 if TYPE_CHECKING:
-    from langchain_core.runnables import Runnable
+    from langgraph.graph.state import CompiledStateGraph
     from langgraph.types import Checkpointer
 
     from tests.loopback import Loopback
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 QUESTION: Any = {"messages": [("user", "Hi")]}
 
 
-async def run(graph: Runnable[Any, Any], asynchronous: bool, *args: Any, **kwargs: Any) -> dict[str, Any]:
+async def run(graph: CompiledStateGraph[Any, Any, Any, Any], asynchronous: bool, *args: Any, **kwargs: Any) -> dict[str, Any]:
     return cast("dict[str, Any]", await graph.ainvoke(*args, **kwargs) if asynchronous else graph.invoke(*args, **kwargs))
 
 
@@ -41,19 +41,6 @@ async def test_the_state_has_the_answer_and_every_reference(chat: Chat, asynchro
     assert texts(state, 1) == texts(state, 2) == ["p says: Hi", "q says: Hi"]
     assert [reference["name"] for reference in state["references"]] == ["openai:p", "openai:q"] * 2
     assert state["messages"][-1].response_metadata["moa"]["calls"] == 5
-
-
-@pytest.mark.parametrize("asynchronous", [False, True])
-@pytest.mark.parametrize("nothing", [{}, {"messages": []}, {"mesages": [("user", "Hi")]}])
-async def test_nobody_is_asked_where_there_is_nothing_to_answer(
-    loopback: Loopback, chat: Chat, asynchronous: bool, nothing: dict[str, Any]
-) -> None:
-    moa = ChatMoA(proposers=[chat("p"), chat("q")], aggregator=chat("agg"), num_layers=1)
-    with pytest.raises(ValueError, match="messages: there is nothing to answer"):
-        await run(moa.to_graph().compile(), asynchronous, nothing)
-    with pytest.raises(ValueError, match="messages: there is nothing to answer"):
-        await run(moa, asynchronous, [])
-    assert loopback.requests == []
 
 
 @pytest.mark.parametrize("asynchronous", [False, True])

@@ -171,9 +171,7 @@ class Aggregate(Runnable[RunState, dict[str, Any]]):
         may_call = has_tools or bool(kwargs.get("functions")) or member.chat_model is None
         outgoing = Outgoing(get_runtime().stream_writer, may_call=may_call) if streams else None
         config = called(config, f"aggregator: {member.name}", member)
-        return Attempt(
-            member, sent.messages, sent.trimmed, config, kwargs, may_call, outgoing, context, limit, is_last, perf_counter()
-        )
+        return Attempt(member, sent.messages, sent.trimmed, config, kwargs, may_call, outgoing, limit, is_last, perf_counter())
 
     def _prompt_for(self, state: RunState) -> Prompt:  # noqa: ARG002  # for those that derive from this class
         """Return how the references are shown in this state."""

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from langchain_moa.nodes.outgoing import Outgoing
     from langchain_moa.reference import Answer
     from langchain_moa.resilience.deadline import Limit
-    from langchain_moa.state import MoAContext
 
 # An answer of these kinds is none where another can stand in; a refusal is one.
 _NO_ANSWER = {"empty", "no_text", "content_filter", "tool_call_only"}
@@ -39,7 +38,6 @@ class Attempt(NamedTuple):
         kwargs: The call's keyword arguments.
         may_call: Whether it may answer with a call of a tool: whether it has been given any.
         outgoing: Where its chunks go, if it streams.
-        context: What the caller brought along.
         limit: How long it may take, if that is limited.
         is_last: Whether nobody else stands in.
         began: When, on the clock of `time.perf_counter`.
@@ -52,7 +50,6 @@ class Attempt(NamedTuple):
     kwargs: dict[str, Any]
     may_call: bool
     outgoing: Outgoing | None
-    context: MoAContext
     limit: Limit | None
     is_last: bool
     began: float

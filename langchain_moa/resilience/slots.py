@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
@@ -64,16 +64,13 @@ class Slots:
         Args:
             limit: How long the call may then take. The wait is not limited here: async code is cancelled.
         """
-        if self._most is None:
+        async with nullcontext() if self._most is None else self._semaphore(self._most):
             if limit is not None:
                 limit.begin()
             yield
-            return
-        semaphore = self._tasks.setdefault(asyncio.get_running_loop(), asyncio.BoundedSemaphore(self._most))
-        async with semaphore:
-            if limit is not None:
-                limit.begin()
-            yield
+
+    def _semaphore(self, most: int) -> asyncio.BoundedSemaphore:
+        return self._tasks.setdefault(asyncio.get_running_loop(), asyncio.BoundedSemaphore(most))
 
     def _take(self, most: int, limit: Limit | None) -> None:
         until = limit or Limit()

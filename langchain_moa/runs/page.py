@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from markupsafe import Markup
 
 from langchain_moa.drawing import draw_svg
+from langchain_moa.mixture.written import written
 from langchain_moa.runs import figures
 from langchain_moa.runs.difference import difference
 from langchain_moa.runs.markdown import render
@@ -52,7 +53,7 @@ def run_page(run: MoARun) -> str:
         support=support_of(run),
         measure=MEASURE,
         notes=list(_notes(run)),
-        config=None if run.config is None else _yaml(run.config),
+        config=None if run.config is None else written(run.config),
     )
 
 
@@ -140,10 +141,3 @@ def _hash(text: str) -> str:
 
 def _pretty(value: Any) -> str:
     return spelled_out(json.dumps(value, ensure_ascii=False, indent=2))
-
-
-def _yaml(config: Any) -> str:
-    import yaml
-
-    text: str = yaml.safe_dump(config, sort_keys=False, allow_unicode=True, width=100)
-    return text

@@ -30,10 +30,10 @@ def show(
     [dim]$[/dim] langchain-moa show --preset together > moa.yaml
     """
     with explained(debug=debug):
-        import yaml
+        from langchain_moa.mixture.written import written
 
         options = MixtureOptions(
             config=config, preset=preset, proposers=proposers, aggregator=aggregator, layers=layers, settings=settings
         )
         options.mixture(asked=False)
-        typer.echo(yaml.safe_dump(options.written(), sort_keys=False, allow_unicode=True, width=120), nl=False)
+        typer.echo(written(options.written()), nl=False)

@@ -7,14 +7,14 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import yaml
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
 from langchain_core.runnables import RunnableLambda
 from langgraph.checkpoint.memory import InMemorySaver
 
 from langchain_moa import AggregatorFailedError, ChatMoA, Mixture, Proposer, ProposersFailedError, create_moa
+from langchain_moa.mixture.written import written
 from langchain_moa.prompting.prompts import SYNTHESIZE
 from langchain_moa.reference import read_answer
 
@@ -263,10 +263,11 @@ def test_no_text_breaks_a_strategy(options: dict[str, Any], drafts: list[str], f
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(given_names=st.lists(names, min_size=1, max_size=3), role=texts)
+@example(given_names=["one"], role="a\x85b")
 def test_every_name_and_role_can_stand_in_a_file(tmp_path: Path, given_names: list[str], role: str) -> None:
     members = [{"model": "openai:gpt-6-luna", "name": name, "system_prompt": role} for name in given_names]
     fields = {"proposers": members, "aggregator": "openai:gpt-6.1-sol", "num_layers": 1}
     file = tmp_path / "moa.yaml"
-    file.write_text(yaml.safe_dump(fields, allow_unicode=True), encoding="utf-8")
+    file.write_text(written(fields), encoding="utf-8")
     (layer,) = Mixture.from_config(file, api_key="a-key-of-this-test").members.layers
     assert [(member.name, member.spec.system_prompt) for member in layer] == [(name, role) for name in given_names]

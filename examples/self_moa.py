@@ -9,13 +9,13 @@ from __future__ import annotations
 from _models import AGGREGATOR, OPTIONS
 from langchain_core.messages import HumanMessage
 
-from langchain_moa import Mixture
+from langchain_moa import Mixture, create_moa
 
 QUESTION = "Name a use for an empty glass jar."
 SAMPLES = 4
 
 options = {name: value for name, value in OPTIONS.items() if name != "temperature"}
-graph = Mixture.self_moa(AGGREGATOR, samples=SAMPLES, **options).to_graph().compile()
+graph = create_moa(Mixture.self_moa(AGGREGATOR, samples=SAMPLES, **options)).compile()
 state = graph.invoke({"messages": [HumanMessage(QUESTION)]})
 
 print(f"Question: {QUESTION}")

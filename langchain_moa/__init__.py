@@ -6,13 +6,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from langchain_moa.chat_model.chat_model import ChatMoA
     from langchain_moa.closed_layer import ClosedLayer
+    from langchain_moa.engine.graph import ReferencesTransformer, create_moa
     from langchain_moa.errors import AggregatorFailedError, MoAError, ProposersFailedError, StrategyFailedError
-    from langchain_moa.graph.graph import create_moa
-    from langchain_moa.graph.projection import ReferencesTransformer
     from langchain_moa.members.proposer import Proposer
     from langchain_moa.mixture.config import presets
     from langchain_moa.mixture.mixture import Mixture
-    from langchain_moa.nodes.choose import Choice
     from langchain_moa.reference import Failure, Reference
     from langchain_moa.resilience.retry import Retry
     from langchain_moa.role import awrite_roles, roles, write_roles
@@ -20,13 +18,14 @@ if TYPE_CHECKING:
     from langchain_moa.runs.run import MoARun
     from langchain_moa.state import MoAContext, MoAState
     from langchain_moa.step import Step
+    from langchain_moa.strategies.aggregation import Choice
 
 # Where each name is at home. They are imported when they are asked for, so that the command line, which imports this
 # package too, is there before LangChain is.
 _HOMES = {
     "AggregatorFailedError": "errors",
     "ChatMoA": "chat_model.chat_model",
-    "Choice": "nodes.choose",
+    "Choice": "strategies.aggregation",
     "ClosedLayer": "closed_layer",
     "Failure": "reference",
     "Mixture": "mixture.mixture",
@@ -37,12 +36,12 @@ _HOMES = {
     "Proposer": "members.proposer",
     "ProposersFailedError": "errors",
     "Reference": "reference",
-    "ReferencesTransformer": "graph.projection",
+    "ReferencesTransformer": "engine.graph",
     "Retry": "resilience.retry",
     "Step": "step",
     "StrategyFailedError": "errors",
     "awrite_roles": "role",
-    "create_moa": "graph.graph",
+    "create_moa": "engine.graph",
     "presets": "mixture.config",
     "record_moa": "runs.record",
     "roles": "role",

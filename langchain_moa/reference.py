@@ -33,9 +33,9 @@ class Failure(TypedDict):
 
     Example:
         ```python
-        from langchain_moa import Mixture
+        from langchain_moa import Mixture, create_moa
 
-        graph = Mixture.from_preset("local").to_graph().compile()
+        graph = create_moa(Mixture.from_preset("local")).compile()
         state = graph.invoke({"messages": [("user", "Why is the sky blue?")]})
         for reference in state["references"]:
             if reference["error"] is not None:
@@ -68,9 +68,9 @@ class Reference(TypedDict):
 
     Example:
         ```python
-        from langchain_moa import Mixture
+        from langchain_moa import Mixture, create_moa
 
-        graph = Mixture.from_preset("local").to_graph().compile()
+        graph = create_moa(Mixture.from_preset("local")).compile()
         state = graph.invoke({"messages": [("user", "Why is the sky blue?")]})
         for reference in state["references"]:
             print(reference["layer"], reference["name"], reference["status"], reference["text"])

@@ -19,9 +19,10 @@ from pydantic import RootModel, StringConstraints
 from langchain_moa.errors import MoAError
 from langchain_moa.members.proposer import Proposer
 from langchain_moa.prompting.system import add_system_text
+from langchain_moa.resilience.portal import wait_for
 from langchain_moa.secrets import describe
 from langchain_moa.strategies.decision import decide, reads_json
-from langchain_moa.strategies.inquiry import Ask, aconduct, conduct
+from langchain_moa.strategies.inquiry import Ask, conduct
 from langchain_moa.validation import each
 
 if TYPE_CHECKING:
@@ -138,16 +139,7 @@ def write_roles(
     with _lock((id(store), key), threading.Lock):
         if (found := store.get(_NAMESPACE, key)) is not None:
             return dict(found.value["roles"])
-
-        def answer(ask: Ask) -> Answer:
-            try:
-                return _good(member.invoke(_messages(ask, member), _named(ask, config), {}), member)
-            except (GraphBubbleUp, MoAError):
-                raise
-            except Exception as error:
-                raise _failed(error, member) from error
-
-        written = _checked(conduct(_inquiry(task, count), answer), member)
+        written = wait_for(_write, member, task, count, config)
         store.put(_NAMESPACE, key, {"task": task, "roles": dict(written)})
         return written
 
@@ -171,18 +163,21 @@ async def awrite_roles(
     async with _lock((id(store), key, id(asyncio.get_running_loop())), asyncio.Lock):
         if (found := await store.aget(_NAMESPACE, key)) is not None:
             return dict(found.value["roles"])
-
-        async def answer(ask: Ask) -> Answer:
-            try:
-                return _good(await member.ainvoke(_messages(ask, member), _named(ask, config), {}), member)
-            except (GraphBubbleUp, MoAError):
-                raise
-            except Exception as error:
-                raise _failed(error, member) from error
-
-        written = _checked(await aconduct(_inquiry(task, count), answer), member)
+        written = await _write(member, task, count, config)
         await store.aput(_NAMESPACE, key, {"task": task, "roles": dict(written)})
         return written
+
+
+async def _write(member: Member, task: str, count: int, config: RunnableConfig | None) -> dict[str, str]:
+    async def answer(ask: Ask) -> Answer:
+        try:
+            return _good(await member.ainvoke(_messages(ask, member), _named(ask, config), {}), member)
+        except (GraphBubbleUp, MoAError):
+            raise
+        except Exception as error:
+            raise _failed(error, member) from error
+
+    return _checked(await conduct(_inquiry(task, count), answer), member)
 
 
 def _prepare(writer: Any, task: str, count: int) -> tuple[Member, str]:

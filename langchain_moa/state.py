@@ -8,13 +8,18 @@ from typing import TYPE_CHECKING, Annotated, Any, NotRequired
 from langchain_core.messages import AnyMessage, BaseMessage
 from langgraph.channels import UntrackedValue
 from langgraph.graph.message import add_messages
-from typing_extensions import TypedDict
+from langgraph.runtime import get_runtime
+from typing_extensions import Self, TypedDict, override
 
+from langchain_moa._compat import read_channel
 from langchain_moa.reference import Reference, merge_references, replace_merged
+from langchain_moa.resilience.quorum import Progress
 from langchain_moa.step import Step, merge_steps
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from langchain_core.runnables import RunnableConfig
 
 
 def _add_messages(left: Any, right: Any) -> Any:
@@ -40,10 +45,10 @@ class MoAState(TypedDict):
         ```python
         from langgraph.graph import END, START, StateGraph
 
-        from langchain_moa import Mixture, MoAState
+        from langchain_moa import Mixture, MoAState, create_moa
 
         builder = StateGraph(MoAState)
-        builder.add_node("mixture", Mixture.from_preset("local").to_graph().compile())
+        builder.add_node("mixture", create_moa(Mixture.from_preset("local")).compile())
         builder.add_edge(START, "mixture")
         builder.add_edge("mixture", END)
         state = builder.compile().invoke({"messages": [("user", "Why is the sky blue?")]})
@@ -59,14 +64,38 @@ class MoAState(TypedDict):
     steps: NotRequired[Annotated[list[Step], merge_steps]]
 
 
+class ProgressChannel(UntrackedValue[Progress]):
+    """A channel that holds a new `Progress` in every run, and that no checkpoint keeps."""
+
+    def __init__(self, typ: type[Progress] = Progress, guard: bool = True) -> None:  # noqa: FBT001, FBT002  # as LangGraph has it
+        """Make the channel; LangGraph copies it for every run."""
+        super().__init__(typ, guard)
+
+    @override
+    def from_checkpoint(self, checkpoint: Any) -> Self:
+        channel = super().from_checkpoint(checkpoint)
+        channel.value = Progress()
+        return channel
+
+
+PROGRESS = "progress"
+"""The name of that channel."""
+
+
 class RunState(MoAState):
-    """What the nodes of a run share beyond its state; no checkpoint, input or output has it.
+    """The state of a run, with what its nodes share beyond it; no checkpoint, input, output or stream has that."""
 
-    Attributes:
-        started: When the answer was begun, on this process's clock of `time.monotonic`; a run that is resumed begins anew.
+    progress: NotRequired[Annotated[Progress, ProgressChannel()]]
+
+
+def progress_of(config: RunnableConfig | None) -> Progress:
+    """Return what the nodes of the running graph share.
+
+    Args:
+        config: The node's config.
     """
-
-    started: NotRequired[Annotated[float, UntrackedValue(float, guard=False)]]
+    found = read_channel(config, PROGRESS)
+    return found if isinstance(found, Progress) else Progress()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,9 +109,9 @@ class MoAContext:
 
     Example:
         ```python
-        from langchain_moa import Mixture, MoAContext
+        from langchain_moa import Mixture, MoAContext, create_moa
 
-        graph = Mixture.from_preset("local").to_graph().compile()
+        graph = create_moa(Mixture.from_preset("local")).compile()
         graph.invoke({"messages": [("user", "Why is the sky blue?")]}, context=MoAContext(model_kwargs={"temperature": 0}))
         ```
     """
@@ -101,3 +130,8 @@ def references_of(state: MoAState) -> list[Reference]:
 def turn_of(messages: list[AnyMessage]) -> str:
     """Return the id of the turn: that of the message to be answered."""
     return (messages[-1].id or "") if messages else ""
+
+
+def emit(event: str, **data: Any) -> None:
+    """Write an event to the graph's `custom` stream: a dict whose `moa` key names it."""
+    get_runtime().stream_writer({"moa": event, **data})

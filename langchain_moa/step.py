@@ -31,9 +31,9 @@ class Step(TypedDict):
 
     Example:
         ```python
-        from langchain_moa import Mixture
+        from langchain_moa import Mixture, create_moa
 
-        graph = Mixture.from_preset("local", aggregation="select").to_graph().compile()
+        graph = create_moa(Mixture.from_preset("local", aggregation="select")).compile()
         state = graph.invoke({"messages": [("user", "Why is the sky blue?")]})
         for step in state["steps"]:
             print(step["node"], step["name"], step["status"], step["text"])

@@ -6,12 +6,9 @@ import json
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
-from langgraph.graph import END
 from pydantic import BaseModel, ConfigDict
 from typing_extensions import override
 
-from langchain_moa.nodes.aggregate import AGGREGATOR, Aggregate
-from langchain_moa.nodes.consult import Consult
 from langchain_moa.prompting.plain import plain
 from langchain_moa.prompting.system import add_system_text
 from langchain_moa.state import turn_of
@@ -25,13 +22,12 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from langchain_core.messages import BaseMessage
-    from langgraph.graph import StateGraph
 
     from langchain_moa.members.proposer import Proposer
-    from langchain_moa.mixture.mixture import Mixture
     from langchain_moa.prompting.prompts import Prompt
     from langchain_moa.reference import Reference
-    from langchain_moa.state import RunState
+    from langchain_moa.state import MoAState
+    from langchain_moa.strategies.aggregation import AnswerGraph
     from langchain_moa.strategies.inquiry import Inquiry
 
 __all__ = ["Analyze"]
@@ -121,15 +117,12 @@ class Analyze(Aggregation):
         return (self.model, None)
 
     @override
-    def add_to(self, builder: StateGraph[Any, Any], mixture: Mixture) -> str:
-        builder.add_node(_NODE, Consult(self._analyse, mixture, node=_NODE), metadata={"model": mixture.member(self.model).id})
-        writer = _Writer.of(mixture, prompt=mixture.shown)
-        builder.add_node(AGGREGATOR, writer, metadata={"model": mixture.members.aggregator.id})
-        builder.add_edge(_NODE, AGGREGATOR)
-        builder.add_edge(AGGREGATOR, END)
+    def add_to(self, graph: AnswerGraph) -> str:
+        graph.add_inquiry(_NODE, self._analyse, model=self.model)
+        graph.add_edge(_NODE, graph.add_aggregator(prompt=_informed))
         return _NODE
 
-    def _analyse(self, state: RunState) -> Inquiry[dict[str, Any]]:
+    def _analyse(self, state: MoAState) -> Inquiry[dict[str, Any]]:
         references = state.get("merged", [])
         # Of one by itself there is nothing to be said against the others.
         if len(references) > 1:
@@ -149,17 +142,14 @@ class Analyze(Aggregation):
         return {}
 
 
-class _Writer(Aggregate):
-    """The aggregator, which reads the analysis after the references."""
+def _informed(state: MoAState, prompt: Prompt) -> Prompt:
+    """Return the prompt with the analysis after the references, where there is one."""
+    said = [step for step in steps_of(state.get("steps", []), turn_of(state["messages"])) if step["node"] == _NODE]
+    analysis = reads_json(Analysis)(said[-1]["text"]) if said else None
+    if analysis is None:
+        return prompt
 
-    def _prompt_for(self, state: RunState) -> Prompt:
-        prompt = super()._prompt_for(state)
-        said = [step for step in steps_of(state.get("steps", []), turn_of(state["messages"])) if step["node"] == _NODE]
-        analysis = reads_json(Analysis)(said[-1]["text"]) if said else None
-        if analysis is None:
-            return prompt
+    def informed(messages: list[BaseMessage], references: Sequence[Reference]) -> list[BaseMessage]:
+        return add_system_text(prompt(messages, references), analysis.to_text())
 
-        def informed(messages: list[BaseMessage], references: Sequence[Reference]) -> list[BaseMessage]:
-            return add_system_text(prompt(messages, references), analysis.to_text())
-
-        return informed
+    return informed

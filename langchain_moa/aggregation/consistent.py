@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
     from langchain_core.messages import BaseMessage
 
-    from langchain_moa.nodes.choose import Choice
     from langchain_moa.reference import Reference
+    from langchain_moa.strategies.aggregation import Choice
     from langchain_moa.strategies.inquiry import Inquiry
 
 __all__ = ["Consistent"]

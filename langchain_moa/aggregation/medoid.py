@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from langchain_moa.nodes.choose import Choice
+from langchain_moa.strategies.aggregation import Choice
 from langchain_moa.strategies.definition import strategy
 from langchain_moa.strategies.inquiry import Compare, Inquiry
 from langchain_moa.strategies.similarity import LEXICAL, Similarity, compare, mean_to_others, medoid

@@ -4,23 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from langgraph.graph import END
 from pydantic import Field
 from typing_extensions import override
 
-from langchain_moa.nodes.aggregate import AGGREGATOR, Aggregate
-from langchain_moa.nodes.consult import Consult
 from langchain_moa.reference import Reference
-from langchain_moa.state import RunState, turn_of
+from langchain_moa.state import MoAState, turn_of
 from langchain_moa.step import steps_of
 from langchain_moa.strategies.aggregation import Aggregation
 from langchain_moa.strategies.definition import strategy
 from langchain_moa.strategies.inquiry import Ask, Inquiry
 
 if TYPE_CHECKING:
-    from langgraph.graph import StateGraph
-
-    from langchain_moa.mixture.mixture import Mixture
+    from langchain_moa.members.member import Member
+    from langchain_moa.strategies.aggregation import AnswerGraph
 
 __all__ = ["Sequential"]
 
@@ -57,29 +53,27 @@ class Sequential(Aggregation):
     models = (None,)
 
     @override
-    def add_to(self, builder: StateGraph[Any, Any], mixture: Mixture) -> str:
+    def add_to(self, graph: AnswerGraph) -> str:
+        member = graph.member(None)
 
-        def work(state: RunState) -> Inquiry[dict[str, Any]]:
-            return self._slide(state, mixture)
+        def work(state: MoAState) -> Inquiry[dict[str, Any]]:
+            return self._slide(state, member)
 
-        member = mixture.members.aggregator
-        builder.add_node(_NODE, Consult(work, mixture, node=_NODE), metadata={"model": member.id})
-        builder.add_node(AGGREGATOR, Aggregate.of(mixture, prompt=mixture.shown), metadata={"model": member.id})
-        builder.add_conditional_edges(_NODE, self._next, [_NODE, AGGREGATOR])
-        builder.add_edge(AGGREGATOR, END)
+        graph.add_inquiry(_NODE, work)
+        aggregator = graph.add_aggregator()
+        graph.add_conditional_edges(_NODE, lambda state: _NODE if self._goes_on(state) else aggregator, [_NODE, aggregator])
         return _NODE
 
-    def _next(self, state: RunState) -> str:
+    def _goes_on(self, state: MoAState) -> bool:
         steps = steps_of(state.get("steps", []), turn_of(state["messages"]))
         last = [step["status"] for step in steps if step["node"] == _NODE][-_PATIENCE:]
         is_down = last == ["failed"] * _PATIENCE
-        return _NODE if len(state.get("merged", [])) > self.window and not is_down else AGGREGATOR
+        return len(state.get("merged", [])) > self.window and not is_down
 
-    def _slide(self, state: RunState, mixture: Mixture) -> Inquiry[dict[str, Any]]:
+    def _slide(self, state: MoAState, member: Member) -> Inquiry[dict[str, Any]]:
         references = state.get("merged", [])
         if len(references) <= self.window:
             return {}
-        member = mixture.members.aggregator
         inside, ahead = references[: self.window], references[self.window :]
         answer = yield Ask(messages=state["messages"], references=inside, name="running synthesis", drafts=True)
         if answer["failure"] is not None:

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from langgraph.graph import END
 from typing_extensions import override
 
-from langchain_moa.nodes.aggregate import AGGREGATOR, Aggregate
 from langchain_moa.strategies.aggregation import Aggregation
 from langchain_moa.strategies.definition import strategy
 
 if TYPE_CHECKING:
-    from langgraph.graph import StateGraph
-
-    from langchain_moa.mixture.mixture import Mixture
+    from langchain_moa.strategies.aggregation import AnswerGraph
 
 __all__ = ["Synthesize"]
 
@@ -39,9 +35,5 @@ class Synthesize(Aggregation):
     models = (None,)
 
     @override
-    def add_to(self, builder: StateGraph[Any, Any], mixture: Mixture) -> str:
-        member = mixture.members.aggregator
-        node = Aggregate.of(mixture, prompt=mixture.shown)
-        builder.add_node(AGGREGATOR, node, metadata={"model": member.id})
-        builder.add_edge(AGGREGATOR, END)
-        return AGGREGATOR
+    def add_to(self, graph: AnswerGraph) -> str:
+        return graph.add_aggregator()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from langchain_moa.aggregation.medoid import central
-from langchain_moa.nodes.choose import Choice
+from langchain_moa.strategies.aggregation import Choice
 from langchain_moa.strategies.definition import strategy
 from langchain_moa.strategies.extract import Extract, tally
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import aclosing, closing
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from uuid import uuid4
 
 from langchain_core.language_models import BaseChatModel
@@ -13,23 +13,21 @@ from pydantic import PrivateAttr
 from typing_extensions import override
 
 from langchain_moa.chat_model.binding import AGGREGATOR_ONLY, MARK, rebound
-from langchain_moa.chat_model.inner_run import Engine, InnerRun, Streamed
+from langchain_moa.chat_model.inner_run import Engine, InnerRun
 from langchain_moa.chat_model.isolation import (
-    AsyncIsolatedSteps,
     OuterRun,
     configured,
     counts_usage,
     entered,
     isolated,
-    isolated_steps,
     outer_run,
 )
 from langchain_moa.chat_model.turns import TurnReferences
-from langchain_moa.chat_model.unlisted import unlisted
-from langchain_moa.graph.graph import build_aggregator, build_graph
+from langchain_moa.engine.graph import build_aggregator, build_graph
 from langchain_moa.mixture.mixture import Mixture
-from langchain_moa.nodes.choose import refuse_unusable
+from langchain_moa.resilience.portal import iterate, wait_for
 from langchain_moa.state import MoAContext
+from langchain_moa.strategies.aggregation import refuse_unusable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
@@ -79,6 +77,8 @@ class ChatMoA(Mixture, BaseChatModel):
         print(moa.invoke("Why is the sky blue?").text)
         ```
     """
+
+    any_loop: ClassVar[bool] = True
 
     references_per: Literal["call", "turn"] = "call"
     streaming: bool = False
@@ -166,10 +166,7 @@ class ChatMoA(Mixture, BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        run = self._prepare(messages, stop, kwargs)
-        with isolated():
-            state = run.graph.invoke(run.input, run.config, context=run.context)
-        return ChatResult(generations=[ChatGeneration(message=run.answer(state))])
+        return wait_for(self._result, self._prepare(messages, stop, kwargs))
 
     @override
     async def _agenerate(
@@ -179,7 +176,9 @@ class ChatMoA(Mixture, BaseChatModel):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        run = self._prepare(messages, stop, kwargs)
+        return await self._result(self._prepare(messages, stop, kwargs))
+
+    async def _result(self, run: InnerRun) -> ChatResult:
         with isolated():
             state = await run.graph.ainvoke(run.input, run.config, context=run.context)
         return ChatResult(generations=[ChatGeneration(message=run.answer(state))])
@@ -193,12 +192,7 @@ class ChatMoA(Mixture, BaseChatModel):
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
         run = self._prepare(messages, stop, kwargs, stream=True, run_manager=run_manager)
-        steps: Any = run.graph.stream(run.input, run.config, context=run.context, stream_mode=["custom", "values"])
-        streamed = Streamed(run)
-        with closing(isolated_steps(steps)) as items:
-            for mode, data in items:
-                yield from streamed.read(mode, data)
-        yield streamed.last()
+        yield from iterate(run.chunks)
 
     @override
     async def _astream(
@@ -209,13 +203,9 @@ class ChatMoA(Mixture, BaseChatModel):
         **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
         run = self._prepare(messages, stop, kwargs, stream=True, run_manager=run_manager)
-        steps: Any = run.graph.astream(run.input, run.config, context=run.context, stream_mode=["custom", "values"])
-        streamed = Streamed(run)
-        async with aclosing(AsyncIsolatedSteps(steps)) as items:
-            async for mode, data in items:
-                for chunk in streamed.read(mode, data):
-                    yield chunk
-        yield streamed.last()
+        async with aclosing(run.chunks()) as chunks:
+            async for chunk in chunks:
+                yield chunk
 
     def _prepare(
         self,
@@ -294,7 +284,7 @@ class ChatMoA(Mixture, BaseChatModel):
         config, run = _with_run(config)
         async with aclosing(super().astream(input, config, stop=stop, **kwargs)) as chunks:  # type: ignore[type-var]  # as above
             with entered(run), isolated():
-                first = await unlisted(chunks)
+                first = await anext(chunks)
             yield first
             async for chunk in chunks:
                 yield chunk

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+import asyncio
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.outputs import ChatGenerationChunk
 from langchain_core.utils.utils import LC_ID_PREFIX
 
+from langchain_moa.chat_model.isolation import isolated
 from langchain_moa.usage import total_usage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import AsyncGenerator, Iterator, Mapping
 
     from langchain_core.runnables import RunnableConfig
     from langgraph.graph.state import CompiledStateGraph
@@ -51,8 +54,38 @@ class InnerRun(NamedTuple):
         usage = total_usage(answer.response_metadata["moa"])
         return answer.model_copy(update={"usage_metadata": usage, "id": _provider_id(answer)})
 
+    async def chunks(self) -> AsyncGenerator[ChatGenerationChunk]:
+        """Run the graph and yield the answer's chunks.
 
-class Streamed:
+        The run is a task of its own: leaving the iteration cancels it, and the caller's context is not entered by it.
+        """
+        items: asyncio.Queue[ChatGenerationChunk | None] = asyncio.Queue()
+        reader = _Reader(self)
+
+        async def pump() -> None:
+            try:
+                with isolated():
+                    steps = self.graph.astream(self.input, self.config, context=self.context, stream_mode=["custom", "values"])
+                    async with aclosing(cast("AsyncGenerator[Any]", steps)) as each:
+                        async for mode, data in each:
+                            for chunk in reader.read(mode, data):
+                                items.put_nowait(chunk)
+                items.put_nowait(reader.last())
+            finally:
+                items.put_nowait(None)
+
+        task = asyncio.create_task(pump())
+        try:
+            while (chunk := await items.get()) is not None:
+                yield chunk
+            await task
+        finally:
+            if not task.done():
+                task.cancel()
+                await asyncio.wait([task])
+
+
+class _Reader:
     """Turns the inner graph's stream into the outer model's chunks.
 
     Args:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from langchain_core.callbacks import (
     BaseCallbackHandler,
@@ -19,14 +18,11 @@ from langchain_core.tracers._streaming import _StreamingCallbackHandler, _V2Stre
 from langchain_core.tracers.base import AsyncBaseTracer, BaseTracer
 from langchain_core.tracers.context import _configure_hooks
 
-from langchain_moa.chat_model.unlisted import unlisted
 from langchain_moa.watcher import Watcher
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
+    from collections.abc import Generator, Sequence
     from uuid import UUID
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -99,40 +95,6 @@ def isolated() -> Generator[None]:
     finally:
         for variable, token in reversed(tokens):
             variable.reset(token)
-
-
-def isolated_steps(items: Generator[T]) -> Generator[T]:
-    """Iterate with each step isolated; between steps, the caller's context is the caller's."""
-    with closing(items):
-        while True:
-            with isolated():
-                try:
-                    item = next(items)
-                except StopIteration:
-                    return
-            yield item
-
-
-class AsyncIsolatedSteps(AsyncIterator[T]):
-    """Iterates asynchronously with each step isolated."""
-
-    def __init__(self, items: AsyncGenerator[T]) -> None:
-        """Make it.
-
-        Args:
-            items: What it iterates over, and closes when it is closed itself.
-        """
-        self._items = items
-        self._step: Callable[[AsyncIterator[T]], Awaitable[T]] = unlisted
-
-    async def __anext__(self) -> T:
-        step, self._step = self._step, anext
-        with isolated():
-            return await step(self._items)
-
-    async def aclose(self) -> None:
-        """Close what it iterates over."""
-        await self._items.aclose()
 
 
 def _looks_inside(handler: BaseCallbackHandler) -> bool:

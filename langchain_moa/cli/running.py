@@ -9,6 +9,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, cast
 
 from langchain_moa.cli.ending import run_until_signalled
+from langchain_moa.engine.graph import build_graph
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -101,7 +102,7 @@ async def arun(
     # What the log warns of, the command line says in its own way.
     logging.getLogger("langchain_moa").addHandler(_NO_LOG)
     started = perf_counter()
-    graph: Any = mixture.to_graph().compile()
+    graph: Any = build_graph(mixture).compile()
     state: dict[str, Any] = {}
     streamed = False
     steps = graph.astream(
@@ -142,7 +143,7 @@ async def arun(
 def _tell_of_proposer(watcher: Watcher, message: BaseMessage, metadata: Mapping[str, Any]) -> None:
     from langchain_core.messages import AIMessageChunk
 
-    from langchain_moa.nodes.names import place_of
+    from langchain_moa.engine.names import place_of
 
     layer, proposer = place_of(metadata.get("langgraph_node", ""))
     if layer is not None and proposer is not None and isinstance(message, AIMessageChunk) and message.text:

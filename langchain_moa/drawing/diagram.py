@@ -10,6 +10,7 @@ from langchain_core.runnables.graph import Graph
 from langchain_moa.drawing.parts import Diagram, Edge, Group, Kind, Node
 from langchain_moa.drawing.refine import refined
 from langchain_moa.drawing.text import clean
+from langchain_moa.engine.graph import build_graph
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -80,7 +81,7 @@ def _graph_of(source: Source) -> Graph:
     shown: object = source
     # A mixture before anything else: ChatMoA is a Runnable too, and as such would draw itself as one box.
     if isinstance(shown, Described) and not isinstance(shown, type):
-        shown = shown.to_graph()
+        shown = build_graph(shown)
     if isinstance(shown, Compilable) and not isinstance(shown, type):
         shown = shown.compile()
     get_graph = None if isinstance(shown, type) else getattr(shown, "get_graph", None)

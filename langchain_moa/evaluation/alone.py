@@ -3,18 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from langgraph.graph import END, START, StateGraph
-
-from langchain_moa.nodes.aggregate import AGGREGATOR, Aggregate
-from langchain_moa.state import MoAContext, MoAState
+from langchain_moa.engine.aggregate import AGGREGATOR
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from langchain_core.messages import BaseMessage
-
     from langchain_moa.members.member import Member
     from langchain_moa.mixture.mixture import Mixture
 
@@ -56,22 +49,3 @@ class MemberName:
             msg = f"several members are called {self.text!r}; name one by its number, 1 to {len(first)}"
             raise ValueError(msg)
         return found[0]
-
-
-def alone(mixture: Mixture, member: Member) -> StateGraph[MoAState, MoAContext]:
-    """Return the graph of one member, not yet compiled; its answer has the same account as a mixture's.
-
-    Args:
-        mixture: Whose parameters (`temperature`, `max_tokens`, ...) it is called with.
-        member: Who answers.
-    """
-    builder: StateGraph[MoAState, MoAContext] = StateGraph(MoAState, context_schema=MoAContext)
-    # It is called as an aggregator is, with tools of its own, but has nothing to read.
-    builder.add_node(AGGREGATOR, Aggregate(member, prompt=_nothing, call_kwargs=mixture.call_kwargs))
-    builder.add_edge(START, AGGREGATOR)
-    builder.add_edge(AGGREGATOR, END)
-    return builder
-
-
-def _nothing(messages: list[BaseMessage], references: Sequence[Any]) -> list[BaseMessage]:  # noqa: ARG001  # a prompt's shape
-    return messages

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 
+from langchain_moa.engine.graph import build_aggregator, build_alone, build_graph
 from langchain_moa.errors import MoAError
-from langchain_moa.evaluation.alone import MemberName, alone
+from langchain_moa.evaluation.alone import MemberName
 from langchain_moa.evaluation.answer import reason_of
 from langchain_moa.evaluation.call import Run
 from langchain_moa.evaluation.harnesses.harness import Answered
 from langchain_moa.evaluation.patience import Patience
 from langchain_moa.evaluation.recorded import recorded, recorded_member, under
-from langchain_moa.graph.graph import build_aggregator
 from langchain_moa.reference import reference_text
 from langchain_moa.state import MoAContext
 
@@ -156,9 +156,9 @@ class _Running:
         given = self._given
         if given.member is not None:
             member = MemberName(text=given.member).find(given.mixture)
-            return alone(given.mixture, recorded_member(member, given.ledger, "alone"))
+            return build_alone(given.mixture, recorded_member(member, given.ledger, "alone"))
         mixture = recorded(given.mixture, given.ledger)
-        return mixture.to_graph() if given.references is None else build_aggregator(mixture)
+        return build_graph(mixture) if given.references is None else build_aggregator(mixture)
 
     async def _ask(self, question: BenchmarkQuestion) -> None:
         said: list[BaseMessage] = []

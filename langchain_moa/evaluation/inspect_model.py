@@ -14,8 +14,9 @@ from typing_extensions import override
 
 from langchain_moa.chat_model.binding import MARK
 from langchain_moa.chat_model.chat_model import ChatMoA
+from langchain_moa.engine.graph import build_alone, build_graph
 from langchain_moa.errors import AggregatorFailedError, MoAError, ProposersFailedError
-from langchain_moa.evaluation.alone import MemberName, alone
+from langchain_moa.evaluation.alone import MemberName
 from langchain_moa.evaluation.budget import everyone
 from langchain_moa.evaluation.inspect_messages import choice_of, read_messages, tool_settings, usage_of
 from langchain_moa.evaluation.inspect_settings import call_settings
@@ -125,7 +126,7 @@ class InspectMoA(ModelAPI):
         return True
 
     def _compiled(self, mixture: Mixture) -> Any:
-        graph = mixture.to_graph() if self._member is None else alone(mixture, self._member)
+        graph = build_graph(mixture) if self._member is None else build_alone(mixture, self._member)
         return graph.compile(checkpointer=False)
 
     def _bound(self, wanted: dict[str, Any]) -> tuple[Any, dict[str, Any]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from langchain_moa.evaluation.alone import alone
+from langchain_moa.engine.graph import build_alone, build_graph
 from langchain_moa.evaluation.recorded import recorded, recorded_member
 from langchain_moa.mixture.mixture import Mixture
 
@@ -58,9 +58,9 @@ def first_variants(mixture: Mixture, ledger: Ledger) -> list[Variant]:
         mixture: The mixture.
         ledger: Where their calls are kept; those that several variants make are made once.
     """
-    whole = Variant(name="the mixture", kind="mixture", graphs=[_compiled(recorded(mixture, ledger).to_graph())])
+    whole = Variant(name="the mixture", kind="mixture", graphs=[_compiled(build_graph(recorded(mixture, ledger)))])
     layers = [
-        Variant(name=f"after layer {number}", kind="layer", graphs=[_compiled(recorded(shorter, ledger).to_graph())])
+        Variant(name=f"after layer {number}", kind="layer", graphs=[_compiled(build_graph(recorded(shorter, ledger)))])
         for number, shorter in enumerate(shortened(mixture), start=1)
     ]
     return [whole, *layers, *members_alone(mixture, ledger)]
@@ -125,7 +125,7 @@ def self_moa(mixture: Mixture, best: Member, ledger: Ledger, *, calls: int, epoc
         samples = samples_of_best(mixture, best, calls=calls, epoch=epoch)
         if samples is None:
             return None
-        graphs.append(_compiled(recorded(samples, ledger, prefix=SELF_MOA).to_graph()))
+        graphs.append(_compiled(build_graph(recorded(samples, ledger, prefix=SELF_MOA))))
     return Variant(name=f"{best.name} x {max(1, calls - 1)}, Self-MoA", kind="self-moa", graphs=graphs)
 
 
@@ -138,7 +138,7 @@ def shortened(mixture: Mixture) -> Iterator[Mixture]:
 
 
 def _alone(mixture: Mixture, name: str, member: Member, asked: Member) -> Variant:
-    return Variant(name=name, kind="member", graphs=[_compiled(alone(mixture, asked))], member=member, asked=asked)
+    return Variant(name=name, kind="member", graphs=[_compiled(build_alone(mixture, asked))], member=member, asked=asked)
 
 
 def _same(one: Member, other: Member) -> bool:

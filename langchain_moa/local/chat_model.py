@@ -7,7 +7,7 @@ import importlib.util
 import json
 import ssl
 from contextlib import asynccontextmanager, contextmanager
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import openai
 from langchain_core.language_models.model_profile import ModelProfile
@@ -81,6 +81,9 @@ class ChatLocal(ChatOpenAI):
         print(ChatLocal(model="smollm2-135m").invoke("What do bees make?").text)
         ```
     """
+
+    # It holds no HTTP client: one is made for each call.
+    any_loop: ClassVar[bool] = True
 
     # By its own name, and not by that of OpenAI's protocol only, which type checkers would insist on.
     max_tokens: int | None = None

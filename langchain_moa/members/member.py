@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import aclosing
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 from langchain_core.runnables.base import RunnableBindingBase
 from langchain_core.runnables.fallbacks import RunnableWithFallbacks
@@ -12,15 +15,16 @@ from langgraph.pregel import Pregel
 from langgraph.pregel.protocol import PregelProtocol
 
 from langchain_moa.cleanser import Cleanser, surrounding
+from langchain_moa.members.clients import callable_here
 from langchain_moa.members.models import chat_model_of
 from langchain_moa.reference import Answer, read_answer
-from langchain_moa.resilience.deadline import call_within
-from langchain_moa.resilience.retry import Retry, aretrying, retrying
+from langchain_moa.resilience.portal import in_worker, iterate_in_worker
+from langchain_moa.resilience.retry import Retry, retrying
 from langchain_moa.resilience.slots import Slots
 from langchain_moa.secrets import masked, redact, secrets_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import AsyncGenerator, Mapping, Sequence
 
     from langchain_core.language_models import BaseChatModel
     from langchain_core.language_models.model_profile import ModelProfile
@@ -48,6 +52,9 @@ class Member:
     id: str
     retry: Retry | None = None
     slots: Slots = field(default_factory=lambda: Slots(None))
+    _of_loops: WeakKeyDictionary[asyncio.AbstractEventLoop, tuple[Any, bool]] = field(
+        default_factory=WeakKeyDictionary, init=False, compare=False
+    )
 
     def __repr__(self) -> str:
         """Show what the user wrote, which holds no secret."""
@@ -163,7 +170,7 @@ class Member:
         """Return the mixture's parameters that this member has not set for itself."""
         return {key: value for key, value in call.items() if key not in self.spec.settings}
 
-    def invoke(
+    async def ainvoke(
         self,
         messages: Sequence[BaseMessage],
         config: RunnableConfig,
@@ -182,28 +189,46 @@ class Member:
         Raises:
             OutOfTimeError: The time was over before there was an answer.
         """
-
-        def call() -> Answer:
-            with self.slots.taken(limit), surrounding(config):
-                output = call_within(limit, lambda: self.runnable.invoke(self.input(messages), self.config(config), **kwargs))
-                return read_answer(output, seen=len(messages))
-
-        return retrying(self.retry, call, limit=limit)
-
-    async def ainvoke(
-        self,
-        messages: Sequence[BaseMessage],
-        config: RunnableConfig,
-        kwargs: Mapping[str, Any],
-        *,
-        limit: Limit | None = None,
-    ) -> Answer:
-        """Call the member without blocking; the arguments are those of `invoke`."""
+        runnable, is_async = await self._callable_here()
 
         async def call() -> Answer:
-            async with self.slots.ataken(limit):
+            async with self.slots.taken(limit):
                 with surrounding(config):
-                    output = await self.runnable.ainvoke(self.input(messages), self.config(config), **kwargs)
+                    given = self.input(messages), self.config(config)
+                    if is_async:
+                        output = await runnable.ainvoke(*given, **kwargs)
+                    else:
+                        output = await in_worker(partial(runnable.invoke, *given, **kwargs))
                 return read_answer(output, seen=len(messages))
 
-        return await aretrying(self.retry, call, limit=limit)
+        return await retrying(self.retry, call, limit=limit)
+
+    async def astream(
+        self, messages: Sequence[BaseMessage], config: RunnableConfig, kwargs: Mapping[str, Any], *, limit: Limit | None = None
+    ) -> AsyncGenerator[Any]:
+        """Call the member once and yield the pieces of its answer as they come.
+
+        Args:
+            messages: What it is asked.
+            config: The call's config.
+            kwargs: The call's keyword arguments.
+            limit: How long the call may take; its own seconds begin when the call does.
+        """
+        runnable, is_async = await self._callable_here()
+        given = self.input(messages), self.config(config)
+        async with self.slots.taken(limit):
+            with surrounding(config):
+                if is_async:
+                    items = runnable.astream(*given, **kwargs)
+                else:
+                    items = iterate_in_worker(lambda: runnable.stream(*given, **kwargs))
+                async with aclosing(items):
+                    async for item in items:
+                        yield item
+
+    async def _callable_here(self) -> tuple[Any, bool]:
+        """Return what to call on the running loop, and whether by its async side."""
+        loop = asyncio.get_running_loop()
+        if (found := self._of_loops.get(loop)) is None:
+            found = self._of_loops[loop] = await callable_here(self.runnable)
+        return found

@@ -36,11 +36,8 @@ from langchain_moa.strategies.resolved import Strategies, resolve_aggregation, r
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from langgraph.graph import StateGraph
-
     from langchain_moa.members.member import Member
     from langchain_moa.members.proposer import Proposer
-    from langchain_moa.state import MoAContext, MoAState
 
 
 _logger = logging.getLogger("langchain_moa")
@@ -95,10 +92,10 @@ class Mixture(Resilience):
 
     Example:
         ```python
-        from langchain_moa import Mixture
+        from langchain_moa import Mixture, create_moa
 
         mixture = Mixture(proposers=["local:smollm2-135m", "local:gemma3-270m"], aggregator="local:smollm2-135m")
-        graph = mixture.to_graph().compile()
+        graph = create_moa(mixture).compile()
         ```
     """
 
@@ -249,12 +246,6 @@ class Mixture(Resilience):
             raise ValueError(msg)
         windowed = {} if window is None else {"aggregation": {"sequential": {"window": window}}}
         return cls(**{"aggregator": model, "num_layers": 1, **windowed, **options, "proposers": proposers})
-
-    def to_graph(self) -> StateGraph[MoAState, MoAContext]:
-        """Return the mixture's graph, not yet compiled: the transparent surface of the same mixture."""
-        from langchain_moa.graph.graph import build_graph
-
-        return build_graph(self)
 
     @property
     def members(self) -> Members:

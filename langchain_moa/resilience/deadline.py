@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-import threading
-from concurrent.futures import Future
 from contextlib import contextmanager
-from contextvars import copy_context
-from queue import Empty, SimpleQueue
 from time import monotonic
 from typing import TYPE_CHECKING, TypeVar
 
@@ -22,7 +18,7 @@ class OutOfTimeError(TimeoutError):
     """A call was given up because its time was over.
 
     Attributes:
-        kind: What set the limit: `timeout`, `quorum`, `deadline` or, where the caller has left, `abandoned`.
+        kind: What set the limit: `timeout`, `quorum` or `deadline`.
     """
 
     def __init__(self, kind: str, message: str) -> None:
@@ -41,7 +37,7 @@ class Limit:
 
     Attributes:
         at: The point, on the clock of `time.monotonic`.
-        kind: What set it: `timeout`, `quorum`, `deadline` or `abandoned`.
+        kind: What set it: `timeout`, `quorum` or `deadline`.
         why: The same in words.
     """
 
@@ -107,42 +103,7 @@ class Limit:
             raise self.error()
 
 
-def call_within(limit: Limit | None, call: Callable[[], T]) -> T:
-    """Call, and wait no longer than the limit allows.
-
-    Sync code cannot be stopped from outside. What outlasts the limit is left to a daemon thread, which ends when its client
-    gives up and keeps no program from ending; a thread of an executor would be waited for.
-
-    Args:
-        limit: Until when; `None`: as long as it takes, and in this thread.
-        call: What to do; it runs in a thread of its own, in a copy of the context.
-
-    Raises:
-        OutOfTimeError: The time was over before the call was.
-    """
-    if limit is None:
-        return call()
-    limit.check()
-    outcome: Future[T] = Future()
-    wakes: SimpleQueue[object] = SimpleQueue()
-    outcome.add_done_callback(wakes.put)
-
-    def work() -> None:
-        try:
-            outcome.set_result(call())
-        except BaseException as error:  # noqa: BLE001  # it is raised where the outcome is read
-            outcome.set_exception(error)
-
-    threading.Thread(target=copy_context().run, args=(work,), name="moa-call", daemon=True).start()
-    with limit.telling(lambda: wakes.put(None)):
-        while not outcome.done() and (left := limit.left()) > 0:
-            _wait(wakes, left)
-    if not outcome.done():
-        raise limit.error()
-    return outcome.result()
-
-
-async def acall_within(limit: Limit | None, call: Callable[[], Awaitable[T]]) -> T:
+async def call_within(limit: Limit | None, call: Callable[[], Awaitable[T]]) -> T:
     """Call, and cancel the call when the limit comes: its request is closed at the server.
 
     Args:
@@ -176,28 +137,3 @@ async def acall_within(limit: Limit | None, call: Callable[[], Awaitable[T]]) ->
         if not scope.expired():
             raise
         raise limit.error() from error
-
-
-def sleep_within(limit: Limit, seconds: float) -> None:
-    """Sleep, and no longer than the limit allows.
-
-    Args:
-        limit: Until when.
-        seconds: How long.
-
-    Raises:
-        OutOfTimeError: The time was over.
-    """
-    wakes: SimpleQueue[object] = SimpleQueue()
-    until = monotonic() + seconds
-    with limit.telling(lambda: wakes.put(None)):
-        while (left := min(until - monotonic(), limit.left())) > 0:
-            _wait(wakes, left)
-    limit.check()
-
-
-def _wait(wakes: SimpleQueue[object], seconds: float) -> None:
-    try:
-        wakes.get(timeout=min(seconds, threading.TIMEOUT_MAX))
-    except Empty:
-        return

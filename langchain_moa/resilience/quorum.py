@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import math
-import threading
 from contextlib import contextmanager
 from dataclasses import dataclass
 from time import monotonic
 from typing import TYPE_CHECKING
-from weakref import WeakKeyDictionary, WeakValueDictionary
-
-from langgraph.runtime import get_runtime
 
 from langchain_moa.resilience.deadline import Limit
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterator
+    from collections.abc import Iterator
 
 
 def quorum_of(quorum: int | float | None, size: int) -> int | None:  # noqa: PYI041  # 1 is one proposer, 1.0 is all of them
@@ -75,68 +71,52 @@ class Round:
 
     With a deadline, what is left of it is shared equally by the layers to come and the aggregator. A layer closes when its
     share is over, unless it has too few good answers: then it waits for those, but never into the aggregator's share.
-
-    Attributes:
-        started: When the answer was begun, on the clock of `time.monotonic`.
     """
 
-    def __init__(self, closing: Closing, started: float | None) -> None:
+    def __init__(self, closing: Closing, started: float) -> None:
         """Open the round.
 
         Args:
             closing: The rules.
-            started: When the answer was begun; `None`: now.
+            started: When the answer was begun, on the clock of `time.monotonic`.
         """
-        now = monotonic()
-        self.started = now if started is None else started
         self._closing = closing
-        self._lock = threading.Lock()
         self._inside: set[Limit] = set()
-        self._left: set[str] = set()
         self._good = 0
         self._share_over = math.inf  # without a deadline, never
         self._closes = Limit()
         if closing.deadline is not None:
+            now = monotonic()
             reserved = closing.deadline / (closing.layers + 1)
-            last = self.started + closing.deadline - reserved
+            last = started + closing.deadline - reserved
             self._share_over = now + (last - now) / (closing.layers - closing.layer + 1)
             why = f"it had not answered when its layer's part of the deadline ({closing.deadline:g} s) was over"
             self._close(last, "deadline", why)
 
     @contextmanager
-    def joined(self, task: str, timeout: float | None) -> Iterator[Limit]:
+    def joined(self, timeout: float | None) -> Iterator[Limit]:
         """Be in the round; the limit is brought forward when the round closes earlier.
 
         Args:
-            task: Who: the id of the node's task, which a retry of the node keeps.
             timeout: Seconds that this proposer has once it is asked, whatever the others do.
         """
         limit = Limit(timeout=timeout)
-        with self._lock:
-            self._inside.add(limit)
-            limit.bring_forward(self._closes.at, self._closes.kind, self._closes.why)
+        self._inside.add(limit)
+        limit.bring_forward(self._closes.at, self._closes.kind, self._closes.why)
         try:
             yield limit
         finally:
-            with self._lock:
-                self._inside.discard(limit)
-                self._left.add(task)
+            self._inside.discard(limit)
 
     def answered(self) -> None:
         """Count a good answer; it may close the round."""
         rules = self._closing
-        with self._lock:
-            self._good += 1
-            if self._good >= rules.enough:
-                self._close(self._share_over, self._closes.kind, self._closes.why)
-            if rules.quorum is not None and self._good >= rules.quorum:
-                why = f"it had not answered {rules.grace:g} s after {rules.quorum} of its layer's {rules.size} proposers had"
-                self._close(monotonic() + rules.grace, "quorum", why)
-
-    @property
-    def is_over(self) -> bool:
-        """Whether all of the layer's proposers have been in it and left."""
-        return len(self._left) >= self._closing.size
+        self._good += 1
+        if self._good >= rules.enough:
+            self._close(self._share_over, self._closes.kind, self._closes.why)
+        if rules.quorum is not None and self._good >= rules.quorum:
+            why = f"it had not answered {rules.grace:g} s after {rules.quorum} of its layer's {rules.size} proposers had"
+            self._close(monotonic() + rules.grace, "quorum", why)
 
     def _close(self, at: float, kind: str, why: str) -> None:
         self._closes.bring_forward(at, kind, why)
@@ -144,45 +124,30 @@ class Round:
             limit.bring_forward(at, kind, why)
 
 
-class Rounds:
-    """The rounds of one layer of a graph, one for each run that is in it.
+class Progress:
+    """What the nodes of one run share beside its state: when the answer was begun, and the rounds of its layers.
 
-    LangGraph runs the proposers of a layer as separate nodes of one superstep, and hands them nothing that they share. What
-    tells a superstep of a run from every other is the run's control, the checkpoint that it started from, and the namespace
-    of the graph: concurrent runs, nested mixtures and resumed runs each have a round of their own.
+    All proposers of a run are called on one event loop, so nothing here needs a lock.
+
+    Attributes:
+        started: When the first proposer was asked, on the clock of `time.monotonic`; `None` before. A run that is resumed
+            begins anew.
     """
 
-    def __init__(self, closing: Closing) -> None:
-        """Make it for a layer with these rules."""
-        self._closing = closing
-        self._lock = threading.Lock()
-        self._open: WeakValueDictionary[Hashable, Round] = WeakValueDictionary()
-        # With `max_concurrency`, one proposer may leave before the next comes. The run's own stream writer, which lives as
-        # long as the run, holds the round between the two, so that a run that breaks off leaves nothing behind.
-        self._held: WeakKeyDictionary[object, dict[Hashable, Round]] = WeakKeyDictionary()
+    def __init__(self) -> None:
+        """Begin a run."""
+        self.started: float | None = None
+        self._rounds: dict[str, Round] = {}
 
-    @contextmanager
-    def joined(self, started: float | None, timeout: float | None) -> Iterator[tuple[Round, Limit]]:
-        """Be in the round of the run that this is called in; the first to come opens it.
+    def round(self, name: str, closing: Closing) -> Round:
+        """Return a round, opened by the first to come.
 
         Args:
-            started: When the answer was begun; `None`: with this round.
-            timeout: Seconds that this proposer has once it is asked, whatever the others do.
+            name: Which one: that of a layer, or of a ranking.
+            closing: Its rules.
         """
-        runtime = get_runtime()
-        info = runtime.execution_info
-        assert info is not None  # noqa: S101  # a node is only ever called inside a run
-        key = (runtime.control, info.checkpoint_id, info.checkpoint_ns.rpartition("|")[0])
-        with self._lock:
-            current = self._open.get(key)
-            if current is None:
-                current = self._open[key] = Round(self._closing, started)
-                self._held.setdefault(runtime.stream_writer, {})[key] = current
-        try:
-            with current.joined(info.task_id, timeout) as limit:
-                yield current, limit
-        finally:
-            with self._lock:
-                if current.is_over and self._open.get(key) is current:
-                    del self._open[key]
-                    self._held.get(runtime.stream_writer, {}).pop(key, None)
+        if self.started is None:
+            self.started = monotonic()
+        if name not in self._rounds:
+            self._rounds[name] = Round(closing, self.started)
+        return self._rounds[name]

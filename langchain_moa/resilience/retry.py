@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, fields
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from tenacity import AsyncRetrying, RetryCallState, Retrying, retry_if_exception
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception
 
-from langchain_moa.resilience.deadline import Limit, sleep_within
+from langchain_moa.resilience.deadline import Limit
 from langchain_moa.resilience.retryable import is_retryable, retry_after
 
 if TYPE_CHECKING:
@@ -113,8 +113,12 @@ class Retry:
         return backoff * (1 - chance)
 
 
-def retrying(
-    policy: Retry | None, call: Callable[[], T], *, limit: Limit | None = None, begun: Callable[[], bool] | None = None
+async def retrying(
+    policy: Retry | None,
+    call: Callable[[], Awaitable[T]],
+    *,
+    limit: Limit | None = None,
+    begun: Callable[[], bool] | None = None,
 ) -> T:
     """Call, and call again as the policy says.
 
@@ -127,24 +131,6 @@ def retrying(
     Raises:
         Exception: What the last attempt raised.
     """
-    if policy is None:
-        return call()
-    within = limit or Limit()
-
-    def sleep(seconds: float) -> None:
-        sleep_within(within, seconds)
-
-    return Retrying(**_rules(policy, within, begun), sleep=sleep)(call)
-
-
-async def aretrying(
-    policy: Retry | None,
-    call: Callable[[], Awaitable[T]],
-    *,
-    limit: Limit | None = None,
-    begun: Callable[[], bool] | None = None,
-) -> T:
-    """Call without blocking, and call again as the policy says; the arguments are those of `retrying`."""
     if policy is None:
         return await call()
 

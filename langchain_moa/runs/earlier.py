@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from langchain_moa.nodes.names import place_of
+from langchain_moa.engine.names import place_of
 from langchain_moa.runs.call import Call
 from langchain_moa.usage import cost_of_call
 

@@ -54,7 +54,9 @@ class Outline(BaseModel):
             mixture: The mixture.
             plain: Makes plain data, without secrets.
         """
-        graph = mixture.to_graph().compile().get_graph()
+        from langchain_moa.engine.graph import build_graph
+
+        graph = build_graph(mixture).compile().get_graph()
         return cls(
             nodes=[
                 OutlinedNode(id=node.id, name=plain.text(node.name), metadata=plain.mapping(node.metadata))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from langchain_moa.nodes.names import place_of
+from langchain_moa.engine.names import place_of
 
 if TYPE_CHECKING:
     from langchain_moa.reference import Reference

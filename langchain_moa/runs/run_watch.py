@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from langchain_core.messages import AIMessage, BaseMessage
 
+from langchain_moa.engine.aggregate import AGGREGATOR
+from langchain_moa.engine.names import place_of, proposer_node
+from langchain_moa.engine.node import context_of
 from langchain_moa.members.retries import retries_itself
-from langchain_moa.nodes.aggregate import AGGREGATOR
-from langchain_moa.nodes.calls import context_of
-from langchain_moa.nodes.names import place_of, proposer_node
 from langchain_moa.reference import Failure, read_answer
 from langchain_moa.runs.call import Call, Role
 from langchain_moa.runs.call_watch import CallWatch, is_cancellation, since

@@ -8,22 +8,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from langchain_moa.nodes.aggregate import Aggregate
-    from langchain_moa.nodes.consult import Consult
-    from langchain_moa.strategies.aggregation import Aggregation
+    from langchain_moa.strategies.aggregation import Aggregation, AnswerGraph
     from langchain_moa.strategies.definition import Model, strategy
     from langchain_moa.strategies.extract import Extract
     from langchain_moa.strategies.filtered import Filtered
     from langchain_moa.strategies.inquiry import Ask, Compare, Inquiry
     from langchain_moa.strategies.similarity import Similarity
 
-# Imported when they are asked for: the nodes are built on the rest of this package.
+# Imported when they are asked for.
 _HOMES = {
-    "Aggregate": "nodes.aggregate",
     "Aggregation": "strategies.aggregation",
+    "AnswerGraph": "strategies.aggregation",
     "Ask": "strategies.inquiry",
     "Compare": "strategies.inquiry",
-    "Consult": "nodes.consult",
     "Extract": "strategies.extract",
     "Filtered": "strategies.filtered",
     "Inquiry": "strategies.inquiry",
@@ -33,11 +30,10 @@ _HOMES = {
 }
 
 __all__ = [
-    "Aggregate",
     "Aggregation",
+    "AnswerGraph",
     "Ask",
     "Compare",
-    "Consult",
     "Extract",
     "Filtered",
     "Inquiry",

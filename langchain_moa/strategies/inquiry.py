@@ -11,6 +11,8 @@ from contextvars import copy_context
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
+from langchain_moa.resilience.portal import in_worker
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
     from contextvars import Context
@@ -108,8 +110,8 @@ Inquiry: TypeAlias = Generator[Request, Any, T]
 """A strategy under way that ends in a `T`."""
 
 
-def conduct(inquiry: Inquiry[T], answer: Callable[[Any], Any], context: Context | None = None) -> T:
-    """Conduct an inquiry to its result.
+async def conduct(inquiry: Inquiry[T], answer: Callable[[Any], Awaitable[Any]], context: Context | None = None) -> T:
+    """Conduct an inquiry to its result; its own code runs in worker threads.
 
     Args:
         inquiry: The inquiry.
@@ -118,21 +120,15 @@ def conduct(inquiry: Inquiry[T], answer: Callable[[Any], Any], context: Context 
     """
     context = context or copy_context()
     reply: Any = None
-    while True:
-        try:
-            request = context.run(inquiry.send, reply)
-        except StopIteration as end:
-            return end.value  # type: ignore[no-any-return]  # what a generator returns comes untyped
-        reply = answer(request)
 
-
-async def aconduct(inquiry: Inquiry[T], answer: Callable[[Any], Awaitable[Any]], context: Context | None = None) -> T:
-    """Conduct an inquiry without blocking; the arguments are those of `conduct`."""
-    context = context or copy_context()
-    reply: Any = None
-    while True:
+    def step() -> tuple[bool, Any]:
         try:
-            request = context.run(inquiry.send, reply)
+            return False, inquiry.send(reply)
         except StopIteration as end:
-            return end.value  # type: ignore[no-any-return]  # as above
-        reply = await answer(request)
+            return True, end.value
+
+    while True:
+        is_done, found = await in_worker(step, context=context)
+        if is_done:
+            return found  # type: ignore[no-any-return]  # what a generator returns comes untyped
+        reply = await answer(found)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import math
 import re
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 from langchain_core.embeddings import Embeddings
 from pydantic import PlainValidator
 
+from langchain_moa.resilience.portal import in_worker, is_on_portal
 from langchain_moa.strategies.embeddings import NamedEmbeddings
 
 if TYPE_CHECKING:
@@ -56,36 +56,34 @@ Similarity: TypeAlias = Annotated[
 texts to 0 to 1, which may be async."""
 
 
-def compare(texts: Sequence[str], by: Similarity) -> Matrix:
+async def compare(texts: Sequence[str], by: Similarity) -> Matrix:
     """Return how alike texts are.
+
+    What is computed here, or by a sync callable, runs in a worker thread. Embeddings are asked by their async side, unless
+    sync code waits: their async clients may belong to another loop.
 
     Args:
         texts: The texts.
         by: What compares them. It is not asked about a single text.
 
     Raises:
-        TypeError: It is async.
         ValueError: It returns something else than a number from 0 to 1.
     """
     if isinstance(by, Embeddings):
-        return _cosines(by.embed_documents(list(texts))) if len(texts) > 1 else _matrix(texts, {})
+        if len(texts) < 2:  # noqa: PLR2004  # a text alone
+            return _matrix(texts, {})
+        documents = list(texts)
+        if is_on_portal():
+            return _cosines(await in_worker(lambda: by.embed_documents(documents)))
+        return _cosines(await by.aembed_documents(documents))
     if isinstance(by, str):
-        return _by_words(texts, by)
-    return _matrix(texts, {(i, j): _sync(by(texts[i], texts[j])) for i, j in _pairs(texts)})
+        return await in_worker(lambda: _by_words(texts, by))
 
+    def compared() -> dict[tuple[int, int], Any]:
+        return {(i, j): by(texts[i], texts[j]) for i, j in _pairs(texts)}
 
-async def acompare(texts: Sequence[str], by: Similarity) -> Matrix:
-    """Return how alike texts are, without blocking where embeddings or an async callable compare them."""
-    if isinstance(by, Embeddings):
-        return _cosines(await by.aembed_documents(list(texts))) if len(texts) > 1 else _matrix(texts, {})
-    if isinstance(by, str):
-        # In a thread: what is computed must not hold up the loop.
-        return await asyncio.to_thread(_by_words, texts, by)
-    found: dict[tuple[int, int], Any] = {}
-    for i, j in _pairs(texts):
-        alike: Any = by(texts[i], texts[j])
-        found[i, j] = await alike if inspect.isawaitable(alike) else alike
-    return _matrix(texts, found)
+    found = await in_worker(compared)
+    return _matrix(texts, {place: await alike if inspect.isawaitable(alike) else alike for place, alike in found.items()})
 
 
 def between(texts: Sequence[str], others: Sequence[str]) -> Matrix:
@@ -134,15 +132,6 @@ def _matrix(texts: Sequence[Any], alike: dict[tuple[int, int], Any]) -> Matrix:
             raise ValueError(msg)
         matrix[i][j] = matrix[j][i] = float(value)
     return matrix
-
-
-def _sync(alike: Any) -> Any:
-    if inspect.iscoroutine(alike):
-        alike.close()
-    if inspect.isawaitable(alike):
-        msg = "the similarity is async; call the mixture with `ainvoke`, `astream` or `abatch`, or give a plain function"
-        raise TypeError(msg)
-    return alike
 
 
 def _set_cosine(a: frozenset[str], b: frozenset[str]) -> float:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
+from langchain_moa.engine.graph import build_graph
 from langchain_moa.members.proposer import Proposer
 from langchain_moa.mixture.mixture import Mixture
 from langchain_moa.studio.context import MemberContext, MixtureContext, context_schema
@@ -60,7 +61,7 @@ class Served:
     def _build(self, context: MixtureContext) -> Pregel[Any, Any, Any, Any]:
         base = self._mixture.get("", self._make)
         mixture = self._mixed(base, context) if context.set_fields else base
-        builder = mixture.to_graph()
+        builder = build_graph(mixture)
         # It is the mixture's graph in every way, but that a server's clients set fields of the mixture and no call's arguments.
         schema: Any = context_schema(_defaults(mixture), _nodes(builder))
         builder.context_schema = schema

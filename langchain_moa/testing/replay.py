@@ -71,12 +71,12 @@ class ReplayChatModel(BaseChatModel):
 
     Example:
         ```python
-        from langchain_moa import Mixture
+        from langchain_moa import Mixture, create_moa
         from langchain_moa.testing import ReplayChatModel
 
         one = ReplayChatModel(model="one", answers={"What is 2 + 2?": "It is 4."})
         two = ReplayChatModel(model="two", answers={"What is 2 + 2?": ["4", "Four."]}, seed=7)
-        graph = Mixture(proposers=[one, two], aggregation="medoid", num_layers=1).to_graph().compile()
+        graph = create_moa(Mixture(proposers=[one, two], aggregation="medoid", num_layers=1)).compile()
         print(graph.invoke({"messages": [("user", "What is 2 + 2?")]})["messages"][-1].text)
         ```
     """

@@ -245,5 +245,5 @@ async def test_no_layer_is_begun_once_the_answer_has_cost_enough(loopback: Loopb
 def test_a_price_that_is_not_known_stops_nothing(loopback: Loopback, chat: Chat) -> None:
     moa = ChatMoA(proposers=[chat("unheard-of")], aggregator=chat("agg"), num_layers=3, max_cost_usd=0.000001)
     assert moa.invoke("Hi").response_metadata["moa"]["calls"] == 4
-    drawn = moa.to_graph().compile().get_graph().draw_mermaid()
+    drawn = create_moa(moa).compile().get_graph().draw_mermaid()
     assert "merge_1 -.-> aggregator;" in drawn

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from langchain_moa import ChatMoA, Mixture, presets
+from langchain_moa import ChatMoA, Mixture, create_moa, presets
 from langchain_moa.local import CATALOG
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def test_every_preset_makes_a_mixture_and_a_graph(cls: type[Mixture], name: str,
     assert type(mixture) is cls
     assert [[member.id for member in layer] for layer in mixture.members.layers] == [values["proposers"]] * values["num_layers"]
     assert mixture.members.aggregator.id == values["aggregator"]
-    graph = mixture.to_graph().compile().get_graph()
+    graph = create_moa(mixture).compile().get_graph()
     proposers = [node for node in graph.nodes if "proposer" in node]
     assert len(proposers) == len(values["proposers"]) * values["num_layers"]
 

@@ -10,6 +10,7 @@ import typer
 from langchain_moa.cli.choosing import MixtureOptions
 from langchain_moa.cli.failing import EXIT_CODES, UsageError, explain, explained
 from langchain_moa.cli.options import Aggregator, Config, Debug, Layers, Preset, Proposers, Settings
+from langchain_moa.engine.graph import build_graph
 
 app = typer.Typer()
 
@@ -49,7 +50,7 @@ def draw(
         options = MixtureOptions(
             config=config, preset=preset, proposers=proposers, aggregator=aggregator, layers=layers, settings=settings
         )
-        graph = options.sketch().to_graph()
+        graph = build_graph(options.sketch())
         if output is None:
             from langchain_moa.drawing import draw_mermaid
 

@@ -15,7 +15,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import END, START, StateGraph
 from typer.testing import CliRunner
 
-from langchain_moa import ChatMoA, Mixture, MoAState
+from langchain_moa import ChatMoA, Mixture, MoAState, create_moa
 from langchain_moa.cli import app
 from langchain_moa.serving import make_app
 from tests.integration_tests.matrix.agent_server import asked
@@ -82,12 +82,12 @@ class Surfaces:
     folder: Path
 
     def in_graph(self, options: Mapping[str, Any], mode: str, *, remember: bool) -> Outcome:
-        graph = Mixture(**fields(**options)).to_graph().compile(checkpointer=InMemorySaver() if remember else None)
+        graph = create_moa(Mixture(**fields(**options))).compile(checkpointer=InMemorySaver() if remember else None)
         return self._of_state(graph, mode)
 
     def in_subgraph(self, options: Mapping[str, Any], mode: str, *, remember: bool) -> Outcome:
         outer: Any = StateGraph(MoAState)
-        outer.add_node("mixture", Mixture(**fields(**options)).to_graph().compile())
+        outer.add_node("mixture", create_moa(Mixture(**fields(**options))).compile())
         outer.add_edge(START, "mixture")
         outer.add_edge("mixture", END)
         return self._of_state(outer.compile(checkpointer=InMemorySaver() if remember else None), mode)

@@ -112,7 +112,7 @@ def test_first_tokens_of_all_are_seen_where_that_is_asked_for(chat: Chat, loopba
 
 async def test_every_way_to_ask_is_recorded(chat: Chat) -> None:
     moa = _mixture(chat, num_layers=1)
-    graph: Any = moa.to_graph().compile()
+    graph: Any = create_moa(moa).compile()
     asked = {"messages": [("user", "graph")]}
     with record_moa() as runs:
         moa.invoke("invoke")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from langchain_moa import ChatMoA, Proposer
+from langchain_moa import ChatMoA, Proposer, create_moa
 from langchain_moa.strategies import Ask
 from langchain_moa.strategies.decision import decide
 from tests.inquiries import turn
@@ -93,9 +93,9 @@ def test_the_question_stays_where_a_repair_does_not_fit(long: Panel, chat: Chat)
 
 
 def test_the_stream_tells_what_was_cut(long: Panel, chat: Chat) -> None:
-    graph = (
-        long.model(aggregation={"select": {"model": chat("judge", profile={"max_input_tokens": 1000})}}).to_graph().compile()
-    )
+    graph = create_moa(
+        long.model(aggregation={"select": {"model": chat("judge", profile={"max_input_tokens": 1000})}})
+    ).compile()
     events = [each for each in graph.stream(turn(), stream_mode="custom") if isinstance(each, dict)]
     trimmed = [(event["name"], event["trimmed"][0].partition(" to ")[0]) for event in events if event["moa"] == "trimmed"]
     assert set(trimmed) == {("openai:judge", "references cut")}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from langchain_moa import ChatMoA, Mixture
+from langchain_moa import ChatMoA, Mixture, create_moa
 
 if TYPE_CHECKING:
     from tests.loopback import Loopback
@@ -64,4 +64,4 @@ def test_the_second_opinion_works(loopback: Loopback) -> None:
 
 @pytest.mark.parametrize("text", YAML, ids=range(len(YAML)))
 def test_the_yaml_is_a_mixture(text: str) -> None:
-    assert Mixture(**yaml.safe_load(text)).to_graph().compile().get_graph().nodes["vote"]
+    assert create_moa(Mixture(**yaml.safe_load(text))).compile().get_graph().nodes["vote"]

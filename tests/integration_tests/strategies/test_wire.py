@@ -284,6 +284,6 @@ class TestSequential:
 
     def test_the_drawing_shows_the_loop(self, panel: Panel) -> None:
         moa = panel.model(aggregation="sequential")
-        edges = {(edge.source, edge.target, edge.conditional) for edge in moa.to_graph().compile().get_graph().edges}
+        edges = {(edge.source, edge.target, edge.conditional) for edge in create_moa(moa).compile().get_graph().edges}
         assert {("window", "window", True), ("window", "aggregator", True), ("merge_1", "window", False)} <= edges
         assert "step_window -.-> " in draw_mermaid(moa)

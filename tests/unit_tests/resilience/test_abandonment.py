@@ -7,8 +7,8 @@ from queue import SimpleQueue
 from time import monotonic
 
 import pytest
-
 from langchain_moa.resilience.abandonment import Abandonment, abandoned_on_error, given_up, is_abandoned
+
 from langchain_moa.resilience.deadline import Limit, OutOfTimeError, call_within
 from langchain_moa.resilience.slots import Slots
 

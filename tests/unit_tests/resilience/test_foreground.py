@@ -8,7 +8,6 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 import pytest
-
 from langchain_moa.resilience.abandonment import Abandonment, given_up, is_abandoned
 from langchain_moa.resilience.foreground import leavable
 

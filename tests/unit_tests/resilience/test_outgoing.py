@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from langchain_core.messages import AIMessage, AIMessageChunk
 
-from langchain_moa.nodes.outgoing import Outgoing
+from langchain_moa.engine.streaming import Outgoing
 
 EMPTY = AIMessageChunk(content="")
 SAYS_NOTHING = [

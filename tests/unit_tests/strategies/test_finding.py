@@ -68,7 +68,7 @@ def test_adding_one_is_adding_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyP
         made = mixture(reference_filters=[{"first-ones": {"keep": 1}}], num_layers=1)
         assert name_of(made.strategies.filters[0]) == "first_ones"
         assert made.describe()["filters"][0]["keep"] == 1
-        state = made.to_graph().compile().invoke(turn("6 * 7"))
+        state = create_moa(made).compile().invoke(turn("6 * 7"))
         assert state["passed_on"] == [[1]]
         assert "known are diverse, duplicates, first_ones, " in refused(reference_filters="second_ones")
         assert "langchain_moa.filters.nothing holds no class Nothing" in refused(reference_filters="nothing")
@@ -85,7 +85,7 @@ def test_every_module_holds_what_its_name_says_and_works_by_default(package: str
         strategies = made.strategies
         found = {"aggregation": strategies.aggregation, "filters": strategies.filters[-1:], "stopping": strategies.stop_when}
         assert name_of(found[package][0] if package == "filters" else found[package]) == name
-        assert made.to_graph().compile().invoke(turn("6 * 7"))["messages"][-1].text
+        assert create_moa(made).compile().invoke(turn("6 * 7"))["messages"][-1].text
 
 
 @pytest.mark.parametrize(
@@ -185,7 +185,7 @@ def test_yaml(tmp_path: Path) -> None:
     assert (type(select), select.seed, made.member(select.model).name) == (Select, 3, "ranker")
     assert made.strategies.filters[1] == Diverse(keep=2)
     assert made.strategies.stop_when == Agreement(threshold=0.5, extract="number")
-    edges = {(edge.source, edge.target, edge.conditional) for edge in made.to_graph().compile().get_graph().edges}
+    edges = {(edge.source, edge.target, edge.conditional) for edge in create_moa(made).compile().get_graph().edges}
     assert ("merge_1", "select", True) in edges
     assert ("merge_3", "select", False) in edges
 

@@ -9,7 +9,7 @@ import pytest
 from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage, SystemMessage
 from langchain_tests.unit_tests import ChatModelUnitTests
 
-from langchain_moa import ChatMoA, Mixture
+from langchain_moa import ChatMoA, Mixture, create_moa
 from langchain_moa.testing import ReplayChatModel, UnknownQuestionError
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def test_the_first_of_several_is_taken_unless_a_seed_draws_one() -> None:
 
 def test_self_moa_draws_different_samples() -> None:
     mixture = Mixture.self_moa(ReplayChatModel(answers={QUESTION: SEVERAL}), samples=6, aggregation="medoid")
-    state = mixture.to_graph().compile().invoke({"messages": [HumanMessage(QUESTION)]})
+    state = create_moa(mixture).compile().invoke({"messages": [HumanMessage(QUESTION)]})
     assert len({reference["text"] for reference in state["references"]}) > 2
 
 

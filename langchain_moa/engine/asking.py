@@ -9,18 +9,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from langchain_core.messages import AIMessage
 from langgraph.errors import GraphBubbleUp
 
+from langchain_moa.engine.node import NodeSettings, Shown, call_traced, called, context_of, share_of, shown
 from langchain_moa.errors import paid_for
 from langchain_moa.members.conversation import for_aggregator
 from langchain_moa.members.structured import json_kwargs
-from langchain_moa.nodes.calls import Shown, called, context_of, emit, share_of, shown
-from langchain_moa.nodes.unfinished import acall_traced
 from langchain_moa.prompting.prompts import cutting
 from langchain_moa.prompting.system import add_system_text
 from langchain_moa.reference import Answer
-from langchain_moa.resilience.abandonment import given_up, is_abandoned
 from langchain_moa.resilience.deadline import Limit
 from langchain_moa.secrets import describe
-from langchain_moa.state import RunState, turn_of
+from langchain_moa.state import RunState, emit, turn_of
 from langchain_moa.step import Step
 
 if TYPE_CHECKING:
@@ -30,7 +28,6 @@ if TYPE_CHECKING:
     from langchain_core.runnables import RunnableConfig
 
     from langchain_moa.members.member import Member
-    from langchain_moa.mixture.mixture import Mixture
     from langchain_moa.reference import Reference
     from langchain_moa.strategies.inquiry import Ask
 
@@ -53,7 +50,7 @@ class Asking:
     """Asks models for a node's strategies.
 
     Attributes:
-        mixture: Whose strategies they are.
+        settings: The settings of the mixture's nodes.
         state: The graph's state.
         config: The node's config, which every call inherits.
         node: The node's name.
@@ -62,7 +59,7 @@ class Asking:
         limit: Until when all calls together may take, if that is limited beyond the mixture's own limits.
     """
 
-    mixture: Mixture
+    settings: NodeSettings
     state: RunState
     config: RunnableConfig
     node: str
@@ -70,67 +67,44 @@ class Asking:
     parts: int = 1
     limit: Limit | None = None
 
-    def ask(self, ask: Ask) -> Answer:
-        """Ask a model, and those that stand in for the aggregator, until one answers.
+    async def ask(self, ask: Ask) -> Answer:
+        """Ask a model, and the aggregator's fallbacks where it is the aggregator, until one answers.
 
         Args:
             ask: Whom to ask what.
 
         Returns:
-            The answer, or that of the last one, whose `failure` says why it is none.
+            The answer, or that of the last one, whose `failure` says why there is none.
         """
         answer: Answer | None = None
         for call in self._calls(ask):
-            answer = self._answered(ask, call, self._call(call))
+            answer = self._answered(ask, call, await self._call(call))
             if answer["failure"] is None:
                 break
-        assert answer is not None  # noqa: S101  # somebody is always asked
+        assert answer is not None  # noqa: S101  # at least one member is asked
         return answer
 
-    async def aask(self, ask: Ask) -> Answer:
-        """Ask without blocking; the argument and the result are those of `ask`."""
-        answer: Answer | None = None
-        for call in self._calls(ask):
-            answer = self._answered(ask, call, await self._acall(call))
-            if answer["failure"] is None:
-                break
-        assert answer is not None  # noqa: S101  # as above
-        return answer
-
-    def _call(self, call: _Call) -> Answer:
-        try:
-            with given_up(call.limit) as limit:
-                return call.member.invoke(call.messages, call.config, call.kwargs, limit=limit)
-        except GraphBubbleUp:  # an interrupt is the graph's business, not a failure
-            raise
-        except Exception as error:
-            if is_abandoned():
-                # Nobody waits for what the inquiry would make of it.
-                raise
-            # Whatever a provider raises, the inquiry decides what comes of it.
-            return _failed(error, call.member)
-
-    async def _acall(self, call: _Call) -> Answer:
+    async def _call(self, call: _Call) -> Answer:
         async def invoke(config: RunnableConfig) -> Answer:
             return await call.member.ainvoke(call.messages, config, call.kwargs, limit=call.limit)
 
         try:
-            return await acall_traced(call.limit, call.config, invoke)
-        except GraphBubbleUp:  # as above
+            return await call_traced(call.limit, call.config, invoke)
+        except GraphBubbleUp:  # an interrupt is the graph's business, not a failure
             raise
-        except Exception as error:  # noqa: BLE001  # as above
+        except Exception as error:  # noqa: BLE001  # whatever a provider raises, the inquiry decides what comes of it
             return _failed(error, call.member)
 
     def _calls(self, ask: Ask) -> Iterator[_Call]:
         """Prepare the call of whoever is asked, and of those that stand in for the aggregator, each when its turn comes."""
-        members = [self.mixture.member(ask.model)]
+        members = [self.settings.member(ask.model)]
         if ask.model is None:
-            members += self.mixture.members.fallbacks
+            members += self.settings.members.fallbacks
         for place, member in enumerate(members):
             yield self._prepare(ask, member, left=len(members) - place)
 
     def _prepare(self, ask: Ask, member: Member, *, left: int) -> _Call:
-        kwargs = member.kwargs(member.defaults(self.mixture.call_kwargs), context_of().model_kwargs)
+        kwargs = member.kwargs(member.defaults(self.settings.call_kwargs), context_of().model_kwargs)
         if not ask.drafts:
             # They end an answer of the user's; a verdict that they cut could not be read.
             kwargs = {key: value for key, value in kwargs.items() if key not in _ENDS_OF_ANSWERS}
@@ -145,10 +119,10 @@ class Asking:
         """Return what a member is sent: references cut as for any other reader, so that it fits into the context window."""
         # The aggregator's role is for writing the answer; a model given for this call has its role for this call.
         role = member.spec.system_prompt if ask.drafts or ask.model is not None else None
-        tokens = self.mixture.max_reference_tokens
+        tokens = self.settings.max_reference_tokens
         show = ask.prompt
         if show is None:
-            show = self.mixture.shown if ask.references else None
+            show = self.settings.prompt if ask.references else None
         elif tokens is not None:
             show = cutting(show, tokens)
 
@@ -163,14 +137,14 @@ class Asking:
         return shown(member, list(ask.messages), ask.references, prompt, kwargs=kwargs, state=self.state)
 
     def _limit(self, ask: Ask, left: int) -> Limit | None:
-        limit, timeout = self.limit, self.mixture.proposer_timeout
+        limit, timeout = self.limit, self.settings.proposer_timeout
         if limit is None and timeout is not None and not ask.drafts:
             # Nobody waits for a verdict longer than for what it is about.
             limit = Limit(timeout=timeout)
-        if (deadline := self.mixture.deadline) is None:
+        if (deadline := self.settings.deadline) is None:
             return limit
         # What comes after it, the answer above all, keeps its part, and so do those that may still have to stand in.
-        at = share_of(deadline, self.state, parts=left + self.parts)
+        at = share_of(deadline, self.config, parts=left + self.parts)
         limit = limit or Limit()
         limit.bring_forward(at, "deadline", f"{ask.name} had not answered in its part of the deadline ({deadline:g} s)")
         return limit

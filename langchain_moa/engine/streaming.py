@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.messages import AIMessageChunk
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 _CALLS = {"tool_calls", "tool_call", "tool_call_chunk", "tool_use", "function_call", "input_json_delta"}
 
 
-class Outgoing:
+class AnswerStream:
     """Passes an answer's chunks on, the first of them as soon as one says something.
 
     Providers open a stream with chunks that say nothing. As long as nothing else has come, another attempt, or another model,
@@ -41,8 +40,6 @@ class Outgoing:
         self._writer = writer
         self._chunks: list[AIMessageChunk] = []
         self._sent = 0
-        self._is_closed = False
-        self._lock = Lock()
 
     def has_begun(self) -> bool:
         """Tell whether anything of the answer is out."""
@@ -52,28 +49,15 @@ class Outgoing:
         """Forget what another attempt has said, none of which is out."""
         self._chunks.clear()
 
-    def send(self, item: Any) -> bool:
-        """Pass a piece of a Runnable's stream on: text, message or chunk.
-
-        Returns:
-            Whether it is still wanted, and the next one.
-        """
+    def send(self, item: Any) -> None:
+        """Pass a piece of a Runnable's stream on: text, message or chunk."""
         chunk = as_chunk(item)
-        with self._lock:
-            if self._is_closed:
-                return False
-            self._chunks.append(chunk)
-            self.begun = self.begun or _says_something(chunk, may_call=self._may_call)
-            if self.begun:
-                for each in self._chunks[self._sent :]:
-                    self._writer(each)
-                self._sent = len(self._chunks)
-        return True
-
-    def close(self) -> None:
-        """Send nothing any more: a sync call that was given up goes on in its thread, beside the one that stands in."""
-        with self._lock:
-            self._is_closed = True
+        self._chunks.append(chunk)
+        self.begun = self.begun or _says_something(chunk, may_call=self._may_call)
+        if self.begun:
+            for each in self._chunks[self._sent :]:
+                self._writer(each)
+            self._sent = len(self._chunks)
 
     def answer(self) -> Answer:
         """Return the whole answer."""

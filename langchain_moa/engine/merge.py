@@ -6,29 +6,28 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
-from langchain_core.runnables import Runnable, RunnableConfig
+from langchain_core.runnables import RunnableConfig
 from langgraph.errors import GraphBubbleUp
 
 from langchain_moa.cleanser import cleanse
 from langchain_moa.closed_layer import ClosedLayer
+from langchain_moa.engine.consultation import Consultation
+from langchain_moa.engine.node import Node, NodeSettings, introduce
 from langchain_moa.errors import StrategyFailedError, proposers_failed
-from langchain_moa.nodes.calls import emit, introduce
-from langchain_moa.nodes.consultation import Consultation
 from langchain_moa.plain_data import plain_data
 from langchain_moa.reference import is_reference
-from langchain_moa.resilience.abandonment import is_abandoned
 from langchain_moa.resilience.deadline import OutOfTimeError
 from langchain_moa.secrets import describe
-from langchain_moa.state import RunState, references_of, turn_of
+from langchain_moa.state import RunState, emit, references_of, turn_of
 from langchain_moa.step import steps_of
 from langchain_moa.strategies.filtered import Filtered
 from langchain_moa.strategies.registry import name_of
 from langchain_moa.usage import spent_usd
 
 if TYPE_CHECKING:
-    from langchain_moa.mixture.mixture import Mixture
     from langchain_moa.reference import Reference
     from langchain_moa.step import Step
+    from langchain_moa.strategies.resolved import Strategies
 
 
 class _Closing(NamedTuple):
@@ -44,68 +43,53 @@ class _Closing(NamedTuple):
         return [*steps_of(consultation.state.get("steps", []), consultation.turn), *consultation.steps]
 
 
-class Merge(Runnable[RunState, dict[str, Any]]):
+class Merge(Node):
     """A node that closes a layer: it drops failures, applies the reference filters in order, asks the stop condition."""
 
-    def __init__(self, mixture: Mixture, *, layer: int, num_layers: int, node: str) -> None:
+    def __init__(self, settings: NodeSettings, strategies: Strategies, *, layer: int, num_layers: int, node: str) -> None:
         """Make the node.
 
         Args:
-            mixture: Whose layer it is.
+            settings: The settings of the mixture's nodes.
+            strategies: Its filters and its stop condition.
             layer: The layer's number, from 1.
             num_layers: How many layers there are.
             node: The node's name.
         """
-        self._mixture = mixture
+        self._settings = settings
         self._layer = layer
         self._num_layers = num_layers
         self._node = node
-        strategies = mixture.strategies
         self._filters = strategies.filters
         # After the last layer there is nothing to stop.
         self._stop_when = strategies.stop_when if layer < num_layers else None
 
-    def invoke(self, input: RunState, config: RunnableConfig | None = None, **_: Any) -> dict[str, Any]:  # noqa: A002  # Runnable's name
+    async def ainvoke(self, input: RunState, config: RunnableConfig | None = None, **_: Any) -> dict[str, Any]:  # noqa: A002  # Runnable's name
         """Close the layer."""
         closing = self._close(input, config)
         layer, stopped = closing.layer, None
         for strategy in self._filters:
             with _Failing(strategy, "reference filter", closing):
-                result = closing.consultation.run(strategy, layer, given=layer, name=name_of(strategy))
+                result = await closing.consultation.run(strategy, layer, given=layer, name=name_of(strategy))
                 layer, stop = _filtered(layer, strategy, result)
                 stopped = stopped or stop
         if stopped is None and self._stop_when is not None:
             with _Failing(self._stop_when, "stop condition", closing):
-                result = closing.consultation.run(self._stop_when, layer, given=layer, name=name_of(self._stop_when))
-                stopped = _reason(self._stop_when, result)
-        return self._closed(closing, layer, stopped)
-
-    async def ainvoke(self, input: RunState, config: RunnableConfig | None = None, **_: Any) -> dict[str, Any]:  # noqa: A002  # Runnable's name
-        """Close the layer without blocking."""
-        closing = self._close(input, config)
-        layer, stopped = closing.layer, None
-        for strategy in self._filters:
-            with _Failing(strategy, "reference filter", closing):
-                result = await closing.consultation.arun(strategy, layer, given=layer, name=name_of(strategy))
-                layer, stop = _filtered(layer, strategy, result)
-                stopped = stopped or stop
-        if stopped is None and self._stop_when is not None:
-            with _Failing(self._stop_when, "stop condition", closing):
-                result = await closing.consultation.arun(self._stop_when, layer, given=layer, name=name_of(self._stop_when))
+                result = await closing.consultation.run(self._stop_when, layer, given=layer, name=name_of(self._stop_when))
                 stopped = _reason(self._stop_when, result)
         return self._closed(closing, layer, stopped)
 
     def _close(self, state: RunState, config: RunnableConfig | None) -> _Closing:
-        introduce(config, self._mixture)
+        introduce(config, self._settings)
         turn = turn_of(state["messages"])
         references = references_of(state)
         of_turn = [reference for reference in references if reference["status"] == "ok"]
         good = [reference for reference in of_turn if reference["layer"] == self._layer]
         previous: list[Reference] = state.get("merged", []) if self._layer > 1 else []
-        fell_back = len(good) < self._mixture.min_references
+        fell_back = len(good) < self._settings.min_references
         if fell_back and not previous:
             steps = steps_of(state.get("steps", []), turn)
-            raise proposers_failed(references, self._layer, self._mixture.min_references, steps)
+            raise proposers_failed(references, self._layer, self._settings.min_references, steps)
         layer = ClosedLayer(
             messages=state["messages"],
             references=previous if fell_back else good,
@@ -114,12 +98,12 @@ class Merge(Runnable[RunState, dict[str, Any]]):
             previous=previous,
             unfiltered=good,
             earlier=[reference for reference in of_turn if reference["layer"] < self._layer],
-            width=len(self._mixture.members.layers[self._layer - 1]),
+            width=len(self._settings.members.layers[self._layer - 1]),
             steps=steps_of(state.get("steps", []), turn),
         )
         # The layers to come, and the answer.
         parts = self._num_layers - self._layer + 1
-        consultation = Consultation(self._mixture, state, config or {}, self._node, parts=parts)
+        consultation = Consultation(self._settings, state, config or {}, self._node, parts=parts)
         return _Closing(layer, references, fell_back, consultation)
 
     def _closed(self, closing: _Closing, layer: ClosedLayer, stopped: str | None) -> dict[str, Any]:
@@ -133,13 +117,12 @@ class Merge(Runnable[RunState, dict[str, Any]]):
             "merged": list(layer.references),
             "stopped": stopped,
             "passed_on": [*below, kept] if self._filters else None,
-            # A sync strategy that was given up may still be at work in its thread.
-            "steps": [*closing.consultation.steps],
+            "steps": closing.consultation.steps,
         }
 
     def _spent(self, closing: _Closing) -> str | None:
         """Say that the answer has cost enough, if it has."""
-        if (most := self._mixture.max_cost_usd) is None:
+        if (most := self._settings.max_cost_usd) is None:
             return None
         spent = spent_usd([*closing.references, *closing.steps])
         return f"max_cost_usd: {spent:.6f} of {most:g} dollars are spent" if spent >= most else None
@@ -161,11 +144,11 @@ class _Failing:
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
         """Raise the error that names the strategy; an interrupt is the graph's business, not a failure."""
-        if isinstance(error, OutOfTimeError) and not is_abandoned():
+        if isinstance(error, OutOfTimeError):
             self._closing.consultation.gave_up(self._name, error)
             return True
         if isinstance(error, Exception) and not isinstance(error, GraphBubbleUp):
-            secrets = self._closing.consultation.mixture.secrets
+            secrets = self._closing.consultation.settings.secrets
             cleanse(error, secrets)
             reason = describe(error, secrets)
             msg = f"{self._what} failed after layer {self._closing.layer.number}: {reason['kind']}: {reason['message']}"

@@ -1,0 +1,1 @@
+"""The engine: the nodes of a mixture's graph, and the graph."""

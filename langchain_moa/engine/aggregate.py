@@ -1,0 +1,297 @@
+"""The aggregator node: one model reads the last layer's references and writes the final answer."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import aclosing
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.errors import GraphBubbleUp
+from langgraph.runtime import get_runtime
+
+from langchain_moa.cleanser import cleanse
+from langchain_moa.engine.degradation import tell
+from langchain_moa.engine.node import Node, NodeSettings, call_traced, called, context_of, introduce, share_of, shown
+from langchain_moa.engine.streaming import AnswerStream
+from langchain_moa.errors import aggregator_failed, paid_for
+from langchain_moa.members.conversation import for_aggregator
+from langchain_moa.members.standin import kwargs_of_standin
+from langchain_moa.prompting.system import add_system_text
+from langchain_moa.reference import Failure
+from langchain_moa.resilience.deadline import Limit
+from langchain_moa.resilience.retry import retrying
+from langchain_moa.secrets import describe
+from langchain_moa.state import RunState, emit, references_of, turn_of
+from langchain_moa.step import Step, steps_of
+from langchain_moa.usage import Paid, account
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from langchain_core.messages import BaseMessage
+
+    from langchain_moa.errors import AggregatorFailedError
+    from langchain_moa.members.member import Member
+    from langchain_moa.prompting.prompts import Prompt
+    from langchain_moa.reference import Answer, Reference
+
+
+AGGREGATOR = "aggregator"
+"""The name of the node that writes the answer."""
+
+
+# An answer of these kinds is none where another can stand in; a refusal is one.
+_NO_ANSWER = {"empty", "no_text", "content_filter", "tool_call_only"}
+
+
+class Attempt(NamedTuple):
+    """One call, ready to be made.
+
+    Attributes:
+        member: Who is called.
+        messages: With what.
+        trimmed: What of it had to be left out, in words.
+        config: The call's config.
+        kwargs: The call's keyword arguments.
+        may_call: Whether it may answer with a call of a tool: whether it has been given any.
+        stream: Where its chunks go, if it streams.
+        limit: How long it may take, if that is limited.
+        is_last: Whether nobody else stands in.
+        began: When, on the clock of `time.perf_counter`.
+    """
+
+    member: Member
+    messages: list[BaseMessage]
+    trimmed: list[str]
+    config: RunnableConfig
+    kwargs: dict[str, Any]
+    may_call: bool
+    stream: AnswerStream | None
+    limit: Limit | None
+    is_last: bool
+    began: float
+
+    @property
+    def seconds(self) -> float:
+        """The seconds since it began."""
+        return round(perf_counter() - self.began, 6)
+
+    @property
+    def is_final(self) -> bool:
+        """Whether no other may follow: something of the answer has been streamed."""
+        return self.stream is not None and self.stream.begun
+
+    def fault(self, answer: Answer) -> Failure | None:
+        """Say why an answer is none; `None` if it is one."""
+        failure = self._failure(answer)
+        if failure is None or failure["kind"] not in _NO_ANSWER:
+            return None
+        if self.is_last or self.is_final:
+            # There is nobody else. What a filter has left, or a call of a tool that nobody has given, is passed on, as by any
+            # model; and an agent that has called its tools may well have nothing to add.
+            is_rest = failure["kind"] == "content_filter" and answer["text"].strip()
+            is_end = failure["kind"] == "empty" and self.kwargs.get("tools")
+            return None if is_rest or is_end or failure["kind"] == "tool_call_only" else failure
+        return failure
+
+    def flaw(self, answer: Answer) -> Failure | None:
+        """Say what is wrong with an answer that is passed on: a refusal, the rest of a filter, a call of no tool of ours."""
+        failure = self._failure(answer)
+        return None if failure is None or failure["kind"] == "empty" else failure
+
+    def _failure(self, answer: Answer) -> Failure | None:
+        failure = answer["failure"]
+        if failure is None or failure["kind"] != "tool_call_only":
+            return failure
+        return None if self.may_call else Failure(kind=failure["kind"], message="the model called a tool that it was not given")
+
+    def raised(self, error: BaseException) -> FailedAttempt:
+        """Return what has become of an attempt that raised."""
+        # The error of the mixture has it as its cause, whose text Python shows.
+        cleanse(error, self.member.secrets)
+        return self._failed(describe(error, self.member.secrets), cause=error)
+
+    def said_nothing(self, answer: Answer, failure: Failure) -> FailedAttempt:
+        """Return what has become of an attempt whose answer is none."""
+        return self._failed(failure, answer=answer)
+
+    def _failed(self, failure: Failure, *, cause: BaseException | None = None, answer: Answer | None = None) -> FailedAttempt:
+        failed = FailedAttempt(self.member, failure, cause, self.seconds, answer, self.trimmed)
+        place = {"name": self.member.name, "model": self.member.id}
+        emit("aggregated", **place, status="failed", error=failure, seconds=failed.seconds)
+        return failed
+
+
+class FailedAttempt(NamedTuple):
+    """An attempt that failed.
+
+    Attributes:
+        member: Who was called.
+        failure: Why it is no answer.
+        cause: What it raised; `None` if it answered nothing.
+        seconds: How long it took.
+        answer: What it said, if it said something.
+        trimmed: What of its prompt had to be left out, in words.
+    """
+
+    member: Member
+    failure: Failure
+    cause: BaseException | None
+    seconds: float
+    answer: Answer | None
+    trimmed: list[str]
+
+    def step(self, *, turn: str, node: str) -> Step:
+        """Return it as plain data for the account of the answer.
+
+        Args:
+            turn: The turn that was to be answered.
+            node: The node that made the call.
+        """
+        said = self.answer
+        paid = paid_for(self.cause) if said is None else Paid(usage=said["usage"], cost_usd=said.get("cost_usd"))
+        step = Step(
+            turn=turn,
+            node=node,
+            name=self.member.name,
+            model=self.member.id,
+            text="",
+            status="failed",
+            error=self.failure,
+            usage=paid["usage"],
+            cost_usd=paid["cost_usd"],
+            seconds=self.seconds,
+        )
+        if self.trimmed:
+            step["trimmed"] = self.trimmed
+        return step
+
+
+class Aggregate(Node):
+    """A node that asks the aggregator, or those that stand in for it, and appends the answer to the conversation."""
+
+    def __init__(self, settings: NodeSettings, *, prompt: Callable[[RunState], Prompt] | None = None) -> None:
+        """Make the node.
+
+        Args:
+            settings: The settings of the mixture's nodes; the members are its aggregator and the fallbacks.
+            prompt: How the references are shown in a state. Default: the mixture's prompt.
+        """
+        self._settings = settings
+        self._members = (settings.members.aggregator, *settings.members.fallbacks)
+        self._prompt = prompt
+
+    async def ainvoke(self, input: RunState, config: RunnableConfig | None = None, **_: Any) -> dict[str, Any]:  # noqa: A002  # Runnable's name
+        """Ask the aggregator."""
+        failed: list[FailedAttempt] = []
+        for call in self._calls(input, config):
+            try:
+                answer = await self._ask(call)
+            except GraphBubbleUp:  # an interrupt inside the aggregator is the graph's business
+                raise
+            except asyncio.CancelledError as error:
+                if (task := asyncio.current_task()) is None or task.cancelling():
+                    raise
+                # This node was not cancelled: something inside the member has cancelled itself.
+                failed.append(call.raised(error))
+            except Exception as error:  # noqa: BLE001  # whatever it raises, the next may do better
+                failed.append(call.raised(error))
+            else:
+                if (failure := call.fault(answer)) is None:
+                    return self._answered(input, call, answer, failed)
+                failed.append(call.said_nothing(answer, failure))
+            if call.is_final:
+                break
+        raise self._error(failed, input)
+
+    def _calls(self, state: RunState, config: RunnableConfig | None) -> Iterator[Attempt]:
+        """Prepare the call of one member after the other, each when its turn comes."""
+        introduce(config, self._settings)
+        deadline = self._settings.deadline
+        for place, member in enumerate(self._members):
+            limit, left = None, len(self._members) - place
+            if deadline is not None:
+                # Those that may still have to stand in keep their parts.
+                at = share_of(deadline, config, parts=left)
+                whose = "its part of the deadline" if left > 1 else "the deadline"
+                limit = Limit(at, "deadline", f"it had not answered when {whose} ({deadline:g} s) was over")
+            yield self._prepare(member, state, config, limit, is_last=left == 1)
+
+    def _prepare(
+        self, member: Member, state: RunState, config: RunnableConfig | None, limit: Limit | None, *, is_last: bool
+    ) -> Attempt:
+        context = context_of()
+        messages = cast("list[BaseMessage]", state["messages"])
+        own = kwargs_of_standin(member, context.aggregator_kwargs, of=self._members[0])
+        kwargs = member.kwargs(member.defaults(self._settings.call_kwargs), context.model_kwargs, own)
+        has_tools = bool(kwargs.get("tools")) or member.has_tools
+        show = self._settings.prompt if self._prompt is None else self._prompt(state)
+
+        def prompt(messages: list[BaseMessage], references: Sequence[Reference]) -> list[BaseMessage]:
+            messages = for_aggregator(messages, has_tools=has_tools, profile=member.profile)
+            if member.spec.system_prompt:
+                messages = add_system_text(messages, member.spec.system_prompt)
+            return show(messages, references)
+
+        sent = shown(member, messages, state.get("merged", []), prompt, kwargs=kwargs, state=state)
+        emit("aggregating", name=member.name, model=member.id)
+        # A compiled graph streams states, not an answer; its answer is sent whole.
+        streams = context.stream_answer and not member.is_graph
+        # Of a chain or an agent nobody knows from outside what it may call.
+        may_call = has_tools or bool(kwargs.get("functions")) or member.chat_model is None
+        stream = AnswerStream(get_runtime().stream_writer, may_call=may_call) if streams else None
+        config = called(config, f"aggregator: {member.name}", member)
+        return Attempt(member, sent.messages, sent.trimmed, config, kwargs, may_call, stream, limit, is_last, perf_counter())
+
+    async def _ask(self, call: Attempt) -> Answer:
+        async def ask(config: RunnableConfig) -> Answer:
+            if call.stream is None:
+                return await call.member.ainvoke(call.messages, config, call.kwargs, limit=call.limit)
+            begun = call.stream.has_begun
+            return await retrying(call.member.retry, lambda: self._stream(call, config), limit=call.limit, begun=begun)
+
+        return await call_traced(call.limit, call.config, ask)
+
+    async def _stream(self, call: Attempt, config: RunnableConfig) -> Answer:
+        stream = cast("AnswerStream", call.stream)
+        stream.restart()
+        task = asyncio.current_task()
+        async with aclosing(call.member.astream(call.messages, config, call.kwargs, limit=call.limit)) as items:
+            async for item in items:
+                stream.send(item)
+                if task is not None and task.cancelling():
+                    # Before Python 3.12 `asyncio.wait_for`, in which clients wait for chunks, loses a cancellation that
+                    # comes together with one.
+                    raise asyncio.CancelledError
+        return stream.answer()
+
+    def _answered(self, state: RunState, call: Attempt, answer: Answer, failed: Sequence[FailedAttempt]) -> dict[str, Any]:
+        message, member = answer["message"], call.member
+        place = {"name": member.name, "model": member.id}
+        paid = {"usage": answer["usage"], "cost_usd": answer.get("cost_usd")}
+        flaw = call.flaw(answer)
+        aggregated: dict[str, Any] = {**place, "status": "ok", "seconds": call.seconds, **paid, "error": flaw}
+        if call.trimmed:
+            aggregated["trimmed"] = call.trimmed
+        turn = turn_of(state["messages"])
+        tried = [each.step(turn=turn, node=AGGREGATOR) for each in failed]
+        steps = [*steps_of(state.get("steps", []), turn), *tried]
+        moa = account(
+            references_of(state),
+            aggregated,
+            steps=steps,
+            stopped=state.get("stopped"),
+            passed_on=state.get("passed_on"),
+        )
+        tell(moa, min_references=self._settings.min_references)
+        emit("aggregated", **place, status="ok", error=flaw, seconds=aggregated["seconds"])
+        message = message.model_copy(update={"response_metadata": {**message.response_metadata, "moa": moa}})
+        return {"messages": [message], "steps": tried} if tried else {"messages": [message]}
+
+    def _error(self, failed: Sequence[FailedAttempt], state: RunState) -> AggregatorFailedError:
+        causes = [(each.member.id, each.failure, each.cause) for each in failed]
+        turn = turn_of(state["messages"])
+        steps = [*steps_of(state.get("steps", []), turn), *(each.step(turn=turn, node=AGGREGATOR) for each in failed)]
+        return aggregator_failed(causes, references_of(state), steps)

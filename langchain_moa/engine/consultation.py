@@ -1,0 +1,299 @@
+"""A consultation: a node runs a strategy, makes the calls that it asks for, and keeps the account of them."""
+
+from __future__ import annotations
+
+import inspect
+from contextlib import aclosing, contextmanager, nullcontext
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+
+from langchain_core.callbacks import BaseCallbackHandler
+from langchain_core.embeddings import Embeddings
+from langchain_core.messages import AIMessage, AIMessageChunk
+from langchain_core.outputs import ChatGeneration
+from langchain_core.runnables import Runnable
+from langchain_core.runnables.config import merge_configs
+from langchain_core.runnables.utils import is_async_callable
+from langgraph.pregel.protocol import PregelProtocol
+from typing_extensions import override
+
+from langchain_moa.cleanser import Cleanser, in_front, surrounding
+from langchain_moa.engine.asking import Asking
+from langchain_moa.engine.node import Node, NodeSettings, introduce, share_of
+from langchain_moa.members.clients import callable_here
+from langchain_moa.reference import reference_text
+from langchain_moa.resilience.deadline import Limit, OutOfTimeError, call_within
+from langchain_moa.resilience.portal import in_worker, iterate_in_worker
+from langchain_moa.secrets import describe
+from langchain_moa.state import RunState, progress_of, turn_of
+from langchain_moa.strategies.embeddings import name_of_embeddings
+from langchain_moa.strategies.inquiry import Ask, Compare, conduct
+from langchain_moa.strategies.similarity import compare
+from langchain_moa.usage import cost_of_messages
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from uuid import UUID
+
+    from langchain_core.outputs import LLMResult
+    from langchain_core.runnables import RunnableConfig
+
+    from langchain_moa.engine.streaming import AnswerStream
+    from langchain_moa.reference import Failure
+    from langchain_moa.resilience.quorum import Closing
+    from langchain_moa.step import Step
+    from langchain_moa.strategies.inquiry import Inquiry
+    from langchain_moa.strategies.similarity import Matrix
+
+
+class _Run(NamedTuple):
+    name: str
+    model: str
+    started: float
+
+
+class CallCounter(BaseCallbackHandler):
+    """Turns each chat model's run that it sees into a step.
+
+    A model is counted where the callable passes its config on, which LangChain does by itself for all that is called in the
+    same context. Embeddings have no callbacks and are not counted.
+    """
+
+    # In async code, too, at once: a handler in a thread would have the steps come late.
+    run_inline = True
+
+    def __init__(self, *, turn: str, node: str) -> None:
+        """Make a counter.
+
+        Args:
+            turn: The turn of its steps.
+            node: The node of its steps.
+        """
+        self._turn = turn
+        self._node = node
+        self._runs: dict[UUID, _Run] = {}
+        self.steps: list[Step] = []
+
+    @override
+    def on_chat_model_start(
+        self, serialized: Any, messages: Any, *, run_id: UUID, metadata: dict[str, Any] | None = None, **kwargs: Any
+    ) -> None:
+        said = metadata or {}
+        name = kwargs.get("name") or said.get("ls_model_name") or "chat model"
+        model = f"{said.get('ls_provider')}:{said['ls_model_name']}" if said.get("ls_model_name") else name
+        self._runs[run_id] = _Run(name, model, perf_counter())
+
+    @override
+    def on_llm_end(self, response: LLMResult, *, run_id: UUID, **kwargs: Any) -> None:
+        generation = response.generations[0][0] if response.generations and response.generations[0] else None
+        message = generation.message if isinstance(generation, ChatGeneration) else None
+        if isinstance(message, AIMessage):
+            paid = {"usage": message.usage_metadata, "cost_usd": cost_of_messages([message])}
+            self._close(run_id, text=reference_text(message), status="ok", error=None, **paid)
+        else:
+            self._close(run_id, text=generation.text if generation else "", status="ok", error=None, usage=None)
+
+    @override
+    def on_llm_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
+        self._close(run_id, text="", status="failed", error=describe(error), usage=None)
+
+    def _close(self, run_id: UUID, **outcome: Any) -> None:
+        if run := self._runs.pop(run_id, None):
+            place = {"turn": self._turn, "node": self._node, "name": run.name, "model": run.model}
+            self.steps.append(cast("Step", {**place, **outcome, "seconds": round(perf_counter() - run.started, 6)}))
+
+
+@dataclass(frozen=True)
+class Consultation:
+    """Runs a node's strategies, the user's or the package's.
+
+    Attributes:
+        settings: The settings of the mixture's nodes.
+        state: The graph's state.
+        config: The node's config, which every call inherits.
+        node: The node's name.
+        steps: The calls so far.
+        parts: How many parts of the mixture's `deadline` are to come after this node, the answer among them.
+        limit: Until when all calls together may take, if that is limited beyond the mixture's own limits.
+    """
+
+    settings: NodeSettings
+    state: RunState
+    config: RunnableConfig
+    node: str
+    steps: list[Step] = field(default_factory=list)
+    parts: int = 1
+    limit: Limit | None = None
+
+    async def run(self, strategy: Any, *args: Any, given: Any, name: str, stream: AnswerStream | None = None) -> Any:
+        """Run a strategy to its result.
+
+        Args:
+            strategy: A callable, sync or async, whose result may be an inquiry, or a Runnable.
+            *args: What a callable takes.
+            given: What a Runnable takes.
+            name: What it is called in traces.
+            stream: Where the pieces go of a text or message that a Runnable streams. Default: it is not streamed.
+
+        Raises:
+            OutOfTimeError: Its part of the `deadline` was over.
+        """
+        limit = self._until(name)
+        with self._counted(name) as config:
+            if isinstance(strategy, Runnable):
+                return await call_within(limit, lambda: _read(strategy, given, config, stream))
+            result = await call_within(limit, lambda: _call(strategy, args))
+            if not _is_inquiry(result, name):
+                return result
+            return await conduct(result, partial(self._answer, limit=limit))
+
+    @contextmanager
+    def _counted(self, name: str) -> Iterator[RunnableConfig]:
+        """Count the calls of models that are made with this config."""
+        counter = CallCounter(turn=self.turn, node=self.node)
+        try:
+            config = merge_configs(self.config, {"callbacks": [counter], "run_name": name})
+            # What a strategy calls by itself is no member, but may have keys all the same.
+            config["callbacks"] = in_front(Cleanser(self.settings.secrets), config["callbacks"])
+            with surrounding(config):
+                yield config
+        finally:
+            self.steps.extend(counter.steps)
+
+    @cached_property
+    def _asking(self) -> Asking:
+        return Asking(self.settings, self.state, self.config, self.node, self.steps, max(self.parts, 1), self.limit)
+
+    @property
+    def turn(self) -> str:
+        """The turn that is being answered."""
+        return turn_of(self.state["messages"])
+
+    def _until(self, name: str) -> Limit | None:
+        """Return how long a strategy has for what it does beside the calls that it asks for, if that is limited."""
+        if (deadline := self.settings.deadline) is None:
+            return None
+        at = share_of(deadline, self.config, parts=self.parts + 1)
+        return Limit(at, "deadline", f"{name} was not done in its part of the deadline ({deadline:g} s)")
+
+    async def _answer(self, request: Any, *, limit: Limit | None) -> Any:
+        if isinstance(request, Compare):
+            return await self._compare(request, limit)
+        return await self._asking.ask(_checked(request))
+
+    async def _compare(self, request: Compare, limit: Limit | None) -> Matrix | None:
+        began = perf_counter()
+        try:
+            return await call_within(limit, lambda: compare(request.texts, request.by))
+        except Exception as error:
+            if not isinstance(request.by, Embeddings):
+                raise  # a function of the user's, which has to be mended
+            self._not_compared(request.by, error, began)
+            return None
+
+    def gave_up(self, name: str, error: OutOfTimeError) -> None:
+        """Record that a strategy was out of time and is passed over.
+
+        Args:
+            name: The strategy's.
+            error: Why.
+        """
+        self._failed(name, name, describe(error))
+
+    def _not_compared(self, by: Embeddings, error: Exception, began: float) -> None:
+        """Record that embeddings have failed: the inquiry decides what comes of it."""
+        self._failed(
+            "embeddings", name_of_embeddings(by), describe(error, self.settings.secrets), seconds=perf_counter() - began
+        )
+
+    def _failed(self, name: str, model: str, failure: Failure, *, seconds: float = 0.0) -> None:
+        place = {"turn": self.turn, "node": self.node, "name": name, "model": model}
+        outcome = {"text": "", "status": "failed", "error": failure, "usage": None, "seconds": round(seconds, 6)}
+        self.steps.append(cast("Step", {**place, **outcome}))
+
+
+async def _read(strategy: Runnable[Any, Any], given: Any, config: RunnableConfig, stream: AnswerStream | None) -> Any:
+    """Return what a Runnable comes to, and pass on what it streams."""
+    runnable, is_async = await callable_here(strategy)
+    if stream is None or isinstance(strategy, PregelProtocol):
+        return await (runnable.ainvoke(given, config) if is_async else in_worker(lambda: runnable.invoke(given, config)))
+    last = None
+    items = runnable.astream(given, config) if is_async else iterate_in_worker(lambda: runnable.stream(given, config))
+    async with aclosing(items):
+        async for last in items:
+            _send(stream, last)
+    return last
+
+
+async def _call(strategy: Any, args: Sequence[Any]) -> Any:
+    """Return what a callable, sync or async, comes to."""
+    result = strategy(*args) if is_async_callable(strategy) else await in_worker(lambda: strategy(*args))
+    # Of a plain function, too, such as a lambda around an async one.
+    return await result if inspect.isawaitable(result) else result
+
+
+def _send(stream: AnswerStream, item: Any) -> None:
+    # Anything else, such as a reference, comes as a whole.
+    if isinstance(item, (str, AIMessageChunk)):
+        stream.send(item)
+
+
+def _is_inquiry(result: Any, name: str) -> bool:
+    if inspect.isasyncgen(result):
+        msg = f"{name!r} is an async generator; make it a plain one: what it yields is done without blocking all the same"
+        raise TypeError(msg)
+    return inspect.isgenerator(result)
+
+
+def _checked(request: Any) -> Ask:
+    if isinstance(request, Ask):
+        return request
+    msg = f"a strategy yielded {type(request).__name__}; it may yield Ask and Compare, and returns its result"
+    raise TypeError(msg)
+
+
+class Consult(Node):
+    """A node of an aggregation: it runs a piece of work, sync or async, and adds its calls to the account."""
+
+    def __init__(
+        self,
+        work: Callable[[RunState], Inquiry[Any] | Any],
+        settings: NodeSettings,
+        *,
+        node: str,
+        closing: Closing | None = None,
+    ) -> None:
+        """Make the node.
+
+        Args:
+            work: From the state to its update, directly or as an inquiry.
+            settings: The settings of the mixture's nodes.
+            node: The node's name.
+            closing: When the nodes that share this rule close, as the proposers of a layer do. What the work comes to then
+                counts as an answer if it is not `None`, and the state is not updated. Default: it has as long as it takes.
+        """
+        self._work = work
+        self._settings = settings
+        self._node = node
+        self._closing = closing
+
+    async def ainvoke(self, input: RunState, config: RunnableConfig | None = None, **_: Any) -> dict[str, Any]:  # noqa: A002  # Runnable's name
+        """Do the work."""
+        introduce(config, self._settings)
+        if self._closing is not None:
+            return await self._in_round(self._closing, input, config)
+        consultation = Consultation(self._settings, input, config or {}, self._node)
+        update = await consultation.run(self._work, input, given=input, name=self._node)
+        return {**update, "steps": consultation.steps}
+
+    async def _in_round(self, closing: Closing, state: RunState, config: RunnableConfig | None) -> dict[str, Any]:
+        timeout = self._settings.proposer_timeout
+        current = progress_of(config).round("ranking", closing) if closing.is_needed else None
+        with current.joined(timeout) if current is not None else nullcontext(timeout and Limit(timeout=timeout)) as limit:
+            consultation = Consultation(self._settings, state, config or {}, self._node, limit=limit)
+            found = await consultation.run(self._work, state, given=state, name=self._node)
+            if current is not None and found is not None:
+                current.answered()
+        return {"steps": consultation.steps}

@@ -1,0 +1,351 @@
+"""The graph of a mixture: layers of proposers in parallel, a merge node behind each, the aggregator at the end."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+
+from langgraph.graph import END, START, StateGraph
+from langgraph.graph.state import CompiledStateGraph
+from langgraph.stream import StreamChannel, StreamTransformer
+from typing_extensions import override
+
+from langchain_moa.engine.aggregate import AGGREGATOR, Aggregate
+from langchain_moa.engine.choose import Choose
+from langchain_moa.engine.consultation import Consult
+from langchain_moa.engine.merge import Merge, stopped_or
+from langchain_moa.engine.names import merge_node, proposer_node
+from langchain_moa.engine.node import NodeSettings
+from langchain_moa.engine.propose import Propose
+from langchain_moa.mixture.mixture import Mixture
+from langchain_moa.mixture.resilience import closings
+from langchain_moa.resilience.portal import leavable
+from langchain_moa.resilience.quorum import Closing, quorum_of
+from langchain_moa.state import MoAContext, MoAState, RunState
+from langchain_moa.strategies.aggregation import Aggregation
+from langchain_moa.strategies.registry import name_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from langgraph.stream import ProtocolEvent
+    from typing_extensions import Unpack
+
+    from langchain_moa.members.member import Member
+    from langchain_moa.members.proposer import Proposer
+    from langchain_moa.mixture.lineup import MemberLike
+    from langchain_moa.mixture.options import MixtureOptions
+    from langchain_moa.prompting.prompts import Prompt
+    from langchain_moa.reference import Reference
+    from langchain_moa.strategies.inquiry import Inquiry
+
+# Beside the proposers, LangGraph's sync executor has a thread that waits for the stream's next item.
+_SPARE_THREADS = 2
+
+
+def create_moa(
+    proposers: Mixture | Sequence[MemberLike] | Sequence[Sequence[MemberLike]],
+    aggregator: MemberLike | None = None,
+    **options: Unpack[MixtureOptions],
+) -> StateGraph[MoAState, MoAContext]:
+    """Create the graph of a Mixture-of-Agents (Wang et al., arXiv 2406.04692, section 2.2).
+
+    The graph comes uncompiled, so that you choose checkpointer, store and cache, or embed it in a graph of yours. Its state
+    is `MoAState`: give it `messages`; the last one of the result is the answer, and `references` holds every proposer's.
+
+    Args:
+        proposers: A `Mixture` or a `ChatMoA`, alone; or its proposers: one list, the same set in every layer, or a list of lists, a set for each layer. A member is a string
+            `provider:model`, a chat model, another Runnable, or a `Proposer`.
+        aggregator: The member that writes the final answer; it may be left out where the aggregation asks no model.
+        **options: The other fields of `Mixture`: `num_layers` (default 2; the paper counts the aggregator, so its 3-layer
+            MoA is `num_layers=2`), `prompt`, `aggregation`, `temperature`, `max_tokens`, `stop`, ...
+
+    Returns:
+        The graph: one node for each proposer of each layer, `merge_1`, ..., and the nodes of the aggregation: `aggregator`,
+        if it is `synthesize`.
+
+    Raises:
+        ValueError: A field is wrong; the text names it and the remedy.
+        ImportError: A provider's package is missing; the text has the pip command.
+
+    Example:
+        ```python
+        from langchain_moa import create_moa
+
+        graph = create_moa(
+            proposers=["local:smollm2-135m", "local:gemma3-270m"],
+            aggregator="local:smollm2-135m",
+            num_layers=1,
+        ).compile()
+        result = graph.invoke({"messages": [("user", "Why is the sky blue?")]})
+        print(result["messages"][-1].text)
+        ```
+    """
+    if isinstance(proposers, Mixture):
+        if aggregator is not None or options:
+            msg = "create_moa: a Mixture is complete; change its fields with `model_copy(update=...)`, or give proposers"
+            raise ValueError(msg)
+        return build_graph(proposers)
+    return build_graph(Mixture(proposers=proposers, aggregator=aggregator, **options))
+
+
+def build_graph(mixture: Mixture) -> MoAGraph:
+    """Build the graph that a mixture describes, not yet compiled."""
+    layers, settings = mixture.members.layers, NodeSettings.of(mixture)
+    builder = MoAGraph(width=max(map(len, layers)))
+    rules = closings(mixture, map(len, layers), enough=mixture.min_references)
+    stages = [_add_layer(builder, settings, closing) for closing in rules]
+    last = _add_aggregation(builder, settings)
+    _connect(builder, START, stages[0].first)
+    for stage, following in zip(stages, [*(each.first for each in stages[1:]), last], strict=True):
+        builder.add_edge(stage.first, stage.merge)
+        if mixture.may_stop and following is not last:
+            # The targets are named, so that the drawing shows them.
+            builder.add_conditional_edges(stage.merge, stopped_or(last, following), [*following, *last])
+        else:
+            _connect(builder, stage.merge, following)
+    return builder
+
+
+def build_aggregator(mixture: Mixture) -> MoAGraph:
+    """Build the graph that ends a mixture's, for references that the state already holds."""
+    builder = MoAGraph(width=max(map(len, mixture.members.layers)))
+    _connect(builder, START, _add_aggregation(builder, NodeSettings.of(mixture)))
+    return builder
+
+
+def build_alone(mixture: Mixture, member: Member) -> StateGraph[MoAState, MoAContext]:
+    """Build the graph of one member by itself, not yet compiled; its answer has the same account as a mixture's.
+
+    Args:
+        mixture: Whose parameters (`temperature`, `max_tokens`, ...) the member is called with.
+        member: Who answers.
+    """
+    settings = NodeSettings.of(mixture)
+    members = settings.members._replace(aggregator=member, fallbacks=())
+    builder = MoAGraph(width=1)
+    alone = replace(settings, members=members, prompt=lambda messages, _: messages, deadline=None, min_references=1)
+    builder.add_node(AGGREGATOR, Aggregate(alone), metadata={"model": member.id})
+    _connect(builder, START, [AGGREGATOR])
+    builder.add_edge(AGGREGATOR, END)
+    return builder
+
+
+class _Stage(NamedTuple):
+    """The nodes of a layer: those that come first, and the one that closes it."""
+
+    first: list[str]
+    merge: str
+
+
+def _add_layer(builder: MoAGraph, settings: NodeSettings, closing: Closing) -> _Stage:
+    """Add the nodes of a layer."""
+    layers, number = settings.members.layers, closing.layer
+    members = layers[number - 1]
+    names = []
+    for position, member in enumerate(members, start=1):
+        node = Propose(member, layer=number, position=position, settings=settings, closing=closing)
+        names.append(proposer_node(number, position, layers=len(layers), proposers=len(members)))
+        builder.add_node(names[-1], node, metadata={"layer": number, "proposer": member.name, "model": member.id})
+    name = merge_node(number, layers=len(layers))
+    merge = Merge(settings, settings.mixture.strategies, layer=number, num_layers=len(layers), node=name)
+    builder.add_node(name, merge, metadata={"layer": number})
+    return _Stage(names, name)
+
+
+def _add_aggregation(builder: MoAGraph, settings: NodeSettings) -> list[str]:
+    """Add what turns the last references into the answer, and return the nodes that come first."""
+    aggregation = settings.mixture.strategies.aggregation
+    if isinstance(aggregation, Aggregation):
+        first = aggregation.add_to(GraphEnd(builder, settings))
+        return [first] if isinstance(first, str) else [*first]
+    # The name of the user's function, as far as a node can have it.
+    name = re.sub(r"\W+", "_", name_of(aggregation)).strip("_")
+    node = name if name and name != "lambda" and name not in {*builder.nodes, *MoAState.__annotations__} else AGGREGATOR
+    models = [settings.member(model).id for model in getattr(aggregation, "models", ())]
+    builder.add_node(node, Choose(aggregation, settings, node=node), metadata={"model": models[0]} if models else None)
+    builder.add_edge(node, END)
+    return [node]
+
+
+def _connect(builder: MoAGraph, source: str, targets: Sequence[str]) -> None:
+    for target in targets:
+        builder.add_edge(source, target)
+
+
+class GraphEnd:
+    """The end of a mixture's graph, as an aggregation may add to it: see `strategies.aggregation.AnswerGraph`."""
+
+    def __init__(self, builder: MoAGraph, settings: NodeSettings) -> None:
+        """Make it.
+
+        Args:
+            builder: The graph.
+            settings: The settings of the mixture's nodes.
+        """
+        self._builder = builder
+        self._settings = settings
+
+    @property
+    def layers(self) -> Sequence[Sequence[Member]]:
+        """The proposers of each layer that may turn out to be the last."""
+        layers = self._settings.members.layers
+        return layers if self._settings.mixture.may_stop else layers[-1:]
+
+    def member(self, model: Proposer | None) -> Member:
+        """Return the member for one of the aggregation's `models`; `None` is the aggregator."""
+        return self._settings.member(model)
+
+    def add_node(self, name: str, action: Callable[[MoAState], Any]) -> None:
+        """Add a node that calls no model."""
+        self._builder.add_node(name, Consult(action, self._settings, node=name))
+
+    def add_inquiry(
+        self,
+        name: str,
+        work: Callable[[MoAState], Inquiry[Any] | Any],
+        *,
+        model: Proposer | None = None,
+        together: int | None = None,
+    ) -> None:
+        """Add a node whose function may ask models."""
+        closing, mixture = None, self._settings.mixture
+        if together is not None:
+            closing = Closing(size=together, quorum=quorum_of(mixture.quorum, together), grace=mixture.quorum_grace)
+        node = Consult(work, self._settings, node=name, closing=closing)
+        self._builder.add_node(name, node, metadata={"model": self.member(model).id})
+
+    def add_aggregator(self, *, prompt: Callable[[MoAState, Prompt], Prompt] | None = None) -> str:
+        """Add the node that has the aggregator write the answer."""
+        settings = self._settings
+        node = Aggregate(settings, prompt=None if prompt is None else lambda state: prompt(state, settings.prompt))
+        self._builder.add_node(AGGREGATOR, node, metadata={"model": settings.members.aggregator.id})
+        self._builder.add_edge(AGGREGATOR, END)
+        return AGGREGATOR
+
+    def add_edge(self, start: str | list[str], end: str) -> None:
+        """Add an edge between nodes."""
+        self._builder.add_edge(start, end)
+
+    def add_conditional_edges(self, start: str, choose: Callable[[MoAState], str], ends: list[str]) -> None:
+        """Add edges of which one is taken."""
+        self._builder.add_conditional_edges(start, choose, ends)
+
+
+class MoAGraph(StateGraph[MoAState, MoAContext, MoAState, MoAState]):
+    """A mixture's graph before it is compiled: a `StateGraph` in every way, two defaults apart.
+
+    Attributes:
+        width: The most nodes that run at once.
+    """
+
+    def __init__(self, *, width: int) -> None:
+        """Make an empty graph.
+
+        Args:
+            width: The most nodes that run at once: the proposers of the widest layer.
+        """
+        super().__init__(RunState, context_schema=MoAContext, input_schema=MoAState, output_schema=MoAState)
+        self.width = width
+
+    @override
+    def add_node(self, node: Any, action: Any = None, **options: Any) -> Any:
+        """Add a node, which is given the state without what only the run's own nodes share; see `StateGraph.add_node`."""
+        return super().add_node(node, action, **{"input_schema": MoAState, **options})
+
+    @override
+    def compile(
+        self,
+        checkpointer: Any = None,
+        *,
+        transformers: Sequence[Callable[[tuple[str, ...]], Any]] | None = None,
+        **options: Any,
+    ) -> CompiledMoA:
+        """Compile the graph.
+
+        Args:
+            checkpointer: As `StateGraph.compile` takes it.
+            transformers: Stream transformers, beside `ReferencesTransformer`, which every mixture has.
+            **options: The other arguments of `StateGraph.compile`.
+
+        Returns:
+            The compiled graph. In sync code, as many proposers run at once as a layer has: by default LangGraph starts no
+            more threads than the machine has cores, and four. A `max_concurrency` in the call's config overrides that.
+        """
+        all_transformers = [ReferencesTransformer, *(transformers or ())]
+        graph = super().compile(checkpointer, transformers=all_transformers, **options)
+        # As `Pregel.copy` makes a copy, with a class of ours. What the nodes of a run share beside its state is not shown.
+        parts = {**graph.__dict__, "stream_channels": [*MoAState.__annotations__]}
+        return CompiledMoA(**parts).with_config(max_concurrency=self.width + _SPARE_THREADS)
+
+    def _repr_html_(self) -> str | None:
+        """Show the graph in a notebook."""
+        from langchain_moa.drawing.notebook import drawing_html
+
+        return drawing_html(self)
+
+
+class CompiledMoA(CompiledStateGraph[MoAState, MoAContext, MoAState, MoAState]):
+    """A mixture's compiled graph: LangGraph's own but for how sync runs end, and how it looks in a notebook."""
+
+    @override
+    def stream(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the graph step by step; the arguments are those of LangGraph.
+
+        When you leave the stream, or interrupt it or `invoke` by Ctrl-C, the calls under way are cancelled.
+        """
+        return leavable(super().stream(*args, **kwargs))
+
+    def _repr_html_(self) -> str | None:
+        from langchain_moa.drawing.notebook import drawing_html
+
+        return drawing_html(self)
+
+    @override
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
+        # LangGraph's own sends the graph to mermaid.ink, and fails where that cannot be reached.
+        html = self._repr_html_()
+        return {"text/plain": repr(self), **({} if html is None else {"text/html": html})}
+
+
+class ReferencesTransformer(StreamTransformer):
+    """Projects a run onto its references: each is there as soon as its proposer has answered, failed ones included.
+
+    Every graph of `create_moa` has it; a graph that embeds one takes it as `compile(transformers=[ReferencesTransformer])`
+    or finds it at the subgraph's own run.
+
+    Example:
+        ```python
+        from langchain_moa import create_moa
+
+        graph = create_moa(["local:smollm2-135m", "local:gemma3-270m"], "local:smollm2-135m", num_layers=1).compile()
+        run = graph.stream_events({"messages": [("user", "Why is the sky blue?")]}, version="v3")
+        for reference in run.extensions["references"]:
+            print(reference["name"], reference["status"], reference["text"])
+        ```
+    """
+
+    required_stream_modes: ClassVar[tuple[str, ...]] = ("updates",)
+
+    def __init__(self, scope: tuple[str, ...] = ()) -> None:
+        """Make the projection of one run.
+
+        Args:
+            scope: The namespace of the run; references of other graphs inside it are theirs.
+        """
+        super().__init__(scope)
+        self._references: StreamChannel[Reference] = StreamChannel()
+
+    @override
+    def init(self) -> dict[str, Any]:
+        return {"references": self._references}
+
+    @override
+    def process(self, event: ProtocolEvent) -> bool:
+        params = event["params"]
+        if event["method"] == "updates" and params["namespace"] == list(self.scope):
+            for update in params["data"].values():
+                for reference in (update or {}).get("references", ()) if isinstance(update, dict) else ():
+                    self._references.push(reference)
+        return True

@@ -1,0 +1,276 @@
+"""What every node of a mixture's graph needs: its settings, the run's context, a prompt that fits, a traced call, events."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from functools import cached_property
+from time import monotonic
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, BaseCallbackHandler
+from langchain_core.runnables import Runnable, RunnableConfig
+from langgraph.runtime import get_runtime
+
+from langchain_moa.cleanser import Cleanser, handlers_of, in_front
+from langchain_moa.errors import StrategyFailedError
+from langchain_moa.prompting.budget import fit
+from langchain_moa.prompting.own import PromptError
+from langchain_moa.prompting.prompts import Prompt, resolve_prompt
+from langchain_moa.prompting.window import room_for_messages
+from langchain_moa.resilience.deadline import Limit, OutOfTimeError, call_within
+from langchain_moa.resilience.portal import wait_for
+from langchain_moa.secrets import describe, is_secret_name, secrets_of
+from langchain_moa.state import MoAContext, RunState, emit, progress_of, references_of
+from langchain_moa.watcher import watchers_of
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from uuid import UUID
+
+    from langchain_core.messages import BaseMessage
+
+    from langchain_moa.members.member import Member
+    from langchain_moa.members.proposer import Proposer
+    from langchain_moa.mixture.lineup import Members
+    from langchain_moa.mixture.mixture import Mixture
+    from langchain_moa.reference import Reference
+
+T = TypeVar("T")
+
+_logger = logging.getLogger("langchain_moa")
+
+_DEFAULT_CONTEXT = MoAContext()
+
+
+@dataclass(frozen=True)
+class NodeSettings:
+    """What nodes need to know of their mixture.
+
+    Attributes:
+        mixture: The mixture, for handlers that record which one a run belongs to.
+        members: Its members, resolved.
+        prompt: How references are shown.
+        call_kwargs: The mixture's parameters for every model call.
+        max_reference_tokens: Tokens to which each reference is cut when it is shown.
+        min_references: How many good references a layer needs.
+        proposer_timeout: Seconds for a proposer's answer.
+        deadline: Seconds for the whole answer.
+        max_cost_usd: US dollars after which no further layer starts.
+    """
+
+    mixture: Mixture
+    members: Members
+    prompt: Prompt
+    call_kwargs: Mapping[str, Any]
+    max_reference_tokens: int | None
+    min_references: int
+    proposer_timeout: float | None
+    deadline: float | None
+    max_cost_usd: float | None
+
+    @classmethod
+    def of(cls, mixture: Mixture) -> NodeSettings:
+        """Return the settings of a mixture's nodes."""
+        return cls(
+            mixture=mixture,
+            members=mixture.members,
+            prompt=resolve_prompt(mixture.prompt, max_reference_tokens=mixture.max_reference_tokens),
+            call_kwargs=mixture.call_kwargs,
+            max_reference_tokens=mixture.max_reference_tokens,
+            min_references=mixture.min_references,
+            proposer_timeout=mixture.proposer_timeout,
+            deadline=mixture.deadline,
+            max_cost_usd=mixture.max_cost_usd,
+        )
+
+    @cached_property
+    def secrets(self) -> tuple[str, ...]:
+        """Values that no text about a run of the mixture may show."""
+        return self.mixture.secrets
+
+    def member(self, model: Proposer | None) -> Member:
+        """Return the member that a strategy calls; `None` is the aggregator."""
+        return self.mixture.member(model)
+
+
+class Node(Runnable[RunState, dict[str, Any]]):
+    """A node of the graph, written once: `ainvoke` does the work, and `invoke` waits for it on the portal's loop."""
+
+    def invoke(self, input: RunState, config: RunnableConfig | None = None, **_: Any) -> dict[str, Any]:  # noqa: A002  # Runnable's name
+        """Do the work and wait for it."""
+        return wait_for(self.ainvoke, input, config)
+
+
+def context_of() -> MoAContext:
+    """Return the run's context; the default one inside a graph of the user's, whose context is of another type."""
+    context: object = get_runtime().context
+    return context if isinstance(context, MoAContext) else _DEFAULT_CONTEXT
+
+
+def called(config: RunnableConfig | None, name: str, member: Member) -> RunnableConfig:
+    """Return the config for a call, named for traces.
+
+    Args:
+        config: The node's config.
+        name: The name.
+        member: Who is called, so that watchers know, and no tracer sees its keys in an error of its server.
+    """
+    named: RunnableConfig = {**(config or {}), "run_name": name}
+    for watcher in watchers_of(config):
+        named["callbacks"] = in_front(watcher.watch_call(named, name, member), named.get("callbacks"))
+    brought = _keys_of_call(named)
+    cleanser = Cleanser([*member.secrets, *brought]) if brought else member.cleanser
+    named["callbacks"] = in_front(cleanser, named.get("callbacks"))
+    return named
+
+
+def _keys_of_call(config: RunnableConfig) -> list[str]:
+    """Return the keys that a call brings along: for a configurable model, or as headers of every model's call."""
+    configured = (config.get("configurable") or {}).items()
+    # What else stands there is LangGraph's own.
+    keys = [value for name, value in configured if isinstance(value, str) and is_secret_name(name)]
+    kwargs = context_of().model_kwargs
+    return [*keys, *(secrets_of(kwargs) if kwargs else ())]
+
+
+def introduce(config: RunnableConfig | None, settings: NodeSettings) -> None:
+    """Tell the handlers that record a run which mixture it belongs to."""
+    if config is not None:
+        for watcher in watchers_of(config):
+            watcher.watch_mixture(config, settings.mixture)
+
+
+def share_of(deadline: float, config: RunnableConfig | None, *, parts: int) -> float:
+    """Return when one of several equal parts of what is left of the deadline is over, on the clock of `time.monotonic`.
+
+    Args:
+        deadline: Seconds for the whole answer.
+        config: The node's config; the run knows when the answer was begun, and a run that is resumed begins anew.
+        parts: How many parts what is left has.
+    """
+    now = monotonic()
+    return now + ((progress_of(config).started or now) + deadline - now) / parts
+
+
+class Shown(NamedTuple):
+    """What a member is sent.
+
+    Attributes:
+        messages: The messages.
+        trimmed: What had to be left out, in words; empty where everything fitted into the context window.
+    """
+
+    messages: list[BaseMessage]
+    trimmed: list[str]
+
+
+def shown(
+    member: Member,
+    messages: list[BaseMessage],
+    references: Sequence[Reference],
+    prompt: Prompt,
+    *,
+    kwargs: Mapping[str, Any],
+    state: RunState,
+) -> Shown:
+    """Return the prompt that shows a member the conversation and the references, inside its context window.
+
+    What had to be left out is told by an event and in the log; see `budget.fit` for what is left out first.
+
+    Args:
+        member: Who is asked.
+        messages: The conversation as it is in the state.
+        references: What it is to read, if anything.
+        prompt: From these to what the member is sent.
+        kwargs: What else the call sends.
+        state: The graph's state, whose references are paid for.
+
+    Raises:
+        StrategyFailedError: A prompt of the user's own failed: a mistake that no other member would mend.
+    """
+    window = room_for_messages(member.chat_model, {**member.bound, **kwargs})
+    try:
+        sent, trimmed = fit(messages, references, prompt, window=window)
+    except PromptError as error:
+        cause = error.__cause__ or error
+        reason = describe(cause, member.secrets)
+        msg = f"the prompt {str(error)!r} failed for {member.name}: {reason['kind']}: {reason['message']}"
+        raise StrategyFailedError(msg, references=references_of(state)) from cause
+    if trimmed:
+        emit("trimmed", name=member.name, model=member.id, trimmed=trimmed)
+        most = (member.profile or {}).get("max_input_tokens")
+        _logger.warning("the prompt for %s did not fit into %s tokens: %s", member.name, most, "; ".join(trimmed))
+    return Shown(sent, trimmed)
+
+
+class Unfinished(BaseCallbackHandler):
+    """Knows which runs of models have begun and not ended.
+
+    LangChain tells no handler of a model's run that is cancelled: a tracer would show it as running for ever.
+    """
+
+    run_inline = True
+    ignore_chain = True
+    ignore_agent = True
+    ignore_retriever = True
+    ignore_custom_event = True
+
+    def __init__(self) -> None:
+        """Start with none."""
+        self._runs: dict[UUID, UUID | None] = {}
+
+    def on_chat_model_start(self, *_: Any, run_id: UUID, parent_run_id: UUID | None = None, **__: Any) -> None:
+        """Take a chat model's run down."""
+        self._runs[run_id] = parent_run_id
+
+    def on_llm_start(self, *_: Any, run_id: UUID, parent_run_id: UUID | None = None, **__: Any) -> None:
+        """Take another model's run down."""
+        self._runs[run_id] = parent_run_id
+
+    def on_llm_end(self, *_: Any, run_id: UUID, **__: Any) -> None:
+        """Strike a run that has ended."""
+        self._runs.pop(run_id, None)
+
+    def on_llm_error(self, *_: Any, run_id: UUID, **__: Any) -> None:
+        """Strike a run that has failed."""
+        self._runs.pop(run_id, None)
+
+    async def aend(self, callbacks: Any, error: Exception) -> None:
+        """Tell the callbacks that the runs still going have failed.
+
+        Args:
+            callbacks: Those of the call's config.
+            error: Why.
+        """
+        handlers = handlers_of(callbacks)
+        while self._runs:
+            run_id, parent = self._runs.popitem()
+            run = AsyncCallbackManagerForLLMRun(run_id=run_id, handlers=handlers, inheritable_handlers=[], parent_run_id=parent)
+            await run.on_llm_error(error)
+
+
+async def call_traced(limit: Limit | None, config: RunnableConfig, call: Callable[[RunnableConfig], Awaitable[T]]) -> T:
+    """Call within a limit, and end the call in traces if it is given up.
+
+    Args:
+        limit: Until when; `None`: as long as it takes.
+        config: The call's config.
+        call: What to do with it.
+
+    Raises:
+        OutOfTimeError: The time was over before the call was.
+    """
+    if limit is None:
+        return await call(config)
+    callbacks = config.get("callbacks")
+    if all(isinstance(handler, Cleanser) for handler in handlers_of(callbacks)):
+        # No handler traces.
+        return await call_within(limit, lambda: call(config))
+    unfinished = Unfinished()
+    watched: RunnableConfig = {**config, "callbacks": in_front(unfinished, callbacks)}
+    try:
+        return await call_within(limit, lambda: call(watched))
+    except OutOfTimeError as error:
+        await unfinished.aend(callbacks, error)
+        raise

@@ -1,0 +1,150 @@
+"""Which side of a member is called, and with whose HTTP client: one for each event loop."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+from langchain_core.language_models import BaseChatModel
+from langchain_core.output_parsers import BaseOutputParser
+from langchain_core.prompts import BasePromptTemplate
+from langchain_core.runnables import Runnable, RunnableLambda, RunnableParallel, RunnablePassthrough, RunnableSequence
+from langchain_core.runnables.base import RunnableBindingBase
+from langchain_core.runnables.fallbacks import RunnableWithFallbacks
+from langgraph.checkpoint.base import BaseCheckpointSaver
+from langgraph.pregel import Pregel
+from langgraph.pregel.protocol import PregelProtocol
+
+from langchain_moa._compat import copy_for_loop
+from langchain_moa.resilience.portal import is_on_portal
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Hashable
+
+# What calls no model by itself.
+_PURE = (BasePromptTemplate, BaseOutputParser, RunnablePassthrough)
+
+
+class LoopClients:
+    """The HTTP clients of one event loop, closed when the loop ends."""
+
+    def __init__(self) -> None:
+        """Start with no clients."""
+        self._clients: dict[Hashable, Any] = {}
+        self._closers: list[Callable[[], Awaitable[Any]]] = []
+        self._anchor: AsyncGenerator[None] | None = None
+
+    async def anchor(self) -> None:
+        """Have the running loop close the clients when it shuts down its async generators, as `asyncio.run` does at its end."""
+        self._anchor = self._until_shutdown()
+        await anext(self._anchor)
+
+    def get(self, key: Hashable, make: Callable[[], Any]) -> Any:
+        """Return the client for a key, made on first use."""
+        if key not in self._clients:
+            self._clients[key] = client = make()
+            self._closers.append(client.aclose)
+        return self._clients[key]
+
+    def on_close(self, close: Callable[[], Awaitable[Any]]) -> None:
+        """Register what is called when the loop ends."""
+        self._closers.append(close)
+
+    async def _until_shutdown(self) -> AsyncGenerator[None]:
+        try:
+            yield
+        finally:
+            closers, self._closers = self._closers, []
+            self._clients.clear()
+            await asyncio.gather(*(close() for close in closers), return_exceptions=True)
+
+
+_of_loops: WeakKeyDictionary[asyncio.AbstractEventLoop, LoopClients] = WeakKeyDictionary()
+
+
+async def clients_here() -> LoopClients:
+    """Return the clients of the running loop."""
+    loop = asyncio.get_running_loop()
+    clients = _of_loops.get(loop)
+    if clients is None:
+        clients = _of_loops[loop] = LoopClients()
+        await clients.anchor()
+    return clients
+
+
+def copied_for_loop(runnable: Any, clients: LoopClients) -> Any:
+    """Return a copy of a Runnable whose chat models have HTTP clients of the running loop.
+
+    Args:
+        runnable: A chat model, or a composition of chat models, prompts and parsers.
+        clients: The clients of the loop.
+
+    Returns:
+        The copy; `None` if there is something inside of which nothing is known, such as a function.
+    """
+
+    def copied(inner: Any) -> Any:
+        return copied_for_loop(inner, clients)
+
+    if getattr(runnable, "any_loop", False) or isinstance(runnable, _PURE):
+        return runnable
+    if isinstance(runnable, BaseChatModel):
+        return copy_for_loop(runnable, clients.get, clients.on_close)
+    if isinstance(runnable, RunnableBindingBase):
+        bound = copied(runnable.bound)
+        return None if bound is None else runnable.model_copy(update={"bound": bound})
+    if isinstance(runnable, RunnableWithFallbacks):
+        all_copies = [copied(each) for each in (runnable.runnable, *runnable.fallbacks)]
+        update = {"runnable": all_copies[0], "fallbacks": all_copies[1:]}
+        return None if None in all_copies else runnable.model_copy(update=update)
+    if isinstance(runnable, RunnableSequence):
+        steps = [copied(each) for each in runnable.steps]
+        return None if None in steps else RunnableSequence(*steps, name=runnable.name)
+    if isinstance(runnable, RunnableParallel):
+        branches = {name: copied(each) for name, each in runnable.steps__.items()}
+        return None if None in branches.values() else runnable.model_copy(update={"steps__": branches})
+    return None
+
+
+async def has_async_side(runnable: Any) -> bool:
+    """Tell whether a Runnable can be called async: whether its class implements that, and its checkpointer does."""
+    while isinstance(runnable, RunnableBindingBase):
+        runnable = runnable.bound
+    if isinstance(runnable, BaseChatModel):
+        kind = type(runnable)
+        return kind._agenerate is not BaseChatModel._agenerate or kind._astream is not BaseChatModel._astream  # noqa: SLF001  # the documented points to override
+    if isinstance(runnable, RunnableLambda):
+        return hasattr(runnable, "afunc")
+    if isinstance(runnable, Pregel):
+        return await _saves_async(runnable.checkpointer)
+    return isinstance(runnable, PregelProtocol) or type(runnable).ainvoke is not Runnable.ainvoke
+
+
+async def _saves_async(checkpointer: Any) -> bool:
+    """Tell whether a checkpointer can be used async, by a read of a thread that does not exist."""
+    if not isinstance(checkpointer, BaseCheckpointSaver):
+        return True
+    try:
+        await checkpointer.aget_tuple({"configurable": {"thread_id": "langchain-moa: is there an async side?"}})
+    except NotImplementedError:
+        return False
+    except Exception:  # noqa: BLE001  # whatever else is wrong, the call will say it
+        return True
+    return True
+
+
+async def callable_here(runnable: Any) -> tuple[Any, bool]:
+    """Return what to call on the running loop, and whether by its async side.
+
+    Args:
+        runnable: The member as the user has given it.
+
+    Returns:
+        The Runnable, or its copy for this loop; and whether its async side is called. What cannot be copied is called by its
+        sync side, in a worker thread, where sync code waits for it, since its async clients may belong to another loop.
+    """
+    copy = copied_for_loop(runnable, await clients_here())
+    if copy is not None:
+        return copy, True
+    return runnable, not is_on_portal() and await has_async_side(runnable)

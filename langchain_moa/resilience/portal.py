@@ -1,0 +1,344 @@
+"""Sync over async: one event loop in a daemon thread, and worker threads for what can only be called sync.
+
+Everything that calls a model is written once, async. Sync code waits for it here, on a loop that lives as long as the process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import os
+import threading
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from contextlib import aclosing, contextmanager, suppress
+from contextvars import Context, ContextVar, copy_context
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+import anyio
+from anyio.from_thread import BlockingPortal
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Iterable, Iterator
+
+T = TypeVar("T")
+
+# LangChain runs sync handlers and tools in the loop's default executor. These may wait for a nested mixture, so that a
+# small pool would deadlock. Threads start on demand.
+_MAX_THREADS = 1_000
+
+
+class _Portal:
+    """The process's portal: started on first use, stopped at exit, dropped in a forked child."""
+
+    def __init__(self) -> None:
+        self.drop()
+
+    def drop(self) -> None:
+        """Forget the portal; a forked child has its memory but not its thread."""
+        self._lock = threading.Lock()
+        self._portal: BlockingPortal | None = None
+        self._thread: threading.Thread | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def get(self) -> BlockingPortal:
+        """Return the running portal."""
+        with self._lock:
+            if self._portal is None:
+                started: Future[BlockingPortal] = Future()
+                self._thread = threading.Thread(target=anyio.run, args=(self._serve, started), name="moa-portal", daemon=True)
+                self._thread.start()
+                self._portal = started.result()
+            return self._portal
+
+    def is_current(self) -> bool:
+        """Tell whether the caller runs on the portal's loop."""
+        return self._thread is threading.current_thread()
+
+    def stop(self) -> None:
+        """Cancel all calls under way and end the loop."""
+        with self._lock:
+            portal, thread, self._portal = self._portal, self._thread, None
+        if portal is not None and thread is not None:
+            with suppress(RuntimeError):
+                portal.start_task_soon(portal.stop, True)  # noqa: FBT003  # anyio's positional `cancel_remaining`
+            thread.join(timeout=5)
+
+    async def _serve(self, started: Future[BlockingPortal]) -> None:
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_MAX_THREADS, thread_name_prefix="moa-worker"))
+        try:
+            async with BlockingPortal() as portal:
+                started.set_result(portal)
+                await portal.sleep_until_stopped()
+        except BaseException as error:
+            if not started.done():
+                started.set_exception(error)
+            raise
+
+
+_portal = _Portal()
+atexit.register(_portal.stop)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_portal.drop)
+
+
+class Waits:
+    """The sync waits of one run: when the run is given up, all of them are cancelled together."""
+
+    def __init__(self) -> None:
+        """Start with no waits; waits of an enclosing scope cancel these, too."""
+        self._lock = threading.Lock()
+        self._inside: set[Any] = set()
+        self._is_cancelled = False
+
+    def cancel(self) -> None:
+        """Cancel all waits, present and future."""
+        with self._lock:
+            self._is_cancelled = True
+            inside = list(self._inside)
+        for each in inside:
+            each.cancel()
+
+    @contextmanager
+    def holding(self, cancellable: Any) -> Generator[None]:
+        """Cancel something together with these waits, as long as the context lasts.
+
+        Args:
+            cancellable: A future or another scope: anything with `cancel()`.
+        """
+        with self._lock:
+            self._inside.add(cancellable)
+            is_cancelled = self._is_cancelled
+        if is_cancelled:
+            cancellable.cancel()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._inside.discard(cancellable)
+
+    @contextmanager
+    def entered(self) -> Generator[None]:
+        """Make this the scope of the waits that start in the context."""
+        token = _waits.set(self)
+        try:
+            yield
+        finally:
+            _waits.reset(token)
+
+
+_waits: ContextVar[Waits | None] = ContextVar("moa_waits", default=None)
+
+
+def is_on_portal() -> bool:
+    """Tell whether the caller runs on the portal's loop, that is, for sync code."""
+    return _portal.is_current()
+
+
+def wait_for(call: Callable[..., Awaitable[T]], *args: Any) -> T:
+    """Run async code from sync code and wait for it, in a copy of the caller's context.
+
+    The code is cancelled when the wait is interrupted (by Ctrl-C, for example), or when the enclosing run is given up.
+
+    Args:
+        call: The async function.
+        *args: Its arguments.
+
+    Raises:
+        concurrent.futures.CancelledError: The run was given up.
+        RuntimeError: This was called on the portal's own loop, which would wait for itself.
+    """
+    if is_on_portal():
+        msg = "sync code cannot wait on the event loop that runs it; use the async method, such as `ainvoke`"
+        raise RuntimeError(msg)
+    interrupted = False
+
+    async def run() -> T:
+        if interrupted:
+            raise asyncio.CancelledError
+        return await call(*args)
+
+    future: Future[T] | None = None
+    try:
+        future = _portal.get().start_task_soon(run)
+        scope = _waits.get()
+        if scope is None:
+            return future.result()
+        with scope.holding(future):
+            return future.result()
+    except BaseException:
+        interrupted = True
+        if future is not None:
+            future.cancel()
+        raise
+
+
+def iterate(make: Callable[[], AsyncGenerator[T]]) -> Generator[T]:
+    """Iterate over an async generator from sync code; leaving the iteration cancels it.
+
+    Args:
+        make: Makes the generator; it is called, and runs, on the portal's loop.
+    """
+    items: SimpleQueue[tuple[str, Any]] = SimpleQueue()
+
+    async def pump() -> None:
+        async with aclosing(make()) as source:
+            async for item in source:
+                items.put(("item", item))
+
+    def ended(future: Future[None]) -> None:
+        items.put(("end", CancelledError() if future.cancelled() else future.exception()))
+
+    future = _portal.get().start_task_soon(pump)
+    future.add_done_callback(ended)
+    scope = _waits.get() or Waits()
+    try:
+        with scope.holding(future):
+            while True:
+                kind, value = items.get()
+                if kind == "item":
+                    yield cast("T", value)
+                elif value is None:
+                    return
+                else:
+                    raise value
+    finally:
+        future.cancel()
+
+
+async def in_worker(call: Callable[[], T], *, context: Context | None = None) -> T:
+    """Call sync code in a worker thread of ours.
+
+    A thread cannot be stopped. When the task is cancelled, the thread is left, and what waits inside it for a mixture is
+    cancelled. Threads are daemons, so that a call that hangs keeps no program from ending. Their number is not limited here:
+    nested mixtures hold one thread for each level, and a limit would deadlock; `max_concurrency` limits the calls.
+
+    Args:
+        call: The sync function.
+        context: The context that it runs in. Default: a copy of the current one.
+    """
+    loop = asyncio.get_running_loop()
+    outcome: asyncio.Future[T] = loop.create_future()
+    waits = Waits()
+
+    def settle(result: T | None, error: BaseException | None) -> None:
+        if outcome.done():
+            return
+        if isinstance(error, StopIteration):  # asyncio's futures refuse it
+            error = RuntimeError("the function raised StopIteration")
+        if error is not None:
+            outcome.set_exception(error)
+        else:
+            outcome.set_result(cast("T", result))
+
+    def work() -> None:
+        result: T | None = None
+        failed: BaseException | None = None
+        try:
+            with waits.entered():
+                result = call()
+        except BaseException as error:  # noqa: BLE001  # it is raised where the outcome is read
+            failed = error
+        with suppress(RuntimeError):  # the loop has been closed: nothing waits for the outcome
+            loop.call_soon_threadsafe(settle, result, failed)
+        # A thread's frame would keep the error, and the error this frame.
+        del result, failed
+
+    enclosing = _waits.get() or Waits()
+    with enclosing.holding(waits):
+        threading.Thread(target=(context or copy_context()).run, args=(work,), name="moa-call", daemon=True).start()
+        try:
+            return await outcome
+        except BaseException:
+            if not outcome.done() or outcome.cancelled():
+                waits.cancel()
+            raise
+
+
+async def iterate_in_worker(make: Callable[[], Iterable[T]]) -> AsyncIterator[T]:
+    """Iterate over a sync iterator in a worker thread; leaving the iteration ends it at its next item.
+
+    Args:
+        make: Makes the iterator; it is called in the worker thread.
+    """
+    loop = asyncio.get_running_loop()
+    items: asyncio.Queue[T] = asyncio.Queue()
+    has_left = False
+
+    def pump() -> None:
+        source: Iterator[T] = iter(make())
+        try:
+            for item in source:
+                if has_left:
+                    return
+                loop.call_soon_threadsafe(items.put_nowait, item)
+        finally:
+            if (close := getattr(source, "close", None)) is not None:
+                close()
+
+    task = asyncio.ensure_future(in_worker(pump))
+    try:
+        while True:
+            getting = asyncio.ensure_future(items.get())
+            await asyncio.wait({task, getting}, return_when=asyncio.FIRST_COMPLETED)
+            if getting.done():
+                yield getting.result()
+                continue
+            getting.cancel()
+            # What the thread said last comes before its end.
+            while not items.empty():
+                yield items.get_nowait()
+            await task
+            return
+    finally:
+        has_left = True
+        task.cancel()
+
+
+def leavable(steps: Generator[T]) -> Generator[T]:
+    """Iterate over the steps of a sync run of a graph; the calls under way are cancelled when the iteration is left.
+
+    LangGraph's sync loop waits for its nodes whatever happens, Ctrl-C included, and these wait for their calls. So the calls
+    are cancelled first. Ctrl-C is raised in the main thread; there the steps run in a thread of their own, so that it is
+    raised here and not inside of LangGraph's loop.
+
+    Args:
+        steps: The steps; each starts when it is asked for.
+    """
+    waits = Waits()
+    scope = _waits.get() or Waits()
+    with scope.holding(waits), _stepper(waits) as step:
+        try:
+            while True:
+                is_done, item = step(lambda: next(steps))
+                if is_done:
+                    return
+                yield item
+        except BaseException:
+            waits.cancel()
+            raise
+        finally:
+            step(steps.close)
+
+
+@contextmanager
+def _stepper(waits: Waits) -> Generator[Callable[[Callable[[], Any]], tuple[bool, Any]]]:
+    """Return a function that takes a step of a generator, in another thread where this is the main one."""
+
+    def here(take: Callable[[], Any]) -> tuple[bool, Any]:
+        with waits.entered():
+            try:
+                return False, take()
+            except StopIteration:
+                return True, None
+
+    if threading.current_thread() is not threading.main_thread():
+        yield here
+        return
+    executor = ThreadPoolExecutor(1, thread_name_prefix="moa-run")
+    # One context for all steps: what LangGraph sets in one of them it resets in another.
+    context = copy_context()
+    try:
+        yield lambda take: executor.submit(context.run, here, take).result()
+    finally:
+        executor.shutdown(wait=False)

@@ -88,10 +88,7 @@ def drawn(outline: Outline | None) -> tuple[Markup, str]:
     """Return a graph's drawing for a page, and its style, which the page's policy must know."""
     if outline is None or not outline.nodes:
         return Markup(""), ""
-    try:
-        svg = draw_svg(outline.graph())
-    except ValueError:  # a file may hold any graph, and only a mixture's can be drawn
-        return Markup(""), ""
+    svg = draw_svg(outline.graph())
     # Paper is white, whatever the screen is.
     style = "".join(_STYLE.findall(svg)).replace("@media (prefers", "@media screen and (prefers")
     # The drawing is made here, by a library for XML, which escapes every name in it.

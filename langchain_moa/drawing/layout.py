@@ -254,10 +254,11 @@ class _Router:
 
     def add(self, arrows: Sequence[Arrow]) -> None:
         """Add the routes of all arrows to the layout."""
-        onwards = [arrow for arrow in arrows if self._places[arrow.target] == self._places[arrow.source] + 1]
+        spans = {arrow: self._places[arrow.target] - self._places[arrow.source] for arrow in arrows}
+        onwards = [arrow for arrow, span in spans.items() if span == 1]
         self._labelled_into.update(arrow.target for arrow in onwards if arrow.label)
         self._layout.routes += map(self._onwards, onwards)
-        trips = self._trips([arrow for arrow in arrows if arrow not in onwards])
+        trips = self._trips([arrow for arrow, span in spans.items() if span != 1])
         ports = self._ports(trips)
         self._layout.routes += [self._around(trip, ports) for trip in trips]
 

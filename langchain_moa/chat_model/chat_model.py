@@ -90,6 +90,12 @@ class ChatMoA(Mixture, BaseChatModel):
         # The aggregator's profile is not what anyone wants to read in an error or a log.
         return [(name, value) for name, value in super().__repr_args__() if name != "profile"]
 
+    def _repr_html_(self) -> str | None:
+        """Show the graph in a notebook."""
+        from langchain_moa.drawing.notebook import drawing_html
+
+        return drawing_html(build_graph(self))
+
     @property
     def _llm_type(self) -> str:
         return "moa"

@@ -1,171 +1,361 @@
-"""The diagram: what a graph says about a mixture, before anything has a place or a colour."""
+"""The diagram of a mixture: columns of boxes and the arrows between them, read from a graph's nodes, edges and metadata."""
 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass, replace
+from enum import Enum
+from itertools import groupby
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 
 from langchain_core.runnables.graph import Graph
 
-from langchain_moa.drawing.parts import Diagram, Edge, Group, Kind, Node
-from langchain_moa.drawing.refine import refined
 from langchain_moa.drawing.text import clean
-from langchain_moa.engine.graph import build_graph
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from langchain_core.runnables import RunnableConfig
-    from langchain_core.runnables.graph import Node as GraphNode
+    from langchain_core.runnables.graph import Node
 
-_MERGE = re.compile(r"merge_\d+")
-_UUID = re.compile(r"[0-9a-f]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_START, _END, _AGGREGATOR = "__start__", "__end__", "aggregator"
+# The provider, the owner and the model's own name. Any later colon belongs to the name, as in "ollama:gpt-oss:20b".
+_MODEL = re.compile(r"([a-z_]+:)?(.*/)?(.*)", re.DOTALL)
+# The model id of a mixture that is a member of another mixture; the id of its aggregator follows.
+_NESTED_MIXTURE = "moa:moa/"
+
+
+class Kind(Enum):
+    """What a box stands for. `ANSWER` is the node that gives the answer: the aggregator, or one that chooses a reference."""
+
+    START = "start"
+    END = "end"
+    PROPOSER = "proposer"
+    MERGE = "merge"
+    STEP = "step"
+    ANSWER = "answer"
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """One node of the graph.
+
+    Attributes:
+        id: The node's id in the graph.
+        kind: What the node does.
+        label: The name to show.
+        sublabel: What to show below the name, usually the model or its provider. `None`: nothing.
+        notes: More lines, such as the role.
+        model: The id of the model that the node calls, if its metadata has one.
+    """
+
+    id: str
+    kind: Kind
+    label: str
+    sublabel: str | None = None
+    notes: tuple[str, ...] = ()
+    model: str | None = None
+
+    @property
+    def name(self) -> str:
+        """The node's name on one line: the whole model id if the node is named after its model."""
+        if self.model is not None and self.sublabel != self.model and self.model.endswith(self.label):
+            return self.model
+        return self.label
+
+    @property
+    def full_name(self) -> str:
+        """Everything that the box says, on one line."""
+        return ", ".join([self.name if self.model in {None, self.name} else f"{self.name}: {self.model}", *self.notes])
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """Columns that belong together: the proposers and the merge of a layer, or steps that run in parallel.
+
+    Attributes:
+        title: The title of the frame around the columns. Empty: no frame.
+        columns: The boxes, by column from left to right, each column from top to bottom.
+        layer: The number of the layer. `None`: not a layer.
+        notes: What the layer's merge does, such as its filters.
+    """
+
+    title: str
+    columns: tuple[tuple[Box, ...], ...]
+    layer: str | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Arrow:
+    """One edge of the graph.
+
+    Attributes:
+        source: The id of the node where it starts.
+        target: The id of the node where it ends.
+        label: The text on the arrow. `None`: nothing.
+        conditional: Whether the graph decides at run time to take it. Such arrows are dashed.
+    """
+
+    source: str
+    target: str
+    label: str | None = None
+    conditional: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Diagram:
+    """A mixture as it is drawn.
+
+    Attributes:
+        stages: What runs one after the other, from left to right.
+        arrows: The edges of the graph, in its order.
+    """
+
+    stages: tuple[Stage, ...]
+    arrows: tuple[Arrow, ...]
+
+    def boxes(self) -> Iterator[Box]:
+        """Yield every box, from left to right and from top to bottom."""
+        for stage in self.stages:
+            for column in stage.columns:
+                yield from column
 
 
 class Drawable(Protocol):
-    """Whatever shows its own graph: a compiled LangGraph graph, a `RemoteGraph`, any Runnable."""
+    """A compiled LangGraph graph, or anything else with `get_graph()`."""
 
     def get_graph(self, config: RunnableConfig | None = None) -> Graph:
-        """Return the graph."""
+        """Return the graph's nodes and edges."""
         ...
 
 
 @runtime_checkable
 class Compilable(Protocol):
-    """A graph that is still to be compiled: LangGraph's `StateGraph`."""
+    """An uncompiled graph: LangGraph's `StateGraph`."""
 
     def compile(self) -> Drawable:
         """Return the compiled graph."""
         ...
 
 
-@runtime_checkable
-class Described(Protocol):
-    """The description of a mixture, which makes its graph."""
-
-    def to_graph(self) -> Compilable:
-        """Return the graph, not yet compiled."""
-        ...
+Source: TypeAlias = Graph | Drawable | Compilable
 
 
-Source: TypeAlias = Graph | Drawable | Compilable | Described
-
-
-def read(source: Source) -> Diagram:
-    """Read a diagram out of a graph.
+def graph_of(source: Source) -> Graph:
+    """Return the nodes and edges of whatever can be drawn.
 
     Args:
-        source: A `langchain_core` graph, a compiled graph, a graph that is still to be compiled, or a mixture.
+        source: A compiled graph, a `StateGraph`, or the `Graph` that `get_graph()` returns.
 
     Raises:
         TypeError: If `source` is none of these.
         ValueError: If the graph has no nodes.
     """
-    graph = _graph_of(source)
-    if not graph.nodes:
-        msg = "graph: it has no nodes, so there is nothing to draw; add nodes to it first"
-        raise ValueError(msg)
-    edges = [
-        Edge(edge.source, edge.target, clean(edge.data) or None if edge.data is not None else None, edge.conditional)
-        for edge in graph.edges
-        if edge.source in graph.nodes and edge.target in graph.nodes
-    ]
-    nodes, edges = refined([_node(node) for node in graph.nodes.values()], edges)
-    entries = [(_path(node), drawn) for node, drawn in zip(graph.nodes.values(), nodes, strict=True)]
-    return Diagram(Group("", _nested(entries, edges)), tuple(edges))
-
-
-def _graph_of(source: Source) -> Graph:
-    if isinstance(source, Graph):
-        return source
     shown: object = source
-    # A mixture before anything else: ChatMoA is a Runnable too, and as such would draw itself as one box.
-    if isinstance(shown, Described) and not isinstance(shown, type):
-        shown = build_graph(shown)
-    if isinstance(shown, Compilable) and not isinstance(shown, type):
-        shown = shown.compile()
-    get_graph = None if isinstance(shown, type) else getattr(shown, "get_graph", None)
-    if not callable(get_graph):
-        what = f"the class {source.__name__}" if isinstance(source, type) else type(source).__name__
-        msg = f"graph: {what} cannot be drawn; pass a StateGraph, a compiled graph, what its get_graph() returns, or a mixture"
+    if not isinstance(shown, (Graph, type)):
+        if isinstance(shown, Compilable):
+            shown = shown.compile()
+        get_graph = getattr(shown, "get_graph", None)
+        shown = get_graph() if callable(get_graph) else shown
+    if not isinstance(shown, Graph):
+        what = f"the class {source.__name__}" if isinstance(source, type) else f"an object of type {type(source).__name__}"
+        msg = f"graph: {what} cannot be drawn; pass a StateGraph, a compiled graph, or what its get_graph() returns"
         raise TypeError(msg)
-    graph: Graph = get_graph()
-    return graph
+    if not shown.nodes:
+        msg = "graph: it has no nodes, so there is nothing to draw; add nodes first"
+        raise ValueError(msg)
+    return shown
 
 
-def _path(node: GraphNode) -> tuple[str, ...]:
-    """Return the subgraphs that a node stands in, the outermost first, and its own name."""
-    parts = tuple(node.id.split(":"))
-    # LangGraph joins the names of opened subgraphs with colons; what only looks like that is a name.
-    return parts if all(parts) else (node.id,)
+def is_mixture(graph: Graph) -> bool:
+    """Return whether a graph is a mixture's own: it has proposers in layers, and no opened subgraphs."""
+    # LangGraph joins the names of opened subgraphs with colons, which no name of a node may contain.
+    return any(map(_proposes, graph.nodes.values())) and not any(":" in node for node in graph.nodes)
 
 
-def _node(node: GraphNode) -> Node:
-    name = _path(node)[-1]
-    metadata: Mapping[str, Any] = node.metadata or {}
-    model = clean(metadata["model"]) if metadata.get("model") else None
-    layer = clean(metadata["layer"]) if metadata.get("layer") is not None else None
-    title = clean(node.name if _UUID.fullmatch(name) else name) or "(unnamed)"
-    match name:
+def read(source: Source) -> Diagram:
+    """Read the diagram of a mixture out of its graph.
+
+    The layout follows the edges; these keys of a node's metadata say what the node is: `layer` (the number of its layer),
+    `proposer` (the proposer's name), `model` (a model id), `role` (the name of a role), `filters` (the names of a merge's
+    reference filters, in order) and `stop_when` (the name of the stop condition that a merge asks).
+
+    Args:
+        source: A mixture's graph: compiled, uncompiled, or what `get_graph()` returns.
+
+    Raises:
+        TypeError: If `source` has no graph.
+        ValueError: If the graph has no nodes, or is not a mixture's.
+    """
+    graph = graph_of(source)
+    if not is_mixture(graph):
+        msg = (
+            "graph: this is not the graph of a mixture: it has no proposers of its own, or its subgraphs are opened (xray); "
+            "draw any other graph with LangGraph: graph.get_graph().draw_mermaid()"
+        )
+        raise ValueError(msg)
+    nodes = {**{id_: node for id_, node in graph.nodes.items() if id_ == _START}, **graph.nodes}
+    arrows = _arrows(graph)
+    answers = _answering(nodes, arrows)
+    boxes = {id_: _box(node, answers=id_ in answers) for id_, node in nodes.items()}
+    return Diagram(tuple(_stages(nodes, boxes, arrows)), tuple(_labelled(nodes, boxes, arrows)))
+
+
+def _arrows(graph: Graph) -> list[Arrow]:
+    """Return the edges as arrows, several between the same two nodes as one."""
+    labels: dict[tuple[str, str], dict[str, None]] = {}
+    conditional: dict[tuple[str, str], bool] = {}
+    for edge in graph.edges:
+        ends = (edge.source, edge.target)
+        if graph.nodes.keys() >= {*ends}:
+            labels.setdefault(ends, {}).update(dict.fromkeys(_listed(edge.data)))
+            conditional[ends] = edge.conditional and conditional.get(ends, True)
+    return [Arrow(*ends, " / ".join(several) or None, conditional[ends]) for ends, several in labels.items()]
+
+
+def _metadata(node: Node) -> Mapping[str, Any]:
+    return node.metadata or {}
+
+
+def _proposes(node: Node) -> bool:
+    metadata = _metadata(node)
+    return metadata.get("layer") is not None and bool(metadata.get("proposer"))
+
+
+def _listed(value: object) -> list[str]:
+    """Return the names in a metadata value that is one name, a list of names, or nothing."""
+    several: Iterable[object] = value if isinstance(value, (list, tuple)) else [value]
+    return [clean(each) for each in several if each is not None and clean(each)]
+
+
+def _answering(nodes: Mapping[str, Node], arrows: Sequence[Arrow]) -> set[str]:
+    """Return the nodes that give the answer: the aggregator, or without one the nodes that lead to the end alone."""
+    if _AGGREGATOR in nodes:
+        return {_AGGREGATOR}
+    steps = {id_ for id_, node in nodes.items() if "layer" not in _metadata(node) and id_ not in {_START, _END}}
+    onwards = {arrow.source for arrow in arrows if arrow.target not in {_END, arrow.source}}
+    return {arrow.source for arrow in arrows if arrow.source in steps - onwards and arrow.target == _END}
+
+
+def _box(node: Node, *, answers: bool) -> Box:
+    metadata = _metadata(node)
+    model = clean(metadata["model"]) or None if metadata.get("model") else None
+    match node.id:
         case "__start__":
-            kind, title = Kind.START, "start"
+            return Box(node.id, Kind.START, "start")
         case "__end__":
-            kind, title = Kind.END, "end"
+            return Box(node.id, Kind.END, "end")
+        case _ if _proposes(node):
+            kind, name = Kind.PROPOSER, clean(metadata["proposer"])
+        case _ if metadata.get("layer") is not None and re.fullmatch(r"merge_\d+", node.id):
+            return Box(node.id, Kind.MERGE, "merge")
         case "aggregator":
-            kind, title = Kind.AGGREGATOR, "Aggregator"
-        case _ if metadata.get("proposer"):
-            kind, title = Kind.PROPOSER, clean(metadata["proposer"]) or title
-        case _ if layer is not None and _MERGE.fullmatch(name):
-            kind, title = Kind.MERGE, "merge"
+            kind, name = Kind.ANSWER, "Aggregator"
         case _:
-            kind = Kind.STEP
-    return Node(node.id, kind, title, model, layer)
+            kind, name = Kind.ANSWER if answers else Kind.STEP, clean(node.id.replace("_", " "))
+    label, sublabel = _caption(name or "(unnamed)", model) if kind is Kind.PROPOSER else (name or "(unnamed)", model)
+    notes = tuple(f"role: {role}" for role in _listed(metadata.get("role")) if role != label)
+    return Box(node.id, kind, label, sublabel, notes, model)
 
 
-def _nested(entries: Sequence[tuple[tuple[str, ...], Node]], edges: Sequence[Edge], depth: int = 0) -> tuple[Node | Group, ...]:
-    """Put the nodes of one subgraph into groups: those of deeper subgraphs, of layers, and of stages behind the layers."""
-    here = [node for path, node in entries if len(path) == depth + 1]
-    after_merge = _after_merge(here, edges)
-    members: dict[tuple[str, bool], list[tuple[tuple[str, ...], Node]]] = {}
-    order: list[Node | tuple[str, bool]] = []
-    for path, node in entries:
-        if len(path) > depth + 1:
-            key = (path[depth], False)
-        elif node.layer is not None and node.id not in after_merge:
-            key = (f"Layer {node.layer}", True)
-        elif node.stage is not None:
-            key = (node.stage, True)
+def _caption(name: str, model: str | None) -> tuple[str, str | None]:
+    """Return the two lines of a box: where the name is the model id, the model's own name and then its provider."""
+    if model is not None and model.startswith(_NESTED_MIXTURE):
+        writer = f"by {model.removeprefix(_NESTED_MIXTURE)}"
+        return ("mixture", writer) if name == model else (name, f"mixture {writer}")
+    provider, owner, own = _MODEL.fullmatch(model or "").groups(default="")  # type: ignore[union-attr]  # it matches any text
+    return (own, f"{provider}{owner}".rstrip(":/") or None) if own and name in {model, own} else (name, model)
+
+
+def _labelled(nodes: Mapping[str, Node], boxes: Mapping[str, Box], arrows: Sequence[Arrow]) -> Iterator[Arrow]:
+    """Yield the arrows with the early exits told from the ways to the next layer, and with loops named."""
+    goes_on = {arrow.source for arrow in arrows if arrow.conditional and boxes[arrow.target].kind is Kind.PROPOSER}
+    for arrow in arrows:
+        if arrow.label or not arrow.conditional:
+            yield arrow
+        elif arrow.source == arrow.target:
+            yield replace(arrow, label="repeat")
+        elif boxes[arrow.source].kind is not Kind.MERGE or arrow.source not in goes_on:
+            yield arrow
+        elif boxes[arrow.target].kind is Kind.PROPOSER:
+            yield replace(arrow, conditional=False)
         else:
-            order.append(node)
-            continue
-        if key not in members:
-            order.append(key)
-        members.setdefault(key, []).append((path, node))
-    return tuple(_group(item, members[item], edges, depth) if isinstance(item, tuple) else item for item in order)
+            conditions = _listed(_metadata(nodes[arrow.source]).get("stop_when"))
+            yield replace(arrow, label=f"stop: {', '.join(conditions)}" if conditions else "early exit")
 
 
-def _group(key: tuple[str, bool], entries: Sequence[tuple[tuple[str, ...], Node]], edges: Sequence[Edge], depth: int) -> Group:
-    name, is_layer = key
-    if is_layer:
-        return Group(name, tuple(node for _, node in entries), layer=True)
-    return Group(clean(name), _nested(entries, edges, depth + 1))
+def _stages(nodes: Mapping[str, Node], boxes: Mapping[str, Box], arrows: Sequence[Arrow]) -> Iterator[Stage]:
+    """Yield the stages: nodes in columns by their ranks, and neighbouring columns of one layer together."""
+    layers = {
+        id_: clean(layer) for id_, node in nodes.items() if (layer := _metadata(node).get("layer")) is not None and clean(layer)
+    }
+    before = _before(arrows, layers)
+    ranks = _ranks(list(nodes), [arrow for arrow in arrows if not _starts_over(arrow, boxes, layers, before)])
+    columns: dict[tuple[int, str | None], list[Box]] = {}
+    for id_ in sorted(nodes, key=lambda id_: (ranks[id_], id_ in layers)):
+        columns.setdefault((ranks[id_], layers.get(id_)), []).append(boxes[id_])
+    for layer, several in groupby(columns.items(), key=lambda item: item[0][1]):
+        found = tuple(tuple(column) for _, column in several)
+        if layer is not None:
+            merges = [nodes[box.id] for column in found for box in column if box.kind is Kind.MERGE]
+            filters = [name for merge in merges for name in _listed(_metadata(merge).get("filters"))]
+            notes = (f"filters: {', '.join(filters)}",) if filters else ()
+            yield Stage(f"Layer {layer}", found, layer, notes)
+        else:
+            for column in found:
+                yield Stage(_title(column) if len(column) > 1 else "", (column,))
 
 
-def _after_merge(nodes: Sequence[Node], edges: Sequence[Edge]) -> set[str]:
-    """Return the merges, and what of their layers comes after them: these stand outside of the layer's box."""
-    layers = {node.id: node.layer for node in nodes if node.layer is not None}
-    found = {node.id for node in nodes if node.kind is Kind.MERGE}
-    waiting = list(found)
+def _before(arrows: Sequence[Arrow], layers: Mapping[str, str]) -> set[str]:
+    """Return the start, and the nodes that may run without any layer before them."""
+    found, waiting = {_START}, [_START]
     while waiting:
         source = waiting.pop()
-        for edge in edges:
-            inside = edge.source == source and layers.get(edge.target) == layers[source]
-            # A way back to a proposer is a loop, not a next step.
-            if inside and edge.target not in found and not _proposes(edge.target, nodes):
-                found.add(edge.target)
-                waiting.append(edge.target)
+        new = {arrow.target for arrow in arrows if arrow.source == source} - found - layers.keys()
+        found |= new
+        waiting += new
     return found
 
 
-def _proposes(node_id: str, nodes: Sequence[Node]) -> bool:
-    return any(node.id == node_id and node.kind is Kind.PROPOSER for node in nodes)
+def _starts_over(arrow: Arrow, boxes: Mapping[str, Box], layers: Mapping[str, str], before: set[str]) -> bool:
+    """Return whether an arrow leads back to a proposer: it comes neither from before the layers nor from a lower layer."""
+    if boxes[arrow.target].kind is not Kind.PROPOSER or arrow.source in before:
+        return False
+    layer, lower = layers[arrow.target], layers.get(arrow.source)
+    return lower is None or (len(lower), lower) >= (len(layer), layer)
+
+
+def _title(column: Sequence[Box]) -> str:
+    """Return what parallel steps have in common: "Rank" for "rank 1" and "rank 2"."""
+    shared = {box.id.strip("_0123456789").replace("_", " ") for box in column}
+    name = clean(shared.pop()) if len(shared) == 1 else ""
+    return name[:1].upper() + name[1:] if name else "In parallel"
+
+
+def _ranks(nodes: Sequence[str], arrows: Sequence[Arrow]) -> dict[str, int]:
+    """Return the column of each node: the length of its longest way from the start, without arrows that lead back."""
+    following: dict[str, list[str]] = {node: [] for node in nodes}
+    for arrow in arrows:
+        following[arrow.source].append(arrow.target)
+    finished: list[str] = []
+    seen: set[str] = set()
+    # Depth first; a loop rather than recursion, since a chain may be longer than Python's stack.
+    stack = [(node, False) for node in reversed(nodes)]
+    while stack:
+        node, is_done = stack.pop()
+        if is_done:
+            finished.append(node)
+        elif node not in seen:
+            seen.add(node)
+            stack += [(node, True), *((target, False) for target in reversed(following[node]) if target not in seen)]
+    places = {node: place for place, node in enumerate(reversed(finished))}
+    # The start has the first column for itself, the end the last.
+    ranks = {node: -1 if node == _START else 0 for node in nodes}
+    for node, place in places.items():
+        for target in following[node]:
+            if places[target] > place:
+                ranks[target] = max(ranks[target], ranks[node] + 1)
+    if _END in ranks:
+        ranks[_END] = max(ranks.values()) + 1
+    return ranks

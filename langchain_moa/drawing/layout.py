@@ -1,266 +1,395 @@
-"""The layout: every node and group in a column by its longest way from the start, with a place and a size."""
+"""The layout: every box in its column, frames around the stages, and a way for every arrow."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from statistics import fmean
-from typing import TYPE_CHECKING
+from collections import Counter
+from dataclasses import astuple, dataclass, field
+from itertools import pairwise
+from typing import TYPE_CHECKING, NamedTuple
 
 from langchain_moa.drawing import text
-from langchain_moa.drawing.parts import Diagram, Edge, Group, Kind, Node
-from langchain_moa.drawing.ranks import ranks
+from langchain_moa.drawing.diagram import Arrow, Box, Diagram, Kind, Stage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-TITLE_SIZE = 13.5  # of a card's title, in pixels; so are all lengths here
-DETAIL_SIZE = 11.5  # of what stands below it, and of labels
-LINE_HEIGHT = 15.5
-CARD_PADDING = 13.0
-CARD_TEXT_LEFT = 22.0  # leaves room for the coloured bar
-CARD_MIN_WIDTH, CARD_MAX_WIDTH = 64.0, 212.0
-PILL_HEIGHT = 26.0
-DOT_SIZE = 20.0
-CAPTION_HEIGHT = 16.0  # what stands below a dot
-GROUP_PADDING = 14.0
-GROUP_HEAD = 32.0  # the strip at a group's top with its title
-ROW_GAP = 9.0
-FREE_ROW_GAP = 26.0  # between nodes that are in no layer
-COLUMN_GAP = 34.0
-COLUMN_GAP_MAX = 88.0
-LABEL_PADDING = 12.0  # of a label, both sides together
-LABEL_ROOM = 36.0  # what a label's edge needs on both sides of the label
-STEEPNESS = 0.055  # how much a column gap grows with the height that its edges span
+# All lengths are in pixels. Three layers are to fit the 900 pixels that a README is wide.
+TITLE_SIZE = 12.5  # font sizes: of a card's title,
+DETAIL_SIZE = 10.5  # and of everything else
+LINE_HEIGHT = 14.0
+CARD_MAX_WIDTH = 162.0
+CARD_PADDING = 9.0
+CARD_LEFT = 17.0  # of a card's text; there is a coloured bar on its left
+CARD_BORDER = 6.5  # above and below a card's text
+BAR_WIDTH, BAR_HEIGHT = 18.0, 46.0  # of a merge; it grows with its layer
+DOT = 18.0  # the start and the end
+CAPTION = 15.0  # the room for the word below a dot
+ROW_GAP = 6.0
+FRAME_PADDING = 8.0
+FRAME_HEAD = 26.0  # a frame's title
+FAN_GAP, STRAIGHT_GAP = 34.0, 18.0  # between columns, for arrows that branch and for those that do not
+LABEL_HEIGHT, LABEL_PADDING, LABEL_MAX_WIDTH = 16.0, 12.0, 170.0
+LANE = 18.0  # between a lane and what lies next to it
+PORT, LOOP = 11.0, 30.0  # between arrows that enter or leave a box side by side, and between the two ends of a loop
+
+
+class Point(NamedTuple):
+    """A place in the drawing."""
+
+    x: float
+    y: float
 
 
 @dataclass(frozen=True, slots=True)
-class _Frame:
-    """How far a group reaches over what it holds: at its top, where its title stands, and at the other sides."""
+class Area:
+    """A rectangle."""
 
+    left: float
     top: float
-    side: float
+    right: float
+    bottom: float
+
+    @property
+    def width(self) -> float:
+        """From the left to the right."""
+        return self.right - self.left
+
+    @property
+    def height(self) -> float:
+        """From the top to the bottom."""
+        return self.bottom - self.top
+
+    @property
+    def centre(self) -> Point:
+        """The point in the middle."""
+        return Point((self.left + self.right) / 2, (self.top + self.bottom) / 2)
 
 
-_FRAME = _Frame(GROUP_HEAD, GROUP_PADDING)
-_NO_FRAME = _Frame(0.0, 0.0)
+@dataclass(frozen=True, slots=True)
+class Card:
+    """A box in its place, with its text in lines."""
+
+    box: Box
+    area: Area
+    title: tuple[str, ...] = ()
+    details: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """The frame of a stage in its place, with its notes in lines."""
+
+    title: str
+    area: Area
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """The text on an arrow in its place."""
+
+    text: str
+    area: Area
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """The way of one arrow, or of arrows from one box to all boxes of a frame, which share it.
+
+    Attributes:
+        arrows: The arrows.
+        points: The corners of the way, from its beginning to its tip; every part is horizontal or vertical.
+        label: The text on it. `None`: nothing.
+    """
+
+    arrows: tuple[Arrow, ...]
+    points: tuple[Point, ...]
+    label: Label | None = None
 
 
 @dataclass(slots=True)
-class Box:
-    """A node or a group, with its place.
+class Layout:
+    """A diagram with a place for everything. The middle of all columns is at height 0.
 
     Attributes:
-        item: The node or the group.
-        width: In pixels, like everything here.
-        height: The same.
-        columns: What a group holds, by column; empty for a node.
-        gaps: The room between those columns, one less than there are.
-        x: The left edge.
-        y: The upper edge.
-        axis: How far below its upper edge edges come in and go out.
-        cell_left: The left edge of its column, or of its group's where it stands in the group's first column.
-        cell_right: The right edge, in the same way.
-        before: The middle of the free room left of it, where edges may run up and down.
-        after: The same, right of it.
-        parent: The group that it stands in.
+        cards: The boxes, by their ids.
+        frames: The frames of stages that have a title.
+        routes: The ways of the arrows.
+        area: What all of it covers.
     """
 
-    item: Node | Group
-    width: float = 0.0
-    height: float = 0.0
-    columns: list[list[Box]] = field(default_factory=list)
-    gaps: list[float] = field(default_factory=list)
-    x: float = 0.0
-    y: float = 0.0
-    axis: float = 0.0
-    cell_left: float = 0.0
-    cell_right: float = 0.0
-    before: float = 0.0
-    after: float = 0.0
-    parent: Box | None = None
+    cards: dict[str, Card] = field(default_factory=dict)
+    frames: list[Frame] = field(default_factory=list)
+    routes: list[Route] = field(default_factory=list)
 
     @property
-    def right(self) -> float:
-        """The right edge."""
-        return self.x + self.width
+    def area(self) -> Area:
+        """What all of it covers."""
+        areas = [*self.obstacles(), *(route.label.area for route in self.routes if route.label)]
+        areas += [Area(x, y, x, y) for route in self.routes for x, y in route.points]
+        lefts, tops, rights, bottoms = zip(*map(astuple, areas), strict=True)
+        return Area(min(lefts), min(tops), max(rights), max(bottoms))
 
-    @property
-    def bottom(self) -> float:
-        """The lower edge."""
-        return self.y + self.height
-
-    @property
-    def middle(self) -> float:
-        """The height at which edges come in and go out."""
-        return self.y + self.axis
-
-    @property
-    def is_layer(self) -> bool:
-        """Whether it is a layer's."""
-        return isinstance(self.item, Group) and self.item.layer
-
-    @property
-    def centre(self) -> float:
-        """The middle between the left and the right edge."""
-        return self.x + self.width / 2
-
-    def walk(self) -> Iterator[Box]:
-        """Yield this box and all boxes inside it, outer ones first."""
-        yield self
-        for column in self.columns:
-            for box in column:
-                yield from box.walk()
-
-    def holds(self, other: Box) -> bool:
-        """Return whether `other` is this box or stands inside it."""
-        up: Box | None = other
-        while up is not None:
-            if up is self:
-                return True
-            up = up.parent
-        return False
+    def obstacles(self) -> Iterator[Area]:
+        """Yield what no lane may run over."""
+        yield from (frame.area for frame in self.frames)
+        for card in self.cards.values():
+            caption = CAPTION if card.box.kind in {Kind.START, Kind.END} else 0.0
+            yield Area(card.area.left, card.area.top, card.area.right, card.area.bottom + caption)
 
 
-def lay_out(diagram: Diagram) -> Box:
-    """Return the box of the whole diagram, with every box inside it in its place; its corner is at 0, 0."""
-    root = _sized_group(diagram.root, diagram.edges, _NO_FRAME)
-    root.cell_right = root.width
-    root.before, root.after = -COLUMN_GAP / 2, root.width + COLUMN_GAP / 2
-    _place(root, _NO_FRAME)
-    return root
+def lay_out(diagram: Diagram) -> Layout:
+    """Give everything in a diagram its place."""
+    layout = Layout()
+    columns = [column for stage in diagram.stages for column in stage.columns]
+    places = {box.id: index for index, column in enumerate(columns) for box in column}
+    gaps = _gaps(diagram, columns, places)
+    edges = _place_columns(layout, diagram.stages, gaps)
+    _Router(layout, columns, places, edges).add(diagram.arrows)
+    return layout
 
 
-def card_lines(node: Node) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the lines of a card's title, and those of what stands below it, as they fit."""
-    room = CARD_MAX_WIDTH - CARD_TEXT_LEFT - CARD_PADDING
-    title, detail = node.caption
-    return text.wrap(title, TITLE_SIZE, room, bold=True), text.wrap(detail, DETAIL_SIZE, room) if detail else ()
+def _gaps(diagram: Diagram, columns: Sequence[Sequence[Box]], places: dict[str, int]) -> list[float]:
+    """Return the free room between each column and the next, frames apart."""
+    gaps = []
+    for before, after in pairwise(columns):
+        kinds = {box.kind for box in (*before, *after)}
+        is_straight = len(before) == len(after) == 1 or Kind.MERGE in kinds
+        gaps.append(STRAIGHT_GAP if is_straight else FAN_GAP)
+    for arrow in diagram.arrows:
+        place = places[arrow.source]
+        if arrow.label and places[arrow.target] == place + 1:
+            gaps[place] = max(gaps[place], label_width(arrow.label) + 2 * FAN_GAP)
+    return gaps
 
 
 def label_width(label: str) -> float:
-    """Return how wide an edge's label is, with the room around its text."""
-    return text.width(short_label(label), DETAIL_SIZE) + LABEL_PADDING
+    """Return how wide the label of an arrow is."""
+    return min(text.width(label, DETAIL_SIZE) + LABEL_PADDING, LABEL_MAX_WIDTH)
 
 
-def short_label(label: str) -> str:
-    """Return an edge's label as it fits."""
-    return text.elide(label, DETAIL_SIZE, CARD_MAX_WIDTH)
+def _card(box: Box) -> Card:
+    """Return a box with its size, at no place yet."""
+    if box.kind in {Kind.START, Kind.END}:
+        return Card(box, Area(0, 0, DOT, DOT))
+    if box.kind is Kind.MERGE:
+        return Card(box, Area(0, 0, BAR_WIDTH, BAR_HEIGHT))
+    room = CARD_MAX_WIDTH - CARD_LEFT - CARD_PADDING
+    title = text.wrap(box.label, TITLE_SIZE, room, bold=True)
+    below = ([box.sublabel] if box.sublabel else []) + list(box.notes)
+    details = tuple(line for each in below for line in text.wrap(each, DETAIL_SIZE, room))
+    longest = max(
+        *(text.width(line, TITLE_SIZE, bold=True) for line in title), *(text.width(line, DETAIL_SIZE) for line in details), 24
+    )
+    height = LINE_HEIGHT * (len(title) + len(details)) + 2 * CARD_BORDER
+    return Card(box, Area(0, 0, longest + CARD_LEFT + CARD_PADDING, max(height, 34.0)), title, details)
 
 
-def _sized_node(node: Node) -> Box:
-    if node.kind in {Kind.START, Kind.END}:
-        return Box(node, DOT_SIZE, DOT_SIZE + CAPTION_HEIGHT, axis=DOT_SIZE / 2)
-    if node.kind is Kind.MERGE:
-        return Box(node, text.width(node.title, DETAIL_SIZE) + 20, PILL_HEIGHT, axis=PILL_HEIGHT / 2)
-    title, detail = card_lines(node)
-    widths = [text.width(line, TITLE_SIZE, bold=True) for line in title]
-    widths += [text.width(line, DETAIL_SIZE) for line in detail]
-    height = 2 * CARD_PADDING + LINE_HEIGHT * (len(title) + len(detail)) - 3
-    return Box(node, max(CARD_MIN_WIDTH, max(widths) + CARD_TEXT_LEFT + CARD_PADDING), height, axis=height / 2)
+def _place_columns(layout: Layout, stages: Sequence[Stage], gaps: Sequence[float]) -> list[tuple[float, float]]:
+    """Place all boxes and frames; return the left and the right edge of each column."""
+    sized = [[_card(box) for box in column] for stage in stages for column in stage.columns]
+    reach = [_height(column) / 2 for column in sized]
+    edges: list[tuple[float, float]] = []
+    x, free = 0.0, [0.0, *gaps]
+    for stage in stages:
+        first = len(edges)
+        padding = FRAME_PADDING if stage.title else 0.0
+        for place in range(first, first + len(stage.columns)):
+            x += free[place] + (padding if place == first else 0.0)
+            width = max(card.area.width for card in sized[place])
+            edges.append((x, x + width))
+            _place_column(layout, sized[place], edges[-1], reach=max(reach[max(place - 1, 0) : place + 2]))
+            x += width
+        if stage.title:
+            x = _add_frame(layout, stage, edges[first][0] - padding, x + padding)
+            edges[-1] = edges[-1][0], max(edges[-1][1], x - padding)
+    return edges
 
 
-def _sized_group(group: Group, edges: Sequence[Edge], frame: _Frame) -> Box:
-    boxes = [_sized_group(child, edges, _FRAME) if isinstance(child, Group) else _sized_node(child) for child in group.children]
-    if group.layer:
-        _make_alike(boxes)
-    owners = {node.id: index for index, box in enumerate(boxes) for node in _nodes(box.item)}
-    inner = [edge for edge in edges if edge.source in owners and edge.target in owners]
-    ends = [(owners[edge.source], owners[edge.target]) for edge in inner]
-    rank = ranks(len(boxes), ends, first=_of_kind(boxes, Kind.START), last=_of_kind(boxes, Kind.END))
-    result = Box(group, columns=_columns(boxes, rank, ends))
-    for box in boxes:
-        box.parent = result
-    heights = [_above(column, group) + _below(column, group) for column in result.columns]
-    result.gaps = [_gap(heights[index : index + 2], _labels(index, inner, owners, rank)) for index in range(len(heights) - 1)]
-    widths = [max(box.width for box in column) for column in result.columns]
-    caption = text.width(group.title, DETAIL_SIZE, bold=True)
-    result.width = max(sum(widths) + sum(result.gaps), caption) + 2 * frame.side
-    result.axis = frame.top + max(_above(column, group) for column in result.columns)
-    result.height = result.axis + max(_below(column, group) for column in result.columns) + frame.side
-    return result
+def _height(column: Sequence[Card]) -> float:
+    return sum(card.area.height for card in column) + ROW_GAP * (len(column) - 1)
 
 
-def _make_alike(boxes: Sequence[Box]) -> None:
-    """Give the cards of one layer one width, so that their sides stand in line."""
-    width = max(box.width for box in boxes)
-    for box in boxes:
-        box.width = width
+def _place_column(layout: Layout, column: Sequence[Card], edges: tuple[float, float], *, reach: float) -> None:
+    """Place the boxes of a column; a merge that is alone there reaches as far up and down as its neighbours."""
+    is_bar = len(column) == 1 and column[0].box.kind is Kind.MERGE
+    y = -reach if is_bar else -_height(column) / 2
+    for card in column:
+        # Cards are as wide as their column; dots and merges are in its middle.
+        spare = 0.0 if card.title else (edges[1] - edges[0] - card.area.width) / 2
+        height = 2 * reach if is_bar else card.area.height
+        area = Area(edges[0] + spare, y, edges[1] - spare, y + height)
+        layout.cards[card.box.id] = Card(card.box, area, card.title, card.details)
+        y += height + ROW_GAP
 
 
-def _nodes(item: Node | Group) -> Iterator[Node]:
-    if isinstance(item, Group):
-        yield from item.nodes()
-    else:
-        yield item
+def _add_frame(layout: Layout, stage: Stage, left: float, right: float) -> float:
+    """Add the frame of a stage; return its right edge, which a long title or note may move."""
+    cards = [layout.cards[box.id].area for column in stage.columns for box in column]
+    wanted = text.width(stage.title, DETAIL_SIZE, bold=True) + 2 * FRAME_PADDING + 4
+    right = max(right, left + min(wanted, CARD_MAX_WIDTH))
+    room = right - left - 2 * FRAME_PADDING
+    notes = tuple(line for note in stage.notes for line in text.wrap(note, DETAIL_SIZE, room, lines=3))
+    bottom = max(area.bottom for area in cards) + FRAME_PADDING + len(notes) * LINE_HEIGHT + (3 if notes else 0)
+    layout.frames.append(Frame(stage.title, Area(left, min(area.top for area in cards) - FRAME_HEAD, right, bottom), notes))
+    return right
 
 
-def _of_kind(boxes: Sequence[Box], kind: Kind) -> list[int]:
-    return [index for index, box in enumerate(boxes) if isinstance(box.item, Node) and box.item.kind is kind]
+class _Router:
+    """Finds the ways of arrows: straight on to the next column, above the columns if one is skipped, below if it leads back."""
+
+    def __init__(
+        self,
+        layout: Layout,
+        columns: Sequence[Sequence[Box]],
+        places: Mapping[str, int],
+        edges: Sequence[tuple[float, float]],
+    ) -> None:
+        self._layout = layout
+        self._columns = columns
+        self._places = places
+        self._edges = edges
+        self._lanes: list[tuple[bool, Area]] = []
+        self._labelled_into: Counter[str] = Counter()
+
+    def add(self, arrows: Sequence[Arrow]) -> None:
+        """Add the routes of all arrows to the layout."""
+        spans = {arrow: self._places[arrow.target] - self._places[arrow.source] for arrow in arrows}
+        onwards = [arrow for arrow, span in spans.items() if span == 1]
+        self._labelled_into.update(arrow.target for arrow in onwards if arrow.label)
+        self._layout.routes += map(self._onwards, onwards)
+        trips = self._trips([arrow for arrow, span in spans.items() if span != 1])
+        ports = self._ports(trips)
+        self._layout.routes += [self._around(trip, ports) for trip in trips]
+
+    def _onwards(self, arrow: Arrow) -> Route:
+        source, target = self._layout.cards[arrow.source].area, self._layout.cards[arrow.target].area
+        y, z = source.centre.y, target.centre.y
+        # A merge is as high as its neighbours, so that arrows meet it where they are.
+        if self._is_merge(arrow.source) and source.top < z < source.bottom:
+            y = z
+        elif self._is_merge(arrow.target) and target.top < y < target.bottom:
+            z = y
+        start, end = Point(source.right, y), Point(target.left, z)
+        bend, label = self._gap(self._places[arrow.target]), None
+        if arrow.label:
+            size = label_width(arrow.label)
+            # Beside the target, unless other labels are there.
+            if self._labelled_into[arrow.target] > 1:
+                bend = end.x - FAN_GAP / 2
+                label = _label(arrow.label, Point(bend - FAN_GAP / 3 - size / 2, y))
+            else:
+                bend = start.x + FAN_GAP / 2
+                label = _label(arrow.label, Point(bend + FAN_GAP / 3 + size / 2, z))
+        corners = () if y == z else (Point(bend, y), Point(bend, z))
+        return Route((arrow,), (start, *corners, end), label)
+
+    def _is_merge(self, box: str) -> bool:
+        return self._layout.cards[box].box.kind is Kind.MERGE
+
+    def _gap(self, place: int) -> float:
+        """Return the middle of the gap on the left of a column."""
+        left = self._edges[place - 1][1] if place > 0 else self._edges[0][0] - FAN_GAP
+        right = self._edges[place][0] if place < len(self._edges) else left + FAN_GAP
+        return (left + right) / 2
+
+    def _trips(self, arrows: Sequence[Arrow]) -> list[_Trip]:
+        """Put arrows from one box to all boxes of a column together; return all, short ones first."""
+        groups: dict[tuple[str, int, str | None, bool], list[Arrow]] = {}
+        for arrow in arrows:
+            groups.setdefault((arrow.source, self._places[arrow.target], arrow.label, arrow.conditional), []).append(arrow)
+        trips = []
+        for (source, place, _, _), several in groups.items():
+            span = place - self._places[source]
+            if {arrow.target for arrow in several} == {box.id for box in self._columns[place]}:
+                trips.append(_Trip(tuple(several), source, place, span, is_whole=True))
+            else:
+                trips += [_Trip((arrow,), source, place, span, is_whole=False) for arrow in several]
+        return sorted(trips, key=lambda trip: abs(trip.span))
+
+    def _ports(self, trips: Sequence[_Trip]) -> dict[tuple[_Trip, bool], float]:
+        """Return where trips leave a box that is alone in its column, and where they enter a whole column."""
+        sides: dict[tuple[int, bool], list[tuple[_Trip, bool]]] = {}
+        # From left to right on a top side, and the other way round on a bottom side, so that no two cross.
+        for leaves in (False, True):
+            for trip in trips if not leaves else reversed(trips):
+                place = self._places[trip.source] if leaves else trip.place
+                if trip.is_whole if not leaves else len(self._columns[place]) == 1:
+                    sides.setdefault((place, trip.above), []).append((trip, leaves))
+        found = {}
+        for (place, above), several in sides.items():
+            left, right = self._edges[place]
+            if len(self._columns[place]) == 1:
+                area = self._layout.cards[self._columns[place][0].id].area
+                left, right = area.left, area.right
+            apart = LOOP if any(trip.span == 0 for trip, _ in several) else PORT
+            step = min(apart, (right - left - 2) / len(several))
+            for index, port in enumerate(several if above else reversed(several)):
+                found[port] = (left + right) / 2 + (index - (len(several) - 1) / 2) * step
+        return found
+
+    def _around(self, trip: _Trip, ports: Mapping[tuple[_Trip, bool], float]) -> Route:
+        source, place = self._layout.cards[trip.source].area, self._places[trip.source]
+        if (leave := ports.get((trip, True))) is not None:
+            start = [Point(leave, source.top if trip.above else source.bottom)]
+        else:
+            leave = self._gap(place + 1)
+            start = [Point(source.right, source.centre.y), Point(leave, source.centre.y)]
+        target = self._layout.cards[trip.arrows[0].target].area
+        if (enter := ports.get((trip, False))) is not None:
+            if len(trip.arrows) > 1:
+                target = next(frame.area for frame in self._layout.frames if frame.area.left < target.left < frame.area.right)
+            end = [Point(enter, target.top if trip.above else target.bottom)]
+        else:
+            enter = self._gap(trip.place)
+            end = [Point(enter, target.centre.y), Point(target.left, target.centre.y)]
+        label, middle = trip.arrows[0].label, (leave + enter) / 2
+        size = label_width(label) if label else 0.0
+        left, right = min(leave, enter, middle - size / 2), max(leave, enter, middle + size / 2)
+        y = self._level(left, right, above=trip.above)
+        # A short way has its label beside it.
+        beside = 0.0 if abs(leave - enter) > size + LANE else LANE * 2 / 3
+        at = Point(middle, y - beside if trip.above else y + beside)
+        half = LABEL_HEIGHT / 2
+        self._lanes.append((trip.above, Area(left, min(y, at.y) - half, right, max(y, at.y) + half)))
+        points = (*start, Point(leave, y), Point(enter, y), *end)
+        return Route(trip.arrows, points, _label(label, at) if label is not None else None)
+
+    def _level(self, left: float, right: float, *, above: bool) -> float:
+        """Return the height of a new lane: next to what it runs over, and to the lanes that are there."""
+        areas = [*self._layout.obstacles(), *(area for side, area in self._lanes if side == above)]
+        passed = [area for area in areas if area.left < right and left < area.right]
+        if above:
+            return min((area.top for area in passed), default=0.0) - LANE * 0.7
+        return max((area.bottom for area in passed), default=0.0) + LANE * 0.7
 
 
-def _columns(boxes: Sequence[Box], rank: Sequence[int], ends: Sequence[tuple[int, int]]) -> list[list[Box]]:
-    """Return the columns, each in the order that keeps edges from crossing: by where their sources stand."""
-    height: dict[int, float] = {}
-    columns = []
-    for column in range(max(rank) + 1):
-        members = [index for index in range(len(boxes)) if rank[index] == column]
-        pull = {
-            index: fmean([height[source] for source, target in ends if target == index and source in height] or [0.0])
-            for index in members
-        }
-        members.sort(key=lambda index: pull[index])
-        height.update({index: place - (len(members) - 1) / 2 for place, index in enumerate(members)})
-        columns.append([boxes[index] for index in members])
-    return columns
+@dataclass(frozen=True, slots=True)
+class _Trip:
+    """One way around: above the columns or below them.
+
+    Attributes:
+        arrows: Its arrows.
+        source: The box where it starts.
+        place: The column where it ends.
+        span: How many columns it leads to the right.
+        is_whole: Whether it leads to all boxes of that column.
+    """
+
+    arrows: tuple[Arrow, ...]
+    source: str
+    place: int
+    span: int
+    is_whole: bool
+
+    @property
+    def above(self) -> bool:
+        """Whether it runs above the columns."""
+        return self.span > 0
 
 
-def _labels(column: int, edges: Sequence[Edge], owners: Mapping[str, int], rank: Sequence[int]) -> list[str]:
-    """Return the labels that stand between a column and the next one."""
-    return [
-        edge.label
-        for edge in edges
-        if edge.label and rank[owners[edge.source]] == column and rank[owners[edge.target]] == column + 1
-    ]
-
-
-def _gap(heights: Sequence[float], labels: Sequence[str]) -> float:
-    gap = min(COLUMN_GAP + STEEPNESS * max(heights), COLUMN_GAP_MAX)
-    return max([gap, *(label_width(label) + LABEL_ROOM for label in labels)])
-
-
-def _row_gap(group: Group) -> float:
-    return ROW_GAP if group.layer else FREE_ROW_GAP
-
-
-def _above(column: Sequence[Box], group: Group) -> float:
-    """Return how far a column reaches above its group's axis: there is its middle, or its middle box's own axis."""
-    half, odd = divmod(len(column), 2)
-    gap = _row_gap(group)
-    if odd:
-        return sum(box.height + gap for box in column[:half]) + column[half].axis
-    return (sum(box.height + gap for box in column) - gap) / 2
-
-
-def _below(column: Sequence[Box], group: Group) -> float:
-    gap = _row_gap(group)
-    return sum(box.height + gap for box in column) - gap - _above(column, group)
-
-
-def _place(box: Box, frame: _Frame) -> None:
-    """Give everything inside a group its place; the group's own is known."""
-    if not isinstance(box.item, Group):
-        return
-    widths = [max(child.width for child in column) for column in box.columns]
-    last = len(widths) - 1
-    x = box.x + max(frame.side, (box.width - sum(widths) - sum(box.gaps)) / 2)
-    for index, (column, width) in enumerate(zip(box.columns, widths, strict=True)):
-        y = box.middle - _above(column, box.item)
-        for child in column:
-            child.x, child.y = x + (width - child.width) / 2, y
-            child.cell_left = box.cell_left if index == 0 else x
-            child.cell_right = box.cell_right if index == last else x + width
-            child.before = box.before if index == 0 else x - box.gaps[index - 1] / 2
-            child.after = box.after if index == last else x + width + box.gaps[index] / 2
-            _place(child, _FRAME)
-            y += child.height + _row_gap(box.item)
-        x += width + (box.gaps[index] if index < last else 0.0)
+def _label(content: str, centre: Point) -> Label:
+    width = label_width(content)
+    shown = text.elide(content, DETAIL_SIZE, LABEL_MAX_WIDTH - LABEL_PADDING)
+    left, top = centre.x - width / 2, centre.y - LABEL_HEIGHT / 2
+    return Label(shown, Area(left, top, left + width, top + LABEL_HEIGHT))

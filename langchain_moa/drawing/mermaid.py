@@ -1,45 +1,41 @@
-"""Mermaid: a drawing as a text that GitHub, GitLab, notebooks and many editors turn into a picture."""
+"""Mermaid: the picture of a mixture as text that GitHub, GitLab, notebooks and many editors show as a picture."""
 
 from __future__ import annotations
 
 import re
-from itertools import count
 from typing import TYPE_CHECKING
 
-from langchain_moa.drawing import text
-from langchain_moa.drawing.diagram import Source, read
-from langchain_moa.drawing.palette import EMPHASIS
-from langchain_moa.drawing.parts import Edge, Group, Kind, Node
+from langchain_moa.drawing.diagram import Arrow, Box, Kind, Source, Stage, graph_of, is_mixture, read
+from langchain_moa.drawing.text import clean
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-# What could end a label, or be read as markup or Markdown inside it.
+# Characters that could end a label, or be read as markup or Markdown inside it.
 _SPECIAL = re.compile(r"[^\w .,:/@+-]")
 _ORDINAL = re.compile(r"^(\d+)([.)])")
-_SHAPES = {
-    Kind.START: "(({}))",
-    Kind.END: "((({})))",
-    Kind.MERGE: "([{}])",
-}
-_CARD = "({})"
-_BOX_STYLE = "fill:#8b949e1f,stroke:#8b949e66"  # lets the page shine through, be it light or dark
-_LAST_STYLE = f"fill:{EMPHASIS[0]},stroke:{EMPHASIS[1]},color:#ffffff"
+_OUR_NODE = re.compile(r"__start__|__end__|aggregator|merge_\d+|layer_\d+_proposer_\d+", re.ASCII)
+_SHAPES = {Kind.START: "(({}))", Kind.END: "((({})))", Kind.MERGE: "([{}])"}
+_FRAME_STYLE = "fill:#8b949e1f,stroke:#8b949e66"  # translucent, for light and dark pages
+_ANSWER_STYLE = "fill:#5a48e0,stroke:#5a48e0,color:#ffffff"
 
 
 def draw_mermaid(graph: Source, *, title: str | None = None) -> str:
-    """Draw a graph as a Mermaid flowchart: left to right, a box for each layer, the models' names in the nodes.
+    """Draw a graph as a Mermaid flowchart.
+
+    A mixture is drawn from left to right, with a box for each layer and the names of the models in the nodes. Any other graph
+    is drawn by LangGraph's own `draw_mermaid()`.
 
     Args:
-        graph: What to draw: a compiled graph, a `StateGraph`, the `Graph` that `get_graph()` returns, or a mixture.
-        title: A heading above the drawing. Defaults to none.
+        graph: A compiled graph, a `StateGraph`, or the `Graph` that `get_graph()` returns.
+        title: A heading above the chart. Default: none.
 
     Returns:
-        The chart's text. In Markdown it belongs into a code block with the language `mermaid`.
+        The text of the chart. In Markdown, put it into a code block with the language `mermaid`.
 
     Raises:
-        TypeError: If `graph` is nothing that has a graph.
-        ValueError: If the graph has no nodes.
+        TypeError: `graph` has no graph.
+        ValueError: The graph has no nodes.
 
     Example:
         ```python
@@ -49,81 +45,70 @@ def draw_mermaid(graph: Source, *, title: str | None = None) -> str:
         print(draw_mermaid(create_moa(["openai:gpt-6-luna", "openai:gpt-6.1-terra"], "openai:gpt-6.1-sol")))
         ```
     """
-    diagram = read(graph)
-    names = _Names()
-    lines = [*_front(title), "flowchart LR", *_children(diagram.root, names, "    ")]
-    lines += [f"    {line}" for line in _edges(diagram.edges, names)]
-    last = [names.of[node.id] for node in diagram.root.nodes() if node.answers]
-    lines += [f"    {line}" for line in (*_class("box", _BOX_STYLE, names.groups), *_class("last", _LAST_STYLE, last))]
-    return "\n".join(lines) + "\n"
+    drawn, heading = graph_of(graph), clean(title) if title else ""
+    if not is_mixture(drawn):
+        return drawn.draw_mermaid(frontmatter_config={"title": heading} if heading else None)
+    diagram = read(drawn)
+    names = _names(list(diagram.boxes()))
+    frames = [f"frame_{place}" for place, stage in enumerate(diagram.stages, start=1) if stage.title]
+    answers = [names[box.id] for box in diagram.boxes() if box.kind is Kind.ANSWER]
+    lines = ["flowchart LR"]
+    for place, stage in enumerate(diagram.stages, start=1):
+        lines += [f"    {line}" for line in _stage(stage, f"frame_{place}", names)]
+    lines += [f"    {line}" for line in _arrows(diagram.arrows, names)]
+    for style, css, members in (("frame", _FRAME_STYLE, frames), ("answer", _ANSWER_STYLE, answers)):
+        lines += [f"    classDef {style} {css}", f"    class {','.join(members)} {style}"] if members else []
+    quoted = heading.replace("\\", "\\\\").replace('"', '\\"')
+    front = ["---", f'title: "{quoted}"', "---"] if heading else []
+    return "\n".join([*front, *lines]) + "\n"
 
 
-class _Names:
-    """The ids that nodes and boxes have in a chart: their own, as far as Mermaid takes these.
-
-    Attributes:
-        of: The ids of the nodes so far, by their ids in the graph.
-        groups: The ids of the boxes so far.
-    """
-
-    def __init__(self) -> None:
-        self.of: dict[str, str] = {}
-        self.groups: list[str] = []
-        self._used: set[str] = set()
-
-    def add(self, node: Node) -> str:
-        """Return a new id for a node."""
-        # A chart has words of its own ("end", "class", "o" or "x" after a line); none of them begins like this.
-        self.of[node.id] = self._new(f"step_{node.id}" if node.kind in {Kind.STEP, Kind.CHOICE} else node.id)
-        return self.of[node.id]
-
-    def add_group(self, group: Group) -> str:
-        """Return a new id for a box."""
-        self.groups.append(self._new(f"box_{group.title}"))
-        return self.groups[-1]
-
-    def _new(self, wanted: str) -> str:
-        plain = re.sub(r"\W+", "_", wanted, flags=re.ASCII).lower()
-        numbered = (plain if number == 1 else f"{plain}_{number}" for number in count(1))
-        name = next(name for name in numbered if name not in self._used)
-        self._used.add(name)
-        return name
+def _names(boxes: Sequence[Box]) -> dict[str, str]:
+    """Return an id for each node that Mermaid takes: the node's own, as far as possible."""
+    names: dict[str, str] = {}
+    for box in boxes:
+        # A chart has words of its own, such as "end", "class", and "o" or "x" behind a line. None of them begins like this.
+        own = box.id if _OUR_NODE.fullmatch(box.id) else f"step_{box.id}"
+        name = plain = re.sub(r"\W+", "_", own, flags=re.ASCII).lower()
+        number = 1
+        while name in names.values():
+            number += 1
+            name = f"{plain}_{number}"
+        names[box.id] = name
+    return names
 
 
-def _front(title: str | None) -> list[str]:
-    heading = text.clean(title).replace("\\", "\\\\").replace('"', '\\"') if title else ""
-    return ["---", f'title: "{heading}"', "---"] if heading else []
+def _stage(stage: Stage, frame: str, names: dict[str, str]) -> Iterator[str]:
+    """Yield the lines of a stage. The merge of a layer stands behind the frame, where Mermaid lays it out best."""
+    inside = [box for column in stage.columns for box in column if box.kind is not Kind.MERGE]
+    if stage.title:
+        yield f'subgraph {frame}["{_escaped(stage.title)}"]'
+        yield "    direction TB"
+    for box in inside:
+        yield ("    " if stage.title else "") + _node(box, names)
+    if stage.title:
+        yield "end"
+    for column in stage.columns:
+        for box in column:
+            if box.kind is Kind.MERGE:
+                yield _node(box, names, stage.notes)
 
 
-def _class(name: str, style: str, members: Sequence[str]) -> list[str]:
-    return [f"classDef {name} {style}", f"class {','.join(members)} {name}"] if members else []
+def _node(box: Box, names: dict[str, str], notes: Sequence[str] = ()) -> str:
+    if box.kind in _SHAPES:
+        lines = "<br/>".join(map(_escaped, (box.label, *notes)))
+        return names[box.id] + _SHAPES[box.kind].format(f'"{lines}"')
+    # The whole model id on one line, since text can be searched.
+    below = [box.sublabel] if box.sublabel and box.name == box.label else []
+    lines = "<br/>".join([f"<b>{_escaped(box.name)}</b>", *map(_escaped, (*below, *box.notes))])
+    return f'{names[box.id]}("{lines}")'
 
 
-def _children(group: Group, names: _Names, indent: str) -> Iterator[str]:
-    for child in group.children:
-        if isinstance(child, Node):
-            yield indent + names.add(child) + _SHAPES.get(child.kind, _CARD).format(_label(child))
-        else:
-            yield f'{indent}subgraph {names.add_group(child)}["{_escaped(child.title)}"]'
-            yield f"{indent}    direction {'TB' if child.layer else 'LR'}"
-            yield from _children(child, names, f"{indent}    ")
-            yield f"{indent}end"
-
-
-def _label(node: Node) -> str:
-    if node.kind in {Kind.START, Kind.END, Kind.MERGE}:
-        return f'"{_escaped(node.title)}"'
-    # The whole model id, unbroken, even where the node is called after it: this is a text, and texts are searched.
-    title, model = node.caption if node.is_mixture else (node.title, node.model)
-    below = f"<br/>{_escaped(model)}" if model not in {None, title} else ""
-    return f'"<b>{_escaped(title)}</b>{below}"'
-
-
-def _edges(edges: Sequence[Edge], names: _Names) -> Iterator[str]:
-    """Yield a line for each fan of like edges, out of one node or into one."""
+def _arrows(arrows: Sequence[Arrow], names: dict[str, str]) -> Iterator[str]:
+    """Yield a line for each fan of like arrows, out of one node or into one."""
     out: dict[tuple[str, bool, str | None], list[str]] = {}
-    for edge in edges:
-        out.setdefault((names.of[edge.source], edge.conditional, edge.label), []).append(names.of[edge.target])
+    for arrow in arrows:
+        out.setdefault((names[arrow.source], arrow.conditional, arrow.label), []).append(names[arrow.target])
     into: dict[tuple[tuple[str, ...], bool, str | None], list[str]] = {}
     for (source, conditional, label), targets in out.items():
         into.setdefault((tuple(targets), conditional, label), []).append(source)
@@ -134,6 +119,6 @@ def _edges(edges: Sequence[Edge], names: _Names) -> Iterator[str]:
 
 
 def _escaped(content: str) -> str:
-    """Return a text as a label has it, every character that could mean something to Mermaid as its code."""
+    """Return a text as it stands in a label: every character that could mean something to Mermaid as its code."""
     coded = _SPECIAL.sub(lambda match: f"#{ord(match[0])};", content)
     return _ORDINAL.sub(lambda match: f"{match[1]}#{ord(match[2])};", coded)

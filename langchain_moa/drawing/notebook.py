@@ -1,4 +1,4 @@
-"""Drawings in notebooks: how a mixture and its graph show themselves."""
+"""Drawings in notebooks: how a mixture and its graph show themselves as the last value of a cell."""
 
 from __future__ import annotations
 
@@ -9,10 +9,13 @@ if TYPE_CHECKING:
 
 
 def drawing_html(source: Source) -> str | None:
-    """Return a drawing as HTML that needs nothing but itself; `None`, which notebooks take for "no HTML", if there is none.
+    """Return the picture of a mixture as HTML that loads nothing.
 
     Args:
-        source: What to draw: a compiled graph, a `StateGraph`, the `Graph` that `get_graph()` returns, or a mixture.
+        source: The mixture's graph.
+
+    Returns:
+        The HTML. `None` if there is no picture; notebooks then show the value as text.
     """
     from langchain_moa.drawing.svg import draw_svg
 
@@ -20,5 +23,5 @@ def drawing_html(source: Source) -> str | None:
         svg = draw_svg(source)
     except Exception:  # noqa: BLE001  # a cell must show its value, drawn or not
         return None
-    # One that is wider than the cell is scrolled, since made smaller its names could not be read.
+    # A picture wider than the cell scrolls: made smaller, its names could not be read.
     return f'<div style="overflow-x:auto">{svg}</div>'

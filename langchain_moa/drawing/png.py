@@ -1,11 +1,9 @@
-"""PNG: a drawing as pixels, made by resvg from the SVG.
+"""PNG: the picture of a mixture as pixels, made from the SVG by resvg.
 
-Why resvg (`resvg-py`): one small wheel (1 MB) without dependencies, for Linux (glibc and musl), macOS and Windows, that draws
-the very SVG that browsers show, so there is one look and one layout. Of the others, skia-python needs the system's OpenGL
-libraries, cairosvg its cairo; typst is thirty times the size and sets all text in a book face; Pillow's built-in font has no
-accented letters and its lines no smooth edges. resvg brings no font, and without one it leaves texts out, so Roboto comes
-along (`fontpkg-roboto`: Latin, Greek, Cyrillic): the drawing looks the same on a machine without any font. What Roboto lacks
-is taken from the machine's own fonts, and stands as an empty box where these lack it too.
+`resvg-py` is one small wheel (1 MB) without dependencies, for Linux, macOS and Windows. It draws the same SVG that browsers
+show. The other libraries need system libraries (skia-python, cairosvg), are much larger (typst), or have no smooth lines
+(Pillow). resvg has no font of its own and leaves out texts without one, so Roboto (`fontpkg-roboto`: Latin, Greek, Cyrillic) is
+part of the extra. What Roboto lacks is taken from the fonts of the machine.
 """
 
 from __future__ import annotations
@@ -17,30 +15,31 @@ from langchain_moa.drawing.diagram import Source, read
 from langchain_moa.drawing.svg import render
 
 FONT = "Roboto"
-MAX_SCALE = 8.0  # a large mixture is then a hundred million pixels
+MAX_SCALE = 8.0  # a large mixture then has a hundred million pixels
 
-# What Roboto has for certain: Latin, Greek, Cyrillic and their punctuation. The machine's fonts are looked through only for
-# more than that, so that most drawings are the same on every machine.
+# Letters that Roboto has for certain. The fonts of the machine are searched only for more than that, so that most pictures
+# are the same on every machine.
 _COVERED = re.compile("[\n -~\xa0-\u017f\u0391-\u03a1\u03a3-\u03ce\u0400-\u0486\u2013\u2014\u2018-\u201e\u2026\ufffd]*")
 
 
 def draw_png(graph: Source, *, title: str | None = None, scale: float = 2.0) -> bytes:
-    """Draw a graph as PNG, in the light scheme.
+    """Draw a mixture as PNG, in the colours for light pages.
 
-    It takes neither the network nor a browser, only `pip install "langchain-moa[draw]"`.
+    It needs neither the network nor a browser, only `pip install "langchain-moa[draw]"`.
 
     Args:
-        graph: What to draw: a compiled graph, a `StateGraph`, the `Graph` that `get_graph()` returns, or a mixture.
-        title: A heading above the drawing. Defaults to none.
-        scale: Pixels for each pixel of the SVG. Defaults to 2, which is sharp on most screens.
+        graph: The mixture's graph: the `StateGraph` that `create_moa()` returns, the compiled graph, or what its `get_graph()`
+            returns. Any other graph is LangGraph's to draw: `graph.get_graph().draw_mermaid()`.
+        title: A heading above the picture. Default: none.
+        scale: Pixels for each pixel of the SVG, above 0 and at most 8. Default: 2, which is sharp on most screens.
 
     Returns:
-        The PNG file's bytes.
+        The bytes of the PNG file.
 
     Raises:
-        ImportError: If the `draw` extra is not installed.
-        TypeError: If `graph` is nothing that has a graph.
-        ValueError: If the graph has no nodes, or `scale` is not above 0 and at most 8.
+        ImportError: The `draw` extra is not installed.
+        TypeError: `graph` has no graph.
+        ValueError: The graph has no nodes or is not a mixture's, or `scale` is out of range.
 
     Example:
         ```python

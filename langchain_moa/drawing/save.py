@@ -1,4 +1,4 @@
-"""Saving a drawing to a file."""
+"""Saving a picture to a file, in the format that the file's name says."""
 
 from __future__ import annotations
 
@@ -18,23 +18,25 @@ SUFFIXES = (".svg", ".png", ".mmd", ".md", ".txt")
 
 
 def save_drawing(graph: Source, path: str | os.PathLike[str], *, title: str | None = None, scale: float = 2.0) -> Path:
-    """Draw a graph into a file, in the format that the file's name ends in.
+    """Draw a graph into a file, in the format that the suffix of its name says.
 
     Args:
-        graph: What to draw: a compiled graph, a `StateGraph`, the `Graph` that `get_graph()` returns, or a mixture.
-        path: The file: `.svg`; `.png`, which needs `pip install "langchain-moa[draw]"`; `.mmd` and `.txt` for the text of a
+        graph: The mixture's graph: the `StateGraph` that `create_moa()` returns, the compiled graph, or what its `get_graph()`
+            returns. Any other graph can be saved as Mermaid only.
+        path: The file: `.svg`; `.png`, which needs `pip install "langchain-moa[draw]"`; `.mmd` or `.txt` for the text of a
             Mermaid chart; `.md` for that chart in a code block, which GitHub shows as a picture.
-        title: A heading above the drawing. Defaults to none.
-        scale: Of a PNG: pixels for each pixel of the SVG. Defaults to 2.
+        title: A heading above the picture. Default: none.
+        scale: For a PNG: pixels for each pixel of the SVG, above 0 and at most 8. Default: 2.
 
     Returns:
-        The file's path.
+        The path of the file.
 
     Raises:
-        ImportError: If a PNG is asked for and the `draw` extra is not installed.
-        OSError: If the file cannot be written.
-        TypeError: If `graph` is nothing that has a graph.
-        ValueError: If the file's name ends in anything else, or the graph has no nodes.
+        ImportError: The file is a PNG, and the `draw` extra is not installed.
+        OSError: The file cannot be written.
+        TypeError: `graph` has no graph.
+        ValueError: The suffix is none of these, the graph has no nodes, or a graph that is not a mixture's shall be saved as
+            SVG or PNG.
 
     Example:
         ```python
@@ -55,7 +57,8 @@ def save_drawing(graph: Source, path: str | os.PathLike[str], *, title: str | No
         case ".md":
             content = f"```mermaid\n{draw_mermaid(graph, title=title)}```\n".encode()
         case suffix:
-            msg = f"path: {suffix or 'no suffix'!r} of {file.name!r} is no format of drawings; use one of {', '.join(SUFFIXES)}"
+            found = suffix or "no suffix"
+            msg = f"path: {found!r} of {file.name!r} is not a format of drawings; use one of {', '.join(SUFFIXES)}"
             raise ValueError(msg)
     file.write_bytes(content)
     return file

@@ -1,26 +1,26 @@
-"""Text in a drawing: made safe, measured, and fitted into a width."""
+"""Text in a drawing: made safe to show, measured without a font, and fitted into a width."""
 
 from __future__ import annotations
 
 import re
 import unicodedata
-from itertools import accumulate
-from typing import TYPE_CHECKING
 
 from langchain_moa.visible import replaced
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 ELLIPSIS = "…"
 
 _REPLACEMENT = "\ufffd"
+_MOST_MARKS = 4  # on one letter; no script needs more
+_LONGEST = 160  # characters; nothing in a drawing has room for more
 
-# What XML 1.0 forbids in any form.
+# What XML 1.0 does not allow in any form.
 _ILLEGAL = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+# Pieces of a name that a line may end with: after a character that separates its parts.
+_BEST = ":/@ "
+_PIECE = re.compile(r"[^-_.:/@ ]*[-_.:/@ ]*")
 
-# Advance widths, in hundredths of the font size: those of Roboto and 3 per cent more, which is about what Inter, Segoe UI and
-# San Francisco have.
+# Advance widths in hundredths of the font size: those of Roboto and 3 per cent more, about those of Inter, Segoe UI and San
+# Francisco.
 _ADVANCES: dict[str, int] = {
     **dict.fromkeys("'", 18),
     **dict.fromkeys(",;", 21),
@@ -42,50 +42,44 @@ _ADVANCES: dict[str, int] = {
 }
 _ADVANCE = 57  # of any other letter
 _WIDE_ADVANCE = 100  # of an ideograph or an emoji
-_WIDEST_ADVANCE = 120  # of anything in any font
-_BOLD = 1.04  # how much wider the bold letters are
-
-# Where a name may be broken: after a character that separates its parts.
-_BREAK = re.compile(r"(?<=[:/@ ])|(?<=[-_.])(?=\w)")
-_LONGEST = 120
-_PART = re.compile(r"[^-_.:/@ ]+")
-_MAJOR = (":", "/", "@", " ")
-_SEPARATORS = " -_.:/@"
-_SHARE = 0.6  # of what could be kept, if whole parts of a name are to be kept alone
+_WIDEST_ADVANCE = 120  # of any letter in any font
+_BOLD = 1.04  # how much wider bold letters are
 
 
 def clean(text: object) -> str:
-    """Return `text` on one line, without characters that XML forbids or that cannot be seen."""
-    visible = replaced(str(text), lambda _: _REPLACEMENT)
-    return " ".join(_ILLEGAL.sub(_REPLACEMENT, visible).split())
+    """Return a text on one line, without characters that XML does not allow or that cannot be seen."""
+    visible = _ILLEGAL.sub(_REPLACEMENT, replaced(str(text), lambda _: _REPLACEMENT))
+    kept, marks = [], 0
+    for character in visible:
+        # More than a few combining marks on one letter would cover the lines above and below.
+        marks = marks + 1 if unicodedata.category(character).startswith("M") else 0
+        if marks <= _MOST_MARKS:
+            kept.append(character)
+    return " ".join("".join(kept).split())
 
 
 def width(text: str, size: float, *, bold: bool = False) -> float:
-    """Return about how wide `text` is.
+    """Return about how wide a line of text is, in pixels.
 
     Args:
-        text: One line of text.
+        text: The line.
         size: The font size in pixels.
-        bold: Whether the text is set in bold.
-
-    Returns:
-        The width in pixels.
+        bold: Whether the text is bold.
     """
     return sum(map(_advance, text)) * size * (_BOLD if bold else 1.0) / 100
 
 
 def set_length(text: str, size: float, room: float, *, bold: bool = False) -> float | None:
-    """Return the length to which a reader's own font is to be set, so that the text fits whatever that font is.
+    """Return the length to which a browser shall set a line, so that it fits whatever the reader's font is.
 
     Args:
-        text: One line of text.
+        text: The line.
         size: The font size in pixels.
-        room: The width in pixels that it may take.
-        bold: Whether the text is set in bold.
+        room: The width in pixels that is there for it.
+        bold: Whether the text is bold.
 
     Returns:
-        The width in pixels that the text has been given; `None` for a script whose letters are not known here, which is better
-        left as its font has it, as long as it must fit.
+        The length in pixels. `None` for a script whose letters have no known width here, if the line fits in any font.
     """
     is_known = all(character in _ADVANCES or _is_wide(character) for character in text)
     if not is_known and len(text) * size * _WIDEST_ADVANCE / 100 <= room:
@@ -94,65 +88,55 @@ def set_length(text: str, size: float, room: float, *, bold: bool = False) -> fl
 
 
 def elide(text: str, size: float, limit: float, *, bold: bool = False) -> str:
-    """Return `text`, with its middle left out where it is too wide.
-
-    The middle, since the ends are what tells model ids apart: the provider stands first, the size and the version last.
+    """Return a line of text, without its middle if it is too wide: model ids differ at their ends.
 
     Args:
-        text: One line of text.
+        text: The line.
         size: The font size in pixels.
-        limit: The width in pixels that it may take.
-        bold: Whether the text is set in bold.
+        limit: The width in pixels that it may have.
+        bold: Whether the text is bold.
     """
-    if width(text, size, bold=bold) <= limit:
-        return text
-    # No line of a drawing holds this much, and what follows looks at every pair of parts.
-    text = _ends(text, min(len(text), _LONGEST))
-    upto = list(accumulate((width(character, size, bold=bold) for character in text), initial=0.0))
-    surplus = upto[-1] + width(ELLIPSIS, size, bold=bold) - limit
-    cuts = sorted({cut for match in _PART.finditer(text) for cut in match.span()} - {0, len(text)})
-    pairs = [(start, end) for start in cuts for end in cuts if start < end and upto[end] - upto[start] >= surplus]
-    # As much as can be kept, and of that as much at the one end as at the other.
-    start, end = max(pairs, key=lambda pair: (pair[0] - pair[1], -abs(sum(pair) - len(text))), default=(0, len(text)))
-    kept = next((kept for kept in range(len(text), 0, -1) if _gap(upto, kept) >= surplus), 0)
-    if start + len(text) - end < _SHARE * kept:
-        start, end = (kept + 1) // 2, len(text) - kept // 2
-    return text[:start].rstrip(_SEPARATORS) + ELLIPSIS + text[end:].lstrip(_SEPARATORS)
+    kept, shown = min(len(text), _LONGEST), text
+    while kept and (len(shown) > _LONGEST or width(shown, size, bold=bold) > limit):
+        kept -= 1
+        shown = text[: (kept + 1) // 2].rstrip() + ELLIPSIS + text[len(text) - kept // 2 :].lstrip()
+    return shown
 
 
-def _gap(upto: Sequence[float], kept: int) -> float:
-    """Return how wide the middle is of which `kept` characters stand at the two ends."""
-    return upto[len(upto) - 1 - kept // 2] - upto[(kept + 1) // 2]
-
-
-def _ends(text: str, kept: int) -> str:
-    """Return the first and the last characters of a text, `kept` of them in all."""
-    return text[: (kept + 1) // 2] + text[len(text) - kept // 2 :]
-
-
-def wrap(text: str, size: float, limit: float, *, bold: bool = False) -> tuple[str, ...]:
-    """Return `text` on one line, or on two, broken between the parts of a name.
+def wrap(text: str, size: float, limit: float, *, lines: int = 2, bold: bool = False) -> tuple[str, ...]:
+    """Return a text on as few lines as it needs, broken between the parts of a name where that is possible.
 
     Args:
-        text: One line of text.
+        text: The text.
         size: The font size in pixels.
-        limit: The width in pixels that a line may take; what is too long for two lines loses its middle.
-        bold: Whether the text is set in bold.
+        limit: The width in pixels that a line may have.
+        lines: How many lines there may be. The last one loses its middle if the text is too long.
+        bold: Whether the text is bold.
     """
-    if width(text, size, bold=bold) <= limit:
-        return (text,)
-    text = _ends(text, min(len(text), _LONGEST))
-    heads = [text[: match.start()] for match in _BREAK.finditer(text) if 0 < match.start() < len(text)]
-    fitting = [head for head in heads if width(head, size, bold=bold) <= limit]
-    if not fitting:
-        return (elide(text, size, limit, bold=bold),)
-    # A break after the provider or the owner reads best, if the rest then fits, and then the one that halves the text best;
-    # if no rest fits, as much as fits on the first line.
-    rests = {head: width(text[len(head) :], size, bold=bold) for head in fitting}
-    whole = [head for head in fitting if rests[head] <= limit]
-    major = [head for head in whole if head.endswith(_MAJOR)]
-    head = min(major or whole or fitting[-1:], key=lambda head: max(rests[head], width(head, size, bold=bold)))
-    return head.rstrip(), elide(text[len(head) :].lstrip(), size, limit, bold=bold)
+    found: list[str] = []
+    # What follows looks at every part of the rest; no drawing has room for more than this.
+    half = lines * _LONGEST // 2
+    rest = text if len(text) <= 2 * half else text[:half] + ELLIPSIS + text[-half:]
+    while len(found) < lines - 1 and width(rest, size, bold=bold) > limit:
+        end = _end_of_line(rest, size, limit, bold=bold)
+        found.append(rest[:end].rstrip())
+        rest = rest[end:].lstrip()
+    return (*found, elide(rest, size, limit, bold=bold))
+
+
+def _end_of_line(text: str, size: float, limit: float, *, bold: bool) -> int:
+    """Return how many characters of a text that is too wide stand on its first line, at least one."""
+    fitting = 1
+    while fitting < len(text) and width(text[: fitting + 1], size, bold=bold) <= limit:
+        fitting += 1
+    ends = [piece.end() for piece in _PIECE.finditer(text[: fitting + 1]) if 0 < piece.end() <= fitting]
+    rests = {end: width(text[end:], size, bold=bold) for end in ends}
+    whole = [end for end in ends if rests[end] <= limit]
+    if not whole:
+        return (ends or [fitting])[-1]
+    # Best after the provider or the owner, and into halves.
+    best = [end for end in whole if text[end - 1] in _BEST]
+    return min(best or whole, key=lambda end: max(rests[end], width(text[:end], size, bold=bold)))
 
 
 def _advance(character: str) -> int:

@@ -147,11 +147,27 @@ def _add_layer(builder: MoAGraph, settings: NodeSettings, closing: Closing) -> _
     for position, member in enumerate(members, start=1):
         node = Propose(member, layer=number, position=position, settings=settings, closing=closing)
         names.append(proposer_node(number, position, layers=len(layers), proposers=len(members)))
-        builder.add_node(names[-1], node, metadata={"layer": number, "proposer": member.name, "model": member.id})
+        metadata = {"layer": number, "proposer": member.name, "model": member.id}
+        # A member with a system prompt and a name has a role, and the name says which.
+        if member.spec.system_prompt and member.spec.name:
+            metadata["role"] = member.spec.name
+        builder.add_node(names[-1], node, metadata=metadata)
     name = merge_node(number, layers=len(layers))
-    merge = Merge(settings, settings.mixture.strategies, layer=number, num_layers=len(layers), node=name)
-    builder.add_node(name, merge, metadata={"layer": number})
+    strategies = settings.mixture.strategies
+    merge = Merge(settings, strategies, layer=number, num_layers=len(layers), node=name)
+    builder.add_node(name, merge, metadata={"layer": number, **_shown_rules(settings, is_last=number == len(layers))})
     return _Stage(names, name)
+
+
+def _shown_rules(settings: NodeSettings, *, is_last: bool) -> dict[str, Any]:
+    """Return what a drawing shows of a merge: its filters, and what may end the layers there."""
+    strategies = settings.mixture.strategies
+    filters = [name_of(each) for each in strategies.filters]
+    may_stop = [each for each in strategies.filters if getattr(each, "may_stop", False)]
+    stops = [name_of(each) for each in (*may_stop, *([strategies.stop_when] if strategies.stop_when is not None else []))]
+    if settings.max_cost_usd is not None:
+        stops.append("max_cost_usd")
+    return {**({"filters": filters} if filters else {}), **({"stop_when": stops} if stops and not is_last else {})}
 
 
 def _add_aggregation(builder: MoAGraph, settings: NodeSettings) -> list[str]:

@@ -325,12 +325,6 @@ class Mixture(Resilience):
             **{name: described(value, self.member) for name, value in self.strategies._asdict().items()},
         }
 
-    def _repr_html_(self) -> str | None:
-        """Show the graph in a notebook."""
-        from langchain_moa.drawing.notebook import drawing_html
-
-        return drawing_html(self)
-
     def _parts(self) -> tuple[Members, Strategies]:
         # Keyed on the fields, so that a copy with another aggregator, or an assignment, is never answered by the old one.
         key = (

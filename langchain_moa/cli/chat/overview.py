@@ -6,7 +6,7 @@ from itertools import chain, groupby
 from typing import TYPE_CHECKING, Any
 
 from langchain_moa.cli.console import elided
-from langchain_moa.drawing.parts import Group, Kind
+from langchain_moa.drawing.diagram import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from langchain_moa.cli.chat.turn import Turn
-    from langchain_moa.drawing.parts import Diagram, Node
+    from langchain_moa.drawing.diagram import Box, Diagram
 
 _WIDEST_NAME = 60
 _NARROWEST_NAME = 8
@@ -59,21 +59,17 @@ def _between(boxes: Sequence[RenderableType], arrow: Text) -> list[RenderableTyp
     return list(chain.from_iterable((arrow, box) for box in boxes))[1:]
 
 
-def _stages(diagram: Diagram) -> Iterator[tuple[str, dict[Any, Node]]]:
-    """Yield what comes one after the other: a layer, or what follows layers; merges go without saying."""
-    shown = {Kind.PROPOSER, Kind.AGGREGATOR, Kind.STEP, Kind.CHOICE}
-    children = [child for child in diagram.root.children if isinstance(child, Group) or child.kind in shown]
-    for is_group, several in groupby(children, key=lambda child: isinstance(child, Group)):
-        if is_group:
-            for group in several:
-                nodes = [node for node in group.nodes() if node.kind in shown]  # type: ignore[union-attr]  # told by the key
-                is_layer = {node.layer for node in nodes} != {None}
-                places = [(node.layer, place) if is_layer else node.id for place, node in enumerate(nodes, start=1)]
-                yield group.title.lower(), dict(zip(places, nodes, strict=True))
-        else:
-            last = {node.id: node for node in several if not isinstance(node, Group)}
-            kinds = {node.kind for node in last.values()}
-            yield ("aggregator" if kinds == {Kind.AGGREGATOR} else "aggregation"), last
+def _stages(diagram: Diagram) -> Iterator[tuple[str, dict[Any, Box]]]:
+    """Yield what runs one after the other: a layer, or what follows the layers; merges are left out."""
+    shown = {Kind.PROPOSER, Kind.STEP, Kind.ANSWER}
+    for is_framed, several in groupby(diagram.stages, key=lambda stage: bool(stage.title)):
+        if is_framed:
+            for stage in several:
+                boxes = [box for column in stage.columns for box in column if box.kind in shown]
+                places = [(stage.layer, place) if stage.layer else box.id for place, box in enumerate(boxes, start=1)]
+                yield stage.title.lower(), dict(zip(places, boxes, strict=True))
+        elif last := {box.id: box for stage in several for column in stage.columns for box in column if box.kind in shown}:
+            yield ("aggregator" if last.keys() == {"aggregator"} else "aggregation"), last
 
 
 def _calls(turn: Turn) -> dict[Any, Mapping[str, Any]]:
@@ -87,13 +83,13 @@ def _calls(turn: Turn) -> dict[Any, Mapping[str, Any]]:
     return calls
 
 
-def _rows(nodes: Mapping[Any, Node], calls: Mapping[Any, Mapping[str, Any]], cells: int) -> Table:
+def _rows(boxes: Mapping[Any, Box], calls: Mapping[Any, Mapping[str, Any]], cells: int) -> Table:
     from rich.table import Table
     from rich.text import Text
 
     rows = Table.grid(padding=(0, 1, 0, 0), pad_edge=False)
-    for place, node in nodes.items():
-        name = _name(node, cells)
+    for place, box in boxes.items():
+        name = _name(box, cells)
         if (call := calls.get(place)) is None:
             rows.add_row(name)
         else:
@@ -102,10 +98,10 @@ def _rows(nodes: Mapping[Any, Node], calls: Mapping[Any, Mapping[str, Any]], cel
     return rows
 
 
-def _name(node: Node, cells: int) -> Text:
+def _name(box: Box, cells: int) -> Text:
     """Return what a node is called, and its model where that is another."""
-    title = node.model or node.title if node.kind is Kind.AGGREGATOR else node.title
+    title = box.model or box.name if box.id == "aggregator" else box.name
     name = elided(title, cells=cells)
-    if node.model not in {None, title} and name.cell_len + len(str(node.model)) < cells:
-        name.append(f" {node.model}", "dim")
+    if box.model not in {None, title} and name.cell_len + len(str(box.model)) < cells:
+        name.append(f" {box.model}", "dim")
     return name

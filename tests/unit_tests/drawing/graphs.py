@@ -48,17 +48,22 @@ def mixture(
     names: Sequence[str] | None = None,
     aggregator: str = AGGREGATOR,
     early_exit: bool = False,
+    role: str | None = None,
+    filters: Sequence[str] = (),
+    stop_when: str | None = None,
 ) -> Builder:
     """Return a mixture's graph: node names and metadata are those of `create_moa`."""
+    also_proposers = {} if role is None else {"role": role}
+    also_merges = {**({"filters": [*filters]} if filters else {}), **({} if stop_when is None else {"stop_when": stop_when})}
     graph: Builder = StateGraph(State)
     before = START
     for number, models in enumerate(layers, start=1):
         width = len(str(len(models)))
         nodes = [f"layer_{number}_proposer_{position:0{width}}" for position in range(1, len(models) + 1)]
         for node, model, name in zip(nodes, models, names or models, strict=True):
-            graph.add_node(node, nothing, metadata={"layer": number, "proposer": name, "model": model})
+            graph.add_node(node, nothing, metadata={"layer": number, "proposer": name, "model": model, **also_proposers})
         merge = f"merge_{number}"
-        graph.add_node(merge, nothing, metadata={"layer": number})
+        graph.add_node(merge, nothing, metadata={"layer": number, **also_merges})
         for node in nodes:
             graph.add_edge(node, merge)
         if early_exit and before != START:
@@ -74,12 +79,17 @@ def mixture(
 
 
 def hand_made(
-    edges: Sequence[tuple[str, str]], *, labels: Sequence[str | None] = (), metadata: dict[str, dict[str, object]] | None = None
+    edges: Sequence[tuple[str, str]],
+    *,
+    labels: Sequence[str | None] = (),
+    metadata: dict[str, dict[str, object]] | None = None,
+    proposer: str | None = None,
 ) -> Graph:
-    """Return a graph of nodes with these edges, which may be anything, loops included."""
+    """Return a graph of nodes with these edges, which may be anything, loops included; `proposer` makes it a mixture's."""
     graph = Graph()
+    given = {**(metadata or {}), **({} if proposer is None else {proposer: {"layer": 1, "proposer": proposer}})}
     nodes = {
-        name: graph.add_node(None, id=name, metadata=(metadata or {}).get(name))
+        name: graph.add_node(None, id=name, metadata=given.get(name))
         for name in dict.fromkeys(name for edge in edges for name in edge)
     }
     for index, (source, target) in enumerate(edges):

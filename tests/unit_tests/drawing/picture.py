@@ -26,6 +26,13 @@ class Rectangle:
             and other.y < self.y + self.height
         )
 
+    def touches(self, point: tuple[float, float]) -> bool:
+        """Whether a point lies on the border, as near as one decimal says."""
+        x, y = point
+        beside = min(abs(x - self.x), abs(x - self.x - self.width)) <= 1 and self.y - 1 <= y <= self.y + self.height + 1
+        above = min(abs(y - self.y), abs(y - self.y - self.height)) <= 1 and self.x - 1 <= x <= self.x + self.width + 1
+        return beside or above
+
     def inside(self, other: Rectangle) -> bool:
         return (
             other.x <= self.x
@@ -60,12 +67,40 @@ class Picture:
 
     @property
     def nodes(self) -> dict[str, ET.Element]:
-        """The nodes by their full names; a name that stands twice counts once."""
-        return {self.name(node): node for node in self.root.iterfind(".//s:g[@class='node']", NAMESPACE)}
+        """The nodes by their ids in the graph."""
+        return {node.attrib["data-node"]: node for node in self.root.iterfind(".//s:g[@class='node']", NAMESPACE)}
+
+    @property
+    def names(self) -> list[str]:
+        """What the nodes are called, whole."""
+        return [self.name(node) for node in self.nodes.values()]
 
     @property
     def edges(self) -> dict[str, ET.Element]:
+        """The arrows by their ends: "merge_1 to aggregator (early exit)"; several to all boxes of a frame are one."""
         return {self.name(edge): edge for edge in self.root.iterfind(".//s:g[@class='edge']", NAMESPACE)}
+
+    @property
+    def box(self) -> dict[str, Rectangle]:
+        """The outer rectangle of each node, by its id in the graph."""
+        return {id_: self.outline(node) for id_, node in self.nodes.items()}
+
+    @classmethod
+    def outline(cls, node: ET.Element) -> Rectangle:
+        shape = node.find("s:rect", NAMESPACE)
+        if shape is not None:
+            return cls.rectangle(shape)
+        circle = node.find("s:circle", NAMESPACE)
+        assert circle is not None
+        x, y, r = (float(circle.attrib[name]) for name in ("cx", "cy", "r"))
+        return Rectangle(x - r, y - r, 2 * r, 2 * r)
+
+    @staticmethod
+    def ends(edge: ET.Element) -> tuple[tuple[float, float], tuple[float, float]]:
+        """Where an arrow begins, and its tip."""
+        line, head = (path.attrib["d"] for path in edge.iterfind("s:path", NAMESPACE))
+        (x, y, *_), (tip_x, tip_y, *_) = (list(map(float, re.findall(r"-?\d+(?:\.\d+)?", path))) for path in (line, head))
+        return (x, y), (tip_x, tip_y)
 
     @property
     def cards(self) -> list[Rectangle]:

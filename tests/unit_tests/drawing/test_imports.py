@@ -1,0 +1,20 @@
+"""Drawing gets plain data: it knows graphs of LangGraph, and nothing of mixtures, for type checkers neither."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+from langchain_moa import drawing
+
+BELOW = ("langchain_moa.drawing", "langchain_moa.visible")
+
+
+def test_drawing_imports_nothing_of_the_mixture() -> None:
+    files = sorted(Path(drawing.__file__).parent.glob("*.py"))
+    trees = [node for file in files for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))]
+    names = {alias.name for node in trees if isinstance(node, ast.Import) for alias in node.names}
+    names |= {node.module or "" for node in trees if isinstance(node, ast.ImportFrom)}
+    ours = {name for name in names if name.partition(".")[0] == "langchain_moa"}
+    assert {"langchain_moa.drawing.diagram", "langchain_moa.visible"} <= ours
+    assert [name for name in sorted(ours) if not name.startswith(BELOW)] == []

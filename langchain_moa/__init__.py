@@ -5,47 +5,46 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from langchain_moa.chat_model.chat_model import ChatMoA
-    from langchain_moa.closed_layer import ClosedLayer
+    from langchain_moa.data.errors import AggregatorFailedError, MoAError, ProposersFailedError, StrategyFailedError
+    from langchain_moa.data.reference import Failure, Reference, Step
+    from langchain_moa.data.state import MoAContext, MoAState
     from langchain_moa.engine.graph import ReferencesTransformer, create_moa
-    from langchain_moa.errors import AggregatorFailedError, MoAError, ProposersFailedError, StrategyFailedError
+    from langchain_moa.limits.retry import Retry
     from langchain_moa.members.proposer import Proposer
     from langchain_moa.mixture.config import presets
     from langchain_moa.mixture.mixture import Mixture
-    from langchain_moa.reference import Failure, Reference
-    from langchain_moa.resilience.retry import Retry
-    from langchain_moa.role import awrite_roles, roles, write_roles
     from langchain_moa.runs.record import record_moa
     from langchain_moa.runs.run import MoARun
-    from langchain_moa.state import MoAContext, MoAState
-    from langchain_moa.step import Step
     from langchain_moa.strategies.aggregation import Choice
+    from langchain_moa.strategies.layer import ClosedLayer
+    from langchain_moa.strategies.roles import awrite_roles, roles, write_roles
 
 # Where each name is at home. They are imported when they are asked for, so that the command line, which imports this
 # package too, is there before LangChain is.
 _HOMES = {
-    "AggregatorFailedError": "errors",
+    "AggregatorFailedError": "data.errors",
     "ChatMoA": "chat_model.chat_model",
     "Choice": "strategies.aggregation",
-    "ClosedLayer": "closed_layer",
-    "Failure": "reference",
+    "ClosedLayer": "strategies.layer",
+    "Failure": "data.reference",
     "Mixture": "mixture.mixture",
-    "MoAContext": "state",
-    "MoAError": "errors",
+    "MoAContext": "data.state",
+    "MoAError": "data.errors",
     "MoARun": "runs.run",
-    "MoAState": "state",
+    "MoAState": "data.state",
     "Proposer": "members.proposer",
-    "ProposersFailedError": "errors",
-    "Reference": "reference",
+    "ProposersFailedError": "data.errors",
+    "Reference": "data.reference",
     "ReferencesTransformer": "engine.graph",
-    "Retry": "resilience.retry",
-    "Step": "step",
-    "StrategyFailedError": "errors",
-    "awrite_roles": "role",
+    "Retry": "limits.retry",
+    "Step": "data.reference",
+    "StrategyFailedError": "data.errors",
+    "awrite_roles": "strategies.roles",
     "create_moa": "engine.graph",
     "presets": "mixture.config",
     "record_moa": "runs.record",
-    "roles": "role",
-    "write_roles": "role",
+    "roles": "strategies.roles",
+    "write_roles": "strategies.roles",
 }
 
 __all__ = [

@@ -7,9 +7,10 @@ from typing import Any
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 
-from langchain_moa.closed_layer import ClosedLayer
-from langchain_moa.reference import Answer, Failure, Reference
+from langchain_moa.data.answer import Answer
+from langchain_moa.data.reference import Failure, Reference
 from langchain_moa.strategies.inquiry import Ask, Compare
+from langchain_moa.strategies.layer import ClosedLayer
 from langchain_moa.strategies.similarity import compare
 
 QUESTION = [HumanMessage("What is 6 times 7?")]

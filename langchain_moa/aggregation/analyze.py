@@ -9,24 +9,24 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict
 from typing_extensions import override
 
-from langchain_moa.prompting.plain import plain
-from langchain_moa.prompting.system import add_system_text
-from langchain_moa.state import turn_of
-from langchain_moa.step import steps_of
+from langchain_moa.data.reference import steps_of
+from langchain_moa.data.sanitizing import plain
+from langchain_moa.data.state import turn_of
+from langchain_moa.prompting.prompts import add_system_text
 from langchain_moa.strategies.aggregation import Aggregation
 from langchain_moa.strategies.ballot import Ballot
-from langchain_moa.strategies.decision import decide, reads_json
-from langchain_moa.strategies.definition import Model, strategy
+from langchain_moa.strategies.inquiry import decide, reads_json
+from langchain_moa.strategies.registry import Model, strategy
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from langchain_core.messages import BaseMessage
 
+    from langchain_moa.data.reference import Reference
+    from langchain_moa.data.state import MoAState
     from langchain_moa.members.proposer import Proposer
     from langchain_moa.prompting.prompts import Prompt
-    from langchain_moa.reference import Reference
-    from langchain_moa.state import MoAState
     from langchain_moa.strategies.aggregation import AnswerGraph
     from langchain_moa.strategies.inquiry import Inquiry
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from langchain_moa.aggregation.select import choose_one
-from langchain_moa.strategies.definition import Model, strategy
+from langchain_moa.strategies.registry import Model, strategy
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from langchain_core.messages import BaseMessage
 
-    from langchain_moa.reference import Reference
+    from langchain_moa.data.reference import Reference
     from langchain_moa.strategies.aggregation import Choice
     from langchain_moa.strategies.inquiry import Inquiry
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from langchain_moa.strategies.aggregation import Choice
-from langchain_moa.strategies.definition import strategy
 from langchain_moa.strategies.inquiry import Compare, Inquiry
+from langchain_moa.strategies.registry import strategy
 from langchain_moa.strategies.similarity import LEXICAL, Similarity, compare, mean_to_others, medoid
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from langchain_core.messages import BaseMessage
 
-    from langchain_moa.reference import Reference
+    from langchain_moa.data.reference import Reference
 
 __all__ = ["Medoid"]
 

@@ -8,19 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 from typing_extensions import override
 
-from langchain_moa.state import MoAState, emit, references_of, turn_of
-from langchain_moa.step import steps_of
+from langchain_moa.data.reference import steps_of
+from langchain_moa.data.state import MoAState, emit, references_of, turn_of
 from langchain_moa.strategies.aggregation import Aggregation
-from langchain_moa.strategies.ballot import Ballot
-from langchain_moa.strategies.decision import decide
-from langchain_moa.strategies.definition import strategy
-from langchain_moa.strategies.instructions import FAIR
+from langchain_moa.strategies.ballot import FAIR, Ballot
+from langchain_moa.strategies.inquiry import decide
+from langchain_moa.strategies.registry import strategy
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from langchain_moa.data.reference import Reference
     from langchain_moa.members.member import Member
-    from langchain_moa.reference import Reference
     from langchain_moa.strategies.aggregation import AnswerGraph
     from langchain_moa.strategies.inquiry import Inquiry
 

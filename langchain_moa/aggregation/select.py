@@ -6,18 +6,17 @@ from typing import TYPE_CHECKING
 
 from langchain_moa.aggregation.medoid import central
 from langchain_moa.strategies.aggregation import Choice
-from langchain_moa.strategies.ballot import Ballot
-from langchain_moa.strategies.decision import decide
-from langchain_moa.strategies.definition import Model, strategy
-from langchain_moa.strategies.instructions import FAIR
+from langchain_moa.strategies.ballot import FAIR, Ballot
+from langchain_moa.strategies.inquiry import decide
+from langchain_moa.strategies.registry import Model, strategy
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from langchain_core.messages import BaseMessage
 
+    from langchain_moa.data.reference import Reference
     from langchain_moa.members.proposer import Proposer
-    from langchain_moa.reference import Reference
     from langchain_moa.strategies.inquiry import Inquiry
 
 __all__ = ["Select"]

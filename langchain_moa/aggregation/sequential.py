@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 from typing_extensions import override
 
-from langchain_moa.reference import Reference
-from langchain_moa.state import MoAState, turn_of
-from langchain_moa.step import steps_of
+from langchain_moa.data.reference import Reference, steps_of
+from langchain_moa.data.state import MoAState, turn_of
 from langchain_moa.strategies.aggregation import Aggregation
-from langchain_moa.strategies.definition import strategy
 from langchain_moa.strategies.inquiry import Ask, Inquiry
+from langchain_moa.strategies.registry import strategy
 
 if TYPE_CHECKING:
     from langchain_moa.members.member import Member

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from typing_extensions import override
 
 from langchain_moa.strategies.aggregation import Aggregation
-from langchain_moa.strategies.definition import strategy
+from langchain_moa.strategies.registry import strategy
 
 if TYPE_CHECKING:
     from langchain_moa.strategies.aggregation import AnswerGraph

@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING
 
 from langchain_moa.aggregation.medoid import central
 from langchain_moa.strategies.aggregation import Choice
-from langchain_moa.strategies.definition import strategy
 from langchain_moa.strategies.extract import Extract, tally
+from langchain_moa.strategies.registry import strategy
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from langchain_core.messages import BaseMessage
 
-    from langchain_moa.reference import Reference
+    from langchain_moa.data.reference import Reference
     from langchain_moa.strategies.inquiry import Inquiry
 
 __all__ = ["Vote"]

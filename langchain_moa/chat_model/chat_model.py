@@ -13,20 +13,21 @@ from pydantic import PrivateAttr
 from typing_extensions import override
 
 from langchain_moa.chat_model.binding import AGGREGATOR_ONLY, MARK, rebound
-from langchain_moa.chat_model.inner_run import Engine, InnerRun
-from langchain_moa.chat_model.isolation import (
+from langchain_moa.chat_model.inner_run import (
+    Engine,
+    InnerRun,
     OuterRun,
+    TurnReferences,
     configured,
     counts_usage,
     entered,
     isolated,
     outer_run,
 )
-from langchain_moa.chat_model.turns import TurnReferences
+from langchain_moa.data.state import MoAContext
 from langchain_moa.engine.graph import build_aggregator, build_graph
+from langchain_moa.limits.portal import iterate, wait_for
 from langchain_moa.mixture.mixture import Mixture
-from langchain_moa.resilience.portal import iterate, wait_for
-from langchain_moa.state import MoAContext
 from langchain_moa.strategies.aggregation import refuse_unusable
 
 if TYPE_CHECKING:

@@ -1,26 +1,164 @@
-"""The run inside a `ChatMoA`: what it is started with, and how its answer becomes the outer model's."""
+"""The run inside a `ChatMoA`: kept apart from the caller's, and how its answer becomes the outer model's."""
 
 from __future__ import annotations
 
 import asyncio
-from contextlib import aclosing
+import threading
+from collections import OrderedDict
+from contextlib import aclosing, contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
+from langchain_core.callbacks import (
+    BaseCallbackHandler,
+    BaseCallbackManager,
+    CallbackManager,
+    UsageMetadataCallbackHandler,
+)
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, HumanMessage
 from langchain_core.outputs import ChatGenerationChunk
+from langchain_core.runnables.config import var_child_runnable_config
+from langchain_core.tracers._streaming import _StreamingCallbackHandler, _V2StreamingCallbackHandler
+from langchain_core.tracers.base import AsyncBaseTracer, BaseTracer
+from langchain_core.tracers.context import _configure_hooks
 from langchain_core.utils.utils import LC_ID_PREFIX
 
-from langchain_moa.chat_model.isolation import isolated
-from langchain_moa.usage import total_usage
+from langchain_moa.data.usage import total_usage
+from langchain_moa.engine.watcher import Watcher
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterator, Mapping
+    from collections.abc import AsyncGenerator, Generator, Iterator, Mapping, Sequence
+    from uuid import UUID
 
     from langchain_core.runnables import RunnableConfig
     from langgraph.graph.state import CompiledStateGraph
 
-    from langchain_moa.chat_model.turns import TurnReferences
-    from langchain_moa.state import MoAContext
+    from langchain_moa.data.reference import Reference
+    from langchain_moa.data.state import MoAContext
+
+
+@dataclass(frozen=True)
+class OuterRun:
+    """The run of the `ChatMoA` itself, as far as its inner run must know it.
+
+    Attributes:
+        handlers: Those that look inside: tracers, which draw the tree, watchers, which record it, and usage counters, which
+            count by model.
+        run_id: The parent of the inner run in traces; `None` if nobody traces.
+    """
+
+    handlers: Sequence[BaseCallbackHandler] = ()
+    run_id: UUID | None = None
+
+    @classmethod
+    def of(cls, handlers: Sequence[BaseCallbackHandler], run_id: UUID) -> OuterRun:
+        """Pick the handlers that look inside from all that watch a run."""
+        return cls([handler for handler in handlers if _looks_inside(handler)], run_id)
+
+    def callbacks(self) -> CallbackManager:
+        """Return the callbacks of the inner run."""
+        return CallbackManager(list(self.handlers), inheritable_handlers=list(self.handlers), parent_run_id=self.run_id)
+
+
+_NOBODY = OuterRun()
+
+outer_run: ContextVar[OuterRun] = ContextVar("outer_run", default=_NOBODY)
+"""The run that `_stream` belongs to: LangChain hands `_stream` no run manager where it streams an `invoke`."""
+
+
+@contextmanager
+def entered(run: OuterRun) -> Generator[None]:
+    """Let `_stream`, called inside, know its run."""
+    token = outer_run.set(run)
+    try:
+        yield
+    finally:
+        outer_run.reset(token)
+
+
+def counts_usage(handler: BaseCallbackHandler) -> bool:
+    """Tell whether a handler adds up tokens by model; such a one counts the members' calls, not the sum again."""
+    return isinstance(handler, UsageMetadataCallbackHandler)
+
+
+def configured(callbacks: Any, run_id: UUID) -> tuple[BaseCallbackManager, OuterRun]:
+    """Return a call's callbacks, usage counters taken out, and its run.
+
+    Args:
+        callbacks: A config's `callbacks`; those of the context (`get_usage_metadata_callback`, tracing) are added.
+        run_id: The run's id.
+    """
+    manager = CallbackManager.configure(callbacks)
+    run = OuterRun.of(manager.handlers, run_id)
+    for handler in filter(counts_usage, run.handlers):
+        manager.remove_handler(handler)
+    return manager, run
+
+
+@contextmanager
+def isolated() -> Generator[None]:
+    """Hide the caller's config and the handlers of the context from whatever starts inside."""
+    # LangChain merges both into every run that starts below: the caller's checkpointer, tags, recursion limit and stream
+    # handlers would reach the members, and a handler of the context would see one chat model start for every member.
+    hidden: list[ContextVar[Any]] = [var_child_runnable_config, *(hook[0] for hook in _configure_hooks)]
+    tokens = [(variable, variable.set(None)) for variable in hidden]
+    try:
+        yield
+    finally:
+        for variable, token in reversed(tokens):
+            variable.reset(token)
+
+
+def _looks_inside(handler: BaseCallbackHandler) -> bool:
+    # The tracers behind `astream_log` and `astream_events` stream tokens to users; inside, they would show the proposers'.
+    streams = isinstance(handler, (_StreamingCallbackHandler, _V2StreamingCallbackHandler))
+    return counts_usage(handler) or (isinstance(handler, (BaseTracer, AsyncBaseTracer, Watcher)) and not streams)
+
+
+_MOST = 128
+
+
+class TurnReferences:
+    """The references of the latest turns, by the content of their conversation up to the user's last message.
+
+    By content, because nothing else tells conversations apart: one chat model serves many, from many threads at once. What
+    is kept is bounded; a turn that has been dropped is asked again.
+    """
+
+    def __init__(self) -> None:
+        """Start with none."""
+        self._kept: OrderedDict[str, list[Reference]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def find(self, messages: Sequence[BaseMessage], parameters: Mapping[str, Any]) -> list[Reference] | None:
+        """Return the references of the turn that a conversation is in the middle of.
+
+        Args:
+            messages: The conversation. One that ends with the user's message begins a turn, and has none.
+            parameters: The call's parameters for every model; with others, the references would be others.
+        """
+        if not messages or isinstance(messages[-1], HumanMessage):
+            return None
+        key = self._key(messages, parameters)
+        with self._lock:
+            if key in self._kept:
+                self._kept.move_to_end(key)
+            return self._kept.get(key)
+
+    def keep(self, messages: Sequence[BaseMessage], parameters: Mapping[str, Any], references: list[Reference]) -> None:
+        """Keep the references of a conversation's turn."""
+        with self._lock:
+            self._kept[self._key(messages, parameters)] = references
+            if len(self._kept) > _MOST:
+                self._kept.popitem(last=False)
+
+    def _key(self, messages: Sequence[BaseMessage], parameters: Mapping[str, Any]) -> str:
+        users = [place for place, message in enumerate(messages) if isinstance(message, HumanMessage)]
+        turn = messages[: users[-1] + 1] if users else messages
+        # Not the ids: who keeps no ids sends the same conversation under new ones at every step.
+        said = [(message.type, message.content, getattr(message, "tool_calls", None)) for message in turn]
+        return repr((said, sorted(parameters.items(), key=lambda item: item[0])))
 
 
 class Engine(NamedTuple):

@@ -163,7 +163,7 @@ def _setting(text: str) -> tuple[str, Any]:
     """Read `field=value`."""
     import yaml
 
-    from langchain_moa.secrets import names_secret
+    from langchain_moa.data.redaction import names_secret
 
     name, separator, written = (part.strip() for part in text.partition("="))
     if not separator or not name:

@@ -9,7 +9,7 @@ from io import TextIOWrapper
 from typing import TYPE_CHECKING, TextIO
 from warnings import catch_warnings
 
-from langchain_moa.visible import left_out
+from langchain_moa.data.sanitizing import left_out
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -85,7 +85,7 @@ def complain(text: str) -> None:
 def _say(kind: str, style: str, text: str) -> None:
     from rich.text import Text
 
-    from langchain_moa.secrets import redact
+    from langchain_moa.data.redaction import redact
 
     words = Text.assemble((f"{kind}: ", style), printable(redact(text)))
     # In a log a line stays a line, for those who search it.

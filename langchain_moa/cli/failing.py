@@ -76,8 +76,8 @@ def explain(error: Exception) -> str:
     """Return an error's text without secrets, pydantic's as one line for each field."""
     from pydantic import ValidationError
 
-    from langchain_moa.secrets import redact
-    from langchain_moa.validation import explain as explain_fields
+    from langchain_moa.data.redaction import redact
+    from langchain_moa.data.validation import explain as explain_fields
 
     if isinstance(error, ValidationError):
         return explain_fields(error)
@@ -85,7 +85,7 @@ def explain(error: Exception) -> str:
 
 
 def _message(error: Exception) -> str:
-    from langchain_moa.errors import MoAError
+    from langchain_moa.data.errors import MoAError
     from langchain_moa.local import PullError
 
     text = explain(error)
@@ -97,6 +97,6 @@ def _message(error: Exception) -> str:
 def _print_traceback(error: Exception) -> None:
     from traceback import format_exception
 
-    from langchain_moa.secrets import redact
+    from langchain_moa.data.redaction import redact
 
     sys.stderr.write(printable(redact("".join(format_exception(error)))))

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from langchain_moa.reference import Reference
+    from langchain_moa.data.reference import Reference
 
 # What the columns beside the names take.
 _COLUMNS = 42
@@ -35,7 +35,7 @@ def table(moa: Mapping[str, Any], *, seconds: float, width: int) -> Table:
     """
     from rich.table import Table
 
-    from langchain_moa.usage import total_usage
+    from langchain_moa.data.usage import total_usage
 
     calls = list(_calls(moa))
     priced = any("cost_usd" in call for _, call in calls)

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from langchain_core.messages import AIMessage, BaseMessage
     from langchain_core.messages.ai import UsageMetadata
 
+    from langchain_moa.data.reference import Reference
     from langchain_moa.mixture.mixture import Mixture
-    from langchain_moa.reference import Reference
 
 
 _NO_LOG = logging.NullHandler()
@@ -96,8 +96,8 @@ async def arun(
     """
     from langchain_core.messages import AIMessageChunk
 
-    from langchain_moa.state import MoAContext
-    from langchain_moa.usage import total_usage
+    from langchain_moa.data.state import MoAContext
+    from langchain_moa.data.usage import total_usage
 
     # What the log warns of, the command line says in its own way.
     logging.getLogger("langchain_moa").addHandler(_NO_LOG)

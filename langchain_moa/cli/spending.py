@@ -36,7 +36,7 @@ class Spending:
         Args:
             moa: The account: an answer's `response_metadata["moa"]`.
         """
-        from langchain_moa.usage import calls_of, total_usage
+        from langchain_moa.data.usage import calls_of, total_usage
 
         calls, usage = calls_of(moa), total_usage(moa)
         paid = [call for call in calls if call["status"] == "ok" or call.get("usage")]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
-from langchain_moa.visible import replaced
+from langchain_moa.data.sanitizing import replaced
 
 ELLIPSIS = "…"
 

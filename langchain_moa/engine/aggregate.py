@@ -11,31 +11,31 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.errors import GraphBubbleUp
 from langgraph.runtime import get_runtime
 
-from langchain_moa.cleanser import cleanse
+from langchain_moa.data.errors import aggregator_failed, paid_for
+from langchain_moa.data.redaction import cleanse, describe
+from langchain_moa.data.reference import Failure, Step, steps_of
+from langchain_moa.data.state import emit, references_of, turn_of
+from langchain_moa.data.usage import Paid, account
 from langchain_moa.engine.degradation import tell
 from langchain_moa.engine.node import Node, NodeSettings, call_traced, called, context_of, introduce, share_of, shown
+from langchain_moa.engine.progress import RunState
 from langchain_moa.engine.streaming import AnswerStream
-from langchain_moa.errors import aggregator_failed, paid_for
+from langchain_moa.limits.deadline import Limit
+from langchain_moa.limits.retry import retrying
 from langchain_moa.members.conversation import for_aggregator
-from langchain_moa.members.standin import kwargs_of_standin
-from langchain_moa.prompting.system import add_system_text
-from langchain_moa.reference import Failure
-from langchain_moa.resilience.deadline import Limit
-from langchain_moa.resilience.retry import retrying
-from langchain_moa.secrets import describe
-from langchain_moa.state import RunState, emit, references_of, turn_of
-from langchain_moa.step import Step, steps_of
-from langchain_moa.usage import Paid, account
+from langchain_moa.members.member import kwargs_of_standin
+from langchain_moa.prompting.prompts import add_system_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from langchain_core.messages import BaseMessage
 
-    from langchain_moa.errors import AggregatorFailedError
+    from langchain_moa.data.answer import Answer
+    from langchain_moa.data.errors import AggregatorFailedError
+    from langchain_moa.data.reference import Reference
     from langchain_moa.members.member import Member
     from langchain_moa.prompting.prompts import Prompt
-    from langchain_moa.reference import Answer, Reference
 
 
 AGGREGATOR = "aggregator"

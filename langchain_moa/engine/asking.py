@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from langchain_core.messages import AIMessage
 from langgraph.errors import GraphBubbleUp
 
+from langchain_moa.data.answer import Answer
+from langchain_moa.data.errors import paid_for
+from langchain_moa.data.redaction import describe
+from langchain_moa.data.reference import Step
+from langchain_moa.data.state import emit, turn_of
 from langchain_moa.engine.node import NodeSettings, Shown, call_traced, called, context_of, share_of, shown
-from langchain_moa.errors import paid_for
+from langchain_moa.engine.progress import RunState
+from langchain_moa.limits.deadline import Limit
 from langchain_moa.members.conversation import for_aggregator
-from langchain_moa.members.structured import json_kwargs
-from langchain_moa.prompting.prompts import cutting
-from langchain_moa.prompting.system import add_system_text
-from langchain_moa.reference import Answer
-from langchain_moa.resilience.deadline import Limit
-from langchain_moa.secrets import describe
-from langchain_moa.state import RunState, emit, turn_of
-from langchain_moa.step import Step
+from langchain_moa.members.member import json_kwargs
+from langchain_moa.prompting.prompts import add_system_text, cutting
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from langchain_core.messages import BaseMessage
     from langchain_core.runnables import RunnableConfig
 
+    from langchain_moa.data.reference import Reference
     from langchain_moa.members.member import Member
-    from langchain_moa.reference import Reference
     from langchain_moa.strategies.inquiry import Ask
 
 # What ends an answer early, by the names that providers have for it.

@@ -12,20 +12,20 @@ from langchain_core.utils.utils import LC_ID_PREFIX
 from langgraph.errors import GraphBubbleUp
 from langgraph.runtime import get_runtime
 
-from langchain_moa.cleanser import cleanse
+from langchain_moa.data.answer import read_answer
+from langchain_moa.data.errors import MoAError, StrategyFailedError, aggregator_failed
+from langchain_moa.data.redaction import cleanse, describe
+from langchain_moa.data.reference import Reference, is_reference, steps_of
+from langchain_moa.data.state import emit, references_of, turn_of
+from langchain_moa.data.usage import account
+from langchain_moa.data.validation import plain_data
 from langchain_moa.engine.consultation import Consultation
 from langchain_moa.engine.degradation import tell
 from langchain_moa.engine.node import Node, NodeSettings, context_of, introduce
+from langchain_moa.engine.progress import RunState
 from langchain_moa.engine.streaming import AnswerStream
-from langchain_moa.errors import MoAError, StrategyFailedError, aggregator_failed
-from langchain_moa.plain_data import plain_data
-from langchain_moa.reference import Reference, is_reference, read_answer
-from langchain_moa.secrets import describe
-from langchain_moa.state import RunState, emit, references_of, turn_of
-from langchain_moa.step import steps_of
 from langchain_moa.strategies.aggregation import Choice, refuse_unusable
 from langchain_moa.strategies.registry import name_of
-from langchain_moa.usage import account
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

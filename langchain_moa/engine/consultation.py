@@ -19,19 +19,19 @@ from langchain_core.runnables.utils import is_async_callable
 from langgraph.pregel.protocol import PregelProtocol
 from typing_extensions import override
 
-from langchain_moa.cleanser import Cleanser, in_front, surrounding
+from langchain_moa.data.answer import reference_text
+from langchain_moa.data.errors import OutOfTimeError
+from langchain_moa.data.redaction import Cleanser, describe, in_front, surrounding
+from langchain_moa.data.state import turn_of
+from langchain_moa.data.usage import cost_of_messages
 from langchain_moa.engine.asking import Asking
 from langchain_moa.engine.node import Node, NodeSettings, introduce, share_of
+from langchain_moa.engine.progress import RunState, progress_of
+from langchain_moa.limits.deadline import Limit, call_within
+from langchain_moa.limits.portal import in_worker, iterate_in_worker
 from langchain_moa.members.clients import callable_here
-from langchain_moa.reference import reference_text
-from langchain_moa.resilience.deadline import Limit, OutOfTimeError, call_within
-from langchain_moa.resilience.portal import in_worker, iterate_in_worker
-from langchain_moa.secrets import describe
-from langchain_moa.state import RunState, progress_of, turn_of
-from langchain_moa.strategies.embeddings import name_of_embeddings
 from langchain_moa.strategies.inquiry import Ask, Compare, conduct
-from langchain_moa.strategies.similarity import compare
-from langchain_moa.usage import cost_of_messages
+from langchain_moa.strategies.similarity import compare, name_of_embeddings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -40,10 +40,9 @@ if TYPE_CHECKING:
     from langchain_core.outputs import LLMResult
     from langchain_core.runnables import RunnableConfig
 
+    from langchain_moa.data.reference import Failure, Step
     from langchain_moa.engine.streaming import AnswerStream
-    from langchain_moa.reference import Failure
-    from langchain_moa.resilience.quorum import Closing
-    from langchain_moa.step import Step
+    from langchain_moa.limits.quorum import Closing
     from langchain_moa.strategies.inquiry import Inquiry
     from langchain_moa.strategies.similarity import Matrix
 

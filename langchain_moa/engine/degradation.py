@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
-from langchain_moa.state import emit
+from langchain_moa.data.state import emit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

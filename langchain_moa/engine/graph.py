@@ -11,18 +11,19 @@ from langgraph.graph.state import CompiledStateGraph
 from langgraph.stream import StreamChannel, StreamTransformer
 from typing_extensions import override
 
+from langchain_moa.data.state import MoAContext, MoAState
 from langchain_moa.engine.aggregate import AGGREGATOR, Aggregate
 from langchain_moa.engine.choose import Choose
 from langchain_moa.engine.consultation import Consult
 from langchain_moa.engine.merge import Merge, stopped_or
 from langchain_moa.engine.names import merge_node, proposer_node
 from langchain_moa.engine.node import NodeSettings
+from langchain_moa.engine.progress import RunState
 from langchain_moa.engine.propose import Propose
+from langchain_moa.limits.portal import leavable
+from langchain_moa.limits.quorum import Closing, quorum_of
 from langchain_moa.mixture.mixture import Mixture
 from langchain_moa.mixture.resilience import closings
-from langchain_moa.resilience.portal import leavable
-from langchain_moa.resilience.quorum import Closing, quorum_of
-from langchain_moa.state import MoAContext, MoAState, RunState
 from langchain_moa.strategies.aggregation import Aggregation
 from langchain_moa.strategies.registry import name_of
 
@@ -32,12 +33,12 @@ if TYPE_CHECKING:
     from langgraph.stream import ProtocolEvent
     from typing_extensions import Unpack
 
+    from langchain_moa.data.reference import Reference
     from langchain_moa.members.member import Member
     from langchain_moa.members.proposer import Proposer
     from langchain_moa.mixture.lineup import MemberLike
     from langchain_moa.mixture.options import MixtureOptions
     from langchain_moa.prompting.prompts import Prompt
-    from langchain_moa.reference import Reference
     from langchain_moa.strategies.inquiry import Inquiry
 
 # Beside the proposers, LangGraph's sync executor has a thread that waits for the stream's next item.

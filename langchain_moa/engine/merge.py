@@ -9,24 +9,20 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 from langchain_core.runnables import RunnableConfig
 from langgraph.errors import GraphBubbleUp
 
-from langchain_moa.cleanser import cleanse
-from langchain_moa.closed_layer import ClosedLayer
+from langchain_moa.data.errors import OutOfTimeError, StrategyFailedError, proposers_failed
+from langchain_moa.data.redaction import cleanse, describe
+from langchain_moa.data.reference import is_reference, steps_of
+from langchain_moa.data.state import emit, references_of, turn_of
+from langchain_moa.data.usage import spent_usd
+from langchain_moa.data.validation import plain_data
 from langchain_moa.engine.consultation import Consultation
 from langchain_moa.engine.node import Node, NodeSettings, introduce
-from langchain_moa.errors import StrategyFailedError, proposers_failed
-from langchain_moa.plain_data import plain_data
-from langchain_moa.reference import is_reference
-from langchain_moa.resilience.deadline import OutOfTimeError
-from langchain_moa.secrets import describe
-from langchain_moa.state import RunState, emit, references_of, turn_of
-from langchain_moa.step import steps_of
-from langchain_moa.strategies.filtered import Filtered
+from langchain_moa.engine.progress import RunState
+from langchain_moa.strategies.layer import ClosedLayer, Filtered
 from langchain_moa.strategies.registry import name_of
-from langchain_moa.usage import spent_usd
 
 if TYPE_CHECKING:
-    from langchain_moa.reference import Reference
-    from langchain_moa.step import Step
+    from langchain_moa.data.reference import Reference, Step
     from langchain_moa.strategies.resolved import Strategies
 
 

@@ -12,17 +12,15 @@ from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, BaseCallback
 from langchain_core.runnables import Runnable, RunnableConfig
 from langgraph.runtime import get_runtime
 
-from langchain_moa.cleanser import Cleanser, handlers_of, in_front
-from langchain_moa.errors import StrategyFailedError
-from langchain_moa.prompting.budget import fit
-from langchain_moa.prompting.own import PromptError
-from langchain_moa.prompting.prompts import Prompt, resolve_prompt
-from langchain_moa.prompting.window import room_for_messages
-from langchain_moa.resilience.deadline import Limit, OutOfTimeError, call_within
-from langchain_moa.resilience.portal import wait_for
-from langchain_moa.secrets import describe, is_secret_name, secrets_of
-from langchain_moa.state import MoAContext, RunState, emit, progress_of, references_of
-from langchain_moa.watcher import watchers_of
+from langchain_moa.data.errors import OutOfTimeError, StrategyFailedError
+from langchain_moa.data.redaction import Cleanser, describe, handlers_of, in_front, is_secret_name, secrets_of
+from langchain_moa.data.state import MoAContext, emit, references_of
+from langchain_moa.engine.progress import RunState, progress_of
+from langchain_moa.engine.watcher import watchers_of
+from langchain_moa.limits.deadline import Limit, call_within
+from langchain_moa.limits.portal import wait_for
+from langchain_moa.prompting.budget import fit, room_for_messages
+from langchain_moa.prompting.prompts import Prompt, PromptError, resolve_prompt
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -30,11 +28,11 @@ if TYPE_CHECKING:
 
     from langchain_core.messages import BaseMessage
 
+    from langchain_moa.data.reference import Reference
     from langchain_moa.members.member import Member
     from langchain_moa.members.proposer import Proposer
     from langchain_moa.mixture.lineup import Members
     from langchain_moa.mixture.mixture import Mixture
-    from langchain_moa.reference import Reference
 
 T = TypeVar("T")
 

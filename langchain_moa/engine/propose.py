@@ -10,23 +10,25 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from langchain_core.runnables import RunnableConfig
 from langgraph.errors import GraphBubbleUp
 
+from langchain_moa.data.errors import OutOfTimeError, paid_for
+from langchain_moa.data.redaction import describe
+from langchain_moa.data.state import emit, turn_of
 from langchain_moa.engine.node import Node, NodeSettings, call_traced, called, context_of, introduce, shown
-from langchain_moa.errors import paid_for
+from langchain_moa.engine.progress import RunState, progress_of
+from langchain_moa.limits.deadline import Limit
+from langchain_moa.limits.retry import is_retryable
 from langchain_moa.members.conversation import for_proposer
-from langchain_moa.prompting.system import add_system_text
-from langchain_moa.resilience.deadline import Limit, OutOfTimeError
-from langchain_moa.resilience.retryable import is_retryable
-from langchain_moa.secrets import describe
-from langchain_moa.state import RunState, emit, progress_of, turn_of
+from langchain_moa.prompting.prompts import add_system_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from langchain_core.messages import BaseMessage
 
+    from langchain_moa.data.answer import Answer
+    from langchain_moa.data.reference import Reference, Status
+    from langchain_moa.limits.quorum import Closing, Round
     from langchain_moa.members.member import Member
-    from langchain_moa.reference import Answer, Reference, Status
-    from langchain_moa.resilience.quorum import Closing, Round
 
 
 class _Call(NamedTuple):

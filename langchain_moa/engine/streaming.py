@@ -8,7 +8,7 @@ from langchain_core.messages import AIMessageChunk
 from langchain_core.messages.ai import add_ai_message_chunks
 from langchain_core.messages.utils import message_chunk_to_message
 
-from langchain_moa.reference import Answer, read_answer
+from langchain_moa.data.answer import Answer, read_answer
 
 if TYPE_CHECKING:
     from langgraph.types import StreamWriter

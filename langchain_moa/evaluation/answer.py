@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import TYPE_CHECKING
 
-from langchain_moa.errors import AggregatorFailedError, MoAError
+from langchain_moa.data.errors import AggregatorFailedError, MoAError
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence
 
+    from langchain_moa.data.reference import Failure
     from langchain_moa.evaluation.call import FailedCall, Run
     from langchain_moa.evaluation.variants import Kind
-    from langchain_moa.reference import Failure
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,8 +7,8 @@ from collections import Counter
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from langchain_moa.members.absent import Nobody
-from langchain_moa.usage import cost_usd
+from langchain_moa.data.usage import cost_usd
+from langchain_moa.members.member import Nobody
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
     from langchain_core.messages import BaseMessage
 
+    from langchain_moa.data.reference import Failure
     from langchain_moa.evaluation.ledger import Entry
-    from langchain_moa.reference import Failure
 
 
 def digest(content: Any) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from langchain_moa.errors import MoAError
+from langchain_moa.data.errors import MoAError
 from langchain_moa.evaluation.answer import Answer, Result
 from langchain_moa.evaluation.call import Run
 from langchain_moa.evaluation.gate import HaltedError

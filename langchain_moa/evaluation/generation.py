@@ -8,27 +8,27 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 
+from langchain_moa.data.answer import reference_text
+from langchain_moa.data.errors import MoAError
+from langchain_moa.data.state import MoAContext
 from langchain_moa.engine.graph import build_aggregator, build_alone, build_graph
-from langchain_moa.errors import MoAError
 from langchain_moa.evaluation.alone import MemberName
 from langchain_moa.evaluation.answer import reason_of
 from langchain_moa.evaluation.call import Run
 from langchain_moa.evaluation.harnesses.harness import Answered
 from langchain_moa.evaluation.patience import Patience
 from langchain_moa.evaluation.recorded import recorded, recorded_member, under
-from langchain_moa.reference import reference_text
-from langchain_moa.state import MoAContext
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 
+    from langchain_moa.data.reference import Reference
     from langchain_moa.evaluation.call import FailedCall
     from langchain_moa.evaluation.gate import Reason
     from langchain_moa.evaluation.harnesses.harness import BenchmarkQuestion, Harness
     from langchain_moa.evaluation.ledger import Ledger
     from langchain_moa.members.member import Member
     from langchain_moa.mixture.mixture import Mixture
-    from langchain_moa.reference import Reference
 
 
 @dataclass(kw_only=True)

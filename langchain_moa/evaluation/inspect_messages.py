@@ -15,8 +15,8 @@ from inspect_ai.model import (
 from inspect_ai.tool import ToolCall, ToolFunction
 from langchain_core.messages import convert_to_messages
 
-from langchain_moa.reference import read_answer
-from langchain_moa.usage import total_usage
+from langchain_moa.data.answer import read_answer
+from langchain_moa.data.usage import total_usage
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -14,14 +14,14 @@ from typing_extensions import override
 
 from langchain_moa.chat_model.binding import MARK
 from langchain_moa.chat_model.chat_model import ChatMoA
+from langchain_moa.data.errors import AggregatorFailedError, MoAError, ProposersFailedError
+from langchain_moa.data.state import MoAContext
 from langchain_moa.engine.graph import build_alone, build_graph
-from langchain_moa.errors import AggregatorFailedError, MoAError, ProposersFailedError
 from langchain_moa.evaluation.alone import MemberName
 from langchain_moa.evaluation.budget import everyone
 from langchain_moa.evaluation.inspect_messages import choice_of, read_messages, tool_settings, usage_of
 from langchain_moa.evaluation.inspect_settings import call_settings
-from langchain_moa.resilience.retryable import is_retryable, retry_after
-from langchain_moa.state import MoAContext
+from langchain_moa.limits.retry import is_retryable, retry_after
 
 if TYPE_CHECKING:
     from inspect_ai.model import ChatMessage

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Literal
 
 from langchain_core.messages import HumanMessage, SystemMessage
 
+from langchain_moa.data.answer import read_answer
+from langchain_moa.data.redaction import describe
 from langchain_moa.evaluation.call import Run
 from langchain_moa.evaluation.gate import HaltedError
 from langchain_moa.evaluation.recorded import recorded_member, under
-from langchain_moa.reference import read_answer
-from langchain_moa.secrets import describe
 
 if TYPE_CHECKING:
     from langchain_moa.evaluation.answer import Answer

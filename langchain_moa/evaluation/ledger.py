@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any, Self, cast
 
 from langchain_core.messages import message_to_dict, messages_from_dict
 
+from langchain_moa.data.usage import cost_of_call, cost_of_messages
 from langchain_moa.evaluation.budget import Budget
 from langchain_moa.evaluation.errors import EvaluationError
 from langchain_moa.evaluation.gate import Gate, HaltedError
 from langchain_moa.evaluation.lock import acquire
-from langchain_moa.usage import cost_of_call, cost_of_messages
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_core.messages import HumanMessage, SystemMessage
 
+from langchain_moa.data.rows import Row, RowError, read_rows
 from langchain_moa.evaluation.errors import EvaluationError
-from langchain_moa.rows import Row, RowError, read_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

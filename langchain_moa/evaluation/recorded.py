@@ -11,11 +11,11 @@ from langchain_core.messages import AIMessage
 from langchain_core.runnables.base import RunnableBindingBase
 from typing_extensions import override
 
+from langchain_moa.data.answer import read_answer
+from langchain_moa.data.redaction import describe
 from langchain_moa.evaluation.call import Call, FailedCall, Part, Run, digest
 from langchain_moa.evaluation.gate import HaltedError
-from langchain_moa.members.absent import Nobody
-from langchain_moa.reference import read_answer
-from langchain_moa.secrets import describe
+from langchain_moa.members.member import Nobody
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

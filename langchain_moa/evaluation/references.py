@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from langchain_moa.data.reference import Reference
+from langchain_moa.data.rows import RowError, read_rows
 from langchain_moa.evaluation.harnesses.harness import HarnessWithReferences
-from langchain_moa.reference import Reference
-from langchain_moa.rows import RowError, read_rows
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping, Sequence

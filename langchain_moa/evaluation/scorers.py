@@ -10,9 +10,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from langchain_moa.data.rows import RowError
 from langchain_moa.evaluation.errors import EvaluationError
 from langchain_moa.evaluation.own_scorer import own_scorer
-from langchain_moa.rows import RowError
 from langchain_moa.strategies.extract import boxed, letter, number
 
 if TYPE_CHECKING:

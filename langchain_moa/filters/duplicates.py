@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from langchain_moa.strategies.definition import strategy
 from langchain_moa.strategies.extract import auto
-from langchain_moa.strategies.extract.numerals import numerals
-from langchain_moa.strategies.extract.plain import plain
+from langchain_moa.strategies.extract.letters import plain
+from langchain_moa.strategies.extract.numbers import numerals
 from langchain_moa.strategies.inquiry import Compare, Inquiry
+from langchain_moa.strategies.registry import strategy
 from langchain_moa.strategies.similarity import ORDERED, Similarity
 
 if TYPE_CHECKING:
-    from langchain_moa.closed_layer import ClosedLayer
-    from langchain_moa.reference import Reference
+    from langchain_moa.data.reference import Reference
+    from langchain_moa.strategies.layer import ClosedLayer
 
 __all__ = ["Duplicates"]
 

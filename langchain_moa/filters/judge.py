@@ -6,15 +6,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import ConfigDict, Field, create_model
 
-from langchain_moa.strategies.ballot import Ballot
-from langchain_moa.strategies.decision import decide, reads_json
-from langchain_moa.strategies.definition import Model, strategy
-from langchain_moa.strategies.instructions import FAIR
+from langchain_moa.strategies.ballot import FAIR, Ballot
+from langchain_moa.strategies.inquiry import decide, reads_json
+from langchain_moa.strategies.registry import Model, strategy
 
 if TYPE_CHECKING:
-    from langchain_moa.closed_layer import ClosedLayer
-    from langchain_moa.reference import Reference
+    from langchain_moa.data.reference import Reference
     from langchain_moa.strategies.inquiry import Inquiry
+    from langchain_moa.strategies.layer import ClosedLayer
 
 __all__ = ["Judge"]
 

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from langchain_moa.strategies.definition import strategy
 from langchain_moa.strategies.inquiry import Compare, Inquiry
+from langchain_moa.strategies.registry import strategy
 from langchain_moa.strategies.similarity import LEXICAL, Matrix, Similarity
 
 if TYPE_CHECKING:
-    from langchain_moa.closed_layer import ClosedLayer
-    from langchain_moa.reference import Reference
+    from langchain_moa.data.reference import Reference
+    from langchain_moa.strategies.layer import ClosedLayer
 
 __all__ = ["Outliers"]
 

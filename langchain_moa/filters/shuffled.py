@@ -6,11 +6,11 @@ import json
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
-from langchain_moa.strategies.definition import strategy
+from langchain_moa.strategies.registry import strategy
 
 if TYPE_CHECKING:
-    from langchain_moa.closed_layer import ClosedLayer
-    from langchain_moa.reference import Reference
+    from langchain_moa.data.reference import Reference
+    from langchain_moa.strategies.layer import ClosedLayer
 
 __all__ = ["Shuffled"]
 

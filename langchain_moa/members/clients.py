@@ -17,7 +17,7 @@ from langgraph.pregel import Pregel
 from langgraph.pregel.protocol import PregelProtocol
 
 from langchain_moa._compat import copy_for_loop
-from langchain_moa.resilience.portal import is_on_portal
+from langchain_moa.limits.portal import is_on_portal
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Hashable

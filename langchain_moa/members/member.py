@@ -6,22 +6,23 @@ import asyncio
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 from weakref import WeakKeyDictionary
 
+from langchain_core.language_models import BaseChatModel
+from langchain_core.runnables import Runnable, RunnableBinding, RunnableSequence
 from langchain_core.runnables.base import RunnableBindingBase
 from langchain_core.runnables.fallbacks import RunnableWithFallbacks
 from langgraph.pregel import Pregel
 from langgraph.pregel.protocol import PregelProtocol
 
-from langchain_moa.cleanser import Cleanser, surrounding
+from langchain_moa.data.answer import Answer, read_answer
+from langchain_moa.data.redaction import Cleanser, masked, redact, secrets_of, surrounding
+from langchain_moa.limits.concurrency import Slots
+from langchain_moa.limits.portal import in_worker, iterate_in_worker
+from langchain_moa.limits.retry import Retry, retrying
 from langchain_moa.members.clients import callable_here
 from langchain_moa.members.models import chat_model_of
-from langchain_moa.reference import Answer, read_answer
-from langchain_moa.resilience.portal import in_worker, iterate_in_worker
-from langchain_moa.resilience.retry import Retry, retrying
-from langchain_moa.resilience.slots import Slots
-from langchain_moa.secrets import masked, redact, secrets_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping, Sequence
@@ -30,9 +31,103 @@ if TYPE_CHECKING:
     from langchain_core.language_models.model_profile import ModelProfile
     from langchain_core.messages import BaseMessage
     from langchain_core.runnables import Runnable, RunnableConfig
+    from pydantic import BaseModel
 
+    from langchain_moa.limits.deadline import Limit
     from langchain_moa.members.proposer import Proposer
-    from langchain_moa.resilience.deadline import Limit
+
+
+class Nobody(Runnable[Any, Any]):
+    """Stands where a mixture has no aggregator, and says so to whoever wants something of it."""
+
+    def invoke(self, *_: Any, **__: Any) -> NoReturn:
+        """Refuse."""
+        self._refuse("asked")
+
+    def bind_tools(self, *_: Any, **__: Any) -> NoReturn:
+        """Refuse."""
+        self._refuse("given tools")
+
+    def with_structured_output(self, *_: Any, **__: Any) -> NoReturn:
+        """Refuse."""
+        self._refuse("given a schema")
+
+    def _refuse(self, action: str) -> NoReturn:
+        msg = f"this mixture has no aggregator that could be {action}: its answer is chosen, not written; give `aggregator`"
+        raise ValueError(msg)
+
+
+def kwargs_of_standin(member: Member, kwargs: Mapping[str, Any], *, of: Member) -> Mapping[str, Any]:
+    """Return the keyword arguments of a call, formatted for whoever stands in.
+
+    Tools and their choice were formatted by the aggregator's own `bind_tools`. A model of the same class takes them as they
+    are; for any other they are bound again, which every provider does from the formats of the others.
+
+    Args:
+        member: Who is called.
+        kwargs: What was bound to the aggregator.
+        of: The aggregator.
+    """
+    model, other = member.chat_model, of.chat_model
+    if not kwargs or member is of or model is None or other is None or type(model) is type(other):
+        return kwargs
+    rest = {key: value for key, value in kwargs.items() if key not in {"tools", "tool_choice"}}
+    if not kwargs.get("tools"):
+        return rest
+    choice = _choice(kwargs.get("tool_choice"))
+    try:
+        bound: Any = model.bind_tools(list(kwargs["tools"]), **({} if choice is None else {"tool_choice": choice}))
+    except Exception:  # noqa: BLE001  # a model that can have no tools says so when it is called, and has then failed
+        return kwargs
+    return {**rest, **bound.kwargs}
+
+
+def _choice(value: Any) -> str | None:
+    """Return a provider's `tool_choice` in the words that every `bind_tools` takes: a tool's name, `any` or `auto`."""
+    match value:
+        case None | "auto" | {"type": "auto"}:
+            return None
+        case "required" | "any" | {"type": "any" | "required"}:
+            return "any"
+        case {"function": {"name": str(name)}} | {"type": "tool", "name": str(name)}:
+            return name
+        case str(name):
+            return name
+    return None
+
+
+def json_kwargs(member: Member, schema: type[BaseModel]) -> dict[str, Any]:
+    """Return the keyword arguments of a call whose text is to be JSON of a schema.
+
+    They are those that the model's own `with_structured_output` binds. The parser that comes with it is left out: the text
+    is read as strictly as one by a model that was asked in words alone.
+
+    Args:
+        member: Who is called.
+        schema: The schema.
+
+    Returns:
+        The arguments; none where the model's profile does not say that it has structured output.
+    """
+    model = _model_of(member.runnable)
+    if model is None or not (model.profile or {}).get("structured_output"):
+        return {}
+    try:
+        # As a plain schema: with the class, some clients validate the text themselves, and raise what could be put right.
+        bound: Any = model.with_structured_output(schema.model_json_schema(), method="json_schema")
+    except Exception:  # noqa: BLE001  # whatever a provider has against the schema or the method: words will do
+        return {}
+    first = bound.first if isinstance(bound, RunnableSequence) else bound
+    if not isinstance(first, RunnableBinding) or first.bound is not model or "tools" in first.kwargs:
+        return {}  # a call of a tool has no text
+    return dict(first.kwargs)
+
+
+def _model_of(runnable: Runnable[Any, Any]) -> BaseChatModel | None:
+    """Return the one chat model that is called; `None` where it may be another's turn, which would not know the arguments."""
+    while isinstance(runnable, RunnableBindingBase):
+        runnable = runnable.bound
+    return runnable if isinstance(runnable, BaseChatModel) else None
 
 
 @dataclass(frozen=True, repr=False)

@@ -12,8 +12,8 @@ from langchain_core.runnables.configurable import DynamicRunnable
 from langchain_core.runnables.fallbacks import RunnableWithFallbacks
 from pydantic import SecretStr, ValidationError
 
-from langchain_moa.secrets import is_secret_name, redact
-from langchain_moa.validation import explain
+from langchain_moa.data.redaction import is_secret_name, redact
+from langchain_moa.data.validation import explain
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Mixtures in YAML: a user's files and the presets that come with the package."""
+"""A mixture's fields as YAML: what is written is what is read again."""
 
 from __future__ import annotations
 
@@ -8,14 +8,36 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import ValidationError
 
-from langchain_moa.secrets import names_secret, redact
-from langchain_moa.validation import explain
+from langchain_moa.data.redaction import names_secret, redact
+from langchain_moa.data.validation import explain
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from importlib.resources.abc import Traversable
 
     from langchain_moa.mixture.mixture import Mixture
+
+# PyYAML writes it into a quoted text as it is, and reads it there as a space.
+_NEXT_LINE = "\x85"
+
+
+def written(fields: Any) -> str:
+    """Return fields as the text of a file that `Mixture.from_config` reads.
+
+    Args:
+        fields: Plain data.
+    """
+    import yaml
+
+    class Dumper(yaml.SafeDumper):
+        def represent_str(self, data: str) -> yaml.ScalarNode:
+            style = '"' if _NEXT_LINE in data else None
+            return self.represent_scalar("tag:yaml.org,2002:str", data, style=style)
+
+    Dumper.add_representer(str, Dumper.represent_str)
+    text: str = yaml.dump(fields, Dumper=Dumper, sort_keys=False, allow_unicode=True, width=120)
+    return text
+
 
 M = TypeVar("M", bound="Mixture")
 

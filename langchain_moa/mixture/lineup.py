@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from langchain_core.runnables import Runnable
 
-from langchain_moa.members.absent import Nobody
+from langchain_moa.data.validation import at, each
+from langchain_moa.limits.concurrency import Slots
+from langchain_moa.limits.retry import Retry
+from langchain_moa.members.member import Nobody
 from langchain_moa.members.proposer import Proposer
-from langchain_moa.resilience.retry import Retry
-from langchain_moa.resilience.slots import Slots
-from langchain_moa.validation import at, each
 
 if TYPE_CHECKING:
     from langchain_moa.members.member import Member

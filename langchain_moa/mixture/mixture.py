@@ -18,6 +18,8 @@ from pydantic import (
     model_validator,
 )
 
+from langchain_moa.data.redaction import secrets_of
+from langchain_moa.limits.retry import Retry
 from langchain_moa.members.self_moa import TEMPERATURES, sample
 from langchain_moa.mixture.lineup import (
     MemberLike,
@@ -28,10 +30,7 @@ from langchain_moa.mixture.lineup import (
 )
 from langchain_moa.mixture.resilience import Resilience, closings
 from langchain_moa.prompting.prompts import Prompt, resolve_prompt
-from langchain_moa.resilience.retry import Retry
-from langchain_moa.secrets import secrets_of
-from langchain_moa.strategies.description import described
-from langchain_moa.strategies.resolved import Strategies, resolve_aggregation, resolve_filters, resolve_stop
+from langchain_moa.strategies.resolved import Strategies, described, resolve_aggregation, resolve_filters, resolve_stop
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -7,7 +7,7 @@ from typing import Any, TypedDict
 
 from pydantic import SecretStr
 
-from langchain_moa.resilience.retry import Retry
+from langchain_moa.limits.retry import Retry
 
 
 class MixtureOptions(TypedDict, total=False):

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, Field, PlainValidator
 
+from langchain_moa.data.validation import at, each
+from langchain_moa.limits.quorum import Closing, quorum_of
+from langchain_moa.limits.retry import Retry
 from langchain_moa.members.proposer import Proposer
-from langchain_moa.resilience.quorum import Closing, quorum_of
-from langchain_moa.resilience.retry import Retry
-from langchain_moa.validation import at, each
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, JsonValue
 
-from langchain_moa.reference import Failure, Status
+from langchain_moa.data.reference import Failure, Status
 from langchain_moa.runs.message import Message
 
 if TYPE_CHECKING:

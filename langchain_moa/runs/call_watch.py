@@ -13,9 +13,9 @@ from langchain_core.outputs import ChatGeneration
 from langchain_core.tracers._streaming import _StreamingCallbackHandler
 from typing_extensions import override
 
-from langchain_moa.resilience.deadline import OutOfTimeError
+from langchain_moa.data.errors import OutOfTimeError
+from langchain_moa.data.redaction import describe
 from langchain_moa.runs.call import Attempt
-from langchain_moa.secrets import describe
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
     from langchain_core.outputs import LLMResult
 
+    from langchain_moa.data.reference import Failure
     from langchain_moa.members.member import Member
-    from langchain_moa.reference import Failure
 
 
 @dataclass

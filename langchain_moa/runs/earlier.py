@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from langchain_moa.data.usage import cost_of_call
 from langchain_moa.engine.names import place_of
 from langchain_moa.runs.call import Call
-from langchain_moa.usage import cost_of_call
 
 if TYPE_CHECKING:
-    from langchain_moa.reference import Reference, Status
+    from langchain_moa.data.reference import Reference, Status, Step
     from langchain_moa.runs.plain import Plain
     from langchain_moa.runs.reading import Reading
-    from langchain_moa.step import Step
 
 
 def call_of_reference(reference: Reference, node: str, reading: Reading, plain: Plain) -> Call:

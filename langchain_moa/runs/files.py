@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
+from langchain_moa.data.validation import explain
 from langchain_moa.runs.run import MoARun
-from langchain_moa.validation import explain
 
 if TYPE_CHECKING:
     import os

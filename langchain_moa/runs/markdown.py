@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
-from langchain_moa.visible import spelled_out
+from langchain_moa.data.sanitizing import spelled_out
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

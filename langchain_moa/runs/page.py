@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
+from langchain_moa.data.sanitizing import spelled_out
 from langchain_moa.drawing import draw_svg
-from langchain_moa.mixture.written import written
+from langchain_moa.mixture.config import written
 from langchain_moa.runs import figures
 from langchain_moa.runs.difference import difference
 from langchain_moa.runs.markdown import render
 from langchain_moa.runs.support import MEASURE, read_by_aggregator, support_of
 from langchain_moa.runs.waterfall import stages_of, ticks_of
-from langchain_moa.visible import spelled_out
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

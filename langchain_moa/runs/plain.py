@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
-from langchain_moa.secrets import conceal, known_secrets, masked
+from langchain_moa.data.redaction import conceal, known_secrets, masked
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

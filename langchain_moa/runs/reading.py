@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from langchain_moa.engine.names import place_of
 
 if TYPE_CHECKING:
-    from langchain_moa.reference import Reference
+    from langchain_moa.data.reference import Reference
 
 
 @dataclass

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from typing_extensions import override
 
+from langchain_moa.engine.watcher import Watcher
 from langchain_moa.mixture.mixture import Mixture
 from langchain_moa.runs.call_watch import CallWatch, StreamingCallWatch
 from langchain_moa.runs.run_watch import Node, RunWatch
-from langchain_moa.watcher import Watcher
 
 if TYPE_CHECKING:
     from uuid import UUID

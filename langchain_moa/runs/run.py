@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, JsonValue
 
-from langchain_moa.reference import Failure
+from langchain_moa.data.reference import Failure
 from langchain_moa.runs.call import Call
 from langchain_moa.runs.message import Message
 from langchain_moa.runs.outline import Outline

@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from langchain_core.messages import AIMessage, BaseMessage
 
+from langchain_moa.data.answer import read_answer
+from langchain_moa.data.redaction import describe
+from langchain_moa.data.reference import Failure
+from langchain_moa.data.usage import cost_of_call
 from langchain_moa.engine.aggregate import AGGREGATOR
 from langchain_moa.engine.names import place_of, proposer_node
 from langchain_moa.engine.node import context_of
-from langchain_moa.members.retries import retries_itself
-from langchain_moa.reference import Failure, read_answer
+from langchain_moa.members.proposer import retries_itself
 from langchain_moa.runs.call import Call, Role
 from langchain_moa.runs.call_watch import CallWatch, is_cancellation, since
 from langchain_moa.runs.earlier import call_of_reference, call_of_step
@@ -23,16 +26,14 @@ from langchain_moa.runs.plain import Plain
 from langchain_moa.runs.reading import Reading
 from langchain_moa.runs.run import MoARun
 from langchain_moa.runs.settings import config_of, versions
-from langchain_moa.secrets import describe
-from langchain_moa.usage import cost_of_call
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from typing import Literal
     from uuid import UUID
 
+    from langchain_moa.data.reference import Step
     from langchain_moa.mixture.mixture import Mixture
-    from langchain_moa.step import Step
 
 # Of an answer's breakdown, what the calls already say.
 _SAID_BY_CALLS = {"layers", "aggregator", "steps", "calls", "uncounted", "cost_usd"}

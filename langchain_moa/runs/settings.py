@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_core.runnables import Runnable
 
+from langchain_moa.data.redaction import is_secret_name
+from langchain_moa.limits.retry import Retry
 from langchain_moa.members.proposer import Proposer
-from langchain_moa.resilience.retry import Retry
-from langchain_moa.secrets import is_secret_name
 
 if TYPE_CHECKING:
     from pydantic import JsonValue

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 from langchain_core.runnables import RunnableBinding, RunnableSequence
 from langchain_openai.chat_models.base import BaseChatOpenAI
 
-from langchain_moa.secrets import redact
+from langchain_moa.data.redaction import redact
 from langchain_moa.serving.api_error import ApiError
 from langchain_moa.serving.messages import to_messages
 from langchain_moa.serving.parameters import EVERY_CALL

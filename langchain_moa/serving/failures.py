@@ -15,16 +15,16 @@ from langchain_core.exceptions import (
     ModelTimeoutError,
 )
 
-from langchain_moa.errors import MoAError, ProposersFailedError, StrategyFailedError
-from langchain_moa.resilience.retryable import is_retryable, retry_after
-from langchain_moa.secrets import redact
+from langchain_moa.data.errors import MoAError, ProposersFailedError, StrategyFailedError
+from langchain_moa.data.redaction import redact
+from langchain_moa.limits.retry import is_retryable, retry_after
 from langchain_moa.serving.api_error import ApiError
 
 if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-    from langchain_moa.reference import Failure
+    from langchain_moa.data.reference import Failure
 
 logger = logging.getLogger(__name__)
 

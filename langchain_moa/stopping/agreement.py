@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import AfterValidator, Field
 
-from langchain_moa.strategies.definition import strategy
 from langchain_moa.strategies.extract import Extract, tally
 from langchain_moa.strategies.inquiry import Compare, Inquiry
+from langchain_moa.strategies.registry import strategy
 from langchain_moa.strategies.similarity import Similarity
 
 if TYPE_CHECKING:
-    from langchain_moa.closed_layer import ClosedLayer
+    from langchain_moa.strategies.layer import ClosedLayer
 
 __all__ = ["Agreement"]
 

@@ -6,14 +6,13 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict
 
-from langchain_moa.strategies.ballot import Ballot
-from langchain_moa.strategies.decision import decide, reads_json
-from langchain_moa.strategies.definition import Model, strategy
-from langchain_moa.strategies.instructions import CONVERGED, NO_FURTHER, PANEL
+from langchain_moa.strategies.ballot import CONVERGED, NO_FURTHER, PANEL, Ballot
+from langchain_moa.strategies.inquiry import decide, reads_json
+from langchain_moa.strategies.registry import Model, strategy
 
 if TYPE_CHECKING:
-    from langchain_moa.closed_layer import ClosedLayer
     from langchain_moa.strategies.inquiry import Inquiry
+    from langchain_moa.strategies.layer import ClosedLayer
 
 __all__ = ["Moderator"]
 

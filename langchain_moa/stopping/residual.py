@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel, ConfigDict, Field
 
 from langchain_moa.strategies.ballot import Ballot
-from langchain_moa.strategies.decision import decide, reads_json
-from langchain_moa.strategies.definition import Model, strategy
-from langchain_moa.strategies.inquiry import Ask, Compare, Inquiry
+from langchain_moa.strategies.inquiry import Ask, Compare, Inquiry, decide, reads_json
+from langchain_moa.strategies.registry import Model, strategy
 from langchain_moa.strategies.similarity import Similarity
 
 if TYPE_CHECKING:
@@ -19,10 +18,9 @@ if TYPE_CHECKING:
 
     from langchain_core.messages import BaseMessage
 
-    from langchain_moa.closed_layer import ClosedLayer
+    from langchain_moa.data.reference import Reference, Step
     from langchain_moa.members.proposer import Proposer
-    from langchain_moa.reference import Reference
-    from langchain_moa.step import Step
+    from langchain_moa.strategies.layer import ClosedLayer
 
 __all__ = ["Residual"]
 

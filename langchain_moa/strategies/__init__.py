@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from langchain_moa.strategies.aggregation import Aggregation, AnswerGraph
-    from langchain_moa.strategies.definition import Model, strategy
     from langchain_moa.strategies.extract import Extract
-    from langchain_moa.strategies.filtered import Filtered
     from langchain_moa.strategies.inquiry import Ask, Compare, Inquiry
+    from langchain_moa.strategies.layer import Filtered
+    from langchain_moa.strategies.registry import Model, strategy
     from langchain_moa.strategies.similarity import Similarity
 
 # Imported when they are asked for.
@@ -22,11 +22,11 @@ _HOMES = {
     "Ask": "strategies.inquiry",
     "Compare": "strategies.inquiry",
     "Extract": "strategies.extract",
-    "Filtered": "strategies.filtered",
+    "Filtered": "strategies.layer",
     "Inquiry": "strategies.inquiry",
-    "Model": "strategies.definition",
+    "Model": "strategies.registry",
     "Similarity": "strategies.similarity",
-    "strategy": "strategies.definition",
+    "strategy": "strategies.registry",
 }
 
 __all__ = [

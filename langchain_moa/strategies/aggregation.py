@@ -6,16 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from langchain_moa.reference import Reference, is_reference
+from langchain_moa.data.reference import Reference, is_reference
 from langchain_moa.strategies.registry import name_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from langchain_moa.data.state import MoAState
     from langchain_moa.members.member import Member
     from langchain_moa.members.proposer import Proposer
     from langchain_moa.prompting.prompts import Prompt
-    from langchain_moa.state import MoAState
     from langchain_moa.strategies.inquiry import Inquiry
 
 # Where an answer comes from, which its reasons cannot say otherwise.

@@ -1,4 +1,4 @@
-"""A ballot: references under labels that say nothing of who wrote them, for a model that compares or judges them."""
+"""What models are told in more than one strategy."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage, get_buffer_string
 
+from langchain_moa.data.sanitizing import plain
 from langchain_moa.members.conversation import without_tool_messages
-from langchain_moa.prompting.plain import plain
 from langchain_moa.strategies.inquiry import Ask
 
 if TYPE_CHECKING:
@@ -20,9 +20,25 @@ if TYPE_CHECKING:
 
     from pydantic import BaseModel
 
+    from langchain_moa.data.reference import Reference
     from langchain_moa.members.proposer import Proposer
     from langchain_moa.prompting.prompts import Prompt
-    from langchain_moa.reference import Reference
+
+FAIR = "Length, tone and confidence are no merits of their own, and neither is the order of the responses."
+"""For those who compare or grade."""
+
+PANEL = (
+    "You moderate a panel of experts who answer the last message of a conversation in rounds: each round improves on the "
+    "responses of the last."
+)
+"""For those who say whether another layer is needed."""
+
+CONVERGED = "whether the panel has converged on a right and complete answer, so that another round would change nothing."
+"""What these look at."""
+
+NO_FURTHER = "the moderator found that no further layer is needed"
+"""The reason to end that these give."""
+
 
 _AROUND = whitespace + punctuation
 

@@ -1,19 +1,25 @@
-"""The strategies of a mixture: how it aggregates, what it filters between layers, when it stops."""
+"""The strategies of a mixture, resolved and described."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields, is_dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from langchain_core.runnables import Runnable
 
+from langchain_moa.data.redaction import masked
+from langchain_moa.data.validation import each
+from langchain_moa.members.proposer import Proposer
 from langchain_moa.strategies.aggregation import Aggregation
 from langchain_moa.strategies.registry import name_of, resolve
-from langchain_moa.validation import each
+from langchain_moa.strategies.similarity import NamedEmbeddings
 
 if TYPE_CHECKING:
-    from langchain_moa.members.proposer import Proposer
+    from collections.abc import Callable
 
+    from langchain_moa.members.member import Member
+    from langchain_moa.members.proposer import Proposer
 
 # After the last layer there is nothing to stop.
 _MIN_LAYERS = 2
@@ -99,3 +105,25 @@ def _called_with_layer(package: str, value: Any) -> Callable[..., Any] | Runnabl
 
 def _kind(value: Any) -> str:
     return type(value).__name__
+
+
+def described(value: Any, member: Callable[[Proposer], Member]) -> Any:
+    """Return a strategy, or a part of one, as plain data without secrets: equal for equals, and different for others.
+
+    Args:
+        value: The strategy.
+        member: Resolves a model that it calls.
+    """
+    if isinstance(value, Proposer):
+        return member(value).describe()
+    if is_dataclass(value) and not isinstance(value, (type, NamedEmbeddings)):
+        parts = {each.name: described(getattr(value, each.name), member) for each in fields(value)}
+        return {"strategy": f"{type(value).__module__}.{type(value).__qualname__}", **masked(parts)}
+    if isinstance(value, Mapping):
+        return masked({str(key): described(item, member) for key, item in value.items()})
+    if isinstance(value, (list, tuple)):
+        return [described(item, member) for item in value]
+    if value is None or isinstance(value, (str, int, float)):
+        return value
+    # Nothing tells two functions or two Runnables apart but that they are two.
+    return value.name if isinstance(value, NamedEmbeddings) else f"{name_of(value)} at {id(value):#x}"

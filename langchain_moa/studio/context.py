@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, ValidationError, WithJsonSchema
 
-from langchain_moa.secrets import is_secret_name, names_secret
-from langchain_moa.validation import explain
+from langchain_moa.data.redaction import is_secret_name, names_secret
+from langchain_moa.data.validation import explain
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
+from langchain_moa.data.validation import at, explain
 from langchain_moa.engine.graph import build_graph
 from langchain_moa.members.proposer import Proposer
 from langchain_moa.mixture.mixture import Mixture
 from langchain_moa.studio.context import MemberContext, MixtureContext, context_schema
 from langchain_moa.studio.served_graph import ServedGraph
 from langchain_moa.studio.shelf import Shelf
-from langchain_moa.validation import at, explain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from langgraph.graph import StateGraph
     from langgraph.pregel import Pregel
 
-    from langchain_moa.state import MoAContext, MoAState
+    from langchain_moa.data.state import MoAContext, MoAState
 
 _OWN_FIELDS = ("num_layers", "prompt", "temperature", "max_tokens")
 

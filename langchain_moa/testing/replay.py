@@ -17,7 +17,7 @@ from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResu
 from pydantic import Field, PlainValidator, PrivateAttr
 from typing_extensions import override
 
-from langchain_moa.rows import read_rows
+from langchain_moa.data.rows import read_rows
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
     from langchain_core.language_models.base import LangSmithParams
 
-    from langchain_moa.rows import Row
+    from langchain_moa.data.rows import Row
 
 _PIECE = re.compile(r"\s*\S+|\s+\Z")
 

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from langchain_core.messages import HumanMessage, SystemMessage
 
-from langchain_moa.prompting.hardened import hardened
-from langchain_moa.prompting.plain import plain
+from langchain_moa.data.sanitizing import plain
+from langchain_moa.prompting.prompts import hardened
 from tests.attacks import ATTACKS
 
 QUESTION = HumanMessage("Why is the sky blue?")

@@ -8,9 +8,7 @@ import pytest
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
 from langgraph.errors import GraphInterrupt
 
-from langchain_moa.prompting.own import PromptError
-from langchain_moa.prompting.prompts import PROMPTS, SYNTHESIZE, resolve_prompt
-from langchain_moa.prompting.system import add_system_text
+from langchain_moa.prompting.prompts import PROMPTS, SYNTHESIZE, PromptError, add_system_text, resolve_prompt
 
 QUESTION = HumanMessage("Why?")
 REFERENCES: Any = [{"text": "Blue."}, {"text": "It is\nblue."}]

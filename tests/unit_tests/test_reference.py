@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from langchain_core.messages import AIMessage, HumanMessage
 
-from langchain_moa.reference import merge_references, read_answer, replace_merged
+from langchain_moa.data.answer import read_answer
+from langchain_moa.data.reference import merge_references, replace_merged
 
 
 def reference(layer: int, proposer: int, text: str = "text", turn: str = "1") -> Any:

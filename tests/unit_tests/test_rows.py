@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from langchain_moa.rows import RowError, read_rows
+from langchain_moa.data.rows import RowError, read_rows
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,8 +8,8 @@ import unicodedata
 import pytest
 
 from langchain_moa.cli.console import printable
+from langchain_moa.data.sanitizing import spelled_out
 from langchain_moa.drawing.text import clean
-from langchain_moa.visible import spelled_out
 
 # Signs that enclose a number: of category Cf, and seen.
 SEEN = {*range(0x600, 0x606), 0x6DD, 0x890, 0x891, 0x8E2, 0x110BD, 0x110CD}

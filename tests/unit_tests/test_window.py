@@ -12,7 +12,7 @@ from langchain_core.language_models import FakeListChatModel
 from langchain_core.tools import tool
 from pydantic import BaseModel
 
-from langchain_moa.prompting.window import room_for_messages
+from langchain_moa.prompting.budget import room_for_messages
 
 
 class Model(FakeListChatModel):

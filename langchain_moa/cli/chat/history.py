@@ -9,7 +9,7 @@ from platformdirs import user_state_path
 from prompt_toolkit.history import FileHistory, History, InMemoryHistory
 
 from langchain_moa.cli.console import warn
-from langchain_moa.secrets import conceal, known_secrets
+from langchain_moa.data.redaction import conceal, known_secrets
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -6,7 +6,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from langchain_moa.cli.console import elided, one_line
-from langchain_moa.secrets import masked
+from langchain_moa.data.redaction import masked
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

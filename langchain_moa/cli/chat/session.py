@@ -17,7 +17,7 @@ from langchain_moa.cli.failing import tell
 from langchain_moa.cli.progress import Progress
 from langchain_moa.cli.running import arun
 from langchain_moa.cli.spending import Spending
-from langchain_moa.errors import MoAError
+from langchain_moa.data.errors import MoAError
 from langchain_moa.runs import record_moa
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from langchain_moa.cli.running import Outcome
-    from langchain_moa.reference import Reference
+    from langchain_moa.data.reference import Reference
     from langchain_moa.runs import Call, MoARun
 
 
@@ -42,7 +42,7 @@ class Turn(Watcher):
             return self.outcome.moa
         if self.runs:
             return _account(self.runs[-1])
-        from langchain_moa.usage import account
+        from langchain_moa.data.usage import account
 
         return account(self.references, None, stopped=None)
 

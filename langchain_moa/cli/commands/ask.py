@@ -148,7 +148,7 @@ def _run(mixture: Mixture, messages: list[BaseMessage], manner: _Manner) -> Outc
     from langchain_moa.cli.progress import Progress
     from langchain_moa.cli.report import ShownReferences, failure_document
     from langchain_moa.cli.running import run
-    from langchain_moa.errors import MoAError
+    from langchain_moa.data.errors import MoAError
 
     errors = console_on(sys.stderr)
     watchers: list[Watcher] = []

@@ -30,7 +30,7 @@ def show(
     [dim]$[/dim] langchain-moa show --preset together > moa.yaml
     """
     with explained(debug=debug):
-        from langchain_moa.mixture.written import written
+        from langchain_moa.mixture.config import written
 
         options = MixtureOptions(
             config=config, preset=preset, proposers=proposers, aggregator=aggregator, layers=layers, settings=settings

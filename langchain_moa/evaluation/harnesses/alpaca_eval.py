@@ -12,7 +12,7 @@ from langchain_moa.evaluation.harnesses.harness import Answered, BenchmarkQuesti
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable
 
-    from langchain_moa.rows import Row
+    from langchain_moa.data.rows import Row
 
 # The question file may be the baseline's `model_outputs.json`.
 _ANSWER = {"output", "generator"}

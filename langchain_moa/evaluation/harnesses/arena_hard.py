@@ -11,7 +11,7 @@ from langchain_moa.evaluation.harnesses.harness import Answered, BenchmarkQuesti
 if TYPE_CHECKING:
     from collections.abc import Hashable
 
-    from langchain_moa.rows import Row
+    from langchain_moa.data.rows import Row
 
 
 class ArenaHard(HarnessWithReferences):

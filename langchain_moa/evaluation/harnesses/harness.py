@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from langchain_moa.rows import read_rows
+from langchain_moa.data.rows import read_rows
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable
     from pathlib import Path
 
-    from langchain_moa.rows import Row
+    from langchain_moa.data.rows import Row
 
 
 @dataclass(frozen=True, kw_only=True)

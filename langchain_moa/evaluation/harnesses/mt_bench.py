@@ -9,7 +9,7 @@ from typing_extensions import override
 from langchain_moa.evaluation.harnesses.harness import Answered, BenchmarkQuestion, Harness
 
 if TYPE_CHECKING:
-    from langchain_moa.rows import Row
+    from langchain_moa.data.rows import Row
 
 # FastChat's `temperature_config`; what is not in it has 0.7.
 _TEMPERATURES = {

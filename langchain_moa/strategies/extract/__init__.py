@@ -1,7 +1,6 @@
 """Short answers: what a text comes to, as a number, a letter or a boxed expression, so that answers can be counted."""
 
-from langchain_moa.strategies.extract.boxes import boxed
-from langchain_moa.strategies.extract.extractors import EXTRACTORS, Extract, Extractor, auto, extractor, said, tally
+from langchain_moa.strategies.extract.extractors import EXTRACTORS, Extract, Extractor, auto, boxed, extractor, said, tally
 from langchain_moa.strategies.extract.letters import letter
 from langchain_moa.strategies.extract.numbers import number
 

@@ -18,9 +18,9 @@ from langgraph.pregel.remote import RemoteGraph
 from pydantic import BaseModel, SecretStr
 
 from langchain_moa import ChatMoA, MoAContext, MoAError, Proposer, create_moa, record_moa
+from langchain_moa.data.parts import parts_of
+from langchain_moa.data.redaction import secrets_of
 from langchain_moa.filters.diverse import Diverse
-from langchain_moa.inside import parts_of
-from langchain_moa.secrets import secrets_of
 from tests.integration_tests.resilience.test_secrets import everything
 from tests.loopback import Reply
 from tests.watch import Tree
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from langchain_core.runnables import Runnable
     from langchain_openai import ChatOpenAI
 
-    from langchain_moa.closed_layer import ClosedLayer
+    from langchain_moa.strategies.layer import ClosedLayer
     from tests.loopback import Loopback
     from tests.loopback.fixtures import Chat
 

@@ -9,7 +9,7 @@ import pytest
 from langgraph.checkpoint.memory import InMemorySaver
 
 from langchain_moa import ChatMoA, Proposer, ProposersFailedError, Retry, create_moa
-from langchain_moa.resilience.retryable import is_retryable
+from langchain_moa.limits.retry import is_retryable
 from tests.integration_tests.resilience.asking import WAYS, ask
 from tests.loopback import Reply
 

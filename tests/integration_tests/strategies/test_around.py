@@ -15,8 +15,8 @@ from langchain_core.tools import tool
 from langgraph.store.memory import InMemoryStore
 
 from langchain_moa import ChatMoA, Proposer, roles, write_roles
-from langchain_moa.errors import MoAError
-from langchain_moa.role import awrite_roles
+from langchain_moa.data.errors import MoAError
+from langchain_moa.strategies.roles import awrite_roles
 from tests.inquiries import label_of
 from tests.loopback import Reply, ToolCall
 

@@ -10,7 +10,7 @@ import pytest
 
 from langchain_moa import ChatMoA, Proposer, create_moa
 from langchain_moa.strategies import Ask
-from langchain_moa.strategies.decision import decide
+from langchain_moa.strategies.inquiry import decide
 from tests.inquiries import turn
 from tests.integration_tests.strategies.panel import ANALYSIS, QUESTION, Panel
 

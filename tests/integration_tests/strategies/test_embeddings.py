@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from langchain_core.embeddings import Embeddings
 
-from langchain_moa.errors import AggregatorFailedError, StrategyFailedError
+from langchain_moa.data.errors import AggregatorFailedError, StrategyFailedError
 from tests.integration_tests.strategies.panel import QUESTION, TEXTS, Panel
 
 if TYPE_CHECKING:

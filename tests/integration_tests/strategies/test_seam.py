@@ -16,8 +16,8 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command, interrupt
 
 from langchain_moa import ChatMoA, Choice, ClosedLayer, MoAContext, Proposer, create_moa
+from langchain_moa.data.errors import AggregatorFailedError, MoAError, StrategyFailedError
 from langchain_moa.engine.aggregate import AGGREGATOR, Aggregate
-from langchain_moa.errors import AggregatorFailedError, MoAError, StrategyFailedError
 from langchain_moa.strategies import Aggregation, Ask, Compare, Filtered
 from tests.inquiries import turn
 from tests.loopback import Reply

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     import pytest
 
-    from langchain_moa.reference import Reference
+    from langchain_moa.data.reference import Reference
 
 
 def reference(proposer: int, status: str = "ok") -> Reference:

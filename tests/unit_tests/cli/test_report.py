@@ -14,7 +14,7 @@ from langchain_moa.cli.running import Outcome
 from tests.unit_tests.cli.screen import Screen
 
 if TYPE_CHECKING:
-    from langchain_moa.reference import Reference
+    from langchain_moa.data.reference import Reference
 
 LONG = "together:Qwen/Qwen3-235B-A22B-Instruct-2507-tput-with-a-very-long-name"
 USAGE = UsageMetadata(input_tokens=1000, output_tokens=234, total_tokens=1234)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from langchain_moa import drawing
 
-BELOW = ("langchain_moa.drawing", "langchain_moa.visible")
+BELOW = ("langchain_moa.drawing", "langchain_moa.data.sanitizing")
 
 
 def test_drawing_imports_nothing_of_the_mixture() -> None:
@@ -16,5 +16,5 @@ def test_drawing_imports_nothing_of_the_mixture() -> None:
     names = {alias.name for node in trees if isinstance(node, ast.Import) for alias in node.names}
     names |= {node.module or "" for node in trees if isinstance(node, ast.ImportFrom)}
     ours = {name for name in names if name.partition(".")[0] == "langchain_moa"}
-    assert {"langchain_moa.drawing.diagram", "langchain_moa.visible"} <= ours
+    assert {"langchain_moa.drawing.diagram", "langchain_moa.data.sanitizing"} <= ours
     assert [name for name in sorted(ours) if not name.startswith(BELOW)] == []

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from langchain_moa.data.rows import RowError
 from langchain_moa.evaluation.errors import EvaluationError
 from langchain_moa.evaluation.questions import gsm8k, read_questions
-from langchain_moa.rows import RowError
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from langchain_core.callbacks import AsyncCallbackManager, BaseCallbackHandler, CallbackManager
 
-from langchain_moa.cleanser import Cleanser, cleanse, in_front
+from langchain_moa.data.redaction import Cleanser, cleanse, in_front
 
 if TYPE_CHECKING:
     from collections.abc import Callable

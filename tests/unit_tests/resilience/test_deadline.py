@@ -1,155 +1,121 @@
-"""Calls within a limit, sync and async."""
+"""Calls within a limit."""
 
 from __future__ import annotations
 
 import asyncio
 import math
-import threading
-from contextvars import ContextVar
 from time import monotonic
-from typing import Any
 
 import pytest
 
-from langchain_moa.resilience.deadline import Limit, OutOfTimeError, acall_within, call_within, sleep_within
+from langchain_moa.data.errors import OutOfTimeError
+from langchain_moa.limits.deadline import Limit, call_within
 
-# Longer than any test takes: where it were waited for, the test would hang, and be killed.
+# Longer than any test takes: a test that waited for it would hang.
 LONG = 3600.0
 
-who: ContextVar[str] = ContextVar("who")
+
+def in_time() -> Limit:
+    return Limit(monotonic() + LONG, "timeout", "too slow")
 
 
-def in_time(limit: Limit | None = None, **_: Any) -> Limit:
-    return limit or Limit(monotonic() + LONG, "timeout", "too slow")
+def soon_over() -> Limit:
+    return Limit(monotonic() + 0.01, "timeout", "too slow")
 
 
-def test_returns_what_the_call_returns() -> None:
-    assert call_within(in_time(), lambda: 42) == 42
-    assert call_within(Limit(), lambda: 42) == 42
+def cancellations() -> int:
+    """Return how many cancellations of the running task are still open."""
+    task = asyncio.current_task()
+    assert task is not None
+    return task.cancelling()
 
 
-async def test_returns_what_the_async_call_returns() -> None:
+async def forever() -> None:
+    await asyncio.sleep(LONG)
+
+
+@pytest.mark.parametrize("limit", [None, Limit(), in_time()])
+async def test_returns_what_the_call_returns(limit: Limit | None) -> None:
     async def call() -> int:
         await asyncio.sleep(0)
         return 42
 
-    assert await acall_within(in_time(), call) == 42
-    assert await acall_within(Limit(), call) == 42
+    assert await call_within(limit, call) == 42
 
 
-@pytest.mark.parametrize("error", [ValueError("wrong"), TimeoutError("the client's own"), KeyboardInterrupt()])
-async def test_raises_what_the_call_raises(error: BaseException) -> None:
-    def call() -> None:
+@pytest.mark.parametrize("limit", [None, Limit(), in_time()])
+@pytest.mark.parametrize("error", [ValueError("wrong"), TimeoutError("the client's own"), OutOfTimeError("quorum", "inside")])
+async def test_raises_what_the_call_raises(limit: Limit | None, error: Exception) -> None:
+    async def call() -> None:
         raise error
 
-    async def acall() -> None:
-        raise error
-
-    with pytest.raises(type(error)) as sync_raised:
-        call_within(in_time(), call)
-    assert sync_raised.value is error
-    if isinstance(error, Exception):  # a KeyboardInterrupt stops the loop itself
-        with pytest.raises(type(error)) as async_raised:
-            await acall_within(in_time(), acall)
-        assert async_raised.value is error
+    with pytest.raises(type(error)) as raised:
+        await call_within(limit, call)
+    assert raised.value is error
 
 
-def test_whoever_waits_is_woken_when_the_call_is_done() -> None:
-    release = threading.Event()
-    timer = threading.Timer(0.05, release.set)
-    timer.start()
-    assert call_within(in_time(), release.wait)
-    timer.join()
+@pytest.mark.parametrize("limit", [None, Limit(), in_time()])
+async def test_the_call_is_made_in_the_callers_task(limit: Limit | None) -> None:
+    async def call() -> object:
+        return asyncio.current_task()
+
+    assert await call_within(limit, call) is asyncio.current_task()
 
 
-def test_a_call_has_its_time_to_the_last_moment(monkeypatch: pytest.MonkeyPatch) -> None:
-    # The clock stands still a moment before the end.
-    monkeypatch.setattr("langchain_moa.resilience.deadline.monotonic", lambda: 99.9)
-    release = threading.Event()
-    timer = threading.Timer(0.05, release.set)
-    timer.start()
-    assert call_within(Limit(100.0, "timeout", "too slow"), release.wait)
-    timer.join()
-
-
-def test_the_call_sees_the_context() -> None:
-    who.set("me")
-    assert call_within(in_time(), who.get) == "me"
-
-
-def test_what_the_call_sets_stays_in_its_own_context() -> None:
-    who.set("me")
-    call_within(in_time(), lambda: who.set("you"))
-    assert who.get() == "me"
-
-
-def test_a_call_that_outlasts_its_limit_is_left_to_a_daemon() -> None:
-    release, threads = threading.Event(), []
-
-    def call() -> None:
-        threads.append(threading.current_thread())
-        release.wait()
-
-    with pytest.raises(OutOfTimeError, match="too slow") as raised:
-        call_within(Limit(monotonic() + 0.01, "timeout", "too slow"), call)
-    assert raised.value.kind == "timeout"
-    assert threads[0].daemon
-    assert threads[0].name == "moa-call", "whoever looks at a program's threads sees whose this is"
-    release.set()
-    threads[0].join(10)
-    assert not threads[0].is_alive()
-
-
-async def test_an_async_call_that_outlasts_its_limit_is_cancelled() -> None:
+async def test_a_call_that_outlasts_its_limit_is_cancelled() -> None:
     cancelled = asyncio.Event()
 
     async def call() -> None:
         try:
-            await asyncio.sleep(LONG)
+            await forever()
         except asyncio.CancelledError:
             cancelled.set()
             raise
 
-    with pytest.raises(OutOfTimeError, match="too slow"):
-        await acall_within(Limit(monotonic() + 0.01, "timeout", "too slow"), call)
+    with pytest.raises(OutOfTimeError, match="too slow") as raised:
+        await call_within(soon_over(), call)
+    assert raised.value.kind == "timeout"
     assert cancelled.is_set()
-    task = asyncio.current_task()
-    assert task is not None
-    assert task.cancelling() == 0
+    assert cancellations() == 0
 
 
 async def test_a_limit_may_be_brought_forward_while_the_call_is_under_way() -> None:
-    started, limit = threading.Event(), in_time()
-
-    def bring_forward() -> None:
-        started.wait()
+    for limit in (Limit(), in_time()):
+        task = asyncio.create_task(call_within(limit, forever))
+        await asyncio.sleep(0)
         limit.bring_forward(monotonic(), "quorum", "the others have answered")
-
-    thread = threading.Thread(target=bring_forward)
-    thread.start()
-    release = threading.Event()
-
-    def call() -> None:
-        started.set()
-        release.wait()
-
-    with pytest.raises(OutOfTimeError, match="the others have answered") as raised:
-        call_within(limit, call)
-    assert raised.value.kind == "quorum"
-    release.set()
-    thread.join()
+        with pytest.raises(OutOfTimeError, match="the others have answered") as raised:
+            await task
+        assert raised.value.kind == "quorum"
 
 
-async def test_a_limit_of_an_async_call_may_be_brought_forward() -> None:
-    limit = Limit()
-    task = asyncio.create_task(acall_within(limit, lambda: asyncio.sleep(LONG)))
+async def test_a_limit_may_be_brought_forward_while_the_call_is_being_cancelled() -> None:
+    limit = soon_over()
+
+    async def call() -> None:
+        try:
+            await forever()
+        finally:
+            limit.bring_forward(limit.at - 1, "quorum", "the others have answered")
+            await asyncio.sleep(0)
+
+    with pytest.raises(OutOfTimeError):
+        await call_within(limit, call)
+    assert cancellations() == 0
+
+
+async def test_a_call_that_is_over_is_not_ended_any_more() -> None:
+    limit, changes = Limit(), []
+    await call_within(limit, lambda: asyncio.sleep(0))
+    with limit.telling(lambda: changes.append("inside")):
+        pass
+    limit.bring_forward(0.0, "quorum", "the others have answered")
     await asyncio.sleep(0)
-    limit.bring_forward(monotonic(), "quorum", "the others have answered")
-    with pytest.raises(OutOfTimeError, match="the others have answered"):
-        await task
+    assert changes == []
+    assert cancellations() == 0
 
 
-async def test_a_limit_is_never_put_off() -> None:
+def test_a_limit_is_never_put_off() -> None:
     limit = in_time()
     limit.bring_forward(monotonic() + 2 * LONG, "quorum", "later")
     assert limit.kind == "timeout"
@@ -161,19 +127,20 @@ async def test_a_limit_is_never_put_off() -> None:
 async def test_nothing_is_called_when_the_time_is_over_already() -> None:
     over = Limit(monotonic(), "quorum", "the layer is closed")
     calls: list[str] = []
-    with pytest.raises(OutOfTimeError):
-        call_within(over, lambda: calls.append("sync"))
 
-    async def acall() -> None:
-        calls.append("async")
+    async def call() -> None:
+        calls.append("called")
 
-    with pytest.raises(OutOfTimeError):
-        await acall_within(over, acall)
+    with pytest.raises(OutOfTimeError, match="the layer is closed"):
+        await call_within(over, call)
+    with pytest.raises(OutOfTimeError, match="the layer is closed"):
+        over.check()
     assert calls == []
+    in_time().check()
 
 
-async def test_whoever_cancels_from_outside_is_not_taken_for_the_limit() -> None:
-    task = asyncio.create_task(acall_within(in_time(), lambda: asyncio.sleep(LONG)))
+async def test_a_cancellation_from_outside_is_not_taken_for_the_limit() -> None:
+    task = asyncio.create_task(call_within(in_time(), forever))
     await asyncio.sleep(0)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -183,61 +150,53 @@ async def test_whoever_cancels_from_outside_is_not_taken_for_the_limit() -> None
 async def test_the_callers_own_timeout_is_not_taken_for_the_limit() -> None:
     with pytest.raises(TimeoutError) as raised:
         async with asyncio.timeout(0.01):
-            await acall_within(in_time(), lambda: asyncio.sleep(LONG))
+            await call_within(in_time(), forever)
     assert not isinstance(raised.value, OutOfTimeError)
 
 
 async def test_a_client_that_turns_its_being_cancelled_into_an_error_is_out_of_time() -> None:
     async def call() -> None:
         try:
-            await asyncio.sleep(LONG)
+            await forever()
         except asyncio.CancelledError:
             msg = "connection closed"
             raise ConnectionError(msg) from None
 
-    with pytest.raises(OutOfTimeError, match="too slow"):
-        await acall_within(Limit(monotonic() + 0.01, "timeout", "too slow"), call)
-    task = asyncio.current_task()
-    assert task is not None
-    assert task.cancelling() == 0
+    with pytest.raises(OutOfTimeError, match="too slow") as raised:
+        await call_within(soon_over(), call)
+    assert isinstance(raised.value.__cause__, ConnectionError)
+    assert cancellations() == 0
 
 
 async def test_an_answer_that_comes_while_it_is_cancelled_counts() -> None:
     async def call() -> str:
         try:
-            await asyncio.sleep(LONG)
+            await forever()
         except asyncio.CancelledError:
             return "just in time"
         return "never"
 
-    assert await acall_within(Limit(monotonic() + 0.01, "timeout", "too slow"), call) == "just in time"
-
-
-def test_a_call_without_a_limit_is_made_in_this_thread() -> None:
-    assert call_within(None, threading.current_thread) is threading.current_thread()
+    assert await call_within(soon_over(), call) == "just in time"
+    assert cancellations() == 0
 
 
 def test_the_seconds_of_a_call_count_from_its_beginning() -> None:
     limit = Limit(timeout=60)
     assert limit.left() == math.inf
     limit.begin()
-    assert 59 < limit.left() <= 60
+    assert 0 < limit.at - monotonic() <= 60
     ends = limit.at
     limit.begin()
     assert (limit.at, limit.kind) == (ends, "timeout")
     assert limit.why == "it had not answered within 60 s (proposer_timeout)"
 
 
-def test_a_sleep_ends_when_the_limit_is_brought_forward() -> None:
-    limit = Limit()
-    thread = threading.Timer(0.05, lambda: limit.bring_forward(monotonic(), "quorum", "enough"))
-    thread.start()
-    with pytest.raises(OutOfTimeError, match="enough"):
-        sleep_within(limit, LONG)
-    thread.join()
+async def test_the_seconds_of_a_call_end_it() -> None:
+    limit = Limit(timeout=0.01)
 
+    async def call() -> None:
+        limit.begin()
+        await forever()
 
-def test_a_sleep_within_its_limit_is_slept() -> None:
-    began = monotonic()
-    sleep_within(in_time(), 0.01)
-    assert monotonic() - began >= 0.01
+    with pytest.raises(OutOfTimeError, match="proposer_timeout"):
+        await call_within(limit, call)

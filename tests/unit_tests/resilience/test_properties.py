@@ -14,15 +14,15 @@ from langchain_core.runnables import RunnableLambda
 from langgraph.checkpoint.memory import InMemorySaver
 
 from langchain_moa import AggregatorFailedError, ChatMoA, Mixture, Proposer, ProposersFailedError, create_moa
-from langchain_moa.mixture.written import written
+from langchain_moa.data.answer import read_answer
+from langchain_moa.mixture.config import written
 from langchain_moa.prompting.prompts import SYNTHESIZE
-from langchain_moa.reference import read_answer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from langchain_moa.reference import Reference
+    from langchain_moa.data.reference import Reference
 
 # A mixture compiles a graph, which takes its time.
 for_mixtures = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])

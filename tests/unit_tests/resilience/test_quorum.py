@@ -1,25 +1,16 @@
-"""When a layer closes, and who shares its round."""
+"""When a layer closes."""
 
 from __future__ import annotations
 
-import asyncio
-import gc
 import math
-from operator import add
 from time import monotonic
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Any
 
 import pytest
 from langchain_core.language_models import FakeListChatModel
-from langgraph.checkpoint.memory import InMemorySaver
-from langgraph.graph import END, START, StateGraph
-from typing_extensions import TypedDict
 
-from langchain_moa import Mixture, create_moa
-from langchain_moa.resilience.quorum import Closing, Round, Rounds, quorum_of
-
-if TYPE_CHECKING:
-    from langgraph.graph.state import CompiledStateGraph
+from langchain_moa import Mixture
+from langchain_moa.limits.quorum import Closing, Round, quorum_of
 
 FAKE = FakeListChatModel(responses=["an answer"])
 
@@ -58,22 +49,27 @@ def test_a_quorum_is_checked_against_every_layer() -> None:
         Mixture(proposers=[[FAKE, FAKE], [FAKE]], aggregator=FAKE, quorum=2)
 
 
+def opened(*, ago: float = 0.0, **rules: Any) -> Round:
+    """Return a round of an answer that was begun some seconds ago."""
+    return Round(Closing(**rules), monotonic() - ago)
+
+
 def left(current: Round) -> float:
-    with current.joined("watcher", None) as limit:
+    with current.joined(None) as limit:
         return limit.left()
 
 
 def test_a_round_stays_open_until_the_quorum_is_there() -> None:
-    current = Round(Closing(size=4, quorum=2, grace=60), None)
+    current = opened(size=4, quorum=2, grace=600)
     assert left(current) == math.inf
     current.answered()
     assert left(current) == math.inf
     current.answered()
-    assert 59 < left(current) <= 60
+    assert 300 < left(current) <= 600
 
 
 def test_a_later_answer_does_not_put_the_end_off() -> None:
-    current = Round(Closing(size=4, quorum=1, grace=60), None)
+    current = opened(size=4, quorum=1, grace=60)
     current.answered()
     before = left(current)
     current.answered()
@@ -81,8 +77,8 @@ def test_a_later_answer_does_not_put_the_end_off() -> None:
 
 
 def test_those_inside_hear_of_the_end() -> None:
-    current = Round(Closing(size=2, quorum=1, grace=0), None)
-    with current.joined("one", 60) as one, current.joined("two", None) as two:
+    current = opened(size=2, quorum=1, grace=0)
+    with current.joined(60) as one, current.joined(None) as two:
         heard: list[str] = []
         with one.telling(lambda: heard.append("one")), two.telling(lambda: heard.append("two")):
             current.answered()
@@ -91,39 +87,47 @@ def test_those_inside_hear_of_the_end() -> None:
         assert one.left() <= 0
 
 
+def test_those_who_have_left_do_not() -> None:
+    current = opened(size=2, quorum=1, grace=0)
+    with current.joined(None) as limit:
+        pass
+    current.answered()
+    assert limit.left() == math.inf
+
+
 def test_a_proposers_own_limit_counts_where_it_is_the_nearer() -> None:
-    current = Round(Closing(size=2, quorum=1, grace=60), None)
-    with current.joined("one", 5) as limit:
+    current = opened(size=2, quorum=1, grace=6000)
+    with current.joined(600) as limit:
         limit.begin()
         current.answered()
         assert limit.kind == "timeout"
-        assert 4 < limit.left() <= 5
+        assert 300 < limit.left() <= 600
 
 
 def test_a_deadline_is_shared_by_the_layers_and_the_aggregator() -> None:
-    # 90 s for two layers and the aggregator: 30 s each.
-    rules: Any = {"size": 2, "deadline": 90.0, "layers": 2}
-    first = Round(Closing(**rules, layer=1), None)
-    assert 59 < left(first) <= 60, "without any answer it waits up to the aggregator's share"
+    # 9000 s for two layers and the aggregator: 3000 s each.
+    rules: Any = {"size": 2, "deadline": 9000.0, "layers": 2}
+    first = opened(**rules, layer=1)
+    assert 5900 < left(first) <= 6000, "without any answer it waits up to the aggregator's share"
     first.answered()
-    assert 29 < left(first) <= 30
-    # The first layer took 10 s of its 30: what it left is shared by the two that follow.
-    second = Round(Closing(**rules, layer=2), monotonic() - 10)
+    assert 2900 < left(first) <= 3000
+    # The first layer took 1000 s of its 3000: what it left is shared by the two that follow.
+    second = opened(**rules, layer=2, ago=1000)
     second.answered()
-    assert 49 < left(second) <= 50
+    assert 4900 < left(second) <= 5000
 
 
-def test_whoever_is_late_is_told_what_for_whether_it_was_there_before_or_not() -> None:
-    current = Round(Closing(size=4, quorum=2, grace=1.5), None)
-    with current.joined("one", None) as before:
+def test_the_reason_is_the_same_for_those_who_came_before_and_after() -> None:
+    current = opened(size=4, quorum=2, grace=1.5)
+    with current.joined(None) as before:
         current.answered()
         current.answered()
-    with current.joined("two", None) as after:
+    with current.joined(None) as after:
         why = "it had not answered 1.5 s after 2 of its layer's 4 proposers had"
         assert [(limit.kind, limit.why) for limit in (before, after)] == [("quorum", why)] * 2
-    current = Round(Closing(size=2, deadline=90, layers=2), None)
-    with current.joined("one", None) as limit:
-        why = "it had not answered when its layer's part of the deadline (90 s) was over"
+    current = opened(size=2, deadline=9000, layers=2)
+    with current.joined(None) as limit:
+        why = "it had not answered when its layer's part of the deadline (9000 s) was over"
         assert (limit.kind, limit.why) == ("deadline", why)
         at_the_latest = limit.at
         current.answered()
@@ -132,124 +136,8 @@ def test_whoever_is_late_is_told_what_for_whether_it_was_there_before_or_not() -
 
 
 def test_a_layer_whose_share_is_over_closes_with_the_first_answer_that_makes_it_enough() -> None:
-    late = Round(Closing(size=3, enough=2, deadline=90, layers=1), monotonic() - 44)
+    late = opened(size=3, enough=2, deadline=9000, layers=1, ago=4400)
     late.answered()
-    assert 0 < left(late) <= 1
-    hopeless = Round(Closing(size=3, deadline=90, layers=1), monotonic() - 60)
+    assert 0 < left(late) <= 100
+    hopeless = opened(size=3, deadline=9000, layers=1, ago=6000)
     assert left(hopeless) <= 0
-
-
-class State(TypedDict):
-    seen: Annotated[list[tuple[str, int, bool]], add]
-
-
-class Meeting:
-    """Nodes that join their layer's round, and say which it was."""
-
-    def __init__(self, size: int) -> None:
-        self.rounds = Rounds(Closing(size=size, quorum=size))
-        self.met: list[Round] = []
-        self.width = size
-
-    def node(self, name: str) -> Any:
-        def meet(state: State) -> dict[str, Any]:
-            with self.rounds.joined(None, None) as (current, _limit):
-                first = current not in self.met
-                self.met.append(current)
-                return {"seen": [(name, id(current), first)]}
-
-        return meet
-
-    def graph(self, **options: Any) -> CompiledStateGraph[Any, Any, Any, Any]:
-        builder = StateGraph(State)
-        for number in range(self.width):
-            builder.add_node(f"node_{number}", self.node(f"node_{number}"))
-            builder.add_edge(START, f"node_{number}")
-            builder.add_edge(f"node_{number}", END)
-        return builder.compile(**options)
-
-    def forget(self) -> None:
-        self.met.clear()
-
-    @property
-    def kept(self) -> int:
-        gc.collect()
-        return len(self.rounds._open) + sum(len(held) for held in self.rounds._held.values())
-
-
-@pytest.mark.parametrize("max_concurrency", [None, 1, 2])
-async def test_the_nodes_of_a_superstep_share_a_round(max_concurrency: int | None) -> None:
-    meeting = Meeting(4)
-    graph = meeting.graph()
-    config: Any = {} if max_concurrency is None else {"max_concurrency": max_concurrency}
-    for result in (graph.invoke({"seen": []}, config), await graph.ainvoke({"seen": []}, config)):
-        assert len({current for _, current, _ in result["seen"]}) == 1
-    assert len(set(map(id, meeting.met))) == 2
-    meeting.forget()
-    assert meeting.kept == 0
-
-
-async def test_runs_at_the_same_time_do_not_share() -> None:
-    meeting = Meeting(3)
-    graph = meeting.graph()
-    results = await asyncio.gather(*(graph.ainvoke({"seen": []}) for _ in range(20)))
-    assert [len({current for _, current, _ in result["seen"]}) for result in results] == [1] * 20
-    assert len(set(map(id, meeting.met))) == 20
-
-
-async def test_runs_from_the_same_checkpoint_do_not_share() -> None:
-    meeting = Meeting(3)
-    graph = meeting.graph(checkpointer=InMemorySaver())
-    thread: Any = {"configurable": {"thread_id": "1"}}
-    await graph.ainvoke({"seen": []}, thread)
-    first = [snapshot async for snapshot in graph.aget_state_history(thread)][-2].config
-    meeting.forget()
-    await asyncio.gather(*(graph.ainvoke(None, first) for _ in range(5)))
-    assert len(set(map(id, meeting.met))) == 5
-
-
-async def test_the_same_graph_twice_in_one_node_does_not_share() -> None:
-    meeting = Meeting(3)
-    graph = meeting.graph()
-
-    async def twice(state: State) -> dict[str, Any]:
-        await asyncio.gather(graph.ainvoke({"seen": []}), graph.ainvoke({"seen": []}))
-        return {"seen": []}
-
-    outer = StateGraph(State).add_node("twice", twice).add_edge(START, "twice").add_edge("twice", END).compile()
-    await outer.ainvoke({"seen": []})
-    assert len(set(map(id, meeting.met))) == 2
-
-
-async def test_a_run_that_breaks_off_leaves_nothing_behind() -> None:
-    meeting = Meeting(2)
-    entered = asyncio.Event()
-
-    async def hang(state: State) -> dict[str, Any]:
-        with meeting.rounds.joined(None, None):
-            entered.set()
-            await asyncio.sleep(3600)
-        return {}
-
-    builder = StateGraph(State).add_node("hang", hang).add_edge(START, "hang").add_edge("hang", END)
-    for _ in range(3):
-        task = asyncio.create_task(builder.compile().ainvoke({"seen": []}))
-        await entered.wait()
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-        del task
-        entered.clear()
-    await asyncio.sleep(0)
-    assert meeting.kept == 0
-
-
-def test_the_clock_of_a_run_is_in_no_output_and_no_checkpoint() -> None:
-    saver = InMemorySaver()
-    graph = create_moa([FAKE, FAKE], FAKE, deadline=3600).compile(checkpointer=saver)
-    thread: Any = {"configurable": {"thread_id": "1"}}
-    question: Any = {"messages": [("user", "Hi")]}
-    seen = list(graph.stream(question, thread, stream_mode=["updates", "values"]))
-    assert all("started" not in str(item) for item in seen)
-    assert "started" not in graph.get_state(thread).values
-    assert all("started" not in str(snapshot) for snapshot in graph.get_state_history(thread))

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from langchain_core.messages import AIMessage, HumanMessage
 
-from langchain_moa.reference import is_reference, read_answer
+from langchain_moa.data.answer import read_answer
+from langchain_moa.data.reference import is_reference
 
 
 def ai(content: Any = "", **fields: Any) -> AIMessage:

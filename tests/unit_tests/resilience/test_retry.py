@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import sys
-import threading
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from time import monotonic
@@ -30,10 +30,10 @@ from langchain_openai import ChatOpenAI
 from pydantic import SecretStr
 
 from langchain_moa import ChatMoA, Mixture, Proposer, Retry
-from langchain_moa.members.retries import policy_for
-from langchain_moa.resilience.deadline import Limit, OutOfTimeError
-from langchain_moa.resilience.retry import aretrying, retrying
-from langchain_moa.resilience.retryable import is_retryable, retry_after
+from langchain_moa.data.errors import OutOfTimeError
+from langchain_moa.limits.deadline import Limit, call_within
+from langchain_moa.limits.retry import is_retryable, retry_after, retrying
+from langchain_moa.members.proposer import policy_for
 
 AT_ONCE = Retry(attempts=3, initial=0, jitter=0)
 
@@ -179,97 +179,102 @@ class Flaky:
         self.errors = list(errors)
         self.calls = 0
 
-    def __call__(self) -> str:
+    async def __call__(self) -> str:
         self.calls += 1
         if self.errors:
             raise self.errors.pop(0)
         return "done"
 
-    async def acall(self) -> str:
-        return self()
 
-
-async def both(policy: Retry | None, make: Any, **options: Any) -> tuple[list[Any], list[int]]:
-    """Run sync and async; return what came of each and how many calls it took."""
-    outcomes: list[Any] = []
-    flaky = [make(), make()]
-    for each, run in zip(flaky, ("sync", "async"), strict=True):
-        try:
-            if run == "sync":
-                outcomes.append(retrying(policy, each, **options))
-            else:
-                outcomes.append(await aretrying(policy, each.acall, **options))
-        except Exception as error:  # noqa: BLE001  # the outcome is what is looked at
-            outcomes.append(error)
-    return outcomes, [each.calls for each in flaky]
+async def outcome(policy: Retry | None, flaky: Flaky, **options: Any) -> tuple[Any, int]:
+    """Return what came of a call, and how many attempts it took."""
+    try:
+        result: Any = await retrying(policy, flaky, **options)
+    except Exception as error:  # noqa: BLE001  # the outcome is what is looked at
+        result = error
+    return result, flaky.calls
 
 
 async def test_tries_until_it_succeeds() -> None:
-    assert await both(AT_ONCE, lambda: Flaky(ModelAPIError(), ModelAPIError())) == (["done", "done"], [3, 3])
+    assert await outcome(AT_ONCE, Flaky(ModelAPIError(), ModelAPIError())) == ("done", 3)
 
 
 async def test_raises_what_the_last_attempt_raised() -> None:
     errors = [ModelAPIError(str(number)) for number in range(4)]
-    outcomes, calls = await both(AT_ONCE, lambda: Flaky(*errors))
-    assert outcomes == [errors[2], errors[2]]
-    assert calls == [3, 3]
+    assert await outcome(AT_ONCE, Flaky(*errors)) == (errors[2], 3)
 
 
 async def test_does_not_try_again_what_would_fail_again() -> None:
-    outcomes, calls = await both(AT_ONCE, lambda: Flaky(ModelInvalidRequestError("400")))
-    assert [type(outcome) for outcome in outcomes] == [ModelInvalidRequestError] * 2
-    assert calls == [1, 1]
+    error = ModelInvalidRequestError("400")
+    assert await outcome(AT_ONCE, Flaky(error)) == (error, 1)
 
 
 async def test_a_single_attempt_is_a_policy_too() -> None:
-    assert (await both(Retry(attempts=1), lambda: Flaky(ModelAPIError())))[1] == [1, 1]
+    error = ModelAPIError()
+    assert await outcome(Retry(attempts=1), Flaky(error)) == (error, 1)
 
 
 async def test_a_wait_as_long_as_the_longest_is_begun() -> None:
     policy = Retry(attempts=3, initial=0.001, maximum=0.001, jitter=0)
-    assert await both(policy, lambda: Flaky(ModelAPIError(), ModelAPIError())) == (["done", "done"], [3, 3])
+    assert await outcome(policy, Flaky(ModelAPIError(), ModelAPIError())) == ("done", 3)
 
 
-def test_a_wait_ends_when_the_limit_is_brought_forward() -> None:
-    limit = Limit()
-    others = threading.Timer(0.05, lambda: limit.bring_forward(monotonic(), "quorum", "the others have answered"))
-    others.start()
+async def test_a_wait_ends_when_the_limit_is_brought_forward() -> None:
+    limit, flaky = Limit(), Flaky(ModelAPIError())
+    policy = Retry(initial=3600, maximum=7200)
+    waiting = asyncio.create_task(call_within(limit, lambda: retrying(policy, flaky, limit=limit)))
+    for _ in range(10):
+        await asyncio.sleep(0)
+    limit.bring_forward(monotonic(), "quorum", "the others have answered")
     with pytest.raises(OutOfTimeError, match="the others have answered"):
-        retrying(Retry(initial=3600, maximum=7200), Flaky(ModelAPIError()), limit=limit)
-    others.join()
+        await waiting
+    assert flaky.calls == 1
+
+
+async def test_a_cancellation_is_not_tried_again() -> None:
+    calls: list[int] = []
+
+    async def call() -> None:
+        calls.append(1)
+        await asyncio.sleep(3600)
+
+    task = asyncio.create_task(retrying(AT_ONCE, call))
+    for _ in range(10):
+        await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert calls == [1]
 
 
 async def test_without_a_policy_a_call_is_made_once() -> None:
-    assert (await both(None, lambda: Flaky(ModelAPIError())))[1] == [1, 1]
+    error = ModelAPIError()
+    assert await outcome(None, Flaky(error)) == (error, 1)
 
 
 async def test_does_not_try_again_what_has_begun_to_answer() -> None:
-    assert (await both(AT_ONCE, lambda: Flaky(ModelAPIError()), begun=lambda: True))[1] == [1, 1]
+    error = ModelAPIError()
+    assert await outcome(AT_ONCE, Flaky(error), begun=lambda: True) == (error, 1)
+    assert await outcome(AT_ONCE, Flaky(error), begun=lambda: False) == ("done", 2)
 
 
 async def test_each_wait_is_logged_without_what_the_error_says(caplog: pytest.LogCaptureFixture) -> None:
-    errors = [ModelAPIError("sk-secret"), ModelRateLimitError("sk-secret")]
     policy = Retry(attempts=3, initial=0.001, jitter=0)
     with caplog.at_level(logging.INFO, logger="langchain_moa"):
-        await both(policy, lambda: Flaky(*errors))
+        await outcome(policy, Flaky(ModelAPIError("sk-secret"), ModelRateLimitError("sk-secret")))
     told = ["attempt 1 failed with ModelAPIError; the next in 0.00 s"]
     told.append("attempt 2 failed with ModelRateLimitError; the next in 0.00 s")
-    assert [record.message for record in caplog.records if record.name == "langchain_moa"] == [*told, *told]
+    assert [record.message for record in caplog.records if record.name == "langchain_moa"] == told
 
 
 async def test_does_not_begin_a_wait_that_would_outlast_the_limit() -> None:
-    limit = Limit(monotonic() + 60, "deadline", "over")
-    policy = Retry(initial=3600, maximum=7200)
-    outcomes, calls = await both(policy, lambda: Flaky(ModelAPIError("500")), limit=limit)
-    assert [type(outcome) for outcome in outcomes] == [ModelAPIError] * 2
-    assert calls == [1, 1]
+    limit, error = Limit(monotonic() + 60, "deadline", "over"), ModelAPIError("500")
+    assert await outcome(Retry(initial=3600, maximum=7200), Flaky(error), limit=limit) == (error, 1)
 
 
 async def test_does_not_wait_longer_than_the_longest_wait_for_a_server() -> None:
     told = StatusError(429, {"retry-after": "3600"})
-    outcomes, calls = await both(Retry(maximum=30), lambda: Flaky(told))
-    assert outcomes == [told, told]
-    assert calls == [1, 1]
+    assert await outcome(Retry(maximum=30), Flaky(told)) == (told, 1)
 
 
 @pytest.mark.parametrize(

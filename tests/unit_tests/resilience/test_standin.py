@@ -11,7 +11,7 @@ from langchain_core.utils.function_calling import convert_to_openai_tool
 from typing_extensions import override
 
 from langchain_moa import Proposer
-from langchain_moa.members.standin import kwargs_of_standin
+from langchain_moa.members.member import kwargs_of_standin
 
 
 class One(GenericFakeChatModel):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from pydantic import BaseModel, ConfigDict
 
-from langchain_moa.strategies.decision import reads_json
+from langchain_moa.strategies.inquiry import reads_json
 
 
 class Ruling(BaseModel):

@@ -12,7 +12,7 @@ from langchain_moa.aggregation.select import Select
 from tests.inquiries import QUESTION, Conducted, fails, label_of, references
 
 if TYPE_CHECKING:
-    from langchain_moa.reference import Answer
+    from langchain_moa.data.answer import Answer
 
 TEXTS = ("the sky is red", "the sky is blue", "the blue sky is high")
 MEDOID = TEXTS[1]

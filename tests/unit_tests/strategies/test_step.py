@@ -4,8 +4,8 @@ from typing import Any
 
 from langchain_core.messages.ai import UsageMetadata
 
-from langchain_moa.step import Step, merge_steps, steps_of
-from langchain_moa.usage import account, total_usage
+from langchain_moa.data.reference import Step, merge_steps, steps_of
+from langchain_moa.data.usage import account, total_usage
 from tests.inquiries import reference
 
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from langchain_moa import Proposer
-from langchain_moa.step import Step
+from langchain_moa.data.reference import Step
 from langchain_moa.stopping.agreement import Agreement
 from langchain_moa.stopping.moderator import Moderator
 from langchain_moa.stopping.residual import Residual

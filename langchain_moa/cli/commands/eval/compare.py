@@ -94,9 +94,9 @@ def compare(
     """
     with explained(debug=debug):
         from langchain_moa.cli.comparing import JUDGE, Order, resolve_judge
+        from langchain_moa.data.rows import RowError
         from langchain_moa.evaluation.errors import EvaluationError
         from langchain_moa.evaluation.scorers import SUITING, resolve_scorer
-        from langchain_moa.rows import RowError
 
         _require_extra()
         options = MixtureOptions(

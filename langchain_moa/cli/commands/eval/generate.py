@@ -18,11 +18,11 @@ from langchain_moa.evaluation.harnesses import HARNESSES
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping, Sequence
 
+    from langchain_moa.data.reference import Reference
     from langchain_moa.evaluation.generation import Outcome
     from langchain_moa.evaluation.harnesses.harness import BenchmarkQuestion, Harness
     from langchain_moa.evaluation.ledger import Ledger
     from langchain_moa.mixture.mixture import Mixture
-    from langchain_moa.reference import Reference
 
 app = typer.Typer()
 
@@ -101,10 +101,10 @@ def generate(
         options = MixtureOptions(
             config=config, preset=preset, proposers=proposers, aggregator=aggregator, layers=layers, settings=settings
         )
+        from langchain_moa.data.rows import RowError
         from langchain_moa.evaluation.errors import EvaluationError
         from langchain_moa.evaluation.ledger import Ledger
         from langchain_moa.evaluation.references import read_references
-        from langchain_moa.rows import RowError
 
         harness = _harness(benchmark)
         try:

@@ -1,0 +1,136 @@
+"""Answers: what a member's output comes to, whatever kind of Runnable it is, and why it is no reference if it is none."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from typing import Any, NotRequired
+
+from langchain_core.messages import AIMessage, AnyMessage, BaseMessage
+from langchain_core.messages.ai import UsageMetadata, add_usage
+from pydantic import TypeAdapter, ValidationError
+from typing_extensions import TypedDict
+
+from langchain_moa.data.reference import Failure, says_something
+from langchain_moa.data.usage import cost_of_messages, total_usage
+
+
+class Answer(TypedDict):
+    """What a member's output comes to: a message, the text that others may read, and what it cost."""
+
+    message: AIMessage
+    text: str
+    failure: Failure | None
+    usage: UsageMetadata | None
+    cost_usd: NotRequired[float | None]
+
+
+# The finish reasons of OpenAI and compatible servers, Azure, Google, Bedrock and Cohere, in lower case.
+_FILTERED = {
+    *("content_filter", "content-filter", "content_filtered", "guardrail_intervened", "error_toxic"),
+    *("safety", "prohibited_content", "blocklist", "recitation", "spii"),
+}
+_REFUSED = {"refusal", "refused"}
+
+# Open reasoning models on plain chat endpoints (DeepSeek-R1, Qwen3, ...) put their chain of thought in front of the answer;
+# one that was cut in the middle of it has not come to the answer.
+_THOUGHTS = re.compile(r"\A\s*<think(?:ing)?>.*?(?:</think(?:ing)?>\s*|\Z)", re.DOTALL)
+
+
+def read_answer(output: Any, *, seen: int = 0) -> Answer:
+    """Read a member's output, whatever kind of Runnable it is.
+
+    Args:
+        output: A message, a text, a list of messages, or a graph's state with `messages`; those of a graph on another machine
+            are still in the form in which they came over the wire.
+        seen: How many messages went in, so that a graph's usage is that of the new ones only.
+
+    Returns:
+        The answer; its `failure` says why it is no reference, if it is none.
+    """
+    messages = output.get("messages") if isinstance(output, dict) else output
+    new = [_unpacked(each) for each in (messages[seen:] if isinstance(messages, list) else [messages])]
+    last = new[-1] if new else None
+    if isinstance(last, str):
+        last = AIMessage(last)
+    if not isinstance(last, BaseMessage):
+        found = f"it returned {type(output).__name__}, which holds no message and no text"
+        return Answer(message=AIMessage(""), text="", failure=Failure(kind="no_text", message=found), usage=None, cost_usd=None)
+    message = last if isinstance(last, AIMessage) else AIMessage(last.content, id=last.id)
+    text = reference_text(message)
+    cost = cost_of_messages(new)
+    return Answer(message=message, text=text, failure=_failure(message, text), usage=_usage(new), cost_usd=cost)
+
+
+def _unpacked(output: Any) -> Any:
+    """Return the message that a mapping of the wire stands for; anything else as it is."""
+    if not isinstance(output, dict) or "type" not in output:
+        return output
+    try:
+        return _messages().validate_python(output)
+    except ValidationError:
+        return output
+
+
+@cache
+def _messages() -> TypeAdapter[Any]:
+    # Not `convert_to_messages`, which loses what a message cost.
+    return TypeAdapter(AnyMessage)
+
+
+def reference_text(message: AIMessage) -> str:
+    """Return the answer in a message: its text, not its chain of thought."""
+    text = _THOUGHTS.sub("", str(message.text))
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        # Half a character, left where a server has cut its answer: no client could send it on, and no checkpointer store it.
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
+
+
+def _failure(message: AIMessage, text: str) -> Failure | None:
+    """Say why a message is no reference; `None` if it is a good one."""
+    reason = _finish_reason(message)
+    if reason.lower() in _FILTERED:
+        return Failure(kind="content_filter", message="the provider's content filter cut the answer")
+    if reason.lower() in _REFUSED or _has_refusal(message):
+        return Failure(kind="refusal", message="the model refused to answer")
+    if says_something(text):
+        return None
+    if message.tool_calls or message.invalid_tool_calls:
+        return Failure(kind="tool_call_only", message="the model called a tool instead of answering")
+    return Failure(kind="empty", message=f"the model answered nothing (finish reason: {reason or 'not given'})")
+
+
+def _finish_reason(message: AIMessage) -> str:
+    """Return why the model stopped, an empty text where it does not say."""
+    metadata = message.response_metadata
+    # OpenAI's Responses API has no finish reason; it says what an incomplete answer lacks.
+    incomplete = metadata.get("incomplete_details")
+    cut = incomplete.get("reason") if isinstance(incomplete, dict) else None
+    return str(metadata.get("finish_reason") or metadata.get("stop_reason") or cut or "")
+
+
+def _has_refusal(message: AIMessage) -> bool:
+    if message.additional_kwargs.get("refusal"):
+        return True
+    blocks = message.content if isinstance(message.content, list) else ()
+    for block in blocks:
+        # OpenAI's own block, or the same wrapped in LangChain's standard content (`output_version="v1"`).
+        match block:
+            case {"type": "refusal"} | {"type": "non_standard", "value": {"type": "refusal"}}:
+                return True
+    return False
+
+
+def _usage(messages: list[Any]) -> UsageMetadata | None:
+    total: UsageMetadata | None = None
+    for message in messages:
+        if not isinstance(message, AIMessage):
+            continue
+        # The answer of a mixture's graph counts its aggregator's tokens alone; its account has all that were paid for.
+        account = message.response_metadata.get("moa")
+        usage = message.usage_metadata if account is None else total_usage(account)
+        total = total if usage is None else add_usage(total, usage)
+    return total

@@ -1,0 +1,261 @@
+"""The errors of a mixture: what failed, and what had already been paid for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from langchain_core.exceptions import LangChainException, ModelError, ModelTimeoutError
+
+from langchain_moa.data.usage import Paid, account, total_usage
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from langchain_moa.data.reference import Failure, Reference, Step
+
+
+class OutOfTimeError(TimeoutError):
+    """A call was given up because its time was over.
+
+    Attributes:
+        kind: What set the limit: `timeout`, `quorum` or `deadline`.
+    """
+
+    def __init__(self, kind: str, message: str) -> None:
+        """Make the error.
+
+        Args:
+            kind: What set the limit.
+            message: The same in words.
+        """
+        super().__init__(message)
+        self.kind = kind
+
+
+class MoAError(LangChainException):
+    """Base of the errors that a mixture raises while it runs.
+
+    Attributes:
+        references: Every reference of the answer that was under way, the failed ones included, in the order of layers and
+            proposers. The good ones have been paid for; nothing of them is lost.
+        steps: The other calls of that answer, in the order in which they were made: rankers, moderators, and the attempts of
+            an aggregator that came to nothing, with the tokens that they took.
+
+    Example:
+        ```python
+        from langchain_moa import ChatMoA, MoAError
+
+        moa = ChatMoA.from_preset("local")
+        try:
+            moa.invoke("Why is the sky blue?")
+        except MoAError as error:
+            drafts = [reference["text"] for reference in error.references if reference["status"] == "ok"]
+        ```
+    """
+
+    def __init__(self, message: str, *, references: Sequence[Reference] = (), steps: Sequence[Step] = ()) -> None:
+        """Make the error.
+
+        Args:
+            message: What happened, free of secrets.
+            references: The references of the answer so far.
+            steps: Its other calls so far.
+        """
+        super().__init__(message)
+        self.references: tuple[Reference, ...] = tuple(references)
+        self.steps: tuple[Step, ...] = tuple(steps)
+
+    def model_dump(self) -> dict[str, str]:
+        """Return the error as plain data, for a LangGraph server, which shows its clients no text of errors without this."""
+        return {"error": type(self).__name__, "message": str(self)}
+
+
+class ProposersFailedError(MoAError):
+    """Too few proposers of a layer gave a reference, and no earlier layer has any to fall back on.
+
+    The text names each failed proposer, its model and the reason.
+
+    Attributes:
+        is_retryable: Whether the same question may be answered if it is asked again: whether so many of the layer's proposers
+            have failed in passing, by a rate limit or a lost connection for example, that with them there would be enough.
+
+    Example:
+        ```python
+        from langchain_core.runnables import RunnableLambda
+
+        from langchain_moa import ChatMoA, ProposersFailedError
+
+
+        def offline(messages):
+            raise ConnectionError("no network")
+
+
+        moa = ChatMoA(proposers=[RunnableLambda(offline)], aggregator="local:smollm2-135m")
+        try:
+            moa.invoke("Why is the sky blue?")
+        except ProposersFailedError as error:
+            print(error.is_retryable, error)
+        ```
+    """
+
+    is_retryable: bool = False
+
+
+class AggregatorFailedError(MoAError):
+    """The aggregator, and whoever stood in for it, raised or answered nothing.
+
+    The provider's own error is the `__cause__`; of several, the first that may be worth another try, or the first. Where it
+    is one of LangChain's standard model errors (`ModelRateLimitError`, `ContextOverflowError`, ...), the error raised is an
+    instance of that type as well, so that `with_retry`, `with_fallbacks` and middleware that look for it treat a mixture
+    like any other model. An aggregator that was out of time counts as a `ModelTimeoutError`.
+
+    Attributes:
+        causes: What they raised, in the order of their turns; `None` for one that raised nothing and answered nothing.
+        failures: Why each of them has not answered, in the same order.
+
+    Example:
+        ```python
+        from langchain_core.runnables import RunnableLambda
+
+        from langchain_moa import ChatMoA, AggregatorFailedError
+
+
+        def offline(messages):
+            raise ConnectionError("no network")
+
+
+        moa = ChatMoA(proposers=["local:smollm2-135m"], aggregator=RunnableLambda(offline), num_layers=1)
+        try:
+            moa.invoke("Why is the sky blue?")
+        except AggregatorFailedError as error:
+            print(error, [reference["text"] for reference in error.references])
+        ```
+    """
+
+    causes: tuple[BaseException | None, ...] = ()
+    failures: tuple[Failure, ...] = ()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the error with the kind that it is, and without its causes, which not every client can pickle."""
+        kind = next((base for base in type(self).__bases__ if issubclass(base, ModelError)), None)
+        return _restored, (kind, str(self), self.references, self.steps)
+
+
+def _restored(
+    kind: type[ModelError] | None, message: str, references: Sequence[Reference], steps: Sequence[Step]
+) -> AggregatorFailedError:
+    return _aggregator_error(kind)(message, references=references, steps=steps)
+
+
+class StrategyFailedError(MoAError):
+    """A reference filter, a stop condition or a prompt of the user's raised, or returned what it may not.
+
+    What it raised is the `__cause__`.
+
+    Example:
+        ```python
+        from langchain_moa import ChatMoA, ClosedLayer, StrategyFailedError
+
+
+        def wrong(layer: ClosedLayer):
+            return layer.references[99]
+
+
+        moa = ChatMoA.from_preset("local", reference_filters=[wrong])
+        try:
+            moa.invoke("Why is the sky blue?")
+        except StrategyFailedError as error:
+            print(error)
+        ```
+    """
+
+
+# One type for each kind, so that two errors of a kind are of the same type.
+_OF_KIND: dict[type[ModelError] | None, type[AggregatorFailedError]] = {None: AggregatorFailedError}
+
+
+def _aggregator_error(kind: type[ModelError] | None) -> type[AggregatorFailedError]:
+    """Return the error type for an aggregator whose cause is of a standard kind; `None` stands for any other."""
+    if kind is not None and kind not in _OF_KIND:
+        made = type(f"Aggregator{kind.__name__}", (AggregatorFailedError, kind), {"__module__": __name__})
+        return _OF_KIND.setdefault(kind, made)
+    return _OF_KIND[kind]
+
+
+def aggregator_failed(
+    failed: Sequence[tuple[str, Failure, BaseException | None]], references: Sequence[Reference], steps: Sequence[Step] = ()
+) -> AggregatorFailedError:
+    """Return the error for an aggregator that failed, like all that stood in for it.
+
+    Args:
+        failed: Who failed, by model id or name, why, and what it raised if it raised something; in the order of their turns.
+        references: The references of the answer.
+        steps: Its other calls, those that failed included.
+    """
+    reasons = [f"{model} failed: {why['kind']}: {why['message']}" for model, why, _ in failed]
+    message = f"the aggregator {'; then '.join(reasons)}"
+    causes = tuple(cause for *_, cause in failed)
+    kinds = [(cause, _kind(cause)) for cause in causes if cause is not None]
+    # What may be worth another try makes the whole worth another try.
+    cause, kind = min(kinds, key=lambda each: not getattr(each[1], "is_retryable", False), default=(None, None))
+    error = _aggregator_error(kind)(message, references=references, steps=steps)
+    error.add_note(_kept(references))
+    error.causes = causes
+    error.failures = tuple(why for _, why, _ in failed)
+    error.__cause__ = cause
+    return error
+
+
+def proposers_failed(
+    references: Sequence[Reference], layer: int, wanted: int, steps: Sequence[Step] = ()
+) -> ProposersFailedError:
+    """Return the error for a layer with fewer good references than are wanted.
+
+    Args:
+        references: All references of the answer so far.
+        layer: The layer's number, from 1.
+        wanted: How many good references it needed.
+        steps: The other calls of the answer so far.
+    """
+    of_layer = [reference for reference in references if reference["layer"] == layer]
+    good = sum(reference["status"] == "ok" for reference in of_layer)
+    lines = [f"layer {layer} has {good} of the {wanted} good references that it needs:"]
+    failed = [(reference, failure) for reference in of_layer if (failure := reference["error"]) is not None]
+    lines += [f"  - proposer {each['proposer']}, {_who(each)}: {why['kind']}: {why['message']}" for each, why in failed]
+    error = ProposersFailedError("\n".join(lines), references=references, steps=steps)
+    error.is_retryable = good + sum(failure.get("retryable", False) for _, failure in failed) >= wanted
+    return error
+
+
+def paid_for(error: BaseException | None) -> Paid:
+    """Return what a call has taken that raised: that of a mixture which failed inside it, as far as its error knows.
+
+    Args:
+        error: What was raised.
+    """
+    while error is not None and not isinstance(error, MoAError):
+        error = error.__cause__
+    if error is None:
+        return Paid(usage=None, cost_usd=None)
+    moa = account(error.references, None, steps=error.steps, stopped=None)
+    return Paid(usage=total_usage(moa), cost_usd=moa.get("cost_usd"))
+
+
+def _kind(cause: BaseException) -> type[ModelError] | None:
+    """Return the standard kind of an error, `None` if it has none."""
+    if isinstance(cause, OutOfTimeError):
+        return ModelTimeoutError
+    # Providers raise subclasses of the standard kinds; the kind proper is the one that langchain-core defines.
+    standard = (base for base in type(cause).__mro__ if base.__module__ == ModelError.__module__ and base is not ModelError)
+    return next((base for base in standard if issubclass(base, ModelError)), None)
+
+
+def _who(reference: Reference) -> str:
+    name, model = reference["name"], reference["model"]
+    return name if name == model else f"{name} ({model})"
+
+
+def _kept(references: Sequence[Reference]) -> str:
+    """Return what Python shows below a traceback: those who read the text alone cannot get at an attribute."""
+    good = sum(reference["status"] == "ok" for reference in references)
+    return f"good references that are kept in this error's `references`: {good}"

@@ -1,0 +1,219 @@
+"""References: the proposers' answers, as plain data that any checkpointer takes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, NotRequired
+from unicodedata import category
+
+from langchain_core.messages.ai import UsageMetadata
+from typing_extensions import TypedDict
+
+# What a reference has at the least, where it is only read and in the state.
+_READ_KEYS = ("layer", "proposer", "name", "model", "text")
+_KEYS = ("turn", *_READ_KEYS, "status")
+
+# Separators, control and format characters: a text of nothing else says nothing, whatever `str.strip` leaves of it.
+_UNSEEN = {"Zs", "Zl", "Zp", "Cc", "Cf"}
+
+Status = Literal["ok", "failed", "late", "cancelled"]
+
+
+class Failure(TypedDict):
+    """Why a proposer has no reference to show.
+
+    Attributes:
+        kind: The exception's type name, or one of `empty`, `refusal`, `content_filter`, `tool_call_only`, `no_text`, and of
+            `timeout`, `quorum`, `deadline` for one that was out of time.
+        message: The reason in words, free of secrets.
+        retryable: There, and true, where a proposer's call may succeed if it is made again.
+
+    Example:
+        ```python
+        from langchain_moa import Mixture, create_moa
+
+        graph = create_moa(Mixture.from_preset("local")).compile()
+        state = graph.invoke({"messages": [("user", "Why is the sky blue?")]})
+        for reference in state["references"]:
+            if reference["error"] is not None:
+                print(reference["name"], reference["error"]["kind"], reference["error"]["message"])
+        ```
+    """
+
+    kind: str
+    message: str
+    retryable: NotRequired[bool]
+
+
+class Reference(TypedDict):
+    """One proposer's answer in one layer (the paper's A_ij(x_i), section 2.2).
+
+    Attributes:
+        turn: Id of the message that is being answered; references of an older turn are dropped when a new one begins.
+        layer: The layer, from 1.
+        proposer: The proposer's position in its layer, from 1.
+        name: The proposer's name; its model id where it was given none.
+        model: The proposer's model id.
+        text: The answer without any chain of thought; empty unless `status` is `ok`.
+        status: `ok`, or why it is not in any prompt.
+        error: The failure, `None` where the status is `ok`.
+        usage: Tokens as the provider counted them, `None` where it did not say.
+        cost_usd: US dollars, where the messages of the answer say who has written them and the price is known: those of a
+            mixture, a chain or an agent have more than one model's.
+        seconds: Wall-clock time of the call.
+        trimmed: What of its prompt had to be left out to fit into its context window, in words; only where something had.
+
+    Example:
+        ```python
+        from langchain_moa import Mixture, create_moa
+
+        graph = create_moa(Mixture.from_preset("local")).compile()
+        state = graph.invoke({"messages": [("user", "Why is the sky blue?")]})
+        for reference in state["references"]:
+            print(reference["layer"], reference["name"], reference["status"], reference["text"])
+        ```
+    """
+
+    turn: str
+    layer: int
+    proposer: int
+    name: str
+    model: str
+    text: str
+    status: Status
+    error: Failure | None
+    usage: UsageMetadata | None
+    cost_usd: NotRequired[float | None]
+    seconds: float
+    trimmed: NotRequired[list[str]]
+
+
+def says_something(text: str) -> bool:
+    """Tell whether a text has a character that can be seen."""
+    return any(category(character) not in _UNSEEN for character in text)
+
+
+def is_reference(value: Any) -> bool:
+    """Tell whether a value, such as a user's function returns, is a reference: a mapping with a text and its origin."""
+    return isinstance(value, Mapping) and value.keys() >= {*_READ_KEYS} and isinstance(value.get("text"), str)
+
+
+def merge_references(left: list[Reference] | None, right: list[Reference] | None) -> list[Reference]:
+    """Reduce parallel writes to one list in the order of layers and proposers, whatever finished first.
+
+    A reference written again (a retry, a person's edit) replaces the one at its place. The first reference of a new turn
+    drops those of the old one.
+
+    Args:
+        left: The references in the state.
+        right: The references that a node, or a person, writes.
+
+    Returns:
+        The new list; neither argument is changed.
+
+    Raises:
+        ValueError: What is written is no reference.
+    """
+    if not right:
+        return left or []
+    _require_references(right, "references", _KEYS)
+    turn = right[-1]["turn"]
+    places = {(reference["layer"], reference["proposer"]): reference for reference in left or [] if reference["turn"] == turn}
+    places |= {(reference["layer"], reference["proposer"]): reference for reference in right}
+    return [places[place] for place in sorted(places)]
+
+
+def replace_merged(_: list[Reference] | None, right: list[Reference]) -> list[Reference]:
+    """Reduce to what was written last: what the next reader reads, as a merge node, a strategy or a person has it.
+
+    Args:
+        _: What the state has had.
+        right: The references that a node, or a person, writes.
+
+    Returns:
+        The new list.
+
+    Raises:
+        ValueError: What is written is no reference that could be read.
+    """
+    _require_references(right, "merged", _READ_KEYS)
+    for number, reference in enumerate(right, start=1):
+        if not says_something(reference["text"]):
+            msg = f"merged: item {number} has no text that could be read; leave a reference out to strike it"
+            raise ValueError(msg)
+    return right
+
+
+def _require_references(written: Any, field: str, keys: tuple[str, ...]) -> None:
+    """Refuse what a person may write into a state: nodes write references."""
+    if not isinstance(written, list):
+        msg = f"{field}: it must be a list of references, not {type(written).__name__}"
+        raise ValueError(msg)  # noqa: TRY004  # a wrong edit is a wrong value
+    for number, reference in enumerate(written, start=1):
+        known = reference if isinstance(reference, dict) else {}
+        missing = [key for key in keys if key not in known]
+        if missing or not isinstance(known["text"], str):
+            what = f"it lacks {', '.join(map(repr, missing))}" if missing else "its text is no text"
+            msg = f"{field}: item {number} is no reference, {what}; take one from the state and change its `text` alone"
+            raise ValueError(msg)
+
+
+class Step(TypedDict):
+    """One call of a ranker, an analyst, a moderator, or whatever else a strategy asks.
+
+    Attributes:
+        turn: Id of the message that is being answered; steps of an older turn are dropped when a new one begins.
+        node: The node of the graph that made the call.
+        name: What was asked: `ranker`, `moderator`, ..., or the model's id.
+        model: The model id.
+        text: What it said; empty where it failed.
+        status: `ok` or `failed`.
+        error: The failure, `None` where the status is `ok`.
+        usage: Tokens as the provider counted them, `None` where it did not say.
+        cost_usd: US dollars, where the answer says who has written it and the price is known.
+        seconds: Wall-clock time of the call.
+        trimmed: What of its prompt had to be left out to fit into its context window, in words; only where something had.
+
+    Example:
+        ```python
+        from langchain_moa import Mixture, create_moa
+
+        graph = create_moa(Mixture.from_preset("local", aggregation="select")).compile()
+        state = graph.invoke({"messages": [("user", "Why is the sky blue?")]})
+        for step in state["steps"]:
+            print(step["node"], step["name"], step["status"], step["text"])
+        ```
+    """
+
+    turn: str
+    node: str
+    name: str
+    model: str
+    text: str
+    status: Literal["ok", "failed"]
+    error: Failure | None
+    usage: UsageMetadata | None
+    cost_usd: NotRequired[float | None]
+    seconds: float
+    trimmed: NotRequired[list[str]]
+
+
+def merge_steps(left: list[Step] | None, right: list[Step] | None) -> list[Step]:
+    """Reduce to one list in the order of the calls; the first step of a new turn drops those of the old one.
+
+    Args:
+        left: The steps in the state.
+        right: The steps that a node writes.
+
+    Returns:
+        The new list; neither argument is changed.
+    """
+    if not right:
+        return left or []
+    turn = right[-1]["turn"]
+    return [*(step for step in left or [] if step["turn"] == turn), *right]
+
+
+def steps_of(steps: Sequence[Step], turn: str) -> list[Step]:
+    """Return the steps of one turn."""
+    return [step for step in steps if step["turn"] == turn]

@@ -1,0 +1,153 @@
+"""Sanitizing: text of models and servers without the characters that hide something, for people and for prompts."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+# All control and format characters of Unicode but tab, the ends of lines, the joiners, and signs of Arabic and Kaithi numbers,
+# which are seen; separators of lines and paragraphs; letters and marks without a shape of their own; variation selectors.
+_ALWAYS = (
+    "\0-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\xad\u034f\u061c\u070f\u115f\u1160\u17b4\u17b5\u180e\u200b\u200e\u200f\u2028-\u202e"
+    "\u2060-\u206f\u3164\ufe00-\ufe0d\ufeff\uffa0\ufff9-\ufffb\U00013430-\U0001343f\U0001bca0-\U0001bca3"
+    "\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
+)
+
+# These spell words in Persian, in the scripts of India and Mongolia, and make one sign of several in emoji: they are left where
+# they can do so. Beside ASCII, or several of them in a row, they only hide something.
+_SOMETIMES = (
+    "(?<![^\0-\x7f])[\u200c\u200d]+|[\u200c\u200d]+(?![^\0-\x7f])|(?<=[\u200c\u200d])[\u200c\u200d]+"
+    "|(?<![\u1800-\u18af])[\u180b-\u180d\u180f]"
+    "|(?<![^\0-\x7f\ufe0e\ufe0f])(?:(?<![0-9#*])[\ufe0e\ufe0f]|[\ufe0e\ufe0f](?!\u20e3))"
+)
+
+_UNSEEN = re.compile(f"[{_ALWAYS}]|{_SOMETIMES}")
+_UNSEEN_IN_PIECES = re.compile(f"[{_ALWAYS}\r]")
+
+
+def spelled_out(text: str) -> str:
+    """Return a text in which every character that cannot be seen is spelled out: `[U+202E]`."""
+    return replaced(text, lambda character: f"[U+{ord(character):04X}]")
+
+
+def replaced(text: str, by: Callable[[str], str]) -> str:
+    """Return a text in which every character that cannot be seen is replaced.
+
+    Args:
+        text: Any text.
+        by: From such a character to what is shown in its place.
+    """
+    return _UNSEEN.sub(lambda match: "".join(map(by, match[0])), text)
+
+
+def left_out(piece: str) -> str:
+    """Return a piece of a text without the characters that cannot be seen, nor any that would steer a terminal.
+
+    What tells whether a joiner has its place may stand in the next piece, so that joiners stay.
+
+    Args:
+        piece: As much of a text as is there.
+    """
+    return _UNSEEN_IN_PIECES.sub("", piece)
+
+
+# All that Unicode lets a reader ignore (Default_Ignorable_Code_Point), but for those signs that spell something in their place.
+_IGNORED = re.compile(
+    "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0d\ufeff\uffa0"
+    "\ufff0-\ufffb\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
+)
+
+# The joiners, which spell words in Persian and in the scripts of India, and make one sign of several in emoji; the selectors of
+# text or emoji style; those of Mongolian letters.
+_SIGNS = re.compile("[\u200c\u200d\ufe0e\ufe0f\u180b-\u180f]+")
+_JOINING = re.compile("[\ufe0e\ufe0f]?[\u200c\u200d]")
+_STYLE = re.compile("[\ufe0e\ufe0f]")
+_MONGOLIAN = re.compile("[\u180b-\u180f]")
+
+# Before Hebrew come Latin, Greek, Cyrillic and Armenian, which have no use for a joiner.
+_FIRST_JOINED = 0x590
+
+# Nor have those of China, Japan and Korea.
+_NEVER_JOINED = (range(0x2E80, 0xA4D0), range(0xAC00, 0xD800), range(0x20000, 0x40000))
+
+# The combining class of a virama.
+_ENDS_SYLLABLE = 9
+
+# Full-width and mathematical letters and digits: another form of what markers are made of. Whatever else has variants means
+# something by them: x², ½, full-width commas.
+_VARIANT = (range(0xFF10, 0xFF1A), range(0xFF21, 0xFF3B), range(0xFF41, 0xFF5B), range(0x1D400, 0x1D800))
+_PLAIN = {code: unicodedata.normalize("NFKC", chr(code)) for codes in _VARIANT for code in codes}
+
+# Controls, and halves of characters, which no client could send.
+_UNPRINTABLE = {"Cc", "Cs"}
+
+# Lines end in one way.
+_PLAIN |= {0x2028: "\n", 0x2029: "\n"}
+
+# What the chat templates of open models mark turns, roles, tools and thoughts with: `<|im_start|>` and its like (`<|turn>` and
+# `<turn|>` of Gemma 4, full-width bars of DeepSeek), Llama 2's and Mistral's, those of Gemma and of SentencePiece, of Qwen,
+# GLM, Seed and MiniMax. A server's tokenizer reads them as control tokens wherever they stand.
+_MARKERS = re.compile(
+    r"<(?=[|\uff5c][^\s<>|\uff5c]{1,64}[|\uff5c]?>|[^\s<>|\uff5c]{1,64}[|\uff5c]>)"
+    r"|<(?=</?SYS>>)"
+    r"|<(?=/?(?:s|pad|unk|bos|eos|cls|sep|sop|eop|eot|eod|think|thinking|tools?|tool_(?:call|response)s?"
+    r"|(?:start|end)_of_(?:turn|image)|unused\d+|reserved_\d+|extra_id_\d+|seed:[\w:]+)>)"
+    r"|\[(?=/?(?:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS|TOOL_CONTENT|MODEL_SETTINGS|CALL_ID|ARGS|THINK"
+    r"|IMG|BOS|EOS|EOT|PAD|UNK|CLS|SEP|gMASK|sMASK)\])"
+    r"|\](?=~!?b[\[\]])|\[(?=e~\[)"
+)
+
+
+def plain(text: str) -> str:
+    """Return a text as a person sees it, in which no tokenizer finds a control token.
+
+    Characters that cannot be seen are dropped but where they spell something, full-width and mathematical letters become plain
+    ones, and a space behind their first bracket breaks the markers of chat templates: `<|im_start|>` is `< |im_start|>`.
+
+    Args:
+        text: What a model has written.
+
+    Example:
+        ```python
+        from langchain_moa.data.sanitizing import plain
+
+        plain("Blue.<|im_end|>")  # "Blue.< |im_end|>"
+        ```
+    """
+    printable = "".join(
+        each for each in text.translate(_PLAIN) if each in "\n\t" or unicodedata.category(each) not in _UNPRINTABLE
+    )
+    return _MARKERS.sub(lambda match: f"{match[0]} ", _SIGNS.sub(_spelling, _IGNORED.sub("", printable)))
+
+
+def _spelling(match: re.Match[str]) -> str:
+    """Return signs that spell something where they stand; nothing where they only hide."""
+    signs, text = match[0], match.string
+    before, after = text[match.start() - 1 : match.start()], text[match.end() : match.end() + 1]
+    if _MONGOLIAN.fullmatch(signs):
+        return signs if "\u1820" <= before <= "\u18aa" else ""
+    if _STYLE.fullmatch(signs):
+        return signs if _has_style(before) or re.fullmatch("[0-9#*]\u20e3", before + after) else ""
+    if _JOINING.fullmatch(signs):
+        is_between = _is_joined(before) and _is_joined(after)
+        if len(signs) == 1:
+            # At the end of a word, too, a joiner behind a sign that ends a syllable spells another letter.
+            return signs if is_between or (before and unicodedata.combining(before) == _ENDS_SYLLABLE) else ""
+        return signs if is_between and _has_style(before) else ""
+    return ""
+
+
+def _is_joined(character: str) -> bool:
+    """Tell whether it is a letter, a mark or a sign of those that can be joined."""
+    if not character or ord(character) < _FIRST_JOINED or any(ord(character) in codes for codes in _NEVER_JOINED):
+        return False
+    return unicodedata.category(character)[0] in "LMS"
+
+
+def _has_style(character: str) -> bool:
+    """Tell whether it is a sign that comes as text and as emoji."""
+    return not character.isascii() and (character == "\u2139" or unicodedata.category(character)[0] in "SP")

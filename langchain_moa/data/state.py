@@ -1,0 +1,97 @@
+"""What a mixture's graph carries from node to node, and what a call brings along."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, Any, NotRequired
+
+from langchain_core.messages import AnyMessage, BaseMessage
+from langgraph.graph.message import add_messages
+from langgraph.runtime import get_runtime
+from typing_extensions import TypedDict
+
+from langchain_moa.data.reference import Reference, Step, merge_references, merge_steps, replace_merged
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+def _add_messages(left: Any, right: Any) -> Any:
+    """Merge messages as `add_messages` does, without giving ids to the caller's own objects."""
+    items = right if isinstance(right, list) else [right]
+    copies = [item.model_copy() if isinstance(item, BaseMessage) and item.id is None else item for item in items]
+    return add_messages(left, copies)
+
+
+class MoAState(TypedDict):
+    """The state of a mixture's graph.
+
+    Attributes:
+        messages: The conversation; the answer is its last message.
+        references: Every proposer's reference of this turn, failed ones included, by layer and proposer.
+        merged: The references that the next layer, or the aggregator, reads: those the last merge node kept.
+        stopped: Why the layers ended before the last one; `None` if they did not.
+        passed_on: For each closed layer, the proposers whose references went on, in the order in which they are read; `None`
+            where no filter can have changed anything.
+        steps: The calls of this turn that are neither a proposer's nor the aggregator's: rankers, moderators, ...
+
+    Example:
+        ```python
+        from langgraph.graph import END, START, StateGraph
+
+        from langchain_moa import Mixture, MoAState, create_moa
+
+        builder = StateGraph(MoAState)
+        builder.add_node("mixture", create_moa(Mixture.from_preset("local")).compile())
+        builder.add_edge(START, "mixture")
+        builder.add_edge("mixture", END)
+        state = builder.compile().invoke({"messages": [("user", "Why is the sky blue?")]})
+        print(len(state["references"]), state["messages"][-1].text)
+        ```
+    """
+
+    messages: Annotated[list[AnyMessage], _add_messages]
+    references: NotRequired[Annotated[list[Reference], merge_references]]
+    merged: NotRequired[Annotated[list[Reference], replace_merged]]
+    stopped: NotRequired[str | None]
+    passed_on: NotRequired[list[list[int]] | None]
+    steps: NotRequired[Annotated[list[Step], merge_steps]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MoAContext:
+    """What one call brings along; it travels beside the state and is never stored.
+
+    Attributes:
+        model_kwargs: Keyword arguments of every model call (`stop`, `temperature`, ...); they go before the mixture's own.
+        aggregator_kwargs: Keyword arguments of the aggregator's call alone (`tools`, `response_format`, ...).
+        stream_answer: Whether the aggregator's chunks go to the graph's `custom` stream as they come.
+
+    Example:
+        ```python
+        from langchain_moa import Mixture, MoAContext, create_moa
+
+        graph = create_moa(Mixture.from_preset("local")).compile()
+        graph.invoke({"messages": [("user", "Why is the sky blue?")]}, context=MoAContext(model_kwargs={"temperature": 0}))
+        ```
+    """
+
+    model_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    aggregator_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    stream_answer: bool = False
+
+
+def references_of(state: MoAState) -> list[Reference]:
+    """Return the references of the turn that is being answered, failed ones included."""
+    turn = turn_of(state["messages"])
+    return [reference for reference in state.get("references", []) if reference["turn"] == turn]
+
+
+def turn_of(messages: list[AnyMessage]) -> str:
+    """Return the id of the turn: that of the message to be answered."""
+    return (messages[-1].id or "") if messages else ""
+
+
+def emit(event: str, **data: Any) -> None:
+    """Write an event to the graph's `custom` stream: a dict whose `moa` key names it."""
+    get_runtime().stream_writer({"moa": event, **data})

@@ -1,0 +1,258 @@
+"""Retries: which failures are worth another attempt, how often, and how long to wait in between."""
+
+from __future__ import annotations
+
+import logging
+import math
+import random
+import sys
+from collections.abc import Mapping
+from dataclasses import KW_ONLY, dataclass, fields
+from email.utils import parsedate_to_datetime
+from time import time
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception
+
+from langchain_moa.limits.deadline import Limit
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator
+
+# Request timeout, conflict, too early, too many requests; and every error of the server.
+_WORTH_IT = {408, 409, 425, 429}
+_ERROR = 400
+_SERVER_ERROR = 500
+
+# What OpenAI, Anthropic and compatible servers call the same in the middle of a stream, whose status was good.
+_PASSING = {"server_error", "api_error", "overloaded_error", "rate_limit_error", "timeout_error"}
+
+# A quota that is used up comes with the status of a rate limit, and does not come back within seconds.
+_HOPELESS = {"insufficient_quota", "billing_not_active"}
+
+
+def is_retryable(error: BaseException) -> bool:
+    """Tell whether the same call may succeed if it is made again.
+
+    Args:
+        error: What the call raised; where it does not say of itself, its causes are asked.
+    """
+    for each in _chain(error):
+        if getattr(each, "code", None) in _HOPELESS:
+            return False
+        if isinstance(said := getattr(each, "is_retryable", None), bool):
+            # LangChain's model errors have it, and those of a mixture.
+            return said
+        if isinstance(status := _status(each), int) and status >= _ERROR:
+            return status in _WORTH_IT or status >= _SERVER_ERROR
+        if (kind := _kind(each)) is not None:
+            return kind in _PASSING
+        if isinstance(each, (ConnectionError, TimeoutError, *_transport_errors())):
+            return True
+    return False
+
+
+def retry_after(error: BaseException | None) -> float | None:
+    """Return the seconds that a server asked to wait, `None` where it did not say.
+
+    Args:
+        error: What a call raised, with the server's response or caused by something that has it.
+    """
+    for each in _chain(error):
+        headers = getattr(getattr(each, "response", None), "headers", None)
+        if headers is None:
+            continue
+        for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
+            if (seconds := _seconds(headers.get(name), unit)) is not None:
+                return seconds
+    return None
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = error.__cause__
+
+
+def _status(error: BaseException) -> Any:
+    status = getattr(error, "status_code", None)
+    return status if status is not None else getattr(getattr(error, "response", None), "status_code", None)
+
+
+def _kind(error: BaseException) -> str | None:
+    """Return what a server calls its error, `None` where it does not say."""
+    match getattr(error, "body", None):
+        case {"error": {"type": str(kind)}} | {"type": str(kind)}:
+            return kind
+    return None
+
+
+def _transport_errors() -> Iterator[type[BaseException]]:
+    """The errors of the HTTP clients in use for what never became a response: no connection, no answer in time."""
+    for name in ("httpx", "httpx2"):
+        if (module := sys.modules.get(name)) is not None:
+            yield module.TransportError
+    if (module := sys.modules.get("aiohttp")) is not None:
+        yield module.ClientConnectionError
+
+
+def _seconds(value: str | None, unit: float) -> float | None:
+    if value is None:
+        return None
+    try:
+        seconds = float(value) * unit
+    except ValueError:
+        try:
+            seconds = parsedate_to_datetime(value).timestamp() - time()
+        except ValueError:
+            return None
+    return max(0.0, seconds) if math.isfinite(seconds) else None
+
+
+T = TypeVar("T")
+
+_logger = logging.getLogger("langchain_moa")
+
+
+@dataclass(frozen=True)
+class Retry:
+    """How a call that failed is tried again.
+
+    Only what may succeed the next time is tried again: rate limits, errors of the server, timeouts, lost connections; never
+    a wrong request or a wrong key. Where the server says how long to wait (`retry-after`), that counts. A wait that would
+    outlast the call's time limit, or the longest wait, is not begun: the call has failed.
+
+    The clients of most providers try again by themselves, and two loops around one another would multiply. So a model
+    given as a string is made without retries of its own, and a model object that has some keeps them and none of these are
+    added: make it with `max_retries=0` if you want this policy. The same goes for a model inside a binding, a fallback or a
+    `with_retry()`; one with fallbacks is asked again with all of them. For a member that is no chat model, an agent that may
+    have done half its work, only the policy of its own `Proposer(retry=...)` counts, and it is refused where a model inside
+    tries again by itself. A mixture inside keeps to its own policies.
+
+    Args:
+        attempts: How often a call is made at most, the first time included. Default: 3.
+        initial: Seconds before the second attempt; each further wait is twice as long. Default: 0.5.
+        maximum: The longest wait in seconds. Default: 30.
+        jitter: The share of each wait that is left to chance, from 0 to 1, so that calls that failed together do not come
+            back together. Default: 0.5.
+
+    Raises:
+        ValueError: A number is out of its range.
+
+    Example:
+        ```python
+        from langchain_moa import ChatMoA, Retry
+
+        moa = ChatMoA(
+            proposers=["local:smollm2-135m", "local:gemma3-270m"],
+            aggregator="local:smollm2-135m",
+            retry=Retry(attempts=5, maximum=60),
+        )
+        ```
+    """
+
+    _: KW_ONLY
+    attempts: int = 3
+    initial: float = 0.5
+    maximum: float = 30.0
+    jitter: float = 0.5
+
+    def __post_init__(self) -> None:
+        """Check the numbers, so that a wrong one fails where it is written."""
+        # A YAML file does not keep to the annotations.
+        attempts: Any = self.attempts
+        if not isinstance(attempts, int) or isinstance(attempts, bool) or attempts < 1:
+            msg = f"retry.attempts is {_shown(attempts)}; give a whole number from 1, the first attempt included"
+            raise ValueError(msg)
+        for name, top in (("initial", math.inf), ("maximum", math.inf), ("jitter", 1.0)):
+            value: Any = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= top:
+                unit = "a share from 0 to 1" if name == "jitter" else "seconds, 0 or more"
+                msg = f"retry.{name} is {_shown(value)}; give {unit}"
+                raise ValueError(msg)
+
+    @classmethod
+    def coerce(cls, value: Any) -> Retry | None:
+        """Make a policy of what a user may write for one.
+
+        Args:
+            value: A policy, a mapping of its arguments, or `None`.
+
+        Raises:
+            ValueError: It is none of these, or has an unknown key.
+        """
+        if value is None or isinstance(value, cls):
+            return value
+        known = [each.name for each in fields(cls)]
+        if not isinstance(value, Mapping) or (unknown := sorted(set(value) - set(known), key=str)):
+            what = f"unknown key {unknown[0]!r}" if isinstance(value, Mapping) else f"{type(value).__name__} is no policy"
+            msg = f"{what}; give Retry(...), or a mapping with {', '.join(known)}"
+            raise ValueError(msg)
+        return cls(**value)
+
+    def wait(self, attempt: int, error: BaseException | None) -> float:
+        """Return the seconds to wait after an attempt.
+
+        Args:
+            attempt: The number of the attempt that failed, from 1.
+            error: What it raised.
+        """
+        chance = self.jitter * random.random()  # noqa: S311  # it spreads load, it guards nothing
+        if (told := retry_after(error)) is not None:
+            return min(told + chance * self.initial, max(told, self.maximum))
+        # The exponent is bounded before it is used: 2.0 ** 1100 is an error.
+        backoff = min(self.maximum, self.initial * 2.0 ** min(attempt - 1, 60))
+        return backoff * (1 - chance)
+
+
+async def retrying(
+    policy: Retry | None,
+    call: Callable[[], Awaitable[T]],
+    *,
+    limit: Limit | None = None,
+    begun: Callable[[], bool] | None = None,
+) -> T:
+    """Call, and call again as the policy says.
+
+    Args:
+        policy: The policy; `None`: the call is made once.
+        call: What to do.
+        limit: The time that all attempts have together; `None`: as much as they take.
+        begun: Tells that something of the answer is out already, so that it cannot be begun anew.
+
+    Raises:
+        Exception: What the last attempt raised.
+    """
+    if policy is None:
+        return await call()
+
+    async def attempt() -> T:
+        return await call()
+
+    return await AsyncRetrying(**_rules(policy, limit or Limit(), begun))(attempt)
+
+
+def _shown(value: Any) -> str:
+    # What is no number may be anything, a key in the wrong place for example.
+    return repr(value) if isinstance(value, (int, float)) else f"a {type(value).__name__}"
+
+
+def _rules(policy: Retry, limit: Limit, begun: Callable[[], bool] | None) -> dict[str, Any]:
+    def worth_it(error: BaseException) -> bool:
+        return is_retryable(error) and not (begun is not None and begun())
+
+    def wait(state: RetryCallState) -> float:
+        return policy.wait(state.attempt_number, state.outcome.exception() if state.outcome else None)
+
+    def stop(state: RetryCallState) -> bool:
+        in_vain = state.upcoming_sleep >= limit.left() or state.upcoming_sleep > policy.maximum
+        return state.attempt_number >= policy.attempts or in_vain
+
+    def tell(state: RetryCallState) -> None:
+        # The error's text may hold anything; what becomes of the call is logged without secrets when it is known.
+        kind = type(state.outcome.exception()).__name__ if state.outcome else ""
+        _logger.info("attempt %d failed with %s; the next in %.2f s", state.attempt_number, kind, state.upcoming_sleep)
+
+    return {"retry": retry_if_exception(worth_it), "wait": wait, "stop": stop, "before_sleep": tell, "reraise": True}

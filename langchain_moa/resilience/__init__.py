@@ -1,1 +1,0 @@
-"""What keeps an answer coming when members fail or are slow."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import aclosing, closing
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 from uuid import uuid4
 
 from langchain_core.language_models import BaseChatModel
@@ -100,6 +100,13 @@ class ChatMoA(Mixture, BaseChatModel):
     @property
     def _llm_type(self) -> str:
         return "moa"
+
+    @override
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        if update and "profile" not in update and self.profile == self.members.aggregator.profile:
+            # It was the aggregator's, which the update may replace.
+            update = {"profile": None, **update}
+        return super().model_copy(update=update, deep=deep)
 
     @property
     def _identifying_params(self) -> Mapping[str, Any]:

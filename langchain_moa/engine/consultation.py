@@ -219,7 +219,7 @@ async def _read(strategy: Runnable[Any, Any], given: Any, config: RunnableConfig
     if stream is None or isinstance(strategy, PregelProtocol):
         return await (runnable.ainvoke(given, config) if is_async else in_worker(lambda: runnable.invoke(given, config)))
     last = None
-    items = runnable.astream(given, config) if is_async else iterate_in_worker(lambda: runnable.stream(given, config))
+    items: Any = runnable.astream(given, config) if is_async else iterate_in_worker(lambda: runnable.stream(given, config))
     async with aclosing(items):
         async for last in items:
             _send(stream, last)
@@ -290,7 +290,11 @@ class Consult(Node):
     async def _in_round(self, closing: Closing, state: RunState, config: RunnableConfig | None) -> dict[str, Any]:
         timeout = self._settings.proposer_timeout
         current = progress_of(config).round("ranking", closing) if closing.is_needed else None
-        with current.joined(timeout) if current is not None else nullcontext(timeout and Limit(timeout=timeout)) as limit:
+        with (
+            current.joined(timeout)
+            if current is not None
+            else nullcontext(None if timeout is None else Limit(timeout=timeout)) as limit
+        ):
             consultation = Consultation(self._settings, state, config or {}, self._node, limit=limit)
             found = await consultation.run(self._work, state, given=state, name=self._node)
             if current is not None and found is not None:

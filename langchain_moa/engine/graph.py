@@ -22,8 +22,8 @@ from langchain_moa.engine.progress import RunState
 from langchain_moa.engine.propose import Propose
 from langchain_moa.limits.portal import leavable
 from langchain_moa.limits.quorum import Closing, quorum_of
+from langchain_moa.mixture.lineup import closings
 from langchain_moa.mixture.mixture import Mixture
-from langchain_moa.mixture.resilience import closings
 from langchain_moa.strategies.aggregation import Aggregation
 from langchain_moa.strategies.registry import name_of
 
@@ -36,8 +36,7 @@ if TYPE_CHECKING:
     from langchain_moa.data.reference import Reference
     from langchain_moa.members.member import Member
     from langchain_moa.members.proposer import Proposer
-    from langchain_moa.mixture.lineup import MemberLike
-    from langchain_moa.mixture.options import MixtureOptions
+    from langchain_moa.mixture.fields import MemberLike, MixtureOptions
     from langchain_moa.prompting.prompts import Prompt
     from langchain_moa.strategies.inquiry import Inquiry
 

@@ -16,6 +16,7 @@ from langchain_moa.data.redaction import describe
 from langchain_moa.evaluation.call import Call, FailedCall, Part, Run, digest
 from langchain_moa.evaluation.gate import HaltedError
 from langchain_moa.members.member import Nobody
+from langchain_moa.mixture.fields import MixtureFields, Use, fields_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,11 +27,8 @@ if TYPE_CHECKING:
     from langchain_moa.members.member import Member
     from langchain_moa.mixture.mixture import Mixture
 
-# What of a mixture says who answers, and not what is made of it; and how it is run, which has no part in what is answered.
-_APART = {
-    *("proposers", "aggregator", "aggregator_fallbacks", "num_layers"),
-    *("max_concurrency", "max_cost_usd", "timeout", "max_retries", "retry", "proposer_timeout", "deadline"),
-}
+# What of a mixture says who answers, and how it is run, has no part in what is answered.
+_APART = {*MixtureFields.model_fields} - {*fields_for(Use.ANSWER)}
 
 _current: ContextVar[Run] = ContextVar("run of an evaluation")
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from langchain_moa.engine.graph import build_alone, build_graph
 from langchain_moa.evaluation.recorded import recorded, recorded_member
+from langchain_moa.mixture.fields import Use, fields_for
 from langchain_moa.mixture.mixture import Mixture
 
 if TYPE_CHECKING:
@@ -19,9 +20,6 @@ Kind = Literal["mixture", "layer", "member", "self-moa"]
 
 SELF_MOA = "self-moa: "
 """What stands before the places of Self-MoA's members."""
-
-# What Self-MoA takes over from the mixture; the rest is about members and layers that it does not have.
-_SHARED = ("prompt", "max_reference_tokens", "temperature", "max_tokens", "stop", "timeout", "max_retries", "api_key", "retry")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +103,7 @@ def samples_of_best(mixture: Mixture, best: Member, *, calls: int, epoch: int) -
     everyone = [*(member for layer in members.layers for member in layer), members.aggregator]
     if mixture.num_layers == 1 and all(_same(member, best) for member in everyone):
         return None
-    options = {name: getattr(mixture, name) for name in _SHARED if getattr(mixture, name) is not None}
+    options = {name: getattr(mixture, name) for name in fields_for(Use.SHARED) if getattr(mixture, name) is not None}
     samples = max(1, calls - 1)
     return Mixture.self_moa(best.spec, samples=samples, seed=1 + (epoch - 1) * samples, **options)
 

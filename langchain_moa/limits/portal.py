@@ -19,7 +19,7 @@ import anyio
 from anyio.from_thread import BlockingPortal
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Iterable, Iterator
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterable, Iterator
 
 T = TypeVar("T")
 
@@ -255,7 +255,7 @@ async def in_worker(call: Callable[[], T], *, context: Context | None = None) ->
             raise
 
 
-async def iterate_in_worker(make: Callable[[], Iterable[T]]) -> AsyncIterator[T]:
+async def iterate_in_worker(make: Callable[[], Iterable[T]]) -> AsyncGenerator[T]:
     """Iterate over a sync iterator in a worker thread; leaving the iteration ends it at its next item.
 
     Args:
@@ -295,7 +295,7 @@ async def iterate_in_worker(make: Callable[[], Iterable[T]]) -> AsyncIterator[T]
         task.cancel()
 
 
-def leavable(steps: Generator[T]) -> Generator[T]:
+def leavable(steps: Any) -> Generator[T]:
     """Iterate over the steps of a sync run of a graph; the calls under way are cancelled when the iteration is left.
 
     LangGraph's sync loop waits for its nodes whatever happens, Ctrl-C included, and these wait for their calls. So the calls
@@ -303,7 +303,7 @@ def leavable(steps: Generator[T]) -> Generator[T]:
     raised here and not inside of LangGraph's loop.
 
     Args:
-        steps: The steps; each starts when it is asked for.
+        steps: The generator of steps; each starts when it is asked for.
     """
     waits = Waits()
     scope = _waits.get() or Waits()

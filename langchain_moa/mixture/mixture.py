@@ -3,36 +3,23 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
-from difflib import get_close_matches
-from typing import TYPE_CHECKING, Annotated, Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from pydantic import (
-    ConfigDict,
-    Field,
-    PlainValidator,
-    PrivateAttr,
-    SecretStr,
-    field_validator,
-    model_validator,
-)
+from pydantic import PrivateAttr, model_validator
+from typing_extensions import override
 
 from langchain_moa.data.redaction import secrets_of
 from langchain_moa.limits.retry import Retry
 from langchain_moa.members.self_moa import TEMPERATURES, sample
-from langchain_moa.mixture.lineup import (
-    MemberLike,
-    Members,
-    coerce_aggregator,
-    coerce_proposers,
-    resolve_members,
-)
-from langchain_moa.mixture.resilience import Resilience, closings
+from langchain_moa.mixture.fields import MemberLike, MixtureFields, Use, fields_for
+from langchain_moa.mixture.lineup import Members, closings, resolve_members
 from langchain_moa.prompting.prompts import Prompt, resolve_prompt
-from langchain_moa.strategies.resolved import Strategies, described, resolve_aggregation, resolve_filters, resolve_stop
+from langchain_moa.strategies.resolved import Strategies, described, resolve_aggregation
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from langchain_moa.members.member import Member
@@ -42,7 +29,7 @@ if TYPE_CHECKING:
 _logger = logging.getLogger("langchain_moa")
 
 
-class Mixture(Resilience):
+class Mixture(MixtureFields):
     """A Mixture-of-Agents: who proposes, in how many layers, who aggregates, and how (arXiv 2406.04692, section 2).
 
     `create_moa` builds a graph from one; `ChatMoA` is one, and a chat model besides. Everything is checked when it is
@@ -71,9 +58,27 @@ class Mixture(Resilience):
             there before. Default: nothing.
         stop_when: When a closed layer is enough: a name, or a callable from a `ClosedLayer` to a truth value, or to the
             reason in words. It is asked after every layer but the last. Default: after the last layer.
-        aggregator_fallbacks, retry, proposer_timeout, deadline, quorum, quorum_grace: What happens when a member fails or is
-            slow; see `Resilience`.
-        temperature: For every call, before the members' own. Default: each member's own.
+        aggregator_fallbacks: Members that stand in for the aggregator, in this order, when it raises, answers nothing, is cut
+            by a content filter, or calls a tool that nobody has given it; in a stream as long as nothing has been streamed.
+            Where nobody is left, what a filter has left and such a call are passed on. A refusal is an answer, but in a
+            stream, where OpenAI's chat client leaves it out, an empty one. All three are told as the `error` of the
+            aggregator's entry in `response_metadata["moa"]`, and in `degraded`. They stand in as well where a strategy asks
+            the aggregator (a ranker, a judge, a moderator) and it has nothing usable to say. Default: none.
+        retry: How a failed call is tried again; see `Retry` on how it gets along with the retries of the members' own
+            clients. Default: those alone.
+        proposer_timeout: Seconds that a proposer has for its answer, retries included, from the moment that it is asked: the
+            wait for a place (`max_concurrency`) does not count. After that it has failed. A verdict that a strategy asks of a
+            model (a ranker's, a judge's, a moderator's) has as many. `None` is as many as it takes. Default: 600.
+        deadline: Seconds for the whole answer, from the moment that the first proposer is asked, or, in a run that is resumed,
+            from there. What is left at any time is shared equally by the layers to come and the aggregator; a layer
+            whose share is over goes on with the good answers that it has, if they are enough, and its stragglers are late.
+            A filter or stop condition whose share is over is passed over, and the answer says so. An aggregator that outlasts
+            it has failed. Default: as many as it takes.
+        quorum: How many good answers close a layer early: a number of its proposers, or a share of them (0.75), rounded up.
+            The stragglers are cancelled, and recorded as late. Default: all are waited for.
+        quorum_grace: Seconds that the stragglers have once the quorum is there. Default: 1.
+        temperature: Sampling temperature of every call. A `Proposer`'s settings override it; it overrides what a model object was
+            made with. Default: each member's own.
         max_tokens: The longest answer of every call, in tokens. Default: each member's own. The verdicts that strategies ask
             for (a ranker's, a judge's, an analyst's) have no such limit: one that is cut cannot be read.
         stop: Stop words of every call, verdicts excepted. Default: each member's own.
@@ -98,55 +103,8 @@ class Mixture(Resilience):
         ```
     """
 
-    # A value may be a secret put into the wrong field; the errors of this class say what they must of it.
-    model_config = ConfigDict(arbitrary_types_allowed=True, hide_input_in_errors=True, protected_namespaces=())
-
-    proposers: Annotated[Sequence[MemberLike] | Sequence[Sequence[MemberLike]], PlainValidator(coerce_proposers)]
-    aggregator: Annotated[MemberLike | None, PlainValidator(coerce_aggregator)] = None
-    num_layers: int = 2
-    prompt: str | Callable[..., Any] = "paper"
-    max_reference_tokens: int | None = Field(default=None, ge=16)
-    min_references: int = Field(default=1, ge=1)
-    aggregation: Annotated[Any, PlainValidator(resolve_aggregation)] = "synthesize"
-    reference_filters: Annotated[Sequence[Any], PlainValidator(resolve_filters)] = ()
-    stop_when: Annotated[Any, PlainValidator(resolve_stop)] = None
-    temperature: float | None = Field(default=None, ge=0)
-    max_tokens: int | None = Field(default=None, ge=1)
-    stop: list[str] | None = None
-    max_concurrency: int | None = Field(default=None, ge=1)
-    max_cost_usd: float | None = Field(default=None, gt=0, allow_inf_nan=False)
-    timeout: float | None = Field(default=None, gt=0)
-    max_retries: int | None = Field(default=None, ge=0)
-    api_key: SecretStr | None = Field(default=None, exclude=True, repr=False)
-
     _resolved: tuple[tuple[Any, ...], Members, Strategies] | None = PrivateAttr(default=None)
     _known: tuple[Members, tuple[str, ...]] | None = PrivateAttr(default=None)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _refuse_unknown_fields(cls, values: Any) -> Any:
-        if isinstance(values, dict):
-            for name in values:
-                if name not in cls.model_fields:
-                    close = get_close_matches(str(name), cls.model_fields, n=1)
-                    remedy = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(Mixture.model_fields)}"
-                    msg = f"unknown field {name!r}; {remedy}"
-                    raise ValueError(msg)
-        return values
-
-    @field_validator("num_layers")
-    @classmethod
-    def _at_least_one_layer(cls, value: int) -> int:
-        if value < 1:
-            msg = f"{value} is too small: a mixture has at least 1 layer of proposers; the aggregator is extra"
-            raise ValueError(msg)
-        return value
-
-    @field_validator("prompt")
-    @classmethod
-    def _known_prompt(cls, value: str | Prompt) -> str | Prompt:
-        resolve_prompt(value)
-        return value
 
     @model_validator(mode="after")
     def _agree_on_layers(self) -> Self:
@@ -236,7 +194,7 @@ class Mixture(Resilience):
             long = ChatMoA.self_moa("local:smollm2-135m", samples=30, window=6)
             ```
         """
-        client = {name: options[name] for name in ("timeout", "max_retries", "api_key") if options.get(name) is not None}
+        client = {name: options[name] for name in fields_for(Use.CLIENT) if options.get(name) is not None}
         if options.get("temperature") is not None:
             temperatures = None
         proposers = sample(model, samples, temperatures=temperatures, seed=seed, client=client)
@@ -309,13 +267,13 @@ class Mixture(Resilience):
     @property
     def call_kwargs(self) -> dict[str, Any]:
         """The keyword arguments that the mixture adds to every model call."""
-        given = {"temperature": self.temperature, "max_tokens": self.max_tokens, "stop": self.stop}
+        given = {name: getattr(self, name) for name in fields_for(Use.CALL)}
         return {key: value for key, value in given.items() if value is not None}
 
     def describe(self) -> dict[str, Any]:
         """Return the mixture as plain data: everything that bears on its answers, and no secret."""
-        apart = {"proposers", "aggregator", "aggregator_fallbacks", "api_key", "aggregation", "reference_filters", "stop_when"}
-        options = [name for name in Mixture.model_fields if name not in apart]
+        resolved = fields_for(Use.RESOLVED)
+        options = [name for name in MixtureFields.model_fields if name not in resolved]
         return {
             **{name: _plain(getattr(self, name)) for name in options},
             "proposers": [[member.describe() for member in layer] for layer in self.members.layers],
@@ -325,25 +283,42 @@ class Mixture(Resilience):
         }
 
     def _parts(self) -> tuple[Members, Strategies]:
-        # Keyed on the fields, so that a copy with another aggregator, or an assignment, is never answered by the old one.
-        key = (
-            *(self.proposers, self.aggregator, self.num_layers, self.timeout, self.max_retries, self.api_key),
-            *(
-                self.aggregation,
-                self.reference_filters,
-                self.stop_when,
-                self.aggregator_fallbacks,
-                self.retry,
-                self.max_concurrency,
-            ),
-        )
+        # Keyed on the fields, so that after an assignment, nothing is answered by the old ones.
+        key = tuple(getattr(self, name) for name in MixtureFields.model_fields)
         if self._resolved is None or any(old is not new for old, new in zip(self._resolved[0], key, strict=True)):
-            # Once more: a `model_copy(update=...)` brings values that no validator has seen.
-            strategies = Strategies(
-                resolve_aggregation(self.aggregation), resolve_filters(self.reference_filters), resolve_stop(self.stop_when)
-            )
+            # The default is a name.
+            strategies = Strategies(resolve_aggregation(self.aggregation), tuple(self.reference_filters), self.stop_when)
             self._resolved = (key, resolve_members(self, strategies), strategies)
         return self._resolved[1:]
+
+    @override
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """Copy the mixture; unlike pydantic's own, this checks the fields that are changed.
+
+        Args:
+            update: Fields to change.
+            deep: Whether to copy the values, too.
+
+        Raises:
+            ValueError: As `pydantic.ValidationError`: a field is wrong.
+        """
+        if not update:
+            return super().model_copy(deep=deep)
+        given = {name: getattr(self, name) for name in self.model_fields_set}
+        if "proposers" in update:
+            # Lists of proposers bring their own number of layers.
+            given.pop("num_layers", None) if _is_nested(update["proposers"]) else given.setdefault(
+                "num_layers", self.num_layers
+            )
+        return type(self)(**{**given, **update})
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set an attribute; a field is checked as at construction."""
+        if name in MixtureFields.model_fields:
+            fields = MixtureFields.model_construct(**{each: getattr(self, each) for each in MixtureFields.model_fields})
+            MixtureFields.__pydantic_validator__.validate_assignment(fields, name, value)
+            value = getattr(fields, name)
+        super().__setattr__(name, value)
 
     def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
         """Copy the fields; what was built from them is built again."""
@@ -359,6 +334,10 @@ class Mixture(Resilience):
         for name in fresh.__private_attributes__:
             setattr(fresh, name, None)
         return fresh
+
+
+def _is_nested(proposers: Any) -> bool:
+    return isinstance(proposers, Sequence) and any(isinstance(each, (list, tuple)) for each in proposers)
 
 
 def _plain(value: Any) -> Any:

@@ -136,7 +136,6 @@ async def conduct(inquiry: Inquiry[T], answer: Callable[[Any], Awaitable[Any]], 
         reply = await answer(found)
 
 
-T = TypeVar("T")
 M = TypeVar("M", bound=BaseModel)
 
 _LANGUAGE = re.compile(r"\A\s*json\b", re.IGNORECASE)

@@ -303,11 +303,11 @@ def test_a_missing_key_names_the_file_the_member_and_the_variable(write: Write, 
 
 
 def test_a_missing_package_names_the_member_and_the_pip_command(write: Write) -> None:
-    said = r"^proposers: item 2: cannot make the model 'groq:a': .*pip install .*langchain-groq"
+    said = r"^proposers: item 2: cannot make the model 'ibm:a': .*pip install .*langchain-ibm"
     with pytest.raises(ImportError, match=said):
-        Mixture.from_config(write("proposers: [openai:a, groq:a]\naggregator: openai:a\n"))
-    with pytest.raises(ImportError, match=r"^aggregator: cannot make the model 'groq:a': "):
-        Mixture.from_config(write("proposers: [openai:a]\naggregator: groq:a\n"))
+        Mixture.from_config(write("proposers: [openai:a, ibm:a]\naggregator: openai:a\n"))
+    with pytest.raises(ImportError, match=r"^aggregator: cannot make the model 'ibm:a': "):
+        Mixture.from_config(write("proposers: [openai:a]\naggregator: ibm:a\n"))
 
 
 # In Python, where a key may be given, no description of the mixture shows it.

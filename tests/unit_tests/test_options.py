@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from langchain_moa import Mixture
-from langchain_moa.mixture.options import MixtureOptions
+from langchain_moa.mixture.fields import MixtureOptions
 
 
 def test_the_options_are_the_fields_of_a_mixture() -> None:

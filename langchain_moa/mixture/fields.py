@@ -1,0 +1,172 @@
+"""The fields of a mixture: each is described once, with what it bears on; every list of fields is derived from here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from difflib import get_close_matches
+from enum import Flag, auto
+from typing import Annotated, Any, TypedDict
+
+from langchain_core.runnables import Runnable
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, SecretStr, field_validator, model_validator
+
+from langchain_moa.data.validation import each
+from langchain_moa.limits.retry import Retry
+from langchain_moa.members.proposer import Proposer
+from langchain_moa.prompting.prompts import Prompt, resolve_prompt
+from langchain_moa.strategies.resolved import resolve_aggregation, resolve_filters, resolve_stop
+
+MemberLike = str | Runnable[Any, Any] | Mapping[str, Any] | Proposer
+"""What may stand for a proposer or an aggregator."""
+
+
+def coerce_proposers(value: Any) -> tuple[Proposer | tuple[Proposer, ...], ...]:
+    """Read `proposers`: one list for every layer, or a list of lists, one for each."""
+    if isinstance(value, (str, Mapping)) or not isinstance(value, Sequence):
+        msg = f"give a list of proposers, or a list of lists with one for each layer, not {type(value).__name__}"
+        raise ValueError(msg)  # noqa: TRY004  # pydantic reports ValueErrors with the field's place
+    if not value:
+        msg = "there are no proposers; give at least one"
+        raise ValueError(msg)
+    nested = [isinstance(item, Sequence) and not isinstance(item, str) for item in value]
+    if all(nested):
+        for number, layer in enumerate(value, start=1):
+            if not layer:
+                msg = f"layer {number} has no proposers; give at least one, or leave the layer out"
+                raise ValueError(msg)
+        return tuple(each(layer, Proposer.coerce, place=f"layer {number}, ") for number, layer in enumerate(value, start=1))
+    if any(nested):
+        msg = f"item {nested.index(True) + 1} is a list and others are not; give one list for all layers, or a list for each"
+        raise ValueError(msg)
+    return each(value, Proposer.coerce)
+
+
+def coerce_aggregator(value: Any) -> Proposer | None:
+    """Read `aggregator`, which may be left out."""
+    return None if value is None else Proposer.coerce(value)
+
+
+class Use(Flag):
+    """What a field of a mixture bears on.
+
+    Attributes:
+        ANSWER: What is answered, and not only who answers or how the calls are made; it is part of the key under which an
+            evaluation keeps a call.
+        CALL: It is a keyword argument of every model call.
+        CLIENT: It is an argument of the constructors of models that are given as strings.
+        SHARED: Self-MoA at equal calls takes it over from the mixture that it is compared with.
+        STUDIO: An assistant of LangGraph Studio may set it.
+        RESOLVED: It is described by what it was resolved to, such as members and strategies.
+    """
+
+    ANSWER = auto()
+    CALL = auto()
+    CLIENT = auto()
+    SHARED = auto()
+    STUDIO = auto()
+    RESOLVED = auto()
+
+
+def _coerce_fallbacks(value: Any) -> tuple[Proposer, ...]:
+    # One alone may stand without a list.
+    items = value if isinstance(value, Sequence) and not isinstance(value, str) else [value]
+    return each(items, Proposer.coerce)
+
+
+_SAMPLING = Use.ANSWER | Use.CALL | Use.SHARED
+
+
+class MixtureFields(BaseModel):
+    """The fields of a mixture, checked; see `Mixture` for what they mean."""
+
+    # A value may be a secret put into the wrong field; the errors of this class say what they must of it.
+    model_config = ConfigDict(arbitrary_types_allowed=True, hide_input_in_errors=True, protected_namespaces=())
+
+    proposers: Annotated[
+        Sequence[MemberLike] | Sequence[Sequence[MemberLike]],
+        PlainValidator(coerce_proposers),
+        Use.RESOLVED | Use.STUDIO,
+    ]
+    aggregator: Annotated[MemberLike | None, PlainValidator(coerce_aggregator), Use.RESOLVED | Use.STUDIO] = None
+    num_layers: Annotated[int, Use.STUDIO] = 2
+    prompt: Annotated[str | Callable[..., Any], Use.ANSWER | Use.SHARED | Use.STUDIO] = "paper"
+    max_reference_tokens: Annotated[int | None, Field(ge=16), Use.ANSWER | Use.SHARED] = None
+    min_references: Annotated[int, Field(ge=1), Use.ANSWER] = 1
+    aggregation: Annotated[Any, PlainValidator(resolve_aggregation), Use.ANSWER | Use.RESOLVED] = "synthesize"
+    reference_filters: Annotated[Sequence[Any], PlainValidator(resolve_filters), Use.ANSWER | Use.RESOLVED] = ()
+    stop_when: Annotated[Any, PlainValidator(resolve_stop), Use.ANSWER | Use.RESOLVED] = None
+    aggregator_fallbacks: Annotated[Sequence[Any], PlainValidator(_coerce_fallbacks), Use.RESOLVED] = ()
+    retry: Annotated[Retry | Mapping[str, Any] | None, PlainValidator(Retry.coerce), Use.SHARED] = None
+    proposer_timeout: Annotated[float | None, Field(gt=0, allow_inf_nan=False), Use(0)] = 600.0
+    deadline: Annotated[float | None, Field(gt=0, allow_inf_nan=False), Use(0)] = None
+    quorum: Annotated[int | float | None, Use.ANSWER] = None
+    quorum_grace: Annotated[float, Field(ge=0, allow_inf_nan=False), Use.ANSWER] = 1.0
+    temperature: Annotated[float | None, Field(ge=0), _SAMPLING | Use.STUDIO] = None
+    max_tokens: Annotated[int | None, Field(ge=1), _SAMPLING | Use.STUDIO] = None
+    stop: Annotated[list[str] | None, _SAMPLING] = None
+    max_concurrency: Annotated[int | None, Field(ge=1), Use(0)] = None
+    max_cost_usd: Annotated[float | None, Field(gt=0, allow_inf_nan=False), Use(0)] = None
+    timeout: Annotated[float | None, Field(gt=0), Use.CLIENT | Use.SHARED] = None
+    max_retries: Annotated[int | None, Field(ge=0), Use.CLIENT | Use.SHARED] = None
+    api_key: Annotated[SecretStr | None, Use.CLIENT | Use.SHARED | Use.RESOLVED] = Field(default=None, exclude=True, repr=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_unknown_fields(cls, values: Any) -> Any:
+        if isinstance(values, dict):
+            for name in values:
+                if name not in cls.model_fields:
+                    close = get_close_matches(str(name), cls.model_fields, n=1)
+                    remedy = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(MixtureFields.model_fields)}"
+                    msg = f"unknown field {name!r}; {remedy}"
+                    raise ValueError(msg)
+        return values
+
+    @field_validator("num_layers")
+    @classmethod
+    def _at_least_one_layer(cls, value: int) -> int:
+        if value < 1:
+            msg = f"{value} is too small: a mixture has at least 1 layer of proposers; the aggregator is extra"
+            raise ValueError(msg)
+        return value
+
+    @field_validator("prompt")
+    @classmethod
+    def _known_prompt(cls, value: str | Prompt) -> str | Prompt:
+        resolve_prompt(value)
+        return value
+
+
+def fields_for(use: Use) -> tuple[str, ...]:
+    """Return the names of the fields that bear on something, in the order in which they are described."""
+    return tuple(name for name, field in MixtureFields.model_fields.items() if use in _use_of(field.metadata))
+
+
+def _use_of(metadata: Sequence[Any]) -> Use:
+    return next((each for each in metadata if isinstance(each, Use)), Use(0))
+
+
+class MixtureOptions(TypedDict, total=False):
+    """The fields of `Mixture` but for `proposers` and `aggregator`; what they mean is said there."""
+
+    num_layers: int
+    prompt: str | Callable[..., Any]
+    max_reference_tokens: int | None
+    min_references: int
+    aggregation: Any
+    reference_filters: Sequence[Any]
+    stop_when: Any
+    aggregator_fallbacks: Sequence[Any]
+    retry: Retry | Mapping[str, Any] | None
+    proposer_timeout: float | None
+    deadline: float | None
+    quorum: int | float | None
+    quorum_grace: float
+    temperature: float | None
+    max_tokens: int | None
+    stop: list[str] | None
+    max_concurrency: int | None
+    max_cost_usd: float | None
+    timeout: float | None
+    max_retries: int | None
+    api_key: SecretStr | None

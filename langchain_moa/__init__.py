@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from langchain_moa.reference import Failure, Reference
     from langchain_moa.resilience.retry import Retry
     from langchain_moa.role import awrite_roles, roles, write_roles
-    from langchain_moa.runs.record import record_moa
+    from langchain_moa.runs.recorder import record_moa
     from langchain_moa.runs.run import MoARun
     from langchain_moa.state import MoAContext, MoAState
     from langchain_moa.step import Step
@@ -44,7 +44,7 @@ _HOMES = {
     "awrite_roles": "role",
     "create_moa": "graph.graph",
     "presets": "mixture.config",
-    "record_moa": "runs.record",
+    "record_moa": "runs.recorder",
     "roles": "role",
     "write_roles": "role",
 }

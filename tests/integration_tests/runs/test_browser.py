@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pytest
 
 from langchain_moa import Failure
-from langchain_moa.runs import Attempt, Message, MoARun, append_run, read_runs, summary_html
+from langchain_moa.runs import AttemptRecord, MessageRecord, MoARun, append_run, read_runs, summary_html
 from tests.integration_tests.runs.browser import browser
 from tests.recorded_runs import a_call, a_run
 
@@ -72,7 +72,7 @@ def _full_run() -> MoARun:
             status="late",
             error=quorum,
             usage=None,
-            attempts=[Attempt(started=0.2, status="cancelled")],
+            attempts=[AttemptRecord(started=0.2, status="cancelled")],
         ),
         a_call(
             "",
@@ -81,7 +81,7 @@ def _full_run() -> MoARun:
             status="failed",
             error=refused,
             usage=None,
-            attempts=[Attempt(started=0.2, done=0.3, status="failed", error=refused)] * 3,
+            attempts=[AttemptRecord(started=0.2, done=0.3, status="failed", error=refused)] * 3,
         ),
         a_call("x", layer=None, name="writer", queued=1.0, done=2.0),
         answer="Bees make honey. Nobody knows why that is so.",
@@ -204,7 +204,7 @@ def test_no_word_of_a_table_is_broken_on_a_phone(browser: Browser, tmp_path: Pat
 def test_a_mixture_inside_is_on_the_page_with_all_its_calls(browser: Browser, tmp_path: Path) -> None:
     failure = Failure(kind="OpenAIError", message="inside out of order")
     inner = a_run(
-        a_call("Bees make wax.", name="deep", prompt=[Message(type="human", content="What is asked inside?")]),
+        a_call("Bees make wax.", name="deep", prompt=[MessageRecord(type="human", content="What is asked inside?")]),
         a_call("", proposer=2, name="broken", status="failed", error=failure, usage=None),
         a_call("Bees make wax and honey.", layer=None, name="inside"),
         answer="Bees make wax and honey.",

@@ -22,7 +22,7 @@ from tests.loopback import Reply
 from tests.recorded_runs import a_graph
 
 if TYPE_CHECKING:
-    from langchain_moa.runs import Call
+    from langchain_moa.runs import CallRecord
     from tests.loopback import Loopback
     from tests.loopback.fixtures import Chat
 
@@ -236,7 +236,7 @@ def _check_troubled(run: MoARun) -> None:
     assert MoARun.from_json(run.to_json()) == run
 
 
-def _kind(call: Call) -> str:
+def _kind(call: CallRecord) -> str:
     return call.error["kind"] if call.error else ""
 
 

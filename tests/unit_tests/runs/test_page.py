@@ -6,7 +6,7 @@ import base64
 import hashlib
 import re
 import sys
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -14,6 +14,9 @@ from langchain_moa.runs import AttemptRecord, MessageRecord, summary_html
 from langchain_moa.runs.page import page
 from langchain_moa.runs.run_page import WIDTH, badge_of, stages_of, ticks_of
 from tests.recorded_runs import a_call, a_run
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def _hash(text: str) -> str:

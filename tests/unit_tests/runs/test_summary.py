@@ -65,7 +65,7 @@ def test_rows_lead_to_their_runs() -> None:
     # Each id is there once, and each link of the page leads to one.
     ids = re.findall(r' id="(.*?)"', html)
     assert len(ids) == len(set(ids))
-    assert {link for link in re.findall(r'href="#(.*?)"', html)} <= set(ids)
+    assert set(re.findall(r'href="#(.*?)"', html)) <= set(ids)
     assert "langchain-moa report FILE --run two" in html
 
 

@@ -59,7 +59,9 @@ def _pictures(page_file: Path, folder: Path) -> None:
             assert top is not None
             assert bottom is not None
             begin, end = top["y"] - _MARGIN, bottom["y"] + bottom["height"] + _MARGIN
-            page.screenshot(path=folder / name, full_page=True, clip={"x": 0, "y": begin, "width": _WIDTH, "height": end - begin})
+            page.screenshot(
+                path=folder / name, full_page=True, clip={"x": 0, "y": begin, "width": _WIDTH, "height": end - begin}
+            )
         browser.close()
 
 

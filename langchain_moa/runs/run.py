@@ -305,8 +305,10 @@ class MoARun(BaseModel):
         """Whether the answer was cut at the output limit (`max_tokens`)."""
         if self.finish_reason is not None or self.answer is None:
             return is_output_limit(self.finish_reason)
-        last = next((call for call in reversed(self.calls) if call.role == "aggregator" and call.status == "ok"), None)
-        return last is not None and last.is_cut
+        # An answer that was chosen has no finish reason of its own: it is that of the reference.
+        writers = [call for call in self.calls if call.role == "aggregator" and call.status == "ok"][-1:]
+        chosen = [call for call in self.references if call.text_read == self.text] if "selected" in self.outcome else writers
+        return any(call.is_cut for call in chosen)
 
     @property
     def is_degraded(self) -> bool:

@@ -205,14 +205,14 @@ def stages_of(run: MoARun, prefix: str = "") -> list[TimelineStage]:
 def _notes(run: MoARun) -> Iterator[str]:
     """Yield what else is to be said about an answer, in words."""
     selected, stopped, degraded = (run.outcome.get(key) for key in ("selected", "stopped", "degraded"))
-    if run.is_cut:
+    said = [str(each) for each in degraded] if isinstance(degraded, list) else []
+    if run.is_cut and not any("cut at max_tokens" in each for each in said):
         yield "The answer was cut at max_tokens: it ends before the model had finished."
     if isinstance(selected, dict):
         yield f"The answer is the reference of {selected.get('name')}, chosen by {selected.get('by')}."
     if stopped:
         yield f"The layers ended early: {stopped}."
-    if isinstance(degraded, list):
-        yield from map(str, degraded)
+    yield from said
 
 
 def _length(run: MoARun) -> float:

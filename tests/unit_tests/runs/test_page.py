@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from langchain_moa import Failure
 from langchain_moa.runs import AttemptRecord, MessageRecord, summary_html
 from langchain_moa.runs.page import page
 from langchain_moa.runs.run_page import WIDTH, badge_of, stages_of, ticks_of
@@ -170,6 +171,8 @@ def test_the_badge_is_green_only_if_nothing_is_missing() -> None:
     assert badge_of(a_run(finish_reason="length")) == ("degraded: cut at max_tokens", "degraded")
     assert badge_of(a_run(outcome={"degraded": ["a prompt was trimmed"]})) == ("degraded", "degraded")
     assert badge_of(a_run(answer=None, status="failed")) == ("failed", "failed")
+    chosen = a_run(a_call("Half an", finish_reason="length"), answer="Half an", outcome={"selected": {"name": "model 1"}})
+    assert badge_of(chosen) == ("degraded: cut at max_tokens", "degraded")
     html = a_run(a_call(), *late, cut).to_html()
     assert '<span class="status ok">answered</span>\n<time' not in html
     assert "The answer was cut at max_tokens" in html
@@ -184,7 +187,7 @@ def test_every_box_of_the_graph_leads_to_its_call() -> None:
 
 
 def test_each_attempt_has_the_error_text_of_the_provider() -> None:
-    busy = {"kind": "RateLimitError", "message": "Error code: 429 - try again in 20s"}
+    busy = Failure(kind="RateLimitError", message="Error code: 429 - try again in 20s")
     attempts = [
         AttemptRecord(started=0.1, done=0.2, status="failed", error=busy),
         AttemptRecord(started=0.5, done=0.9, status="ok"),

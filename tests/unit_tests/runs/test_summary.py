@@ -31,7 +31,8 @@ def test_figures_are_over_all_runs() -> None:
     a, b = summary.proposers["a", "test:model"], summary.proposers["b", "test:model"]
     # One score for each reference that was read: the same sentence, and one that shares no word.
     assert a.bleu == pytest.approx([100, 0, 100])
-    assert (a.calls, a.failures, a.mean_bleu) == (3, 0, pytest.approx(200 / 3))
+    assert (a.calls, a.failures) == (3, 0)
+    assert a.mean_bleu == pytest.approx(200 / 3)
     assert (b.calls, b.failures, b.mean_bleu) == (2, 2, None)
     assert {reason: (found.times, found.latest) for reason, found in summary.failures.items()} == {
         ("b", "late", "quorum"): (1, 2),

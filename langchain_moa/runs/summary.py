@@ -16,9 +16,12 @@ if TYPE_CHECKING:
     from langchain_moa.runs.run import CallRecord, MoARun
     from langchain_moa.runs.run_page import Badge, RunView
 
-# The page has the latest runs, and of these as many in full as a browser opens at once.
+# The page lists the latest runs, and shows as many of them in full as fit into some megabytes.
 _MOST_LISTED = 200
-_MOST_CHARACTERS = 4_000_000
+_MOST_CHARACTERS = 3_000_000
+
+# What the page adds to the texts of a call.
+_PER_CALL = 2_000
 
 # More columns would show chance rather than shape.
 _MOST_COLUMNS = 16
@@ -300,8 +303,9 @@ def _listed(summary: RunsSummary) -> list[ListedRun]:
 
 
 def _length(run: MoARun) -> int:
-    """Return about how many characters of text a run has."""
+    """Return about how many characters a run takes on the page."""
     of_calls = sum(
-        len(call.text) + sum(len(message.text) for message in call.prompt) + sum(map(_length, call.runs)) for call in run.calls
+        _PER_CALL + len(call.text) + sum(len(message.text) for message in call.prompt) + sum(map(_length, call.runs))
+        for call in run.calls
     )
     return len(run.text) + of_calls

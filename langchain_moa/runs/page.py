@@ -118,6 +118,7 @@ def _environment(folder: Path | None) -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.globals["longest"] = LONGEST
     environment.filters |= {
         "markdown": render,
         "pretty": _pretty,

@@ -83,7 +83,7 @@ def test_the_settings_are_those_that_were_sent(chat: Chat, loopback: Loopback) -
         named = {wire.get(name, name): value for name, value in sent.items() if name not in {"messages", "stream_options"}}
         assert call.settings == named
     assert last.settings["stream"] is True
-    # Nothing came, so that nobody can tell.
+    # No answer came, so it is not known whether it streamed.
     assert bad.settings == {"model": "bad", "stop": ["END"], "max_tokens": 20}
 
 
@@ -295,7 +295,7 @@ async def test_a_run_that_is_left_is_recorded(chat: Chat, loopback: Loopback) ->
         await stream.aclose()  # type: ignore[attr-defined]  # a generator, typed as an iterator
         # LangGraph says that a stream was left when it has cleaned up behind it.
         async with asyncio.timeout(10):
-            while len(runs) < 2:  # noqa: ASYNC110  # a list tells nobody that it has grown
+            while len(runs) < 2:  # noqa: ASYNC110  # a list has no event
                 await asyncio.sleep(0.01)
     cancelled, left = runs
     assert (cancelled.status, cancelled.answer) == ("cancelled", None)

@@ -217,3 +217,11 @@ def test_without_its_extra_the_error_says_what_to_install(monkeypatch: pytest.Mo
     monkeypatch.setitem(sys.modules, "jinja2", None)
     with pytest.raises(ImportError, match=r'pip install "langchain-moa\[report\]"'):
         page("run.html.j2", folder=tmp_path)
+
+
+def test_a_huge_text_is_on_the_page_only_where_it_belongs() -> None:
+    text = "long " * 20_000
+    html = a_run(a_call(text), a_call("x", layer=None), answer="x").to_html()
+    # In its call, and compared with the answer; not beside the others.
+    assert html.count(text.strip()) == 2
+    assert "A text of 100,000 characters; its call shows it." in html

@@ -48,6 +48,7 @@ class Opened(NamedTuple):
 def _opened(browser: Browser, file: Path, *, width: int = 1280, **options: Any) -> Iterator[Opened]:
     context = browser.new_context(viewport={"width": width, "height": 900}, **options)
     page = context.new_page()
+    page.set_default_timeout(120_000)
     opened = Opened(page, [], [])
     page.on("request", lambda request: opened.requests.append(request.url))
     page.on("console", lambda message: opened.complaints.append(message.text))
@@ -130,10 +131,13 @@ def test_a_box_of_the_graph_opens_its_call(browser: Browser, page_file: Path) ->
         opened = page.locator("#call-4 .opened")
         assert opened.is_visible()
         # It opens directly below its bar.
-        bar, below = page.locator("#call-4 .bars").bounding_box(), opened.bounding_box()
-        assert bar is not None
-        assert below is not None
-        assert 0 <= below["y"] - bar["y"] - bar["height"] < 30
+        # Both are read at once: the page may still be scrolling.
+        gap = """() => {
+          const place = each => document.querySelector(`#call-4 ${each}`).getBoundingClientRect();
+          const [bar, opened] = [".bars", ".opened"].map(place);
+          return opened.top - bar.bottom;
+        }"""
+        assert 0 <= page.evaluate(gap) < 30
         assert opened.locator(".problem").all_inner_texts() == ["OpenAIError out of order"]
         assert opened.locator(".attempts li").count() == 3
         # The same link opens it again.
@@ -147,8 +151,8 @@ def test_what_a_model_wrote_is_copied_as_it_was_written(browser: Browser, page_f
         page.locator("#call-1 > summary").click()
         button = page.locator("#call-1 .main .copy").first
         button.click()
-        page.wait_for_function("document.querySelector('#call-1 .main .copy').textContent === 'Copied'")
-        assert page.evaluate("navigator.clipboard.readText()") == "**Bees** make honey. They dance."
+        copied = "async () => await navigator.clipboard.readText() === '**Bees** make honey. They dance.'"
+        page.wait_for_function(copied)
 
 
 def test_the_rows_of_a_summary_lead_to_their_runs(browser: Browser, tmp_path: Path) -> None:

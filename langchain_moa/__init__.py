@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from langchain_moa.members.proposer import Proposer
     from langchain_moa.mixture.config import presets
     from langchain_moa.mixture.mixture import Mixture
-    from langchain_moa.runs.record import record_moa
+    from langchain_moa.runs.recorder import record_moa
     from langchain_moa.runs.run import MoARun
     from langchain_moa.strategies.aggregation import Choice
     from langchain_moa.strategies.layer import ClosedLayer
@@ -42,7 +42,7 @@ _HOMES = {
     "awrite_roles": "strategies.roles",
     "create_moa": "engine.graph",
     "presets": "mixture.config",
-    "record_moa": "runs.record",
+    "record_moa": "runs.recorder",
     "roles": "strategies.roles",
     "write_roles": "strategies.roles",
 }

@@ -19,6 +19,7 @@ from tests.loopback import Loopback, Reply
 
 _QUESTION = "Why is the sky blue?"
 _MARGIN = 18
+_WIDTH = 1080
 
 
 async def _answered() -> MoARun:
@@ -49,15 +50,18 @@ async def _answered() -> MoARun:
 def _pictures(page_file: Path, folder: Path) -> None:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=find_chromium(), args=FLAGS)
-        page = browser.new_page(viewport={"width": 1080, "height": 900}, color_scheme="light")
+        page = browser.new_page(viewport={"width": _WIDTH, "height": 900}, color_scheme="light")
         page.goto(page_file.as_uri())
-        # The page down to the time line, and then where its answer comes from.
-        for name, first, last in (("report.png", "header", "#calls"), ("support.png", "#support", "#support")):
+        page.locator("#wording details").first.evaluate("each => each.open = true")
+        # The page down to the time line, and then the wording.
+        for name, first, last in (("report.png", "header", "#calls"), ("wording.png", "#wording", "#wording")):
             top, bottom = page.locator(first).bounding_box(), page.locator(last).bounding_box()
             assert top is not None
             assert bottom is not None
             begin, end = top["y"] - _MARGIN, bottom["y"] + bottom["height"] + _MARGIN
-            page.screenshot(path=folder / name, full_page=True, clip={"x": 0, "y": begin, "width": 1080, "height": end - begin})
+            page.screenshot(
+                path=folder / name, full_page=True, clip={"x": 0, "y": begin, "width": _WIDTH, "height": end - begin}
+            )
         browser.close()
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from langchain_moa.runs import Attempt, Call, Message, MoARun
-from langchain_moa.runs.outline import Outline, OutlinedEdge, OutlinedNode
+from langchain_moa.runs import AttemptRecord, CallRecord, MessageRecord, MoARun
+from langchain_moa.runs.run import Outline, OutlinedEdge, OutlinedNode
 
 # What JSON can hold: no halves of characters.
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
@@ -21,7 +21,7 @@ values = st.recursive(
 mappings = st.dictionaries(texts, values, max_size=2)
 failures = st.none() | st.fixed_dictionaries({"kind": texts, "message": texts})
 messages = st.builds(
-    Message,
+    MessageRecord,
     type=texts,
     content=texts | st.lists(values, max_size=2),
     name=st.none() | texts,
@@ -29,7 +29,7 @@ messages = st.builds(
     tool_call_id=st.none() | texts,
 )
 attempts = st.builds(
-    Attempt,
+    AttemptRecord,
     started=numbers,
     first_token=st.none() | numbers,
     done=st.none() | numbers,
@@ -38,9 +38,9 @@ attempts = st.builds(
 )
 
 
-def _calls(runs: st.SearchStrategy[list[MoARun]]) -> st.SearchStrategy[Call]:
+def _calls(runs: st.SearchStrategy[list[MoARun]]) -> st.SearchStrategy[CallRecord]:
     return st.builds(
-        Call,
+        CallRecord,
         node=texts,
         role=st.sampled_from(["proposer", "aggregator", "step"]),
         layer=st.none() | st.integers(1, 3),
@@ -66,7 +66,7 @@ def _calls(runs: st.SearchStrategy[list[MoARun]]) -> st.SearchStrategy[Call]:
     )
 
 
-def _runs(calls: st.SearchStrategy[Call]) -> st.SearchStrategy[MoARun]:
+def _runs(calls: st.SearchStrategy[CallRecord]) -> st.SearchStrategy[MoARun]:
     return st.builds(
         MoARun,
         id=texts,
@@ -97,7 +97,7 @@ any_run = _runs(_calls(st.lists(_runs(_calls(st.just([]))), max_size=1)))
 """Any run, with runs inside of calls."""
 
 
-def a_call(text: str = "Bees make honey.", *, layer: int | None = 1, proposer: int | None = 1, **changes: Any) -> Call:
+def a_call(text: str = "Bees make honey.", *, layer: int | None = 1, proposer: int | None = 1, **changes: Any) -> CallRecord:
     role = "aggregator" if layer is None else "proposer"
     node = "aggregator" if layer is None else f"layer_{layer}_proposer_{proposer}"
     fields: dict[str, Any] = {
@@ -110,24 +110,24 @@ def a_call(text: str = "Bees make honey.", *, layer: int | None = 1, proposer: i
         "queued": 0.1,
         "done": 0.9,
         "seconds": 0.8,
-        "attempts": [Attempt(started=0.2, first_token=0.4, done=0.9, status="ok")],
+        "attempts": [AttemptRecord(started=0.2, first_token=0.4, done=0.9, status="ok")],
         "status": "ok",
         "text": text,
         "usage": {"input_tokens": 10, "output_tokens": 5, "total_tokens": 15},
         "cost_usd": 0.001,
-        "prompt": [Message(type="human", content="What do bees make?")],
+        "prompt": [MessageRecord(type="human", content="What do bees make?")],
     }
-    return Call(**{**fields, **changes})
+    return CallRecord(**{**fields, **changes})
 
 
-def a_run(*calls: Call, answer: str | None = "Bees make honey.", **changes: Any) -> MoARun:
+def a_run(*calls: CallRecord, answer: str | None = "Bees make honey.", **changes: Any) -> MoARun:
     fields: dict[str, Any] = {
         "id": "run-1",
         "started": datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC),
         "seconds": 2.0,
         "status": "ok",
-        "question": [Message(type="human", content="What do bees make?")],
-        "answer": None if answer is None else Message(type="ai", content=answer),
+        "question": [MessageRecord(type="human", content="What do bees make?")],
+        "answer": None if answer is None else MessageRecord(type="ai", content=answer),
         "calls": list(calls) or [a_call(), a_call(answer or "", layer=None, queued=1.0, done=2.0)],
         "graph": a_graph(),
         "config": {"proposers": ["test:model"], "aggregator": "test:model"},

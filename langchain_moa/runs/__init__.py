@@ -1,20 +1,19 @@
-"""Runs: what happened in an answer, recorded; as JSON, as a page, and many of them in a summary."""
+"""Runs: what happened in an answer of a mixture, recorded; as JSON, as a page, and many of them in a summary."""
 
 from __future__ import annotations
 
-from langchain_moa.runs.call import Attempt, Call
+import warnings
+from typing import Any
+
 from langchain_moa.runs.files import append_run, read_runs
-from langchain_moa.runs.message import Message
-from langchain_moa.runs.outline import Outline
-from langchain_moa.runs.record import record_moa
-from langchain_moa.runs.recorder import Recorder
-from langchain_moa.runs.run import MoARun
+from langchain_moa.runs.recorder import Recorder, record_moa
+from langchain_moa.runs.run import AttemptRecord, CallRecord, MessageRecord, MoARun, Outline
 from langchain_moa.runs.summary import summary_html
 
 __all__ = [
-    "Attempt",
-    "Call",
-    "Message",
+    "AttemptRecord",
+    "CallRecord",
+    "MessageRecord",
     "MoARun",
     "Outline",
     "Recorder",
@@ -23,3 +22,13 @@ __all__ = [
     "record_moa",
     "summary_html",
 ]
+
+_RENAMED: dict[str, Any] = {"Attempt": AttemptRecord, "Call": CallRecord, "Message": MessageRecord}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _RENAMED:
+        msg = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(msg)
+    warnings.warn(f"{__name__}.{name} is now {_RENAMED[name].__name__}", DeprecationWarning, stacklevel=2)
+    return _RENAMED[name]

@@ -1,8 +1,13 @@
-"""Figures as people read them."""
+"""Figures as people read them: durations, dollars, counts, and the cost of calls of which only some have a known price."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 NOT_KNOWN = "\N{EN DASH}"
 
@@ -12,6 +17,71 @@ _STEPS = (1, 2, 2.5, 5, 10)
 _SECOND = 1.0
 _MINUTE = 60.0
 _SMALLEST_COST = 0.0001
+
+
+@dataclass(frozen=True)
+class Cost:
+    """US dollars of several calls, of which only some may have a known price.
+
+    This is the one place that puts a cost into words. The command line, the pages and the evaluation all use it, so that a sum
+    that lacks a price never looks complete.
+
+    Attributes:
+        usd: The sum of the known prices, in US dollars.
+        priced: How many calls have a known price.
+        calls: How many calls were paid for.
+
+    Example:
+        ```python
+        from langchain_moa.runs.figures import Cost
+
+        print(Cost.of([0.01, 0.02]))  # $0.0300
+        print(Cost.of([0.01, None]))  # at least $0.0100 (1 of 2 calls priced)
+        print(Cost.of([None, None]))  # no price known
+        ```
+    """
+
+    usd: float = 0.0
+    priced: int = 0
+    calls: int = 0
+
+    @classmethod
+    def of(cls, prices: Iterable[float | None]) -> Self:
+        """Return the cost of calls.
+
+        Args:
+            prices: For each call that was paid for, its price in US dollars; `None` where the price is not known.
+        """
+        prices = list(prices)
+        known = [price for price in prices if price is not None]
+        return cls(math.fsum(known), len(known), len(prices))
+
+    def __add__(self, other: Cost) -> Cost:
+        """Return the cost of both."""
+        return Cost(self.usd + other.usd, self.priced + other.priced, self.calls + other.calls)
+
+    @property
+    def total_usd(self) -> float | None:
+        """The sum in US dollars if every price is known, else `None`."""
+        return self.usd if self.calls and self.priced == self.calls else None
+
+    @property
+    def amount(self) -> str:
+        """The amount alone: `$0.0300`, `at least $0.0100`, `no price known`."""
+        if not self.calls:
+            return NOT_KNOWN
+        if not self.priced:
+            return "no price known"
+        return f"{'' if self.priced == self.calls else 'at least '}{dollars(self.usd)}"
+
+    @property
+    def note(self) -> str:
+        """How many calls have a known price, if it is neither all nor none of them: `1 of 2 calls priced`."""
+        return f"{self.priced:,} of {self.calls:,} calls priced" if 0 < self.priced < self.calls else ""
+
+    def __str__(self) -> str:
+        """Return the amount and the note: `at least $0.0100 (1 of 2 calls priced)`."""
+        return f"{self.amount} ({self.note})" if self.note else self.amount
 
 
 def seconds(value: float | None) -> str:
@@ -27,7 +97,7 @@ def seconds(value: float | None) -> str:
 
 
 def dollars(value: float | None) -> str:
-    """Return an amount of US dollars."""
+    """Return an amount of US dollars: `$0.0123`."""
     if value is None:
         return NOT_KNOWN
     if value == 0:
@@ -36,21 +106,26 @@ def dollars(value: float | None) -> str:
 
 
 def count(value: float | None) -> str:
-    """Return a number with its thousands apart."""
+    """Return a number with a comma between thousands."""
     return NOT_KNOWN if value is None else f"{value:,.0f}"
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun: `1 call`, `2 calls`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def percent(value: float | None) -> str:
-    """Return a share as a percentage."""
+    """Return a share from 0 to 1 as a percentage."""
     return NOT_KNOWN if value is None else f"{value:.0%}"
 
 
 def ticks(end: float, most: int = 5) -> list[float]:
-    """Return round values from 0 up to an end, evenly apart.
+    """Return round, evenly spaced values from 0 up to an end.
 
     Args:
         end: The end of the scale, more than 0.
-        most: How many steps at most.
+        most: The largest number of steps.
     """
     power = 10.0 ** math.floor(math.log10(end / most))
     step = next(step * power for step in _STEPS if step * power * most >= end * (1 - 1e-9))
@@ -58,12 +133,12 @@ def ticks(end: float, most: int = 5) -> list[float]:
 
 
 def exact_seconds(value: float) -> str:
-    """Return a round duration, as a scale has it: `0`, `250 ms`, `2.5 s`."""
+    """Return a round duration for the labels of a scale: `0`, `250 ms`, `2.5 s`."""
     if value == 0:
         return "0"
     return f"{value * 1000:g} ms" if value < _SECOND else f"{value:g} s"
 
 
 def exact_dollars(value: float) -> str:
-    """Return a round amount of US dollars, as a scale has it."""
+    """Return a round amount of US dollars for the labels of a scale."""
     return f"${value:g}"

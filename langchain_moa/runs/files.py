@@ -1,71 +1,136 @@
-"""Files of runs: one as JSON or as a page, many as lines of JSON."""
+"""Files of runs: pages and single runs are replaced as a whole, runs of many are appended line by line."""
 
 from __future__ import annotations
 
+import logging
+import os
+import stat
+import tempfile
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
+from langchain_moa.data.sanitizing import replaced, spelled_out
 from langchain_moa.data.validation import explain
 from langchain_moa.runs.run import MoARun
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Iterator
 
 SUFFIXES = (".html", ".json", ".jsonl")
+"""The suffixes of the formats that a run can be saved in."""
 
+_logger = logging.getLogger("langchain_moa")
 
-def save_run(run: MoARun, path: str | os.PathLike[str]) -> Path:
-    """Write a run to a file, in the form that the file's name ends in; see `MoARun.save`."""
-    file = checked_path(path)
-    match file.suffix.lower():
-        case ".html":
-            run.to_html(file)
-        case ".json":
-            run.to_json(file)
-        case _:
-            append_run(run, file)
-    return file
+# Questions and answers are private.
+_OWNER_ONLY = 0o600
 
 
 def checked_path(path: str | os.PathLike[str]) -> Path:
-    """Return a path whose name ends in one of the forms that a run can be saved in.
-
-    Raises:
-        ValueError: It ends in anything else.
-    """
-    file = Path(path)
-    if file.suffix.lower() not in SUFFIXES:
-        msg = f"path: {file.suffix or 'no suffix'!r} of {file.name!r} is no form of a run; use one of {', '.join(SUFFIXES)}"
-        raise ValueError(msg)
-    return file
-
-
-def append_run(run: MoARun, path: str | os.PathLike[str]) -> None:
-    """Append a run to a file of many, a line of JSON for each.
-
-    Args:
-        run: The run.
-        path: The file; it is made if it is not there.
-
-    Raises:
-        OSError: The file cannot be written.
-    """
-    with Path(path).open("a", encoding="utf-8") as file:
-        # In one piece, so that programs that append at the same time do not come in between.
-        file.write(run.model_dump_json() + "\n")
-
-
-def read_runs(path: str | os.PathLike[str]) -> Iterator[MoARun]:
-    """Read the runs of a file, one after the other: lines of JSON, or one run as JSON.
+    """Return a path whose suffix names a format that a run can be saved in.
 
     Args:
         path: The file.
 
     Raises:
-        ValueError: A line is no run, or of a version that this release does not know; the text names the file and the line.
+        ValueError: The file has another suffix.
+    """
+    file = Path(path)
+    if file.suffix.lower() not in SUFFIXES:
+        suffix = spelled_out(file.suffix) or "no suffix"
+        msg = f"path: {suffix!r} of {file.name!r} is no format of a run; use one of {', '.join(SUFFIXES)}"
+        raise ValueError(msg)
+    return file
+
+
+def json_of(run: MoARun, *, indent: int | None = None) -> str:
+    r"""Return a run as JSON in which every invisible and control character is escaped: `\u009b`.
+
+    Args:
+        run: The run.
+        indent: Spaces of indentation; `None` for one line. Default: `None`.
+    """
+    return replaced(run.model_dump_json(indent=indent), _escaped)
+
+
+def write_text(path: str | os.PathLike[str], text: str) -> None:
+    """Write a file as a whole: a reader sees the old file or the new one, never a part of it.
+
+    The text goes to a temporary file in the same folder, which then replaces the file. Only the owner may read it. A pipe or a
+    device, which cannot be replaced, is written to directly.
+
+    Args:
+        path: The file. A symbolic link is followed.
+        text: What it is to hold.
+
+    Raises:
+        OSError: It cannot be written; the text names the file and the reason.
+    """
+    file = Path(path)
+    with _named(file):
+        if file.exists() and not file.is_file():
+            file.write_text(text, encoding="utf-8")
+            return
+        target = file.resolve()
+        # The name of the file itself may be as long as names can be.
+        descriptor, temporary = tempfile.mkstemp(dir=target.parent, prefix=".", suffix=".tmp")
+        try:
+            with os.fdopen(descriptor, "w", encoding="utf-8") as new:
+                new.write(text)
+                new.flush()
+                os.fsync(new.fileno())
+            Path(temporary).replace(target)
+        except BaseException:
+            with suppress(OSError):
+                Path(temporary).unlink()
+            raise
+
+
+def append_run(run: MoARun, path: str | os.PathLike[str]) -> None:
+    """Append a run to a file of many runs, as one line of JSON.
+
+    If an earlier program ended in the middle of a line, the run begins a new line, and `read_runs` passes over the incomplete
+    one. A file that does not exist is created, readable for its owner only.
+
+    Args:
+        run: The run.
+        path: The file.
+
+    Raises:
+        OSError: The file cannot be written; the text names it and the reason.
+    """
+    line = f"{json_of(run)}\n".encode()
+    file = Path(path)
+    with _named(file):
+        descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0), _OWNER_ONLY)
+        try:
+            if stat.S_ISREG(os.fstat(descriptor).st_mode) and (end := os.lseek(descriptor, 0, os.SEEK_END)):
+                os.lseek(descriptor, end - 1, os.SEEK_SET)
+                line = line if os.read(descriptor, 1) == b"\n" else b"\n" + line
+            # In one piece, so that programs that append at the same time do not mix their lines.
+            while line:
+                line = line[os.write(descriptor, line) :]
+        finally:
+            os.close(descriptor)
+
+
+def read_runs(path: str | os.PathLike[str]) -> Iterator[MoARun]:
+    """Read the runs of a file, one after the other.
+
+    An incomplete line, which a program has left that was killed while it wrote, is skipped; a warning in the log of
+    `langchain_moa` names its number.
+
+    Args:
+        path: The file: `.jsonl` with a run on each line, or `.json` with one run.
+
+    Yields:
+        The runs.
+
+    Raises:
+        ValueError: A complete line is no run, or is of a version that this release does not know; the text names the file and
+            the line.
         OSError: The file cannot be read.
 
     Example:
@@ -76,20 +141,52 @@ def read_runs(path: str | os.PathLike[str]) -> Iterator[MoARun]:
         ```
     """
     file = Path(path)
-    with file.open(encoding="utf-8") as lines:
-        if file.suffix.lower() == ".json":
-            yield _read(lines.read(), f"{file}")
-            return
+    shown = shown_line(file)
+    if file.suffix.lower() == ".json":
+        yield _read(file.read_bytes(), shown)
+        return
+    with file.open("rb") as lines:
         for number, line in enumerate(lines, start=1):
-            if line.strip():
-                yield _read(line, f"{file}, line {number}")
+            if not line.strip():
+                continue
+            try:
+                run = _read(line, f"{shown}, line {number}")
+            except _IncompleteError:
+                _logger.warning("%s, line %d: skipped, the line is incomplete", shown, number)
+            else:
+                yield run
 
 
-def _read(text: str, place: str) -> MoARun:
+def shown_line(text: object) -> str:
+    """Return foreign text as one line for a log or a terminal: without line breaks, invisible characters spelled out."""
+    return " ".join(spelled_out(str(text)).split())
+
+
+class _IncompleteError(ValueError):
+    """A line begins like a run and is no complete JSON."""
+
+
+def _read(text: bytes, place: str) -> MoARun:
     try:
         return MoARun.model_validate_json(text)
     except ValidationError as error:
-        # What is wrong is mostly wrong all over, the first field says enough.
-        first = explain(error).partition("; ")[0]
+        is_incomplete = error.errors()[0]["type"] == "json_invalid" and text.lstrip().startswith(b"{")
+        # If one field is wrong, most are: the first says enough.
+        first = shown_line(explain(error).partition("; ")[0])
         msg = f"{place}: no recorded run: {first}"
-        raise ValueError(msg) from error
+        raise (_IncompleteError if is_incomplete else ValueError)(msg) from error
+
+
+@contextmanager
+def _named(file: Path) -> Iterator[None]:
+    """Have an error name the file and the reason."""
+    try:
+        yield
+    except OSError as error:
+        # By its number, an error becomes one of the same class.
+        raise OSError(error.errno, error.strerror or "it cannot be written", str(file)) from error
+
+
+def _escaped(character: str) -> str:
+    units = character.encode("utf-16-be")
+    return "".join(f"\\u{units[place]:02x}{units[place + 1]:02x}" for place in range(0, len(units), 2))

@@ -1,132 +1,129 @@
-"""The page of a run: one file of HTML that needs nothing else."""
+"""Pages: HTML files that need nothing else, load nothing, and run nothing that a model wrote.
+
+`page` fills a template that extends `base.html.j2`, with the one stylesheet and the one script that all pages share. Whatever a
+template shows passes `spelled_out` and is escaped. `render` turns untrusted Markdown into HTML.
+"""
 
 from __future__ import annotations
 
 import base64
 import hashlib
 import json
-import re
-from functools import cache
+from functools import cache, lru_cache
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from markupsafe import Markup
-
 from langchain_moa.data.sanitizing import spelled_out
-from langchain_moa.drawing import draw_svg
-from langchain_moa.mixture.config import written
 from langchain_moa.runs import figures
-from langchain_moa.runs.difference import difference
-from langchain_moa.runs.markdown import render
-from langchain_moa.runs.support import MEASURE, read_by_aggregator, support_of
-from langchain_moa.runs.waterfall import stages_of, ticks_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Sequence
 
     from jinja2 import Environment
+    from markdown_it import MarkdownIt
+    from markdown_it.token import Token
+    from markupsafe import Markup
 
-    from langchain_moa.runs.outline import Outline
-    from langchain_moa.runs.run import MoARun
+LONGEST = 40_000
+"""The longest text that is rendered as Markdown, in characters. A longer one is shown as it is."""
 
 _FOLDER = Path(__file__).parent / "templates"
-_STYLE = re.compile(r"<style>(.*?)</style>", re.DOTALL)
 
-# Longer, a heading is no heading.
-_LONGEST_TITLE = 140
-
-
-def run_page(run: MoARun) -> str:
-    """Return the page of a run."""
-    drawing, style = drawn(run.graph)
-    stages = stages_of(run)
-    return page(
-        "run.html.j2",
-        style=style,
-        title=title_of(run),
-        run=run,
-        drawing=drawing,
-        stages=stages,
-        ticks=ticks_of(run),
-        read=read_by_aggregator(run),
-        support=support_of(run),
-        measure=MEASURE,
-        notes=list(_notes(run)),
-        config=None if run.config is None else written(run.config),
-    )
+# Some Markdown takes time that grows with the square of its brackets.
+_MOST_BRACKETS = 1_000
 
 
-def page(template: str, *, style: str = "", **context: Any) -> str:
-    """Return a page that loads nothing, from any place, and runs nothing but its own few lines of script.
+def page(template: str, *, folder: Path | None = None, images: bool = False, **context: Any) -> str:
+    """Return a page that loads nothing from anywhere.
+
+    Its Content Security Policy allows its own style and script, by their hashes, and nothing else.
 
     Args:
-        template: The template.
-        style: Style beside the pages' own.
-        **context: What the template shows.
+        template: The name of the template. It extends `base.html.j2`.
+        folder: A folder with templates of your own. Default: those of this package only.
+        images: Whether the page holds images as `data:` addresses. Default: False.
+        **context: The template's variables.
+
+    Raises:
+        ImportError: The extra `report` is not installed.
     """
-    # The parts of a <style> and a <script> end at their closing tags; a browser hashes what stands between.
-    css, js = _file("report.css") + style, _file("report.js")
-    policy = f"default-src 'none'; style-src '{_hash(css)}'; script-src '{_hash(js)}'; base-uri 'none'; form-action 'none'"
-    return _environment().get_template(template).render(css=Markup(css), js=Markup(js), policy=policy, **context)  # noqa: S704  # our own files
+    from markupsafe import Markup
+
+    css, js = _file("page.css"), _file("page.js")
+    rules = [
+        "default-src 'none'",
+        f"style-src '{_hash(css)}'",
+        f"script-src '{_hash(js)}'",
+        *(["img-src data:"] if images else []),
+        "base-uri 'none'",
+        "form-action 'none'",
+    ]
+    # Both are files of this package.
+    own = {"css": Markup(css), "js": Markup(js)}  # noqa: S704
+    return _environment(folder).get_template(template).render(**own, policy="; ".join(rules), **context)
 
 
 def framed(page: str) -> str:
-    """Return a page as a part of another one, on which it has no effect."""
+    """Return a page in a sandboxed frame, for a notebook: neither has an effect on the other."""
     style = "width:100%;height:640px;border:1px solid #8884;border-radius:8px"
     return f'<iframe sandbox title="Run of a mixture of agents" style="{style}" srcdoc="{escape(page)}"></iframe>'
 
 
-def title_of(run: MoARun) -> str:
-    """Return what a run is called: the last thing that was asked."""
-    asked = next((message.text for message in reversed(run.question) if message.type == "human"), "")
-    words = " ".join(spelled_out(asked).split())
-    return words if len(words) <= _LONGEST_TITLE else f"{words[:_LONGEST_TITLE].rstrip()} …"
+def is_simple(text: str) -> bool:
+    """Tell whether a text is short and simple enough to be parsed as Markdown."""
+    return len(text) <= LONGEST and text.count("[") <= _MOST_BRACKETS
 
 
-def drawn(outline: Outline | None) -> tuple[Markup, str]:
-    """Return a graph's drawing for a page, and its style, which the page's policy must know."""
-    if outline is None or not outline.nodes:
-        return Markup(""), ""
-    svg = draw_svg(outline.graph())
-    # Paper is white, whatever the screen is.
-    style = "".join(_STYLE.findall(svg)).replace("@media (prefers", "@media screen and (prefers")
-    # The drawing is made here, by a library for XML, which escapes every name in it.
-    return Markup(_STYLE.sub("", svg)), style  # noqa: S704  # see above
+def parsed(text: str) -> list[Token]:
+    """Return the tokens of a text's Markdown.
+
+    Args:
+        text: A text that `is_simple`.
+    """
+    return _renderer().parse(text)
 
 
-def _notes(run: MoARun) -> Iterator[str]:
-    """Yield what is to be said about an answer, in words."""
-    selected, stopped, degraded = (run.outcome.get(key) for key in ("selected", "stopped", "degraded"))
-    if isinstance(selected, dict):
-        yield f"The answer is the reference of {selected.get('name')}, chosen by {selected.get('by')}."
-    if stopped:
-        yield f"The layers ended early: {stopped}."
-    if isinstance(degraded, list):
-        yield from map(str, degraded)
+@lru_cache(maxsize=64)  # a page shows most texts twice
+def render(text: str) -> Markup:
+    """Return a text's Markdown as HTML in which nothing runs, nothing loads and nothing is a link.
+
+    HTML in the text is shown, not used. Links and images are shown with their address. Headings are paragraphs that look like
+    headings, so that the outline of the page stays its own.
+
+    Args:
+        text: What a model wrote.
+    """
+    from markupsafe import Markup
+
+    if not is_simple(text):
+        return Markup('<pre tabindex="0" role="group" aria-label="Text" dir="auto">{}</pre>').format(spelled_out(text))
+    # Everything in the result is markdown-it's own, or was escaped by it or by the rules below.
+    return Markup(_renderer().render(spelled_out(text)))  # noqa: S704
 
 
 @cache
-def _environment() -> Environment:
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+def _environment(folder: Path | None) -> Environment:
+    try:
+        from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    except ImportError as error:
+        raise _missing(error) from error
 
     environment = Environment(
-        loader=FileSystemLoader(_FOLDER),
+        loader=FileSystemLoader([*([folder] if folder else []), _FOLDER]),
         autoescape=True,
+        # The one way of every text into a page; what is markup already has been made here.
+        finalize=lambda value: spelled_out(value) if type(value) is str else value,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.globals["longest"] = LONGEST
     environment.filters |= {
         "markdown": render,
-        "seen": spelled_out,
-        "seconds": figures.seconds,
-        "dollars": figures.dollars,
-        "count": figures.count,
-        "percent": figures.percent,
         "pretty": _pretty,
+        **{name: getattr(figures, name) for name in ("seconds", "dollars", "count", "counted", "percent")},
     }
-    environment.globals |= {"difference": difference}
     return environment
 
 
@@ -140,4 +137,66 @@ def _hash(text: str) -> str:
 
 
 def _pretty(value: Any) -> str:
-    return spelled_out(json.dumps(value, ensure_ascii=False, indent=2))
+    return json.dumps(value, ensure_ascii=False, indent=2)
+
+
+def _missing(error: ImportError) -> ImportError:
+    msg = f'pages need the package {error.name}: pip install "langchain-moa[report]"'
+    return type(error)(msg, name=error.name)
+
+
+@cache
+def _renderer() -> MarkdownIt:
+    try:
+        from markdown_it import MarkdownIt
+    except ImportError as error:
+        raise _missing(error) from error
+
+    # Every address is accepted, because it is only shown: none becomes a link.
+    markdown = MarkdownIt("commonmark", {"html": False, "linkify": False}).enable(["table", "strikethrough"])
+    markdown.validateLink = lambda url: True  # type: ignore[method-assign]  # noqa: ARG005  # documented to be replaced
+    rules: dict[str, Any] = markdown.renderer.rules  # type: ignore[attr-defined]  # the protocol names `render` only
+    rules["link_open"] = _link_open
+    rules["link_close"] = _link_close
+    rules["image"] = _image
+    rules["heading_open"] = lambda tokens, place, *_: f'<p class="heading {escape(tokens[place].tag)}">'
+    rules["heading_close"] = lambda *_: "</p>\n"
+    rules["table_open"] = lambda *_: '<div class="scrolled" tabindex="0" role="group" aria-label="Table"><table>\n'
+    rules["table_close"] = lambda *_: "</table></div>\n"
+    rules["th_open"] = rules["td_open"] = lambda tokens, place, *_: f"<{escape(tokens[place].tag)}>"
+    rules["fence"] = rules["code_block"] = lambda tokens, place, *_: _code(tokens[place])
+    return markdown
+
+
+def _link_open(tokens: Sequence[Token], place: int, *_: Any) -> str:
+    address = str(tokens[place].attrGet("href") or "")
+    # An address that is the text of its own link is shown once.
+    said = place + 1 < len(tokens) and tokens[place + 1].content == address
+    tokens[place].meta["shown"] = "" if said else address
+    _closing(tokens, place).meta["shown"] = tokens[place].meta["shown"]
+    return '<span class="link">'
+
+
+def _link_close(tokens: Sequence[Token], place: int, *_: Any) -> str:
+    address = tokens[place].meta.get("shown", "")
+    shown = f' <span class="address">({escape(address)})</span>' if address else ""
+    return f"</span>{shown}"
+
+
+def _closing(tokens: Sequence[Token], place: int) -> Token:
+    depth = 0
+    for token in tokens[place:]:
+        depth += {"link_open": 1, "link_close": -1}.get(token.type, 0)
+        if depth == 0:
+            return token
+    return tokens[place]
+
+
+def _image(tokens: Sequence[Token], place: int, *_: Any) -> str:
+    token = tokens[place]
+    address = str(token.attrGet("src") or "")
+    return f'<span class="link">[image: {escape(token.content)}]</span> <span class="address">({escape(address[:200])})</span>'
+
+
+def _code(token: Token) -> str:
+    return f'<pre tabindex="0" role="group" aria-label="Code"><code>{escape(token.content)}</code></pre>\n'

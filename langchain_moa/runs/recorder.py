@@ -1,20 +1,24 @@
-"""The recorder: a callback handler that makes a `MoARun` of every answer of a mixture that it sees."""
+"""The recorder: `record_moa`, and the callback handler that makes a `MoARun` of every answer of a mixture."""
 
 from __future__ import annotations
 
 import threading
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from langchain_core.tracers.context import register_configure_hook
 from typing_extensions import override
 
 from langchain_moa.engine.watcher import Watcher
 from langchain_moa.mixture.mixture import Mixture
-from langchain_moa.runs.call_watch import CallWatch, StreamingCallWatch
-from langchain_moa.runs.run_watch import Node, RunWatch
+from langchain_moa.runs.call_recorder import CallRecorder, StreamingCallRecorder
+from langchain_moa.runs.run_recorder import RunRecorder
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
     from uuid import UUID
 
     from langchain_core.callbacks import BaseCallbackHandler
@@ -27,8 +31,8 @@ if TYPE_CHECKING:
 _DESCRIBED = {*Mixture.model_fields, "filters"}
 
 
-class _Begun(NamedTuple):
-    """A run of LangChain's that has begun: a graph's, a node's, a model's."""
+class _OpenRun(NamedTuple):
+    """A run of LangChain that has begun: of a graph, a node, a model."""
 
     parent: UUID | None
     at: float
@@ -39,15 +43,15 @@ class _Begun(NamedTuple):
 
 @dataclass(eq=False)
 class Recorder(Watcher):
-    """Records every answer that a mixture gives where this handler is among the callbacks.
+    """Records every answer of a mixture that is called with this handler among its callbacks.
 
-    `record_moa` puts one there for all that is called inside a block; give it as a callback yourself where calls leave the
-    context that they began in, or to record one call only. It serves any number of answers at once, from threads and tasks.
-    A run is added to `runs` when it ends; a mixture inside a mixture is in its call, not in the list.
+    `record_moa` adds one to everything that is called inside a block. Pass one as a callback yourself to record a single call,
+    or calls in threads of your own. One recorder serves any number of answers at once, from threads and tasks. A run is added
+    to `runs` when it ends. The run of a mixture inside a mixture is in its call, not in the list.
 
     Attributes:
-        first_tokens: Whether the members are called so that they stream, where they can: only then is the time of their
-            first token known. It changes the requests that they send. Default: False; who streams anyway is seen anyway.
+        first_tokens: Whether to call the members so that they stream, where they can: only then is the time of their first
+            token known. This changes the requests. Default: False; a model that streams anyway is recorded anyway.
         runs: The runs that have ended, in the order of their ends.
 
     Example:
@@ -61,7 +65,7 @@ class Recorder(Watcher):
         ```
     """
 
-    # In the order of events, and not in a pool of threads some time later.
+    # In the order of the events, and not later in a thread pool.
     run_inline = True
     ignore_agent = True
     ignore_retriever = True
@@ -69,61 +73,61 @@ class Recorder(Watcher):
 
     first_tokens: bool = False
     runs: list[MoARun] = field(default_factory=list)
-    _begun: dict[UUID, _Begun] = field(default_factory=dict, repr=False)
-    _answers: dict[UUID, RunWatch] = field(default_factory=dict, repr=False)
-    _calls: dict[UUID, list[CallWatch]] = field(default_factory=dict, repr=False)
+    _begun: dict[UUID, _OpenRun] = field(default_factory=dict, repr=False)
+    _recorders: dict[UUID, RunRecorder] = field(default_factory=dict, repr=False)
+    _calls: dict[UUID, list[CallRecorder]] = field(default_factory=dict, repr=False)
     _lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
 
-    # --- what the nodes tell ---
+    # --- called by the nodes ---
 
     @override
     def watch_mixture(self, config: RunnableConfig, mixture: Mixture) -> None:
         with self._lock:
-            if (answer := self._answer(_node_id(config))) is not None:
-                answer.introduce(mixture)
+            if (run := self._run_of(_node_id(config))) is not None:
+                run.introduce(mixture)
 
     @override
     def watch_call(self, config: RunnableConfig, name: str, member: Member) -> BaseCallbackHandler:
         node_id = _node_id(config)
         metadata = config.get("metadata") or {}
-        watch = StreamingCallWatch if self.first_tokens else CallWatch
-        call = watch(node_id, str(metadata.get("langgraph_node", "")), name, member)  # type: ignore[arg-type]  # no id: nobody's
+        watch = StreamingCallRecorder if self.first_tokens else CallRecorder
+        call = watch(node_id, str(metadata.get("langgraph_node", "")), name, member)  # type: ignore[arg-type]  # without an id it belongs to no run
         with self._lock:
-            if (answer := self._answer(node_id)) is not None:
-                answer.calls.append(call)
+            if (run := self._run_of(node_id)) is not None:
+                run.calls.append(call)
                 self._calls.setdefault(call.node_id, []).append(call)
         return call
 
-    # --- what LangChain tells ---
+    # --- called by LangChain ---
 
     @override
     def on_chain_start(
         self, serialized: Any, inputs: Any, *, run_id: UUID, parent_run_id: UUID | None = None, metadata: Any = None, **_: Any
     ) -> None:
-        """Take down that a graph, a node or another Runnable has begun."""
-        self._begun[run_id] = _Begun(parent_run_id, perf_counter(), inputs, (metadata or {}).get("langgraph_node", ""))
+        """Record that a graph, a node or another Runnable has begun."""
+        self._begun[run_id] = _OpenRun(parent_run_id, perf_counter(), inputs, (metadata or {}).get("langgraph_node", ""))
 
     def on_chat_model_start(self, *_: Any, run_id: UUID, parent_run_id: UUID | None = None, **data: Any) -> None:
-        """Take down that a chat model has begun, which may be a mixture."""
+        """Record that a chat model has begun, which may be a mixture."""
         params = data.get("invocation_params") or {}
-        # A chat model that is a mixture describes itself; the other parameters are the call's.
+        # A chat model that is a mixture describes itself. The other parameters are those of the call.
         described = {key: value for key, value in params.items() if key in _DESCRIBED} if params.get("_type") == "moa" else None
-        self._begun[run_id] = _Begun(parent_run_id, perf_counter(), described=described)
+        self._begun[run_id] = _OpenRun(parent_run_id, perf_counter(), described=described)
 
     def on_tool_start(self, *_: Any, run_id: UUID, parent_run_id: UUID | None = None, **__: Any) -> None:
-        """Take down that a tool has begun, which may call a mixture."""
-        self._begun[run_id] = _Begun(parent_run_id, perf_counter())
+        """Record that a tool has begun, which may call a mixture."""
+        self._begun[run_id] = _OpenRun(parent_run_id, perf_counter())
 
     def on_llm_start(self, *_: Any, run_id: UUID, parent_run_id: UUID | None = None, **__: Any) -> None:
-        """Take down that a text model has begun."""
-        self._begun[run_id] = _Begun(parent_run_id, perf_counter())
+        """Record that a text model has begun."""
+        self._begun[run_id] = _OpenRun(parent_run_id, perf_counter())
 
     def on_chain_end(self, outputs: Any, *, run_id: UUID, **_: Any) -> None:
-        """Take down what a node, or a whole graph, came to."""
+        """Record the output of a node or of a whole graph."""
         self._end(run_id, outputs, None)
 
     def on_chain_error(self, error: BaseException, *, run_id: UUID, **_: Any) -> None:
-        """Take down why a node, or a whole graph, failed."""
+        """Record the error of a node or of a whole graph."""
         self._end(run_id, None, error)
 
     def on_llm_end(self, *_: Any, run_id: UUID, **__: Any) -> None:
@@ -142,24 +146,24 @@ class Recorder(Watcher):
         """Forget a tool's run that has failed."""
         self._begun.pop(run_id, None)
 
-    # --- what it makes of it ---
+    # --- building the runs ---
 
-    def _answer(self, node_id: UUID | None) -> RunWatch | None:
-        """Return the answer that a node works on; the first node that says something begins it."""
+    def _run_of(self, node_id: UUID | None) -> RunRecorder | None:
+        """Return the recorder of the run that a node belongs to. The first node that reports something creates it."""
         node = None if node_id is None else self._begun.get(node_id)
         graph = None if node is None or node.parent is None else self._begun.get(node.parent)
         if node is None or node.parent is None or graph is None:
-            return None  # this handler came too late to see the graph begin
-        if node.parent not in self._answers:
+            return None  # the graph began before this handler was added
+        if node.parent not in self._recorders:
             outer = None if graph.parent is None else self._begun.get(graph.parent)
-            answer = RunWatch(node.parent, graph.at, described=None if outer is None else outer.described)
-            answer.ask(node.inputs)
-            answer.call = self._outer_call(graph.parent)
-            self._answers[node.parent] = answer
-        return self._answers[node.parent]
+            run = RunRecorder(node.parent, graph.at, described=None if outer is None else outer.described)
+            run.ask(node.inputs)
+            run.call = self._outer_call(graph.parent)
+            self._recorders[node.parent] = run
+        return self._recorders[node.parent]
 
-    def _outer_call(self, run_id: UUID | None) -> CallWatch | None:
-        """Return the call of another mixture that a run belongs to."""
+    def _outer_call(self, run_id: UUID | None) -> CallRecorder | None:
+        """Return the call of another mixture that a run is inside of."""
         while run_id is not None:
             if calls := self._calls.get(run_id):
                 return calls[-1]
@@ -170,21 +174,62 @@ class Recorder(Watcher):
     def _end(self, run_id: UUID, outputs: Any, error: BaseException | None) -> None:
         with self._lock:
             begun = self._begun.pop(run_id, None)
-            if (answer := self._answers.pop(run_id, None)) is not None:
-                self._finish(answer, outputs, error)
-            elif begun is not None and begun.parent in self._answers:
+            if (run := self._recorders.pop(run_id, None)) is not None:
+                self._finish(run, outputs, error)
+            elif begun is not None and begun.parent in self._recorders:
                 calls = self._calls.pop(run_id, [])
-                self._answers[begun.parent].node_ended(Node(begun.node, begun.inputs), calls, outputs, error)
+                self._recorders[begun.parent].node_ended(begun.node, begun.inputs, calls, outputs, error=error)
 
-    def _finish(self, answer: RunWatch, outputs: Any, error: BaseException | None) -> None:
-        for call in answer.calls:
+    def _finish(self, run: RunRecorder, outputs: Any, error: BaseException | None) -> None:
+        for call in run.calls:
             self._calls.pop(call.node_id, None)
-        run = answer.run(outputs, error)
-        if answer.call is None:
-            self.runs.append(run)
+        record = run.run(outputs, error)
+        if run.call is None:
+            self.runs.append(record)
         else:
-            answer.call.runs.append(run)
+            run.call.runs.append(record)
 
 
 def _node_id(config: RunnableConfig) -> UUID | None:
     return getattr(config.get("callbacks"), "parent_run_id", None)
+
+
+_recorder: ContextVar[Recorder | None] = ContextVar("moa_recorder", default=None)
+
+# For each call LangChain then asks this variable for a handler; by default it has none.
+register_configure_hook(_recorder, inheritable=True)
+
+
+@contextmanager
+def record_moa(*, first_tokens: bool = False) -> Generator[list[MoARun]]:
+    """Record every answer of mixtures inside the block, by `ChatMoA` or by a graph, sync, async, streamed or in batches.
+
+    It covers what is called in this context and in the tasks and threads that LangChain starts from it. Blocks in other tasks
+    and threads record for themselves; inside a nested block only the inner one records. For a thread of your own, begin the
+    block in that thread, or pass a `langchain_moa.runs.Recorder` as a callback. Outside of such a block nothing is recorded.
+
+    Args:
+        first_tokens: Whether to call the proposers so that they stream, where they can: only then is the time of their first
+            token known. This changes the requests. Default: False; a model that streams anyway is recorded anyway.
+
+    Yields:
+        The runs. Each is added when it ends: with its answer, with its error, or when its caller leaves a stream.
+
+    Example:
+        ```python
+        from langchain_moa import ChatMoA, record_moa
+
+        moa = ChatMoA.from_preset("local", max_tokens=32)
+        with record_moa() as runs:
+            moa.invoke("Why is the sky blue?")
+            moa.batch(["What do bees make?", "What is a shadow?"])
+        print([(run.status, run.seconds) for run in runs])
+        runs[0].to_html("run.html")
+        ```
+    """
+    recorder = Recorder(first_tokens=first_tokens)
+    token = _recorder.set(recorder)
+    try:
+        yield recorder.runs
+    finally:
+        _recorder.reset(token)

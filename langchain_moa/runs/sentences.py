@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from langchain_moa.runs.markdown import LONGEST, is_simple, parsed
+from langchain_moa.runs.page import LONGEST, is_simple, parsed
 from langchain_moa.strategies.similarity import words
 
 if TYPE_CHECKING:
@@ -16,33 +16,38 @@ if TYPE_CHECKING:
 # The end of a sentence in scripts with spaces between sentences, and in those without.
 _END = re.compile("(?<=[.!?\u2026\u0964])[\"'\u201d\u2019\u00bb)\\]]*\\s+|(?<=[\u3002\uff01\uff1f])")
 
-# What a full stop follows in the middle of a sentence, whatever comes next: titles, words before a number or an example.
+# Abbreviations that end no sentence, whatever comes next: titles, words before a number or an example.
 _ALWAYS = re.compile(
     r"(?:^|[\s(\[\"'\u201c\u2018])"
     r"(?:Dr|Mrs?|Ms|Prof|St|Gen|Sen|Rep|Gov|Lt|Col|Capt|Sgt|Rev|Figs?|Eqs?|Nos?|Nr|Vol|Ch|Sec|Art|p{1,2}|vs|cf|ca|approx|bzw|resp"
     r"|e\.\s?g|i\.\s?e|z\.\s?B|d\.\s?h)\.$"
 )
-# An initial behind another name, or in front of another initial.
+# An initial after another name, or before another initial.
 _INITIAL = re.compile(r"(?:^|\b[A-Z][\w\u2019'-]*\s|\b[A-Z]\.\s)[A-Z]\.$")
 _INITIALS = re.compile(r"[A-Z]\. [A-Z]\.\s")
-# What may end a sentence or stand in the middle of one; the next word tells.
+# What may end a sentence or not; the next word tells.
 _AT_TIMES = re.compile(
     r"(?:(?:\w\.\s?)+\w|\b(?:etc|al|Inc|Ltd|Co|Corp|Jr|Sr|usw))\.$|(?:\.\.\.|\u2026)$|[\"'\u201d\u2019\u00bb)\]]$"
 )
 
 
+_LONGEST_ENDING = 60
+
+
 def sentences_of(text: str) -> list[str]:
     """Return the sentences of a text in order, without Markdown's signs.
 
-    A heading, an item of a list and a line are not joined to the next one; a row of a table is a sentence; code is none, and
-    neither is what has no word in it.
+    A heading, a list item and a line end a sentence, and a row of a table is one. Code and what has no word is left out.
+
+    Args:
+        text: The text, as Markdown.
     """
     lines = _lines(parsed(text)) if is_simple(text) else iter(text[:LONGEST].splitlines())
     return [sentence for line in lines for sentence in _split(line) if words(sentence)]
 
 
 def _lines(tokens: Sequence[Token]) -> Iterator[str | tuple[str, ...]]:
-    """Yield the lines of a text as they are read, and the rows of its tables."""
+    """Yield the lines of a text as a reader sees them, and the rows of its tables."""
     row: list[str] | None = None
     for token in tokens:
         if token.type == "tr_open":
@@ -59,7 +64,7 @@ def _lines(tokens: Sequence[Token]) -> Iterator[str | tuple[str, ...]]:
 
 
 def _said(tokens: Iterable[Token]) -> str:
-    """Return what stands in a piece of inline Markdown."""
+    """Return the text of inline Markdown."""
     breaks = {"softbreak": "\n", "hardbreak": "\n"}
     return "".join(breaks.get(token.type, token.content) for token in tokens)
 
@@ -83,6 +88,8 @@ def _split(line: str | tuple[str, ...]) -> Iterator[str]:
 def _goes_on(said: str, following: str) -> bool:
     if not following:
         return False
+    # Only the last words tell. Without a limit, a long text of abbreviations takes time that grows with its square.
+    said = said[-_LONGEST_ENDING:]
     return (
         _ALWAYS.search(said) is not None
         or _INITIAL.search(said) is not None

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from langchain_moa.cli.running import Outcome
     from langchain_moa.data.reference import Reference
-    from langchain_moa.runs import Call, MoARun
+    from langchain_moa.runs import CallRecord, MoARun
 
 
 @dataclass(eq=False)
@@ -67,7 +67,7 @@ def _account(run: MoARun) -> dict[str, Any]:
     }
 
 
-def _entry(call: Call) -> dict[str, Any]:
+def _entry(call: CallRecord) -> dict[str, Any]:
     said = {"seconds": call.seconds or 0.0, "usage": call.usage, "error": call.error, "cost_usd": call.cost_usd}
     place = {"node": call.node, "proposer": call.proposer, "name": call.name, "model": call.model, "status": call.status}
     return {name: value for name, value in {**place, **said}.items() if value is not None}

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
 from langchain_moa import Failure
-from langchain_moa.runs import Attempt, Message, MoARun, append_run, read_runs, summary_html
+from langchain_moa.runs import AttemptRecord, MessageRecord, MoARun, append_run, read_runs, summary_html
 from tests.integration_tests.runs.browser import browser
 from tests.recorded_runs import a_call, a_run
 
@@ -47,6 +48,7 @@ class Opened(NamedTuple):
 def _opened(browser: Browser, file: Path, *, width: int = 1280, **options: Any) -> Iterator[Opened]:
     context = browser.new_context(viewport={"width": width, "height": 900}, **options)
     page = context.new_page()
+    page.set_default_timeout(120_000)
     opened = Opened(page, [], [])
     page.on("request", lambda request: opened.requests.append(request.url))
     page.on("console", lambda message: opened.complaints.append(message.text))
@@ -72,7 +74,7 @@ def _full_run() -> MoARun:
             status="late",
             error=quorum,
             usage=None,
-            attempts=[Attempt(started=0.2, status="cancelled")],
+            attempts=[AttemptRecord(started=0.2, status="cancelled")],
         ),
         a_call(
             "",
@@ -81,7 +83,7 @@ def _full_run() -> MoARun:
             status="failed",
             error=refused,
             usage=None,
-            attempts=[Attempt(started=0.2, done=0.3, status="failed", error=refused)] * 3,
+            attempts=[AttemptRecord(started=0.2, done=0.3, status="failed", error=refused)] * 3,
         ),
         a_call("x", layer=None, name="writer", queued=1.0, done=2.0),
         answer="Bees make honey. Nobody knows why that is so.",
@@ -99,21 +101,85 @@ def test_all_of_a_run_is_on_its_page(browser: Browser, page_file: Path) -> None:
         assert page.title() == "What do bees make?"
         assert page.get_by_role("heading", level=1).inner_text() == "What do bees make?"
         titles = page.get_by_role("heading", level=2).all_inner_texts()
-        assert titles == ["Answer", "Graph", "Calls", "Where the answer comes from", "References and prompts", "Settings"]
-        assert page.get_by_role("img", name="Mixture of Agents").count() == 1
+        assert titles == ["Answer", "Graph", "Calls", "Proposers side by side", "Similar wording", "Settings"]
+        boxes = page.locator(".graph .box")
+        assert [box.split("\n")[0] for box in boxes.all_inner_texts()] == ["first", "second", "slow", "broken", "writer"]
+        # Each box has the colour of its outcome.
+        kinds = [(box.get_attribute("class") or "").split()[1] for box in boxes.all()]
+        assert kinds == ["ok", "ok", "late", "failed", "ok"]
+        assert len({box.evaluate("each => getComputedStyle(each).borderLeftColor") for box in boxes.all()}) == 3
+        assert page.locator("header .status").inner_text() == "degraded: 1 failed, 1 late"
         calls = page.locator("ol.waterfall > li")
         assert calls.count() == 5
-        assert [line.split("\n")[0] for line in calls.all_inner_texts()] == ["first", "second", "slow", "broken", "writer"]
-        assert page.locator("ol.waterfall .status").all_inner_texts() == [
+        assert calls.locator("summary .name").all_inner_texts() == ["first", "second", "slow", "broken", "writer"]
+        assert page.locator("ol.waterfall summary .status").all_inner_texts() == [
             "answered",
             "answered",
             "late",
             "failed, 2 retries",
             "answered",
         ]
-        assert page.locator("#references strong", has_text="Bees").count() == 1
-        assert page.locator(".shares tr").nth(1).inner_text().split() == ["1", "first", "33%", "0.45"]
+        assert page.locator("#proposers strong", has_text="Bees").count() == 1
+        assert page.locator(".shares tr").nth(1).inner_text().split()[:3] == ["1", "first", "33%"]
         assert page.get_by_role("region", name="Settings").locator("pre").first.inner_text().startswith("proposers:")
+
+
+def test_a_box_of_the_graph_opens_its_call(browser: Browser, page_file: Path) -> None:
+    with _opened(browser, page_file) as (page, *_):
+        page.locator(".graph .box", has_text="broken").click()
+        page.wait_for_function("document.querySelector('#call-4').open")
+        opened = page.locator("#call-4 .opened")
+        assert opened.is_visible()
+        # It opens directly below its bar.
+        # Both are read at once: the page may still be scrolling.
+        gap = """() => {
+          const place = each => document.querySelector(`#call-4 ${each}`).getBoundingClientRect();
+          const [bar, opened] = [".bars", ".opened"].map(place);
+          return opened.top - bar.bottom;
+        }"""
+        assert 0 <= page.evaluate(gap) < 30
+        assert opened.locator(".problem").all_inner_texts() == ["OpenAIError out of order"]
+        assert opened.locator(".attempts li").count() == 3
+        # The same link opens it again.
+        page.locator("#call-4 > summary").click()
+        page.locator(".graph .box", has_text="broken").click()
+        page.wait_for_function("document.querySelector('#call-4').open")
+
+
+def test_what_a_model_wrote_is_copied_as_it_was_written(browser: Browser, page_file: Path) -> None:
+    with _opened(browser, page_file, permissions=["clipboard-read", "clipboard-write"]) as (page, *_):
+        page.locator("#call-1 > summary").click()
+        button = page.locator("#call-1 .main .copy").first
+        button.click()
+        copied = "async () => await navigator.clipboard.readText() === '**Bees** make honey. They dance.'"
+        page.wait_for_function(copied)
+
+
+def test_the_rows_of_a_summary_lead_to_their_runs(browser: Browser, tmp_path: Path) -> None:
+    summary_html([_full_run(), a_run()], tmp_path / "summary.html")
+    with _opened(browser, tmp_path / "summary.html") as (page, *_):
+        assert page.locator("header .status").all_inner_texts() == ["1 degraded", "1 answered"]
+        page.locator("#failures a").first.click()
+        page.wait_for_function("document.querySelector('#run-1').open")
+        page.locator("#run-1 .graph .box", has_text="broken").click()
+        page.wait_for_function("document.querySelector('#run-1-call-4').open")
+        assert page.locator("#run-1-call-4 .problem").first.is_visible()
+
+
+def test_long_lists_fold(browser: Browser, tmp_path: Path) -> None:
+    messages = [MessageRecord(type="human", content=f"message {number}") for number in range(30)]
+    many = [a_call(proposer=place, prompt=messages) for place in range(1, 31)]
+    answer = " ".join(f"Sentence number {number} stands here." for number in range(50))
+    a_run(*many, a_call(answer, layer=None), answer=answer, question=messages).to_html(tmp_path / "run.html")
+    with _opened(browser, tmp_path / "run.html") as (page, *_):
+        folds = page.locator("summary", has_text=re.compile(r"^\d+ more"))
+        assert {"26 more messages", "14 more calls", "30 more sentences"} <= set(folds.all_text_contents())
+        assert page.locator("#call-16").is_visible()
+        assert not page.locator("#call-17").is_visible()
+        # A link into a fold opens it.
+        page.locator(".graph .box").nth(29).click()
+        page.wait_for_function("document.querySelector('#call-30').open")
+        assert page.locator("#call-30 .opened").is_visible()
 
 
 def test_both_schemes_can_be_read(browser: Browser, page_file: Path) -> None:
@@ -128,6 +194,10 @@ def test_both_schemes_can_be_read(browser: Browser, page_file: Path) -> None:
                 ".status.ok",
                 ".status.late",
                 ".status.failed",
+                ".status.degraded",
+                ".box.failed .outcome",
+                ".box.late .outcome",
+                ".box.late .detail",
                 ".chip",
                 ".problem",
             ):
@@ -204,7 +274,7 @@ def test_no_word_of_a_table_is_broken_on_a_phone(browser: Browser, tmp_path: Pat
 def test_a_mixture_inside_is_on_the_page_with_all_its_calls(browser: Browser, tmp_path: Path) -> None:
     failure = Failure(kind="OpenAIError", message="inside out of order")
     inner = a_run(
-        a_call("Bees make wax.", name="deep", prompt=[Message(type="human", content="What is asked inside?")]),
+        a_call("Bees make wax.", name="deep", prompt=[MessageRecord(type="human", content="What is asked inside?")]),
         a_call("", proposer=2, name="broken", status="failed", error=failure, usage=None),
         a_call("Bees make wax and honey.", layer=None, name="inside"),
         answer="Bees make wax and honey.",
@@ -212,19 +282,17 @@ def test_a_mixture_inside_is_on_the_page_with_all_its_calls(browser: Browser, tm
     a_run(a_call(name="mixture", runs=[inner]), a_call(layer=None)).to_html(tmp_path / "run.html")
     with _opened(browser, tmp_path / "run.html") as (page, *_):
         page.locator(".inside > summary").click()
-        page.locator("ol.waterfall a", has_text="deep").click()
         deep = page.locator("#call-1-1")
-        page.wait_for_function("document.querySelector('#call-1-1').open")
-        assert deep.is_visible()
+        deep.locator("> summary").click()
         assert deep.locator(".said").inner_text() == "Bees make wax."
         deep.locator("summary", has_text="Compare").click()
         assert deep.locator(".pieces ins").all_inner_texts() == ["wax and honey."]
         deep.locator("summary", has_text="Prompt").click()
         assert deep.get_by_role("group", name="Message of the user").inner_text() == "What is asked inside?"
-        page.locator("ol.waterfall a", has_text="broken").click()
+        page.locator("#call-1-2 > summary").click()
         assert page.locator("#call-1-2 .problem").inner_text() == "OpenAIError inside out of order"
-        names = page.locator("#references").get_by_role("heading").all_inner_texts()
-        assert names == ["References and prompts", "Layer 1", "mixture", "deep", "broken", "inside", "Answer", "writer"]
+        names = page.locator("ol.waterfall summary .name").all_inner_texts()
+        assert names == ["mixture", "deep", "broken", "inside", "writer"]
 
 
 def test_all_that_is_scrolled_by_keyboard_has_a_name(browser: Browser, page_file: Path) -> None:
@@ -237,10 +305,10 @@ def test_all_that_is_scrolled_by_keyboard_has_a_name(browser: Browser, page_file
 
 def test_it_works_without_scripts(browser: Browser, page_file: Path) -> None:
     with _opened(browser, page_file, java_script_enabled=False) as (page, *_):
-        closed = page.locator("#call-5")
-        assert not closed.locator("> .detail").is_visible()
-        closed.locator("summary").first.click()
-        assert closed.locator("> .detail").is_visible()
+        opened = page.locator("#call-5 > .opened")
+        assert not opened.is_visible()
+        page.locator("#call-5 > summary").click()
+        assert opened.is_visible()
         assert not page.get_by_role("button").first.is_visible()
 
 
@@ -250,13 +318,13 @@ def test_it_works_by_keyboard(browser: Browser, page_file: Path) -> None:
         for _ in range(8):
             page.keyboard.press("Tab")
             reached.append(page.evaluate("document.activeElement.innerText.trim()"))
-        assert reached[:7] == ["Skip to the content", "Answer", "Graph", "Calls", "Support", "References", "Settings"]
-        assert reached[7] == "The conversation that it answers"
+        assert reached[:7] == ["Skip to the content", "Answer", "Graph", "Calls", "Proposers", "Wording", "Settings"]
+        assert reached[7] == "Copy"
         page.keyboard.press("Shift+Tab")
         page.keyboard.press("Enter")
         assert page.evaluate("location.hash") == "#settings"
         # A link to a call opens it.
-        page.locator("ol.waterfall a", has_text="broken").focus()
+        page.locator(".graph .box", has_text="broken").focus()
         page.keyboard.press("Enter")
         page.wait_for_function("document.querySelector('#call-4').open")
         assert page.evaluate("document.activeElement.parentElement.id") == "call-4"
@@ -267,7 +335,7 @@ def test_it_works_by_keyboard(browser: Browser, page_file: Path) -> None:
 def test_paper_has_everything(browser: Browser, page_file: Path) -> None:
     with _opened(browser, page_file, java_script_enabled=False) as (page, *_):
         page.emulate_media(media="print")
-        assert page.locator("#call-5 > .detail").is_visible()
+        assert page.locator("#call-5 > .opened").is_visible()
         assert not page.get_by_role("navigation").is_visible()
         assert page.pdf(format="A4").startswith(b"%PDF")
 

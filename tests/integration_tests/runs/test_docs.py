@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from langchain_moa.runs import Call, Message, MoARun
+from langchain_moa.runs import CallRecord, MessageRecord, MoARun
 
 if TYPE_CHECKING:
     import pytest
@@ -28,13 +28,13 @@ def test_the_page_on_reports_runs(
         exec(compile(block, str(PAGE), "exec"), reader)  # noqa: S102  # our own page
     said = capsys.readouterr().out
     assert "aggregator openai:loopback-6.1-sol ok" in said
-    assert "0% its own words" in said
+    assert "0% worded like none" in said
     assert {file.name for file in tmp_path.iterdir()} == {"run.html", "run.json", "runs.jsonl", "summary.html"}
 
 
 def test_every_field_of_the_json_form_is_documented() -> None:
     page = PAGE.read_text(encoding="utf-8")
     form = page[page.index("## The JSON form") :]
-    for kind in (MoARun, Call, Message):
+    for kind in (MoARun, CallRecord, MessageRecord):
         for name in kind.model_fields:
             assert f"`{name}`" in form

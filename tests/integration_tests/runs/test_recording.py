@@ -17,12 +17,12 @@ from langgraph.graph import END, START, MessagesState, StateGraph
 from langchain_moa import ChatMoA, MoAContext, MoAError, MoARun, Proposer, create_moa, record_moa
 from langchain_moa.data.redaction import handlers_of
 from langchain_moa.runs import Recorder
-from langchain_moa.runs.support import support_of
+from langchain_moa.runs.wording import wording_of
 from tests.loopback import Reply
 from tests.recorded_runs import a_graph
 
 if TYPE_CHECKING:
-    from langchain_moa.runs import Call
+    from langchain_moa.runs import CallRecord
     from tests.loopback import Loopback
     from tests.loopback.fixtures import Chat
 
@@ -83,7 +83,7 @@ def test_the_settings_are_those_that_were_sent(chat: Chat, loopback: Loopback) -
         named = {wire.get(name, name): value for name, value in sent.items() if name not in {"messages", "stream_options"}}
         assert call.settings == named
     assert last.settings["stream"] is True
-    # Nothing came, so that nobody can tell.
+    # No answer came, so it is not known whether it streamed.
     assert bad.settings == {"model": "bad", "stop": ["END"], "max_tokens": 20}
 
 
@@ -173,7 +173,7 @@ def test_a_recorder_is_a_callback_too(chat: Chat) -> None:
     assert [len(run.calls) for run in counter.runs] == [2]
     gc.collect()
     assert not recorder._begun
-    assert not recorder._answers
+    assert not recorder._recorders
     assert not recorder._calls
 
 
@@ -236,7 +236,7 @@ def _check_troubled(run: MoARun) -> None:
     assert MoARun.from_json(run.to_json()) == run
 
 
-def _kind(call: Call) -> str:
+def _kind(call: CallRecord) -> str:
     return call.error["kind"] if call.error else ""
 
 
@@ -260,8 +260,8 @@ def test_what_a_client_tries_again_by_itself_is_said_to_be_unseen(chat: Chat, lo
     hidden, seen = runs
     assert len(loopback.calls("flaky")) == 2
     assert [(call.retries, call.hides_attempts) for call in hidden.calls] == [(0, True), (0, False), (0, False)]
-    assert "may have tried again by itself" in hidden.to_html()
-    assert "may have tried again by itself" not in seen.to_html()
+    assert "may have retried by itself" in hidden.to_html()
+    assert "may have retried by itself" not in seen.to_html()
 
 
 def test_a_run_without_an_answer_is_recorded(chat: Chat, loopback: Loopback) -> None:
@@ -295,7 +295,7 @@ async def test_a_run_that_is_left_is_recorded(chat: Chat, loopback: Loopback) ->
         await stream.aclose()  # type: ignore[attr-defined]  # a generator, typed as an iterator
         # LangGraph says that a stream was left when it has cleaned up behind it.
         async with asyncio.timeout(10):
-            while len(runs) < 2:  # noqa: ASYNC110  # a list tells nobody that it has grown
+            while len(runs) < 2:  # noqa: ASYNC110  # a list has no event
                 await asyncio.sleep(0.01)
     cancelled, left = runs
     assert (cancelled.status, cancelled.answer) == ("cancelled", None)
@@ -368,11 +368,11 @@ def test_what_was_edited_and_struck_is_read_as_it_was_then(chat: Chat, loopback:
     assert sorted(run.read or ()) == [(1, 2), (1, 10)]
     assert [(call.name, call.shown_as) for call in proposed if call.shown_as] == [("openai:p2", "The moon is a rock.")]
     assert run.mixture is not None
-    support = support_of(run)
-    assert support is not None
-    assert [call.name for call in support.references] == ["openai:p2", "openai:p10"]
+    wording = wording_of(run)
+    assert wording is not None
+    assert [call.name for call in wording.references] == ["openai:p2", "openai:p10"]
     if aggregation == "synthesize":
-        assert support.shares == (1.0, 0.0)
+        assert wording.shares == (1.0, 0.0)
     assert MoARun.from_json(run.to_json()) == run
 
 
@@ -400,3 +400,30 @@ def test_the_windows_of_a_sequence_read_all_references(chat: Chat) -> None:
         ).invoke("Why?")
     assert runs[0].read == [(1, 1), (1, 2), (1, 3), (1, 4)]
     assert [call.kept for call in runs[0].layers[0]] == [True] * 4
+
+
+@pytest.mark.parametrize("is_streamed", [False, True])
+def test_an_answer_that_was_cut_is_said_to_be(chat: Chat, loopback: Loopback, *, is_streamed: bool) -> None:
+    loopback.script("cut", Reply("in all directions,", finish_reason="length"))
+    with record_moa() as runs:
+        moa = _mixture(chat, proposers=[chat("a"), chat("cut")], aggregator=chat("cut"), num_layers=1)
+        if is_streamed:
+            list(moa.stream("Why?"))
+        else:
+            moa.invoke("Why?")
+    (run,) = runs
+    assert [call.finish_reason for call in run.calls] == ["stop", "length", "length"]
+    assert (run.finish_reason, run.is_cut, run.is_degraded) == ("length", True, True)
+    assert "degraded: cut at max_tokens" in run.to_html()
+    assert MoARun.from_json(run.to_json()) == run
+
+
+def test_the_error_of_every_attempt_is_recorded(chat: Chat, loopback: Loopback) -> None:
+    loopback.script("flaky", [Reply("busy, try again in 20 s", status=503), "at last"])
+    with record_moa() as runs:
+        flaky = chat("flaky", max_retries=0)
+        _mixture(chat, proposers=[flaky], num_layers=1, retry={"initial": 0.01}).invoke("Why?")
+    error = runs[0].calls[0].attempts[0].error
+    assert error is not None
+    assert "busy, try again in 20 s" in error["message"]
+    assert "busy, try again in 20 s" in runs[0].to_html()

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from tests.loopback import Loopback
     from tests.loopback.fixtures import Chat
 
-# Of no key's shape, so that only knowing it helps; and of a shape that nobody need know.
+# Two without the form of a key, which are known by their declaration, and one that has it.
 OWN = "quite-ordinary-words-1234"
 ENVIRONMENT = "another-ordinary-value-99"
 SHAPED = "sk-proj-abcdefghij0123456789abcd"

@@ -9,8 +9,7 @@ import yaml
 from langchain_core.language_models import FakeListChatModel
 
 from langchain_moa import Mixture, Proposer
-from langchain_moa.runs.plain import Plain
-from langchain_moa.runs.settings import config_of
+from langchain_moa.runs.serialization import Serializer
 
 BASE: dict[str, Any] = {"proposers": ["openai:a", "openai:b"], "aggregator": "openai:c", "api_key": "k" * 20}
 
@@ -28,7 +27,7 @@ BASE: dict[str, Any] = {"proposers": ["openai:a", "openai:b"], "aggregator": "op
 )
 def test_a_mixture_made_of_names_can_be_made_again(fields: dict[str, Any]) -> None:
     mixture = Mixture(**{**BASE, **fields})
-    config = config_of(mixture, Plain())
+    config = Serializer().config(mixture)
     assert config is not None
     again = Mixture(**yaml.safe_load(yaml.safe_dump(config)), api_key=BASE["api_key"])
     assert again.describe() == mixture.describe()
@@ -37,7 +36,7 @@ def test_a_mixture_made_of_names_can_be_made_again(fields: dict[str, Any]) -> No
 
 def test_a_mixture_made_of_objects_has_no_file() -> None:
     model = FakeListChatModel(responses=["x"])
-    assert config_of(Mixture(proposers=[model], aggregator=model), Plain()) is None
-    assert config_of(Mixture(**BASE, aggregation=lambda messages, references: "x"), Plain()) is None
+    assert Serializer().config(Mixture(proposers=[model], aggregator=model)) is None
+    assert Serializer().config(Mixture(**BASE, aggregation=lambda messages, references: "x")) is None
     keyed = Proposer("openai:a", settings={"api_key": "k" * 20})
-    assert config_of(Mixture(**{**BASE, "proposers": [keyed]}), Plain()) is None
+    assert Serializer().config(Mixture(**{**BASE, "proposers": [keyed]})) is None

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from langchain_moa.runs.markdown import LONGEST, render
+from langchain_moa.runs.page import LONGEST, render
 from langchain_moa.runs.sentences import sentences_of
 
 TAGS = {

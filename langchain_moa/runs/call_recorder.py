@@ -1,4 +1,4 @@
-"""One call under way: the runs of models that a member's call consists of, as they begin and end."""
+"""Recording one call: the attempts that a member's call consists of, as they begin and end."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from langchain_core.outputs import ChatGeneration
 from langchain_core.tracers._streaming import _StreamingCallbackHandler
 from typing_extensions import override
 
+from langchain_moa.data.answer import read_answer
 from langchain_moa.data.errors import OutOfTimeError
 from langchain_moa.data.redaction import describe
-from langchain_moa.runs.call import Attempt
+from langchain_moa.runs.run import AttemptRecord
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -26,11 +27,12 @@ if TYPE_CHECKING:
 
     from langchain_moa.data.reference import Failure
     from langchain_moa.members.member import Member
+    from langchain_moa.runs.serialization import Serializer
 
 
 @dataclass
-class AttemptUnderWay:
-    """An attempt; times are those of `time.perf_counter`."""
+class OpenAttempt:
+    """An attempt that may still be going on. Times are those of `time.perf_counter`."""
 
     started: float
     first_token: float | None = None
@@ -39,34 +41,39 @@ class AttemptUnderWay:
     is_cancelled: bool = False
     output: Any = None
 
-    def attempt(self, began: float) -> Attempt:
-        """Return it as plain data, its times counted from when the run began."""
+    def record(self, began: float, serializer: Serializer) -> AttemptRecord:
+        """Return it as plain data.
+
+        Args:
+            began: When the run began.
+            serializer: Makes plain data, without secrets.
+        """
         status: Literal["ok", "failed", "cancelled"] = "failed" if self.error else "ok"
-        return Attempt(
+        return AttemptRecord(
             started=since(began, self.started),
             first_token=None if self.first_token is None else since(began, self.first_token),
             done=None if self.done is None else since(began, self.done),
             status="cancelled" if self.is_cancelled or self.done is None else status,
-            error=self.error,
+            error=None if self.error is None else serializer.failure(self.error),
         )
 
 
 @dataclass(eq=False)
-class CallWatch(BaseCallbackHandler):
-    """Sees the runs of one call; those directly below its node's run are attempts at it.
+class CallRecorder(BaseCallbackHandler):
+    """Records one call. The runs directly below its node's run are its attempts.
 
     Attributes:
-        node_id: The run of the node.
+        node_id: The run id of the node.
         node: The node's name.
-        name: What the call is named in traces.
-        member: Who is called.
-        queued: When the node came to it, by `time.perf_counter`.
+        name: The call's name in traces.
+        member: The member that is called.
+        queued: When the node began the call, on the clock of `time.perf_counter`.
         attempts: The attempts so far.
-        sent: What was sent: messages, or what a Runnable takes that is no model.
-        settings: The parameters that it was sent with.
-        ended: When the node went on; nothing that comes later counts.
-        outcome: What the node made of it: a reference, a step, or the aggregator's entry.
-        runs: The runs inside, where the member is a mixture.
+        sent: What was sent: messages, or the input of a Runnable that is not a model.
+        settings: The parameters of the request.
+        ended: When the node ended. Later events are ignored.
+        outcome: The node's result: a reference, a step, or the aggregator's entry.
+        runs: The runs inside, if the member is a mixture.
     """
 
     run_inline = True
@@ -79,26 +86,26 @@ class CallWatch(BaseCallbackHandler):
     name: str
     member: Member
     queued: float = field(default_factory=perf_counter)
-    attempts: list[AttemptUnderWay] = field(default_factory=list)
+    attempts: list[OpenAttempt] = field(default_factory=list)
     sent: Any = None
     settings: dict[str, Any] = field(default_factory=dict)
     ended: float | None = None
     outcome: dict[str, Any] | None = None
     runs: list[Any] = field(default_factory=list)
-    _open: dict[UUID, AttemptUnderWay] = field(default_factory=dict)
+    _open: dict[UUID, OpenAttempt] = field(default_factory=dict)
 
     @property
     def sent_settings(self) -> dict[str, Any]:
-        """The parameters that went out, as LangChain names them, without what it says of its own classes."""
+        """The parameters of the request, as LangChain names them, without those that describe its own classes."""
         if not self.settings:
             return {}
         sent = {name: value for name, value in self.settings.items() if name != "_type" and value is not None}
         if sent.get("model_name") == sent.get("model"):
             sent.pop("model_name", None)
         if "max_tokens" in sent:
-            # What was given with the call takes the place of what the client was made with.
+            # A parameter of the call overrides the client's.
             sent.pop("max_completion_tokens", None)
-        # Whether it streamed is there as the client was made; how it was called, its tokens tell, and if nothing came, nothing.
+        # `stream` is what the client was made with. Whether the call streamed is known from its tokens, if there are any.
         sent.pop("stream", None)
         if any(each.first_token is not None for each in self.attempts):
             sent["stream"] = True
@@ -106,8 +113,20 @@ class CallWatch(BaseCallbackHandler):
             sent["stream"] = False
         return sent
 
+    @property
+    def finish_reason(self) -> str | None:
+        """Why the model stopped, in the provider's own word; `None` where it does not say."""
+        output = self.attempts[-1].output if self.attempts else None
+        return None if output is None else finish_reason_of(read_answer(output)["message"])
+
+    @property
+    def text(self) -> str:
+        """The text of the last attempt, also where it does not count as an answer."""
+        output = self.attempts[-1].output if self.attempts else None
+        return "" if output is None else read_answer(output)["text"]
+
     def end(self) -> None:
-        """Take down that the node went on."""
+        """Record that the node has ended."""
         if self.ended is None:
             self.ended = perf_counter()
 
@@ -115,46 +134,46 @@ class CallWatch(BaseCallbackHandler):
     def on_chat_model_start(
         self, serialized: Any, messages: list[list[Any]], *, run_id: UUID, parent_run_id: UUID | None = None, **data: Any
     ) -> None:
-        """See a chat model being asked."""
+        """Record that a chat model was called."""
         self._begin(run_id, parent_run_id, messages[0], data.get("invocation_params"))
 
     @override
     def on_llm_start(
         self, serialized: Any, prompts: list[str], *, run_id: UUID, parent_run_id: UUID | None = None, **data: Any
     ) -> None:
-        """See a text model being asked."""
+        """Record that a text model was called."""
         self._begin(run_id, parent_run_id, prompts[:1], data.get("invocation_params"))
 
     @override
     def on_chain_start(
         self, serialized: Any, inputs: Any, *, run_id: UUID, parent_run_id: UUID | None = None, **__: Any
     ) -> None:
-        """See another Runnable being called."""
+        """Record that another Runnable was called."""
         sent = inputs.get("messages", inputs) if isinstance(inputs, dict) else inputs
         self._begin(run_id, parent_run_id, sent, None)
 
     def on_llm_new_token(self, token: Any, *, chunk: Any = None, run_id: UUID, **_: Any) -> None:
-        """See a token: a model's own, or that of one inside."""
-        under_way = self._open.get(run_id) or next(reversed(self._open.values()), None)
-        if under_way is not None and under_way.first_token is None and (token or _says_something(chunk)):
-            under_way.first_token = perf_counter()
+        """Record the time of the first token, of the model itself or of one inside."""
+        attempt = self._open.get(run_id) or next(reversed(self._open.values()), None)
+        if attempt is not None and attempt.first_token is None and (token or _says_something(chunk)):
+            attempt.first_token = perf_counter()
 
     def on_llm_end(self, response: LLMResult, *, run_id: UUID, **_: Any) -> None:
-        """See a model's answer."""
+        """Record a model's answer."""
         generation = next((each for several in response.generations for each in several), None)
         output = generation.message if isinstance(generation, ChatGeneration) else getattr(generation, "text", None)
         self._end(run_id, output=output)
 
     def on_chain_end(self, outputs: Any, *, run_id: UUID, **_: Any) -> None:
-        """See another Runnable's answer."""
+        """Record another Runnable's answer."""
         self._end(run_id, output=outputs)
 
     def on_llm_error(self, error: BaseException, *, run_id: UUID, **_: Any) -> None:
-        """See a model fail."""
+        """Record a model's error."""
         self._end(run_id, error=error)
 
     def on_chain_error(self, error: BaseException, *, run_id: UUID, **_: Any) -> None:
-        """See another Runnable fail."""
+        """Record another Runnable's error."""
         self._end(run_id, error=error)
 
     def _begin(self, run_id: UUID, parent_run_id: UUID | None, sent: Any, settings: Any) -> None:
@@ -162,24 +181,24 @@ class CallWatch(BaseCallbackHandler):
             return
         if not self.attempts:
             self.sent, self.settings = sent, dict(settings or {})
-        self._open[run_id] = AttemptUnderWay(perf_counter())
+        self._open[run_id] = OpenAttempt(perf_counter())
         self.attempts.append(self._open[run_id])
 
     def _end(self, run_id: UUID, *, output: Any = None, error: BaseException | None = None) -> None:
-        under_way = self._open.pop(run_id, None)
-        # What comes after the node has gone on is nobody's answer.
-        if under_way is None or self.ended is not None:
+        attempt = self._open.pop(run_id, None)
+        # An answer after the node has ended is not used.
+        if attempt is None or self.ended is not None:
             return
-        under_way.done = perf_counter()
-        under_way.output = output
+        attempt.done = perf_counter()
+        attempt.output = output
         if error is not None:
-            under_way.is_cancelled = isinstance(error, OutOfTimeError) or is_cancellation(error)
-            if isinstance(error, OutOfTimeError) or not under_way.is_cancelled:
-                under_way.error = describe(error, self.member.secrets)
+            attempt.is_cancelled = isinstance(error, OutOfTimeError) or is_cancellation(error)
+            if isinstance(error, OutOfTimeError) or not attempt.is_cancelled:
+                attempt.error = describe(error, self.member.secrets)
 
 
-class StreamingCallWatch(CallWatch, _StreamingCallbackHandler[Any]):
-    """A watch that has the model stream, as LangChain's own stream handlers do, so that its first token is seen."""
+class StreamingCallRecorder(CallRecorder, _StreamingCallbackHandler[Any]):
+    """Records one call and has the model stream, as LangChain's own stream handlers do, for the time of its first token."""
 
     @override
     def tap_output_aiter(self, run_id: UUID, output: AsyncIterator[Any]) -> AsyncIterator[Any]:
@@ -193,13 +212,27 @@ class StreamingCallWatch(CallWatch, _StreamingCallbackHandler[Any]):
 
 
 def since(began: float, then: float) -> float:
-    """Return the seconds between two readings of the clock, to the microsecond."""
+    """Return the seconds between two times, rounded to microseconds."""
     return round(max(then - began, 0.0), 6)
 
 
 def is_cancellation(error: BaseException) -> bool:
-    """Tell whether an error says that whoever waited has left."""
+    """Tell whether an error means that the caller has left."""
     return isinstance(error, (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt, SystemExit))
+
+
+def finish_reason_of(message: BaseMessage) -> str | None:
+    """Return why a model stopped, in the provider's own word (`stop`, `length`, `max_tokens`, ...); `None` if unknown.
+
+    Args:
+        message: The model's message.
+    """
+    said = message.response_metadata
+    # OpenAI's Responses API has no finish reason: it says why an answer is incomplete.
+    incomplete = said.get("incomplete_details")
+    reason = incomplete.get("reason") if isinstance(incomplete, dict) else None
+    found = said.get("finish_reason") or said.get("stop_reason") or said.get("done_reason") or reason
+    return str(found) if found else None
 
 
 def _says_something(chunk: Any) -> bool:

@@ -6,6 +6,7 @@ import io
 import warnings
 
 import pytest
+from rich.text import Text
 
 from langchain_moa.cli.console import (
     complain,
@@ -13,6 +14,7 @@ from langchain_moa.cli.console import (
     is_terminal,
     note,
     one_line,
+    print_list,
     printable,
     tolerate,
     warn,
@@ -84,3 +86,22 @@ def test_a_terminal_is_what_a_person_looks_at(monkeypatch: pytest.MonkeyPatch) -
     closed = io.StringIO()
     closed.close()
     assert not is_terminal(closed)
+
+
+ROWS = [("local:a", Text("yes", "green")), ("local:b", Text("no\nt yet", "yellow"))]
+
+
+def test_a_script_gets_lines_with_tabs_and_no_headings(capsys: pytest.CaptureFixture[str]) -> None:
+    print_list(("model", "here"), ROWS)
+    first, second = capsys.readouterr().out.splitlines()
+    assert first == "local:a\tyes"
+    assert second.startswith("local:b\tno")
+
+
+def test_a_person_gets_a_table(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("langchain_moa.cli.console.is_terminal", lambda _: True)
+    print_list(("model", "here"), ROWS[:1])
+    heading, row = capsys.readouterr().out.splitlines()
+    assert heading.split() == ["model", "here"]
+    assert row.split() == ["local:a", "yes"]
+    assert heading.index("here") == row.index("yes")

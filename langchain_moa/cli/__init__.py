@@ -7,25 +7,21 @@ extra, so that the command can say what is missing.
 from __future__ import annotations
 
 import sys
+from importlib.util import find_spec
 
 _EXTRA = 'pip install "langchain-moa[cli]"'
-_PACKAGES = {"typer", "rich", "prompt_toolkit", "platformdirs"}
+_PACKAGES = ("platformdirs", "prompt_toolkit", "rich", "typer")
 
-_FAILED = 1
 _INTERRUPTED = 130
 
 
 def main() -> None:
     """Run the command line; the entry point of `langchain-moa`."""
     try:
-        try:
-            from langchain_moa.cli.app import app
-        except ModuleNotFoundError as error:
-            if error.name not in _PACKAGES:
-                raise
-            if sys.stderr is not None:
-                sys.stderr.write(f"error: the command line needs more packages: {_EXTRA}\n")
-            sys.exit(_FAILED)
+        if any(find_spec(package) is None for package in _PACKAGES):
+            sys.exit(f"error: the command line needs more packages: {_EXTRA}")
+        from langchain_moa.cli.app import app
+
         app(prog_name="langchain-moa")
     except KeyboardInterrupt:
         # Ctrl-C while the first packages are imported.

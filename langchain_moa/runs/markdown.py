@@ -6,8 +6,6 @@ from functools import cache
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from markupsafe import Markup
-
 from langchain_moa.visible import spelled_out
 
 if TYPE_CHECKING:
@@ -15,6 +13,7 @@ if TYPE_CHECKING:
 
     from markdown_it import MarkdownIt
     from markdown_it.token import Token
+    from markupsafe import Markup
 
 # A longer text is shown as it is: rendering it would take longer than anyone reads.
 LONGEST = 40_000
@@ -44,6 +43,8 @@ def render(text: str) -> Markup:
     Args:
         text: What a model has said.
     """
+    from markupsafe import Markup
+
     if not is_simple(text):
         return Markup('<pre tabindex="0" role="group" aria-label="Text" dir="auto">{}</pre>').format(spelled_out(text))
     # Everything in the result is markdown-it's own, or has been escaped by it or by the rules below.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -91,8 +92,10 @@ class MixtureArguments:
         """
         from langchain_moa.mixture.mixture import Mixture
 
-        if asked and not quiet:
-            self._announce()
+        if asked:
+            if not quiet:
+                self._announce()
+            _require_local_models(self.written())
         return self.build(Mixture, {**(overrides or {}), **({} if asked else {"api_key": _NO_KEY})})
 
     def load(self, *, quiet: bool = False, overrides: Mapping[str, Any] | None = None) -> Mixture:
@@ -103,18 +106,15 @@ class MixtureArguments:
             overrides: More fields of the mixture; `None` values are left out.
 
         Raises:
-            UsageError: The options contradict each other, describe no mixture, or local models are missing.
+            UsageError: The options contradict each other, or describe no mixture, or local models are missing.
         """
         if not quiet:
             self._announce()
         if quiet or not is_terminal(sys.stderr):
-            mixture = self.mixture(quiet=True, overrides=overrides)
-        else:
-            # The first import of a provider's client takes a second or two.
-            with console_on(sys.stderr).status("loading"):
-                mixture = self.mixture(quiet=True, overrides=overrides)
-        _require_local_models(mixture)
-        return mixture
+            return self.mixture(quiet=True, overrides=overrides)
+        # The first import of a provider's client takes a second or two.
+        with console_on(sys.stderr).status("loading"):
+            return self.mixture(quiet=True, overrides=overrides)
 
     def served(self) -> dict[str, ChatMoA]:
         """Make the chat models that the options name: one, or several by name from one file.
@@ -131,6 +131,7 @@ class MixtureArguments:
         self._announce()
         if file is None:
             name = self.preset or ("moa" if named else DEFAULT_PRESET)
+            _require_local_models(self.written())
             return {name: self.build(ChatMoA, {})}
         try:
             return read_mixtures(ChatMoA, file, self._overrides())
@@ -250,17 +251,25 @@ def _addresses(value: Any, key: str = "") -> Iterator[str]:
         yield one_line(redact(value))
 
 
-def _require_local_models(mixture: Mixture) -> None:
+def _require_local_models(fields: Any) -> None:
+    """Refuse a mixture whose local models are missing, with one command that fetches all of them."""
     from langchain_moa.local import CATALOG, is_present
 
-    members = mixture.members
-    everyone = [*(member for layer in members.layers for member in layer), members.aggregator, *members.fallbacks]
-    asked = dict.fromkeys(member.id.removeprefix("local:") for member in everyone if member.id.startswith("local:"))
-    missing = [name for name in asked if name in CATALOG and not is_present(CATALOG[name])]
+    if find_spec("xllamacpp") is None:
+        return  # the mixture says how to install it
+    names = dict.fromkeys(text.removeprefix("local:") for text in _texts(fields) if text.startswith("local:"))
+    missing = [name for name in names if name in CATALOG and not is_present(CATALOG[name])]
     if missing:
-        are = "is" if len(missing) == 1 else "are"
-        msg = (
-            f"{counted(len(missing), 'local model')} {are} not here yet; "
-            f"fetch {'it' if len(missing) == 1 else 'them'} with: langchain-moa models pull {' '.join(missing)}"
-        )
+        them = "it" if len(missing) == 1 else "them"
+        number = counted(len(missing), "local model")
+        msg = f"{number} to fetch first; get {them} with: langchain-moa models pull {' '.join(missing)}"
         raise UsageError(msg)
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Yield every text in the fields of a mixture, at any depth."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, (dict, list, tuple)):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _texts(item)

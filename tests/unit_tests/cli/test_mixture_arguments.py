@@ -147,8 +147,11 @@ def test_a_file_that_happens_to_be_in_the_folder_is_named_with_the_servers_it_ca
 
 def test_all_local_models_that_are_missing_are_one_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("langchain_moa.local.is_present", lambda _: False)
+    monkeypatch.setattr("langchain_moa.cli.mixture_arguments.find_spec", lambda _: object())
     both = MixtureArguments(proposers=["local:gemma3-270m", "local:smollm2-135m"], aggregator="local:gemma3-270m")
-    with pytest.raises(UsageError, match=r"^2 local models are not here yet.* models pull gemma3-270m smollm2-135m$"):
-        both.load(quiet=True)
-    with pytest.raises(UsageError, match=r"^1 local model is not here yet; fetch it with: .* pull gemma3-270m$"):
-        MixtureArguments(proposers=["openai:a"], aggregator="local:gemma3-270m").load(quiet=True)
+    for make in (both.mixture, both.load, both.served):
+        with pytest.raises(UsageError, match=r"^2 local models to fetch first.* models pull gemma3-270m smollm2-135m$"):
+            make()
+    write(text="proposers: [{model: 'local:gemma3-270m', name: a}]\naggregator: openai:b\n")
+    with pytest.raises(UsageError, match=r"^1 local model to fetch first; get it with: .* pull gemma3-270m$"):
+        MixtureArguments().mixture()

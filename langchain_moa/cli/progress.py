@@ -138,6 +138,7 @@ class ProgressView(RunView):
                 self._enter("aggregator", event["name"])
             case "aggregated":
                 self._leave("aggregator", event["name"], event)
+        self._live.refresh()
 
     def on_tick(self) -> None:
         """Draw what has changed since the last time."""

@@ -170,7 +170,7 @@ def recorded(report: Path | None, *, first_tokens: bool = False) -> Iterator[Non
     if report is None:
         yield
         return
-    from langchain_moa.runs.record import record_moa
+    from langchain_moa.runs import record_moa
 
     with record_moa(first_tokens=first_tokens) as runs:
         try:

@@ -39,7 +39,7 @@ def run(*args: str) -> Result:
     return CliRunner().invoke(app, args, env={"COLUMNS": "200", "NO_COLOR": "1"})
 
 
-@pytest.mark.parametrize("command", ["ask", "draw", "models", "presets", "show"])
+@pytest.mark.parametrize("command", ["ask", "chat", "doctor", "draw", "models", "presets", "report", "show"])
 def test_every_command_has_help_with_its_exit_codes(command: str) -> None:
     listed = run("--help")
     assert re.search(rf"^│ {command} ", listed.stdout, re.MULTILINE)
@@ -48,6 +48,20 @@ def test_every_command_has_help_with_its_exit_codes(command: str) -> None:
     for code in ("0 it worked", "1 it failed", "2 wrong usage", "130 or 143 ended by"):
         assert code in helped.stdout
         assert code in listed.stdout
+
+
+@pytest.mark.parametrize(
+    "command", [["ask"], ["chat"], ["doctor"], ["draw"], ["show"], ["eval", "compare"], ["eval", "generate"]], ids=" ".join
+)
+def test_every_command_takes_the_same_options_for_its_mixture(command: list[str]) -> None:
+    def panel(*args: str) -> list[list[str]]:
+        """Return the options of the mixture, without the widths of the columns."""
+        lines = run(*args, "--help").stdout.partition("─ Mixture ")[2].partition("╰")[0].splitlines()[1:]
+        return [line.split() for line in lines]
+
+    expected = panel("show")
+    assert [words[1] for words in expected] == ["--config", "--preset", "--proposer", "--aggregator", "--layers", "--set"]
+    assert panel(*command) == expected
 
 
 def test_help_imports_nothing_that_the_package_does_not() -> None:

@@ -70,6 +70,38 @@ def test_a_finished_layer_leaves_a_line_and_its_failures() -> None:
     assert "not done when enough were" in "".join(failures[1:])
 
 
+def test_a_late_proposer_has_not_failed() -> None:
+    seen = Seen()
+    seen.proposing(1, 1, 2, 3)
+    seen.proposed(1, 1)
+    seen.proposed(1, 2)
+    seen("proposed", layer=1, proposer=3, status="late", error={"kind": "late", "message": "enough were done"}, seconds=1.0)
+    assert "✗" not in "".join(seen.drawn)
+    assert "late: enough were done" in seen.drawn[-1]
+    seen("merged", layer=1, references=[1, 2], fell_back=False, stopped=None)
+    line, *remarks = seen.stays.splitlines()
+    assert line.startswith("✓ layer 1: 2/3 done, 1 late")
+    assert "✗" not in "".join(remarks)
+    assert "late: enough were done" in " ".join(" ".join(remarks).split())
+
+
+def test_a_layer_without_a_good_answer_is_not_ticked() -> None:
+    seen = Seen(proposers=NAMES[:1])
+    seen.proposing(1, 1)
+    seen("proposed", layer=1, proposer=1, status="late", error={"kind": "late", "message": "m"}, seconds=1.0)
+    seen("merged", layer=1, references=[], fell_back=False)
+    assert seen.stays.startswith("! layer 1: 0/1 done, 1 late")
+
+
+def test_at_80_columns_a_long_name_leaves_room_for_the_error() -> None:
+    seen = Seen(width=80, proposers=["together:" + "a-very-long-name-" * 5])
+    seen.proposing(1, 1)
+    seen.proposed(1, 1, "failed", "Slow down")
+    row = seen.drawn[1]
+    assert "RateLimitError: Slow down" in row
+    assert len(row) <= 80
+
+
 def test_every_layer_has_its_line() -> None:
     seen = Seen(width=200)
     for layer in (1, 2):

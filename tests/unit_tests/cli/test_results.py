@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
@@ -117,3 +118,36 @@ def test_references_are_shown_once_each_as_they_come() -> None:
     ]
     assert written.count("layer 1, 1: openai:a  2.0 s") == 1
     assert "layer 2, 1: openai:a" in written
+
+
+@pytest.mark.parametrize(
+    ("metadata", "cut"),
+    [
+        ({"finish_reason": "length"}, True),
+        ({"stop_reason": "max_tokens"}, True),
+        ({"finish_reason": "MAX_TOKENS"}, True),
+        ({"incomplete_details": {"reason": "max_output_tokens"}}, True),
+        ({"finish_reason": "stop"}, False),
+        ({"incomplete_details": None}, False),
+        ({}, False),
+    ],
+)
+def test_an_answer_that_was_cut_is_known_by_every_spelling(metadata: dict[str, Any], cut: bool) -> None:
+    run = replace(result(), message=AIMessage("The", response_metadata=metadata))
+    assert run.is_cut is cut
+    assert run.remarks == (["the answer was cut at max_tokens"] if cut else [])
+
+
+def test_a_cut_is_said_once() -> None:
+    run = replace(
+        result(degraded=["answer: cut at max_tokens"]), message=AIMessage("The", response_metadata={"finish_reason": "length"})
+    )
+    assert run.remarks == ["answer: cut at max_tokens"]
+
+
+def test_the_document_steers_no_terminal_and_is_the_same_for_a_program() -> None:
+    evil = "a\x1b]0;t\x07\x9b31m\u202e\x7f\U000e0041 größer \U0001f600"
+    text = failure_document(evil, [])
+    assert json.loads(text)["error"] == evil
+    assert not set(text) & set("\x1b\x07\x9b\u202e\x7f\U000e0041")
+    assert "größer \U0001f600" in text

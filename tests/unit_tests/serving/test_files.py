@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from langchain_moa import ChatMoA
-from langchain_moa.cli.mixture_arguments import MixtureArguments
 from langchain_moa.cli.exit_codes import UsageError
+from langchain_moa.cli.mixture_arguments import MixtureArguments
 from langchain_moa.mixture.config import read_mixtures
 
 if TYPE_CHECKING:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TextIO
 
@@ -50,6 +51,8 @@ FirstTokens = Annotated[
 ]
 
 _STDIN = "-"
+
+_PAGE_PACKAGES = ("jinja2", "markdown_it", "markupsafe")
 
 
 @app.command(epilog=EXIT_CODES)
@@ -156,6 +159,9 @@ def check_report(report: Path | None, *, first_tokens: bool = False) -> None:
         raise UsageError(msg)
     if not report.parent.is_dir():
         msg = f"--report {report}: there is no folder {report.parent}"
+        raise UsageError(msg)
+    if report.suffix.lower() == ".html" and any(find_spec(package) is None for package in _PAGE_PACKAGES):
+        msg = f'--report {report}: pages need more packages: pip install "langchain-moa[report]"'
         raise UsageError(msg)
 
 

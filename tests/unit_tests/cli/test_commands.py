@@ -294,3 +294,10 @@ def test_what_is_wrong_with_a_mixture_is_told_when_it_is_drawn(wrong: str, words
     done = run("draw", "--preset", "openai", "--set", wrong)
     assert done.exit_code == 2
     assert words in " ".join(done.stderr.split())
+
+
+def test_a_page_that_could_not_be_written_is_refused_before_anything_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("langchain_moa.cli.commands.ask.find_spec", lambda _: None)
+    done = run("ask", *PAIR, "--report", "run.html", "Why?")
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert 'pip install "langchain-moa[report]"' in " ".join(done.stderr.split())

@@ -87,12 +87,12 @@ $(VENV)/.made:
 
 $(VENV)/.user: pyproject.toml $(VENV)/.made
 	@echo "Installing langchain-moa into $(VENV) (once; a minute or so) ..."
-	$(BIN)/python -m pip install --quiet --editable ".[local]"
+	$(BIN)/python -m pip install --quiet --editable ".[cli,local]"
 	@touch $@
 
 $(VENV)/.developer: pyproject.toml $(VENV)/.user
 	@echo "Installing what tests and checks need into $(VENV) (once; a minute or so) ..."
-	$(BIN)/python -m pip install --quiet --editable ".[local,draw,eval,serve,studio]" --group dev
+	$(BIN)/python -m pip install --quiet --editable ".[cli,local,draw,eval,serve,studio]" --group dev
 	@touch $@
 
 $(VENV)/.mutants: pyproject.toml $(VENV)/.developer

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from langchain_moa.cli import app
+from langchain_moa.cli import main
 
 if __name__ == "__main__":
-    app(prog_name="langchain-moa")
+    main()

@@ -1,53 +1,31 @@
-"""The command line, `langchain-moa`.
+"""The command line, `langchain-moa`. It needs the extra `cli`.
 
-Each command is a file in `commands`, which is found by being there; the other modules are what commands share.
+Each command is a module in `commands`; the other modules are what the commands share. This module imports nothing of the
+extra, so that the command can say what is missing.
 """
 
 from __future__ import annotations
 
-from importlib import import_module
-from pkgutil import iter_modules
-from typing import Annotated
+import sys
+from importlib.util import find_spec
 
-import typer
+_EXTRA = 'pip install "langchain-moa[cli]"'
+_PACKAGES = ("platformdirs", "prompt_toolkit", "rich", "typer")
 
-from langchain_moa.cli import commands
-from langchain_moa.cli.failing import EXIT_CODES
-
-app = typer.Typer(
-    name="langchain-moa",
-    help="Mixture-of-Agents: several language models answer, and one writes the answer from what they said.",
-    epilog=EXIT_CODES,
-    rich_markup_mode="rich",
-    no_args_is_help=True,
-    # What is raised is explained by `failing`; a traceback with the values of variables could show a key.
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+_INTERRUPTED = 130
 
 
-def _print_version(wanted: bool) -> None:
-    if wanted:
-        from importlib.metadata import PackageNotFoundError, version
+def main() -> None:
+    """Run the command line; the entry point of `langchain-moa`."""
+    try:
+        if any(find_spec(package) is None for package in _PACKAGES):
+            sys.exit(f"error: the command line needs more packages: {_EXTRA}")
+        from langchain_moa.cli.app import app
 
-        try:
-            typer.echo(f"langchain-moa {version('langchain-moa')}")
-        except PackageNotFoundError:
-            typer.echo("langchain-moa, run from its sources and not installed")
-        raise typer.Exit
-
-
-@app.callback()
-def _root(
-    _: Annotated[
-        bool, typer.Option("--version", "-V", callback=_print_version, is_eager=True, help="Print the version and exit.")
-    ] = False,
-) -> None:
-    pass
+        app(prog_name="langchain-moa")
+    except KeyboardInterrupt:
+        # Ctrl-C while the first packages are imported.
+        sys.exit(_INTERRUPTED)
 
 
-for _module in iter_modules(commands.__path__):
-    # Without a name the commands of an app join ours; with one, it is a command with commands of its own.
-    app.add_typer(import_module(f"{commands.__name__}.{_module.name}").app)
-
-__all__ = ["app"]
+__all__ = ["main"]

@@ -10,7 +10,7 @@ import typer
 
 from langchain_moa.cli.console import complain, console_on, counted, is_terminal, note, warn
 from langchain_moa.cli.evaluating import run_to_the_end
-from langchain_moa.cli.failing import FAILED, UsageError, explain
+from langchain_moa.cli.exit_codes import FAILED, UsageError, explain
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

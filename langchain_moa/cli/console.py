@@ -1,18 +1,24 @@
-"""Where the command line writes: answers on standard output, everything about them on standard error."""
+"""Where the command line writes: answers on standard output, everything about them on standard error.
+
+Texts of models, servers and files are untrusted. `printable` is what they pass on their way to a terminal; consoles of
+`console_on`, and every function here, apply it.
+"""
 
 from __future__ import annotations
 
+import os
 import sys
 import warnings
 from contextlib import contextmanager
-from io import TextIOWrapper
+from io import StringIO, TextIOWrapper
+from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 from warnings import catch_warnings
 
 from langchain_moa.data.sanitizing import left_out
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from rich.console import Console
     from rich.text import Text
@@ -21,7 +27,7 @@ _LONGEST_LINE = 300
 
 
 def printable(text: str) -> str:
-    """Return a text without what would steer the reader's terminal, or hides from them: escape sequences above all."""
+    """Return a text without what would steer a terminal or hide from its reader: escape sequences, bidi and other controls."""
     return left_out(text)
 
 
@@ -37,26 +43,82 @@ def counted(number: int, noun: str) -> str:
 
 
 def is_terminal(stream: TextIO | None) -> bool:
-    """Tell whether a person looks at a stream; unlike rich, not swayed by `FORCE_COLOR`, which speaks of colour only."""
+    """Tell whether a stream is a terminal. Unlike rich, this ignores `FORCE_COLOR`, which is about colour only."""
     return stream is not None and not stream.closed and stream.isatty()
 
 
-def console_on(stream: TextIO) -> Console:
-    """Return a rich console that writes what it is given: no markup, no guesses at what is a number or a path."""
-    from langchain_moa.cli.live import Console
+def console_on(stream: TextIO | None) -> Console:
+    """Return a rich console that prints texts as they are, without markup or highlighting, and safe for a terminal.
 
-    return Console(file=stream, markup=False, highlight=False, emoji=False)
+    Args:
+        stream: Where it writes; `None`, which Python has for a closed standard stream, writes nowhere.
+    """
+    from langchain_moa.cli.live_view import SafeConsole
+
+    return SafeConsole(file=StringIO() if stream is None else stream, markup=False, highlight=False, emoji=False)
 
 
-def tolerate(stream: TextIO) -> None:
-    """Have a stream write `?` for what its encoding lacks, half an emoji for example, where it would fail."""
+def emit(text: str, *, end: str = "\n") -> None:
+    """Write a result to standard output: exactly as it is, or printable if that is a terminal.
+
+    Args:
+        text: The result.
+        end: What is written after it.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    if sys.stdout is None:
+        raise OSError(_CLOSED)
+    sys.stdout.write((printable(text) if is_terminal(sys.stdout) else text) + end)
+    sys.stdout.flush()
+
+
+_CLOSED = "standard output is closed; redirect it to a file, or to /dev/null"
+
+
+def require_output() -> None:
+    """Check that there is a standard output, before anything is asked and paid for.
+
+    Raises:
+        OSError: It is closed.
+    """
+    if sys.stdout is None or sys.stdout.closed:
+        raise OSError(_CLOSED)
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a file that only its owner can read: aside first and then renamed, so that nobody finds half of it.
+
+    Args:
+        path: The file; one that is there is replaced.
+        text: What it will hold.
+
+    Raises:
+        OSError: It cannot be written; a file that was there is unchanged.
+    """
+    import tempfile
+
+    # The files of `tempfile` are the owner's alone.
+    descriptor, aside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8", errors="replace") as file:
+            file.write(text)
+        Path(aside).replace(path)
+    except BaseException:
+        Path(aside).unlink(missing_ok=True)
+        raise
+
+
+def tolerate(stream: TextIO | None) -> None:
+    """Have a stream write `?` for characters that its encoding lacks, instead of failing."""
     if isinstance(stream, TextIOWrapper):
         stream.reconfigure(errors="replace")
 
 
 @contextmanager
 def warnings_in_words() -> Iterator[None]:
-    """Say warnings as the command line says things; deprecations are for those who write code, and are left out."""
+    """Print Python's warnings as notes of the command line, without deprecations, which concern programmers only."""
 
     def say(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:
         if not issubclass(category, (DeprecationWarning, PendingDeprecationWarning)):
@@ -87,13 +149,13 @@ def _say(kind: str, style: str, text: str) -> None:
 
     from langchain_moa.data.redaction import redact
 
-    words = Text.assemble((f"{kind}: ", style), printable(redact(text)))
-    # In a log a line stays a line, for those who search it.
-    console_on(sys.stderr).print(words, soft_wrap=not is_terminal(sys.stderr))
+    # Further lines are indented, so that no text can forge a line of its own.
+    lines = "\n  ".join(printable(redact(text)).splitlines())
+    console_on(sys.stderr).print(Text.assemble((f"{kind}: ", style), lines), soft_wrap=not is_terminal(sys.stderr))
 
 
 def elided(text: str, *, cells: int) -> Text:
-    """Return a name with its middle left out where it is too wide: what tells model ids apart stands at their ends.
+    """Return a name that fits, its middle left out if necessary: model ids differ at their ends.
 
     Args:
         text: The name.
@@ -110,3 +172,24 @@ def elided(text: str, *, cells: int) -> Text:
         tail = tail[1:]
     head = set_cell_size(text, max(cells - cell_len(tail) - 1, 0)).rstrip()
     return Text(f"{head}…{tail}")
+
+
+def print_list(titles: Sequence[str], rows: Sequence[Sequence[str | Text]]) -> None:
+    """Print a list on standard output: a table on a terminal, else lines with tabs between the cells.
+
+    Args:
+        titles: The columns' headings; only a terminal shows them.
+        rows: The cells of each row, in the order of the columns.
+    """
+    if not is_terminal(sys.stdout):
+        for row in rows:
+            emit("\t".join(one_line(str(cell)) for cell in row))
+        return
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    for title in titles:
+        table.add_column(title)
+    for row in rows:
+        table.add_row(*row)
+    console_on(sys.stdout).print(table)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from langchain_moa.cli.console import complain, console_on, is_terminal, note
-from langchain_moa.cli.failing import FAILED
+from langchain_moa.cli.exit_codes import FAILED
 
 if TYPE_CHECKING:
     import signal
@@ -69,7 +69,7 @@ def run_to_the_end(work: Callable[[Watch], Coroutine[Any, Any, T]], ledger: Ledg
     Raises:
         typer.Exit: It has ended early; the code is 128 and the signal's number, or 1.
     """
-    from langchain_moa.cli.ending import run_until_signalled
+    from langchain_moa.cli.signals import run_until_signalled
     from langchain_moa.evaluation.gate import StoppedError
 
     code = FAILED

@@ -1,4 +1,4 @@
-"""The live view of a run: who is at work, and a line for each layer that is done."""
+"""The live view of a run: which calls are under way, and a line for each layer that is done."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, Self
 
 from langchain_moa.cli.console import counted, elided, one_line
-from langchain_moa.cli.running import Watcher
+from langchain_moa.cli.run_views import RunView
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -20,12 +20,16 @@ _FRAMES_PER_SECOND = 10
 
 _WIDEST_NAME = 60
 _NARROWEST_NAME = 12
-# What a row has beside the name: a sign, the seconds, and the beginning of a reason.
-_BESIDE_NAME = 36
+# A row has a sign, the seconds, and a reason, which gets at least half of the rest.
+_BESIDE_NAME = 16
+
+# A straggler was not needed any more; that is no failure.
+_LATE = "late"
+_LATE_SIGN = "\N{EN DASH}"
 
 
 @dataclass
-class _Call:
+class _ShownCall:
     """A call; its status is `waiting`, `running`, or what the event of its end says."""
 
     name: str
@@ -37,7 +41,7 @@ class _Call:
     reason: str = ""
 
     @classmethod
-    def started(cls, name: str) -> _Call:
+    def started(cls, name: str) -> _ShownCall:
         call = cls(name)
         call.start()
         return call
@@ -53,7 +57,8 @@ class _Call:
         self.seconds = event.get("seconds", self.elapsed)
         self.status = event.get("status", "ok")
         if error := event.get("error"):
-            self.reason = f"{error['kind']}: {error['message']}"
+            kind = "" if error["kind"] == self.status else f"{error['kind']}: "
+            self.reason = f"{kind}{error['message']}"
 
     @property
     def elapsed(self) -> float:
@@ -65,11 +70,11 @@ class _Call:
 
 
 @dataclass(eq=False)
-class _Stage:
+class _ShownStage:
     """A part of the run that the view shows at a time: a layer, a strategy's calls, the aggregator."""
 
     title: str
-    calls: list[_Call] = field(default_factory=list)
+    calls: list[_ShownCall] = field(default_factory=list)
     since: float = field(default_factory=perf_counter)
 
     @property
@@ -77,8 +82,8 @@ class _Stage:
         return perf_counter() - self.since
 
 
-class Progress(Watcher):
-    """Shows a run on a terminal while it goes; what stays is a line for each layer.
+class ProgressView(RunView):
+    """Shows a run on a terminal while it goes; a line for each layer stays.
 
     Use it as a context manager: however the run ends, the terminal is left as it was.
     """
@@ -90,25 +95,20 @@ class Progress(Watcher):
             console: Where it is shown.
             layers: The names of each layer's proposers.
             yields: Whether the answer appears on the same terminal, so that the view makes room for it.
-            awaits_tokens: Whether the proposers are streamed, so that one that has said nothing yet can be told from others.
+            awaits_tokens: Whether the proposers are streamed, so that "no token yet" can be shown.
         """
-        from langchain_moa.cli.live import Live
+        from langchain_moa.cli.live_view import LiveView
 
         self._console = console
         self._layers = {
-            number: _Stage(f"layer {number}", [_Call(name) for name in names]) for number, names in enumerate(layers, start=1)
+            number: _ShownStage(f"layer {number}", [_ShownCall(name) for name in names])
+            for number, names in enumerate(layers, start=1)
         }
-        self._stage = _Stage("starting")
+        self._stage = _ShownStage("starting")
         self._words = 0
         self._yields = yields
         self._awaits_tokens = awaits_tokens
-        self._live = Live(
-            console=console,
-            get_renderable=self._render,
-            refresh_per_second=_FRAMES_PER_SECOND,
-            transient=True,
-            redirect_stdout=False,
-        )
+        self._live = LiveView(console, self._render, redirect_stderr=True)
 
     def __enter__(self) -> Self:
         """Begin to show."""
@@ -138,6 +138,11 @@ class Progress(Watcher):
                 self._enter("aggregator", event["name"])
             case "aggregated":
                 self._leave("aggregator", event["name"], event)
+        self._live.refresh()
+
+    def on_tick(self) -> None:
+        """Draw what has changed since the last time."""
+        self._live.refresh()
 
     def on_proposer_text(self, layer: int, proposer: int, text: str) -> None:
         """Count what a proposer says."""
@@ -152,14 +157,14 @@ class Progress(Watcher):
             self._console.line()
         self._words += len(text.split())
 
-    def _layer(self, number: int) -> _Stage:
-        return self._layers.setdefault(number, _Stage(f"layer {number}"))
+    def _layer(self, number: int) -> _ShownStage:
+        return self._layers.setdefault(number, _ShownStage(f"layer {number}"))
 
-    def _proposer(self, event: Mapping[str, Any]) -> _Call:
+    def _proposer(self, event: Mapping[str, Any]) -> _ShownCall:
         calls = self._layer(event["layer"]).calls
         while len(calls) < event["proposer"]:
-            calls.append(_Call(event["name"]))
-        call: _Call = calls[event["proposer"] - 1]
+            calls.append(_ShownCall(event["name"]))
+        call: _ShownCall = calls[event["proposer"] - 1]
         return call
 
     def _enter_layer(self, number: int) -> None:
@@ -170,15 +175,15 @@ class Progress(Watcher):
 
     def _enter(self, title: str, name: str) -> None:
         if self._stage.title != title:
-            self._stage = _Stage(title)
-        self._stage.calls.append(_Call.started(name))
+            self._stage = _ShownStage(title)
+        self._stage.calls.append(_ShownCall.started(name))
 
     def _leave(self, title: str, name: str, event: Mapping[str, Any]) -> None:
         calls = self._stage.calls if self._stage.title == title else []
-        call = next((call for call in calls if call.name == name and not call.is_over), _Call(name))
+        call = next((call for call in calls if call.name == name and not call.is_over), _ShownCall(name))
         call.end(event)
         if call.reason:
-            self._console.print(_failures([call], title))
+            self._live.print(_failures([call], title))
 
     def _print_layer(self, event: Mapping[str, Any]) -> None:
         """Print the line of a layer that is done, and a line for each failure in it."""
@@ -186,20 +191,24 @@ class Progress(Watcher):
 
         stage = self._layer(event["layer"])
         good = sum(call.status == "ok" for call in stage.calls)
+        late = sum(call.status == _LATE for call in stage.calls)
+        failed = any(call.is_over and call.status not in {"ok", _LATE} for call in stage.calls)
         remarks = [
+            f", {late} late" if late else "",
             " · goes on with the layer before" if event.get("fell_back") else "",
-            f" · the last one: {one_line(event['stopped'])}" if event.get("stopped") else "",
+            f" · stopped: {one_line(event['stopped'])}" if event.get("stopped") else "",
         ]
         line = Text.assemble(
-            ("✓ ", "green") if good == len(stage.calls) else ("! ", "yellow"),
+            ("! ", "yellow") if failed or not good else ("✓ ", "green"),
             (f"{stage.title}: ", "bold"),
             f"{good}/{len(stage.calls)} done",
+            remarks[0],
             (f"  {stage.elapsed:.1f} s", "dim"),
-            ("".join(remarks), "yellow"),
+            ("".join(remarks[1:]), "yellow"),
         )
-        self._console.print(line)
-        if failed := [call for call in stage.calls if call.reason]:
-            self._console.print(_failures(failed))
+        self._live.print(line)
+        if remarked := [call for call in stage.calls if call.reason]:
+            self._live.print(_failures(remarked))
 
     def _render(self) -> RenderableType:
         from rich.console import Group
@@ -209,7 +218,8 @@ class Progress(Watcher):
         over = sum(call.is_over for call in stage.calls)
         done = f": {over}/{len(stage.calls)} done" if len(stage.calls) > 1 or stage in self._layers.values() else ""
         title = Text.assemble((f"{_spinner()} ", "cyan"), (stage.title, "bold"), done, (f"  {stage.elapsed:.1f} s", "dim"))
-        cells = min(_WIDEST_NAME, max(self._console.width - _BESIDE_NAME, _NARROWEST_NAME))
+        room = self._console.width - _BESIDE_NAME
+        cells = min(_WIDEST_NAME, max(room // 2, _NARROWEST_NAME))
         names = [elided(call.name, cells=cells) for call in stage.calls]
         width = max((name.cell_len for name in names), default=0)
         rows = [_row(call, name, width, self._remark(call)) for call, name in zip(stage.calls, names, strict=True)]
@@ -218,7 +228,7 @@ class Progress(Watcher):
         hidden = [Text(f"    … and {len(rows) - len(shown)} more", "dim")] if len(shown) < len(rows) else []
         return Group(title, *shown, *hidden)
 
-    def _remark(self, call: _Call) -> str:
+    def _remark(self, call: _ShownCall) -> str:
         """Return what there is to say of a call that is under way."""
         if call.words:
             return f"first token {call.first_token:.1f} s · {counted(call.words, 'word')}"
@@ -231,7 +241,7 @@ def _spinner() -> str:
     return _SPINNER[int(perf_counter() * _FRAMES_PER_SECOND) % len(_SPINNER)]
 
 
-def _row(call: _Call, name: Text, width: int, running: str) -> Text:
+def _row(call: _ShownCall, name: Text, width: int, running: str) -> Text:
     """Return a call's line: a sign, its name, its seconds, and what else there is to say, as far as there is room."""
     from rich.text import Text
 
@@ -242,20 +252,25 @@ def _row(call: _Call, name: Text, width: int, running: str) -> Text:
             sign, style, remark = _spinner(), "cyan", running
         case "ok":
             sign, style, remark = "✓", "green", ""
+        case "late":
+            sign, style, remark = _LATE_SIGN, "yellow", f"late: {one_line(call.reason)}" if call.reason else "late"
         case status:
             sign, style, remark = "✗", "red", one_line(call.reason) or status
     name.pad_right(width - name.cell_len)
     seconds = f"{call.elapsed:.1f} s" if call.status != "waiting" else ""
     line = Text.assemble("  ", (sign, style), " ", name, (f" {seconds:>8}", "dim"), no_wrap=True, overflow="ellipsis")
-    return line.append(f"  {remark}", "red" if style == "red" else "dim")
+    return line.append(f"  {remark}", style if style in {"red", "yellow"} else "dim")
 
 
-def _failures(calls: Sequence[_Call], place: str = "") -> RenderableType:
+def _failures(calls: Sequence[_ShownCall], place: str = "") -> RenderableType:
     from rich.table import Table
     from rich.text import Text
 
     rows = Table.grid(padding=(0, 1))
     for call in calls:
         who = f"{place}, {call.name}" if place else call.name
-        rows.add_row(" ", Text("✗", "red"), Text(f"{one_line(who)}: {one_line(call.reason)}", "red"))
+        if call.status == _LATE:
+            rows.add_row(" ", Text(_LATE_SIGN, "yellow"), Text(f"{one_line(who)}: late: {one_line(call.reason)}", "yellow"))
+        else:
+            rows.add_row(" ", Text("✗", "red"), Text(f"{one_line(who)}: {one_line(call.reason)}", "red"))
     return rows

@@ -1,45 +1,45 @@
-"""The session: it reads, asks or does what is told, and reads again, until the user leaves."""
+"""A chat session: it reads a line, asks or does what it says, and reads the next, until the user leaves."""
 
 from __future__ import annotations
 
 import sys
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
-from langchain_moa.cli.answering import Answer
-from langchain_moa.cli.chat.commands import COMMANDS
-from langchain_moa.cli.chat.slash import find, is_slash, question_in
-from langchain_moa.cli.chat.terminal import unechoed
-from langchain_moa.cli.chat.turn import Turn
+from langchain_moa.cli.answer import AnswerView
+from langchain_moa.cli.chat.conversation import ChatTurn
+from langchain_moa.cli.chat.slash_commands import COMMANDS, find_command, is_slash, question_in
 from langchain_moa.cli.console import counted
-from langchain_moa.cli.ending import Interrupted, end_whatever_is_left, interruptible
-from langchain_moa.cli.failing import tell
-from langchain_moa.cli.progress import Progress
-from langchain_moa.cli.running import arun
+from langchain_moa.cli.exit_codes import tell
+from langchain_moa.cli.progress import ProgressView
+from langchain_moa.cli.run_views import CUT, arun
+from langchain_moa.cli.signals import Interrupted, end_whatever_is_left, interruptible
 from langchain_moa.cli.spending import Spending
 from langchain_moa.data.errors import MoAError
 from langchain_moa.runs import record_moa
 
 if TYPE_CHECKING:
-    from langchain_moa.cli.chat.chat import Chat
-    from langchain_moa.cli.chat.line import Line
-    from langchain_moa.cli.running import Outcome
+    from collections.abc import Iterator
+
+    from langchain_moa.cli.chat.conversation import Chat
+    from langchain_moa.cli.chat.prompt import ChatPrompt
+    from langchain_moa.cli.run_views import RunResult
 
 
-class Session:
-    """A chat as it goes; whatever goes wrong with one question, the next can be asked."""
+class ChatSession:
+    """A chat as it goes; after an error the next question can be asked."""
 
-    def __init__(self, chat: Chat, line: Line, *, plain: bool, debug: bool) -> None:
+    def __init__(self, chat: Chat, prompt: ChatPrompt, *, plain: bool, debug: bool) -> None:
         """Make the session.
 
         Args:
             chat: The chat.
-            line: Where the user types.
+            prompt: Where the user types.
             plain: Whether answers are shown as they are, their Markdown not rendered.
             debug: Whether errors are shown with their traceback.
         """
         self._chat = chat
-        self._line = line
+        self._prompt = prompt
         self._plain = plain
         self._debug = debug
         self._was_interrupted = False
@@ -49,7 +49,7 @@ class Session:
         self._greet()
         while not self._chat.is_over:
             try:
-                text = await self._line.read()
+                text = await self._prompt.read()
             except EOFError:
                 break
             with unechoed():
@@ -60,7 +60,7 @@ class Session:
     async def _respond(self, text: str) -> None:
         try:
             if is_slash(text):
-                command, argument = find(text, COMMANDS)
+                command, argument = find_command(text, COMMANDS)
                 command.do(self._chat, argument)
             else:
                 await self._ask(question_in(text))
@@ -73,25 +73,27 @@ class Session:
 
     async def _ask(self, question: str) -> None:
         chat = self._chat
-        chat.turn = turn = Turn(question)
+        chat.turn = turn = ChatTurn(question)
         try:
             with record_moa() as turn.runs:
-                turn.outcome = await interruptible(self._watched(turn))
+                turn.result = await interruptible(self._watched(turn))
         except Interrupted:
             self._was_interrupted = True
             chat.console.print("✗ cancelled: the question is not in the conversation; ↑ brings it back", style="yellow")
         else:
-            chat.conversation.turns.append((question, turn.outcome.answer))
-            chat.console.print(_summary(turn.outcome), style="dim")
+            chat.conversation.turns.append((question, turn.result.answer))
+            if turn.result.is_cut:
+                chat.console.print(f"! {CUT}", style="yellow")
+            chat.console.print(_summary(turn.result), style="dim")
         finally:
-            chat.tally.add(turn)
+            chat.totals.add(turn)
 
-    async def _watched(self, turn: Turn) -> Outcome:
+    async def _watched(self, turn: ChatTurn) -> RunResult:
         chat = self._chat
         names = [[member.name for member in layer] for layer in chat.mixture.members.layers]
         with ExitStack() as shown:
-            progress = shown.enter_context(Progress(chat.console, names, yields=True, awaits_tokens=True))
-            answer = shown.enter_context(Answer(sys.stdout, plain=self._plain))
+            progress = shown.enter_context(ProgressView(chat.console, names, yields=True, awaits_tokens=True))
+            answer = shown.enter_context(AnswerView(sys.stdout, plain=self._plain))
             messages = chat.conversation.asked(turn.question)
             return await arun(chat.mixture, messages, turn, progress, answer, stream_proposers=True)
 
@@ -108,6 +110,26 @@ class Session:
         chat.console.line()
 
 
-def _summary(outcome: Outcome) -> str:
-    parts = (counted(outcome.moa["calls"], "call"), f"{outcome.seconds:.1f} s", str(Spending.of(outcome.moa)))
+def _summary(result: RunResult) -> str:
+    parts = (counted(result.moa["calls"], "call"), f"{result.seconds:.1f} s", str(Spending.of(result.moa)))
     return "\n" + " · ".join(part for part in parts if part)
+
+
+@contextmanager
+def unechoed() -> Iterator[None]:
+    """Keep the terminal from showing what is typed in the middle of an answer; it is read afterwards, and Ctrl-C works."""
+    try:
+        import termios
+    except ImportError:  # Windows, whose consoles show only what a program reads
+        yield
+        return
+    descriptor = sys.stdin.fileno()
+    before = termios.tcgetattr(descriptor)
+    silent = termios.tcgetattr(descriptor)
+    # Without NOFLSH, Ctrl-C would throw away what was typed before it.
+    silent[3] = silent[3] & ~(termios.ECHO | termios.ICANON) | termios.NOFLSH
+    termios.tcsetattr(descriptor, termios.TCSANOW, silent)
+    try:
+        yield
+    finally:
+        termios.tcsetattr(descriptor, termios.TCSANOW, before)

@@ -1,6 +1,6 @@
-"""The commands, a file each.
+"""The commands, one module each.
 
-A module's `app` is a `typer.Typer`: without a name its commands join those of `langchain-moa`, with one it is a command that
-has commands of its own. To add a command, add a file. Modules are imported for every `--help`, so what is heavy is imported
-inside the functions.
+A module's `app` is a `typer.Typer`. Without a name its commands join those of `langchain-moa`; with a name it is a command
+with subcommands. To add a command, add a module. All modules are imported for every `--help`, so import heavy packages inside
+the functions.
 """

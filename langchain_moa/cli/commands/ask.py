@@ -3,40 +3,25 @@
 from __future__ import annotations
 
 import sys
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
-from langchain_moa.cli.choosing import MixtureOptions
-from langchain_moa.cli.console import console_on, is_terminal, warn
-from langchain_moa.cli.failing import EXIT_CODES, explain, explained
-from langchain_moa.cli.loading import load
-from langchain_moa.cli.options import (
-    OUTPUT,
-    Aggregator,
-    Config,
-    Debug,
-    Layers,
-    MaxTokens,
-    Plain,
-    Preset,
-    Proposers,
-    Quiet,
-    Settings,
-    System,
-    Temperature,
-    Timeout,
-)
-from langchain_moa.cli.question import read_question
-from langchain_moa.cli.recording import check, recorded
+from langchain_moa.cli.arguments import OUTPUT, CallArguments, Debug, Plain, Quiet, with_arguments
+from langchain_moa.cli.console import console_on, emit, is_terminal, printable, require_output, warn
+from langchain_moa.cli.exit_codes import EXIT_CODES, UsageError, explain, explained
+from langchain_moa.cli.mixture_arguments import MixtureArguments
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from langchain_core.messages import BaseMessage
 
-    from langchain_moa.cli.running import Outcome, Watcher
+    from langchain_moa.cli.run_views import RunResult, RunView
     from langchain_moa.mixture.mixture import Mixture
 
 app = typer.Typer()
@@ -58,7 +43,6 @@ Report = Annotated[
         rich_help_panel=OUTPUT,
     ),
 ]
-
 FirstTokens = Annotated[
     bool,
     typer.Option(
@@ -66,24 +50,21 @@ FirstTokens = Annotated[
     ),
 ]
 
+_STDIN = "-"
+
+_PAGE_PACKAGES = ("jinja2", "markdown_it", "markupsafe")
+
 
 @app.command(epilog=EXIT_CODES)
+@with_arguments
 def ask(
     question: Annotated[
         list[str] | None,
         typer.Argument(metavar="QUESTION", help="Your question; - reads it from standard input.", show_default=False),
     ] = None,
     *,
-    config: Config = None,
-    preset: Preset = None,
-    proposers: Proposers = None,
-    aggregator: Aggregator = None,
-    layers: Layers = None,
-    settings: Settings = None,
-    system: System = None,
-    temperature: Temperature = None,
-    max_tokens: MaxTokens = None,
-    timeout: Timeout = None,
+    mixture: MixtureArguments,
+    calls: CallArguments,
     as_json: AsJson = False,
     show_references: ShowReferences = False,
     plain: Plain = False,
@@ -105,22 +86,108 @@ def ask(
     [dim]$[/dim] langchain-moa ask --report run.html "..."
     """
     with explained(debug=debug):
-        check(report, first_tokens=first_tokens)
+        require_output()
+        check_report(report, first_tokens=first_tokens)
         text = read_question(question or (), sys.stdin)
-        options = MixtureOptions(
-            config=config,
-            preset=preset,
-            proposers=proposers,
-            aggregator=aggregator,
-            layers=layers,
-            settings=settings,
-            fields={"temperature": temperature, "max_tokens": max_tokens, "timeout": timeout},
-        )
         manner = _Manner(as_json=as_json, references=show_references, plain=plain, quiet=quiet)
-        mixture = load(options, quiet=quiet)
+        asked = mixture.load(quiet=quiet, overrides=calls.fields)
         with recorded(report, first_tokens=first_tokens):
-            outcome = _run(mixture, _messages(system, text), manner)
-        _report(outcome, manner)
+            result = _run(asked, _messages(calls.system, text), manner)
+        _report(result, manner)
+
+
+def read_question(words: Sequence[str], stdin: TextIO | None) -> str:
+    """Return the question: from the command's arguments, from standard input, or from both.
+
+    Text that is piped in follows the question after a blank line, as in `cat app.log | langchain-moa ask "What is wrong?"`.
+
+    Args:
+        words: The command's arguments; `-` alone is standard input, a terminal too.
+        stdin: Standard input; `None` if it is closed.
+
+    Raises:
+        UsageError: There is no question, or it is not text.
+    """
+    given = " ".join(words).strip()
+    piped = ""
+    if given == _STDIN or not is_terminal(stdin):
+        piped = _read(stdin)
+    question = "\n\n".join(part for part in (given if given != _STDIN else "", piped) if part)
+    if not question:
+        msg = 'there is no question; give one (langchain-moa ask "Why is the sky blue?") or pipe one in'
+        raise UsageError(msg)
+    try:
+        question.encode()
+    except UnicodeEncodeError as error:
+        # Python carries bytes of the command line that are not UTF-8 as surrogates, which no model can be sent.
+        msg = "the question is not UTF-8 text"
+        raise UsageError(msg) from error
+    return question
+
+
+def _read(stdin: TextIO | None) -> str:
+    if stdin is None or stdin.closed:
+        return ""
+    try:
+        # Files from Windows begin with a byte-order mark.
+        return stdin.buffer.read().decode("utf-8-sig").strip()
+    except UnicodeDecodeError as error:
+        msg = f"standard input is not UTF-8 text (byte {error.start}); pipe text in, or close it with </dev/null"
+        raise UsageError(msg) from error
+
+
+def check_report(report: Path | None, *, first_tokens: bool = False) -> None:
+    """Refuse a report that could not be written, before any call is made and paid for.
+
+    Args:
+        report: The file.
+        first_tokens: Whether it is to have the time of every first token.
+
+    Raises:
+        UsageError: The file's name has no suffix of a report, its folder does not exist, its packages are missing, or
+            `first_tokens` is given without a report.
+    """
+    if report is None:
+        if first_tokens:
+            msg = "--first-tokens is for a report; give --report FILE, too"
+            raise UsageError(msg)
+        return
+    from langchain_moa.runs.files import SUFFIXES
+
+    if report.suffix.lower() not in SUFFIXES:
+        msg = f"--report {report}: its name must end in {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}, which say what to write"
+        raise UsageError(msg)
+    if not report.parent.is_dir():
+        msg = f"--report {report}: there is no folder {report.parent}"
+        raise UsageError(msg)
+    if report.suffix.lower() == ".html" and any(find_spec(package) is None for package in _PAGE_PACKAGES):
+        msg = f'--report {report}: pages need more packages: pip install "langchain-moa[report]"'
+        raise UsageError(msg)
+
+
+@contextmanager
+def recorded(report: Path | None, *, first_tokens: bool = False) -> Iterator[None]:
+    """Record the runs inside, and write the report, also of a run that failed or was cancelled.
+
+    Args:
+        report: The file; `None` records nothing.
+        first_tokens: Whether the proposers are streamed, so that the times of their first tokens are known.
+    """
+    if report is None:
+        yield
+        return
+    from langchain_moa.runs import record_moa
+
+    with record_moa(first_tokens=first_tokens) as runs:
+        try:
+            yield
+        finally:
+            for run in runs:
+                try:
+                    run.save(report)
+                except OSError as error:
+                    # The answer must not be lost over its report.
+                    warn(f"the report could not be written: {error}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,43 +210,67 @@ def _messages(system: str | None, text: str) -> list[BaseMessage]:
     return [*([SystemMessage(system)] if system else []), HumanMessage(text)]
 
 
-def _run(mixture: Mixture, messages: list[BaseMessage], manner: _Manner) -> Outcome:
-    from langchain_moa.cli.answering import Answer
-    from langchain_moa.cli.progress import Progress
-    from langchain_moa.cli.report import ShownReferences, failure_document
-    from langchain_moa.cli.running import run
+def _run(mixture: Mixture, messages: list[BaseMessage], manner: _Manner) -> RunResult:
+    from langchain_moa.cli.answer import AnswerView
+    from langchain_moa.cli.progress import ProgressView
+    from langchain_moa.cli.results import ReferencesView, failure_document
+    from langchain_moa.cli.run_views import run
     from langchain_moa.data.errors import MoAError
 
     errors = console_on(sys.stderr)
-    watchers: list[Watcher] = []
-    with ExitStack() as watching:
+    views: list[RunView] = []
+    answer: AnswerView | None = None
+    with ExitStack() as shown:
         if manner.shows_progress:
             names = [[member.name for member in layer] for layer in mixture.members.layers]
-            # The answer and the view cannot both hold the last lines of one terminal.
+            # The answer and the view cannot both have the last lines of one terminal.
             yields = not manner.as_json and is_terminal(sys.stdout)
-            watchers.append(watching.enter_context(Progress(errors, names, yields=yields)))
+            views.append(shown.enter_context(ProgressView(errors, names, yields=yields)))
         if manner.references and not manner.as_json:
-            watchers.append(ShownReferences(errors))
+            views.append(ReferencesView(errors))
         if not manner.as_json:
-            watchers.append(watching.enter_context(Answer(sys.stdout, plain=manner.plain)))
+            answer = shown.enter_context(AnswerView(sys.stdout, plain=manner.plain))
+            views.append(answer)
         try:
-            return run(mixture, messages, *watchers)
+            result = run(mixture, messages, *views)
         except MoAError as error:
             if manner.as_json:
-                typer.echo(failure_document(explain(error), error.references))
+                emit(failure_document(explain(error), error.references))
             raise
+    if answer is not None and answer.error is not None:
+        _rescue(result.answer, answer.error)
+    return result
 
 
-def _report(outcome: Outcome, manner: _Manner) -> None:
-    from langchain_moa.cli.report import document, table
+def _rescue(answer: str, error: OSError) -> None:
+    """Write an answer that standard output has not taken to standard error: it is paid for."""
+    if sys.stderr is not None:
+        sys.stderr.write(f"{printable(answer)}\n")
+    msg = f"the answer could not be written to standard output ({error.strerror}); it is on standard error"
+    raise OSError(msg)
+
+
+def _report(result: RunResult, manner: _Manner) -> None:
+    from langchain_moa.cli.results import calls_table, result_document
+    from langchain_moa.cli.run_views import CUT
 
     if manner.as_json:
-        typer.echo(document(outcome))
+        document = result_document(result)
+        try:
+            emit(document)
+        except OSError as error:
+            if isinstance(error, BrokenPipeError):
+                raise
+            _rescue(document, error)
     elif manner.shows_progress:
         errors = console_on(sys.stderr)
         errors.line()
-        errors.print(table(outcome.moa, seconds=outcome.seconds, width=errors.width))
-    if not manner.quiet and not manner.shows_progress:
-        # Nobody has seen the live view; a log should still say what the answer had to do without.
-        for words in outcome.moa.get("degraded", ()):
-            warn(words)
+        errors.print(calls_table(result.moa, seconds=result.seconds, width=errors.width))
+    if manner.quiet:
+        return
+    if not manner.shows_progress:
+        # Without the live view, only this says that calls have failed.
+        for remark in result.remarks:
+            warn(remark)
+    elif result.is_cut:
+        warn(CUT)

@@ -9,25 +9,10 @@ from typing import Annotated
 
 import typer
 
-from langchain_moa.cli.choosing import MixtureOptions
+from langchain_moa.cli.arguments import OUTPUT, CallArguments, Debug, Plain, with_arguments
 from langchain_moa.cli.console import console_on, is_terminal
-from langchain_moa.cli.failing import EXIT_CODES, UsageError, explained
-from langchain_moa.cli.loading import load
-from langchain_moa.cli.options import (
-    OUTPUT,
-    Aggregator,
-    Config,
-    Debug,
-    Layers,
-    MaxTokens,
-    Plain,
-    Preset,
-    Proposers,
-    Settings,
-    System,
-    Temperature,
-    Timeout,
-)
+from langchain_moa.cli.exit_codes import EXIT_CODES, UsageError, explained
+from langchain_moa.cli.mixture_arguments import MixtureArguments
 
 app = typer.Typer()
 
@@ -39,19 +24,12 @@ NoHistory = Annotated[
 ]
 
 
-@app.command(epilog=EXIT_CODES)
-def chat(
+@app.command("chat", epilog=EXIT_CODES)
+@with_arguments
+def chat_command(
     *,
-    config: Config = None,
-    preset: Preset = None,
-    proposers: Proposers = None,
-    aggregator: Aggregator = None,
-    layers: Layers = None,
-    settings: Settings = None,
-    system: System = None,
-    temperature: Temperature = None,
-    max_tokens: MaxTokens = None,
-    timeout: Timeout = None,
+    mixture: MixtureArguments,
+    calls: CallArguments,
     plain: Plain = False,
     no_color: NoColor = False,
     no_history: NoHistory = False,
@@ -70,28 +48,17 @@ def chat(
             msg = 'a chat needs a terminal; in scripts and pipes ask one question: langchain-moa ask "Why is the sky blue?"'
             raise UsageError(msg)
         if no_color:
-            # Where rich, prompt_toolkit, and whatever else writes on this terminal look.
+            # Rich, prompt_toolkit and others read it.
             os.environ["NO_COLOR"] = "1"
-        options = MixtureOptions(
-            config=config,
-            preset=preset,
-            proposers=proposers,
-            aggregator=aggregator,
-            layers=layers,
-            settings=settings,
-            fields={"temperature": temperature, "max_tokens": max_tokens, "timeout": timeout},
-        )
-        mixture = load(options)
-        # They bring LangChain along, and the first of them prompt_toolkit.
-        from langchain_moa.cli.chat.chat import Chat
-        from langchain_moa.cli.chat.commands import COMMANDS
-        from langchain_moa.cli.chat.conversation import Conversation
-        from langchain_moa.cli.chat.history import open_history
-        from langchain_moa.cli.chat.line import Line
-        from langchain_moa.cli.chat.session import Session
-        from langchain_moa.cli.ending import run_until_signalled
+        asked = mixture.load(overrides=calls.fields)
+        # They import LangChain and prompt_toolkit.
+        from langchain_moa.cli.chat.conversation import Chat, Conversation
+        from langchain_moa.cli.chat.prompt import ChatPrompt, open_history
+        from langchain_moa.cli.chat.session import ChatSession
+        from langchain_moa.cli.chat.slash_commands import COMMANDS
+        from langchain_moa.cli.signals import run_until_signalled
 
-        talk = Chat(mixture, console_on(sys.stdout), options.source, Conversation(system))
-        line = Line(COMMANDS, open_history(kept=not no_history))
-        # Ctrl-C is the session's own: it ends an answer.
-        run_until_signalled(Session(talk, line, plain=plain, debug=debug).run(), by=(signal.SIGTERM,))
+        chat = Chat(asked, console_on(sys.stdout), mixture.source, Conversation(calls.system))
+        prompt = ChatPrompt(COMMANDS, open_history(kept=not no_history))
+        # Ctrl-C is the session's own: it cancels an answer.
+        run_until_signalled(ChatSession(chat, prompt, plain=plain, debug=debug).run(), by=(signal.SIGTERM,))

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from langchain_moa.cli.choosing import MixtureOptions
-from langchain_moa.cli.failing import EXIT_CODES, UsageError, explain, explained
-from langchain_moa.cli.options import Aggregator, Config, Debug, Layers, Preset, Proposers, Settings
-from langchain_moa.engine.graph import build_graph
+from langchain_moa.cli.arguments import Debug, with_arguments
+from langchain_moa.cli.console import emit
+from langchain_moa.cli.exit_codes import EXIT_CODES, UsageError, explain, explained
+from langchain_moa.cli.mixture_arguments import MixtureArguments
+
+if TYPE_CHECKING:
+    from langchain_moa.mixture.mixture import Mixture
 
 app = typer.Typer()
 
@@ -25,36 +29,26 @@ Output = Annotated[
 ]
 Title = Annotated[str | None, typer.Option("--title", metavar="TEXT", help="A heading above the drawing.")]
 
+_MEMBERS = ("proposers", "aggregator", "aggregator_fallbacks")
+
 
 @app.command(epilog=EXIT_CODES)
-def draw(
-    *,
-    output: Output = None,
-    title: Title = None,
-    config: Config = None,
-    preset: Preset = None,
-    proposers: Proposers = None,
-    aggregator: Aggregator = None,
-    layers: Layers = None,
-    settings: Settings = None,
-    debug: Debug = False,
-) -> None:
+@with_arguments
+def draw(*, output: Output = None, title: Title = None, mixture: MixtureArguments, debug: Debug = False) -> None:
     """Draw the graph of a mixture.
 
     Without a file it prints Mermaid, which GitHub and many editors show as a
-    picture. Nobody is asked: no key is needed, and no model has to be there.
+    picture. No model is called: no key is needed, and no model has to exist.
 
     [dim]$[/dim] langchain-moa draw --config moa.yaml -o moa.svg
     """
     with explained(debug=debug):
-        options = MixtureOptions(
-            config=config, preset=preset, proposers=proposers, aggregator=aggregator, layers=layers, settings=settings
-        )
-        graph = build_graph(options.sketch())
+        # A strategy may bring a model of its own, whose client is made; it takes any text for a key.
+        graph = mixture.build(drawable_mixture, {"api_key": "none"}).to_graph()
         if output is None:
             from langchain_moa.drawing import draw_mermaid
 
-            typer.echo(draw_mermaid(graph, title=title), nl=False)
+            emit(draw_mermaid(graph, title=title), end="")
             return
         if not output.parent.is_dir():
             msg = f"--output {output}: there is no folder {output.parent}"
@@ -65,4 +59,42 @@ def draw(
             written = save_drawing(graph, output, title=title)
         except (ValueError, ImportError) as error:
             raise UsageError(explain(error)) from error
-        typer.echo(written)
+        emit(str(written))
+
+
+def drawable_mixture(**fields: Any) -> Mixture:
+    """Make a mixture to draw, without the clients of its models, which take seconds to make.
+
+    Its members have their names and cannot be called; whether the models and their keys exist is not checked.
+
+    Args:
+        **fields: The fields of a mixture, as a file has them.
+
+    Raises:
+        ValueError: A field is wrong; the text names it and the remedy.
+    """
+    from langchain_core.runnables import Runnable
+
+    from langchain_moa.members.proposer import Proposer
+    from langchain_moa.mixture.mixture import Mixture
+
+    class NamedModel(Runnable[Any, Any]):
+        """Has the name of a model and cannot be called."""
+
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def invoke(self, *_: Any, **__: Any) -> NoReturn:
+            msg = f"{self.name!r} was made for a drawing and cannot be called"
+            raise NotImplementedError(msg)
+
+    def named(written: Any) -> Any:
+        if isinstance(written, (list, tuple)):
+            return [named(item) for item in written]
+        try:
+            member = Proposer.coerce(written)
+        except ValueError:
+            return written  # the mixture says what is wrong with it, and where
+        return replace(member, model=NamedModel(member.model), settings={}) if isinstance(member.model, str) else member
+
+    return Mixture(**{name: named(value) if name in _MEMBERS else value for name, value in fields.items()})

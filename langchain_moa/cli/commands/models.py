@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from langchain_moa.cli.console import console_on, is_terminal, note, printable
-from langchain_moa.cli.failing import EXIT_CODES, UsageError, explained
-from langchain_moa.cli.listing import print_list
-from langchain_moa.cli.options import Debug, Quiet
+from langchain_moa.cli.arguments import Debug, Quiet
+from langchain_moa.cli.console import console_on, emit, is_terminal, note, print_list, printable
+from langchain_moa.cli.exit_codes import EXIT_CODES, UsageError, explained
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -83,13 +82,16 @@ def pull_models(
                 note(model.notice)
             with nullcontext(lambda _: None) if quiet else _shown_progress() as progress:
                 path = pull(name, progress=progress)
-            typer.echo(path)
+            emit(str(path))
 
 
 @contextmanager
 def _shown_progress() -> Iterator[Callable[[str], object]]:
     """Show what goes on: at one place on a terminal, line by line in a log."""
     errors = console_on(sys.stderr)
+    if sys.stderr is None:
+        yield lambda _: None
+        return
     if not is_terminal(sys.stderr) or errors.is_dumb_terminal:
         yield lambda text: sys.stderr.write(f"{printable(text)}\n")
         return

@@ -1,4 +1,4 @@
-"""`presets`: the mixtures that come with the package, and what they need."""
+"""`presets`: the mixtures that come with the package, and what is missing to ask them."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from langchain_moa.cli.choosing import MixtureOptions
-from langchain_moa.cli.failing import EXIT_CODES, explained
-from langchain_moa.cli.listing import print_list
-from langchain_moa.cli.options import Debug
+from langchain_moa.cli.arguments import Debug
+from langchain_moa.cli.console import print_list
+from langchain_moa.cli.exit_codes import EXIT_CODES, explained
+from langchain_moa.cli.mixture_arguments import MixtureArguments
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,16 +25,14 @@ _LOCAL = "local"
 
 @app.command("presets", epilog=EXIT_CODES)
 def list_presets(debug: Debug = False) -> None:
-    """List the mixtures that come along, and what they need.
+    """List the mixtures of the package, and what is missing to ask them.
 
     [dim]$[/dim] langchain-moa ask --preset together-lite "Why is the sky blue?"
     """
     with explained(debug=debug):
         from langchain_moa.mixture.config import presets
 
-        print_list(
-            ("preset", "needs (✓ is there)", "what it is"), [(name, _needs(name), what) for name, what in presets().items()]
-        )
+        print_list(("preset", "missing", "what it is"), [(name, _missing(name), what) for name, what in presets().items()])
 
 
 def keys_of(preset: str) -> list[str]:
@@ -49,7 +47,7 @@ def keys_of(preset: str) -> list[str]:
 
 
 def _models(preset: str) -> list[str]:
-    written = MixtureOptions(preset=preset).written()
+    written = MixtureArguments(preset=preset).written()
     return list(_strings([written["proposers"], written["aggregator"]]))
 
 
@@ -64,23 +62,21 @@ def _strings(value: Any) -> Iterator[str]:
             yield from _strings(item)
 
 
-def _needs(preset: str) -> Text:
-    """Return what a preset needs, a line each, with a sign that says whether it is there."""
+def _missing(preset: str) -> Text:
+    """Return what a preset still needs, one item a line."""
     from rich.text import Text
 
-    needs = {key: bool(os.environ.get(key)) for key in keys_of(preset)} | _local_needs(preset)
-    lines = [Text(f"{'✓' if there else '✗'} {what}", "green" if there else "yellow") for what, there in needs.items()]
-    return Text("\n").join(lines)
+    missing = [key for key in keys_of(preset) if not os.environ.get(key)] + _missing_commands(preset)
+    return Text("\n".join(missing), "yellow") if missing else Text("nothing", "green")
 
 
-def _local_needs(preset: str) -> dict[str, bool]:
-    """Return the commands that the local models of a preset take, each with whether it has been given."""
+def _missing_commands(preset: str) -> list[str]:
+    """Return the commands that the local models of a preset still need."""
     from langchain_moa.local import CATALOG, is_present
 
-    names = {model.removeprefix(f"{_LOCAL}:") for model in _models(preset) if model.startswith(f"{_LOCAL}:")}
-    if not names:
-        return {}
-    return {
-        'pip install "langchain-moa[local]"': find_spec("xllamacpp") is not None,
-        "langchain-moa models pull": all(is_present(CATALOG[name]) for name in names),
-    }
+    names = dict.fromkeys(model.removeprefix(f"{_LOCAL}:") for model in _models(preset) if model.startswith(f"{_LOCAL}:"))
+    absent = [name for name in names if not is_present(CATALOG[name])]
+    return [
+        *(['pip install "langchain-moa[local]"'] if names and find_spec("xllamacpp") is None else []),
+        *([f"langchain-moa models pull {' '.join(absent)}"] if absent else []),
+    ]

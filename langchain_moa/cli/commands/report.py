@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from langchain_moa.cli.failing import EXIT_CODES, UsageError, explain, explained
-from langchain_moa.cli.options import Debug
+from langchain_moa.cli.arguments import Debug
+from langchain_moa.cli.console import emit
+from langchain_moa.cli.exit_codes import EXIT_CODES, UsageError, explain, explained
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -43,7 +44,7 @@ def report(
 
     One .json becomes the page of that run; .jsonl, or several files, become a
     summary: times, costs, whose answers were used, what failed. The page is
-    one file that loads nothing. Nobody is asked, so no key is needed.
+    one file that loads nothing. No model is called, so no key is needed.
 
     [dim]$[/dim] langchain-moa ask --report runs.jsonl "Why is the sky blue?"
     [dim]$[/dim] langchain-moa report runs.jsonl -o summary.html
@@ -61,7 +62,7 @@ def report(
             msg = f"{page} is there already; --output {page} writes over it"
             raise UsageError(msg)
         _write(files, which, page)
-        typer.echo(page)
+        emit(str(page))
 
 
 def _named(file: Path, which: str | None) -> Path:

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from langchain_moa.cli.choosing import MixtureOptions
+from langchain_moa.cli.arguments import Aggregator, Configs, Debug, Layers, Presets, Proposers, Quiet, Settings
 from langchain_moa.cli.console import note
-from langchain_moa.cli.failing import EXIT_CODES, UsageError, explain, explained
-from langchain_moa.cli.options import Aggregator, Configs, Debug, Layers, Presets, Proposers, Quiet, Settings
+from langchain_moa.cli.exit_codes import EXIT_CODES, UsageError, explain, explained
+from langchain_moa.cli.mixture_arguments import MixtureArguments
 
 if TYPE_CHECKING:
     import socket
@@ -98,7 +98,7 @@ def serve(
     with explained(debug=debug):
         keys = _keys(api_key_file)
         several = [
-            MixtureOptions(
+            MixtureArguments(
                 config=file,
                 preset=name,
                 proposers=proposers,
@@ -142,7 +142,7 @@ def _sources(files: Sequence[Path], presets: Sequence[str]) -> list[tuple[Path |
     return [*((file, None) for file in files), *((None, name) for name in presets)] or [(None, None)]
 
 
-def _named(several: Sequence[MixtureOptions]) -> dict[str, ChatMoA]:
+def _named(several: Sequence[MixtureArguments]) -> dict[str, ChatMoA]:
     mixtures: dict[str, ChatMoA] = {}
     for options in several:
         for name, mixture in options.served().items():

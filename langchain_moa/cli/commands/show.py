@@ -4,24 +4,17 @@ from __future__ import annotations
 
 import typer
 
-from langchain_moa.cli.choosing import MixtureOptions
-from langchain_moa.cli.failing import EXIT_CODES, explained
-from langchain_moa.cli.options import Aggregator, Config, Debug, Layers, Preset, Proposers, Settings
+from langchain_moa.cli.arguments import Debug, with_arguments
+from langchain_moa.cli.console import emit
+from langchain_moa.cli.exit_codes import EXIT_CODES, explained
+from langchain_moa.cli.mixture_arguments import MixtureArguments
 
 app = typer.Typer()
 
 
 @app.command(epilog=EXIT_CODES)
-def show(
-    *,
-    config: Config = None,
-    preset: Preset = None,
-    proposers: Proposers = None,
-    aggregator: Aggregator = None,
-    layers: Layers = None,
-    settings: Settings = None,
-    debug: Debug = False,
-) -> None:
+@with_arguments
+def show(*, mixture: MixtureArguments, debug: Debug = False) -> None:
     """Show a mixture as YAML.
 
     It is what the options come to, checked, and a start for a file of your
@@ -32,8 +25,5 @@ def show(
     with explained(debug=debug):
         from langchain_moa.mixture.config import written
 
-        options = MixtureOptions(
-            config=config, preset=preset, proposers=proposers, aggregator=aggregator, layers=layers, settings=settings
-        )
-        options.mixture(asked=False)
-        typer.echo(written(options.written()), nl=False)
+        mixture.mixture(asked=False)
+        emit(written(mixture.written()), end="")

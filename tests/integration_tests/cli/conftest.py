@@ -8,7 +8,7 @@ import pytest
 from langchain.chat_models import init_chat_model
 from typer.testing import CliRunner
 
-from langchain_moa.cli import app
+from langchain_moa.cli.app import app
 from tests.integration_tests.cli.program import Done, Program
 
 if TYPE_CHECKING:

@@ -78,7 +78,14 @@ class Program:
                 process.kill()
 
     def in_terminal(
-        self, *args: str, width: int = 80, height: int = 40, type_at: int | None = None, typed: bytes = b"", **streams: Any
+        self,
+        *args: str,
+        width: int = 80,
+        height: int = 40,
+        type_at: int | None = None,
+        type_after: bytes = b"",
+        typed: bytes = b"",
+        **streams: Any,
     ) -> Done:
         """Run it in a terminal to its end.
 
@@ -87,6 +94,7 @@ class Program:
             width: The terminal's width.
             height: The terminal's height.
             type_at: After so many calls something is typed.
+            type_after: After this output something is typed.
             typed: What is typed.
             **streams: Streams that are not the terminal.
         """
@@ -99,7 +107,7 @@ class Program:
             if type_at is not None:
                 self._await_calls(process, type_at)
                 os.write(master, typed)
-            written = _read_all(master)
+            written = _read_all(master, type_after, typed)
             done = _ended(process, None)
         return Done(done.code, written.decode(), done.out)
 
@@ -149,11 +157,14 @@ def _own_terminal() -> None:
     fcntl.ioctl(2, termios.TIOCSCTTY, 0)
 
 
-def _read_all(master: int) -> bytes:
+def _read_all(master: int, type_after: bytes, typed: bytes) -> bytes:
     written = b""
     try:
         while piece := os.read(master, 65536):
             written += piece
+            if type_after and type_after in written:
+                type_after = b""
+                os.write(master, typed)
     except OSError:  # how Linux says that the last one has closed the terminal
         pass
     finally:

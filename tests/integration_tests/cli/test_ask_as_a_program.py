@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -48,3 +49,14 @@ def test_whoever_reads_no_further_gets_no_traceback(program: Program, loopback: 
         process.stdout.close()
         assert process.stderr.read() == ""
     assert process.returncode == 1
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+@pytest.mark.parametrize("form", [[], ["--json"]])
+def test_an_answer_that_a_full_disk_does_not_take_is_not_lost(program: Program, form: list[str]) -> None:
+    with Path("/dev/full").open("w", encoding="utf-8") as full:
+        process = program.start("ask", *MEMBERS, "-l", "1", *form, "Why?", stdout=full)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "agg says: Why?" in err
+    assert "error: the answer could not be written to standard output (No space left on device)" in err

@@ -103,6 +103,14 @@ def test_json_of_a_failure_has_what_was_paid_for(moa: Command, loopback: Loopbac
     assert done.err.startswith("error: ")
 
 
+def test_an_answer_that_was_cut_is_said_to_be(moa: Command, loopback: Loopback) -> None:
+    loopback.script("agg", Reply("in all directions,", finish_reason="length"))
+    done = moa("ask", *MEMBERS, "-l", "1", "Why?")
+    assert (done.code, done.out) == (0, "in all directions,\n")
+    assert done.err == "warning: the answer was cut at max_tokens\n"
+    assert moa("ask", *MEMBERS, "-l", "1", "--quiet", "Why?").err == ""
+
+
 @pytest.mark.parametrize(
     ("args", "message"),
     [
@@ -130,7 +138,8 @@ def test_no_question_is_exit_code_2(moa: Command) -> None:
 
 def test_a_file_in_the_folder_is_the_mixture(moa: Command, loopback: Loopback) -> None:
     Path("moa.yaml").write_text("proposers: [openai:x]\naggregator: openai:y\nnum_layers: 1\n", encoding="utf-8")
-    assert moa("ask", "Why?").out == "y says: Why?\n"
+    done = moa("ask", "Why?")
+    assert (done.out, done.err) == ("y says: Why?\n", "note: using ./moa.yaml\n")
     assert loopback.models == ["x", "y"]
 
 

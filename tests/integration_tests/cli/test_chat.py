@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
 
-from langchain_moa.cli.chat.commands import COMMANDS
+from langchain_moa.cli.chat.slash_commands import COMMANDS
 from tests.integration_tests.cli.tmux import Terminal
 from tests.loopback import Reply
 

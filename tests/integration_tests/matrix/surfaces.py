@@ -16,7 +16,7 @@ from langgraph.graph import END, START, StateGraph
 from typer.testing import CliRunner
 
 from langchain_moa import ChatMoA, Mixture, MoAState, create_moa
-from langchain_moa.cli import app
+from langchain_moa.cli.app import app
 from langchain_moa.serving import make_app
 from tests.integration_tests.matrix.agent_server import asked
 from tests.integration_tests.matrix.panel import AGGREGATOR, OUTER, PROPOSERS

@@ -45,7 +45,7 @@ def test_the_files_and_the_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert list(read_mixtures(ChatMoA, file, {})) == list(yaml.safe_load(block)["mixtures"])
     from typer.main import get_command
 
-    from langchain_moa.cli import app
+    from langchain_moa.cli.app import app
 
     serve: Any = get_command(app).commands["serve"]  # type: ignore[attr-defined]  # a group
     known = {name for option in serve.params for name in (*option.opts, *option.secondary_opts)}

@@ -10,7 +10,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 from typer.testing import CliRunner
 
 from langchain_moa import ChatMoA, create_moa
-from langchain_moa.cli import app
+from langchain_moa.cli.app import app
 from tests.inquiries import turn
 
 if TYPE_CHECKING:

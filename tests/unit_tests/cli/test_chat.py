@@ -9,14 +9,11 @@ from langchain_core.messages import AIMessage
 from prompt_toolkit.history import InMemoryHistory
 
 from langchain_moa import Mixture
-from langchain_moa.cli.chat import history
-from langchain_moa.cli.chat.conversation import Conversation
-from langchain_moa.cli.chat.history import PrivateHistory, open_history
-from langchain_moa.cli.chat.members import members_table
-from langchain_moa.cli.chat.overview import overview
-from langchain_moa.cli.chat.tally import Tally
-from langchain_moa.cli.chat.turn import Turn
-from langchain_moa.cli.running import Outcome
+from langchain_moa.cli.chat import prompt
+from langchain_moa.cli.chat.conversation import ChatTotals, ChatTurn, Conversation
+from langchain_moa.cli.chat.mixture_views import graph_boxes, members_table
+from langchain_moa.cli.chat.prompt import PrivateHistory, open_history
+from langchain_moa.cli.run_views import RunResult
 from langchain_moa.cli.spending import Spending
 from langchain_moa.drawing.diagram import read
 from tests.unit_tests.cli.screen import Screen
@@ -36,14 +33,14 @@ def reference(proposer: int, status: str = "ok") -> Reference:
     return {**place, "text": "a", "status": status, "error": error, "usage": usage, "seconds": 0.25}  # type: ignore[typeddict-item]  # a status by name
 
 
-def answered() -> Turn:
+def answered() -> ChatTurn:
     references = [reference(1), reference(2, "late")]
     last = {"name": "openai:agg", "model": "openai:agg", "status": "ok", "seconds": 1.5}
     usage: Any = {"input_tokens": 1000, "output_tokens": 20, "total_tokens": 1020}
     first = {**references[0], "usage": usage, "cost_usd": 0.0125}
     moa = {"layers": [[first, references[1]]], "aggregator": {**last, "usage": usage, "cost_usd": 0.00002}, "calls": 3}
-    outcome = Outcome(message=AIMessage("b"), references=references, usage=usage, moa=moa, seconds=2.0)
-    return Turn("Why?", outcome=outcome, references=references)
+    result = RunResult(message=AIMessage("b"), references=references, usage=usage, moa=moa, seconds=2.0)
+    return ChatTurn("Why?", result=result, references=references)
 
 
 def mixture(**options: Any) -> Mixture:
@@ -69,20 +66,20 @@ def test_a_conversation_can_be_read_by_people_and_programs() -> None:
 
 
 def test_a_question_without_an_answer_counts_what_was_paid_for() -> None:
-    tally = Tally()
-    tally.add(answered())
-    assert str(tally) == "1 question, 3 calls · 2,000 tokens in, 40 out · $0.0125"
-    tally.add(Turn("Why?", references=[reference(1), reference(2, "late")]))
+    totals = ChatTotals()
+    totals.add(answered())
+    assert str(totals) == "1 question, 3 calls · 2,000 tokens in, 40 out · $0.0125"
+    totals.add(ChatTurn("Why?", references=[reference(1), reference(2, "late")]))
     # The price of one of these is not known; what is known of the others is not dropped for that.
-    assert str(tally) == "2 questions, 5 calls · 2,010 tokens in, 45 out · at least $0.0125"
+    assert str(totals) == "2 questions, 5 calls · 2,010 tokens in, 45 out · at least $0.0125"
 
 
 def test_what_was_not_counted_or_is_too_little_for_its_digits_is_said() -> None:
     turn = answered()
-    assert turn.outcome is not None
-    turn.outcome.moa["layers"] = []
+    assert turn.result is not None
+    turn.result.moa["layers"] = []
     assert str(Spending.of(turn.moa)) == "1,000 tokens in, 20 out · <$0.0001"
-    turn.outcome.moa["steps"] = [{"name": "a", "model": "a", "status": "ok", "seconds": 1.0}]
+    turn.result.moa["steps"] = [{"name": "a", "model": "a", "status": "ok", "seconds": 1.0}]
     assert str(Spending.of(turn.moa)).startswith("at least 1,000 tokens in, 20 out · at least")
 
 
@@ -103,7 +100,7 @@ def test_a_history_that_cannot_be_kept_is_told_and_done_without(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "file").touch()
-    monkeypatch.setattr(history, "history_file", lambda: tmp_path / "file" / "chat-history")
+    monkeypatch.setattr(prompt, "history_file", lambda: tmp_path / "file" / "chat-history")
     assert isinstance(open_history(kept=True), InMemoryHistory)
     assert "will not be remembered" in capsys.readouterr().err
     assert isinstance(open_history(kept=False), InMemoryHistory)
@@ -113,25 +110,25 @@ def test_a_history_that_cannot_be_kept_is_told_and_done_without(
 def test_the_graph_stands_side_by_side_or_one_below_the_other() -> None:
     diagram = read(mixture(num_layers=2))
     wide, narrow = Screen(width=120), Screen(width=40)
-    beside = wide.drawn(overview(diagram, None, wide.console))
+    beside = wide.drawn(graph_boxes(diagram, None, wide.console))
     assert [beside[0].count(title) for title in ("layer 1", "layer 2", "aggregator")] == [1, 1, 1]
     assert "→" in "".join(beside)
-    below = narrow.drawn(overview(diagram, None, narrow.console))
+    below = narrow.drawn(graph_boxes(diagram, None, narrow.console))
     assert [line.strip() for line in below].count("↓") == 2
     assert max(map(len, below)) <= 40
 
 
 def test_the_graph_says_what_has_become_of_each_call() -> None:
     screen = Screen(width=120)
-    drawn = "\n".join(screen.drawn(overview(read(mixture()), answered(), screen.console)))
+    drawn = "\n".join(screen.drawn(graph_boxes(read(mixture()), answered(), screen.console)))
     assert "✓ openai:a 0.2 s" in drawn
-    assert "✗ openai:b" in drawn
+    assert "\N{EN DASH} openai:b" in drawn
     assert "✓ openai:agg 1.5 s" in drawn
 
 
 def test_the_steps_of_an_aggregation_are_one_stage() -> None:
     screen = Screen(width=160)
-    drawn = screen.drawn(overview(read(mixture(aggregation="rank")), None, screen.console))
+    drawn = screen.drawn(graph_boxes(read(mixture(aggregation="rank")), None, screen.console))
     titles = drawn[0] + drawn[1]
     assert [title in titles for title in ("layer 1", "rank", "aggregation")] == [True] * 3
     assert any("rank 1 openai:a" in line for line in drawn)
@@ -141,8 +138,8 @@ def test_the_members_are_listed_once_for_layers_that_are_alike() -> None:
     sceptic = {"model": "openai:b", "name": "sceptic", "settings": {"seed": 1}, "system_prompt": "Doubt\nit."}
     screen = Screen(width=120)
     described = mixture(proposers=["openai:a", sceptic], num_layers=2, aggregator_fallbacks=["openai:c"])
-    _, first, second, aggregator, standin = screen.drawn(members_table(described, width=120))
+    _, first, second, aggregator, fallback = screen.drawn(members_table(described, width=120))
     assert first.split() == ["layers", "1-2", "openai:a"]
     assert second.split("  ")[-1].strip() == "sceptic · seed=1 · “Doubt it.”"
     assert aggregator.split() == ["aggregator", "openai:agg"]
-    assert standin.split() == ["stands", "in", "openai:c"]
+    assert fallback.split() == ["fallback", "openai:c"]

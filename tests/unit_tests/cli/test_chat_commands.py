@@ -10,13 +10,10 @@ import pytest
 from langchain_core.messages import AIMessage
 
 from langchain_moa import Mixture
-from langchain_moa.cli.chat.chat import Chat
-from langchain_moa.cli.chat.commands import COMMANDS
-from langchain_moa.cli.chat.conversation import Conversation
-from langchain_moa.cli.chat.slash import find
-from langchain_moa.cli.chat.turn import Turn
-from langchain_moa.cli.failing import UsageError
-from langchain_moa.cli.running import Outcome
+from langchain_moa.cli.chat.conversation import Chat, ChatTurn, Conversation
+from langchain_moa.cli.chat.slash_commands import COMMANDS, find_command
+from langchain_moa.cli.exit_codes import UsageError
+from langchain_moa.cli.run_views import RunResult
 from tests.unit_tests.cli.screen import Screen
 
 if TYPE_CHECKING:
@@ -39,14 +36,14 @@ class Fake:
             {**call, "turn": "1", "layer": 1, "proposer": n, "text": f"Blue {n}.", "error": None} for n in (1, 2)
         ]
         moa = {"layers": [[call, call]], "aggregator": {**call, "name": "openai:agg"}, "calls": 3}
-        outcome = Outcome(message=AIMessage("Blue."), references=references, usage=None, moa=moa, seconds=2.0)
-        self.chat.turn = Turn("Why?", outcome=outcome, references=references)
+        result = RunResult(message=AIMessage("Blue."), references=references, usage=None, moa=moa, seconds=2.0)
+        self.chat.turn = ChatTurn("Why?", result=result, references=references)
         self.chat.conversation = Conversation("Be brief.", [("Why?", "Blue.")])
         return self
 
     def type(self, line: str) -> str:
         before = len(self.screen.raw)
-        command, argument = find(line, COMMANDS)
+        command, argument = find_command(line, COMMANDS)
         command.do(self.chat, argument)
         return self.screen.raw[before:]
 
@@ -85,7 +82,7 @@ def test_the_latest_answers_references_and_calls_are_shown() -> None:
 
 def test_an_answer_that_ended_early_has_neither() -> None:
     fake = Fake()
-    fake.chat.turn = Turn("Why?")
+    fake.chat.turn = ChatTurn("Why?")
     with pytest.raises(UsageError, match="no layer was done"):
         fake.type("/references")
     assert fake.type("/usage").startswith("this chat:")

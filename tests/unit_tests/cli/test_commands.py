@@ -14,7 +14,7 @@ import yaml
 from typer.testing import CliRunner
 
 from langchain_moa import Mixture, presets
-from langchain_moa.cli import app
+from langchain_moa.cli.app import app
 from langchain_moa.cli.commands.presets import keys_of
 from langchain_moa.local import PullError
 
@@ -39,7 +39,7 @@ def run(*args: str) -> Result:
     return CliRunner().invoke(app, args, env={"COLUMNS": "200", "NO_COLOR": "1"})
 
 
-@pytest.mark.parametrize("command", ["ask", "draw", "models", "presets", "show"])
+@pytest.mark.parametrize("command", ["ask", "chat", "doctor", "draw", "models", "presets", "report", "show"])
 def test_every_command_has_help_with_its_exit_codes(command: str) -> None:
     listed = run("--help")
     assert re.search(rf"^│ {command} ", listed.stdout, re.MULTILINE)
@@ -50,11 +50,25 @@ def test_every_command_has_help_with_its_exit_codes(command: str) -> None:
         assert code in listed.stdout
 
 
+@pytest.mark.parametrize(
+    "command", [["ask"], ["chat"], ["doctor"], ["draw"], ["show"], ["eval", "compare"], ["eval", "generate"]], ids=" ".join
+)
+def test_every_command_takes_the_same_options_for_its_mixture(command: list[str]) -> None:
+    def panel(*args: str) -> list[list[str]]:
+        """Return the options of the mixture, without the widths of the columns."""
+        lines = run(*args, "--help").stdout.partition("─ Mixture ")[2].partition("╰")[0].splitlines()[1:]
+        return [line.split() for line in lines]
+
+    expected = panel("show")
+    assert [words[1] for words in expected] == ["--config", "--preset", "--proposer", "--aggregator", "--layers", "--set"]
+    assert panel(*command) == expected
+
+
 def test_help_imports_nothing_that_the_package_does_not() -> None:
     program = (
         "import sys, langchain_moa\n"
         "before = set(sys.modules)\n"
-        "from langchain_moa.cli import app\n"
+        "from langchain_moa.cli.app import app\n"
         "try: app(['--help'])\n"
         "except SystemExit: pass\n"
         "new = {name.partition('.')[0] for name in set(sys.modules) - before}\n"
@@ -147,8 +161,8 @@ def test_presets_are_lines_with_tabs_for_a_script(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("OPENAI_API_KEY", "a-key-of-this-test")
     rows = dict(line.split("\t", 1) for line in run("presets").stdout.splitlines())
     assert list(rows) == list(presets())
-    assert rows["openai"].startswith("✓ OPENAI_API_KEY\t")
-    assert rows["together"].startswith("✗ TOGETHER_API_KEY\t")
+    assert rows["openai"].startswith("nothing\t")
+    assert rows["together"].startswith("TOGETHER_API_KEY\t")
     assert "a-key-of-this-test" not in str(rows)
 
 
@@ -159,13 +173,22 @@ def test_the_keys_of_a_preset_are_those_that_its_models_name(preset: str) -> Non
     assert keys_of(preset) == sorted({name for model in models if model for name in model.lc_secrets.values()})
 
 
-@pytest.mark.parametrize(("there", "sign"), [(True, "✓"), (False, "✗")])
-def test_the_preset_local_needs_its_package_and_its_models(there: bool, sign: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("langchain_moa.local.is_present", lambda _: there)
-    monkeypatch.setattr("langchain_moa.cli.commands.presets.find_spec", lambda _: object() if there else None)
+@pytest.mark.parametrize(
+    ("package", "present", "missing"),
+    [
+        (True, True, "nothing"),
+        (True, False, "langchain-moa models pull smollm2-135m gemma3-270m"),
+        (False, True, 'pip install "langchain-moa[local]"'),
+        (False, False, 'pip install "langchain-moa[local]" langchain-moa models pull smollm2-135m gemma3-270m'),
+    ],
+)
+def test_the_preset_local_says_what_is_missing(
+    package: bool, present: bool, missing: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("langchain_moa.local.is_present", lambda _: present)
+    monkeypatch.setattr("langchain_moa.cli.commands.presets.find_spec", lambda _: object() if package else None)
     row = next(line for line in run("presets").stdout.splitlines() if line.startswith("local\t"))
-    assert f"{sign} pip install" in row
-    assert f"{sign} langchain-moa models pull" in row
+    assert row.split("\t")[1] == missing
 
 
 def test_models_are_lines_with_tabs_for_a_script(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -244,7 +267,7 @@ def test_to_draw_a_mixture_no_client_of_a_model_is_made(tmp_path: Path) -> None:
     )
     code = (
         "import sys\n"
-        "from langchain_moa.cli import app\n"
+        "from langchain_moa.cli.app import app\n"
         "app(['draw', '--config', 'moa.yaml'], standalone_mode=False)\n"
         "print([name for name in ('openai', 'langchain_openai', 'langchain_together') if name in sys.modules])\n"
     )
@@ -271,3 +294,10 @@ def test_what_is_wrong_with_a_mixture_is_told_when_it_is_drawn(wrong: str, words
     done = run("draw", "--preset", "openai", "--set", wrong)
     assert done.exit_code == 2
     assert words in " ".join(done.stderr.split())
+
+
+def test_a_page_that_could_not_be_written_is_refused_before_anything_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("langchain_moa.cli.commands.ask.find_spec", lambda _: None)
+    done = run("ask", *PAIR, "--report", "run.html", "Why?")
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert 'pip install "langchain-moa[report]"' in " ".join(done.stderr.split())

@@ -4,20 +4,29 @@ from __future__ import annotations
 
 import io
 import warnings
+from typing import TYPE_CHECKING
 
 import pytest
+from rich.text import Text
 
 from langchain_moa.cli.console import (
     complain,
     elided,
+    emit,
     is_terminal,
     note,
     one_line,
+    print_list,
     printable,
+    require_output,
     tolerate,
     warn,
     warnings_in_words,
+    write_private,
 )
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def test_escape_sequences_are_taken_out() -> None:
@@ -84,3 +93,63 @@ def test_a_terminal_is_what_a_person_looks_at(monkeypatch: pytest.MonkeyPatch) -
     closed = io.StringIO()
     closed.close()
     assert not is_terminal(closed)
+
+
+ROWS = [("local:a", Text("yes", "green")), ("local:b", Text("no\nt yet", "yellow"))]
+
+
+def test_a_script_gets_lines_with_tabs_and_no_headings(capsys: pytest.CaptureFixture[str]) -> None:
+    print_list(("model", "here"), ROWS)
+    first, second = capsys.readouterr().out.splitlines()
+    assert first == "local:a\tyes"
+    assert second.startswith("local:b\tno")
+
+
+def test_a_person_gets_a_table(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("langchain_moa.cli.console.is_terminal", lambda _: True)
+    print_list(("model", "here"), ROWS[:1])
+    heading, row = capsys.readouterr().out.splitlines()
+    assert heading.split() == ["model", "here"]
+    assert row.split() == ["local:a", "yes"]
+    assert heading.index("here") == row.index("yes")
+
+
+def test_no_text_forges_a_line_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
+    warn("slow\nerror: forged\r\nerror: again\u2028error: and again")
+    assert capsys.readouterr().err.splitlines() == ["warning: slow", "  error: forged", "  error: againerror: and again"]
+
+
+def test_results_are_exact_for_a_program_and_printable_for_a_person(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    emit("a\x1b[8mb")
+    assert capsys.readouterr().out == "a\x1b[8mb\n"
+    monkeypatch.setattr("langchain_moa.cli.console.is_terminal", lambda _: True)
+    emit("a\x1b[8mb", end="")
+    assert capsys.readouterr().out == "a[8mb"
+
+
+def test_a_closed_standard_stream_is_no_other_stream(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stderr", None)
+    complain("not for standard output")
+    monkeypatch.setattr("sys.stdout", None)
+    for write in (require_output, lambda: emit("x")):
+        with pytest.raises(OSError, match="standard output is closed"):
+            write()
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_private_file_is_its_owners_and_replaced_whole(tmp_path: Path) -> None:
+    file = tmp_path / "chat.md"
+    file.write_text("before", encoding="utf-8")
+    file.chmod(0o644)
+    write_private(file, "after \ud83d")
+    assert file.read_text(encoding="utf-8") == "after ?"
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert list(tmp_path.iterdir()) == [file]
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(OSError, match="folder"):
+        write_private(tmp_path / "folder", "x")
+    assert {each.name for each in tmp_path.iterdir()} == {"chat.md", "folder"}

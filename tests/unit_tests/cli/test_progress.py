@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from langchain_moa.cli.progress import Progress
+from langchain_moa.cli.progress import ProgressView
 from tests.unit_tests.cli.screen import Screen
 
 HIDE, SHOW = "\x1b[?25l", "\x1b[?25h"
@@ -19,7 +19,7 @@ class Seen:
 
     def __init__(self, *, width: int = 80, height: int = 24, layers: int = 2, proposers: list[str] = NAMES) -> None:
         self._screen = Screen(width=width, height=height)
-        self.view = Progress(self._screen.console, [proposers] * layers, yields=True)
+        self.view = ProgressView(self._screen.console, [proposers] * layers, yields=True)
 
     def __call__(self, event: str, **data: Any) -> None:
         self.view.on_event({"moa": event, **data})
@@ -70,6 +70,38 @@ def test_a_finished_layer_leaves_a_line_and_its_failures() -> None:
     assert "not done when enough were" in "".join(failures[1:])
 
 
+def test_a_late_proposer_has_not_failed() -> None:
+    seen = Seen()
+    seen.proposing(1, 1, 2, 3)
+    seen.proposed(1, 1)
+    seen.proposed(1, 2)
+    seen("proposed", layer=1, proposer=3, status="late", error={"kind": "late", "message": "enough were done"}, seconds=1.0)
+    assert "✗" not in "".join(seen.drawn)
+    assert "late: enough were done" in seen.drawn[-1]
+    seen("merged", layer=1, references=[1, 2], fell_back=False, stopped=None)
+    line, *remarks = seen.stays.splitlines()
+    assert line.startswith("✓ layer 1: 2/3 done, 1 late")
+    assert "✗" not in "".join(remarks)
+    assert "late: enough were done" in " ".join(" ".join(remarks).split())
+
+
+def test_a_layer_without_a_good_answer_is_not_ticked() -> None:
+    seen = Seen(proposers=NAMES[:1])
+    seen.proposing(1, 1)
+    seen("proposed", layer=1, proposer=1, status="late", error={"kind": "late", "message": "m"}, seconds=1.0)
+    seen("merged", layer=1, references=[], fell_back=False)
+    assert seen.stays.startswith("! layer 1: 0/1 done, 1 late")
+
+
+def test_at_80_columns_a_long_name_leaves_room_for_the_error() -> None:
+    seen = Seen(width=80, proposers=["together:" + "a-very-long-name-" * 5])
+    seen.proposing(1, 1)
+    seen.proposed(1, 1, "failed", "Slow down")
+    row = seen.drawn[1]
+    assert "RateLimitError: Slow down" in row
+    assert len(row) <= 80
+
+
 def test_every_layer_has_its_line() -> None:
     seen = Seen(width=200)
     for layer in (1, 2):
@@ -80,7 +112,7 @@ def test_every_layer_has_its_line() -> None:
         seen("merged", layer=layer, references=[1, 2, 3], fell_back=layer == 2, stopped="they agree" if layer == 2 else None)
     first, second = seen.stays.splitlines()
     assert first.startswith("✓ layer 1: 3/3 done")
-    assert second.endswith("goes on with the layer before · the last one: they agree")
+    assert second.endswith("goes on with the layer before · stopped: they agree")
 
 
 def test_the_aggregator_and_the_words_it_has_written() -> None:
@@ -94,7 +126,7 @@ def test_the_aggregator_and_the_words_it_has_written() -> None:
 
 def test_streamed_proposers_are_seen_from_their_first_token_on() -> None:
     screen = Screen()
-    view = Progress(screen.console, [NAMES[:2]], yields=True, awaits_tokens=True)
+    view = ProgressView(screen.console, [NAMES[:2]], yields=True, awaits_tokens=True)
     for number in (1, 2):
         view.on_event({"moa": "proposing", "layer": 1, "proposer": number, "name": NAMES[number - 1]})
     view.on_proposer_text(1, 2, "three words now")
@@ -165,7 +197,7 @@ def test_a_narrow_terminal_is_enough() -> None:
 
 def test_the_view_makes_room_for_the_answer_once() -> None:
     screen = Screen(is_terminal=True)
-    with Progress(screen.console, [NAMES], yields=True) as view:
+    with ProgressView(screen.console, [NAMES], yields=True) as view:
         assert view._live.is_started
         view.on_text(" ")
         hidden = screen.raw
@@ -181,7 +213,7 @@ def test_the_view_makes_room_for_the_answer_once() -> None:
 
 def test_the_view_stays_where_the_answer_goes_elsewhere() -> None:
     screen = Screen(is_terminal=True)
-    with Progress(screen.console, [NAMES], yields=False) as view:
+    with ProgressView(screen.console, [NAMES], yields=False) as view:
         view.on_text("The answer")
         assert SHOW not in screen.raw
     assert SHOW in screen.raw
@@ -190,7 +222,7 @@ def test_the_view_stays_where_the_answer_goes_elsewhere() -> None:
 def test_a_dumb_terminal_gets_lines_only(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "dumb")
     screen = Screen(is_terminal=True)
-    with Progress(screen.console, [["a"]], yields=True) as view:
+    with ProgressView(screen.console, [["a"]], yields=True) as view:
         view.on_event({"moa": "proposing", "layer": 1, "proposer": 1, "name": "a", "model": "a"})
         view.on_event({"moa": "proposed", "layer": 1, "proposer": 1, "status": "ok", "error": None, "seconds": 1.0})
         view.on_event({"moa": "merged", "layer": 1, "references": [1], "fell_back": False})

@@ -6,8 +6,8 @@ import io
 
 import pytest
 
-from langchain_moa.cli.failing import UsageError
-from langchain_moa.cli.question import read_question
+from langchain_moa.cli.commands.ask import read_question
+from langchain_moa.cli.exit_codes import UsageError
 
 
 class Terminal(io.TextIOWrapper):

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from langchain_moa import ChatMoA
-from langchain_moa.cli.choosing import MixtureOptions
-from langchain_moa.cli.failing import UsageError
+from langchain_moa.cli.exit_codes import UsageError
+from langchain_moa.cli.mixture_arguments import MixtureArguments
 from langchain_moa.mixture.config import read_mixtures
 
 if TYPE_CHECKING:
@@ -54,10 +54,10 @@ def test_what_is_wrong_with_a_file_is_said_with_its_name(tmp_path: Path, text: s
 
 
 def test_what_a_server_serves(tmp_path: Path) -> None:
-    assert list(MixtureOptions(proposers=["openai:a"], aggregator="openai:b").served()) == ["moa"]
-    assert list(MixtureOptions(preset="openai").served()) == ["openai"]
+    assert list(MixtureArguments(proposers=["openai:a"], aggregator="openai:b").served()) == ["moa"]
+    assert list(MixtureArguments(preset="openai").served()) == ["openai"]
     file = write(tmp_path, TWO)
-    assert list(MixtureOptions().served()) == ["fast", "team/careful"]
-    assert list(MixtureOptions(config=file).served()) == ["fast", "team/careful"]
+    assert list(MixtureArguments().served()) == ["fast", "team/careful"]
+    assert list(MixtureArguments(config=file).served()) == ["fast", "team/careful"]
     with pytest.raises(UsageError, match="name two mixtures"):
-        MixtureOptions(config=file, preset="openai").served()
+        MixtureArguments(config=file, preset="openai").served()

@@ -7,7 +7,7 @@ from pkgutil import iter_modules
 
 import typer
 
-from langchain_moa.cli.failing import EXIT_CODES
+from langchain_moa.cli.exit_codes import EXIT_CODES
 
 app = typer.Typer(
     name="eval",

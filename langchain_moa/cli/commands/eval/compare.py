@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from langchain_moa.cli.choosing import MixtureOptions
+from langchain_moa.cli.arguments import Debug, Quiet, with_arguments
 from langchain_moa.cli.evaluating import RUN, Concurrency, Limit, MaxCost
-from langchain_moa.cli.failing import EXIT_CODES, UsageError, explain, explained
-from langchain_moa.cli.options import Aggregator, Config, Debug, Layers, Preset, Proposers, Quiet, Settings
+from langchain_moa.cli.exit_codes import EXIT_CODES, UsageError, explain, explained
+from langchain_moa.cli.mixture_arguments import MixtureArguments
 
 if TYPE_CHECKING:
     from langchain_moa.evaluation.questions import Question
@@ -59,6 +59,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print everything as JSON."
 
 
 @app.command(epilog=EXIT_CODES)
+@with_arguments
 def compare(
     *,
     task: Task,
@@ -73,12 +74,7 @@ def compare(
     concurrency: Concurrency = 8,
     estimate: EstimateOnly = False,
     as_json: AsJson = False,
-    config: Config = None,
-    preset: Preset = None,
-    proposers: Proposers = None,
-    aggregator: Aggregator = None,
-    layers: Layers = None,
-    settings: Settings = None,
+    mixture: MixtureArguments,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
@@ -99,14 +95,11 @@ def compare(
         from langchain_moa.evaluation.scorers import SUITING, resolve_scorer
 
         _require_extra()
-        options = MixtureOptions(
-            config=config, preset=preset, proposers=proposers, aggregator=aggregator, layers=layers, settings=settings
-        )
         try:
             needs_answers = scorer != JUDGE and ".py:" not in (scorer or "")
             questions = _questions(task, question_field, answer_field, limit, needs_answers=needs_answers)
             order = Order(
-                mixture=options.mixture(),
+                mixture=mixture.mixture(quiet=quiet),
                 questions=questions,
                 score=resolve_judge(scorer, judge) or resolve_scorer(scorer, questions),
                 scorer=f"{JUDGE}, {judge}" if scorer == JUDGE else scorer or SUITING,

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from langchain_moa.cli.choosing import DEFAULT_CONFIG, MixtureOptions
+from langchain_moa.cli.arguments import Debug, Quiet, with_arguments
 from langchain_moa.cli.console import counted, note, one_line, warn
 from langchain_moa.cli.evaluating import RUN, Concurrency, Limit, MaxCost, Watch, run_to_the_end
-from langchain_moa.cli.failing import EXIT_CODES, FAILED, UsageError, explain, explained
-from langchain_moa.cli.options import Aggregator, Config, Debug, Layers, Preset, Proposers, Quiet, Settings
+from langchain_moa.cli.exit_codes import EXIT_CODES, FAILED, UsageError, explain, explained
+from langchain_moa.cli.mixture_arguments import DEFAULT_CONFIG, MixtureArguments
 from langchain_moa.evaluation.harnesses import HARNESSES
 
 if TYPE_CHECKING:
@@ -66,6 +66,7 @@ OwnSettings = Annotated[
 
 
 @app.command(epilog=EXIT_CODES)
+@with_arguments
 def generate(
     *,
     benchmark: Benchmark,
@@ -74,12 +75,7 @@ def generate(
     references: References = None,
     alone: Alone = None,
     name: Name = None,
-    config: Config = None,
-    preset: Preset = None,
-    proposers: Proposers = None,
-    aggregator: Aggregator = None,
-    layers: Layers = None,
-    settings: Settings = None,
+    mixture: MixtureArguments,
     limit: Limit = None,
     concurrency: Concurrency = 8,
     max_cost_usd: MaxCost = None,
@@ -98,10 +94,6 @@ def generate(
         --questions flask_evaluation.jsonl -o moa.jsonl
     """
     with explained(debug=debug):
-        options = MixtureOptions(
-            config=config, preset=preset, proposers=proposers, aggregator=aggregator, layers=layers, settings=settings
-        )
-        from langchain_moa.data.rows import RowError
         from langchain_moa.evaluation.errors import EvaluationError
         from langchain_moa.evaluation.ledger import Ledger
         from langchain_moa.evaluation.references import read_references
@@ -112,9 +104,9 @@ def generate(
             given = read_references(references, harness, asked) if references else None
             job = _Job(
                 harness=harness,
-                mixture=options.mixture(),
+                mixture=mixture.mixture(quiet=quiet),
                 questions=asked,
-                model=name or _name(options),
+                model=name or _name(mixture),
                 references=given,
                 alone=alone,
                 concurrency=concurrency,
@@ -229,7 +221,7 @@ def _report(outcome: Outcome, ledger: Ledger, asked: int, output: Path, *, quiet
         raise typer.Exit(FAILED)
 
 
-def _name(options: MixtureOptions) -> str:
+def _name(options: MixtureArguments) -> str:
     if options.preset:
         return options.preset
     config = options.config or (DEFAULT_CONFIG if DEFAULT_CONFIG.is_file() and not options.proposers else None)

@@ -1,4 +1,4 @@
-"""How commands fail: one message, and an exit code that a script can use."""
+"""How commands fail: one message on standard error, and an exit code for scripts."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 FAILED = 1
-"""The mixture gave no answer, or something else that was asked for could not be done."""
+"""The mixture gave no answer, or the command failed in another way."""
 
 MISUSED = 2
-"""Wrong usage or configuration; the same number that typer gives a wrong option."""
+"""Wrong usage or configuration; typer's code for a wrong option, too."""
 
 INTERRUPTED = 130
-"""Ctrl-C: what shells give for it, 128 and the signal's number."""
+"""Ctrl-C: 128 and the signal's number, as shells have it."""
 
 EXIT_CODES = (
     "[bold]Exit codes:[/bold] 0 it worked · 1 it failed: the mixture gave no answer, for example · "
@@ -31,18 +31,18 @@ EXIT_CODES = (
 
 
 class UsageError(Exception):
-    """The user asked for something that cannot be; the text says what would do."""
+    """The user asked for something impossible; the text names the remedy."""
 
 
 @contextmanager
 def explained(*, debug: bool) -> Iterator[None]:
-    """Run the body of a command: whatever is raised inside becomes a message on standard error and an exit code.
+    """Run the body of a command: an exception becomes a message on standard error and an exit code.
 
     Args:
-        debug: Whether the traceback is shown, too, and warnings as Python shows them.
+        debug: Whether to show the traceback, too, and warnings as Python shows them.
 
     Raises:
-        typer.Exit: Something was raised.
+        typer.Exit: The body has raised an exception.
     """
     tolerate(sys.stdout)
     try:
@@ -53,7 +53,7 @@ def explained(*, debug: bool) -> Iterator[None]:
     except KeyboardInterrupt:
         raise typer.Exit(INTERRUPTED) from None
     except Exception as error:
-        # Nobody reads on; typer ends the program quietly.
+        # The reader of a pipe has left; typer ends the program quietly.
         if isinstance(error, OSError) and error.errno == errno.EPIPE:
             raise
         tell(error, debug=debug)
@@ -61,11 +61,11 @@ def explained(*, debug: bool) -> Iterator[None]:
 
 
 def tell(error: Exception, *, debug: bool) -> None:
-    """Say on standard error what was raised.
+    """Print an exception on standard error.
 
     Args:
-        error: What was raised.
-        debug: Whether the traceback is shown, too.
+        error: The exception.
+        debug: Whether to show its traceback, too.
     """
     if debug:
         _print_traceback(error)
@@ -91,6 +91,8 @@ def _message(error: Exception) -> str:
     text = explain(error)
     if isinstance(error, (UsageError, MoAError, OSError, PullError)):
         return text
+    if isinstance(error, ImportError) and "pip install" in text:
+        return text
     return f"{type(error).__name__}: {text} (unexpected; --debug shows where)"
 
 
@@ -99,4 +101,5 @@ def _print_traceback(error: Exception) -> None:
 
     from langchain_moa.data.redaction import redact
 
-    sys.stderr.write(printable(redact("".join(format_exception(error)))))
+    if sys.stderr is not None:
+        sys.stderr.write(printable(redact("".join(format_exception(error)))))

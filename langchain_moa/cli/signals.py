@@ -1,4 +1,4 @@
-"""Ending work at Ctrl-C or SIGTERM: at once, whatever the clients of the models are doing."""
+"""Signals: Ctrl-C and SIGTERM cancel the work at once, whatever the clients of the models are doing."""
 
 from __future__ import annotations
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from langchain_moa.cli.chat.commands import COMMANDS
-from langchain_moa.cli.chat.slash import find, is_slash, question_in
-from langchain_moa.cli.failing import UsageError
+from langchain_moa.cli.chat.slash_commands import COMMANDS, find_command, is_slash, question_in
+from langchain_moa.cli.exit_codes import UsageError
 
 
 @pytest.mark.parametrize(
@@ -20,7 +19,7 @@ from langchain_moa.cli.failing import UsageError
     ],
 )
 def test_a_command_is_found_by_its_name_or_the_beginning_of_it(line: str, name: str, argument: str) -> None:
-    command, given = find(line, COMMANDS)
+    command, given = find_command(line, COMMANDS)
     assert (command.name, given) == (name, argument)
 
 
@@ -36,7 +35,7 @@ def test_a_command_is_found_by_its_name_or_the_beginning_of_it(line: str, name: 
 )
 def test_what_is_no_command_is_told_what_there_is(line: str, says: str) -> None:
     with pytest.raises(UsageError) as caught:
-        find(line, COMMANDS)
+        find_command(line, COMMANDS)
     assert says in str(caught.value)
 
 

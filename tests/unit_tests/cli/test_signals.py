@@ -14,15 +14,15 @@ from pathlib import Path
 import pytest
 import typer
 
-from langchain_moa.cli.ending import Interrupted, interruptible, run_until_signalled
+from langchain_moa.cli.signals import Interrupted, interruptible, run_until_signalled
 
 ROOT = Path(__file__).parents[3]
 SIGNALS = pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 
 STUCK = """
 import asyncio, os, signal, time
-from langchain_moa.cli.failing import explained
-from langchain_moa.cli.ending import run_until_signalled
+from langchain_moa.cli.exit_codes import explained
+from langchain_moa.cli.signals import run_until_signalled
 
 async def work():
     asyncio.get_running_loop().call_later(0.1, os.kill, os.getpid(), signal.SIGINT)

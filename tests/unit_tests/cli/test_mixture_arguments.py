@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from langchain_moa.cli.choosing import MixtureOptions
-from langchain_moa.cli.failing import UsageError
+from langchain_moa.cli.exit_codes import UsageError
+from langchain_moa.cli.mixture_arguments import MixtureArguments
 
 FILE = """
 proposers: [openai:from-file, openai:from-file-too]
@@ -25,7 +25,7 @@ def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def members(**options: Any) -> tuple[list[str], str, int]:
-    mixture = MixtureOptions(**options).mixture()
+    mixture = MixtureArguments(**options).mixture()
     layers, aggregator = mixture.members[:2]
     return [member.id for member in layers[0]], aggregator.id, mixture.num_layers
 
@@ -39,19 +39,19 @@ def write(name: str = "moa.yaml", text: str = FILE) -> Path:
 def test_a_file_in_the_folder_is_taken_by_itself() -> None:
     write()
     assert members() == (["openai:from-file", "openai:from-file-too"], "openai:aggregator-of-file", 3)
-    assert not MixtureOptions().is_default
+    assert not MixtureArguments().is_default
 
 
 def test_without_one_the_preset_local_is() -> None:
-    assert MixtureOptions().is_default
-    assert MixtureOptions().written()["aggregator"].startswith("local:")
+    assert MixtureArguments().is_default
+    assert MixtureArguments().written()["aggregator"].startswith("local:")
 
 
 @pytest.mark.parametrize(
     "options", [{"preset": "openai"}, {"config": Path("x")}, {"aggregator": "a:b"}, {"proposers": ["a:b"]}]
 )
 def test_whoever_says_whom_to_ask_has_no_default(options: dict[str, Any]) -> None:
-    assert not MixtureOptions(**options).is_default
+    assert not MixtureArguments(**options).is_default
 
 
 def test_a_named_file_and_a_preset_go_before_the_file_in_the_folder() -> None:
@@ -82,21 +82,20 @@ def test_one_of_them_replaces_that_of_the_file() -> None:
 
 
 def test_settings_are_yaml_and_named_options_go_before_them() -> None:
-    options = MixtureOptions(
+    options = MixtureArguments(
         preset="openai",
         settings=["min_references=2", "temperature=0.1", "stop=[x, y]", "num_layers=5"],
         layers=2,
-        fields={"temperature": 0.9, "max_tokens": None},
     )
-    mixture = options.mixture()
+    mixture = options.mixture(overrides={"temperature": 0.9, "max_tokens": None})
     assert (mixture.min_references, mixture.temperature, mixture.stop, mixture.num_layers) == (2, 0.9, ["x", "y"], 2)
     assert mixture.max_tokens is None
 
 
 def test_to_look_at_a_mixture_takes_no_key() -> None:
-    assert MixtureOptions(preset="together-lite").mixture(asked=False).num_layers == 1
+    assert MixtureArguments(preset="together-lite").mixture(asked=False).num_layers == 1
     with pytest.raises(UsageError, match="TOGETHER_API_KEY"):
-        MixtureOptions(preset="together-lite").mixture()
+        MixtureArguments(preset="together-lite").mixture()
 
 
 @pytest.mark.parametrize(
@@ -117,12 +116,42 @@ def test_to_look_at_a_mixture_takes_no_key() -> None:
 )
 def test_what_cannot_be_says_why(options: dict[str, Any], reason: str) -> None:
     with pytest.raises(UsageError, match=reason):
-        MixtureOptions(**options).mixture()
+        MixtureArguments(**options).mixture()
 
 
 @pytest.mark.parametrize("setting", ["api_key={}", "aggregator={{model: 'openai:x', settings: {{api_key: {}}}}}"])
 def test_a_key_on_the_command_line_is_refused_and_not_repeated(setting: str) -> None:
     key = "sk-proj-0123456789abcdef"
     with pytest.raises(UsageError, match="set the provider's environment variable") as refused:
-        MixtureOptions(preset="openai", settings=[setting.format(key)]).mixture()
+        MixtureArguments(preset="openai", settings=[setting.format(key)]).mixture()
     assert key not in str(refused.value)
+
+
+def test_a_file_that_happens_to_be_in_the_folder_is_named_with_the_servers_it_calls(capsys: pytest.CaptureFixture[str]) -> None:
+    foreign = "{model: 'openai:x', settings: {base_url: 'http://me:secret-word@evil.example:8000/v1'}}"
+    write(text=f"proposers: [{foreign}, 'openai:y']\naggregator: openai:z\n")
+    MixtureArguments().mixture()
+    said = capsys.readouterr().err
+    assert said.startswith("note: using ./moa.yaml, which calls http://")
+    assert "evil.example:8000" in said
+    assert "secret-word" not in said
+    MixtureArguments().mixture(quiet=True)
+    MixtureArguments().mixture(asked=False)
+    MixtureArguments(config=Path("moa.yaml")).mixture()
+    MixtureArguments(proposers=["openai:a"], aggregator="openai:b").mixture()
+    assert capsys.readouterr().err == ""
+    write()
+    MixtureArguments(aggregator="openai:b").mixture()
+    assert capsys.readouterr().err == "note: using ./moa.yaml\n"
+
+
+def test_all_local_models_that_are_missing_are_one_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("langchain_moa.local.is_present", lambda _: False)
+    monkeypatch.setattr("langchain_moa.cli.mixture_arguments.find_spec", lambda _: object())
+    both = MixtureArguments(proposers=["local:gemma3-270m", "local:smollm2-135m"], aggregator="local:gemma3-270m")
+    for make in (both.mixture, both.load, both.served):
+        with pytest.raises(UsageError, match=r"^2 local models to fetch first.* models pull gemma3-270m smollm2-135m$"):
+            make()
+    write(text="proposers: [{model: 'local:gemma3-270m', name: a}]\naggregator: openai:b\n")
+    with pytest.raises(UsageError, match=r"^1 local model to fetch first; get it with: .* pull gemma3-270m$"):
+        MixtureArguments().mixture()

@@ -1,30 +1,34 @@
-"""The line that the user types: its keys, its completion, its history."""
+"""Where the user types: the keys, the completion, and the history of earlier questions."""
 
 from __future__ import annotations
 
 import os
 from typing import TYPE_CHECKING
 
+from platformdirs import user_state_path
 from prompt_toolkit import PromptSession
 from prompt_toolkit.application import get_app
 from prompt_toolkit.completion import Completer, Completion, PathCompleter
 from prompt_toolkit.document import Document
 from prompt_toolkit.filters import Condition, is_searching
+from prompt_toolkit.history import FileHistory, History, InMemoryHistory
 from prompt_toolkit.key_binding import KeyBindings
 from prompt_toolkit.key_binding.bindings.search import abort_search
 from prompt_toolkit.output import ColorDepth
 from prompt_toolkit.styles import Style
 
-from langchain_moa.cli.chat.slash import SLASH, is_slash
+from langchain_moa.cli.chat.slash_commands import SLASH, is_slash
+from langchain_moa.cli.console import warn
+from langchain_moa.data.redaction import conceal, known_secrets
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
     from prompt_toolkit.completion import CompleteEvent
-    from prompt_toolkit.history import History
     from prompt_toolkit.key_binding import KeyPressEvent
 
-    from langchain_moa.cli.chat.slash import Slash
+    from langchain_moa.cli.chat.slash_commands import ChatCommand
 
 _PROMPT = "❯ "  # noqa: RUF001  # it is not meant to be read as a letter
 _CONTINUED = "  "
@@ -47,11 +51,14 @@ _STYLE = Style(
     ]
 )
 
+_OWNER_ONLY = 0o600
+_OWNER_ONLY_FOLDER = 0o700
 
-class Line:
+
+class ChatPrompt:
     """Reads what the user types, line by line or many lines at once."""
 
-    def __init__(self, commands: Sequence[Slash], history: History) -> None:
+    def __init__(self, commands: Sequence[ChatCommand], history: History) -> None:
         """Make the prompt.
 
         Args:
@@ -125,7 +132,7 @@ class Line:
 
 
 class _SlashCompleter(Completer):
-    def __init__(self, commands: Sequence[Slash]) -> None:
+    def __init__(self, commands: Sequence[ChatCommand]) -> None:
         self._commands = commands
         self._files = PathCompleter(expanduser=True)
 
@@ -140,3 +147,50 @@ class _SlashCompleter(Completer):
                     yield Completion(f"{SLASH}{command.name}", -len(text), display=command.usage, display_meta=command.help)
         elif any(command.takes_file and command.name == name for command in self._commands):
             yield from self._files.get_completions(Document(argument), complete_event)
+
+
+class PrivateHistory(FileHistory):
+    """A history in a file that only its owner can read, and that no key gets into.
+
+    What the environment's variables for keys hold, and what looks like a key, is masked in it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Open the file, or make it.
+
+        Args:
+            path: The file.
+
+        Raises:
+            OSError: It can be neither read nor written.
+        """
+        path.parent.mkdir(mode=_OWNER_ONLY_FOLDER, parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, _OWNER_ONLY)
+        os.close(descriptor)
+        # It may be there with other rights, from a backup for example.
+        path.chmod(_OWNER_ONLY)
+        super().__init__(path)
+
+    def store_string(self, string: str) -> None:
+        """Write an entry, its keys masked."""
+        super().store_string(conceal(string, known_secrets()))
+
+
+def history_file() -> Path:
+    """Return where the history is kept: in the platform's folder for what programs remember of their user."""
+    return user_state_path("langchain-moa", appauthor=False) / "chat-history"
+
+
+def open_history(*, kept: bool) -> History:
+    """Return the history.
+
+    Args:
+        kept: Whether it is kept in a file; else it is this chat's alone.
+    """
+    if not kept:
+        return InMemoryHistory()
+    try:
+        return PrivateHistory(history_file())
+    except OSError as error:
+        warn(f"what you ask will not be remembered: {error}")
+        return InMemoryHistory()

@@ -7,7 +7,7 @@ import errno
 import pytest
 import typer
 
-from langchain_moa.cli.failing import FAILED, INTERRUPTED, MISUSED, UsageError, explain, explained
+from langchain_moa.cli.exit_codes import FAILED, INTERRUPTED, MISUSED, UsageError, explain, explained
 from langchain_moa.data.errors import MoAError, aggregator_failed
 from langchain_moa.mixture.mixture import Mixture
 

@@ -1,11 +1,12 @@
-"""The graph of a mixture as boxes on a terminal, with what has become of each call."""
+"""A mixture on a terminal: its members as a table, its graph as boxes with the outcome of each call."""
 
 from __future__ import annotations
 
 from itertools import chain, groupby
 from typing import TYPE_CHECKING, Any
 
-from langchain_moa.cli.console import elided
+from langchain_moa.cli.console import elided, one_line
+from langchain_moa.data.redaction import masked
 from langchain_moa.drawing.diagram import Kind
 
 if TYPE_CHECKING:
@@ -15,18 +16,66 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
-    from langchain_moa.cli.chat.turn import Turn
+    from langchain_moa.cli.chat.conversation import ChatTurn
     from langchain_moa.drawing.diagram import Box, Diagram
+    from langchain_moa.members.member import Member
+    from langchain_moa.mixture.mixture import Mixture
 
-_WIDEST_NAME = 60
-_NARROWEST_NAME = 8
-# What a line has beside the name: the box, a sign, and the seconds.
+_MEMBER_WIDTHS = (16, 50)
+_BOX_WIDTHS = (8, 60)
+# A line of a box has its borders, a sign, and the seconds beside the name.
 _BESIDE_NAME = 16
+
+_SIGNS = {"ok": ("✓", "green"), "late": ("\N{EN DASH}", "yellow")}
 
 _UNBOUNDED = 100_000
 
 
-def overview(diagram: Diagram, turn: Turn | None, console: Console) -> RenderableType:
+def members_table(mixture: Mixture, *, width: int) -> Table:
+    """Return who is asked, in the order of the asking, with their own settings.
+
+    Args:
+        mixture: The mixture.
+        width: The terminal's width in cells.
+    """
+    from rich.table import Table
+
+    cells = min(max(width // 2 - 8, _MEMBER_WIDTHS[0]), _MEMBER_WIDTHS[1])
+    rows = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    for title, no_wrap in (("", True), ("model", True), ("", False)):
+        rows.add_column(title, no_wrap=no_wrap)
+    before = None
+    for place, member in _places(mixture):
+        rows.add_row(place if place != before else "", elided(member.id, cells=cells), _manner(member))
+        before = place
+    return rows
+
+
+def _places(mixture: Mixture) -> Iterator[tuple[str, Member]]:
+    members = mixture.members
+    number = 1
+    for layer, same in groupby(members.layers):
+        last = number + len(list(same)) - 1
+        place = f"layer {number}" if last == number else f"layers {number}-{last}"
+        yield from ((place, member) for member in layer)
+        number = last + 1
+    yield from (("strategy", member) for _, member in members.others)
+    if mixture.aggregator is not None:
+        yield "aggregator", members.aggregator
+    yield from (("fallback", member) for member in members.fallbacks)
+
+
+def _manner(member: Member) -> Text:
+    """Return how a member differs from its model: its name, its settings, what it is told."""
+    from rich.text import Text
+
+    spec = member.spec
+    settings = ", ".join(f"{name}={one_line(str(value))}" for name, value in masked(spec.settings).items())
+    told = f"“{one_line(spec.system_prompt)}”" if spec.system_prompt else ""
+    return Text(" · ".join(part for part in (spec.name or "", settings, told) if part), "dim")
+
+
+def graph_boxes(diagram: Diagram, turn: ChatTurn | None, console: Console) -> RenderableType:
     """Return the stages of a graph, side by side if there is room, else one below the other.
 
     Args:
@@ -40,7 +89,7 @@ def overview(diagram: Diagram, turn: Turn | None, console: Console) -> Renderabl
     from rich.table import Table
     from rich.text import Text
 
-    cells = max(min(_WIDEST_NAME, console.width - _BESIDE_NAME), _NARROWEST_NAME)
+    cells = max(min(_BOX_WIDTHS[1], console.width - _BESIDE_NAME), _BOX_WIDTHS[0])
     calls = {} if turn is None else _calls(turn)
     boxes = [
         Panel.fit(_rows(nodes, calls, cells), title=Text(title, "bold"), title_align="left", border_style="dim")
@@ -72,7 +121,7 @@ def _stages(diagram: Diagram) -> Iterator[tuple[str, dict[Any, Box]]]:
             yield ("aggregator" if last.keys() == {"aggregator"} else "aggregation"), last
 
 
-def _calls(turn: Turn) -> dict[Any, Mapping[str, Any]]:
+def _calls(turn: ChatTurn) -> dict[Any, Mapping[str, Any]]:
     """Return every call by its place: layer and proposer, or its node."""
     moa = turn.moa
     layers = enumerate(moa["layers"], start=1)
@@ -93,8 +142,8 @@ def _rows(boxes: Mapping[Any, Box], calls: Mapping[Any, Mapping[str, Any]], cell
         if (call := calls.get(place)) is None:
             rows.add_row(name)
         else:
-            sign = Text("✓", "green") if call["status"] == "ok" else Text("✗", "red")
-            rows.add_row(sign, name, Text(f"{call['seconds']:.1f} s", "dim", justify="right"))
+            mark, style = _SIGNS.get(call["status"], ("✗", "red"))
+            rows.add_row(Text(mark, style), name, Text(f"{call['seconds']:.1f} s", "dim", justify="right"))
     return rows
 
 

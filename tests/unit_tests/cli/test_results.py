@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from langchain_core.messages import AIMessage
 from langchain_core.messages.ai import UsageMetadata
 
-from langchain_moa.cli.report import ShownReferences, document, failure_document, table
-from langchain_moa.cli.running import Outcome
+from langchain_moa.cli.results import ReferencesView, calls_table, failure_document, result_document
+from langchain_moa.cli.run_views import RunResult
 from tests.unit_tests.cli.screen import Screen
 
 if TYPE_CHECKING:
@@ -26,13 +27,13 @@ def call(name: str = LONG, **more: Any) -> dict[str, Any]:
 
 def reference(**more: Any) -> Reference:
     place = {"turn": "t", "layer": 1, "proposer": 1, "name": "openai:a", "model": "openai:a"}
-    outcome = {"text": "An answer.", "status": "ok", "error": None, "usage": None, "seconds": 2.0}
-    return cast("Reference", {**place, **outcome, **more})
+    result = {"text": "An answer.", "status": "ok", "error": None, "usage": None, "seconds": 2.0}
+    return cast("Reference", {**place, **result, **more})
 
 
-def outcome(**moa: Any) -> Outcome:
+def result(**moa: Any) -> RunResult:
     calls = {"layers": [[call(), call("openai:b")]], "aggregator": call("openai:sol"), "calls": 3}
-    return Outcome(
+    return RunResult(
         message=AIMessage("The answer, größer."),
         references=[reference()],
         usage=USAGE,
@@ -41,13 +42,13 @@ def outcome(**moa: Any) -> Outcome:
     )
 
 
-def shown(run: Outcome, width: int = 80) -> list[str]:
-    return Screen(width=width).drawn(table(run.moa, seconds=run.seconds, width=width))
+def shown(run: RunResult, width: int = 80) -> list[str]:
+    return Screen(width=width).drawn(calls_table(run.moa, seconds=run.seconds, width=width))
 
 
 @pytest.mark.parametrize("width", [60, 80, 200])
 def test_the_table_has_every_call_and_fits(width: int) -> None:
-    title, first, second, aggregator, total = shown(outcome(), width)
+    title, first, second, aggregator, total = shown(result(), width)
     assert title.split() == ["model", "seconds", "in", "out"]
     assert first.split()[:2] == ["layer", "1"]
     assert first.split()[-3:] == ["1.3", "1,000", "234"]
@@ -60,34 +61,34 @@ def test_the_table_has_every_call_and_fits(width: int) -> None:
 
 def test_dollars_where_a_price_is_known_and_a_sum_where_all_are() -> None:
     layers = [[call(cost_usd=0.00001), call(cost_usd=0.0)]]
-    lines = shown(outcome(layers=layers, aggregator=call("openai:sol", cost_usd=0.1234), cost_usd=0.12341))
+    lines = shown(result(layers=layers, aggregator=call("openai:sol", cost_usd=0.1234), cost_usd=0.12341))
     assert [line.split()[-1] for line in lines] == ["cost", "<$0.0001", "$0", "$0.1234", "$0.1234"]
-    lines = shown(outcome(layers=[[call(cost_usd=0.5), call()]]))
+    lines = shown(result(layers=[[call(cost_usd=0.5), call()]]))
     assert [line.split()[-1] for line in lines[:-1]] == ["cost", "$0.5000", "?", "?", "$0.5000"]
     assert lines[-1] == "? is not known; the total is at least this"
 
 
 def test_what_nobody_counted_is_not_guessed() -> None:
-    lines = shown(outcome(layers=[[call(usage=None)]]))
+    lines = shown(result(layers=[[call(usage=None)]]))
     assert lines[1].split()[-2:] == ["?", "?"]
     assert lines[-2].split()[-2:] == ["1,000", "234"]
     assert lines[-1] == "? is not known; the total is at least this"
-    assert shown(outcome(layers=[[call(usage=None)]], aggregator=None))[-1].split()[-2:] == ["?", "?"]
+    assert shown(result(layers=[[call(usage=None)]], aggregator=None))[-1].split()[-2:] == ["?", "?"]
 
 
 def test_a_failed_call_says_so() -> None:
-    lines = shown(outcome(layers=[[call("openai:a", status="failed", usage=None), call("openai:b", status="late")]]))
+    lines = shown(result(layers=[[call("openai:a", status="failed", usage=None), call("openai:b", status="late")]]))
     assert lines[1].split()[-1] == "failed"
     assert lines[2].split()[-1] == "late"
 
 
 def test_the_calls_of_strategies_have_their_rows_and_no_aggregator_none() -> None:
-    lines = shown(outcome(steps=[call("ranker", node="judge"), call("ranker", node="judge")], aggregator=None))
+    lines = shown(result(steps=[call("ranker", node="judge"), call("ranker", node="judge")], aggregator=None))
     assert [line.split()[0] for line in lines[3:]] == ["judge", "ranker", "total"]
 
 
 def test_the_document_has_the_same_keys_for_answer_and_failure() -> None:
-    answered = json.loads(document(outcome()))
+    answered = json.loads(result_document(result()))
     failed = json.loads(failure_document("all failed", [reference(text="", status="failed")]))
     assert list(answered) == list(failed) == ["answer", "references", "usage", "moa", "error"]
     assert answered["answer"] == "The answer, größer."
@@ -97,12 +98,12 @@ def test_the_document_has_the_same_keys_for_answer_and_failure() -> None:
     assert answered["error"] is None
     assert failed["answer"] is None
     assert failed["error"] == "all failed"
-    assert "größer" in document(outcome())
+    assert "größer" in result_document(result())
 
 
 def test_references_are_shown_once_each_as_they_come() -> None:
     screen = Screen(width=60)
-    watcher = ShownReferences(screen.console)
+    watcher = ReferencesView(screen.console)
     first, second = reference(text="One [b]\x1b[31m.\n"), reference(proposer=2, name="openai:b", text="Two.")
     failed = reference(layer=2, status="failed", text="", error={"kind": "Timeout", "message": "too slow"})
     watcher.on_references([])
@@ -117,3 +118,36 @@ def test_references_are_shown_once_each_as_they_come() -> None:
     ]
     assert written.count("layer 1, 1: openai:a  2.0 s") == 1
     assert "layer 2, 1: openai:a" in written
+
+
+@pytest.mark.parametrize(
+    ("metadata", "cut"),
+    [
+        ({"finish_reason": "length"}, True),
+        ({"stop_reason": "max_tokens"}, True),
+        ({"finish_reason": "MAX_TOKENS"}, True),
+        ({"incomplete_details": {"reason": "max_output_tokens"}}, True),
+        ({"finish_reason": "stop"}, False),
+        ({"incomplete_details": None}, False),
+        ({}, False),
+    ],
+)
+def test_an_answer_that_was_cut_is_known_by_every_spelling(metadata: dict[str, Any], cut: bool) -> None:
+    run = replace(result(), message=AIMessage("The", response_metadata=metadata))
+    assert run.is_cut is cut
+    assert run.remarks == (["the answer was cut at max_tokens"] if cut else [])
+
+
+def test_a_cut_is_said_once() -> None:
+    run = replace(
+        result(degraded=["answer: cut at max_tokens"]), message=AIMessage("The", response_metadata={"finish_reason": "length"})
+    )
+    assert run.remarks == ["answer: cut at max_tokens"]
+
+
+def test_the_document_steers_no_terminal_and_is_the_same_for_a_program() -> None:
+    evil = "a\x1b]0;t\x07\x9b31m\u202e\x7f\U000e0041 größer \U0001f600"
+    text = failure_document(evil, [])
+    assert json.loads(text)["error"] == evil
+    assert not set(text) & set("\x1b\x07\x9b\u202e\x7f\U000e0041")
+    assert "größer \U0001f600" in text

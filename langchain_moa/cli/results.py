@@ -1,4 +1,4 @@
-"""What is said about a run when it is over: the table of calls, the references, the JSON document."""
+"""The results of a run beside its answer: the table of calls, the references, the JSON document."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from langchain_moa.cli.console import counted, elided, printable
-from langchain_moa.cli.running import Outcome, Watcher
+from langchain_moa.cli.run_views import RunResult, RunView
 from langchain_moa.cli.spending import Spending
+from langchain_moa.data.sanitizing import replaced
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -25,7 +26,7 @@ _NARROWEST_NAME = 16
 _UNKNOWN = "?"
 
 
-def table(moa: Mapping[str, Any], *, seconds: float, width: int) -> Table:
+def calls_table(moa: Mapping[str, Any], *, seconds: float, width: int) -> Table:
     """Return the table of an answer's calls: seconds, tokens, and dollars where any price is known.
 
     Args:
@@ -58,13 +59,13 @@ def table(moa: Mapping[str, Any], *, seconds: float, width: int) -> Table:
     return rows
 
 
-def document(outcome: Outcome) -> str:
+def result_document(result: RunResult) -> str:
     """Return a run as JSON.
 
     Args:
-        outcome: The run.
+        result: The run.
     """
-    return _json(answer=outcome.answer, references=outcome.references, usage=outcome.usage, moa=outcome.moa, error=None)
+    return _json(answer=result.answer, references=result.references, usage=result.usage, moa=result.moa, error=None)
 
 
 def failure_document(reason: str, references: Sequence[Reference]) -> str:
@@ -77,11 +78,11 @@ def failure_document(reason: str, references: Sequence[Reference]) -> str:
     return _json(answer=None, references=references, usage=None, moa=None, error=reason)
 
 
-class ShownReferences(Watcher):
+class ReferencesView(RunView):
     """Prints each layer's references as soon as the layer is done."""
 
     def __init__(self, console: Console) -> None:
-        """Make the watcher.
+        """Make the view.
 
         Args:
             console: Where they are printed.
@@ -114,10 +115,12 @@ def print_reference(reference: Reference, console: Console) -> None:
         (f"  {reference['seconds']:.1f} s", "dim"),
     )
     console.print(Rule(title, align="left", style="dim"))
-    if error is not None:
-        console.print(Text(printable(f"{reference['status']}: {error['kind']}: {error['message']}"), "red"))
-    else:
+    if error is None:
         console.print(Text(printable(reference["text"]).strip()))
+    else:
+        status = reference["status"]
+        kind = "" if error["kind"] == status else f"{error['kind']}: "
+        console.print(Text(printable(f"{status}: {kind}{error['message']}"), _style(status)))
 
 
 def _calls(moa: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -138,8 +141,14 @@ def _cells(call: Mapping[str, Any], cells: int, *, priced: bool) -> list[Any]:
     seconds, *figures = _figures(call, priced=priced)
     if call["status"] == "ok":
         return [name, seconds, *figures]
-    name.stylize("red")
-    return [name, seconds, Text(call["status"], "red")]
+    style = _style(call["status"])
+    name.stylize(style)
+    return [name, seconds, Text(call["status"], style)]
+
+
+def _style(status: str) -> str:
+    """Return the colour of a call without an answer; one that was late has not failed."""
+    return "yellow" if status == "late" else "red"
 
 
 def _figures(call: Mapping[str, Any], *, priced: bool) -> list[str]:
@@ -155,4 +164,6 @@ def _cost(cost: float | None) -> str:
 
 
 def _json(**fields: Any) -> str:
-    return json.dumps(fields, ensure_ascii=False, indent=2)
+    # Characters that steer a terminal or cannot be seen are escaped, which changes nothing for a parser.
+    text = json.dumps(fields, ensure_ascii=False, indent=2)
+    return replaced(text, lambda character: json.dumps(character)[1:-1])

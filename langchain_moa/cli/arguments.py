@@ -1,0 +1,195 @@
+"""The options that several commands share, and how a command takes a group of them."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass, fields, is_dataclass
+from functools import update_wrapper
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+MIXTURE = "Mixture"
+CALLS = "Calls"
+OUTPUT = "Output"
+
+
+def _preset_names() -> list[str]:
+    from langchain_moa.mixture.config import presets
+
+    return list(presets())
+
+
+_DEFAULT = "  [dim]\\[default: ./moa.yaml if there, else the preset local][/dim]"
+
+Config = Annotated[
+    Path | None,
+    typer.Option("--config", "-c", metavar="FILE", help=f"Mixture from a YAML file.{_DEFAULT}", rich_help_panel=MIXTURE),
+]
+
+Preset = Annotated[
+    str | None,
+    typer.Option(
+        "--preset",
+        metavar="NAME",
+        help="Mixture of the package; 'langchain-moa presets' lists them.",
+        autocompletion=_preset_names,
+        rich_help_panel=MIXTURE,
+    ),
+]
+
+Configs = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--config",
+        "-c",
+        metavar="FILE",
+        help=f"Mixture from a YAML file, or several under 'mixtures'; give it once for each file.{_DEFAULT}",
+        rich_help_panel=MIXTURE,
+    ),
+]
+
+Presets = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--preset",
+        metavar="NAME",
+        help="Mixture of the package; give it once for each. 'langchain-moa presets' lists them.",
+        autocompletion=_preset_names,
+        rich_help_panel=MIXTURE,
+    ),
+]
+
+Proposers = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--proposer",
+        "-p",
+        metavar="MODEL",
+        help="A proposer, 'provider:model'; give it once for each. They replace those of the file or preset.",
+        rich_help_panel=MIXTURE,
+    ),
+]
+
+Aggregator = Annotated[
+    str | None,
+    typer.Option(
+        "--aggregator",
+        "-a",
+        metavar="MODEL",
+        help="The model that writes the answer, 'provider:model'; replaces that of the file or preset.",
+        rich_help_panel=MIXTURE,
+    ),
+]
+
+Layers = Annotated[
+    int | None,
+    typer.Option("--layers", "-l", metavar="N", help="Layers of proposers; the aggregator is extra.", rich_help_panel=MIXTURE),
+]
+
+Settings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="FIELD=VALUE",
+        help="Any other field of the mixture, as a file would have it: --set min_references=2.",
+        rich_help_panel=MIXTURE,
+    ),
+]
+
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing on standard error but errors.")]
+
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+
+Plain = Annotated[
+    bool,
+    typer.Option("--plain", help="Leave the answer's Markdown as it is on a terminal, too.", rich_help_panel=OUTPUT),
+]
+
+
+def with_arguments(command: Callable[..., None]) -> Callable[..., None]:
+    """Let a command take groups of arguments.
+
+    A parameter of the command whose type is a dataclass becomes an option for each of its fields; the command gets an object
+    of that class. Put it below `@app.command()`.
+
+    Args:
+        command: The function. Its defaults, and those of the dataclass's fields, are those of the options.
+
+    Example:
+        ```python
+        import typer
+
+        from langchain_moa.cli.arguments import with_arguments
+        from langchain_moa.cli.mixture_arguments import MixtureArguments
+
+        app = typer.Typer()
+
+
+        @app.command()
+        @with_arguments
+        def show(*, mixture: MixtureArguments, debug: bool = False) -> None:
+            print(mixture.written())
+        ```
+    """
+    hints = get_type_hints(command, include_extras=True)
+    groups = {name: hint for name, hint in hints.items() if isinstance(hint, type) and is_dataclass(hint)}
+    parameters = []
+    for parameter in inspect.signature(command).parameters.values():
+        group = groups.get(parameter.name)
+        if group is None:
+            parameters.append(parameter.replace(annotation=hints[parameter.name], kind=inspect.Parameter.KEYWORD_ONLY))
+            continue
+        own = get_type_hints(group, include_extras=True)
+        parameters += [
+            inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=own[field.name])
+            for field in fields(group)
+        ]
+
+    def expanded(**given: Any) -> None:
+        for name, group in groups.items():
+            given[name] = group(**{field.name: given.pop(field.name) for field in fields(group)})
+        command(**given)
+
+    update_wrapper(expanded, command, updated=())
+    expanded.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    # PEP 362: what `inspect.signature`, and so typer, reads.
+    vars(expanded)["__signature__"] = inspect.Signature(parameters)
+    return expanded
+
+
+@dataclass(frozen=True, kw_only=True)
+class CallArguments:
+    """What is said to every call, where a question is asked.
+
+    Attributes:
+        system: The system message.
+        temperature: The temperature.
+        max_tokens: The longest answer, in tokens.
+        timeout: Seconds to wait for each call.
+    """
+
+    system: Annotated[
+        str | None, typer.Option("--system", "-s", metavar="TEXT", help="System message.", rich_help_panel=CALLS)
+    ] = None
+    temperature: Annotated[
+        float | None,
+        typer.Option("--temperature", "-t", metavar="T", help="Temperature of every call.", rich_help_panel=CALLS),
+    ] = None
+    max_tokens: Annotated[
+        int | None,
+        typer.Option("--max-tokens", metavar="N", help="Longest answer of every call, in tokens.", rich_help_panel=CALLS),
+    ] = None
+    timeout: Annotated[
+        float | None,
+        typer.Option("--timeout", metavar="SECONDS", help="How long to wait for each call.", rich_help_panel=CALLS),
+    ] = None
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """The fields of the mixture that they set; `None` is what was not given."""
+        return {"temperature": self.temperature, "max_tokens": self.max_tokens, "timeout": self.timeout}

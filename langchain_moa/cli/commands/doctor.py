@@ -1,0 +1,190 @@
+"""`doctor`: whether everything that a mixture needs is there, and whether its members answer."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from time import perf_counter
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from langchain_moa.cli.arguments import Debug, with_arguments
+from langchain_moa.cli.console import console_on, elided, emit, is_terminal, one_line
+from langchain_moa.cli.exit_codes import EXIT_CODES, FAILED, explained
+from langchain_moa.cli.mixture_arguments import MixtureArguments
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from langchain_moa.members.member import Member
+    from langchain_moa.mixture.mixture import Mixture
+
+app = typer.Typer()
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+Timeout = Annotated[float, typer.Option("--timeout", metavar="SECONDS", min=0, help="How long to wait for each member.")]
+
+_PACKAGES = ("langchain-moa", "langchain", "langchain-core", "langgraph", "langchain-openai", "langchain-together", "xllamacpp")
+
+_QUESTION = "Reply with the word OK."
+
+# Where chat models keep the address of their server.
+_ADDRESS_FIELDS = ("base_url", "openai_api_base", "azure_endpoint", "api_base", "anthropic_api_url", "endpoint")
+
+_CAPABILITIES = {
+    "tool_calling": "tools",
+    "structured_output": "JSON",
+    "image_inputs": "images",
+    "reasoning_output": "reasoning",
+}
+
+_REMEDIES = {
+    "401": "check the key in the provider's environment variable",
+    "403": "check that the key may use this model",
+    "404": "check the model's name and the address",
+    "429": "wait, or raise your limit at the provider",
+    "connect": "check that a server listens at the address, and the proxy settings",
+    "timed out": "the server is slow or loading; try --timeout with more seconds",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemberCheck:
+    """What a short call to a member has shown.
+
+    Attributes:
+        model: The model id.
+        address: Its server's address; `None` is the provider's own, or not known.
+        ok: Whether it has answered.
+        seconds: How long it took.
+        can: What it can do, as far as its profile says.
+        window: How many tokens it can read; `None` if not known.
+        error: Why it has not answered.
+        remedy: What to do about it.
+    """
+
+    model: str
+    address: str | None
+    ok: bool
+    seconds: float
+    can: list[str] = field(default_factory=list)
+    window: int | None = None
+    error: str | None = None
+    remedy: str | None = None
+
+
+@app.command(epilog=EXIT_CODES)
+@with_arguments
+def doctor(*, mixture: MixtureArguments, timeout: Timeout = 60.0, as_json: AsJson = False, debug: Debug = False) -> None:
+    """Check packages and keys, and call each member of a mixture once.
+
+    Each member gets one short question, all at the same time. The exit code is
+    1 if a member does not answer. Keys are named, and never shown.
+
+    [dim]$[/dim] langchain-moa doctor --config moa.yaml
+    """
+    with explained(debug=debug):
+        from langchain_moa.cli.signals import run_until_signalled
+
+        packages = dict(_versions())
+        keys = sorted(name for name, value in os.environ.items() if name.endswith("_API_KEY") and value)
+        made = mixture.load(quiet=as_json)
+        checks = run_until_signalled(_check(made, timeout))
+        if as_json:
+            document = {"packages": packages, "keys": keys, "members": [asdict(check) for check in checks]}
+            emit(json.dumps(document, indent=2))
+        else:
+            _show(packages, keys, checks)
+        if not all(check.ok for check in checks):
+            raise typer.Exit(FAILED)
+
+
+def _versions() -> Iterator[tuple[str, str | None]]:
+    for package in _PACKAGES:
+        try:
+            yield package, version(package)
+        except PackageNotFoundError:
+            yield package, None
+
+
+async def _check(mixture: Mixture, seconds: float) -> list[MemberCheck]:
+    members = mixture.members
+    everyone = [*(member for layer in members.layers for member in layer), *members.fallbacks]
+    everyone += [member for _, member in members.others]
+    if mixture.aggregator is not None:
+        everyone.append(members.aggregator)
+    # The same model with the same settings is called once, in however many layers it is.
+    different = list({(member.id, repr(member.spec.settings)): member for member in everyone}.values())
+    return list(await asyncio.gather(*(_check_member(member, seconds) for member in different)))
+
+
+async def _check_member(member: Member, seconds: float) -> MemberCheck:
+    from langchain_core.messages import HumanMessage
+
+    from langchain_moa.data.redaction import redact
+
+    profile: Any = member.profile or {}
+    started = perf_counter()
+    error: str | None = None
+    try:
+        async with asyncio.timeout(seconds):
+            await member.runnable.ainvoke(member.input([HumanMessage(_QUESTION)]))
+    except TimeoutError:
+        error = f"timed out after {seconds:g} s"
+    except Exception as raised:  # noqa: BLE001  # whatever it is, it is the finding
+        error = redact(f"{type(raised).__name__}: {raised}", member.secrets)
+    return MemberCheck(
+        model=member.id,
+        address=_address(member),
+        ok=error is None,
+        seconds=round(perf_counter() - started, 2),
+        can=[word for name, word in _CAPABILITIES.items() if profile.get(name)],
+        window=profile.get("max_input_tokens"),
+        error=error,
+        remedy=None if error is None else _remedy(error),
+    )
+
+
+def _address(member: Member) -> str | None:
+    from langchain_moa.data.redaction import redact
+
+    values = (getattr(member.chat_model, name, None) for name in _ADDRESS_FIELDS)
+    address = next((str(value) for value in values if value), None)
+    return None if address is None else redact(address, member.secrets)
+
+
+def _remedy(error: str) -> str | None:
+    return next((remedy for sign, remedy in _REMEDIES.items() if sign in error.lower()), None)
+
+
+def _show(packages: dict[str, str | None], keys: list[str], checks: list[MemberCheck]) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    installed = ", ".join(f"{name} {number}" for name, number in packages.items() if number is not None)
+    emit(f"packages: {installed}")
+    emit(f"keys: {', '.join(keys) or 'none'}")
+    emit("")
+    if not is_terminal(sys.stdout):
+        for check in checks:
+            emit("\t".join(one_line(cell) for cell in ("ok" if check.ok else "failed", check.model, *_findings(check))))
+        return
+    output = console_on(sys.stdout)
+    table = Table.grid(padding=(0, 1))
+    for check in checks:
+        sign = Text("✓", "green") if check.ok else Text("✗", "red")
+        table.add_row(sign, elided(check.model, cells=max(output.width // 3, 12)), Text(" · ".join(_findings(check))))
+    output.print(table)
+
+
+def _findings(check: MemberCheck) -> list[str]:
+    findings = [f"{check.seconds:.1f} s", check.address or "the provider's own address"]
+    if check.error is not None:
+        return [*findings, one_line(check.error), *([check.remedy] if check.remedy else [])]
+    window = [f"reads {check.window:,} tokens"] if check.window else []
+    return [*findings, *([", ".join(check.can)] if check.can else []), *window]

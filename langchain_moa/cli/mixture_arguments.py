@@ -1,0 +1,275 @@
+"""The mixture that a command works on, chosen by its options."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from langchain_moa.cli.arguments import (  # noqa: TC001  # `with_arguments` reads the annotations
+    Aggregator,
+    Config,
+    Layers,
+    Preset,
+    Proposers,
+    Settings,
+)
+from langchain_moa.cli.console import console_on, counted, is_terminal, note, one_line
+from langchain_moa.cli.exit_codes import UsageError, explain
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from langchain_moa.chat_model.chat_model import ChatMoA
+    from langchain_moa.mixture.mixture import Mixture
+
+T = TypeVar("T")
+
+DEFAULT_CONFIG = Path("moa.yaml")
+DEFAULT_PRESET = "local"
+
+# Some text that clients accept for a key, for commands that call no model.
+_NO_KEY = "none"
+
+_ADDRESS_KEYS = ("url", "base", "host", "endpoint", "proxy")
+
+
+@dataclass(frozen=True, kw_only=True)
+class MixtureArguments:
+    """What describes a mixture on the command line.
+
+    A file or a preset describes it, and single options override its fields. Without a file and a preset, proposers and
+    aggregator describe it alone; else `./moa.yaml` does if it exists, and the preset `local` if not.
+
+    Attributes:
+        config: The YAML file.
+        preset: The preset.
+        proposers: Models that replace the proposers.
+        aggregator: Model that replaces the aggregator.
+        layers: How many layers of proposers.
+        settings: Other fields, each as `field=value` with the value in YAML.
+    """
+
+    config: Config = None
+    preset: Preset = None
+    proposers: Proposers = None
+    aggregator: Aggregator = None
+    layers: Layers = None
+    settings: Settings = None
+
+    @property
+    def is_default(self) -> bool:
+        """Whether nothing describes a mixture, so that the default preset is taken."""
+        return not (self.config or self.preset or self.proposers or self.aggregator or DEFAULT_CONFIG.is_file())
+
+    @property
+    def uses_found_file(self) -> bool:
+        """Whether the mixture is that of `./moa.yaml`, which the user has not named."""
+        named = self.config or self.preset or (self.proposers and self.aggregator)
+        return not named and DEFAULT_CONFIG.is_file()
+
+    @property
+    def source(self) -> str:
+        """Where the mixture comes from, in a word or two; empty if single options describe it alone."""
+        if self.config or self.preset:
+            return f"preset {self.preset}" if self.preset else str(self.config)
+        if self.proposers and self.aggregator:
+            return ""
+        return str(DEFAULT_CONFIG) if DEFAULT_CONFIG.is_file() else "" if self.proposers else f"preset {DEFAULT_PRESET}"
+
+    def mixture(self, *, asked: bool = True, quiet: bool = False, overrides: Mapping[str, Any] | None = None) -> Mixture:
+        """Make the mixture.
+
+        Args:
+            asked: Whether it will be asked anything; else no key is needed.
+            quiet: Whether nothing is said about where the mixture comes from.
+            overrides: More fields of the mixture; `None` values are left out.
+
+        Raises:
+            UsageError: The options contradict each other, or describe no mixture.
+        """
+        from langchain_moa.mixture.mixture import Mixture
+
+        if asked:
+            if not quiet:
+                self._announce()
+            _require_local_models(self.written())
+        return self.build(Mixture, {**(overrides or {}), **({} if asked else {"api_key": _NO_KEY})})
+
+    def load(self, *, quiet: bool = False, overrides: Mapping[str, Any] | None = None) -> Mixture:
+        """Make the mixture that is about to be asked, and show on standard error that this takes a moment.
+
+        Args:
+            quiet: Whether to say nothing.
+            overrides: More fields of the mixture; `None` values are left out.
+
+        Raises:
+            UsageError: The options contradict each other, or describe no mixture, or local models are missing.
+        """
+        if not quiet:
+            self._announce()
+        if quiet or not is_terminal(sys.stderr):
+            return self.mixture(quiet=True, overrides=overrides)
+        # The first import of a provider's client takes a second or two.
+        with console_on(sys.stderr).status("loading"):
+            return self.mixture(quiet=True, overrides=overrides)
+
+    def served(self) -> dict[str, ChatMoA]:
+        """Make the chat models that the options name: one, or several by name from one file.
+
+        Raises:
+            UsageError: The options contradict each other, or describe no mixture.
+        """
+        from langchain_moa.chat_model.chat_model import ChatMoA
+        from langchain_moa.mixture.config import read_mixtures
+
+        self._refuse_two()
+        named = self.preset or self.proposers or self.aggregator
+        file = self.config or (None if named or not DEFAULT_CONFIG.is_file() else DEFAULT_CONFIG)
+        self._announce()
+        if file is None:
+            name = self.preset or ("moa" if named else DEFAULT_PRESET)
+            _require_local_models(self.written())
+            return {name: self.build(ChatMoA, {})}
+        try:
+            return read_mixtures(ChatMoA, file, self._overrides())
+        except (ValueError, ImportError) as error:
+            raise UsageError(explain(error)) from error
+
+    def written(self) -> dict[str, Any]:
+        """Return the mixture's fields as they are written, in the order of the file, unchecked.
+
+        Raises:
+            UsageError: The options contradict each other, or name no file or preset that can be read.
+        """
+        return self.build(dict, {})
+
+    def build(self, make: Callable[..., T], more: Mapping[str, Any]) -> T:
+        """Call a function with the mixture's fields.
+
+        Args:
+            make: `Mixture`, for example.
+            more: More fields; `None` values are left out.
+
+        Raises:
+            UsageError: The options contradict each other, or describe no mixture.
+        """
+        self._refuse_two()
+        overrides = self._overrides() | {name: value for name, value in more.items() if value is not None}
+        try:
+            made: T = self._make(make, overrides)
+        except (ValueError, ImportError) as error:
+            raise UsageError(explain(error)) from error
+        return made
+
+    def _announce(self) -> None:
+        """Say which mixture was chosen where the user has named none, and which servers a file found by chance calls."""
+        if self.is_default:
+            note("no --config, no --preset and no ./moa.yaml: asking the preset local, small models on this machine")
+        elif self.uses_found_file:
+            addresses = ", ".join(dict.fromkeys(_addresses(self._found())))
+            note(f"using ./{DEFAULT_CONFIG}{f', which calls {addresses}' if addresses else ''}")
+
+    def _found(self) -> Mapping[str, Any]:
+        from langchain_moa.mixture.config import read_mixtures
+
+        make: Any = dict
+        try:
+            return read_mixtures(make, DEFAULT_CONFIG, {})
+        except ValueError as error:
+            raise UsageError(explain(error)) from error
+
+    def _refuse_two(self) -> None:
+        if self.config and self.preset:
+            msg = "--config and --preset name two mixtures; give one of them"
+            raise UsageError(msg)
+
+    def _make(self, make: Any, overrides: Mapping[str, Any]) -> Any:
+        from langchain_moa.mixture.config import read_config, read_preset
+
+        if self.preset:
+            return read_preset(make, self.preset, overrides)
+        if self.config:
+            return read_config(make, self.config, overrides)
+        if self.proposers and self.aggregator:
+            return make(**overrides)
+        if DEFAULT_CONFIG.is_file():
+            return read_config(make, DEFAULT_CONFIG, overrides)
+        if self.proposers:
+            # Some aggregations need no aggregator; the others say that it is missing.
+            return make(**overrides)
+        if self.aggregator:
+            msg = "--aggregator alone makes no mixture; give --proposer too, or a --preset or --config that it changes"
+            raise UsageError(msg)
+        return read_preset(make, DEFAULT_PRESET, overrides)
+
+    def _overrides(self) -> dict[str, Any]:
+        given = {
+            "proposers": list(self.proposers) if self.proposers else None,
+            "aggregator": self.aggregator,
+            "num_layers": self.layers,
+        }
+        settings = dict(_setting(text) for text in self.settings or ())
+        return settings | {name: value for name, value in given.items() if value is not None}
+
+
+def _setting(text: str) -> tuple[str, Any]:
+    """Read `field=value`."""
+    import yaml
+
+    from langchain_moa.data.redaction import names_secret
+
+    name, separator, written = (part.strip() for part in text.partition("="))
+    if not separator or not name:
+        msg = "--set takes FIELD=VALUE: --set min_references=2, for example"
+        raise UsageError(msg)
+    try:
+        value = yaml.safe_load(written)
+    except yaml.YAMLError as error:
+        # Its text would quote the value, which may be a key by mistake.
+        msg = f"--set {name}: the value is no YAML; put it into quotes if it has signs like : [ {{"
+        raise UsageError(msg) from error
+    if (secret := names_secret({name: value})) is not None:
+        msg = f"--set {secret}: keys do not belong on the command line; set the provider's environment variable"
+        raise UsageError(msg)
+    return name, value
+
+
+def _addresses(value: Any, key: str = "") -> Iterator[str]:
+    """Yield the addresses of servers in the fields of a mixture, at any depth."""
+    from langchain_moa.data.redaction import redact
+
+    if isinstance(value, dict):
+        for name, item in value.items():
+            yield from _addresses(item, str(name))
+    elif isinstance(value, list):
+        for item in value:
+            yield from _addresses(item, key)
+    elif isinstance(value, str) and len(value.split()) == 1 and ("://" in value or key.lower().endswith(_ADDRESS_KEYS)):
+        yield one_line(redact(value))
+
+
+def _require_local_models(fields: Any) -> None:
+    """Refuse a mixture whose local models are missing, with one command that fetches all of them."""
+    from langchain_moa.local import CATALOG, is_present
+
+    if find_spec("xllamacpp") is None:
+        return  # the mixture says how to install it
+    names = dict.fromkeys(text.removeprefix("local:") for text in _texts(fields) if text.startswith("local:"))
+    missing = [name for name in names if name in CATALOG and not is_present(CATALOG[name])]
+    if missing:
+        them = "it" if len(missing) == 1 else "them"
+        number = counted(len(missing), "local model")
+        msg = f"{number} to fetch first; get {them} with: langchain-moa models pull {' '.join(missing)}"
+        raise UsageError(msg)
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Yield every text in the fields of a mixture, at any depth."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, (dict, list, tuple)):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _texts(item)

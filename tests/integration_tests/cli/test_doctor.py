@@ -1,0 +1,60 @@
+"""`doctor` says what is there, calls every member once, and says why one does not answer."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from tests.loopback import Reply
+
+if TYPE_CHECKING:
+    import pytest
+
+    from tests.integration_tests.cli.conftest import Command
+    from tests.loopback import Loopback
+
+MEMBERS = ["-p", "openai:p", "-p", "openai:q", "-a", "openai:p", "--layers", "2", "--set", "max_retries=0"]
+
+
+def test_every_member_is_called_once_and_what_it_takes_is_said(
+    moa: Command, loopback: Loopback, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SOME_API_KEY", "a-key-of-this-test")
+    done = moa("doctor", *MEMBERS)
+    assert (done.code, done.err) == (0, "")
+    assert sorted(loopback.models) == ["p", "q"]
+    assert "langgraph " in done.out
+    assert "SOME_API_KEY" in done.out
+    assert "a-key-of-this-test" not in done.out
+    rows = [line.split("\t") for line in done.out.splitlines() if line.startswith("ok\t")]
+    assert [(row[1], row[3]) for row in rows] == [("openai:p", loopback.url), ("openai:q", loopback.url)]
+
+
+def test_a_member_that_does_not_answer_is_explained(moa: Command, loopback: Loopback) -> None:
+    loopback.script("p", Reply("No such model, key sk-abcdefgh12345678.", status=404))
+    done = moa("doctor", *MEMBERS, "--json")
+    assert done.code == 1
+    document = json.loads(done.out)
+    failed, good = document["members"]
+    assert (failed["model"], failed["ok"], good["ok"]) == ("openai:p", False, True)
+    assert "No such model" in failed["error"]
+    assert "sk-abcdefgh12345678" not in done.out
+    assert failed["remedy"] == "check the model's name and the address"
+    assert good["error"] is None
+    assert document["packages"]["langgraph"]
+    text = moa("doctor", *MEMBERS)
+    assert text.code == 1
+    assert "check the model's name" in text.out
+
+
+def test_one_that_takes_too_long_is_given_up(moa: Command, loopback: Loopback) -> None:
+    loopback.script("q", Reply(hang=True))
+    done = moa("doctor", *MEMBERS, "--timeout", "1", "--json")
+    assert done.code == 1
+    assert json.loads(done.out)["members"][1]["error"] == "timed out after 1 s"
+
+
+def test_it_says_what_is_wrong_with_the_mixture(moa: Command) -> None:
+    done = moa("doctor", "-p", "together:p", "-a", "together:p")
+    assert done.code == 2
+    assert "TOGETHER_API_KEY" in done.err

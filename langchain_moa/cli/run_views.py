@@ -129,7 +129,9 @@ async def arun(mixture: Mixture, messages: Sequence[BaseMessage], *views: RunVie
     # The command line prints what the log warns of.
     logging.getLogger("langchain_moa").addHandler(_NO_LOG)
     started = perf_counter()
-    graph: Any = mixture.to_graph().compile()
+    from langchain_moa.engine.graph import build_graph
+
+    graph: Any = build_graph(mixture).compile()
     state: dict[str, Any] = {}
     streamed = False
     steps = graph.astream(

@@ -43,4 +43,9 @@ class Slots:
             yield
 
     def _semaphore(self, most: int) -> asyncio.BoundedSemaphore:
-        return self._semaphores.setdefault(asyncio.get_running_loop(), asyncio.BoundedSemaphore(most))
+        loop = asyncio.get_running_loop()
+        if loop not in self._semaphores:
+            # A semaphore refers to its loop, which would so be kept for ever.
+            for each in [each for each in self._semaphores if each.is_closed()]:
+                del self._semaphores[each]
+        return self._semaphores.setdefault(loop, asyncio.BoundedSemaphore(most))

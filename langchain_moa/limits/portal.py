@@ -27,6 +27,8 @@ T = TypeVar("T")
 # small pool would deadlock. Threads start on demand.
 _MAX_THREADS = 1_000
 
+_ON_PORTAL = "sync code cannot wait on the event loop that runs it; use the async method, such as `ainvoke`"
+
 
 class _Portal:
     """The process's portal: started on first use, stopped at exit, dropped in a forked child."""
@@ -44,7 +46,7 @@ class _Portal:
     def get(self) -> BlockingPortal:
         """Return the running portal."""
         with self._lock:
-            if self._portal is None:
+            if self._portal is None or self._thread is None or not self._thread.is_alive():
                 started: Future[BlockingPortal] = Future()
                 self._thread = threading.Thread(target=anyio.run, args=(self._serve, started), name="moa-portal", daemon=True)
                 self._thread.start()
@@ -82,6 +84,14 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_portal.drop)
 
 
+class _Raised(BaseException):
+    """What must not reach the portal's loop as it is: it would end the loop, and with it all other calls."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__(error)
+        self.error = error
+
+
 class Waits:
     """The sync waits of one run: when the run is given up, all of them are cancelled together."""
 
@@ -98,6 +108,15 @@ class Waits:
             inside = list(self._inside)
         for each in inside:
             each.cancel()
+
+    def check(self) -> None:
+        """Raise if the run was given up.
+
+        Raises:
+            concurrent.futures.CancelledError: It was.
+        """
+        if self._is_cancelled:
+            raise CancelledError
 
     @contextmanager
     def holding(self, cancellable: Any) -> Generator[None]:
@@ -149,28 +168,40 @@ def wait_for(call: Callable[..., Awaitable[T]], *args: Any) -> T:
         RuntimeError: This was called on the portal's own loop, which would wait for itself.
     """
     if is_on_portal():
-        msg = "sync code cannot wait on the event loop that runs it; use the async method, such as `ainvoke`"
-        raise RuntimeError(msg)
+        raise RuntimeError(_ON_PORTAL)
     interrupted = False
 
-    async def run() -> T:
+    async def run() -> tuple[T | None, BaseException | None]:
         if interrupted:
             raise asyncio.CancelledError
-        return await call(*args)
+        return await _outcome(call(*args))
 
-    future: Future[T] | None = None
+    scope = _waits.get() or Waits()
+    scope.check()
+    future: Future[tuple[T | None, BaseException | None]] | None = None
     try:
         future = _portal.get().start_task_soon(run)
-        scope = _waits.get()
-        if scope is None:
-            return future.result()
         with scope.holding(future):
-            return future.result()
+            result, error = future.result()
+        if error is not None:
+            raise error
+        return cast("T", result)
     except BaseException:
         interrupted = True
         if future is not None:
             future.cancel()
         raise
+
+
+async def _outcome(awaitable: Awaitable[T]) -> tuple[T | None, BaseException | None]:
+    try:
+        return await awaitable, None
+    except asyncio.CancelledError:
+        raise
+    except _Raised as raised:
+        return None, raised.error
+    except BaseException as error:
+        return None, error
 
 
 def iterate(make: Callable[[], AsyncGenerator[T]]) -> Generator[T]:
@@ -181,17 +212,24 @@ def iterate(make: Callable[[], AsyncGenerator[T]]) -> Generator[T]:
     """
     items: SimpleQueue[tuple[str, Any]] = SimpleQueue()
 
+    if is_on_portal():
+        raise RuntimeError(_ON_PORTAL)
+
     async def pump() -> None:
         async with aclosing(make()) as source:
             async for item in source:
                 items.put(("item", item))
 
-    def ended(future: Future[None]) -> None:
-        items.put(("end", CancelledError() if future.cancelled() else future.exception()))
+    async def run() -> tuple[None, BaseException | None]:
+        return await _outcome(pump())
 
-    future = _portal.get().start_task_soon(pump)
-    future.add_done_callback(ended)
+    def ended(future: Future[Any]) -> None:
+        items.put(("end", CancelledError() if future.cancelled() else future.exception() or future.result()[1]))
+
     scope = _waits.get() or Waits()
+    scope.check()
+    future = _portal.get().start_task_soon(run)
+    future.add_done_callback(ended)
     try:
         with scope.holding(future):
             while True:
@@ -225,7 +263,10 @@ async def in_worker(call: Callable[[], T], *, context: Context | None = None) ->
         if outcome.done():
             return
         if isinstance(error, StopIteration):  # asyncio's futures refuse it
-            error = RuntimeError("the function raised StopIteration")
+            stopped, error = error, RuntimeError("the function raised StopIteration")
+            error.__cause__ = stopped
+        if isinstance(error, (KeyboardInterrupt, SystemExit)) and is_on_portal():
+            error = _Raised(error)
         if error is not None:
             outcome.set_exception(error)
         else:
@@ -277,6 +318,8 @@ async def iterate_in_worker(make: Callable[[], Iterable[T]]) -> AsyncGenerator[T
                 close()
 
     task = asyncio.ensure_future(in_worker(pump))
+    task.add_done_callback(lambda done: done.cancelled() or done.exception())  # of one that was left, too
+    getting: asyncio.Future[T] | None = None
     try:
         while True:
             getting = asyncio.ensure_future(items.get())
@@ -293,6 +336,8 @@ async def iterate_in_worker(make: Callable[[], Iterable[T]]) -> AsyncGenerator[T
     finally:
         has_left = True
         task.cancel()
+        if getting is not None:
+            getting.cancel()
 
 
 def leavable(steps: Any) -> Generator[T]:
@@ -338,7 +383,15 @@ def _stepper(waits: Waits) -> Generator[Callable[[Callable[[], Any]], tuple[bool
     executor = ThreadPoolExecutor(1, thread_name_prefix="moa-run")
     # One context for all steps: what LangGraph sets in one of them it resets in another.
     context = copy_context()
+
+    def there(take: Callable[[], Any]) -> tuple[bool, Any]:
+        try:
+            future = executor.submit(context.run, here, take)
+        except RuntimeError:  # the interpreter is ending and starts nothing in other threads
+            return context.run(here, take)
+        return future.result()
+
     try:
-        yield lambda take: executor.submit(context.run, here, take).result()
+        yield there
     finally:
         executor.shutdown(wait=False)

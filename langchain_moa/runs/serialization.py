@@ -94,7 +94,9 @@ class Serializer:
 
     def outline(self, mixture: Mixture) -> Outline:
         """Return the nodes and edges of a mixture's graph."""
-        graph = mixture.to_graph().compile().get_graph()
+        from langchain_moa.engine.graph import build_graph
+
+        graph = build_graph(mixture).compile().get_graph()
         return Outline(
             nodes=[
                 OutlinedNode(id=node.id, name=self.text(node.name), metadata=self.mapping(node.metadata))

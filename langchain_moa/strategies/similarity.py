@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import math
 import re
@@ -13,6 +14,7 @@ from numbers import Real
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 from langchain_core.embeddings import Embeddings
+from langchain_core.runnables.utils import is_async_callable
 from pydantic import PlainValidator
 from typing_extensions import override
 
@@ -145,8 +147,13 @@ async def compare(texts: Sequence[str], by: Similarity) -> Matrix:
     def compared() -> dict[tuple[int, int], Any]:
         return {(i, j): by(texts[i], texts[j]) for i, j in _pairs(texts)}
 
+    if is_async_callable(by):
+        return _matrix(texts, {(i, j): await by(texts[i], texts[j]) for i, j in _pairs(texts)})
     found = await in_worker(compared)
-    return _matrix(texts, {place: await alike if inspect.isawaitable(alike) else alike for place, alike in found.items()})
+    awaited = [each for each in found.values() if inspect.isawaitable(each)]
+    if awaited:
+        found = dict(zip(found, await asyncio.gather(*found.values()), strict=True))
+    return _matrix(texts, found)
 
 
 def between(texts: Sequence[str], others: Sequence[str]) -> Matrix:

@@ -30,7 +30,7 @@ for name in langchain_moa.__all__:
 members = {{"proposers": ["openai:a", "openai:b"], "aggregator": "openai:c", "api_key": "none"}}
 create_moa(**members).compile()
 ChatMoA(**members)
-Mixture.from_preset("openai", api_key="none").to_graph()
+create_moa(Mixture.from_preset("openai", api_key="none"))
 print("it works")
 """
 

@@ -127,13 +127,15 @@ def _graph(chat: Chat, argument: str) -> None:
     from langchain_moa.drawing.diagram import read
 
     if not argument:
-        chat.console.print(graph_boxes(read(chat.mixture), chat.turn, chat.console))
+        from langchain_moa.engine.graph import build_graph
+
+        chat.console.print(graph_boxes(read(build_graph(chat.mixture)), chat.turn, chat.console))
         if chat.mixture.may_stop:
             chat.console.print("It may stop after any layer.", style="dim")
         return
     path = _file(chat, argument, "/graph moa.svg")
     try:
-        save_drawing(chat.mixture, path)
+        save_drawing(build_graph(chat.mixture), path)
     except (ValueError, ImportError) as error:
         raise UsageError(str(error)) from error
     _written(chat, path)

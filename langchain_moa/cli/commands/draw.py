@@ -44,7 +44,9 @@ def draw(*, output: Output = None, title: Title = None, mixture: MixtureArgument
     """
     with explained(debug=debug):
         # A strategy may bring a model of its own, whose client is made; it takes any text for a key.
-        graph = mixture.build(drawable_mixture, {"api_key": "none"}).to_graph()
+        from langchain_moa.engine.graph import build_graph
+
+        graph = build_graph(mixture.build(drawable_mixture, {"api_key": "none"}))
         if output is None:
             from langchain_moa.drawing import draw_mermaid
 

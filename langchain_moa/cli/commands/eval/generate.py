@@ -94,6 +94,7 @@ def generate(
         --questions flask_evaluation.jsonl -o moa.jsonl
     """
     with explained(debug=debug):
+        from langchain_moa.data.rows import RowError
         from langchain_moa.evaluation.errors import EvaluationError
         from langchain_moa.evaluation.ledger import Ledger
         from langchain_moa.evaluation.references import read_references

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from langchain_moa.strategies.aggregation import Choice
 from langchain_moa.strategies.inquiry import Compare, Inquiry
 from langchain_moa.strategies.registry import strategy
-from langchain_moa.strategies.similarity import LEXICAL, Similarity, compare, mean_to_others, medoid
+from langchain_moa.strategies.similarity import LEXICAL, Similarity, mean_to_others, medoid
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,6 +55,6 @@ def central(references: Sequence[Reference], *, similarity: Similarity = LEXICAL
     matrix = yield Compare(texts=texts, by=similarity)
     if matrix is None:
         why = {"fallback": LEXICAL, "because": "the embeddings failed", **why}
-        matrix = compare(texts, LEXICAL)
+        matrix = yield Compare(texts=texts, by=LEXICAL)
     place = medoid(matrix)
     return Choice(references[place], {**why, "mean_similarity": round(mean_to_others(matrix)[place], 4)})

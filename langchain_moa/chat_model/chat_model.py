@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import aclosing, closing
+from contextlib import closing
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 from uuid import uuid4
 
@@ -217,9 +217,9 @@ class ChatMoA(Mixture, BaseChatModel):
         **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
         run = self._prepare(messages, stop, kwargs, stream=True, run_manager=run_manager)
-        async with aclosing(run.chunks()) as chunks:
-            async for chunk in chunks:
-                yield chunk
+        # Not closed from here: at the end of a program the loop closes all generators at once, and one twice would complain.
+        async for chunk in run.chunks():
+            yield chunk
 
     def _prepare(
         self,
@@ -296,12 +296,12 @@ class ChatMoA(Mixture, BaseChatModel):
                 yield chunk
             return
         config, run = _with_run(config)
-        async with aclosing(super().astream(input, config, stop=stop, **kwargs)) as chunks:  # type: ignore[type-var]  # as above
-            with entered(run), isolated():
-                first = await anext(chunks)
-            yield first
-            async for chunk in chunks:
-                yield chunk
+        chunks = super().astream(input, config, stop=stop, **kwargs)
+        with entered(run), isolated():
+            first = await anext(chunks)
+        yield first
+        async for chunk in chunks:
+            yield chunk
 
     @override
     def _generate_with_cache(

@@ -272,22 +272,23 @@ async def in_worker(call: Callable[[], T], *, context: Context | None = None) ->
         else:
             outcome.set_result(cast("T", result))
 
-    def work() -> None:
-        result: T | None = None
-        failed: BaseException | None = None
+    def work() -> tuple[T | None, BaseException | None]:
         try:
             with waits.entered():
-                result = call()
+                return call(), None
         except BaseException as error:  # noqa: BLE001  # it is raised where the outcome is read
-            failed = error
+            return None, error
+
+    def thread() -> None:
+        # The outcome is told when the context has been left, so that the next call may enter it.
+        result, failed = (context or copied).run(work)
         with suppress(RuntimeError):  # the loop has been closed: nothing waits for the outcome
             loop.call_soon_threadsafe(settle, result, failed)
-        # A thread's frame would keep the error, and the error this frame.
-        del result, failed
 
+    copied = copy_context()
     enclosing = _waits.get() or Waits()
     with enclosing.holding(waits):
-        threading.Thread(target=(context or copy_context()).run, args=(work,), name="moa-call", daemon=True).start()
+        threading.Thread(target=thread, name="moa-call", daemon=True).start()
         try:
             return await outcome
         except BaseException:

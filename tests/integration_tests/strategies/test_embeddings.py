@@ -71,11 +71,10 @@ async def test_a_function_of_the_users_that_fails_is_an_error(panel: Panel) -> N
         panel.model(reference_filters=[{"outliers": {"similarity": lambda one, other: float("nan")}}]).invoke(QUESTION)
 
 
-async def test_an_async_function_compares_in_async_code(panel: Panel) -> None:
+async def test_an_async_function_compares_in_sync_and_async_code(panel: Panel) -> None:
     async def alike(one: str, other: str) -> float:
         return float(one[0] == other[0])
 
     moa = panel.model(aggregation={"medoid": {"similarity": alike}}, aggregator=None)
     assert (await moa.ainvoke(QUESTION)).text == TEXTS[0]
-    with pytest.raises(AggregatorFailedError, match="the similarity is async; call the mixture with `ainvoke`"):
-        moa.invoke(QUESTION)
+    assert moa.invoke(QUESTION).text == TEXTS[0]

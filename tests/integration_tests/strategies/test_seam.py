@@ -17,15 +17,12 @@ from langgraph.types import Command, interrupt
 
 from langchain_moa import ChatMoA, Choice, ClosedLayer, MoAContext, Proposer, create_moa
 from langchain_moa.data.errors import AggregatorFailedError, MoAError, StrategyFailedError
-from langchain_moa.engine.aggregate import AGGREGATOR, Aggregate
-from langchain_moa.strategies import Aggregation, Ask, Compare, Filtered
+from langchain_moa.engine.aggregate import AGGREGATOR
+from langchain_moa.strategies import Aggregation, AnswerGraph, Ask, Compare, Filtered
 from tests.inquiries import turn
 from tests.loopback import Reply
 
 if TYPE_CHECKING:
-    from langgraph.graph import StateGraph
-
-    from langchain_moa import Mixture
     from tests.loopback import Loopback
     from tests.loopback.fixtures import Chat
 
@@ -131,13 +128,12 @@ class TestAggregation:
         assert moa["calls"] == 3
         assert moa["degraded"]
 
-    async def test_an_async_function_needs_an_async_call(self, members: Any) -> None:
+    async def test_an_async_function_works_in_sync_and_async_code(self, members: Any) -> None:
         async def later(messages: Any, references: Any) -> Any:
             return references[0]["text"]
 
         moa = ChatMoA(**members, num_layers=1, aggregation=later)
-        with pytest.raises(AggregatorFailedError, match="'later' is async; call the mixture with `ainvoke`"):
-            moa.invoke("Hi")
+        assert moa.invoke("Hi").text == "p1 in layer 1"
         assert (await moa.ainvoke("Hi")).text == "p1 in layer 2"
 
     async def test_a_plain_function_may_return_what_is_to_be_awaited(self, members: Any) -> None:
@@ -152,8 +148,7 @@ class TestAggregation:
         for place, aggregation in enumerate(wrapped, start=1):
             moa = ChatMoA(**members, num_layers=1, aggregation=aggregation)
             assert (await moa.ainvoke("Hi")).text == f"p2 in layer {place}"
-        with pytest.raises(AggregatorFailedError, match="'<lambda>' is async; call the mixture with `ainvoke`"):
-            ChatMoA(**members, num_layers=1, aggregation=wrapped[0]).invoke("Hi")
+        assert ChatMoA(**members, num_layers=1, aggregation=wrapped[0]).invoke("Hi").text == "p2 in layer 4"
 
     async def test_an_async_generator_is_told_to_be_a_plain_one(self, members: Any) -> None:
         async def asking(messages: Any, references: Any) -> Any:
@@ -250,10 +245,9 @@ class TestAggregation:
 
     def test_an_object_with_nodes_of_its_own_serves_the_chat_model(self, members: Any) -> None:
         class Politely:
-            def add_to(self, builder: StateGraph[Any, Any], mixture: Mixture) -> str:
-                builder.add_node("bow", lambda state: {})
-                builder.add_node(AGGREGATOR, Aggregate.of(mixture, prompt=mixture.shown))
-                builder.add_edge("bow", AGGREGATOR)
+            def add_to(self, graph: AnswerGraph) -> str:
+                graph.add_node("bow", lambda state: {})
+                graph.add_edge("bow", graph.add_aggregator())
                 return "bow"
 
         assert isinstance(Politely(), Aggregation)

@@ -286,4 +286,4 @@ class TestSequential:
         moa = panel.model(aggregation="sequential")
         edges = {(edge.source, edge.target, edge.conditional) for edge in create_moa(moa).compile().get_graph().edges}
         assert {("window", "window", True), ("window", "aggregator", True), ("merge_1", "window", False)} <= edges
-        assert "step_window -.-> " in draw_mermaid(moa)
+        assert "step_window -.-> " in draw_mermaid(create_moa(moa))

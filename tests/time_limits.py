@@ -50,13 +50,14 @@ async def only_hanging_calls_time_out(
     return outcome, limit
 
 
-def when_asked(server: Loopback, model: str, times: int = 1) -> Callable[[Body], Awaitable[str]]:
+def when_asked(server: Loopback, model: str, times: int = 1, text: str | None = None) -> Callable[[Body], Awaitable[str]]:
     """Return what a model does that answers once another one has been asked, so that no order is left to chance.
 
     Args:
         server: Where both are asked.
         model: The other one.
         times: How often it is to be asked for each answer.
+        text: The answer. Default: an echo of the question.
     """
     answers = count(1)
 
@@ -64,7 +65,7 @@ def when_asked(server: Loopback, model: str, times: int = 1) -> Callable[[Body],
         due = next(answers) * times
         while len(server.calls(model)) < due:  # noqa: ASYNC110  # the server has no event for it
             await asyncio.sleep(0.01)
-        return f"{body['model']} says: {last_user_text(body['messages'])}"
+        return text or f"{body['model']} says: {last_user_text(body['messages'])}"
 
     return answer
 

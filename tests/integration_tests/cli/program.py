@@ -11,11 +11,12 @@ import struct
 import subprocess
 import sys
 import termios
-import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from tests.waiting import PATIENCE, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from tests.loopback import Loopback
 
 _ROOT = Path(__file__).parents[3]
-_PATIENCE = 60.0
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
@@ -121,13 +121,13 @@ class Program:
         return {**_inherited(), **models, "TERM": "xterm", "PYTHONPATH": str(_ROOT), **self.env}
 
     def _await_calls(self, process: subprocess.Popen[str], calls: int) -> None:
-        end = time.monotonic() + _PATIENCE
-        while len(self.server.requests) < calls:
-            if process.poll() is not None or time.monotonic() > end:
-                process.kill()
-                msg = f"{len(self.server.requests)} of {calls} calls came; the program said: {process.communicate()}"
-                raise AssertionError(msg)
-            time.sleep(0.01)
+        def told() -> str:
+            process.kill()
+            return f"{calls} calls; {len(self.server.requests)} came, and the program said: {process.communicate()}"
+
+        until(lambda: len(self.server.requests) >= calls or process.poll() is not None, told)
+        if len(self.server.requests) < calls:
+            raise AssertionError(told())
 
 
 def _inherited() -> dict[str, str]:
@@ -137,7 +137,7 @@ def _inherited() -> dict[str, str]:
 
 def _ended(process: subprocess.Popen[str], stdin: str | None) -> Done:
     try:
-        out, err = process.communicate(stdin, timeout=_PATIENCE)
+        out, err = process.communicate(stdin, timeout=PATIENCE)
     except BaseException:
         process.kill()
         raise

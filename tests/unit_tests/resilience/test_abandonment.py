@@ -11,6 +11,7 @@ import pytest
 from langchain_moa.resilience.abandonment import Abandonment, abandoned_on_error, given_up, is_abandoned
 from langchain_moa.resilience.deadline import Limit, OutOfTimeError, call_within
 from langchain_moa.resilience.slots import Slots
+from tests.waiting import PATIENCE
 
 
 def test_whoever_leaves_ends_the_calls_under_way() -> None:
@@ -72,7 +73,7 @@ def test_what_is_left_behind_is_told(depth: int) -> None:
     with pytest.raises(OutOfTimeError), given_up(limit) as ending:
         call_within(ending, lambda: inside(depth - 1))
     left.set()
-    assert asked.get(timeout=10)
+    assert asked.get(timeout=PATIENCE)
 
 
 def test_an_error_ends_what_is_inside_and_nothing_else() -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from langchain_moa.resilience.abandonment import Abandonment, given_up, is_abandoned
 from langchain_moa.resilience.foreground import leavable
+from tests.waiting import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -35,7 +36,7 @@ def in_another_thread(test: Callable[[], None]) -> None:
 
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
-    if (error := ended.get(timeout=60)) is not None:
+    if (error := ended.get(timeout=PATIENCE)) is not None:
         raise error
     thread.join()
 
@@ -147,7 +148,7 @@ def test_in_the_main_thread_the_steps_are_in_a_daemon() -> None:
     assert first is second is not threading.current_thread()
     assert first.daemon
     assert first.name == "moa-run", "whoever looks at a program's threads sees whose this is"
-    first.join(10)
+    first.join(PATIENCE)
     assert not first.is_alive()
 
 
@@ -190,6 +191,6 @@ def test_ctrl_c_leaves_a_step_that_hangs(monkeypatch: pytest.MonkeyPatch) -> Non
     with pytest.raises(KeyboardInterrupt):
         next(items)
     release.set()
-    assert told.get(timeout=60)
-    assert ended.wait(60)
+    assert told.get(timeout=PATIENCE)
+    assert ended.wait(PATIENCE)
     assert begun == [1, 2], "nobody has asked for another step"

@@ -24,6 +24,14 @@ if TYPE_CHECKING:
     from tests.loopback import Loopback
 
 _ROOT = Path(__file__).parents[3]
+# `python -m langchain_moa`, with more than its two seconds for cancelling calls before it ends without having cleaned up.
+_PATIENT = """
+import runpy
+from langchain_moa.cli import ending
+
+ending._SECONDS_AT_MOST *= 60
+runpy.run_module("langchain_moa", run_name="__main__", alter_sys=True)
+"""
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
@@ -43,7 +51,7 @@ class Done:
 
 @dataclass(frozen=True)
 class Program:
-    """Starts `python -m langchain_moa`.
+    """Starts the command line in a process of its own.
 
     Args:
         server: Where every `openai:` model is.
@@ -112,7 +120,7 @@ class Program:
 
     def command(self, *args: str) -> list[str]:
         """Return what starts it."""
-        return [sys.executable, "-m", "langchain_moa", *args]
+        return [sys.executable, "-c", _PATIENT, *args]
 
     @property
     def environment(self) -> dict[str, str]:

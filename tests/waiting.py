@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-PATIENCE = 120.0
+PATIENCE = 300.0
 """Seconds after which what a test waits for counts as never coming. A test that passes does not use them up."""
 
 _BETWEEN_LOOKS = 0.02

@@ -11,6 +11,7 @@ import struct
 import subprocess
 import sys
 import termios
+import threading
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from tests.waiting import PATIENCE, until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from tests.loopback import Loopback
 
@@ -86,7 +87,15 @@ class Program:
                 process.kill()
 
     def in_terminal(
-        self, *args: str, width: int = 80, height: int = 40, type_at: int | None = None, typed: bytes = b"", **streams: Any
+        self,
+        *args: str,
+        width: int = 80,
+        height: int = 40,
+        type_at: int | None = None,
+        typed: bytes = b"",
+        seen: str | None = None,
+        then: Callable[[], object] | None = None,
+        **streams: Any,
     ) -> Done:
         """Run it in a terminal to its end.
 
@@ -96,6 +105,8 @@ class Program:
             height: The terminal's height.
             type_at: After so many calls something is typed.
             typed: What is typed.
+            seen: Something that is awaited on the screen.
+            then: Called once it has been seen.
             **streams: Streams that are not the terminal.
         """
         master, slave = pty.openpty()
@@ -107,7 +118,12 @@ class Program:
             if type_at is not None:
                 self._await_calls(process, type_at)
                 os.write(master, typed)
-            written = _read_all(master)
+            watchdog = threading.Timer(PATIENCE, process.kill)
+            watchdog.start()
+            try:
+                written = _read_all(master, seen, then)
+            finally:
+                watchdog.cancel()
             done = _ended(process, None)
         return Done(done.code, written.decode(), done.out)
 
@@ -157,11 +173,14 @@ def _own_terminal() -> None:
     fcntl.ioctl(2, termios.TIOCSCTTY, 0)
 
 
-def _read_all(master: int) -> bytes:
+def _read_all(master: int, seen: str | None, then: Callable[[], object] | None) -> bytes:
     written = b""
     try:
         while piece := os.read(master, 65536):
             written += piece
+            if seen is not None and then is not None and seen in _CONTROL.sub("", written.decode(errors="replace")):
+                then()
+                then = None
     except OSError:  # how Linux says that the last one has closed the terminal
         pass
     finally:

@@ -140,13 +140,14 @@ class TestPlaces:
 
     def test_no_more_calls_than_places(self) -> None:
         slots, most, now, lock = Slots(2), [0], [0], threading.Lock()
+        pair = threading.Barrier(2)
 
         def call() -> None:
             with slots.taken():
                 with lock:
                     now[0] += 1
                     most[0] = max(most[0], now[0])
-                threading.Event().wait(0.01)
+                pair.wait(PATIENCE)
                 with lock:
                     now[0] -= 1
 

@@ -22,30 +22,34 @@ _OUT_OF_TIME = {"timeout", "quorum", "deadline"}
 
 
 async def only_hanging_calls_time_out(
-    server: Loopback, ask: Callable[[float], Awaitable[Any]], hanging: Mapping[str, int]
+    server: Loopback, ask: Callable[[float], Awaitable[Any]], hanging: Mapping[str, int], *, fails: bool = False
 ) -> tuple[Any, float]:
     """Ask with a short time limit, and with a longer one where the machine was too slow for it.
 
     A test of a time limit needs calls that hang and calls that answer in time. How much time the second kind needs depends on
-    the machine. So the question is asked with each of `LIMITS` until no other calls than the hanging ones have timed out, and
-    until these have been sent.
+    the machine. So the question is asked with each of `LIMITS` until the hanging calls have been sent, no others have timed
+    out, and there was time for an answer where there is to be one.
 
     Args:
         server: Where the hanging calls are sent. Its requests are forgotten before each attempt.
         ask: Asks with a time limit.
         hanging: The names of the members whose calls hang, and how many requests the server gets for each of them.
+        fails: Whether an error is to come of it.
 
     Returns:
         The answer, or the error that was raised in its place; and the time limit that was used.
     """
+    outcome: Any = None
     for limit in LIMITS:
         server.reset()
         try:
             outcome = await ask(limit)
         except MoAError as error:
+            if not fails and limit == LIMITS[-1]:
+                raise
             outcome = error
         sent = all(len(server.calls(name)) >= requests for name, requests in hanging.items())
-        if sent and all(names & {*hanging} for names in _timed_out(outcome)):
+        if sent and isinstance(outcome, MoAError) == fails and all(names & {*hanging} for names in _timed_out(outcome)):
             break
     return outcome, limit
 
@@ -73,7 +77,7 @@ def when_asked(server: Loopback, model: str, times: int = 1, text: str | None = 
 def _timed_out(outcome: Any) -> Iterator[set[str]]:
     """Yield the names of each call of a proposer or strategy that has timed out."""
     if isinstance(outcome, MoAError):
-        calls = [*outcome.references, *outcome.steps]
+        calls: list[Any] = [*outcome.references, *outcome.steps]
     else:
         moa = outcome.response_metadata["moa"]
         calls = [*(call for layer in moa["layers"] for call in layer), *moa.get("steps", [])]

@@ -201,7 +201,7 @@ async def check(bench: Bench, way: str, options: str, faults: Mapping[str, str])
     """Ask with these faults, and hold what came of it against what has to come of it."""
     case, server = Case(way, options, faults), bench.server
 
-    async def asked(limit: float) -> Any:
+    async def attempt(limit: float) -> Any:
         case.script(server)
         key = (*case.key, limit if case.has_limit else "")
         if key not in bench.moas:
@@ -210,7 +210,9 @@ async def check(bench: Bench, way: str, options: str, faults: Mapping[str, str])
 
     first, second = case.good(0), case.good(1)
     reached = case.hanging if first else [site for site in case.hanging if site in LAYERS[0]]
-    outcome, _ = await only_hanging_calls_time_out(server, asked, {site: case.calls(site) or 0 for site in reached})
+    hanging = {site: case.calls(site) or 0 for site in reached}
+    fails = not first or case.answer is None
+    outcome, _ = await only_hanging_calls_time_out(server, attempt, hanging, fails=fails)
     answer, error = (None, outcome) if isinstance(outcome, Exception) else (outcome, None)
     asked = SITES if first else LAYERS[0]
     expected = {site: count for site in asked if (count := case.calls(site)) is not None}

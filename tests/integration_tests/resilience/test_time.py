@@ -306,7 +306,7 @@ async def test_an_aggregator_that_outlasts_the_deadline_has_failed(loopback: Loo
     async def asked(limit: float) -> Any:
         return await ask(ChatMoA(proposers=[quick("p")], aggregator=chat("agg"), num_layers=1, deadline=limit), way)
 
-    error, limit = await only_hanging_calls_time_out(loopback, asked, {"agg": 1})
+    error, limit = await only_hanging_calls_time_out(loopback, asked, {"agg": 1}, fails=True)
     assert isinstance(error, AggregatorFailedError)
     assert isinstance(error, ModelTimeoutError)
     assert f"the deadline ({limit:g} s) was over" in str(error)
@@ -320,7 +320,7 @@ async def test_a_stream_that_stops_in_the_middle_ends_with_the_deadline(loopback
     async def asked(limit: float) -> Any:
         return await ask(ChatMoA(proposers=[quick("p")], aggregator=chat("agg"), num_layers=1, deadline=limit), way)
 
-    error, _ = await only_hanging_calls_time_out(loopback, asked, {"agg": 1})
+    error, _ = await only_hanging_calls_time_out(loopback, asked, {"agg": 1}, fails=True)
     assert isinstance(error, AggregatorFailedError)
     assert "deadline" in str(error)
 
@@ -350,7 +350,7 @@ async def test_what_outlasts_the_deadline_is_cancelled_at_the_server(loopback: L
         finally:
             await closed(loopback)
 
-    error, _ = await only_hanging_calls_time_out(loopback, asked, {"slow": 1, "agg": 1})
+    error, _ = await only_hanging_calls_time_out(loopback, asked, {"slow": 1, "agg": 1}, fails=True)
     assert isinstance(error, AggregatorFailedError)
     assert {call.model for call in loopback.requests if call.disconnected} == {"slow", "agg"}
 
@@ -518,7 +518,7 @@ async def test_an_aggregation_out_of_time_is_an_error_with_the_references(loopba
     async def asked(limit: float) -> Any:
         return await ask(ChatMoA(proposers=proposers, aggregation=stuck.__call__, num_layers=1, deadline=limit), way)
 
-    error, _ = await only_hanging_calls_time_out(loopback, asked, {})
+    error, _ = await only_hanging_calls_time_out(loopback, asked, {}, fails=True)
     assert isinstance(error, AggregatorFailedError)
     assert isinstance(error, ModelTimeoutError)
     assert [reference["text"] for reference in error.references] == ["p says: Hi", "q says: Hi"]

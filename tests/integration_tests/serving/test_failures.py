@@ -110,6 +110,7 @@ def test_in_the_middle_of_a_stream(endpoint: Endpoint, loopback: Loopback) -> No
 
 def test_a_limit_of_time_in_the_middle_of_a_stream(loopback: Loopback) -> None:
     loopback.script("agg", Reply("one two three", hang=True, after_chunks=1))
+    text = ""
     for limit in LIMITS:
         with served(mixture(loopback), timeout=limit) as endpoint:
             text = endpoint.http.post("/v1/chat/completions", json={"model": "moa", "messages": HI, "stream": True}).text

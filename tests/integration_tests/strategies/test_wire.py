@@ -19,8 +19,6 @@ from tests.time_limits import only_hanging_calls_time_out
 from tests.watch import Tree, Witness
 
 if TYPE_CHECKING:
-    from langchain_core.messages import AIMessage
-
     from tests.loopback.fixtures import Chat
 from tests.integration_tests.strategies.panel import ANALYSIS, QUESTION, TEXTS, Panel, every_way
 
@@ -73,7 +71,7 @@ class TestSelect:
         panel.server.script("agg", Reply(hang=True))
         for way in ("invoke", "ainvoke"):
 
-            async def asked(limit: float, way: str = way) -> AIMessage:
+            async def asked(limit: float, way: str = way) -> Any:
                 return await ask(panel.model(aggregation="select", deadline=limit), way, QUESTION)
 
             answer, limit = await only_hanging_calls_time_out(panel.server, asked, {"agg": 1})

@@ -13,6 +13,7 @@ from openai import AsyncOpenAI, DefaultAsyncHttpxClient, DefaultHttpxClient, Ope
 
 from langchain_moa import ChatMoA
 from langchain_moa.serving import make_app, server
+from tests.waiting import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,17 +35,17 @@ class Endpoint:
     def openai(self) -> OpenAI:
         """OpenAI's own client; what it does not get at once it does not ask for again."""
         client = DefaultHttpxClient(verify=False, trust_env=False)
-        return OpenAI(base_url=self.url, api_key="none", max_retries=0, http_client=client)
+        return OpenAI(base_url=self.url, api_key="none", max_retries=0, timeout=PATIENCE, http_client=client)
 
     @cached_property
     def http(self) -> httpx.Client:
         """A client that knows nothing of OpenAI."""
-        return httpx.Client(base_url=self.url.removesuffix("/v1"), trust_env=False, timeout=30)
+        return httpx.Client(base_url=self.url.removesuffix("/v1"), trust_env=False, timeout=PATIENCE)
 
     def aopenai(self) -> AsyncOpenAI:
         """OpenAI's asynchronous client, which belongs to the test's event loop."""
         client = DefaultAsyncHttpxClient(verify=False, trust_env=False)
-        return AsyncOpenAI(base_url=self.url, api_key="none", max_retries=0, http_client=client)
+        return AsyncOpenAI(base_url=self.url, api_key="none", max_retries=0, timeout=PATIENCE, http_client=client)
 
     def close(self) -> None:
         """Close the clients."""
@@ -57,7 +58,9 @@ class Endpoint:
 def served(mixtures: Any, **options: Any) -> Iterator[Endpoint]:
     """Serve mixtures as long as the context lasts; the options are those of `make_app`."""
     listener = server.listen("127.0.0.1", 0)
-    config = uvicorn.Config(make_app(mixtures, **options), lifespan="off", log_config=None, timeout_graceful_shutdown=1)
+    config = uvicorn.Config(
+        make_app(mixtures, **options), lifespan="off", log_config=None, timeout_graceful_shutdown=int(PATIENCE)
+    )
     running = uvicorn.Server(config)
     thread = threading.Thread(target=running.run, args=([listener],), name="endpoint")
     thread.start()

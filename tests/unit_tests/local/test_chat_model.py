@@ -159,6 +159,7 @@ def test_a_model_says_what_it_is(pulled: Path) -> None:
     assert (profile["tool_calling"], profile["structured_output"], profile["max_input_tokens"]) == (False, True, 4096)
 
 
+@pytest.mark.filterwarnings("ignore::langchain_core._api.beta_decorator.LangChainBetaWarning")  # of `loads`
 def test_a_model_can_be_pickled_copied_and_serialised(pulled: Path) -> None:
     model = ChatLocal(model="smollm2-135m", seed=3)
     assert pickle.loads(pickle.dumps(model)) == model  # noqa: S301  # our own bytes

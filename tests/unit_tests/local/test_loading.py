@@ -6,6 +6,7 @@ import threading
 import pytest
 
 from langchain_moa.local.loading import aloaded
+from tests.waiting import PATIENCE
 
 
 async def test_what_was_loaded_and_what_went_wrong_come_back() -> None:
@@ -24,7 +25,7 @@ def test_a_loop_that_ends_does_not_wait_for_a_model_that_loads() -> None:
 
     def load() -> None:
         begun.set()
-        released.wait(60)
+        released.wait(PATIENCE)
 
     async def leave() -> None:
         task = asyncio.create_task(aloaded(load))
@@ -37,5 +38,5 @@ def test_a_loop_that_ends_does_not_wait_for_a_model_that_loads() -> None:
     [left] = [thread for thread in threading.enumerate() if thread.name == "moa-load"]
     assert left.daemon
     released.set()
-    left.join(10)
+    left.join(PATIENCE)
     assert not left.is_alive()

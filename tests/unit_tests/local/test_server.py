@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,7 @@ import pytest
 from langchain_moa.local import ServerError
 from langchain_moa.local import server as module
 from langchain_moa.local.server import Server, serve
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,16 +48,11 @@ def started(path: Path) -> list[dict[str, Any]]:
 
 
 def has_ended(pid: int) -> bool:
-    # A zombie has ended; it only waits to be asked for its code.
-    for _ in range(600):
-        try:
-            state = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0]
-        except FileNotFoundError:
-            return True
-        if state == "Z":
-            return True
-        time.sleep(0.05)
-    return False
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return True
+    return state == "Z"  # a zombie has ended; it only waits to be asked for its code
 
 
 def test_many_threads_that_want_a_model_share_one_server(tmp_path: Path) -> None:
@@ -157,7 +152,7 @@ def test_a_server_ends_with_its_process_however_that_ends(end: str, tmp_path: Pa
     done = run(command)
     assert done.stderr == ""
     (server,) = started(path)
-    assert has_ended(server["pid"])
+    until(lambda: has_ended(server["pid"]), "the server to end")
 
 
 FORK = """

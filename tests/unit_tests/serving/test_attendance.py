@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from langchain_moa.serving.attendance import ClientGoneError, attended, ended
+from tests.waiting import PATIENCE
 
 
 async def gone() -> dict[str, Any]:
@@ -47,7 +48,7 @@ async def test_a_cancellation_that_is_lost_is_sent_again(monkeypatch: pytest.Mon
     monkeypatch.setattr("langchain_moa.serving.attendance._SECONDS_BETWEEN", 0.01)
     heard = asyncio.Event()
     with pytest.raises(ClientGoneError):
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             await attended(gone, deaf(heard))
     assert heard.is_set()
     assert len(asyncio.all_tasks()) == 1

@@ -10,7 +10,7 @@ import yaml
 
 from langchain_moa import ChatMoA
 from langchain_moa.mixture.config import read_mixtures
-from langchain_moa.serving.chat_request import ChatRequest
+from langchain_moa.serving.chat import ChatRequest
 from langchain_moa.serving.parameters import _IGNORED, _REFUSED
 from tests.integration_tests.serving.served import mixture, served
 

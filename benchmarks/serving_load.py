@@ -1,10 +1,10 @@
 """The endpoint under load: good clients, whole and streamed, beside clients that hold connections; how long `/health` takes.
 
-Models are a loopback server in a process of its own that answers after a short pause. The endpoint is `langchain-moa serve` with
-its limits at their defaults. The hostile clients send half a header, half a body, conversations of 2,048 messages and never read
-their answers. Every good client must get its answer.
+Models are a loopback server in a process of its own that answers after a short pause. The endpoint is `langchain-moa serve`
+with its limits at their defaults. The hostile clients send half a header, half a body, garbage, and long conversations whose
+answers they never read. Every good client must get its answer.
 
-    python -m benchmarks.serving_load [--seconds 5] [--connections 8 64 256] [--hostile 32]
+    python -m benchmarks.serving_load [--seconds 5] [--connections 8 64 256] [--hostile 32] [--messages 2048]
 """
 
 from __future__ import annotations
@@ -70,10 +70,10 @@ async def good(client: httpx.AsyncClient, until: float, seconds: list[float], fa
             failed.append(f"{answer.status_code} {answer.text[:200]}")
 
 
-async def hostile(url: str, number: int, until: float) -> None:
+async def hostile(url: str, number: int, until: float, messages: int) -> None:
     """Hold connections in one of four ways."""
     parts = urlsplit(url)
-    long = json.dumps({"model": "moa", "stream": True, "messages": [{"role": "user", "content": "Hi"}] * 2048}).encode()
+    long = json.dumps({"model": "moa", "stream": True, "messages": [{"role": "user", "content": "Hi"}] * messages}).encode()
     sent = (
         b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\n",
         b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\n" + KIND + b"content-length: 1000\r\n\r\n{",
@@ -101,7 +101,7 @@ async def health(client: httpx.AsyncClient, until: float) -> float:
     return worst
 
 
-async def measure(url: str, connections: int, bad: int, seconds: float, *, stream: bool) -> list[Any]:
+async def measure(url: str, connections: int, *, bad: int, messages: int, seconds: float, stream: bool) -> list[Any]:
     until = perf_counter() + seconds
     taken: list[float] = []
     failed: list[str] = []
@@ -111,7 +111,9 @@ async def measure(url: str, connections: int, bad: int, seconds: float, *, strea
         httpx.AsyncClient(base_url=url, trust_env=False, timeout=120) as watch,
     ):
         work = [good(client, until, taken, failed, stream=stream) for _ in range(connections)]
-        worst, *_ = await asyncio.gather(health(watch, until), *work, *(hostile(url, number, until) for number in range(bad)))
+        worst, *_ = await asyncio.gather(
+            health(watch, until), *work, *(hostile(url, number, until, messages) for number in range(bad))
+        )
     if failed:
         sys.stderr.write(f"{failed[0]}\n")
     median = sorted(taken)[len(taken) // 2]
@@ -123,12 +125,22 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=5)
     parser.add_argument("--connections", type=int, nargs="+", default=[8, 64, 256])
     parser.add_argument("--hostile", type=int, default=32)
+    parser.add_argument("--messages", type=int, default=2048, help="messages of the hostile clients' conversations")
     given = parser.parse_args()
     print("| connections | | answers | failed | median seconds | worst `/health`, seconds |\n|---|---|---|---|---|---|")
     with served(models) as (models_url, _), endpoint(models_url, max(given.connections) + given.hostile) as url:
         for connections in given.connections:
             for stream in (False, True):
-                row = asyncio.run(measure(url, connections, given.hostile, given.seconds, stream=stream))
+                row = asyncio.run(
+                    measure(
+                        url,
+                        connections,
+                        bad=given.hostile,
+                        messages=given.messages,
+                        seconds=given.seconds,
+                        stream=stream,
+                    )
+                )
                 print("|", " | ".join(map(str, row)), "|", flush=True)
 
 

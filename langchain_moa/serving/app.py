@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import nullcontext
 from time import time
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -41,6 +42,7 @@ from langchain_moa.serving.streaming import EventStream, attended
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Collection, Iterable, Mapping
+    from contextlib import AbstractAsyncContextManager
 
     from starlette.requests import Request
     from starlette.types import ASGIApp, Receive, Scope, Send
@@ -52,6 +54,9 @@ _PUBLIC = {"/health", "/ready"}
 
 # Longer bodies are parsed in a thread, so that the event loop is free for others.
 _LONG = 32 << 10
+
+# Clients of providers convert each message for each call, on the event loop: longer conversations are answered one at a time.
+_MANY_MESSAGES = 256
 
 
 def make_app(
@@ -240,6 +245,7 @@ class _Routes:
         self._strict = strict
         self._started = int(time())
         self._parsing: CapacityLimiter | None = None
+        self._long = asyncio.Semaphore(1)
 
     async def health(self, _: Request) -> Response:
         return JSONResponse({"status": "ok"})
@@ -310,6 +316,10 @@ class _Routes:
         """The server's limits."""
         return self._limits
 
+    def turn(self, prompting: Prompting) -> AbstractAsyncContextManager[None]:
+        """Return what an answer waits for and holds: long conversations come one at a time."""
+        return self._long if len(prompting.messages) > _MANY_MESSAGES else nullcontext()
+
     def failed(self, error: Exception) -> ApiError:
         """Return what a client is told of an error of a mixture."""
         return failure(error, breakdown=self._breakdown)
@@ -356,9 +366,10 @@ class _Answering:
     async def _outcome(self, run: AsyncGenerator[Any]) -> Outcome:
         found: Outcome | None = None
         try:
-            async for item in run:
-                if isinstance(item, Outcome):
-                    found = item
+            async with self._routes.turn(self._prompting):
+                async for item in run:
+                    if isinstance(item, Outcome):
+                        found = item
         except Exception as error:  # noqa: BLE001  # the client gets every error in OpenAI's form
             raise self._routes.failed(error) from None
         assert found is not None  # noqa: S101  # a run that raises nothing ends with its outcome
@@ -368,9 +379,10 @@ class _Answering:
         try:
             for event in self._writer.start():
                 yield event
-            async for item in run:
-                for event in self._writer.write(item, by_tool=self._bound.by_tool):
-                    yield event
+            async with self._routes.turn(self._prompting):
+                async for item in run:
+                    for event in self._writer.write(item, by_tool=self._bound.by_tool):
+                        yield event
         except Exception as error:  # noqa: BLE001  # the client gets every error in OpenAI's form
             raise self._routes.failed(error) from None
         finally:

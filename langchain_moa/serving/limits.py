@@ -71,7 +71,8 @@ class Places:
         """
         self._limits = limits
         self._taken: Counter[str] = Counter()
-        self._expired = asyncio.Event()
+        self._is_expired = False
+        self._waiting: set[asyncio.Future[None]] = set()
         self.is_draining = False
 
     @property
@@ -84,12 +85,21 @@ class Places:
         self.is_draining = True
 
     def expire(self) -> None:
-        """End the answers that still run."""
-        self._expired.set()
+        """End the answers that still run; may be called from any thread."""
+        self._is_expired = True
+        for future in tuple(self._waiting):
+            future.get_loop().call_soon_threadsafe(_finish, future)
 
     async def expired(self) -> None:
         """Wait until answers must end because the server shuts down."""
-        await self._expired.wait()
+        # A future of the running loop: one application may serve several loops, one after the other.
+        future = asyncio.get_running_loop().create_future()
+        self._waiting.add(future)
+        try:
+            if not self._is_expired:
+                await future
+        finally:
+            self._waiting.discard(future)
 
     @contextmanager
     def held(self, owner: str) -> Iterator[None]:
@@ -172,6 +182,11 @@ def check_counts(body: dict[str, Any], key: str, limits: Limits) -> None:
             raise ApiError(400, msg, code="array_above_max_length", param=key)
     if isinstance(tools, list) and len(tools) > MAX_TOOLS:
         raise ApiError(400, f"tools: at most {MAX_TOOLS}", code="array_above_max_length", param="tools")
+
+
+def _finish(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
 
 
 def _too_many(most: int, whose: str) -> ApiError:

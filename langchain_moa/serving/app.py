@@ -35,7 +35,7 @@ from langchain_moa.serving.errors import (
 )
 from langchain_moa.serving.limits import MEBIBYTE, Limits, Places, check_counts, read_body
 from langchain_moa.serving.metrics import CLIENT_GONE, AccessLog, Metrics, record_of
-from langchain_moa.serving.mixtures import Outcome, Prompting, ServedMixture
+from langchain_moa.serving.mixtures import MANY_MESSAGES, Outcome, Prompting, ServedMixture
 from langchain_moa.serving.parameters import ignored_header, shown_name
 from langchain_moa.serving.responses import ResponsesRequest, ResponsesWriter
 from langchain_moa.serving.streaming import EventStream, attended
@@ -54,9 +54,6 @@ _PUBLIC = {"/health", "/ready"}
 
 # Longer bodies are parsed in a thread, so that the event loop is free for others.
 _LONG = 32 << 10
-
-# Clients of providers convert each message for each call, on the event loop: longer conversations are answered one at a time.
-_MANY_MESSAGES = 256
 
 
 def make_app(
@@ -318,7 +315,7 @@ class _Routes:
 
     def turn(self, prompting: Prompting) -> AbstractAsyncContextManager[None]:
         """Return what an answer waits for and holds: long conversations come one at a time."""
-        return self._long if len(prompting.messages) > _MANY_MESSAGES else nullcontext()
+        return self._long if len(prompting.messages) > MANY_MESSAGES else nullcontext()
 
     def failed(self, error: Exception) -> ApiError:
         """Return what a client is told of an error of a mixture."""

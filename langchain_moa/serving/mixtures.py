@@ -5,14 +5,16 @@ This is the only module of the package that runs the engine.
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from collections import OrderedDict
-from contextlib import aclosing
+from contextlib import aclosing, closing
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
+import anyio.to_thread
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, HumanMessage
 from langchain_core.messages.ai import UsageMetadata
 from langchain_core.runnables import RunnableBinding, RunnableSequence
@@ -39,6 +41,9 @@ if TYPE_CHECKING:
 
 # A mixture's shape bounds the steps of its graph; LangGraph's default limit is below that of a deep mixture.
 _NO_LIMIT = 10_000
+
+MANY_MESSAGES = 256
+"""Conversations with more messages are answered in a thread, one at a time."""
 
 _KEPT_ANSWERS = 128
 _KEPT_SECONDS = 600.0
@@ -175,11 +180,11 @@ class ServedMixture:
         calls: Sequence[Mapping[str, Any]] = ()
         closed: list[Reference] | None = None
         try:
-            run = graph.astream(state, config, context=context, stream_mode=["custom", "values"])
-            async with aclosing(run) as steps:  # type: ignore[type-var]  # a generator, typed as an iterator
+            run = _in_thread if len(prompting.messages) > MANY_MESSAGES else _on_loop
+            async with aclosing(run(graph, state, config, context)) as steps:
                 async for mode, data in steps:
                     if mode == "values":
-                        state = data  # type: ignore[assignment]  # the graph's state
+                        state = data
                         calls = [*state.get("references", ()), *state.get("steps", ())]
                         if teller.layers_are_closed:
                             closed = state.get("merged")
@@ -203,6 +208,49 @@ class ServedMixture:
             if closed:
                 self._kept.failed(prompting, closed)
             paid(calls)
+
+
+async def _on_loop(
+    graph: CompiledStateGraph[Any, Any, Any, Any], state: Any, config: RunnableConfig, context: MoAContext
+) -> AsyncGenerator[tuple[str, Any]]:
+    """Run a graph on this event loop, and yield the items of its stream."""
+    run = graph.astream(state, config, context=context, stream_mode=["custom", "values"])
+    async with aclosing(run) as steps:  # type: ignore[type-var]  # a generator, typed as an iterator
+        async for mode, data in steps:
+            yield str(mode), data
+
+
+async def _in_thread(
+    graph: CompiledStateGraph[Any, Any, Any, Any], state: Any, config: RunnableConfig, context: MoAContext
+) -> AsyncGenerator[tuple[str, Any]]:
+    """Run a graph in a thread: clients of providers convert each message for each call, for seconds in long conversations."""
+    loop = asyncio.get_running_loop()
+    items: asyncio.Queue[tuple[str, Any] | None] = asyncio.Queue()
+    left = threading.Event()
+
+    def work() -> None:
+        steps: Any = graph.stream(state, config, context=context, stream_mode=["custom", "values"])
+        with closing(steps):
+            for item in steps:
+                if left.is_set():
+                    return
+                loop.call_soon_threadsafe(items.put_nowait, item)
+
+    async def working() -> None:
+        try:
+            await anyio.to_thread.run_sync(work, abandon_on_cancel=True)
+        finally:
+            items.put_nowait(None)
+
+    task = asyncio.create_task(working())
+    try:
+        while (item := await items.get()) is not None:
+            yield item
+        await task
+    finally:
+        left.set()
+        task.cancel()
+        await asyncio.wait({task})
 
 
 class _Bound(NamedTuple):

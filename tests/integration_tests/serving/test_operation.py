@@ -184,3 +184,31 @@ def test_failures_to_accept_are_logged_once_a_second(caplog: pytest.LogCaptureFi
     asyncio.run(fail())
     assert caplog.text.count("cannot accept connections: Too many; allow more open files") == 1
     assert "another" in caplog.text
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_long_conversations_are_answered_beside_the_event_loop(loopback: Loopback, stream: bool) -> None:
+    messages: Any = [{"role": "user", "content": f"number {number}"} for number in range(300)]
+    gate = loopback.gate()
+    loopback.script("agg", [Reply("there", gate=gate), Reply("no", status=400)])
+    with served(mixture(loopback)) as endpoint:
+        create = endpoint.openai.chat.completions.create
+
+        def ask() -> str | None:
+            if not stream:
+                return create(model="moa", messages=messages).choices[0].message.content
+            chunks = create(model="moa", messages=messages, stream=True)
+            return "".join(chunk.choices[0].delta.content or "" for chunk in chunks)
+
+        said: list[str | None] = []
+        asking = threading.Thread(target=lambda: said.append(ask()))
+        asking.start()
+        loopback.wait_for(1, "agg")
+        assert endpoint.http.get("/health").status_code == 200
+        gate.open()
+        asking.join()
+        with pytest.raises(openai.APIError) as caught:
+            ask()
+    assert said == ["there"]
+    assert caught.value.code == "invalid_request"
+    assert len(loopback.calls("agg")[0].messages) == 301

@@ -8,7 +8,6 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import httpx
-import uvicorn
 from openai import AsyncOpenAI, DefaultAsyncHttpxClient, DefaultHttpxClient, OpenAI
 
 from langchain_moa import ChatMoA
@@ -56,12 +55,17 @@ class Endpoint:
 
 @contextmanager
 def served(mixtures: Any, **options: Any) -> Iterator[Endpoint]:
-    """Serve mixtures as long as the context lasts; the options are those of `make_app`."""
+    """Serve mixtures as long as the context lasts; the options are those of `make_app` and `HttpServer`."""
+    of_server = {name: options.pop(name) for name in ("max_connections", "header_timeout") if name in options}
+    with served_app(make_app(mixtures, **options), **of_server) as endpoint:
+        yield endpoint
+
+
+@contextmanager
+def served_app(app: Any, **options: Any) -> Iterator[Endpoint]:
+    """Serve an application as long as the context lasts; the options are those of `HttpServer`."""
     listener = server.listen("127.0.0.1", 0)
-    config = uvicorn.Config(
-        make_app(mixtures, **options), lifespan="off", log_config=None, timeout_graceful_shutdown=int(PATIENCE)
-    )
-    running = uvicorn.Server(config)
+    running = server.HttpServer(app, **options)
     thread = threading.Thread(target=running.run, args=([listener],), name="endpoint")
     thread.start()
     endpoint = Endpoint(server.url_of(listener))
@@ -69,7 +73,7 @@ def served(mixtures: Any, **options: Any) -> Iterator[Endpoint]:
         yield endpoint
     finally:
         endpoint.close()
-        running.should_exit = True
+        running.should_exit = running.force_exit = True
         thread.join()
         listener.close()
 

@@ -20,7 +20,6 @@ from langgraph.pregel.protocol import PregelProtocol
 from typing_extensions import override
 
 from langchain_moa.data.answer import reference_text
-from langchain_moa.data.errors import OutOfTimeError
 from langchain_moa.data.redaction import Cleanser, describe, in_front, surrounding
 from langchain_moa.data.state import turn_of
 from langchain_moa.data.usage import cost_of_messages
@@ -40,6 +39,7 @@ if TYPE_CHECKING:
     from langchain_core.outputs import LLMResult
     from langchain_core.runnables import RunnableConfig
 
+    from langchain_moa.data.errors import OutOfTimeError
     from langchain_moa.data.reference import Failure, Step
     from langchain_moa.engine.streaming import AnswerStream
     from langchain_moa.limits.quorum import Closing

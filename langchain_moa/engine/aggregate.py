@@ -7,6 +7,7 @@ from contextlib import aclosing
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
+from langchain_core.runnables import RunnableConfig
 from langgraph.errors import GraphBubbleUp
 from langgraph.runtime import get_runtime
 
@@ -17,6 +18,7 @@ from langchain_moa.data.state import emit, references_of, turn_of
 from langchain_moa.data.usage import Paid, account
 from langchain_moa.engine.degradation import tell
 from langchain_moa.engine.node import Node, NodeSettings, call_traced, called, context_of, introduce, share_of, shown
+from langchain_moa.engine.progress import RunState
 from langchain_moa.engine.streaming import AnswerStream
 from langchain_moa.limits.deadline import Limit
 from langchain_moa.limits.retry import retrying
@@ -28,12 +30,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from langchain_core.messages import BaseMessage
-    from langchain_core.runnables import RunnableConfig
 
     from langchain_moa.data.answer import Answer
     from langchain_moa.data.errors import AggregatorFailedError
     from langchain_moa.data.reference import Reference
-    from langchain_moa.engine.progress import RunState
     from langchain_moa.members.member import Member
     from langchain_moa.prompting.prompts import Prompt
 

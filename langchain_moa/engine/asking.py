@@ -7,6 +7,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from langchain_core.messages import AIMessage
+from langchain_core.runnables import RunnableConfig
 from langgraph.errors import GraphBubbleUp
 
 from langchain_moa.data.answer import Answer
@@ -15,6 +16,7 @@ from langchain_moa.data.redaction import describe
 from langchain_moa.data.reference import Step
 from langchain_moa.data.state import emit, turn_of
 from langchain_moa.engine.node import NodeSettings, Shown, call_traced, called, context_of, share_of, shown
+from langchain_moa.engine.progress import RunState
 from langchain_moa.limits.deadline import Limit
 from langchain_moa.members.conversation import for_aggregator
 from langchain_moa.members.member import json_kwargs
@@ -24,10 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from langchain_core.messages import BaseMessage
-    from langchain_core.runnables import RunnableConfig
 
     from langchain_moa.data.reference import Reference
-    from langchain_moa.engine.progress import RunState
     from langchain_moa.members.member import Member
     from langchain_moa.strategies.inquiry import Ask
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 from uuid import uuid4
 
 from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.runnables import RunnableConfig
 from langchain_core.utils.utils import LC_ID_PREFIX
 from langgraph.errors import GraphBubbleUp
 from langgraph.runtime import get_runtime
@@ -21,16 +22,13 @@ from langchain_moa.data.validation import plain_data
 from langchain_moa.engine.consultation import Consultation
 from langchain_moa.engine.degradation import tell
 from langchain_moa.engine.node import Node, NodeSettings, context_of, introduce
+from langchain_moa.engine.progress import RunState
 from langchain_moa.engine.streaming import AnswerStream
 from langchain_moa.strategies.aggregation import Choice, refuse_unusable
 from langchain_moa.strategies.registry import name_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from langchain_core.runnables import RunnableConfig
-
-    from langchain_moa.engine.progress import RunState
 
 
 class Choose(Node):

@@ -13,7 +13,7 @@ from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.embeddings import Embeddings
 from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.outputs import ChatGeneration
-from langchain_core.runnables import Runnable
+from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.config import merge_configs
 from langchain_core.runnables.utils import is_async_callable
 from langgraph.pregel.protocol import PregelProtocol
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from langchain_core.outputs import LLMResult
-    from langchain_core.runnables import RunnableConfig
 
     from langchain_moa.data.errors import OutOfTimeError
     from langchain_moa.data.reference import Failure, Step

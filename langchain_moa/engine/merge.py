@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
+from langchain_core.runnables import RunnableConfig
 from langgraph.errors import GraphBubbleUp
 
 from langchain_moa.data.errors import OutOfTimeError, StrategyFailedError, proposers_failed
@@ -16,14 +17,12 @@ from langchain_moa.data.usage import spent_usd
 from langchain_moa.data.validation import plain_data
 from langchain_moa.engine.consultation import Consultation
 from langchain_moa.engine.node import Node, NodeSettings, introduce
+from langchain_moa.engine.progress import RunState
 from langchain_moa.strategies.layer import ClosedLayer, Filtered
 from langchain_moa.strategies.registry import name_of
 
 if TYPE_CHECKING:
-    from langchain_core.runnables import RunnableConfig
-
     from langchain_moa.data.reference import Reference, Step
-    from langchain_moa.engine.progress import RunState
     from langchain_moa.strategies.resolved import Strategies
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_core.messages import HumanMessage, SystemMessage
 
-from langchain_moa.evaluation.errors import EvaluationError
+from langchain_moa.evaluation.limits import EvaluationError
 from langchain_moa.rows import Row, RowError, read_rows
 
 if TYPE_CHECKING:

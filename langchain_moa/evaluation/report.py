@@ -8,14 +8,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from langchain_moa.evaluation.words import counted
+from langchain_moa.evaluation.summary import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from langchain_moa.evaluation.answer import Answer, Result
-    from langchain_moa.evaluation.figures import Figures, Summary
+    from langchain_moa.evaluation.comparison import VariantAnswer, VariantResult
     from langchain_moa.evaluation.questions import Question
+    from langchain_moa.evaluation.summary import ComparisonSummary, VariantFigures
 
 _TEMPLATES = Path(__file__).parent / "templates"
 
@@ -25,14 +25,14 @@ _MOST_SHOWN = 200
 _UNKNOWN = "?"
 
 
-def titles(summary: Summary) -> list[str]:
+def titles(summary: ComparisonSummary) -> list[str]:
     """Return the headings of the table."""
     score = "preferred to it" if summary.is_judged else "score"
     cost = ["$ per 1,000"] if is_priced(summary) else []
     return ["", score, "the mixture's gain", "calls", "seconds", *cost, "words"]
 
 
-def cells(each: Figures, summary: Summary) -> list[str]:
+def cells(each: VariantFigures, summary: ComparisonSummary) -> list[str]:
     """Return the cells of a variant's row."""
     cost = [_UNKNOWN if each.cost_usd is None else _dollars(1000 * each.cost_usd)] if is_priced(summary) else []
     gain = ""
@@ -43,12 +43,12 @@ def cells(each: Figures, summary: Summary) -> list[str]:
     return [f"{each.name}{failed}", score, gain, f"{each.calls:.1f}", f"{each.seconds:.1f}", *cost, f"{each.words:.0f}"]
 
 
-def is_priced(summary: Summary) -> bool:
+def is_priced(summary: ComparisonSummary) -> bool:
     """Tell whether any price is known."""
     return any(each.cost_usd is not None for each in summary.figures)
 
 
-def legend(summary: Summary) -> str:
+def legend(summary: ComparisonSummary) -> str:
     """Return what the table's figures are, in a few sentences."""
     sentences = []
     if summary.is_judged:
@@ -65,7 +65,7 @@ def legend(summary: Summary) -> str:
     return " ".join(sentences)
 
 
-def markdown(summary: Summary) -> str:
+def markdown(summary: ComparisonSummary) -> str:
     """Return the table, what it means, the verdicts and what failed as Markdown."""
     heads = titles(summary)
     lines = [heads, ["---", *["---:"] * (len(heads) - 1)], *(cells(each, summary) for each in summary.figures)]
@@ -73,7 +73,7 @@ def markdown(summary: Summary) -> str:
     return "\n\n".join([rows, legend(summary), *summary.verdicts, *summary.notes, *summary.problems]) + "\n"
 
 
-def document(summary: Summary, results: Sequence[Result], questions: Sequence[Question]) -> str:
+def document(summary: ComparisonSummary, results: Sequence[VariantResult], questions: Sequence[Question]) -> str:
     """Return everything as JSON: the figures, the verdicts, and by question every answer, its score, cost and failures."""
     by_question = [
         {
@@ -93,7 +93,9 @@ def document(summary: Summary, results: Sequence[Result], questions: Sequence[Qu
     return json.dumps({**asdict(summary), "by_question": by_question}, indent=2) + "\n"
 
 
-def page(summary: Summary, results: Sequence[Result], questions: Sequence[Question], *, title: str, picture: bytes) -> str:
+def page(
+    summary: ComparisonSummary, results: Sequence[VariantResult], questions: Sequence[Question], *, title: str, picture: bytes
+) -> str:
     """Return the HTML page: one file that loads nothing.
 
     Args:
@@ -126,7 +128,7 @@ def page(summary: Summary, results: Sequence[Result], questions: Sequence[Questi
     )
 
 
-def _answer(answer: Answer) -> dict[str, Any]:
+def _answer(answer: VariantAnswer) -> dict[str, Any]:
     return {**asdict(answer), "seconds": round(answer.seconds, 6)}
 
 
@@ -139,7 +141,7 @@ def _cell(text: str) -> str:
     return " ".join(text.split()).replace("\\", "\\\\").replace("|", "\\|")
 
 
-def _differing(results: Sequence[Result], questions: Sequence[Question]) -> list[dict[str, Any]]:
+def _differing(results: Sequence[VariantResult], questions: Sequence[Question]) -> list[dict[str, Any]]:
     found = []
     for place, question in enumerate(questions):
         if len({result.scores[place] for result in results if result.kind in ("mixture", "member")}) == 1:

@@ -54,6 +54,7 @@ def test_every_variant_is_asked_and_shared_calls_are_made_once(moa: Command, loo
     }
     folder = tmp_path / "moa-eval" / "sums"
     assert sorted(path.name for path in folder.iterdir()) == [
+        ".ledger.jsonl.lock",
         "ledger.jsonl",
         "pareto.png",
         "report.html",
@@ -199,7 +200,7 @@ def test_a_picture_that_cannot_be_drawn_costs_nothing_else(
         msg = "no ink"
         raise ValueError(msg)
 
-    monkeypatch.setattr("langchain_moa.evaluation.pareto.draw_pareto", draw)
+    monkeypatch.setattr("langchain_moa.evaluation.plots.draw_pareto", draw)
     done = moa("eval", "compare", "--task", "sums.jsonl")
     assert done.code == 1
     assert "no ink" in done.err

@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 
-from langchain_moa.evaluation.harnesses import HARNESSES, ArenaHard
-from langchain_moa.evaluation.harnesses.harness import Answered, HarnessWithReferences
+from langchain_moa.evaluation.harnesses import HARNESSES, Answered, ArenaHard, HarnessWithReferences
 from langchain_moa.rows import Row, RowError, read_rows
 
 DATA = os.environ.get("LANGCHAIN_MOA_DATA")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from langchain_moa.evaluation.errors import EvaluationError
+from langchain_moa.evaluation.limits import EvaluationError
 from langchain_moa.evaluation.questions import gsm8k, read_questions
 from langchain_moa.rows import RowError
 

@@ -10,7 +10,16 @@ import typer
 
 from langchain_moa.cli.choosing import DEFAULT_CONFIG, MixtureOptions
 from langchain_moa.cli.console import counted, note, one_line, warn
-from langchain_moa.cli.evaluating import RUN, Concurrency, Limit, MaxCost, Watch, run_to_the_end
+from langchain_moa.cli.evaluating import (
+    RUN,
+    Concurrency,
+    Limit,
+    MaxCost,
+    ProgressWatch,
+    budget_refused,
+    run_to_the_end,
+    warn_of_skipped,
+)
 from langchain_moa.cli.failing import EXIT_CODES, FAILED, UsageError, explain, explained
 from langchain_moa.cli.options import Aggregator, Config, Debug, Layers, Preset, Proposers, Quiet, Settings
 from langchain_moa.evaluation.harnesses import HARNESSES
@@ -18,8 +27,8 @@ from langchain_moa.evaluation.harnesses import HARNESSES
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping, Sequence
 
-    from langchain_moa.evaluation.generation import Outcome
-    from langchain_moa.evaluation.harnesses.harness import BenchmarkQuestion, Harness
+    from langchain_moa.evaluation.generation import GenerationResult
+    from langchain_moa.evaluation.harnesses import BenchmarkQuestion, Harness
     from langchain_moa.evaluation.ledger import Ledger
     from langchain_moa.mixture.mixture import Mixture
     from langchain_moa.reference import Reference
@@ -101,9 +110,9 @@ def generate(
         options = MixtureOptions(
             config=config, preset=preset, proposers=proposers, aggregator=aggregator, layers=layers, settings=settings
         )
-        from langchain_moa.evaluation.errors import EvaluationError
-        from langchain_moa.evaluation.ledger import Ledger
-        from langchain_moa.evaluation.references import read_references
+        from langchain_moa.evaluation.generation import read_references
+        from langchain_moa.evaluation.ledger import Ledger, write_whole
+        from langchain_moa.evaluation.limits import EvaluationError
         from langchain_moa.rows import RowError
 
         harness = _harness(benchmark)
@@ -122,12 +131,13 @@ def generate(
             )
             # No `.jsonl`: the tools take every such file for answers.
             ledger = Ledger(output.with_name(f"{output.name}.ledger"), max_cost_usd=max_cost_usd)
+            warn_of_skipped(ledger)
             job.announce(ledger, has_limit=max_cost_usd is not None, quiet=quiet)
             with ledger:
                 outcome, text = job.run(ledger, quiet=quiet)
         except (RowError, EvaluationError) as error:
             raise UsageError(explain(error)) from error
-        _write(output, text)
+        write_whole(output, text)
         _report(outcome, ledger, len(asked), output, quiet=quiet)
 
 
@@ -146,9 +156,8 @@ class _Job:
 
     def announce(self, ledger: Ledger, *, has_limit: bool, quiet: bool) -> None:
         """Say what will be asked, and refuse what cannot be."""
-        from langchain_moa.cli.comparing import unkept
-        from langchain_moa.evaluation.budget import everyone, unpriced
         from langchain_moa.evaluation.generation import asked
+        from langchain_moa.evaluation.limits import callable_members, unpriced
 
         if self.alone is not None and self.references is not None:
             msg = "--alone asks one member by itself, which reads no --references; leave one of them out"
@@ -158,9 +167,9 @@ class _Job:
         except ValueError as error:
             msg = f"--alone: {explain(error)}"
             raise UsageError(msg) from error
-        others = [] if self.alone is not None else everyone(self.mixture, with_proposers=self.references is None)
+        others = [] if self.alone is not None else callable_members(self.mixture, with_proposers=self.references is None)
         if has_limit and (unknown := unpriced([*members, *others])):
-            raise UsageError(unkept(unknown))
+            raise UsageError(budget_refused(unknown))
         if not quiet:
             turns = sum(len(question.turns) for question in self.questions)
             calls = counted(turns * len(members), "call")
@@ -169,7 +178,7 @@ class _Job:
                 f"ledger is {ledger.path}"
             )
 
-    def run(self, ledger: Ledger, *, quiet: bool) -> tuple[Outcome, str]:
+    def run(self, ledger: Ledger, *, quiet: bool) -> tuple[GenerationResult, str]:
         """Ask, and return what came of it and the answer file's text."""
         from langchain_moa.evaluation.generation import Generation
 
@@ -185,9 +194,9 @@ class _Job:
             own_settings=self.own_settings,
         )
 
-        async def work(watch: Watch) -> Outcome:
+        async def work(watch: ProgressWatch) -> GenerationResult:
             outcome = await generation.run(watch)
-            if outcome.ended == "signal" and len(outcome.answered) < len(self.questions):
+            if outcome.ended in ("signal", "write") and len(outcome.answered) < len(self.questions):
                 ledger.gate.require_open()
             return outcome
 
@@ -202,15 +211,8 @@ def _harness(name: str) -> Harness:
     return HARNESSES[name]
 
 
-def _write(output: Path, text: str) -> None:
-    # Whoever reads the file never finds half of it.
-    half = output.with_name(f"{output.name}.part")
-    half.write_text(text, encoding="utf-8")
-    half.replace(output)
-
-
-def _report(outcome: Outcome, ledger: Ledger, asked: int, output: Path, *, quiet: bool) -> None:
-    from langchain_moa.evaluation.failures import doing_without
+def _report(outcome: GenerationResult, ledger: Ledger, asked: int, output: Path, *, quiet: bool) -> None:
+    from langchain_moa.evaluation.summary import doing_without
 
     for question, reason in outcome.failed[:_SHOWN_FAILURES]:
         warn(f"no answer to the question of {question.row.place}: {one_line(reason)}")

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from langchain_moa.evaluation.figures import Figures
+    from langchain_moa.evaluation.summary import VariantFigures
+
 
 _COLOURS = {"mixture": "#c2410c", "layer": "#f0a070", "member": "#1d4ed8", "self-moa": "#15803d"}
 _LONGEST_NAME = 44
@@ -21,7 +22,7 @@ _ASIDE = 0.035
 _TICKS = ((10, (1.0, 2.0, 3.0, 5.0, 7.0)), (300, (1.0, 2.0, 5.0)), (float("inf"), (1.0,)))
 
 
-def draw_pareto(figures: Sequence[Figures], *, title: str) -> bytes:
+def draw_pareto(figures: Sequence[VariantFigures], *, title: str) -> bytes:
     """Draw quality against dollars and seconds as PNG; a line joins what nothing else beats at less.
 
     Args:
@@ -59,7 +60,7 @@ def draw_pareto(figures: Sequence[Figures], *, title: str) -> bytes:
     return out.getvalue()
 
 
-def _draw(place: Any, figures: Sequence[Figures], values: Sequence[float], label: str) -> list[Any]:
+def _draw(place: Any, figures: Sequence[VariantFigures], values: Sequence[float], label: str) -> list[Any]:
     """Draw one of the plots, and return its points."""
     from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 

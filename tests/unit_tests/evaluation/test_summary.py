@@ -10,32 +10,35 @@ from typing import TYPE_CHECKING
 import pytest
 from langchain_core.messages import HumanMessage
 
-from langchain_moa.evaluation.answer import Answer, Result
-from langchain_moa.evaluation.call import FailedCall, Run
-from langchain_moa.evaluation.comparison import Findings
-from langchain_moa.evaluation.figures import Summary
-from langchain_moa.evaluation.judge import Tally
-from langchain_moa.evaluation.ledger import Entry
-from langchain_moa.evaluation.pareto import draw_pareto, side_by_side
+from langchain_moa.evaluation.calls import FailedCall, QuestionRun
+from langchain_moa.evaluation.comparison import ComparisonResult, VariantAnswer, VariantResult
+from langchain_moa.evaluation.judge import JudgeTally
+from langchain_moa.evaluation.ledger import CallRecord
+from langchain_moa.evaluation.plots import draw_pareto, side_by_side
 from langchain_moa.evaluation.questions import Question
 from langchain_moa.evaluation.report import document, markdown, page
+from langchain_moa.evaluation.summary import ComparisonSummary
+
+pytest.importorskip("scipy", reason="the extra eval is not installed")
 
 if TYPE_CHECKING:
     from langchain_moa.evaluation.variants import Kind
 
 
-def _result(name: str, kind: Kind, scores: list[float], *, cost: float | None = 0.001, seconds: float = 1.0) -> Result:
-    answers = [[Answer(text="seven words", calls=1, seconds=seconds, cost_usd=cost)] for _ in scores]
-    return Result(name=name, kind=kind, answers=answers, scores=scores)
+def _result(name: str, kind: Kind, scores: list[float], *, cost: float | None = 0.001, seconds: float = 1.0) -> VariantResult:
+    answers = [[VariantAnswer(text="seven words", calls=1, seconds=seconds, cost_usd=cost)] for _ in scores]
+    return VariantResult(name=name, kind=kind, answers=answers, scores=scores)
 
 
-def _failing(name: str, kind: Kind, *, failed: int, of: int, reason: str = "RateLimitError: slow down") -> Result:
-    answers = [[Answer(text="", error=reason) if place < failed else Answer(text="a", calls=1)] for place in range(of)]
-    return Result(name=name, kind=kind, answers=answers, scores=[float(place >= failed) for place in range(of)])
+def _failing(name: str, kind: Kind, *, failed: int, of: int, reason: str = "RateLimitError: slow down") -> VariantResult:
+    answers = [
+        [VariantAnswer(text="", error=reason) if place < failed else VariantAnswer(text="a", calls=1)] for place in range(of)
+    ]
+    return VariantResult(name=name, kind=kind, answers=answers, scores=[float(place >= failed) for place in range(of)])
 
 
-def _entry(layer: int | None, seconds: float, cost: float | None) -> Entry:
-    return Entry(
+def _entry(layer: int | None, seconds: float, cost: float | None) -> CallRecord:
+    return CallRecord(
         key="",
         question="",
         about="",
@@ -51,8 +54,8 @@ def _entry(layer: int | None, seconds: float, cost: float | None) -> Entry:
     )
 
 
-def _summary(*results: Result, tally: Tally | None = None) -> Summary:
-    return Summary.of(Findings(results=results, tally=tally))
+def _summary(*results: VariantResult, tally: JudgeTally | None = None) -> ComparisonSummary:
+    return ComparisonSummary.of(ComparisonResult(results=results, tally=tally))
 
 
 def test_a_clear_difference_is_called_one() -> None:
@@ -119,8 +122,8 @@ def test_calls_that_a_mixture_did_without_are_named() -> None:
     failed = FailedCall(
         place="layer 1, proposer 2", layer=1, model="openai:b", failure={"kind": "Timeout", "message": "too\nlate"}
     )
-    answers = [[Answer(text="a", calls=2, failed=[failed])], [Answer(text="a", calls=3)]]
-    mixture = Result(name="the mixture", kind="mixture", answers=answers, scores=[1.0, 1.0])
+    answers = [[VariantAnswer(text="a", calls=2, failed=[failed])], [VariantAnswer(text="a", calls=3)]]
+    mixture = VariantResult(name="the mixture", kind="mixture", answers=answers, scores=[1.0, 1.0])
     [note] = _summary(mixture, _result("a alone", "member", [1.0, 1.0])).notes
     assert note == "The mixture: 1 answer does without a call that failed: layer 1, proposer 2 (openai:b), Timeout: too late."
 
@@ -128,15 +131,19 @@ def test_calls_that_a_mixture_did_without_are_named() -> None:
 @pytest.mark.parametrize(
     ("tally", "notes", "problems"),
     [
-        (Tally(judge="j"), ["The judge j was asked nothing: all answers were the same, or had failed."], []),
-        (Tally(judge="j", pairs=10, turned=3), ["The judge j compared 10 pairs .*; for 30% it preferred the same place"], []),
-        (Tally(judge="j", pairs=10, silent=1), [".*", "1 of 20 judgments held no verdict and counts as a tie"], []),
-        (Tally(judge="j", pairs=10, silent=3), [".*"], ["3 of 20 judgments held no verdict", "give the same command"]),
-        (Tally(judge="j", pairs=10, failed=Counter(slow=3)), [".*"], [r"3 of 20 judgments failed: slow \(3 times\)", "."]),
-        (Tally(judge="j", pairs=1, turned=1), ["1 pair .* 100%"], ["goes by the order of the answers; take another", "."]),
+        (JudgeTally(judge="j"), ["The judge j was asked nothing: all answers were the same, or had failed."], []),
+        (
+            JudgeTally(judge="j", pairs=10, turned=3),
+            ["The judge j compared 10 pairs .*; for 30% it preferred the same place"],
+            [],
+        ),
+        (JudgeTally(judge="j", pairs=10, silent=1), [".*", "1 of 20 judgments held no verdict and counts as a tie"], []),
+        (JudgeTally(judge="j", pairs=10, silent=3), [".*"], ["3 of 20 judgments held no verdict", "give the same command"]),
+        (JudgeTally(judge="j", pairs=10, failed=Counter(slow=3)), [".*"], [r"3 of 20 judgments failed: slow \(3 times\)", "."]),
+        (JudgeTally(judge="j", pairs=1, turned=1), ["1 pair .* 100%"], ["goes by the order of the answers; take another", "."]),
     ],
 )
-def test_what_a_judge_did_is_told(tally: Tally, notes: list[str], problems: list[str]) -> None:
+def test_what_a_judge_did_is_told(tally: JudgeTally, notes: list[str], problems: list[str]) -> None:
     mixture, member = _result("the mixture", "mixture", [0.5, 0.5]), _result("a alone", "member", [0.5, 1.0])
     summary = _summary(mixture, member, tally=tally)
     for found, expected in ((summary.notes, notes), (summary.problems, problems)):
@@ -147,19 +154,19 @@ def test_what_a_judge_did_is_told(tally: Tally, notes: list[str], problems: list
 
 
 def test_what_an_answer_takes_by_itself() -> None:
-    run = Run.of("1", [HumanMessage("Why?")])
-    run.entries += [
+    run = QuestionRun.of("1", [HumanMessage("Why?")])
+    run.records += [
         _entry(1, 1.0, 0.1),
         _entry(1, 3.0, 0.1),
         _entry(2, 2.0, 0.1),
         _entry(None, 4.0, 0.1),
         _entry(None, 1.0, 0.1),
     ]
-    answer = Answer.of("text", run)
+    answer = VariantAnswer.of("text", run)
     assert (answer.calls, answer.seconds) == (5, 10.0)
     assert answer.cost_usd == pytest.approx(0.5)
-    run.entries.append(_entry(None, 1.0, None))
-    assert Answer.of("text", run).cost_usd is None
+    run.records.append(_entry(None, 1.0, None))
+    assert VariantAnswer.of("text", run).cost_usd is None
 
 
 def test_a_table_stays_one_whatever_a_member_is_called() -> None:
@@ -183,8 +190,8 @@ def test_graded_scores_are_not_called_wrong(scores: list[float], said: str) -> N
 
 def test_the_document_has_every_answer() -> None:
     failed = FailedCall(place="layer 1, proposer 2", layer=1, model="openai:b", failure={"kind": "Timeout", "message": "late"})
-    answers = [[Answer(text="4 \ud83d", calls=3, seconds=1.5, cost_usd=0.25, failed=[failed])]]
-    mixture = Result(name="the mixture", kind="mixture", answers=answers, scores=[1.0])
+    answers = [[VariantAnswer(text="4 \ud83d", calls=3, seconds=1.5, cost_usd=0.25, failed=[failed])]]
+    mixture = VariantResult(name="the mixture", kind="mixture", answers=answers, scores=[1.0])
     member = _failing("a alone", "member", failed=1, of=1)
     questions = [Question(id="q1", text="2 + 2?", answers=("4",))]
     found = json.loads(document(_summary(mixture, member), [mixture, member], questions))

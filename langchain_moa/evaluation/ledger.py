@@ -193,7 +193,7 @@ class Ledger:
             origin=call.site.origin,
             time=round(time(), 3),
             seconds=round(seconds, 6),
-            cost_usd=cost_of_call({"model": call.site.model, "usage": usage, "cost_usd": cost_of_messages([message])}),
+            cost_usd=cost_of_call({"model": call.site.model, "usage": usage, "cost_usd": _said_cost(message)}),
             message=message_to_dict(message),
         )
         # In ASCII, because an answer may hold half a character; and clients leave all kinds of objects in what they return.
@@ -259,6 +259,12 @@ class Ledger:
             msg = f"{self.path} is not a ledger; give another --output"
             raise EvaluationError(msg)
         return end
+
+
+def _said_cost(message: AIMessage) -> float | None:
+    """Return what a message itself says that it cost, a recorded one for example, or what its model's price makes of it."""
+    said = message.response_metadata.get("cost_usd")
+    return float(said) if isinstance(said, int | float) else cost_of_messages([message])
 
 
 def write_whole(path: Path, content: str | bytes, *, errors: str = "strict") -> None:

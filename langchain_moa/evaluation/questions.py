@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -94,6 +95,19 @@ def read_questions(
     return reader.read(read_rows(path)[:limit])
 
 
+def questions_of(rows: Iterable[Row], *, needs_answers: bool = True) -> list[Question]:
+    """Return the questions of rows that have been read already.
+
+    Args:
+        rows: The rows.
+        needs_answers: Whether a question without an answer is an error. Default: yes.
+
+    Raises:
+        RowError: One of the rows cannot be used; the text names file and line.
+    """
+    return _Reader(question=_QUESTION, answer=_ANSWER, needs_answers=needs_answers).read(rows)
+
+
 def gsm8k(*, limit: int | None = None) -> list[Question]:
     """Return the 1,319 test questions of GSM8K, from the Hugging Face hub or from its cache on this machine.
 
@@ -135,7 +149,8 @@ class _Reader:
                 row.refuse(f"the id {question.id!r} stands in line {before}, too; each question needs its own")
             if (before := asked.setdefault((question.system, question.text), row.line)) != row.line:
                 # Two that are always right or wrong together would pass for twice the evidence.
-                row.refuse(f"the same question stands in line {before}; leave one out, and use --epochs to ask all more often")
+                warnings.warn(f"{row.place} is skipped: the same question stands in line {before}", stacklevel=3)
+                continue
             questions.append(question)
         return questions
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
 from base64 import b64encode
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from langchain_moa.evaluation.summary import counted
+from langchain_moa.visible import left_out, spelled_out
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,11 +21,15 @@ if TYPE_CHECKING:
     from langchain_moa.evaluation.summary import ComparisonSummary, VariantFigures
 
 _TEMPLATES = Path(__file__).parent / "templates"
+_STYLE = Path(__file__).parents[1] / "runs" / "templates" / "report.css"
 
 # More would be a page that nobody reads and few browsers like.
 _MOST_SHOWN = 200
 
 _UNKNOWN = "?"
+
+# What would begin HTML, a link, an image, code or emphasis in Markdown.
+_MARKS = re.compile(r"[\\\\<\[\]`*]|(?<!\w)_|_(?!\w)")
 
 
 def titles(summary: ComparisonSummary) -> list[str]:
@@ -70,7 +77,8 @@ def markdown(summary: ComparisonSummary) -> str:
     heads = titles(summary)
     lines = [heads, ["---", *["---:"] * (len(heads) - 1)], *(cells(each, summary) for each in summary.figures)]
     rows = "\n".join(f"| {' | '.join(map(_cell, line))} |" for line in lines)
-    return "\n\n".join([rows, legend(summary), *summary.verdicts, *summary.notes, *summary.problems]) + "\n"
+    said = map(_sentence, [*summary.verdicts, *summary.notes, *summary.problems])
+    return "\n\n".join([rows, legend(summary), *said]) + "\n"
 
 
 def document(summary: ComparisonSummary, results: Sequence[VariantResult], questions: Sequence[Question]) -> str:
@@ -105,14 +113,10 @@ def page(
         title: The heading.
         picture: The Pareto plot.
     """
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(_TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
     differing = _differing(results, questions)
     shown = differing[:_MOST_SHOWN]
-    return environment.get_template("comparison.html.j2").render(
+    return render(
+        "comparison.html.j2",
         title=title,
         about=f"{counted(summary.questions, 'question')}, {len(summary.figures)} variants",
         problems=summary.problems,
@@ -128,6 +132,29 @@ def page(
     )
 
 
+def render(template: str, **context: Any) -> str:
+    """Return a page that loads nothing and runs nothing, in the look of the pages of runs.
+
+    Args:
+        template: The template.
+        **context: What it shows.
+
+    Raises:
+        ImportError: A package of the extra `report` is missing.
+    """
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from markupsafe import Markup
+
+    environment = Environment(
+        loader=FileSystemLoader(_TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters["seen"] = spelled_out
+    css = "\n" + _STYLE.read_text(encoding="utf-8") + (_TEMPLATES / "evaluation.css").read_text(encoding="utf-8")
+    digest = b64encode(hashlib.sha256(css.encode()).digest()).decode()
+    policy = f"default-src 'none'; img-src data:; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+    return environment.get_template(template).render(css=Markup(css), policy=policy, **context)  # noqa: S704  # our own files
+
+
 def _answer(answer: VariantAnswer) -> dict[str, Any]:
     return {**asdict(answer), "seconds": round(answer.seconds, 6)}
 
@@ -138,7 +165,12 @@ def _dollars(amount: float) -> str:
 
 
 def _cell(text: str) -> str:
-    return " ".join(text.split()).replace("\\", "\\\\").replace("|", "\\|")
+    return _sentence(text).replace("|", "\\|")
+
+
+def _sentence(text: str) -> str:
+    """Return a text of others as one line of Markdown that a terminal and a renderer show as it is."""
+    return _MARKS.sub(r"\\\g<0>", " ".join(left_out(text).split()))
 
 
 def _differing(results: Sequence[VariantResult], questions: Sequence[Question]) -> list[dict[str, Any]]:

@@ -9,6 +9,7 @@ from pydantic import PlainValidator
 
 from langchain_moa.strategies.extract.boxes import boxed
 from langchain_moa.strategies.extract.letters import letter, lone_letter, said_letter
+from langchain_moa.strategies.extract.literals import choice, literal
 from langchain_moa.strategies.extract.numbers import lone_number, number, said_number
 
 Extractor: TypeAlias = Callable[[str], str | None]
@@ -29,7 +30,15 @@ def auto(text: str) -> str | None:
     return said(text) or number(text)
 
 
-EXTRACTORS: dict[str, Extractor] = {"auto": auto, "said": said, "number": number, "letter": letter, "boxed": boxed}
+EXTRACTORS: dict[str, Extractor] = {
+    "auto": auto,
+    "said": said,
+    "number": number,
+    "letter": letter,
+    "boxed": boxed,
+    "literal": literal,
+    "text": choice,
+}
 
 
 def _known(value: Any) -> Any:

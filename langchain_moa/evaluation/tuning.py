@@ -39,6 +39,9 @@ _MOST_MODELS = 10
 _FOLDS = 5
 _REPEATS = 4
 _HALF = 0.5
+
+# How many comparisons of two answers are made at once.
+_MOST_CELLS = 4_000_000
 _LEAST = 1e-9
 
 
@@ -100,21 +103,7 @@ def replay(table: AnswerTable, policy: Policy) -> Replayed:
         table: The answers.
         policy: The policy.
     """
-    import numpy as np
-
-    draws = max(len(table.samples[model]) for model in policy.models)
-    if policy.kind == "samples":
-        # Other draws hold the same samples in another order.
-        draws = 1
-    found = [_replayed(table, policy, _columns(table, policy, draw)) for draw in range(draws)]
-    if len(found) == 1:
-        return found[0]
-    return Replayed(
-        scores=np.mean([each.scores for each in found], axis=0),
-        calls=np.mean([each.calls for each in found], axis=0),
-        early=np.mean([each.early for each in found], axis=0),
-        costs=np.mean([each.costs for each in found], axis=0),
-    )
+    return _replayed_all(table, [policy])[0]
 
 
 def policies_of(
@@ -182,22 +171,22 @@ def judged(table: AnswerTable, *, kinds: Sequence[Kind] = WRITTEN_KINDS) -> list
         table: The answers.
         kinds: The kinds of policies.
     """
-    trust = trust_order(table)
-    best = replay(table, Policy("alone", (trust[0],))).scores
+    policies = list(policies_of(table, kinds=("alone", *kinds)))
+    replayed = dict(zip(policies, _replayed_all(table, policies), strict=True))
+    best = replayed[policies[0]].scores
     found = []
-    for policy in policies_of(table, kinds=kinds, trust=trust):
-        replayed = replay(table, policy)
-        gains = replayed.scores - best
+    for policy, each in replayed.items():
+        gains = each.scores - best
         error = float(gains.std(ddof=1)) / len(gains) ** 0.5
         found.append(
             Judged(
                 policy=policy,
                 gain=float(gains.mean()),
                 bound=float(gains.mean()) - error,
-                score=float(replayed.scores.mean()),
-                calls=float(replayed.calls.mean()),
-                early=float(replayed.early.mean()),
-                cost_usd=float(replayed.costs.mean()),
+                score=float(each.scores.mean()),
+                calls=float(each.calls.mean()),
+                early=float(each.early.mean()),
+                cost_usd=float(each.costs.mean()),
             )
         )
     return found
@@ -398,49 +387,80 @@ def tune(table: AnswerTable, *, objective: Objective = "accuracy", tolerance: fl
     )
 
 
-def _columns(table: AnswerTable, policy: Policy, draw: int) -> list[int]:
-    if policy.kind == "samples":
-        return list(table.samples[policy.models[0]][: len(policy.models)])
-    return [table.samples[model][draw % len(table.samples[model])] for model in policy.models]
+def _replayed_all(table: AnswerTable, policies: Sequence[Policy]) -> list[Replayed]:
+    """Replay many policies, those of the same kind and size at once."""
+    import numpy as np
+
+    found: dict[Policy, Replayed] = {}
+    shapes = dict.fromkeys((policy.kind, len(policy.models)) for policy in policies)
+    for kind, size in shapes:
+        alike = [policy for policy in policies if (policy.kind, len(policy.models)) == (kind, size)]
+        # All at once would take much memory for many questions.
+        step = max(1, _MOST_CELLS // (len(table) * size * size))
+        for begin in range(0, len(alike), step):
+            part = alike[begin : begin + step]
+            draws = max(len(table.samples[model]) for policy in part for model in policy.models) if kind != "samples" else 1
+            each = [_replayed(table, kind, _columns(table, part, draw)) for draw in range(draws)]
+            scores, calls, early, costs = (np.mean(values, axis=0) for values in zip(*each, strict=True))
+            for place, policy in enumerate(part):
+                found[policy] = Replayed(
+                    scores=scores[:, place], calls=calls[:, place], early=early[:, place], costs=costs[:, place]
+                )
+    return [found[policy] for policy in policies]
 
 
-def _replayed(table: AnswerTable, policy: Policy, columns: list[int]) -> Replayed:
+def _columns(table: AnswerTable, policies: Sequence[Policy], draw: int) -> NDArray[np.int64]:
+    """Return the columns of the answers that policies read, a row for each policy."""
+    import numpy as np
+
+    def columns(policy: Policy) -> list[int]:
+        if policy.kind == "samples":
+            return list(table.samples[policy.models[0]][: len(policy.models)])
+        return [table.samples[model][draw % len(table.samples[model])] for model in policy.models]
+
+    return np.array([columns(policy) for policy in policies])
+
+
+def _replayed(table: AnswerTable, kind: Kind, columns: NDArray[np.int64]) -> tuple[NDArray[np.float64], ...]:
+    """Return scores, calls, early and costs by question and policy."""
     import numpy as np
 
     labels, scores, answered = table.labels[:, columns], table.scores[:, columns], table.answered[:, columns]
-    costs, rows = table.costs[:, columns], np.arange(len(table))
-    if policy.kind == "pair then third":
-        agree = (labels[:, 0] == labels[:, 1]) & (labels[:, 0] >= 0)
-        third = answered[:, 2]
-        chosen = np.where(agree, 0, np.where(third, 2, np.where(answered[:, 0], 0, 1)))
+    costs = table.costs[:, columns]
+    if kind == "pair then third":
+        agree = (labels[..., 0] == labels[..., 1]) & (labels[..., 0] >= 0)
+        chosen = np.where(agree, 0, np.where(answered[..., 2], 2, np.where(answered[..., 0], 0, 1)))
         calls = np.where(agree, 2.0, 3.0)
-        paid = costs[:, 0] + costs[:, 1] + np.where(agree, 0.0, costs[:, 2])
-        return Replayed(scores=scores[rows, chosen], calls=calls, early=calls, costs=paid)
-    # By question and place, how many have the same short answer; of the most frequent ones `argmax` takes the first.
-    equal = (labels[:, :, None] == labels[:, None, :]) & (labels >= 0)[:, :, None]
-    counts = equal.sum(axis=2)
+        paid = costs[..., 0] + costs[..., 1] + np.where(agree, 0.0, costs[..., 2])
+        return _taken(scores, chosen), calls, calls, paid
+    # By question, policy and place, how many have the same short answer; of the most frequent ones `argmax` takes the first.
+    equal = (labels[..., :, None] == labels[..., None, :]) & (labels >= 0)[..., None]
+    counts = equal.sum(axis=-1)
     # Where none has a short answer, the first that has answered.
-    chosen = np.where(counts.max(axis=1) > 0, counts.argmax(axis=1), answered.argmax(axis=1))
-    size = len(columns)
-    return Replayed(
-        scores=np.where(answered.any(axis=1), scores[rows, chosen], 0.0),
-        calls=np.full(len(table), float(size)),
-        early=_decided_after(equal),
-        costs=costs.sum(axis=1),
-    )
+    chosen = np.where(counts.max(axis=-1) > 0, counts.argmax(axis=-1), answered.argmax(axis=-1))
+    right = np.where(answered.any(axis=-1), _taken(scores, chosen), 0.0)
+    return right, np.full(right.shape, float(columns.shape[1])), _decided_after(equal), costs.sum(axis=-1)
+
+
+def _taken(scores: NDArray[np.float64], chosen: NDArray[np.int64]) -> NDArray[np.float64]:
+    import numpy as np
+
+    taken: NDArray[np.float64] = np.take_along_axis(scores, chosen[..., None], axis=-1)[..., 0]
+    return taken
 
 
 def _decided_after(equal: NDArray[np.bool_]) -> NDArray[np.float64]:
     """Return after how many calls a vote is decided, if they are made one after the other."""
     import numpy as np
 
-    size = equal.shape[1]
-    after = np.full(equal.shape[0], float(size))
+    size = equal.shape[-1]
+    after = np.full(equal.shape[:-2], float(size))
     for made in range(size - 1, 0, -1):
-        counts = equal[:, :made, :made].sum(axis=2)
-        leader = counts.argmax(axis=1)
-        most = counts.max(axis=1)
-        others = np.where(equal[np.arange(len(equal)), leader, :made], 0, counts).max(axis=1)
+        counts = equal[..., :made, :made].sum(axis=-1)
+        leader = counts.argmax(axis=-1)
+        most = counts.max(axis=-1)
+        with_leader = np.take_along_axis(equal[..., :made, :made], leader[..., None, None], axis=-2)[..., 0, :]
+        others = np.where(with_leader, 0, counts).max(axis=-1)
         left = size - made
         # A tie goes to the answer that came first.
         after[(most > others + left) | ((most == others + left) & (leader == 0) & (most > 0))] = made

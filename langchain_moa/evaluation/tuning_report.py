@@ -53,7 +53,8 @@ def sentences(tuning: Tuning) -> list[str]:
     if tuning.agreed is not None and tuning.right_agreed is not None and tuning.right_apart is not None:
         said.append(
             f"Where the three best models agree ({tuning.agreed:.0%} of the questions), {names[best.policy.models[0]]} is "
-            f"right in {tuning.right_agreed:.0%}, elsewhere in {tuning.right_apart:.0%}: a signal to send an answer to a person."
+            f"right in {tuning.right_agreed:.0%}, elsewhere in {tuning.right_apart:.0%}: a signal to send an answer to a "
+            "person."
         )
     if chosen.policy != best.policy:
         said.append(_price(tuning))

@@ -210,9 +210,7 @@ class _TuneJob:
         for sentence in sentences(tuning):
             typer.echo(printable(sentence))
         if not self.quiet:
-            note(
-                f"{self.output / 'moa.yaml'} is written, see {self.output / 'report.html'}; to compare with a mixture that writes:"
-            )
+            note(f"{self.output}/moa.yaml is written, see {self.output}/report.html; how to compare with one that writes:")
             note(command)
 
     def _asked(self, questions: Sequence[Question]) -> tuple[AnswerTable, Mapping[str, Any]]:

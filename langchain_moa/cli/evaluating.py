@@ -40,6 +40,11 @@ MaxCost = Annotated[
     ),
 ]
 
+EstimateOnly = Annotated[
+    bool, typer.Option("--estimate", help="Say what it would cost, and ask nothing; no key is needed.", rich_help_panel=RUN)
+]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Spend without asking first.", rich_help_panel=RUN)]
+
 _CENT = 0.01
 
 _NO_LOG = logging.NullHandler()
@@ -111,6 +116,20 @@ def budget_refused(models: Sequence[str]) -> str:
     """
     whose = f"the price of {models[0]}" if len(models) == 1 else f"the prices of {', '.join(models)}"
     return f"--max-cost-usd cannot be kept: {whose} {'is' if len(models) == 1 else 'are'} not known"
+
+
+def confirm_spending(calls: int, *, yes: bool) -> None:
+    """Ask before anything is spent, if there is a terminal to answer at.
+
+    Args:
+        calls: How many calls are to be made, about.
+        yes: Whether the answer is yes.
+
+    Raises:
+        typer.Abort: The answer was no.
+    """
+    if calls and not yes and is_terminal(sys.stdin) and is_terminal(sys.stderr):
+        typer.confirm(f"Make about {counted(calls, 'call')}?", abort=True, err=True)
 
 
 def _say_what_is_kept(ledger: Ledger, *, quiet: bool) -> None:

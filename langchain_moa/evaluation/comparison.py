@@ -234,6 +234,8 @@ class _ComparisonRun:
         async def ask(place: int, epoch: int) -> None:
             for number, variant in enumerate(variants):
                 answers[number][place][epoch - 1] = await self._answer(variant, given.questions[place], epoch)
+                if given.ledger.gate.reason is not None:
+                    return  # what was not asked any more is no answer
                 self._done += 1
                 self._watch(self._done, total, "answers")
 

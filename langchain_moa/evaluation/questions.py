@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import math
 import warnings
@@ -62,7 +63,7 @@ def read_questions(
     needs_answers: bool = True,
     limit: int | None = None,
 ) -> list[Question]:
-    """Read questions from a file with an object on each line, or with a list of objects.
+    """Read questions from a file with an object on each line, with a list of objects, or from a CSV file.
 
     Args:
         path: The file.
@@ -92,7 +93,28 @@ def read_questions(
         answer=(answer_field,) if answer_field else _ANSWER,
         needs_answers=needs_answers,
     )
-    return reader.read(read_rows(path)[:limit])
+    rows = _csv_rows(Path(path)) if Path(path).suffix.lower() == ".csv" else read_rows(path)
+    return reader.read(rows[:limit])
+
+
+def _csv_rows(path: Path) -> list[Row]:
+    """Read a CSV file whose first line names the columns."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file)
+            rows = []
+            for fields in reader:
+                row = Row(str(path), reader.line_num, {name: value for name, value in fields.items() if value is not None})
+                if None in fields:
+                    row.refuse("it has more fields than the first line names")
+                rows.append(row)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        msg = f"{path} cannot be read as CSV: {error}"
+        raise RowError(msg) from error
+    if not rows:
+        msg = f"{path} holds no rows"
+        raise RowError(msg)
+    return rows
 
 
 def questions_of(rows: Iterable[Row], *, needs_answers: bool = True) -> list[Question]:

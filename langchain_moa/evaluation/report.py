@@ -66,6 +66,8 @@ def legend(summary: ComparisonSummary) -> str:
     sentences.append(f"Calls, seconds and words are those of one answer{dollars}.")
     if any(each.kind == "layer" for each in summary.figures):
         sentences.append("The paper counts the aggregator as a layer: what it calls layer 2 is here what comes after layer 1.")
+    if sum(each.kind == "member" for each in summary.figures) > 1:
+        sentences.append("Below, the best member is chosen on other questions than it is judged by.")
     if summary.all_wrong is not None:
         wrong = "scores below 50" if summary.is_graded else "is wrong"
         sentences.append(f"On {summary.all_wrong:.1%} of the questions every member alone {wrong}.")

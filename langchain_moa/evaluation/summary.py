@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -152,7 +152,19 @@ def verdict(mixture: VariantFigures, other: VariantFigures) -> str:
     for each, named in ((mixture, "the mixture's"), (other, "its")):
         if each.failed > TOO_MANY:
             return f"No verdict on the mixture and {who.rstrip(',')}: {each.failed:.0%} of {named} answers failed."
-    return f"{_compared(other.gain, who)}{_price(mixture, other)}" if other.gain is not None else ""
+    if other.gain is None:
+        return ""
+    return f"{_compared(other.gain, who)}{_without_failures(other)}{_price(mixture, other)}"
+
+
+def _without_failures(other: VariantFigures) -> str:
+    """Say what the gain is without questions that only one of the two has answered: standing in for a failure is no wisdom."""
+    gain = other.gain_answered
+    if gain is None:
+        return ""
+    span = f"95% interval {100 * gain.low:+.1f} to {100 * gain.high:+.1f}"
+    both = f"the {counted(gain.questions, 'question')} that both have answered"
+    return f" On {both}, the mixture's gain is {100 * gain.mean:+.1f} ({span})."
 
 
 def _compared(gain: PairedDifference, who: str) -> str:
@@ -187,6 +199,7 @@ def _price(mixture: VariantFigures, other: VariantFigures) -> str:
 
 
 _HALF = 0.5
+_FOLDS = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -200,6 +213,7 @@ class VariantFigures:
         low: The lower end of the score's 95% interval.
         high: The upper end.
         gain: How much more the mixture scores, question by question; `None` for the mixture itself.
+        gain_answered: The same on the questions that both have answered; `None` where that is all of them, or none.
         calls: Calls for an answer.
         seconds: Seconds for an answer: of each layer the slowest call, and every call after the layers.
         cost_usd: US dollars for an answer; `None` where a price is not known.
@@ -213,6 +227,7 @@ class VariantFigures:
     low: float
     high: float
     gain: PairedDifference | None
+    gain_answered: PairedDifference | None
     calls: float
     seconds: float
     cost_usd: float | None
@@ -256,23 +271,91 @@ class ComparisonSummary:
         members = [result.scores for result in results if result.kind == "member"]
         wrong = [all(score < _HALF for score in scores) for scores in zip(*members, strict=True)]
         failures = failures_of(findings)
+        verdicts = [verdict(figures[0], other) for other in _rivals(results, figures)]
+        if findings.tally is None and not any(score for result in results for score in result.scores):
+            verdicts = [_all_zero(results[0])]
         return cls(
             figures=figures,
             questions=len(results[0].scores),
             is_judged=findings.tally is not None,
             is_graded=any(score not in (0, 1) for result in results for score in result.scores),
             all_wrong=None if findings.tally is not None or not wrong else fmean(wrong),
-            verdicts=[verdict(figures[0], other) for other in _rivals(figures)],
+            verdicts=[*verdicts, *_shallower(figures)],
             notes=failures.notes,
             problems=failures.problems,
         )
 
 
-def _rivals(figures: Sequence[VariantFigures]) -> list[VariantFigures]:
-    """Return what the mixture has to beat: the member that scores best alone, and Self-MoA."""
-    members = [each for each in figures if each.kind == "member"]
-    best = [max(members, key=lambda each: each.score)] if members else []
-    return [*best, *(each for each in figures if each.kind == "self-moa")]
+def _all_zero(mixture: VariantResult) -> str:
+    """Return the question that scores of nothing but 0 are: about the scorer, and not about the mixture."""
+    said = next((answer.text for epochs in mixture.answers for answer in epochs if answer.text.strip()), "")
+    text = " ".join(said.split())
+    shown = text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
+    return (
+        "Every variant scores 0 on every question. That says more about the scorer than about the mixture: does --scorer fit "
+        "these questions, and are their right answers written as the models write theirs? The mixture's first answer: "
+        f"{shown!r}"
+    )
+
+
+def _shallower(figures: Sequence[VariantFigures]) -> list[str]:
+    """Return the advice to use fewer layers, where the mixture is not better than after fewer of them."""
+    mixture = figures[0]
+    for each in figures:
+        if (
+            each.kind == "layer"
+            and each.gain is not None
+            and each.gain.mean <= 0
+            and max(each.failed, mixture.failed) <= TOO_MANY
+        ):
+            layers = each.name.rpartition(" ")[2]
+            if each.score == 0:
+                return []
+            calls = f"{each.calls:.1f} calls in place of {mixture.calls:.1f}"
+            return [f"{_capital(each.name)} the answers are as good: use num_layers={layers}, which takes {calls}."]
+    return []
+
+
+def _rivals(results: Sequence[VariantResult], figures: Sequence[VariantFigures]) -> list[VariantFigures]:
+    """Return what the mixture has to beat: its best member, chosen on other questions than it is judged by, and Self-MoA."""
+    members = [place for place, each in enumerate(figures) if each.kind == "member"]
+    rivals = [each for each in figures if each.kind == "self-moa"]
+    if not members:
+        return rivals
+    best = max(members, key=lambda place: figures[place].score)
+    chosen = _cross_fitted([results[place] for place in members])
+    scores = [result.scores[place] for place, result in enumerate(chosen)]
+    crossed = replace(
+        figures[best],
+        gain=PairedDifference.of(results[0].scores, scores),
+        gain_answered=_gain_answered(results[0], scores, chosen),
+    )
+    return [crossed, *rivals]
+
+
+def _cross_fitted(members: Sequence[VariantResult]) -> list[VariantResult]:
+    """Return for each question the member that scores best on the other four fifths of the questions."""
+    count = len(members[0].scores)
+    if count < _FOLDS:
+        return [max(members, key=lambda member: member.score)] * count
+
+    def elsewhere(member: VariantResult, part: int) -> float:
+        return sum(score for place, score in enumerate(member.scores) if place % _FOLDS != part)
+
+    best = [max(members, key=lambda member: elsewhere(member, part)) for part in range(_FOLDS)]
+    return [best[place % _FOLDS] for place in range(count)]
+
+
+def _gain_answered(mixture: VariantResult, scores: Sequence[float], others: Sequence[VariantResult]) -> PairedDifference | None:
+    """Return the gain on the questions that both have answered; `None` where that is all of them, or none."""
+    both = [
+        place
+        for place, other in enumerate(others)
+        if all(answer.error is None for result in (mixture, other) for answer in result.answers[place])
+    ]
+    if len(both) in (0, len(others)):
+        return None
+    return PairedDifference.of([mixture.scores[place] for place in both], [scores[place] for place in both])
 
 
 def _figures(result: VariantResult, mixture: VariantResult) -> VariantFigures:
@@ -287,6 +370,7 @@ def _figures(result: VariantResult, mixture: VariantResult) -> VariantFigures:
         low=low,
         high=high,
         gain=None if result is mixture else PairedDifference.of(mixture.scores, result.scores),
+        gain_answered=None if result is mixture else _gain_answered(mixture, result.scores, [result] * len(result.scores)),
         calls=_mean([answer.calls for answer in answers]),
         seconds=_mean([answer.seconds for answer in answers]),
         cost_usd=fmean(known) if known and len(known) == len(costs) else None,

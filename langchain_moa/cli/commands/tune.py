@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -10,7 +9,17 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from langchain_moa.cli.console import counted, note, one_line, printable, warn
-from langchain_moa.cli.evaluating import RUN, Concurrency, Limit, MaxCost, budget_refused, run_to_the_end, warn_of_skipped
+from langchain_moa.cli.evaluating import (
+    RUN,
+    Concurrency,
+    Limit,
+    MaxCost,
+    Yes,
+    budget_refused,
+    confirm_spending,
+    run_to_the_end,
+    warn_of_skipped,
+)
 from langchain_moa.cli.failing import EXIT_CODES, UsageError, explain, explained
 from langchain_moa.cli.options import Debug, Quiet
 
@@ -76,7 +85,6 @@ Seed = Annotated[int, typer.Option("--seed", metavar="N", help="Draws the cross-
 Samples = Annotated[
     int, typer.Option("--samples", metavar="K", min=1, help="How often each candidate is asked.", rich_help_panel=RUN)
 ]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Spend without asking first.", rich_help_panel=RUN)]
 
 
 @app.command(epilog=EXIT_CODES)
@@ -269,8 +277,7 @@ class _TuneJob:
         usd = f"about ${self.samples * sum(costs):,.2f}{without}" if sum(costs) else "no price is known"
         if not self.quiet:
             note(f"{counted(len(questions), 'question')}, at most {calls}{known}; {usd}, with answers of {answer} tokens")
-        if not self.yes and not ledger.records and sys.stdin.isatty():
-            typer.confirm("Ask them?", abort=True, err=True)
+        confirm_spending(len(costs) * self.samples - len(ledger.records), yes=self.yes)
 
     def _scorer(self, questions: Sequence[Question]) -> Scorer | None:
         from langchain_moa.evaluation.scorers import resolve_scorer

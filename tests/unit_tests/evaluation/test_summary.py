@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+from base64 import b64encode
 from collections import Counter
+from hashlib import sha256
+from html import unescape
 from typing import TYPE_CHECKING
 
 import pytest
@@ -233,3 +236,76 @@ def test_the_page_shows_what_models_say_as_text() -> None:
     assert "&lt;b&gt;1?&lt;/b&gt;" in html
     assert "the same for all" not in html
     assert "1 of 2 questions" in html
+
+
+def test_failover_is_shown_apart() -> None:
+    # The member fails on three questions that the mixture answers, and is right elsewhere, as the mixture is.
+    mixture = _result("the mixture", "mixture", [1.0] * 40)
+    member = _failing("a alone", "member", failed=3, of=40)
+    summary = _summary(mixture, member)
+    [verdict] = summary.verdicts
+    assert "The mixture is 7.5 points ahead of its best member, a" in verdict
+    assert "On the 37 questions that both have answered, the mixture's gain is +0.0 (95% interval +0.0 to +0.0)." in verdict
+    gain = summary.figures[1].gain_answered
+    assert gain is not None
+    assert (gain.mean, gain.questions) == (0, 37)
+
+
+def test_scores_of_nothing_but_0_are_a_question_about_the_scorer() -> None:
+    mixture, member = _result("the mixture", "mixture", [0.0] * 30), _result("a alone", "member", [0.0] * 30)
+    [verdict] = _summary(mixture, member).verdicts
+    assert verdict.startswith(
+        "Every variant scores 0 on every question. That says more about the scorer than about the mixture"
+    )
+    assert verdict.endswith("The mixture's first answer: 'seven words'")
+
+
+def test_the_best_member_is_chosen_on_other_questions_than_it_is_judged_by() -> None:
+    # Each is right on one fifth of the questions, and by the other fifths nobody would choose it for these.
+    one, other = [1.0, 0.0, 0.0, 0.0, 0.0] * 8, [0.0, 1.0, 0.0, 0.0, 0.0] * 8
+    mixture = _result("the mixture", "mixture", one)
+    summary = _summary(mixture, _result("a alone", "member", one), _result("b alone", "member", other))
+    # Chosen by all questions, a would be as good as the mixture.
+    gain = summary.figures[1].gain
+    assert gain is not None
+    assert gain.mean == 0
+    assert summary.verdicts[0].startswith("The mixture is better than its best member, a, by 20.0 points")
+    assert "the best member is chosen on other questions than it is judged by" in markdown(summary)
+
+
+def test_fewer_layers_that_are_as_good_are_advised() -> None:
+    mixture = _result("the mixture", "mixture", [1.0] * 20 + [0.0] * 10)
+    one = _result("after layer 1", "layer", [1.0] * 21 + [0.0] * 9)
+    member = _result("a alone", "member", [1.0] * 10 + [0.0] * 20)
+    verdicts = _summary(mixture, one, member).verdicts
+    assert verdicts[-1] == "After layer 1 the answers are as good: use num_layers=1, which takes 1.0 calls in place of 1.0."
+    worse = _result("after layer 1", "layer", [1.0] * 19 + [0.0] * 11)
+    assert not any("num_layers" in verdict for verdict in _summary(mixture, worse, member).verdicts)
+
+
+HOSTILE = "<img src=x onerror=alert(1)> [a](javascript:alert(1)) \x1b]0;owned\x07 \u202egnp \x9b31m `x` alone"
+
+
+def test_names_and_answers_of_others_do_nothing_in_the_table_and_on_the_page() -> None:
+    pytest.importorskip("matplotlib", reason="the extra eval is not installed")
+    mixture = _result("the mixture", "mixture", [1.0, 0.0])
+    member = _failing(HOSTILE, "member", failed=1, of=2, reason=HOSTILE)
+    summary = _summary(mixture, member)
+    text = markdown(summary)
+    assert not set(text) & {"\x1b", "\x07", "\u202e", "\x9b"}
+    assert r"\<img" in text
+    assert r"\[a\]" in text
+    assert not re.search(r"(?<!\\)<", text)
+    picture = draw_pareto(summary.figures, title="A mixture")
+    questions = [Question(id=str(n), text=HOSTILE, answers=(HOSTILE,)) for n in range(2)]
+    html = page(summary, [mixture, member], questions, title=HOSTILE, picture=picture)
+    assert "<img src=x" not in html
+    assert not set(html) & {"\x1b", "\x07", "\u202e", "\x9b"}
+    [policy] = re.findall(r'http-equiv="Content-Security-Policy" content="([^"]*)"', html)
+    [style] = re.findall(r"<style>(.*?)</style>", html, re.DOTALL)
+    digest = b64encode(sha256(style.encode()).digest()).decode()
+    assert unescape(policy) == (
+        f"default-src 'none'; img-src data:; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+    )
+    # No element has a style of its own, which the policy would refuse.
+    assert " style=" not in html

@@ -11,7 +11,17 @@ import typer
 
 from langchain_moa.cli.choosing import MixtureOptions
 from langchain_moa.cli.console import complain, console_on, counted, is_terminal, note, warn
-from langchain_moa.cli.evaluating import RUN, Concurrency, Limit, MaxCost, budget_refused, run_to_the_end, warn_of_skipped
+from langchain_moa.cli.evaluating import (
+    Concurrency,
+    EstimateOnly,
+    Limit,
+    MaxCost,
+    Yes,
+    budget_refused,
+    confirm_spending,
+    run_to_the_end,
+    warn_of_skipped,
+)
 from langchain_moa.cli.failing import EXIT_CODES, FAILED, UsageError, explain, explained
 from langchain_moa.cli.options import Aggregator, Config, Debug, Layers, Preset, Proposers, Quiet, Settings
 
@@ -68,7 +78,6 @@ AnswerField = Annotated[
 Epochs = Annotated[
     int, typer.Option("--epochs", metavar="N", min=1, help="How often each question is asked.", rich_help_panel=_QUESTIONS)
 ]
-EstimateOnly = Annotated[bool, typer.Option("--estimate", help="Say what it would cost, and ask nothing.", rich_help_panel=RUN)]
 AsJson = Annotated[bool, typer.Option("--json", help="Print everything as JSON.")]
 
 
@@ -86,6 +95,7 @@ def compare(
     max_cost_usd: MaxCost = None,
     concurrency: Concurrency = 8,
     estimate: EstimateOnly = False,
+    yes: Yes = False,
     as_json: AsJson = False,
     config: Config = None,
     preset: Preset = None,
@@ -119,9 +129,9 @@ def compare(
             needs_answers = scorer != _JUDGE and ".py:" not in (scorer or "")
             questions = _questions(task, question_field, answer_field, limit, needs_answers=needs_answers)
             order = _CompareJob(
-                mixture=options.mixture(),
+                mixture=options.mixture(asked=not estimate),
                 questions=questions,
-                score=_judge_of(scorer, judge) or resolve_scorer(scorer, questions),
+                score=_judge_of(scorer, judge, asked=not estimate) or resolve_scorer(scorer, questions),
                 scorer=f"{_JUDGE}, {judge}" if scorer == _JUDGE else scorer or BY_ANSWER_TYPE,
                 folder=output or Path("moa-eval") / (_GSM8K if task == _GSM8K else Path(task).stem),
                 title=f"A mixture on {task}",
@@ -131,6 +141,7 @@ def compare(
             )
             order.estimate(quiet=quiet and not estimate)
             if not estimate:
+                order.confirm(yes=yes)
                 order.run(as_json=as_json, quiet=quiet)
         except (EvaluationError, RowError) as error:
             raise UsageError(explain(error)) from error
@@ -213,6 +224,20 @@ class _CompareJob:
             before = f" (${spent:.2f} of it is spent)" if spent else ""
             warn(f"${self.max_cost_usd:g}{before} will not be enough; what is answered until then is kept")
 
+    def confirm(self, *, yes: bool) -> None:
+        """Ask before anything is spent, if somebody is there to answer.
+
+        Args:
+            yes: Whether the answer is yes.
+
+        Raises:
+            typer.Abort: The answer was no.
+        """
+        from langchain_moa.evaluation.estimate import estimate
+
+        found = estimate(self.mixture, self.questions, self._ledger(), epochs=self.epochs, judge=self._judge)
+        confirm_spending(found.calls - found.known, yes=yes)
+
     def run(self, *, as_json: bool, quiet: bool) -> None:
         """Compare, print what came of it, and write the files.
 
@@ -276,12 +301,13 @@ class _CompareJob:
         return text
 
 
-def _judge_of(scorer: str | None, model: str | None) -> Member | None:
+def _judge_of(scorer: str | None, model: str | None, *, asked: bool) -> Member | None:
     """Return the judge that the options name, if they do; one without a key is an error here.
 
     Args:
         scorer: `--scorer`.
         model: `--judge`.
+        asked: Whether it will be asked anything; for an estimate no key is needed.
 
     Raises:
         UsageError: One of them is there without the other, or the judge cannot be made.
@@ -297,7 +323,7 @@ def _judge_of(scorer: str | None, model: str | None) -> Member | None:
         msg = "--scorer judge needs --judge MODEL, 'provider:model'; best one that is no member of the mixture"
         raise UsageError(msg)
     try:
-        return Proposer(model).resolve({})
+        return Proposer(model).resolve({} if asked else {"api_key": "none"})
     except (ValueError, ImportError) as error:
         msg = f"--judge: {explain(error)}"
         raise UsageError(msg) from error

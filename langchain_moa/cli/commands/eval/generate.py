@@ -13,6 +13,7 @@ from langchain_moa.cli.console import counted, note, one_line, warn
 from langchain_moa.cli.evaluating import (
     RUN,
     Concurrency,
+    EstimateOnly,
     Limit,
     MaxCost,
     ProgressWatch,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from langchain_moa.evaluation.generation import GenerationResult
     from langchain_moa.evaluation.harnesses import BenchmarkQuestion, Harness
     from langchain_moa.evaluation.ledger import Ledger
+    from langchain_moa.members.member import Member
     from langchain_moa.mixture.mixture import Mixture
     from langchain_moa.reference import Reference
 
@@ -93,6 +95,7 @@ def generate(
     concurrency: Concurrency = 8,
     max_cost_usd: MaxCost = None,
     own_settings: OwnSettings = False,
+    estimate: EstimateOnly = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
@@ -121,7 +124,7 @@ def generate(
             given = read_references(references, harness, asked) if references else None
             job = _Job(
                 harness=harness,
-                mixture=options.mixture(),
+                mixture=options.mixture(asked=not estimate),
                 questions=asked,
                 model=name or _name(options),
                 references=given,
@@ -132,7 +135,9 @@ def generate(
             # No `.jsonl`: the tools take every such file for answers.
             ledger = Ledger(output.with_name(f"{output.name}.ledger"), max_cost_usd=max_cost_usd)
             warn_of_skipped(ledger)
-            job.announce(ledger, has_limit=max_cost_usd is not None, quiet=quiet)
+            job.announce(ledger, has_limit=max_cost_usd is not None, quiet=quiet and not estimate)
+            if estimate:
+                return
             with ledger:
                 outcome, text = job.run(ledger, quiet=quiet)
         except (RowError, EvaluationError) as error:
@@ -173,10 +178,27 @@ class _Job:
         if not quiet:
             turns = sum(len(question.turns) for question in self.questions)
             calls = counted(turns * len(members), "call")
+            known = f", with {counted(len(ledger.records), 'answer')}" if ledger.records else ""
             note(
                 f"{counted(len(self.questions), 'question')}, {counted(turns, 'turn')}, {calls} for {self.harness.title}; the "
-                f"ledger is {ledger.path}"
+                f"ledger is {ledger.path}{known}; {self._price(members)}"
             )
+
+    def _price(self, members: Sequence[Member]) -> str:
+        """Say what all calls will cost, without those that the ledger answers being taken off."""
+        from langchain_moa.evaluation.limits import ANSWER_TOKENS, expected_usd, tokens_in, unpriced
+
+        usd = sum(
+            expected_usd(member.id, prompt=tokens_in(turn), answer=ANSWER_TOKENS) or 0.0
+            for member in members
+            for question in self.questions
+            for turn in question.turns
+        )
+        unknown = unpriced(members)
+        if not usd:
+            return "no price is known"
+        without = f" without the price of {', '.join(unknown)}, which is not known" if unknown else ""
+        return f"${usd:,.2f} and more{without}, with answers of {ANSWER_TOKENS} tokens"
 
     def run(self, ledger: Ledger, *, quiet: bool) -> tuple[GenerationResult, str]:
         """Ask, and return what came of it and the answer file's text."""

@@ -33,7 +33,7 @@ for number in range(80):
 command = ["-m", "langchain_moa", "tune", "--recorded", "answers.jsonl", "--output", "tuned", "--quiet"]
 subprocess.run([sys.executable, *command], cwd=folder, check=True)  # noqa: S603  # our own program
 
-# The members are named by the file's path as it was given: `langchain-moa ask --config tuned/moa.yaml` from there does the same.
+# The members have the path as it was given: `langchain-moa ask --config tuned/moa.yaml` from this folder does the same.
 os.chdir(folder)
 print("\n" + Path("tuned/moa.yaml").read_text().partition("\n\n")[2])
 answer = ChatMoA.from_config("tuned/moa.yaml").invoke("What is 7 * 6 + 5?")

@@ -168,13 +168,19 @@ class Generation:
         outcome.ended = self.ledger.gate.reason
         return outcome
 
-    def document(self, outcome: GenerationResult) -> str:
+    def document(self, outcome: GenerationResult, *, before: Path | None = None) -> str:
         """Return the answer file's text.
 
         Args:
             outcome: What `run` returned.
+            before: The answer file that is written again, if it exists: what the harness's scripts have added is kept.
         """
-        return self.harness.document(self.harness.answer(answered) for answered in outcome.answered)
+        known = _rows_before(before)
+        rows = []
+        for answered in outcome.answered:
+            row = self.harness.answer(answered)
+            rows.append(self.harness.again(row, known.get(str(row.get("uid")), {})))
+        return self.harness.document(rows)
 
 
 def asked(mixture: Mixture, *, member: str | None, has_references: bool) -> list[Member]:
@@ -193,6 +199,16 @@ def asked(mixture: Mixture, *, member: str | None, has_references: bool) -> list
     members = mixture.members
     last = [members.aggregator] if mixture.aggregator is not None else []
     return last if has_references else [*(each for layer in members.layers for each in layer), *last]
+
+
+def _rows_before(path: Path | None) -> dict[str, Mapping[str, Any]]:
+    """Return the rows of an answer file that is written again, by id; none if it cannot be read."""
+    if path is None or not path.is_file():
+        return {}
+    try:
+        return {str(row.data["uid"]): row.data for row in read_rows(path) if "uid" in row.data}
+    except RowError:
+        return {}
 
 
 class _GenerationRun:

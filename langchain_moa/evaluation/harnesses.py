@@ -110,6 +110,15 @@ class Harness(ABC):
             answered: The question and its answer.
         """
 
+    def again(self, row: dict[str, Any], before: Mapping[str, Any]) -> dict[str, Any]:  # noqa: ARG002  # of one harness only
+        """Return a row of the answer file with what the harness's own scripts have added to the same row of the file before.
+
+        Args:
+            row: The row.
+            before: The row for the same question in the file that is written again.
+        """
+        return row
+
     def document(self, rows: Iterable[dict[str, Any]]) -> str:
         """Return the answer file's text: one JSON object a line.
 
@@ -167,7 +176,7 @@ class ArenaHard(HarnessWithReferences):
     """The paper's settings: temperature 0.7, 2,048 tokens; the harness's own would be 0 and 4,096.
 
     The `metadata` that style control reads counts GPT-4o's tokens, which takes its vocabulary: the harness's own script
-    `utils/add_markdown_info.py` adds it to any answer file.
+    `utils/add_markdown_info.py` adds it to any answer file. A file that is written again keeps it where the answer is the same.
     """
 
     name = "arena_hard"
@@ -190,6 +199,12 @@ class ArenaHard(HarnessWithReferences):
             ],
             "tstamp": answered.time,
         }
+
+    @override
+    def again(self, row: dict[str, Any], before: Mapping[str, Any]) -> dict[str, Any]:
+        if before.get("messages") == row["messages"] and "metadata" in before:
+            return {**row, "metadata": before["metadata"]}
+        return row
 
     @override
     def reference(self, row: Row) -> tuple[Hashable, str]:

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from inspect_ai.log import transcript
 from inspect_ai.model import (
     ChatCompletionChoice,
     ChatMessageAssistant,
@@ -202,6 +203,8 @@ class InspectMoA(ModelAPI):
             return output
         message = state["messages"][-1]
         account = message.response_metadata["moa"]
+        # Its viewer shows it among the sample's events.
+        transcript().info({"moa": account, "references": state.get("references", [])}, source="langchain-moa")
         return ModelOutput(
             model=self.model_name,
             choices=[choice_of(message, model=self.model_name)],

@@ -219,7 +219,7 @@ class Ledger:
         if self._file is None:
             raise OSError(errno.EBADF, "the ledger is not open")
         try:
-            # A write that failed halfway has left a part of a line.
+            # Half a line that a killed process has left is overwritten.
             self._file.truncate(self._end)
             self._file.seek(self._end)
             view = memoryview(line)
@@ -227,6 +227,10 @@ class Ledger:
                 view = view[self._file.write(view) or 0 :]
         except ValueError as error:  # closed meanwhile
             raise OSError(errno.EBADF, str(error)) from error
+        except OSError:
+            with suppress(OSError):
+                self._file.truncate(self._end)
+            raise
         self._end += len(line)
 
     def _read(self) -> int:

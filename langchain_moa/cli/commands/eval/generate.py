@@ -139,7 +139,7 @@ def generate(
             if estimate:
                 return
             with ledger:
-                outcome, text = job.run(ledger, quiet=quiet)
+                outcome, text = job.run(ledger, output, quiet=quiet)
         except (RowError, EvaluationError) as error:
             raise UsageError(explain(error)) from error
         write_whole(output, text)
@@ -200,7 +200,7 @@ class _Job:
         without = f" without the price of {', '.join(unknown)}, which is not known" if unknown else ""
         return f"${usd:,.2f} and more{without}, with answers of {ANSWER_TOKENS} tokens"
 
-    def run(self, ledger: Ledger, *, quiet: bool) -> tuple[GenerationResult, str]:
+    def run(self, ledger: Ledger, output: Path, *, quiet: bool) -> tuple[GenerationResult, str]:
         """Ask, and return what came of it and the answer file's text."""
         from langchain_moa.evaluation.generation import Generation
 
@@ -223,7 +223,7 @@ class _Job:
             return outcome
 
         outcome = run_to_the_end(work, ledger, quiet=quiet)
-        return outcome, generation.document(outcome)
+        return outcome, generation.document(outcome, before=output)
 
 
 def _harness(name: str) -> Harness:

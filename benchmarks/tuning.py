@@ -124,7 +124,8 @@ def main() -> None:
     table = Table(
         "pool", "N", "gain", "where the best answered", "worse by > 1", "alone", "calls", "in turn", "pair, then third"
     )
-    near, far = [], []
+    near: list[Held] = []
+    far: list[Held] = []
     for pool in pools(given.data):
         for size in SIZES:
             held = held_out(pool, size, splits=given.splits)

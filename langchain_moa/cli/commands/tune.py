@@ -330,6 +330,11 @@ def _candidates(given: Sequence[str] | None, config: Path | None, *, named: bool
     if not isinstance(listed, list) or not listed:
         msg = f"--config: {config} has to hold a list of `candidates`, each 'provider:model' or a mapping as of a proposer"
         raise UsageError(msg)
+    from langchain_moa.secrets import names_secret
+
+    if (secret := names_secret({"candidates": listed})) is not None:
+        msg = f"--config: {config} has {secret!r}; keys do not belong in files. Set the provider's environment variable"
+        raise UsageError(msg)
     return [*found, *listed]
 
 

@@ -121,6 +121,7 @@ def test_weak_candidates_are_not_asked_to_the_end(moa: Command, loopback: Loopba
         (("--task", "answers.jsonl", "--candidate", "openai:a"), "give two or more candidates"),
         (("--task", "other.jsonl", "--recorded", "answers.jsonl"), "has no answer to any of the questions, to the letter"),
         (("--task", "answers.jsonl", "--config", "list.yaml"), "list.yaml has to hold a list of `candidates`"),
+        (("--task", "answers.jsonl", "--config", "key.yaml"), "key.yaml has 'api_key'; keys do not belong in files"),
     ],
 )
 def test_bad_input_says_what_would_do(
@@ -129,8 +130,10 @@ def test_bad_input_says_what_would_do(
     _questions(tmp_path)
     (tmp_path / "other.jsonl").write_text('{"question": "Why?", "answer": 1}')
     (tmp_path / "list.yaml").write_text("candidates: openai:a")
+    (tmp_path / "key.yaml").write_text("candidates: [{model: openai:a, settings: {api_key: some-key}}, openai:b]")
     done = moa("tune", "--output", "tuned", *options)
     assert done.code == 2
+    assert "some-key" not in done.err
     assert said in " ".join(done.err.split())
     assert not (tmp_path / "tuned").exists()
     assert loopback.requests == []

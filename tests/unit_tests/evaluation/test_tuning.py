@@ -20,7 +20,8 @@ from langchain_moa.testing import ReplayChatModel
 np = pytest.importorskip("numpy", reason="the extra eval is not installed")
 pytest.importorskip("scipy", reason="the extra eval is not installed")
 
-from langchain_moa.evaluation.tuning import (  # noqa: E402  # it takes numpy
+from benchmarks.tuning import Pool, held_out  # noqa: E402  # it takes numpy
+from langchain_moa.evaluation.tuning import (  # noqa: E402  # and so does this
     Policy,
     choose,
     judged,
@@ -284,3 +285,14 @@ def test_recordings_that_do_not_fit_say_so(tmp_path: Path) -> None:
     path.write_text(json.dumps({"question": "Why?", "recorded": {"a": "4"}}))
     with pytest.raises(RowError, match="line 1: no right answer, and no recorded 'score'"):
         read_recorded(path)
+
+
+def test_the_benchmark_compares_on_other_questions() -> None:
+    pool = Pool("near equal", table_of(drawn([0.7] * 3, questions=120)))
+    held = held_out(pool, 60, splits=3)
+    assert np.mean(held.gains) > 2
+    assert held.gains == held.answered
+    assert all(early <= calls for early, calls in zip(held.early, held.calls, strict=True))
+    far = Pool("far better", table_of(drawn([0.97, 0.5, 0.4], questions=120, apart=False)))
+    assert held_out(far, 60, splits=3).alone == [True] * 3
+    assert held_out(far, 60, splits=3).gains == [0.0] * 3

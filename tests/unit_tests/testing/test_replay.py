@@ -99,7 +99,7 @@ def test_a_proposer_that_does_not_know_fails_alone() -> None:
     answer = ChatMoA(proposers=[one, two], aggregation="medoid", num_layers=1).invoke(QUESTION)
     calls = answer.response_metadata["moa"]["layers"][0]
     assert answer.text == "4"
-    assert [(call["model"], call["status"]) for call in calls] == [("replay:answers.jsonl#one", "ok"), ("replay:two", "failed")]
+    assert [(call["model"], call["status"]) for call in calls] == [("replay:one", "ok"), ("replay:two", "failed")]
     assert calls[1]["error"]["kind"] == "UnknownQuestionError"
 
 

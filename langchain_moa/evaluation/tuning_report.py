@@ -33,11 +33,18 @@ def sentences(tuning: Tuning) -> list[str]:
     names, found = table.models, tuning.promise
     said = [_choice(tuning)]
     gain = f"{_points(found.gain)} (95% interval {_points(found.low)} to {_points(found.high)})"
-    said.append(
-        f"On questions that the choice has not seen it gains {gain} over the best single model, chosen on the same questions "
-        f"(four times five-fold cross-validation over {counted(len(table), 'question')}). On the questions that it was chosen "
-        f"by, the gain is {_points(chosen.gain)}, which flatters it."
-    )
+    how = f"four times five-fold cross-validation over {counted(len(table), 'question')}"
+    if chosen.policy == best.policy:
+        said.append(
+            f"Choices made without a fifth of the questions and tried on these gain {gain} over the best single model ({how})."
+        )
+    else:
+        naive = f" On the questions that it was chosen by, the gain is {_points(chosen.gain)}"
+        flatters = ", which flatters it." if chosen.gain > found.gain else "."
+        said.append(
+            f"On questions that the choice has not seen it gains {gain} over the best single model, chosen on the same "
+            f"questions ({how}).{naive}{flatters}"
+        )
     if found.questions_answered < len(table):
         rest = f"{_points(found.gain_answered)} ({_points(found.low_answered)} to {_points(found.high_answered)})"
         said.append(

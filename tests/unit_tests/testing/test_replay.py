@@ -10,6 +10,7 @@ from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage, Sys
 from langchain_tests.unit_tests import ChatModelUnitTests
 
 from langchain_moa import ChatMoA, Mixture, create_moa
+from langchain_moa.data.usage import cost_of_messages
 from langchain_moa.testing import RecordedFailureError, ReplayChatModel, UnknownQuestionError, replay_model
 
 if TYPE_CHECKING:
@@ -193,6 +194,7 @@ def test_a_member_string_names_a_recorded_model(recorded: Path) -> None:
 def test_samples_tokens_and_price_are_those_of_the_row(recorded: Path) -> None:
     one = replay_model("replay:answers.jsonl#one").invoke(QUESTION)
     assert one.response_metadata["cost_usd"] == 0.25
+    assert cost_of_messages([one]) == 0.25
     said = [replay_model("answers.jsonl#openai:gpt-4.1-nano", sample=number) for number in (0, 2, 3)]
     assert [model.invoke(QUESTION).text for model in said] == ["4", "5", "4"]
     usage = said[1].invoke(QUESTION).usage_metadata

@@ -78,12 +78,19 @@ clean: ## Remove all that was made here, the virtual environment too
 
 # What is installed is remembered by stamps, so that a second run starts at once. --upgrade-deps brings a pip that
 # knows dependency groups.
-$(VENV)/.made:
-	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit(1)' || { \
-		echo "langchain-moa needs Python 3.11 or newer, and $(PYTHON) is not. Name another: make PYTHON=python3.12 ..." >&2; \
-		exit 1; }
-	$(PYTHON) -m venv --upgrade-deps $(VENV)
-	@touch $@
+# Where PYTHON is given and has another version, the environment is made anew.
+GIVEN := $(filter-out file,$(origin PYTHON))
+$(VENV)/.made: FORCE
+	@if [ ! -f $@ ] || { [ -n "$(GIVEN)" ] && [ "$$(cat $@)" != "$$($(PYTHON) -V)" ]; }; then \
+		$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit(1)' || { \
+			echo "langchain-moa needs Python 3.11 or newer, and $(PYTHON) is not. Name another: make PYTHON=python3.12 ..." >&2; \
+			exit 1; }; \
+		echo "Making $(VENV) with $$($(PYTHON) -V) ..."; \
+		$(PYTHON) -m venv --clear --upgrade-deps $(VENV) && $(PYTHON) -V > $@; \
+	fi
+
+.PHONY: FORCE
+FORCE:
 
 $(VENV)/.user: pyproject.toml $(VENV)/.made
 	@echo "Installing langchain-moa into $(VENV) (once; a minute or so) ..."

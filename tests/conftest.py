@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from tests.loopback.fixtures import chat, loopback
 
 __all__ = ["chat", "loopback"]
 
-# No test asserts a time; Hypothesis would, of every single case.
-settings.register_profile("untimed", deadline=None)
+# No test asserts a time; Hypothesis would, of every single case and of how fast the cases are made.
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")

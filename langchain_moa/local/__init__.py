@@ -1,13 +1,14 @@
-"""Small models on this machine: no key, and no network once they are here."""
+"""Small models on this machine: they need no key, and no network after the download."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from langchain_moa.local.catalog import CATALOG, LocalModel
-from langchain_moa.local.errors import (
+from langchain_moa.local.catalog import (
+    CATALOG,
     ChecksumError,
     DownloadError,
+    LocalModel,
     LocalModelError,
     ModelMissingError,
     PackageMissingError,
@@ -16,7 +17,7 @@ from langchain_moa.local.errors import (
     ServerError,
     UnknownModelError,
 )
-from langchain_moa.local.pull import cache_dir, is_present, pull
+from langchain_moa.local.download import cache_dir, is_present, pull
 
 if TYPE_CHECKING:
     from langchain_moa.local.chat_model import ChatLocal
@@ -41,7 +42,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    # The catalog is for everyone; the chat model brings the OpenAI client along.
+    # Lazily: the chat model imports the OpenAI client.
     if name == "ChatLocal":
         from langchain_moa.local.chat_model import ChatLocal
 

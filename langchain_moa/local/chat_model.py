@@ -6,40 +6,40 @@ import hashlib
 import importlib.util
 import json
 import ssl
+import threading
+from collections import OrderedDict
 from contextlib import asynccontextmanager, contextmanager
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
 import openai
 from langchain_core.language_models.model_profile import ModelProfile
+from langchain_core.messages import SystemMessage
+from langchain_core.messages.utils import convert_to_openai_messages
 from langchain_openai import ChatOpenAI
-from pydantic import Field, PrivateAttr, model_validator
+from langchain_openai.chat_models.base import OpenAIContextOverflowError
+from pydantic import Field, model_validator
 from typing_extensions import override
 
-from langchain_moa.local.catalog import CATALOG, LocalModel
-from langchain_moa.local.errors import PackageMissingError
-from langchain_moa.local.loading import aloaded
-from langchain_moa.local.location import path_of
-from langchain_moa.local.opening import opened
-from langchain_moa.local.overflow import explained
-from langchain_moa.local.repetition import Repetitions
-from langchain_moa.local.server import CONTEXT, Server, serve
+from langchain_moa.local.catalog import CATALOG, LocalModel, PackageMissingError
+from langchain_moa.local.download import path_of, verify
+from langchain_moa.local.server import CONTEXT, Server, aload, serve
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence
     from pathlib import Path
 
-    from langchain_core.language_models import LanguageModelInput
+    from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
     from langchain_core.language_models.base import LangSmithParams
     from langchain_core.messages import BaseMessage
-    from langchain_core.outputs import ChatGenerationChunk, ChatResult
+    from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 
-_repetitions = Repetitions()
+    G = TypeVar("G", bound=ChatGeneration)
 
 _SEEDS = 0x7FFFFFFF
 
-# llama.cpp holds any model to a schema; whether one can call tools is known of the catalog's only.
+# llama.cpp holds any model to a schema; which models can call tools is known for those of the catalog only.
 _PROFILE = ModelProfile(max_input_tokens=CONTEXT, structured_output=True)
-_PROFILE_OF_CATALOGUED = ModelProfile(
+_PROFILE_OF_CATALOG = ModelProfile(
     max_input_tokens=CONTEXT,
     structured_output=True,
     tool_calling=False,
@@ -49,30 +49,54 @@ _PROFILE_OF_CATALOGUED = ModelProfile(
     video_inputs=False,
 )
 
-# Nothing on the loopback interface is encrypted; reading the machine's certificates would take longer than all else here.
+# Nothing on the loopback interface is encrypted, and reading the machine's certificates would take most of a call's time.
 _NO_CERTIFICATES = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
-class ChatLocal(ChatOpenAI):
-    """A model that runs on this machine by llama.cpp; a `ChatOpenAI` in every other way.
+class _RepeatCounter:
+    """Counts how often each of the latest questions was asked, so that each time another seed is used."""
 
-    Its server is a process that starts with the first call, listens on a random port of the loopback interface, asks for a
-    random key, and ends with this process; all instances of one model share it. A conversation and its answer have 4,096
-    tokens. The models of the catalog are very small: they show that a mixture works, not how good one is. They cannot call
-    tools; structured output works.
+    _MOST = 1024
+
+    def __init__(self) -> None:
+        self._asked: OrderedDict[str, int] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def count(self, question: str) -> int:
+        """Count a question, and return how often it was asked before."""
+        with self._lock:
+            before = self._asked.pop(question, 0)
+            self._asked[question] = before + 1
+            if len(self._asked) > self._MOST:
+                self._asked.popitem(last=False)
+            return before
+
+
+_repeats = _RepeatCounter()
+
+
+class ChatLocal(ChatOpenAI):
+    """A model that runs on this machine with llama.cpp; in every other way a `ChatOpenAI`.
+
+    Its server is a process that starts with the first call, listens on a random port of the loopback interface, requires a
+    random key, and ends with this process. All instances of one model share it. Before a model of the catalog is loaded, its
+    file is checked against its hash. A conversation and its answer may have 4,096 tokens together. The models of the catalog
+    are very small: they show how a mixture works, not how good one can be. They cannot call tools; structured output works.
 
     Args:
         model: The name of a model of the catalog, or the path of any `.gguf` file.
         temperature: Default: 0.3 for a model of the catalog, llama.cpp's own for a file.
-        max_tokens: Default: 96 for a model of the catalog, as many as there is room for with a file.
-        seed: Which of the possible answers: the same model, conversation, settings and seed are given the same random
-            numbers every time. A `seed` given at call time goes to llama.cpp as it is. Default: another one each time that
-            this process asks the same question, so that samples of one model differ, and two runs of a program are alike.
+        max_tokens: Default: 96 for a model of the catalog; for a file, as many as fit into the context.
+        seed: Selects one of the possible answers: the same model, conversation, settings and seed give the same random
+            numbers. A `seed` given at call time is sent to llama.cpp as it is. Default: a new one each time this process
+            asks the same question, so that samples of one model differ and two runs of a program are alike.
 
     Raises:
-        PackageMissingError: llama.cpp is not installed; the text has the pip command.
-        UnknownModelError: There is no such model; the text has those that there are.
-        ModelMissingError: Its file is not here, or is no model; the text names the remedy.
+        PackageMissingError: llama.cpp is not installed; the message has the pip command.
+        UnknownModelError: There is no such model; the message lists those of the catalog.
+        ModelMissingError: The file is missing or is not a GGUF file; the message names the remedy.
+        ChecksumError: At the first call: the file of a model of the catalog was changed after its download.
+        ServerError: At the first call: llama.cpp cannot load the file.
 
     Example:
         ```python
@@ -82,19 +106,16 @@ class ChatLocal(ChatOpenAI):
         ```
     """
 
-    # It holds no HTTP client: one is made for each call.
+    # It holds no HTTP client, since each call makes its own; so it can be called on any event loop.
     any_loop: ClassVar[bool] = True
 
-    # By its own name, and not by that of OpenAI's protocol only, which type checkers would insist on.
+    # Under this name too, since type checkers know only the alias of `ChatOpenAI`.
     max_tokens: int | None = None
     max_retries: int | None = 0
     stream_usage: bool | None = True
-    # Requests queue for a slot without a word from the server; how long is for the caller to say.
+    # Requests wait for a slot of the server without receiving anything; callers set their own time limits.
     stream_chunk_timeout: float | None = Field(default=None, exclude=True)
     use_responses_api: bool | None = False
-
-    # Of the copy that one call is made with: whether something of its answer is out.
-    _begun: bool = PrivateAttr(default=False)
 
     @model_validator(mode="before")
     @classmethod
@@ -107,16 +128,16 @@ class ChatLocal(ChatOpenAI):
         path = path_of(name)
         if "max_completion_tokens" in given:
             given["max_tokens"] = given.pop("max_completion_tokens")
-        # Older releases of langchain-openai take it from the environment if it is not given.
+        # Older releases of langchain-openai read it from the environment if it is not given.
         given["api_key"] = None
         if name not in CATALOG:
-            # A name as this one is what langchain-openai would read a model of OpenAI's from.
-            return {**given, "model": str(path)}
-        return {**CATALOG[name].settings, **given, "model": name}
+            # The full path: langchain-openai would take a name such as `o1.gguf` for a model of OpenAI's.
+            return {"profile": _PROFILE, **given, "model": str(path)}
+        return {"profile": _PROFILE_OF_CATALOG, **CATALOG[name].settings, **given, "model": name}
 
     @model_validator(mode="after")
     def validate_environment(self) -> Self:
-        """Leave out what `ChatOpenAI` does here: no key, address or proxy of the environment is for this model."""
+        """Skip what `ChatOpenAI` does here: keys, addresses and proxies of the environment are not for this model."""
         return self
 
     @property
@@ -125,7 +146,7 @@ class ChatLocal(ChatOpenAI):
         return path_of(self.model_name)
 
     @property
-    def _catalogued(self) -> LocalModel | None:
+    def _in_catalog(self) -> LocalModel | None:
         return CATALOG.get(self.model_name)
 
     @property
@@ -143,15 +164,12 @@ class ChatLocal(ChatOpenAI):
     def get_lc_namespace(cls) -> list[str]:
         return ["langchain_moa", "local"]
 
+    # LangChain's only way to tell tracers which provider a model has; `ChatOpenAI` overrides it in the same way.
     @override
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
         params = super()._get_ls_params(stop=stop, **kwargs)
         params["ls_provider"] = "local"
         return params
-
-    @override
-    def _resolve_model_profile(self) -> ModelProfile | None:
-        return ModelProfile(**(_PROFILE if self._catalogued is None else _PROFILE_OF_CATALOGUED))
 
     @override
     def get_token_ids(self, text: str) -> list[int]:
@@ -165,52 +183,64 @@ class ChatLocal(ChatOpenAI):
     def get_num_tokens_from_messages(
         self, messages: Sequence[BaseMessage], tools: Sequence[Any] | None = None, **kwargs: Any
     ) -> int:
-        """Return how many tokens of the model's own a conversation has, as it is sent; starts the server."""
-        payload = {"messages": self._get_request_payload(list(messages))["messages"]}
+        """Return how many of the model's own tokens a conversation has, as it is sent; starts the server."""
+        sent = convert_to_openai_messages(self._with_system(list(messages)))
         with self._client(self._serve()) as client:
-            prompt = client.post(f"{_root(client)}/apply-template", cast_to=object, body=payload)
+            prompt = client.post(f"{_root(client)}/apply-template", cast_to=object, body={"messages": sent})
             return len(_tokens(client, prompt["prompt"], special=True))  # type: ignore[index]  # an object of JSON
 
-    @override
-    def _get_request_payload(
-        self, input_: LanguageModelInput, *, stop: list[str] | None = None, **kwargs: Any
-    ) -> dict[str, Any]:
-        payload = super()._get_request_payload(input_, stop=stop, **kwargs)
-        if (model := self._catalogued) is not None:
-            _adapt(payload, model)
+    def prepare(
+        self, messages: list[BaseMessage], stop: list[str] | None, kwargs: dict[str, Any]
+    ) -> tuple[list[BaseMessage], list[str] | None, dict[str, Any]]:
+        """Return the arguments of a call with the model's own needs added, except where you set them yourself.
+
+        Args:
+            messages: The conversation.
+            stop: Stop sequences of the call.
+            kwargs: The other keyword arguments of the call.
+
+        Returns:
+            The messages with the model's system message, the stop sequences with the model's own, and the arguments with its
+            sampling parameters and a seed.
+        """
+        sent = self._with_system(messages)
+        stop = stop if stop is not None else kwargs.pop("stop", None)
+        if (model := self._in_catalog) is not None:
+            # A schema ends its answers itself, and an empty line inside its JSON is not the end.
+            if model.stop and "response_format" not in kwargs:
+                given = stop if stop is not None else self.stop
+                stop = [*([given] if isinstance(given, str) else given or ()), *model.stop]
+            extra = kwargs.get("extra_body", self.extra_body)
+            kwargs = {**kwargs, "extra_body": {**model.sampling, **(extra or {})}}
         if kwargs.get("seed") is None:
-            payload["seed"] = self._seed_of(payload)
-        return payload
+            kwargs = {**kwargs, "seed": self._seed_for(sent, kwargs)}
+        return sent, stop, kwargs
 
-    @override
-    def _create_chat_result(self, response: Any, generation_info: dict[str, Any] | None = None) -> ChatResult:
-        result = super()._create_chat_result(response, generation_info)
-        if self._catalogued is not None:
-            result.generations = [opened(generation) for generation in result.generations]
-        return result
+    def _with_system(self, messages: list[BaseMessage]) -> list[BaseMessage]:
+        model = self._in_catalog
+        if model is None or not model.system or any(message.type == "system" for message in messages):
+            return messages
+        return [SystemMessage(model.system), *messages]
 
-    @override
-    def _convert_chunk_to_generation_chunk(
-        self, chunk: dict[str, Any], default_chunk_class: type, base_generation_info: dict[str, Any] | None
-    ) -> ChatGenerationChunk | None:
-        # Here and not behind the stream, since handlers are told of a token before it is out.
-        generation = super()._convert_chunk_to_generation_chunk(chunk, default_chunk_class, base_generation_info)
-        if generation is not None and self._catalogued is not None and not self._begun:
-            generation = opened(generation)
-            self._begun = bool(generation.text)
-        return generation
-
-    def _seed_of(self, payload: dict[str, Any]) -> int:
-        # One seed for all would be the same stroke of luck for every question, and mostly a bad one for the first word.
-        drawn = [payload.get(name) for name in ("model", "messages", "temperature", "top_p", "max_completion_tokens")]
+    def _seed_for(self, messages: list[BaseMessage], kwargs: dict[str, Any]) -> int:
+        # One seed for every question would make the same random draw for each first token.
+        settings = {"temperature": self.temperature, "top_p": self.top_p, "max_tokens": self.max_tokens, **kwargs}
+        drawn = [
+            self.model_name,
+            convert_to_openai_messages(messages),
+            settings["temperature"],
+            settings["top_p"],
+            kwargs.get("max_completion_tokens", settings["max_tokens"]),
+        ]
         question = json.dumps(drawn, default=str, sort_keys=True)
-        text = f"{question} {_repetitions.count(question) if self.seed is None else self.seed}"
+        text = f"{question} {_repeats.count(question) if self.seed is None else self.seed}"
         return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") & _SEEDS
 
     def _serve(self) -> Server:
-        model = self._catalogued
-        template = model.template if model is not None else None
-        return serve(self.path, name=self.model_name, template=template, small=model is not None)
+        model = self._in_catalog
+        if model is None:
+            return serve(self.path, name=self.model_name)
+        return serve(self.path, name=model.name, template=model.template, small=True, check=lambda: verify(model))
 
     def _client_settings(self, server: Server) -> dict[str, Any]:
         settings = {
@@ -223,58 +253,122 @@ class ChatLocal(ChatOpenAI):
         return settings if self.max_retries is None else {**settings, "max_retries": self.max_retries}
 
     def _client(self, server: Server) -> openai.OpenAI:
-        # No proxy of the user's leads to the loopback interface.
+        # The user's proxies do not lead to the loopback interface.
         http_client = openai.DefaultHttpxClient(trust_env=False, verify=_NO_CERTIFICATES)
         return openai.OpenAI(**self._client_settings(server), http_client=http_client)
 
     @contextmanager
     def _connected(self) -> Iterator[Self]:
-        # A client costs next to nothing, and a model that holds none is plain data: it can be copied, pickled and forked, and
-        # used by many threads and event loops.
-        with self._client(self._serve()) as client, explained():
+        # A client costs next to nothing, and a model that holds none can be copied, pickled and forked, and used by many
+        # threads and event loops.
+        with self._client(self._serve()) as client, _overflow_explained():
             yield self.model_copy(update={"root_client": client, "client": client.chat.completions})
 
     @asynccontextmanager
     async def _aconnected(self) -> AsyncIterator[Self]:
-        # Loading a model takes a second or more, in which the loop has other things to do.
-        server = await aloaded(self._serve)
+        server = await aload(self._serve)
         http_client = openai.DefaultAsyncHttpxClient(trust_env=False, verify=_NO_CERTIFICATES)
         async with openai.AsyncOpenAI(**self._client_settings(server), http_client=http_client) as client:
-            with explained():
+            with _overflow_explained():
                 yield self.model_copy(update={"root_async_client": client, "async_client": client.chat.completions})
 
     @override
-    def _generate(self, messages: list[BaseMessage], *args: Any, **kwargs: Any) -> ChatResult:
+    def _generate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        messages, stop, kwargs = self.prepare(messages, stop, kwargs)
         with self._connected() as model:
-            return super(ChatLocal, model)._generate(messages, *args, **kwargs)
+            return self._stripped(super(ChatLocal, model)._generate(messages, stop, run_manager, **kwargs))
 
     @override
-    async def _agenerate(self, messages: list[BaseMessage], *args: Any, **kwargs: Any) -> ChatResult:
+    async def _agenerate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        messages, stop, kwargs = self.prepare(messages, stop, kwargs)
         async with self._aconnected() as model:
-            return await super(ChatLocal, model)._agenerate(messages, *args, **kwargs)
+            return self._stripped(await super(ChatLocal, model)._agenerate(messages, stop, run_manager, **kwargs))
 
     @override
-    def _stream(self, *args: Any, **kwargs: Any) -> Iterator[ChatGenerationChunk]:
+    def _stream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> Iterator[ChatGenerationChunk]:
+        messages, stop, kwargs = self.prepare(messages, stop, kwargs)
+        begun = self._in_catalog is None
         with self._connected() as model:
-            yield from super(ChatLocal, model)._stream(*args, **kwargs)
+            # Without the run manager: handlers are told of each chunk as it leaves this method.
+            for chunk in super(ChatLocal, model)._stream(messages, stop, **kwargs):
+                stripped = chunk if begun else strip_start(chunk)
+                begun = begun or bool(stripped.text)
+                if run_manager is not None:
+                    run_manager.on_llm_new_token(stripped.text, chunk=stripped)
+                yield stripped
 
     @override
-    async def _astream(self, *args: Any, **kwargs: Any) -> AsyncIterator[ChatGenerationChunk]:
+    async def _astream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> AsyncIterator[ChatGenerationChunk]:
+        messages, stop, kwargs = self.prepare(messages, stop, kwargs)
+        begun = self._in_catalog is None
         async with self._aconnected() as model:
-            async for chunk in super(ChatLocal, model)._astream(*args, **kwargs):
-                yield chunk
+            async for chunk in super(ChatLocal, model)._astream(messages, stop, **kwargs):
+                stripped = chunk if begun else strip_start(chunk)
+                begun = begun or bool(stripped.text)
+                if run_manager is not None:
+                    await run_manager.on_llm_new_token(stripped.text, chunk=stripped)
+                yield stripped
+
+    def _stripped(self, result: ChatResult) -> ChatResult:
+        if self._in_catalog is None:
+            return result
+        return result.model_copy(update={"generations": [strip_start(generation) for generation in result.generations]})
 
 
-def _adapt(payload: dict[str, Any], model: LocalModel) -> None:
-    """Give a request what the model needs, where the user has not said otherwise."""
-    messages = payload["messages"]
-    if model.system and not any(message["role"] in {"system", "developer"} for message in messages):
-        payload["messages"] = [{"role": "system", "content": model.system}, *messages]
-    # A schema says itself where an answer ends; an empty line in its JSON is not the end.
-    if model.stop and "response_format" not in payload:
-        given = payload.get("stop") or []
-        payload["stop"] = [*([given] if isinstance(given, str) else given), *model.stop]
-    payload["extra_body"] = {**model.sampling, **(payload.get("extra_body") or {})}
+def strip_start(generation: G) -> G:
+    """Return an answer, or the first chunk of one that has text, without the white space at its start.
+
+    A base model continues `Answer:` with a space, which would otherwise be the first character of every reference.
+
+    Args:
+        generation: What the model has written; it is not changed.
+    """
+    content = generation.message.content
+    if not isinstance(content, str) or content == content.lstrip():
+        return generation
+    message = generation.message.model_copy(update={"content": content.lstrip()})
+    # A new object, since a generation keeps its text beside its message.
+    return type(generation)(message=message, generation_info=generation.generation_info)
+
+
+@contextmanager
+def _overflow_explained() -> Iterator[None]:
+    """Explain llama.cpp's error for a conversation that is too long, as the type that LangChain's middleware knows."""
+    try:
+        yield
+    except openai.BadRequestError as error:
+        body = error.body if isinstance(error.body, dict) else {}
+        if body.get("type") != "exceed_context_size_error":
+            raise
+        msg = (
+            f"the conversation has {body.get('n_prompt_tokens')} tokens, and with the answer there is room for "
+            f"{body.get('n_ctx')}; shorten it, with `langchain_core.messages.trim_messages` for example"
+        )
+        raise OpenAIContextOverflowError(msg, response=error.response, body=error.body) from error
 
 
 def _root(client: openai.OpenAI) -> str:
@@ -282,7 +376,7 @@ def _root(client: openai.OpenAI) -> str:
 
 
 def _tokens(client: openai.OpenAI, text: str, *, special: bool = False) -> list[int]:
-    """Return the tokens of a text; `special` adds the one that begins a conversation, if the model has such."""
+    """Return the tokens of a text; `special` adds the one that begins a conversation, if the model has one."""
     body = {"content": text, "add_special": special}
     answer: Any = client.post(f"{_root(client)}/tokenize", cast_to=object, body=body)
     return list(answer["tokens"])

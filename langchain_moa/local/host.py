@@ -1,11 +1,11 @@
-"""The program of a model's server: llama.cpp in a process of its own.
+"""The program of a model's server: llama.cpp in its own process.
 
-A process of its own, and not a thread: while it loads a model, llama.cpp's binding holds the interpreter lock, so that an event
-loop would stand still; what kills it, a broken file for one, does not kill its user; and only there can its threads be told to
-wait without spinning, on which two models on the same cores depend.
+It is not a thread. While it loads a model, llama.cpp's binding holds the interpreter lock. A crash of llama.cpp, for example on
+a broken file, must not end the caller. And only in its own process can its threads be told to wait without using the processor,
+which matters when two models share the cores.
 
-It reads its settings, one line of JSON, from the standard input, where no other user of the machine sees the key; writes its
-address, one line of JSON, to the standard output; and ends when its input does, which it does when its parent ends, however.
+It reads its settings, one line of JSON, from standard input, where other users of the machine cannot see the key. It writes its
+address, one line of JSON, to standard output. It ends when its standard input is closed, which happens however its parent ends.
 It is run as a file, since importing the package would take longer than loading a model.
 """
 
@@ -23,17 +23,17 @@ _VERBOSITY = 1
 
 def main() -> None:
     """Serve a model until the standard input ends."""
-    # Ctrl-C goes to all processes of a terminal, and is for the parent to answer.
+    # Ctrl-C reaches all processes of a terminal; the parent handles it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     settings = json.loads(sys.stdin.readline())
-    # What the library prints of itself goes to the log; the parent gets the answer and nothing else.
+    # What the library prints goes to the log; the parent reads the address and nothing else.
     answer = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     server = _serve(settings)
     answer.write(json.dumps({"address": server.listening_address}) + "\n")
     answer.flush()
     sys.stdin.read()
-    # Not by way of the server's destructor: it waits forever for a server that has hardly started.
+    # Skip the server's destructor: it can wait forever for a server that has only just started.
     os._exit(0)
 
 
@@ -48,7 +48,7 @@ def _serve(settings: dict[str, Any]) -> Any:
     params.api_keys = [settings["key"]]
     params.n_parallel = settings["slots"]
     params.n_ctx = settings["slots"] * settings["context"]
-    # By default it keeps up to 8 GB of old prompts.
+    # By default it caches up to 8 GB of prompts.
     params.cache_ram_mib = 0
     params.verbosity = _VERBOSITY
     params.ui = False
@@ -58,7 +58,7 @@ def _serve(settings: dict[str, Any]) -> Any:
         cpu.n_threads, cpu.poll = settings["threads"], 0
     if settings["template"] is not None:
         params.chat_template = settings["template"]
-    # To fit a model into a graphics card's memory is to load it twice; a small one fits.
+    # Fitting a model into a graphics card's memory loads it twice; a small one always fits.
     params.fit_params = not settings["small"]
     return xllamacpp.Server(params)
 

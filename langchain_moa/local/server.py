@@ -1,7 +1,8 @@
-"""llama.cpp servers, one for each model file, which start when they are first needed and end with this process."""
+"""llama.cpp servers: one process for each model file, started at the first call and ended with this process."""
 
 from __future__ import annotations
 
+import asyncio
 import atexit
 import json
 import os
@@ -10,19 +11,26 @@ import subprocess
 import sys
 import tempfile
 import threading
+from concurrent.futures import Future
+from contextvars import copy_context
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING, TypeVar
 
-from langchain_moa.local.errors import ServerError
+from langchain_moa.local.catalog import ServerError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+T = TypeVar("T")
 
 CONTEXT = 4096
-"""Tokens for one conversation and its answer; llama.cpp splits a context over its slots."""
+"""Tokens for one conversation and its answer; llama.cpp splits its context between its slots."""
 
-# Three proposers of one model answer at once, and the aggregator need not wait for a straggler of them.
+# Three proposers of one model and an aggregator can answer at the same time.
 _SLOTS = 4
 
-# Threads wait for each other after every step: with many of them, a small model is slower and not faster.
+# Threads synchronize after every step, so that a small model gets slower with more of them.
 _THREADS_OF_SMALL = 8
 
 _HOST = Path(__file__).with_name("host.py")
@@ -35,7 +43,7 @@ class Server:
 
     Attributes:
         address: Where it listens, on the loopback interface: `http://127.0.0.1:` and a port.
-        key: What it asks for, so that other users of the machine cannot use it; it is in no text of this object.
+        key: The API key that it requires, so that other users of the machine cannot use it; `repr` does not show it.
     """
 
     address: str
@@ -57,9 +65,9 @@ class Server:
             self._process.wait()
 
     def disown(self) -> None:
-        """Leave the process to the parent of this one, which has started it."""
+        """Forget the process, in a forked child; it belongs to the parent process, which has started it."""
         _close(self._process.stdin)
-        # Nobody but the parent can wait for it; without a code, Popen would complain of a process that still runs.
+        # Only the parent can wait for it; without a return code, Popen would warn that the process still runs.
         self._process.returncode = 0
 
 
@@ -68,29 +76,56 @@ _gates: dict[Path, threading.Lock] = {}
 _lock = threading.Lock()
 
 
-def serve(path: Path, *, name: str, template: str | None = None, small: bool = False) -> Server:
-    """Return the server of a model, started if none is running; takes as long as loading the model.
+def serve(
+    path: Path, *, name: str, template: str | None = None, small: bool = False, check: Callable[[], object] = lambda: None
+) -> Server:
+    """Return the server of a model, and start it if it is not running; this takes as long as loading the model.
 
     Args:
         path: The GGUF file.
-        name: What the server calls the model.
-        template: The chat template (Jinja) of a model that comes without one. Default: the file's own.
-        small: Whether it is so small that it fits any machine. Default: no.
+        name: The model's name at the server.
+        template: The chat template (Jinja). Default: the file's own.
+        small: Whether the model fits any machine's memory. Default: no.
+        check: Is called before the file is loaded; what it raises is raised.
 
     Raises:
-        ServerError: llama.cpp cannot load the file; the text has its reason.
+        ServerError: llama.cpp cannot load the file; the message has its reason.
     """
     with _lock:
         gate = _gates.setdefault(path, threading.Lock())
-    # One gate for each file: a model that loads holds up nobody who wants another.
+    # A lock for each file: loading one model does not block calls of another.
     with gate:
         server = _servers.get(path)
         if server is not None and server.is_running:
             return server
         if server is not None:
             server.stop()
+        check()
         server = _servers[path] = _start(path, name, template, small=small)
         return server
+
+
+async def aload(load: Callable[[], T]) -> T:
+    """Load a model in a daemon thread; a cancelled caller, or a program that ends, does not wait for it.
+
+    `asyncio.to_thread` does not fit: an event loop that closes waits for its threads, a second or more for a model that is no
+    longer needed.
+
+    Args:
+        load: Loads the model and returns its server.
+    """
+    outcome: Future[T] = Future()
+    # Mark it as running: it cannot be cancelled from outside.
+    outcome.set_running_or_notify_cancel()
+
+    def work() -> None:
+        try:
+            outcome.set_result(load())
+        except BaseException as error:  # noqa: BLE001  # it is raised where the outcome is read
+            outcome.set_exception(error)
+
+    threading.Thread(target=copy_context().run, args=(work,), name="moa-load", daemon=True).start()
+    return await asyncio.wrap_future(outcome)
 
 
 def _start(path: Path, name: str, template: str | None, *, small: bool) -> Server:
@@ -106,7 +141,7 @@ def _start(path: Path, name: str, template: str | None, *, small: bool) -> Serve
         "threads": _threads(small=small),
         "import_path": sys.path,
     }
-    # Two models have twice as many threads as there are cores: those that wait must not spin in the way of those that work.
+    # Two models have twice as many threads as there are cores; waiting threads must not use the cores that others need.
     environment = {"OMP_WAIT_POLICY": "passive", **os.environ}
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as log:
         process = subprocess.Popen(  # noqa: S603  # our own file
@@ -129,7 +164,7 @@ def _start(path: Path, name: str, template: str | None, *, small: bool) -> Serve
 
 
 def _ask(process: subprocess.Popen[str], line: str) -> str:
-    """Send a process a line, and return the line that it answers with; an empty one if it ends without."""
+    """Send a process a line, and return the line that it answers with; an empty string if it ends without one."""
     assert process.stdin is not None  # noqa: S101  # for the type checker: it is a pipe
     assert process.stdout is not None  # noqa: S101
     with process.stdout:
@@ -142,18 +177,18 @@ def _ask(process: subprocess.Popen[str], line: str) -> str:
 
 
 def _reason(log: str, key: str) -> str:
-    """Return what went wrong: llama.cpp's first error, or the last line of a traceback."""
+    """Return the reason of a failure: llama.cpp's first error, or the last line of a traceback."""
     lines = [line.strip() for line in log.replace(key, "***").splitlines() if line.strip()]
     errors = [line.partition(" E ")[2] for line in lines if " E " in line]
     return next(iter(errors or lines[-1:]), "")
 
 
 def _threads(*, small: bool) -> int:
-    # A container, or `taskset`, may give this process fewer cores than the machine has, which llama.cpp does not see.
+    # llama.cpp does not see that a container, or `taskset`, allows this process fewer cores than the machine has.
     cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
     if small:
         return min(cores, _THREADS_OF_SMALL)
-    # Its own choice, the physical cores.
+    # -1 is llama.cpp's own choice, the physical cores.
     return cores if cores < (os.cpu_count() or 1) else -1
 
 
@@ -162,7 +197,7 @@ def _close(pipe: IO[str] | None) -> None:
         try:
             pipe.close()
         except OSError:
-            # It is closed all the same: nobody reads it any more.
+            # The other end is closed already.
             return
 
 
@@ -173,8 +208,8 @@ def _stop_all() -> None:
 
 
 def _disown_all() -> None:
-    """After a fork, the child starts servers of its own; those of its parent end with the parent."""
-    global _lock  # noqa: PLW0603  # another thread may have held it, and is not in the child to let go
+    """After a fork, the child starts its own servers; those of the parent end with the parent."""
+    global _lock  # noqa: PLW0603  # another thread may have held it, and does not exist in the child
     _lock = threading.Lock()
     _gates.clear()
     for server in _servers.values():

@@ -27,10 +27,9 @@ from langchain_moa.members.models import chat_model_of
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping, Sequence
 
-    from langchain_core.language_models import BaseChatModel
     from langchain_core.language_models.model_profile import ModelProfile
     from langchain_core.messages import BaseMessage
-    from langchain_core.runnables import Runnable, RunnableConfig
+    from langchain_core.runnables import RunnableConfig
     from pydantic import BaseModel
 
     from langchain_moa.limits.deadline import Limit

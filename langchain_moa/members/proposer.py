@@ -18,9 +18,6 @@ from langchain_moa.members.models import chat_model_of, model_id, resolve_model
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
-    from langchain_core.runnables import Runnable
-
-    from langchain_moa.limits.retry import Retry
 
 
 def policy_for(runnable: Runnable[Any, Any], *, own: Retry | None, shared: Retry | None) -> Retry | None:

@@ -9,6 +9,8 @@ if TYPE_CHECKING:
 
 __all__ = ["make_app"]
 
+_PACKAGES = {"starlette", "prometheus_client"}
+
 
 def __getattr__(name: str) -> Any:
     if name not in __all__:
@@ -17,8 +19,8 @@ def __getattr__(name: str) -> Any:
     try:
         from langchain_moa.serving.app import make_app
     except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] != "starlette":
+        if (error.name or "").partition(".")[0] not in _PACKAGES:
             raise
-        msg = 'serving needs two small packages: pip install "langchain-moa[serve]"'
+        msg = 'serving needs a few small packages: pip install "langchain-moa[serve]"'
         raise ImportError(msg) from error
     return make_app

@@ -3,35 +3,57 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import aclosing
+from contextlib import nullcontext
 from time import time
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal
 
+import anyio.to_thread
+from anyio import CapacityLimiter
+from openai.types import Model
+from pydantic_core import from_json
 from starlette.applications import Starlette
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
-from starlette.responses import JSONResponse
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from langchain_moa.chat_model.chat_model import ChatMoA
-from langchain_moa.serving.api_error import ApiError, answer_error, answer_http_error
-from langchain_moa.serving.attendance import ClientGoneError, attended
-from langchain_moa.serving.body import read_json
-from langchain_moa.serving.call import Call
-from langchain_moa.serving.chat_request import ChatRequest
-from langchain_moa.serving.completion import Completion, Pieces
-from langchain_moa.serving.door import Door
-from langchain_moa.serving.event_stream import EventStream
-from langchain_moa.serving.failures import answer_fault, failure, out_of_time
-from langchain_moa.serving.keys import Keys
-from langchain_moa.serving.limits import MEBIBYTE, Limits
+from langchain_moa.serving.authentication import ApiKeys
+from langchain_moa.serving.chat import ChatRequest, ChatWriter
+from langchain_moa.serving.conversation import Links
+from langchain_moa.serving.errors import (
+    ApiError,
+    ClientGoneError,
+    answer_api_error,
+    answer_http_error,
+    answer_unexpected,
+    failure,
+    shutting_down,
+)
+from langchain_moa.serving.limits import MEBIBYTE, Limits, Places, check_counts, read_body
+from langchain_moa.serving.metrics import CLIENT_GONE, AccessLog, Metrics, record_of
+from langchain_moa.serving.mixtures import MANY_MESSAGES, Outcome, Prompting, ServedMixture
+from langchain_moa.serving.parameters import ignored_header, shown_name
+from langchain_moa.serving.responses import ResponsesRequest, ResponsesWriter
+from langchain_moa.serving.streaming import EventStream, attended
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Collection, Iterable, Mapping
+    from collections.abc import AsyncGenerator, Collection, Iterable, Mapping
+    from contextlib import AbstractAsyncContextManager
 
     from starlette.requests import Request
-    from starlette.types import ASGIApp
+    from starlette.types import ASGIApp, Receive, Scope, Send
 
-T = TypeVar("T")
+Progress = Literal["none", "reasoning"]
+
+# Without a key: what load balancers ask.
+_PUBLIC = {"/health", "/ready"}
+
+# Longer bodies are parsed in a thread, so that the event loop is free for others.
+_LONG = 32 << 10
 
 
 def make_app(
@@ -39,34 +61,53 @@ def make_app(
     *,
     api_keys: Iterable[str] = (),
     allowed_hosts: Collection[str] | None = None,
+    cors_origins: Collection[str] = (),
+    link_domains: Collection[str] = (),
+    task_models: Mapping[str, Any] | None = None,
     breakdown: bool = True,
+    progress: Progress = "none",
+    strict: bool = False,
     max_requests: int = 64,
+    max_requests_per_key: int | None = None,
     max_body_bytes: int = 16 * MEBIBYTE,
+    max_messages: int = 2048,
     timeout: float = 600.0,
+    read_timeout: float = 60.0,
+    write_timeout: float = 30.0,
     ping: float = 15.0,
-) -> ASGIApp:
+) -> Endpoint:
     """Make an ASGI application that offers mixtures to every client that speaks OpenAI's protocol.
 
-    It has `/v1/chat/completions`, `/v1/models` and `/health`, runs under any ASGI server, and can be mounted in an application
-    of yours. Other websites' pages cannot use it (no CORS); wrap it into your framework's middleware where they should.
+    It has `/v1/chat/completions`, `/v1/responses`, `/v1/models`, `/health`, `/ready` and `/metrics`. It runs under any ASGI
+    server, and can be mounted in an application of yours.
 
     Args:
-        mixtures: The mixtures by the names that clients call them by. One alone is `moa`.
-        api_keys: Keys that clients must send one of, each of 16 characters or more. Default: everybody may ask.
-        allowed_hosts: The names (`Host`) under which it may be called. Default: any.
-        breakdown: Whether clients are shown the calls behind an answer (`moa` beside `usage`) and, in errors, which member
-            failed and why. Default: they are.
-        max_requests: Answers under way at once; who comes then gets a 429. Default: 64.
-        max_body_bytes: The longest request, images included. Default: 16 MiB.
-        timeout: Seconds that one request may take, from its first byte to the last of the answer. Default: 600.
-        ping: Seconds of silence in a stream after which a comment is sent, for proxies. Default: 15.
+        mixtures: The mixtures by the names of their models. One alone is `moa`.
+        api_keys: Keys of 16 characters or more, or `name: key`; clients must send one of them. Default: no key is needed.
+        allowed_hosts: The names (`Host`) under which the server may be called. Default: any.
+        cors_origins: Origins of web pages that may use it, such as `https://chat.example.com`. Default: none.
+        link_domains: Domains from which providers may fetch images and files of callers' messages, over https. Default: none;
+            callers send `data:` URLs.
+        task_models: For mixtures by name, a model (`provider:model`, or a chat model) for small tasks, offered as `name#task`.
+        breakdown: Whether clients get the calls behind an answer (`moa`) and, in errors, which member failed and why.
+        progress: Whether lines about what the members do are sent as reasoning while they work: `none` or `reasoning`. A
+            request's header `x-moa-progress` takes precedence.
+        strict: Whether unknown parameters are refused. Default: they are ignored, and named in the header `x-moa-ignored`.
+        max_requests: Answers at once; further requests get a 429.
+        max_requests_per_key: Answers at once for each API key. Default: no limit but `max_requests`.
+        max_body_bytes: The longest request in bytes, images included.
+        max_messages: The most messages of a conversation, and the most content parts.
+        timeout: Seconds that one request may take.
+        read_timeout: Seconds in which a request's body must arrive.
+        write_timeout: Seconds that a client may take to read a part of the answer.
+        ping: Seconds without an event after which a stream sends a comment.
 
     Returns:
         The application.
 
     Raises:
-        ImportError: `starlette` is missing; the text has the pip command.
-        ValueError: There is no mixture, a key is too short, or a limit is not above zero.
+        ImportError: A package of the extra `serve` is missing; the message has the pip command.
+        ValueError: There is no mixture, a key is wrong, or a limit is not above zero.
 
     Example:
         ```python
@@ -76,95 +117,312 @@ def make_app(
         app = make_app({"fast": ChatMoA.from_preset("local", num_layers=1)})  # uvicorn module:app
         ```
     """
-    named: dict[str, Any] = {"moa": mixtures} if isinstance(mixtures, ChatMoA) else dict(mixtures)
-    if not named:
-        msg = "mixtures: give at least one, as {'name': ChatMoA(...)}"
+    if progress not in ("none", "reasoning"):
+        msg = f"progress: {progress!r} is unknown; give 'none' or 'reasoning'"
         raise ValueError(msg)
-    for name, mixture in named.items():
-        if not isinstance(mixture, ChatMoA):
-            msg = f"mixtures: {name!r} is a {type(mixture).__name__}; give a ChatMoA"
-            raise ValueError(msg)  # noqa: TRY004  # a wrong setting is a wrong value
-    limits = Limits(max_requests=max_requests, max_body_bytes=max_body_bytes, timeout=timeout, ping=ping)
-    endpoint = _Endpoint(named, limits, breakdown=breakdown)
-    app = Starlette(
-        routes=[
-            Route("/health", endpoint.health, methods=["GET"]),
-            Route("/v1/models", endpoint.models, methods=["GET"]),
-            Route("/v1/models/{name:path}", endpoint.model, methods=["GET"]),
-            Route("/v1/chat/completions", endpoint.complete, methods=["POST"]),
-        ],
-        exception_handlers={ApiError: answer_error, HTTPException: answer_http_error, Exception: answer_fault},
+    limits = Limits(
+        max_requests=max_requests,
+        max_requests_per_key=max_requests_per_key,
+        max_body_bytes=max_body_bytes,
+        max_messages=max_messages,
+        timeout=timeout,
+        read_timeout=read_timeout,
+        write_timeout=write_timeout,
+        ping=ping,
     )
-    return Door(app, keys=Keys.of(api_keys), hosts=allowed_hosts, max_requests=limits.max_requests)
+    served = _serve(mixtures, task_models or {}, breakdown=breakdown)
+    links = Links(frozenset(domain.lower().strip(".") for domain in link_domains))
+    keys = ApiKeys.of(api_keys)
+    routes = _Routes(served, limits, links=links, breakdown=breakdown, progress=progress, strict=strict)
+    return Endpoint(routes, keys, hosts=allowed_hosts, origins=cors_origins)
 
 
-class _Endpoint:
+class Endpoint:
+    """The application: an ASGI application that can also be told to shut down.
+
+    Attributes:
+        is_draining: Whether it takes no more requests.
+        running: How many answers run.
+    """
+
+    def __init__(self, routes: _Routes, keys: ApiKeys, *, hosts: Collection[str] | None, origins: Collection[str]) -> None:
+        """Make it; use `make_app`."""
+        self._places = routes.places
+        middleware = [Middleware(_Authentication, keys=keys)]
+        if hosts is not None:
+            # Web pages whose name suddenly means this machine would come under their own name (DNS rebinding).
+            middleware.insert(0, Middleware(TrustedHostMiddleware, allowed_hosts=sorted(hosts), www_redirect=False))
+        if origins:
+            exposed = ["x-request-id", "x-moa-ignored", "retry-after"]
+            cors = Middleware(
+                CORSMiddleware, allow_origins=list(origins), allow_methods=["*"], allow_headers=["*"], expose_headers=exposed
+            )
+            middleware.insert(0, cors)
+        app = Starlette(
+            routes=[
+                Route("/health", routes.health, methods=["GET"]),
+                Route("/ready", routes.ready, methods=["GET"]),
+                Route("/metrics", routes.metrics_page, methods=["GET"]),
+                Route("/v1/models", routes.models, methods=["GET"]),
+                Route("/v1/models/{name:path}", routes.model, methods=["GET"]),
+                Route("/v1/chat/completions", routes.chat, methods=["POST"]),
+                Route("/v1/responses", routes.responses, methods=["POST"]),
+            ],
+            middleware=middleware,
+            exception_handlers={
+                ApiError: answer_api_error,
+                ClientGoneError: _answer_nobody,
+                HTTPException: answer_http_error,
+                Exception: answer_unexpected,
+            },
+        )
+        self._app = AccessLog(app, routes.metrics)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a request."""
+        await self._app(scope, receive, send)
+
+    @property
+    def is_draining(self) -> bool:
+        """Whether it takes no more requests."""
+        return self._places.is_draining
+
+    @property
+    def running(self) -> int:
+        """How many answers run."""
+        return self._places.taken
+
+    def drain(self) -> None:
+        """Take no more requests: they get a 503, and `/ready` says so. Answers that run go on."""
+        self._places.drain()
+
+    def expire(self) -> None:
+        """End the answers that still run with a 503."""
+        self._places.drain()
+        self._places.expire()
+
+
+class _Authentication:
+    """Lets requests pass that have a key, and keeps the key's name in their record."""
+
+    def __init__(self, app: ASGIApp, keys: ApiKeys) -> None:
+        self._app = app
+        self._keys = keys
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"].removeprefix(scope.get("root_path", "")) not in _PUBLIC:
+            try:
+                record_of(scope).owner = self._keys.owner_of(Headers(scope=scope))
+            except ApiError as error:
+                await error.response()(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+
+class _Routes:
     """The routes of the application."""
 
-    def __init__(self, mixtures: Mapping[str, ChatMoA], limits: Limits, *, breakdown: bool) -> None:
-        self._mixtures = mixtures
+    def __init__(
+        self,
+        served: Mapping[str, ServedMixture],
+        limits: Limits,
+        *,
+        links: Links,
+        breakdown: bool,
+        progress: Progress,
+        strict: bool,
+    ) -> None:
+        self.places = Places(limits)
+        self.metrics = Metrics(self.places)
+        self._served = served
         self._limits = limits
+        self._links = links
         self._breakdown = breakdown
+        self._progress = progress
+        self._strict = strict
         self._started = int(time())
+        self._parsing: CapacityLimiter | None = None
+        self._long = asyncio.Semaphore(1)
 
-    async def health(self, _: Request) -> JSONResponse:
+    async def health(self, _: Request) -> Response:
         return JSONResponse({"status": "ok"})
 
-    async def models(self, _: Request) -> JSONResponse:
-        return JSONResponse({"object": "list", "data": [self._described(name) for name in self._mixtures]})
+    async def ready(self, _: Request) -> Response:
+        if self.places.is_draining:
+            raise shutting_down()
+        return JSONResponse({"status": "ready"})
 
-    async def model(self, request: Request) -> JSONResponse:
+    async def metrics_page(self, _: Request) -> Response:
+        return self.metrics.response()
+
+    async def models(self, request: Request) -> Response:
+        with_aliases = request.query_params.get("aliases", "").lower() in {"1", "true", "yes"}
+        names = [name for name, mixture in self._served.items() if with_aliases or not mixture.is_alias]
+        return JSONResponse({"object": "list", "data": [self._described(name) for name in names]})
+
+    async def model(self, request: Request) -> Response:
         name = request.path_params["name"]
         self._find(name)
         return JSONResponse(self._described(name))
 
-    async def complete(self, request: Request) -> ASGIApp:
+    async def chat(self, request: Request) -> ASGIApp:
+        return await self._answer(request, "messages", ChatRequest, ChatWriter)
+
+    async def responses(self, request: Request) -> ASGIApp:
+        return await self._answer(request, "input", ResponsesRequest, ResponsesWriter)
+
+    async def _answer(self, request: Request, key: str, read: Any, write: Any) -> ASGIApp:
+        """Read a request in one of the APIs, and return the application that answers it."""
         until = asyncio.get_running_loop().time() + self._limits.timeout
-        body = await self._by(until, read_json(request, max_bytes=self._limits.max_body_bytes))
-        asked = ChatRequest.read(body)
-        call = Call.of(self._find(asked.model), asked)
-        completion = Completion(model=asked.model, by_tool=call.by_tool, breakdown=self._breakdown)
-        if asked.stream:
-            pieces = Pieces(completion, include_usage=asked.wants_usage)
-            return EventStream(self._stream(call, pieces), ping=self._limits.ping, until=until, late=self._late)
-        try:
-            message = await attended(request.receive, self._by(until, call.runnable.ainvoke(call.messages, **call.kwargs)))
-        except (ApiError, ClientGoneError):
-            raise
-        except Exception as error:  # noqa: BLE001  # whatever it is, the client gets it in OpenAI's form
-            raise failure(error, breakdown=self._breakdown) from None
-        return JSONResponse(completion.whole(message))
+        if self.places.is_draining:
+            raise shutting_down()
+        record = record_of(request.scope)
+        content = await read_body(request, self._limits)
 
-    async def _stream(self, call: Call, pieces: Pieces) -> AsyncGenerator[dict[str, Any]]:
-        try:
-            async with aclosing(call.runnable.astream(call.messages, **call.kwargs)) as chunks:
-                async for chunk in chunks:
-                    for piece in pieces.read(chunk):
-                        yield piece
-            for piece in pieces.last():
-                yield piece
-        except Exception as error:  # noqa: BLE001  # as above
-            raise failure(error, breakdown=self._breakdown) from None
+        def parse() -> tuple[ChatRequest | ResponsesRequest, list[str], ServedMixture, Prompting]:
+            body = _from_json(content)
+            check_counts(body, key, self._limits)
+            asked, ignored = read.read(body, strict=self._strict)
+            return asked, ignored, self._find(asked.model), asked.prompting(record.owner, self._links)
 
-    async def _by(self, until: float, work: Awaitable[T]) -> T:
-        limit = asyncio.timeout_at(until)
-        try:
-            async with limit:
-                return await work
-        except TimeoutError:
-            if limit.expired():
-                raise self._late from None
-            raise
+        if len(content) <= _LONG:
+            asked, ignored, mixture, prompting = parse()
+        else:
+            self._parsing = self._parsing or CapacityLimiter(2)
+            asked, ignored, mixture, prompting = await anyio.to_thread.run_sync(parse, limiter=self._parsing)
+        record.mixture, record.ignored = mixture.name, ignored
+        progress = request.headers.get("x-moa-progress", self._progress).strip().lower() == "reasoning"
+        writer = write(asked, breakdown=self._breakdown, progress=progress)
+        return _Answering(self, mixture, prompting, writer, headers=ignored_header(ignored), until=until)
 
-    @property
-    def _late(self) -> ApiError:
-        return out_of_time(self._limits.timeout)
-
-    def _find(self, name: str) -> ChatMoA:
-        if name not in self._mixtures:
-            msg = f"there is no model {name[:64]!r} here; there are {', '.join(self._mixtures)}"
+    def _find(self, name: str) -> ServedMixture:
+        if name not in self._served:
+            known = ", ".join(each for each, mixture in self._served.items() if not mixture.is_alias)
+            msg = f"there is no model {shown_name(name)!r} here; available are {known}"
             raise ApiError(404, msg, code="model_not_found", param="model")
-        return self._mixtures[name]
+        return self._served[name]
 
     def _described(self, name: str) -> dict[str, Any]:
-        return {"id": name, "object": "model", "created": self._started, "owned_by": "langchain-moa"}
+        model = Model(id=name, object="model", created=self._started, owned_by="langchain-moa")
+        return model.model_dump(mode="json", exclude_unset=True)
+
+    # --- what `_Answering` needs ---
+
+    @property
+    def limits(self) -> Limits:
+        """The server's limits."""
+        return self._limits
+
+    def turn(self, prompting: Prompting) -> AbstractAsyncContextManager[None]:
+        """Return what an answer waits for and holds: long conversations come one at a time."""
+        return self._long if len(prompting.messages) > MANY_MESSAGES else nullcontext()
+
+    def failed(self, error: Exception) -> ApiError:
+        """Return what a client is told of an error of a mixture."""
+        return failure(error, breakdown=self._breakdown)
+
+
+class _Answering:
+    """An ASGI application that answers one request; it holds a place while it runs."""
+
+    def __init__(
+        self,
+        routes: _Routes,
+        mixture: ServedMixture,
+        prompting: Prompting,
+        writer: ChatWriter | ResponsesWriter,
+        *,
+        headers: Mapping[str, str],
+        until: float,
+    ) -> None:
+        self._routes = routes
+        self._mixture = mixture
+        self._prompting = prompting
+        self._writer = writer
+        self._headers = headers
+        self._until = until
+        self._bound = mixture.bound(prompting)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        record, limits = record_of(scope), self._routes.limits
+        with self._routes.places.held(record.owner):
+            run = self._mixture.run(self._prompting, self._bound, lambda calls: setattr(record, "calls", calls))
+            if not self._prompting.stream:
+                work = self._outcome(run)
+                outcome = await attended(receive, work, places=self._routes.places, until=self._until, limits=limits)
+                await JSONResponse(self._writer.whole(outcome), headers=self._headers)(scope, receive, send)
+                return
+            stream = EventStream(self._events(run), self._writer, limits)
+            try:
+                error = await stream.send(receive, send, places=self._routes.places, until=self._until, headers=self._headers)
+            except ClientGoneError:
+                record.status = CLIENT_GONE
+            else:
+                record.status = None if error is None else error.status
+
+    async def _outcome(self, run: AsyncGenerator[Any]) -> Outcome:
+        found: Outcome | None = None
+        try:
+            async with self._routes.turn(self._prompting):
+                async for item in run:
+                    if isinstance(item, Outcome):
+                        found = item
+        except Exception as error:  # noqa: BLE001  # the client gets every error in OpenAI's form
+            raise self._routes.failed(error) from None
+        assert found is not None  # noqa: S101  # a run that raises nothing ends with its outcome
+        return found
+
+    async def _events(self, run: AsyncGenerator[Any]) -> AsyncGenerator[Mapping[str, Any]]:
+        try:
+            for event in self._writer.start():
+                yield event
+            async with self._routes.turn(self._prompting):
+                async for item in run:
+                    for event in self._writer.write(item, by_tool=self._bound.by_tool):
+                        yield event
+        except Exception as error:  # noqa: BLE001  # the client gets every error in OpenAI's form
+            raise self._routes.failed(error) from None
+        finally:
+            await run.aclose()
+
+
+def _serve(
+    mixtures: ChatMoA | Mapping[str, ChatMoA], task_models: Mapping[str, Any], *, breakdown: bool
+) -> dict[str, ServedMixture]:
+    named: dict[str, Any] = {"moa": mixtures} if isinstance(mixtures, ChatMoA) else dict(mixtures)
+    if not named:
+        msg = "mixtures: give at least one, as {'name': ChatMoA(...)}"
+        raise ValueError(msg)
+    for name in task_models:
+        if name not in named:
+            msg = f"task_models: there is no mixture {name!r}; there are {', '.join(named)}"
+            raise ValueError(msg)
+    served: dict[str, ServedMixture] = {}
+    for name, mixture in named.items():
+        if not isinstance(mixture, ChatMoA):
+            msg = f"mixtures: {name!r} is a {type(mixture).__name__}; give a ChatMoA"
+            raise ValueError(msg)  # noqa: TRY004  # a wrong setting is a wrong value
+        served[name] = ServedMixture(name, mixture, breakdown=breakdown)
+    aliases: dict[str, ServedMixture] = {}
+    for name, mixture in served.items():
+        aliases |= mixture.aliases(task_models.get(name))
+    return {**aliases, **served}
+
+
+def _from_json(content: bytes) -> dict[str, Any]:
+    try:
+        body = from_json(content, allow_inf_nan=False)
+    except ValueError as error:
+        # Its text has the place, and nothing of the content.
+        msg = f"the body is not JSON: {error}"
+        raise ApiError(400, msg, code="invalid_json") from None
+    if not isinstance(body, dict):
+        msg = "the body must be a JSON object"
+        raise ApiError(400, msg, code="invalid_type")
+    return body
+
+
+async def _answer_nobody(request: Request, _: Exception) -> Response:
+    """Answer a client that has closed the connection; nothing of it is sent."""
+    record_of(request.scope).status = CLIENT_GONE
+    return Response(status_code=CLIENT_GONE)

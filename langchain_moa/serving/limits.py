@@ -1,35 +1,200 @@
-"""What a client may ask of a server."""
+"""Limits: how many answers run at once, how long a request may be, and how long a client may take to send and read."""
 
 from __future__ import annotations
 
+import asyncio
+from collections import Counter
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+from starlette.requests import ClientDisconnect
+
+from langchain_moa.serving.errors import ApiError, ClientGoneError, shutting_down
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from starlette.requests import Request
 
 MEBIBYTE = 1 << 20
+
+MAX_TOOLS = 128
+"""The most tools of a request, as at OpenAI."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """The bounds of a server.
+    """The limits of a server.
 
     Attributes:
-        max_requests: Answers under way at once, each of which is many calls; who comes then is sent away with a 429 and told
-            when to come again. Default: 64.
-        max_body_bytes: The longest request, images included. Default: 16 MiB.
-        timeout: Seconds that one request may take, from its first byte to the last of the answer. Default: 600, which is how
-            long OpenAI's clients wait.
-        ping: Seconds of silence in a stream after which a comment is sent. Default: 15.
+        max_requests: Answers at once; further requests get a 429 that says when to try again. Default: 64.
+        max_requests_per_key: Answers at once for each API key. Default: no limit but `max_requests`.
+        max_body_bytes: The longest request in bytes, images included. Default: 16 MiB.
+        max_messages: The most messages, or items, of a conversation, and the most parts of all of them together. Default:
+            2048, as at OpenAI.
+        timeout: Seconds that one request may take, from its first byte to the last of the answer. Default: 600, the time
+            that OpenAI's clients wait.
+        read_timeout: Seconds in which a request's body must arrive. Default: 60.
+        write_timeout: Seconds that a client may take to read a part of the answer. Default: 30.
+        ping: Seconds without an event after which a stream sends a comment. Default: 15.
 
     Raises:
-        ValueError: One of them is not above zero.
+        ValueError: A limit is not above zero.
     """
 
     max_requests: int = 64
+    max_requests_per_key: int | None = None
     max_body_bytes: int = 16 * MEBIBYTE
+    max_messages: int = 2048
     timeout: float = 600.0
+    read_timeout: float = 60.0
+    write_timeout: float = 30.0
     ping: float = 15.0
 
     def __post_init__(self) -> None:
         for field in fields(self):
-            if not getattr(self, field.name) > 0:
-                msg = f"{field.name}: {getattr(self, field.name)} must be above 0"
+            value = getattr(self, field.name)
+            if value is not None and not value > 0:
+                msg = f"{field.name}: {value} must be above 0"
                 raise ValueError(msg)
+
+
+class Places:
+    """Counts the answers at once, of all clients and of each key; none are given out while the server shuts down."""
+
+    def __init__(self, limits: Limits) -> None:
+        """Make it.
+
+        Args:
+            limits: The server's limits.
+        """
+        self._limits = limits
+        self._taken: Counter[str] = Counter()
+        self._is_expired = False
+        self._waiting: set[asyncio.Future[None]] = set()
+        self.is_draining = False
+
+    @property
+    def taken(self) -> int:
+        """How many answers run."""
+        return self._taken.total()
+
+    def drain(self) -> None:
+        """Give out no more places: the server shuts down."""
+        self.is_draining = True
+
+    def expire(self) -> None:
+        """End the answers that still run; may be called from any thread."""
+        self._is_expired = True
+        for future in tuple(self._waiting):
+            future.get_loop().call_soon_threadsafe(_finish, future)
+
+    async def expired(self) -> None:
+        """Wait until answers must end because the server shuts down."""
+        # A future of the running loop: one application may serve several loops, one after the other.
+        future = asyncio.get_running_loop().create_future()
+        self._waiting.add(future)
+        try:
+            if not self._is_expired:
+                await future
+        finally:
+            self._waiting.discard(future)
+
+    @contextmanager
+    def held(self, owner: str) -> Iterator[None]:
+        """Hold a place for an answer.
+
+        Args:
+            owner: The name of the client's key.
+
+        Raises:
+            ApiError: There is none.
+        """
+        limits = self._limits
+        if self.is_draining:
+            raise shutting_down()
+        if self.taken >= limits.max_requests:
+            raise _too_many(limits.max_requests, "this server")
+        if limits.max_requests_per_key is not None and self._taken[owner] >= limits.max_requests_per_key:
+            raise _too_many(limits.max_requests_per_key, "this API key")
+        self._taken[owner] += 1
+        try:
+            yield
+        finally:
+            self._taken[owner] -= 1
+
+
+async def read_body(request: Request, limits: Limits) -> bytes:
+    """Return the body of a request.
+
+    Args:
+        request: The request.
+        limits: The server's limits.
+
+    Raises:
+        ApiError: It is too long or too slow, or does not say that it is JSON.
+        ClientGoneError: The client has closed the connection.
+    """
+    # Browsers let any page send requests to any server, but not of this type unless the server allows it (CORS).
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/json":
+        msg = "the body's content-type must be application/json"
+        raise ApiError(415, msg, code="unsupported_media_type")
+    try:
+        if int(request.headers.get("content-length", "0")) > limits.max_body_bytes:
+            raise _too_long(limits.max_body_bytes)
+    except ValueError:
+        msg = "content-length is no number"
+        raise ApiError(400, msg, code="invalid_request") from None
+    body = bytearray()
+    try:
+        async with asyncio.timeout(limits.read_timeout):
+            async for piece in request.stream():
+                body += piece
+                if len(body) > limits.max_body_bytes:
+                    raise _too_long(limits.max_body_bytes)
+    except ClientDisconnect:
+        raise ClientGoneError from None
+    except TimeoutError:
+        msg = f"the body did not arrive within {limits.read_timeout:g} s, which is this server's limit"
+        raise ApiError(408, msg, code="request_timeout", headers={"connection": "close"}) from None
+    return bytes(body)
+
+
+def check_counts(body: dict[str, Any], key: str, limits: Limits) -> None:
+    """Check how many messages, parts and tools a request has, before anything is done with them.
+
+    Args:
+        body: The parsed JSON.
+        key: The field with the conversation: `messages` or `input`.
+        limits: The server's limits.
+
+    Raises:
+        ApiError: There are too many.
+    """
+    items, tools, most = body.get(key), body.get("tools"), limits.max_messages
+    if isinstance(items, list):
+        contents = [item.get("content") for item in items if isinstance(item, dict)]
+        parts = sum(len(content) for content in contents if isinstance(content, list))
+        if len(items) > most or parts > most:
+            msg = f"{key}: at most {most} {'items' if key == 'input' else 'messages'}, with at most {most} content parts"
+            raise ApiError(400, msg, code="array_above_max_length", param=key)
+    if isinstance(tools, list) and len(tools) > MAX_TOOLS:
+        raise ApiError(400, f"tools: at most {MAX_TOOLS}", code="array_above_max_length", param="tools")
+
+
+def _finish(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
+
+
+def _too_many(most: int, whose: str) -> ApiError:
+    many = "1 answer is" if most == 1 else f"{most} answers are"
+    msg = f"{many} under way, which is the limit of {whose}; try again"
+    return ApiError(429, msg, code="too_many_requests", headers={"retry-after": "1"}, retry=True)
+
+
+def _too_long(most: int) -> ApiError:
+    msg = f"the body is longer than {most} bytes, which is this server's limit"
+    return ApiError(413, msg, code="request_too_large", headers={"connection": "close"}, retry=False)

@@ -1,68 +1,292 @@
-"""OpenAI's parameters of a chat completion: which go where, and which a mixture does not take."""
+"""Parameters of requests: which are passed on, ignored or refused; and what is wrong with them, in words."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, Self
 
-from langchain_moa.serving.api_error import ApiError
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError
+
+from langchain_moa.serving.errors import ApiError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
 EVERY_CALL = (
     *("temperature", "top_p", "seed", "presence_penalty", "frequency_penalty"),
     *("reasoning_effort", "verbosity"),
 )
-"""What reaches every call of a mixture under its own name."""
+"""Parameters that reach every call of a mixture under their own names."""
 
-# What says something to OpenAI's own service, and nothing about the answer.
+# Parameters for OpenAI's own service, which say nothing about the answer.
 _IGNORED = {
-    *("user", "safety_identifier", "metadata", "store", "service_tier"),
+    *("user", "safety_identifier", "metadata", "service_tier"),
     *("prompt_cache_key", "prompt_cache_retention"),
 }
 
-# What would change the answer and cannot, each with what is taken for saying nothing, and what would do.
+# What would change the answer and is not possible: for each the values that ask for nothing, and the reason.
 _REFUSED: dict[str, tuple[tuple[Any, ...], str]] = {
-    "n": ((1,), "an answer of a mixture costs many calls; send the request once for each that you want"),
+    "n": ((1,), "an answer of a mixture costs many calls; send the request once for each answer that you want"),
     "logprobs": ((False,), "an answer of a mixture has no probabilities"),
     "top_logprobs": ((0,), "an answer of a mixture has no probabilities"),
-    "logit_bias": (({},), "its members count tokens differently"),
+    "logit_bias": (({},), "the members count tokens differently"),
     "modalities": ((["text"],), "a mixture answers in text"),
     "audio": ((), "a mixture answers in text"),
     "prediction": ((), "a mixture cannot use one"),
     "web_search_options": ((), "give a tool of your own"),
     "functions": (([],), "they are obsolete; give `tools`"),
-    "function_call": ((), "it is obsolete; give `tool_choice`"),
+    "function_call": (("none", "auto"), "it is obsolete; give `tool_choice`"),
 }
 
+_MOST_NAMED = 20
 
-def accepted(body: Mapping[str, Any], known: Iterable[str]) -> dict[str, Any]:
-    """Return the parameters of a request that bear on the answer.
+
+class Parameters(BaseModel):
+    """The parameters that both APIs have. Fields of the same name mean the same in both.
+
+    Attributes:
+        temperature: And all other fields: for every call of the mixture.
+    """
+
+    model_config = ConfigDict(strict=True, extra="ignore", hide_input_in_errors=True)
+
+    model: str
+    stream: bool = False
+    temperature: float | None = Field(default=None, ge=0, le=2)
+    top_p: float | None = Field(default=None, ge=0, le=1)
+    presence_penalty: float | None = Field(default=None, ge=-2, le=2)
+    frequency_penalty: float | None = Field(default=None, ge=-2, le=2)
+    seed: int | None = Field(default=None, ge=-(2**63), lt=2**63)
+    parallel_tool_calls: bool | None = None
+
+    @classmethod
+    def validated(cls, values: Mapping[str, Any]) -> Self:
+        """Check the values.
+
+        Args:
+            values: The request's parameters.
+
+        Raises:
+            ApiError: One is wrong; the error names the field.
+        """
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            raise in_words(error) from None
+
+
+def sort_out(
+    body: Mapping[str, Any], known: Iterable[str], *, ignored: Iterable[str] = (), strict: bool
+) -> tuple[dict[str, Any], list[str]]:
+    """Return the parameters of a request that bear on the answer, and the names of those that are not known.
 
     Args:
         body: The request.
         known: The parameters that are read.
+        ignored: More parameters that are ignored without a word.
+        strict: Whether unknown parameters are refused.
 
     Raises:
-        ApiError: A parameter is none of OpenAI's, or one that a mixture cannot heed.
+        ApiError: A parameter asks for something that a mixture cannot do; or it is unknown, and `strict`.
     """
+    known, silent = {*known}, {*_IGNORED, *ignored}
     # Clients send null for what nobody has set.
-    given = {name: value for name, value in body.items() if value is not None and name not in _IGNORED}
+    given = {name: value for name, value in body.items() if value is not None and name not in silent}
     for name, (nothing, why) in _REFUSED.items():
-        if name in given and not any(given[name] == each and type(given[name]) is type(each) for each in nothing):
-            msg = f"{name}: not supported here: {why}"
-            raise ApiError(400, msg, code="unsupported_parameter", param=name)
-        given.pop(name, None)
-    names = sorted({*known, *_IGNORED, *_REFUSED})
-    for name in given:
-        if name not in names:
-            close = get_close_matches(name, names, n=1)
-            remedy = f"did you mean {close[0]!r}?" if close else "leave it out"
-            msg = f"unknown parameter {_short(name)!r}; {remedy}"
-            raise ApiError(400, msg, code="unknown_parameter", param=_short(name))
-    return given
+        if name in given and name not in known and not _is_one_of(given.pop(name), nothing):
+            raise ApiError(400, f"{name}: not supported here: {why}", code="unsupported_parameter", param=name)
+    unknown = [name for name in given if name not in known]
+    if unknown and strict:
+        close = get_close_matches(unknown[0], sorted({*known, *silent, *_REFUSED}), n=1)
+        remedy = f"did you mean {close[0]!r}?" if close else "leave it out"
+        name = shown_name(unknown[0])
+        raise ApiError(400, f"unknown parameter {name!r}; {remedy}", code="unknown_parameter", param=name)
+    return {name: value for name, value in given.items() if name in known}, [shown_name(name) for name in unknown]
 
 
-def _short(name: str) -> str:
-    return name if len(name) <= 40 else f"{name[:39]}…"  # noqa: PLR2004  # longer than any that somebody means
+def _is_one_of(value: Any, nothing: Iterable[Any]) -> bool:
+    # 1.0 is 1 in JSON; true is not.
+    return any(value == each and isinstance(value, bool) == isinstance(each, bool) for each in nothing)
+
+
+def shown_name(name: str) -> str:
+    """Return a name from a request so that it can stand in a header, a log line and an error."""
+    plain = "".join(char if char.isascii() and char.isprintable() and char not in ",;" else "?" for char in name)
+    return plain if len(plain) <= 40 else f"{plain[:37]}..."  # noqa: PLR2004  # longer than any real parameter
+
+
+def ignored_header(names: list[str]) -> dict[str, str]:
+    """Return the header that names what was ignored."""
+    more = [f"and {len(names) - _MOST_NAMED} more"] if len(names) > _MOST_NAMED else []
+    return {"x-moa-ignored": ", ".join([*names[:_MOST_NAMED], *more])} if names else {}
+
+
+def length_limit(value: Any) -> Any:
+    """Return a limit of tokens; -1, with which llama.cpp and others write "no limit", is none."""
+    return None if value == -1 and not isinstance(value, bool) else value
+
+
+# --- tools and the form of the answer, as chat completions have them ---
+
+TAG = ":"
+"""The first character of tags of unions, which tells them from field names in the places of pydantic's errors."""
+
+
+def tag_of(key: str) -> Any:
+    """Return a discriminator that reads a union's tag from a field."""
+
+    def tag(value: Any) -> str | None:
+        name = value.get(key) if isinstance(value, Mapping) else getattr(value, key, None)
+        return f"{TAG}{name}" if isinstance(name, str) else None
+
+    return tag
+
+
+class Extensible(BaseModel):
+    """An object that is passed on with all of its fields, the unknown ones included."""
+
+    model_config = ConfigDict(strict=True, extra="allow", hide_input_in_errors=True)
+
+
+class _ToolFunction(Extensible):
+    name: str = Field(min_length=1)
+    description: str | None = None
+    parameters: dict[str, Any] | None = None
+    strict: bool | None = None
+
+
+class FunctionTool(Extensible):
+    """A tool that the aggregator may call."""
+
+    type: Literal["function"]
+    function: _ToolFunction
+
+
+class _FunctionName(Extensible):
+    name: str
+
+
+class _ChosenFunction(Extensible):
+    type: Literal["function"]
+    function: _FunctionName
+
+
+ToolChoice = Annotated[
+    Annotated[Literal["none", "auto", "required"], Tag(":text")] | Annotated[_ChosenFunction, Tag(":mapping")],
+    Discriminator(
+        lambda value: ":text" if isinstance(value, str) else ":mapping" if isinstance(value, (Mapping, BaseModel)) else None,
+        custom_error_type="invalid_type",
+        custom_error_message="must be none, auto, required or a function's name in OpenAI's form",
+    ),
+]
+"""Which tool is to be called."""
+
+
+class _JsonSchema(Extensible):
+    name: str
+    schema_: dict[str, Any] | None = Field(default=None, alias="schema")
+    strict: bool | None = None
+
+
+class _AnyFormat(Extensible):
+    type: Literal["text", "json_object"]
+
+
+class _SchemaFormat(Extensible):
+    type: Literal["json_schema"]
+    json_schema: _JsonSchema
+
+
+ResponseFormat = Annotated[
+    Annotated[_AnyFormat, Tag(":text")]
+    | Annotated[_AnyFormat, Tag(":json_object")]
+    | Annotated[_SchemaFormat, Tag(":json_schema")],
+    Discriminator(
+        tag_of("type"),
+        custom_error_type="invalid_value",
+        custom_error_message="its type must be one of text, json_object, json_schema",
+    ),
+]
+"""The form of the answer."""
+
+
+class AggregatorParameters(BaseModel):
+    """The parameters of the aggregator alone, in the form of chat completions."""
+
+    model_config = ConfigDict(strict=True, extra="ignore", hide_input_in_errors=True)
+
+    tools: list[FunctionTool] | None = None
+    tool_choice: ToolChoice | None = None
+    parallel_tool_calls: bool | None = None
+    response_format: ResponseFormat | None = None
+
+    def kwargs(self) -> dict[str, Any]:
+        """Return keyword arguments of the aggregator's call, without what asks for nothing."""
+        wanted = {
+            name: value for name, value in self.model_dump(exclude_unset=True, by_alias=True).items() if value is not None
+        }
+        if not wanted.get("tools"):
+            wanted = {name: value for name, value in wanted.items() if name == "response_format"}
+        if wanted.get("response_format", {}).get("type") == "text":
+            del wanted["response_format"]
+        return wanted
+
+    def check(self) -> None:
+        """Check that the choice of a tool fits the tools.
+
+        Raises:
+            ApiError: It does not.
+        """
+        if not self.tools and self.tool_choice not in (None, "none", "auto"):
+            _refuse("tool_choice", "there are no tools; give `tools`")
+        names = {tool.function.name for tool in self.tools or ()}
+        if isinstance(self.tool_choice, _ChosenFunction) and self.tool_choice.function.name not in names:
+            _refuse("tool_choice", "none of the tools has this name")
+
+
+# --- errors in words ---
+
+# By pydantic's names of errors; in braces, values of their context.
+_WORDS = {
+    "string_type": "must be a text",
+    "bool_type": "must be true or false",
+    "int_type": "must be a whole number",
+    "float_type": "must be a number",
+    "finite_number": "must be a number",
+    "list_type": "must be a list",
+    "dict_type": "must be an object",
+    "model_type": "must be an object",
+    "model_attributes_type": "must be an object",
+    "literal_error": "must be {expected}",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than_equal": "must be at most {le}",
+    "less_than": "must be below {lt}",
+    "too_short": "must have at least {min_length}",
+    "string_too_short": "must not be empty",
+}
+
+
+def in_words(error: ValidationError, place: str = "") -> ApiError:
+    """Return the first error that pydantic has found, with its place as OpenAI writes it: `messages[0].content`.
+
+    Args:
+        error: What pydantic has raised.
+        place: The place of the object that was checked.
+    """
+    found = error.errors(include_url=False, include_input=False)[0]
+    for step in found["loc"]:
+        if isinstance(step, int):
+            place += f"[{step}]"
+        elif not step.startswith(TAG):
+            place += f".{step}" if place else step
+    if found["type"] == "missing":
+        return ApiError(400, f"{place} is missing", code="missing_required_parameter", param=place)
+    code = "invalid_type" if found["type"].endswith("_type") else "invalid_value"
+    words = _WORDS.get(found["type"])
+    text: str = found["msg"][:1].lower() + found["msg"][1:] if words is None else words.format(**found.get("ctx", {}))
+    return ApiError(400, f"{place}: {text}", code=code, param=place)
+
+
+def _refuse(name: str, why: str) -> NoReturn:
+    raise ApiError(400, f"{name}: {why}", code="invalid_value", param=name)

@@ -17,6 +17,7 @@ import yaml
 from langchain_moa import Mixture, presets
 from langchain_moa.local import CATALOG, is_present
 from tests.loopback import able
+from tests.waiting import PATIENCE
 
 if TYPE_CHECKING:
     from tests.loopback import Loopback
@@ -67,7 +68,7 @@ def run(program: Path | str, folder: Path, **env: str) -> str:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=10 * PATIENCE,
         check=False,
     )
     assert done.returncode == 0, done.stderr

@@ -14,6 +14,7 @@ import pytest
 from pytest_socket import SocketBlockedError, disable_socket
 
 from tests.loopback import Loopback, Reply, ToolCall, Usage
+from tests.waiting import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -28,7 +29,7 @@ USAGE = Usage(prompt=30, completion=20, cached=10, reasoning=5)
 
 def post(server: Loopback, **body: Any) -> httpx.Response:
     asked = {"model": "a", "messages": [{"role": "user", "content": "Hi"}], **body}
-    return httpx.post(f"{server.url}/chat/completions", json=asked, trust_env=False)
+    return httpx.post(f"{server.url}/chat/completions", json=asked, trust_env=False, timeout=PATIENCE)
 
 
 def collect(stream: Iterator[AIMessageChunk], into: list[str]) -> None:
@@ -255,8 +256,8 @@ def test_http(loopback: Loopback) -> None:
     loopback.script("scripted", "Hi")
     models = openai.OpenAI(**{k: loopback.settings()[k] for k in ("base_url", "api_key", "http_client")}).models
     assert [model.id for model in models.list()] == ["scripted"]
-    assert httpx.get(f"{loopback.url}/nothing", trust_env=False).status_code == 404
-    assert httpx.post(f"{loopback.url}/chat/completions", content="{", trust_env=False).status_code == 400
+    assert httpx.get(f"{loopback.url}/nothing", trust_env=False, timeout=PATIENCE).status_code == 404
+    assert httpx.post(f"{loopback.url}/chat/completions", content="{", trust_env=False, timeout=PATIENCE).status_code == 400
     assert post(loopback, model=None).json()["error"]["type"] == "invalid_request_error"
     body = b'{"model": "a", "messages": []}'
     request = b"POST /v1/chat/completions HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % len(body) + body

@@ -18,6 +18,7 @@ from tests.loopback.exchange import Exchange
 from tests.loopback.gate import Gate
 from tests.loopback.recorded import Recorded
 from tests.loopback.script import Script, echo
+from tests.waiting import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
     from tests.loopback.reply import Behaviour, Body
 
-_PATIENCE = 10.0
 _BACKLOG = 2048
 
 
@@ -110,7 +110,7 @@ class Loopback:
             model: Count only the requests to this model.
 
         Raises:
-            TimeoutError: If they do not arrive within ten seconds.
+            TimeoutError: If they do not arrive within `PATIENCE` seconds.
         """
 
         def arrived() -> list[Recorded]:
@@ -123,7 +123,7 @@ class Loopback:
         """Block until no call is open any more, and return all requests.
 
         Raises:
-            TimeoutError: If a call is still open after ten seconds.
+            TimeoutError: If a call is still open after `PATIENCE` seconds.
         """
         self._wait(lambda: not self._open, "no open call")
         return self.requests
@@ -171,8 +171,8 @@ class Loopback:
 
     def _wait(self, ready: Callable[[], bool], what: str) -> None:
         with self._changed:
-            if not self._changed.wait_for(ready, timeout=_PATIENCE):
-                msg = f"waited {_PATIENCE:g} s for {what}; arrived: {[r.model for r in self._requests]}"
+            if not self._changed.wait_for(ready, timeout=PATIENCE):
+                msg = f"waited {PATIENCE:g} s for {what}; arrived: {[r.model for r in self._requests]}"
                 raise TimeoutError(msg)
 
     # Life and death.

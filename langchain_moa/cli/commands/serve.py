@@ -17,7 +17,7 @@ from langchain_moa.cli.mixture_arguments import MixtureArguments
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from langchain_moa.chat_model.chat_model import ChatMoA
 
@@ -37,7 +37,34 @@ KeyFile = Annotated[
     typer.Option(
         "--api-key-file",
         metavar="FILE",
-        help="API keys, one a line; clients must send one of them.",
+        help="API keys, 'KEY' or 'NAME: KEY' on each line; clients must send one of them.",
+        rich_help_panel=_SERVER,
+    ),
+]
+CorsOrigins = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--cors-origin",
+        metavar="ORIGIN",
+        help="Origin of web pages that may use it, https://chat.example.com; give it once for each.",
+        rich_help_panel=_SERVER,
+    ),
+]
+LinkDomains = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--link-domain",
+        metavar="DOMAIN",
+        help="Domain that providers may fetch images and files of messages from; give it once for each. Default: none.",
+        rich_help_panel=_SERVER,
+    ),
+]
+TaskModels = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--task-model",
+        metavar="[NAME=]MODEL",
+        help="A model for small tasks, such as titles of chats, offered as NAME#task; without NAME for all mixtures.",
         rich_help_panel=_SERVER,
     ),
 ]
@@ -45,11 +72,34 @@ Breakdown = Annotated[
     bool,
     typer.Option("--breakdown/--no-breakdown", help="Show clients which calls are behind an answer.", rich_help_panel=_SERVER),
 ]
+Progress = Annotated[
+    str,
+    typer.Option(
+        "--progress", metavar="none|reasoning", help="Stream what the members do, as reasoning.", rich_help_panel=_SERVER
+    ),
+]
+Strict = Annotated[
+    bool,
+    typer.Option("--strict", help="Refuse unknown parameters instead of ignoring them.", rich_help_panel=_SERVER),
+]
 MaxRequests = Annotated[
-    int, typer.Option("--max-requests", metavar="N", min=1, help="Answers under way at once.", rich_help_panel=_LIMITS)
+    int, typer.Option("--max-requests", metavar="N", min=1, help="Answers at once.", rich_help_panel=_LIMITS)
+]
+MaxPerKey = Annotated[
+    int | None,
+    typer.Option(
+        "--max-requests-per-key", metavar="N", min=1, help="Answers at once for each API key.", rich_help_panel=_LIMITS
+    ),
+]
+MaxConnections = Annotated[
+    int, typer.Option("--max-connections", metavar="N", min=1, help="Connections at once.", rich_help_panel=_LIMITS)
 ]
 MaxBody = Annotated[
     int, typer.Option("--max-body", metavar="MIB", min=1, help="Longest request in MiB.", rich_help_panel=_LIMITS)
+]
+MaxMessages = Annotated[
+    int,
+    typer.Option("--max-messages", metavar="N", min=1, help="Most messages of a conversation.", rich_help_panel=_LIMITS),
 ]
 Timeout = Annotated[
     float, typer.Option("--timeout", metavar="SECONDS", help="Longest time of one request.", rich_help_panel=_LIMITS)
@@ -78,9 +128,17 @@ def serve(
     host: Host = "127.0.0.1",
     port: Port = 8000,
     api_key_file: KeyFile = None,
+    cors_origin: CorsOrigins = None,
+    link_domain: LinkDomains = None,
+    task_model: TaskModels = None,
     breakdown: Breakdown = True,
+    progress: Progress = "none",
+    strict: Strict = False,
     max_requests: MaxRequests = 64,
+    max_requests_per_key: MaxPerKey = None,
+    max_connections: MaxConnections = 1024,
     max_body: MaxBody = 16,
+    max_messages: MaxMessages = 2048,
     timeout: Timeout = 600.0,
     grace: Grace = 30.0,
     quiet: Quiet = False,
@@ -90,7 +148,7 @@ def serve(
 
     Each file, mixture of a file and preset is a model of its name. The address
     and a line for each request go to standard error. Ctrl-C ends it. API keys
-    may also stand in LANGCHAIN_MOA_API_KEY, several with commas between.
+    can also be given in LANGCHAIN_MOA_API_KEY, separated by commas.
 
     [dim]$[/dim] langchain-moa serve --config fast.yaml --config careful.yaml
     [dim]$[/dim] curl http://127.0.0.1:8000/v1/models
@@ -124,21 +182,28 @@ def serve(
                     mixtures,
                     api_keys=keys,
                     allowed_hosts=None if keys else server.LOOPBACK_NAMES,
+                    cors_origins=cors_origin or (),
+                    link_domains=link_domain or (),
+                    task_models=_task_models(task_model or (), mixtures),
                     breakdown=breakdown,
+                    progress=progress,  # type: ignore[arg-type]  # checked there
+                    strict=strict,
                     max_requests=max_requests,
+                    max_requests_per_key=max_requests_per_key,
                     max_body_bytes=max_body << 20,
+                    max_messages=max_messages,
                     timeout=timeout,
                 )
-            except ValueError as error:
-                raise UsageError(str(error)) from None
+            except (ValueError, ImportError) as error:
+                raise UsageError(explain(error)) from None
             _log(quiet=quiet)
             if not quiet:
                 note(f"serving {', '.join(mixtures)} at {server.url_of(listener)} (Ctrl-C ends it)")
-            server.run(application, listener, grace=grace)
+            server.run(application, listener, grace=grace, max_connections=max_connections)
 
 
 def _sources(files: Sequence[Path], presets: Sequence[str]) -> list[tuple[Path | None, str | None]]:
-    """Return what describes each mixture, a file or a preset; neither where nothing was said."""
+    """Return a file or a preset for each mixture; one of neither where no option names any."""
     return [*((file, None) for file in files), *((None, name) for name in presets)] or [(None, None)]
 
 
@@ -153,18 +218,30 @@ def _named(several: Sequence[MixtureArguments]) -> dict[str, ChatMoA]:
     return mixtures
 
 
+def _task_models(given: Sequence[str], mixtures: Mapping[str, ChatMoA]) -> dict[str, str]:
+    """Return the models for small tasks by mixture."""
+    models: dict[str, str] = {}
+    for text in given:
+        name, separator, model = text.partition("=")
+        if separator and name not in mixtures:
+            msg = f"--task-model: there is no mixture {name!r}; there are {', '.join(mixtures)}"
+            raise UsageError(msg)
+        models |= {name: model} if separator else dict.fromkeys(mixtures, text)
+    return models
+
+
 def _keys(file: Path | None) -> list[str]:
-    """Return the API keys, from a file or from the environment: on the command line every user of the machine sees them."""
+    """Return the API keys of a file or of the environment; on the command line other users of the machine would see them."""
     if file is None:
         return [key for part in os.environ.get(_VARIABLE, "").split(",") if (key := part.strip())]
     try:
         lines = file.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        msg = f"--api-key-file: cannot read {str(file)!r}: {getattr(error, 'strerror', None) or 'it is no text'}"
+        msg = f"--api-key-file: cannot read {str(file)!r}: {getattr(error, 'strerror', None) or 'it is not text'}"
         raise UsageError(msg) from None
     keys = [key for line in lines if (key := line.strip()) and not key.startswith("#")]
     if not keys:
-        msg = f"--api-key-file: there is no key in {str(file)!r}; write one on a line of its own"
+        msg = f"--api-key-file: there is no key in {str(file)!r}; write each on a line of its own"
         raise UsageError(msg)
     return keys
 
@@ -178,7 +255,7 @@ def _refuse_public(listener: socket.socket) -> NoReturn:
 
 
 def _log(*, quiet: bool) -> None:
-    """Write the log to standard error: a line a request, what went wrong, and what an answer had to do without."""
+    """Write the log to standard error: a line for each request, errors, and what was missing from answers."""
     logger = logging.getLogger("langchain_moa")
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))

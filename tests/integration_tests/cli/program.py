@@ -11,19 +11,28 @@ import struct
 import subprocess
 import sys
 import termios
-import time
+import threading
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tests.waiting import PATIENCE, until
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from tests.loopback import Loopback
 
 _ROOT = Path(__file__).parents[3]
-_PATIENCE = 60.0
+# `python -m langchain_moa`, with more than its two seconds for cancelling calls before it ends without having cleaned up.
+_PATIENT = """
+import runpy
+from langchain_moa.cli import signals
+
+signals._SECONDS_AT_MOST *= 60
+runpy.run_module("langchain_moa", run_name="__main__", alter_sys=True)
+"""
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
@@ -43,7 +52,7 @@ class Done:
 
 @dataclass(frozen=True)
 class Program:
-    """Starts `python -m langchain_moa`.
+    """Starts the command line in a process of its own.
 
     Args:
         server: Where every `openai:` model is.
@@ -83,8 +92,9 @@ class Program:
         width: int = 80,
         height: int = 40,
         type_at: int | None = None,
-        type_after: bytes = b"",
         typed: bytes = b"",
+        seen: str | None = None,
+        then: Callable[[], object] | None = None,
         **streams: Any,
     ) -> Done:
         """Run it in a terminal to its end.
@@ -96,6 +106,8 @@ class Program:
             type_at: After so many calls something is typed.
             type_after: After this output something is typed.
             typed: What is typed.
+            seen: Something that is awaited on the screen.
+            then: Called once it has been seen.
             **streams: Streams that are not the terminal.
         """
         master, slave = pty.openpty()
@@ -107,7 +119,12 @@ class Program:
             if type_at is not None:
                 self._await_calls(process, type_at)
                 os.write(master, typed)
-            written = _read_all(master, type_after, typed)
+            watchdog = threading.Timer(PATIENCE, process.kill)
+            watchdog.start()
+            try:
+                written = _read_all(master, seen, then)
+            finally:
+                watchdog.cancel()
             done = _ended(process, None)
         return Done(done.code, written.decode(), done.out)
 
@@ -120,7 +137,7 @@ class Program:
 
     def command(self, *args: str) -> list[str]:
         """Return what starts it."""
-        return [sys.executable, "-m", "langchain_moa", *args]
+        return [sys.executable, "-c", _PATIENT, *args]
 
     @property
     def environment(self) -> dict[str, str]:
@@ -129,13 +146,13 @@ class Program:
         return {**_inherited(), **models, "TERM": "xterm", "PYTHONPATH": str(_ROOT), **self.env}
 
     def _await_calls(self, process: subprocess.Popen[str], calls: int) -> None:
-        end = time.monotonic() + _PATIENCE
-        while len(self.server.requests) < calls:
-            if process.poll() is not None or time.monotonic() > end:
-                process.kill()
-                msg = f"{len(self.server.requests)} of {calls} calls came; the program said: {process.communicate()}"
-                raise AssertionError(msg)
-            time.sleep(0.01)
+        def told() -> str:
+            process.kill()
+            return f"{calls} calls; {len(self.server.requests)} came, and the program said: {process.communicate()}"
+
+        until(lambda: len(self.server.requests) >= calls or process.poll() is not None, told)
+        if len(self.server.requests) < calls:
+            raise AssertionError(told())
 
 
 def _inherited() -> dict[str, str]:
@@ -145,7 +162,7 @@ def _inherited() -> dict[str, str]:
 
 def _ended(process: subprocess.Popen[str], stdin: str | None) -> Done:
     try:
-        out, err = process.communicate(stdin, timeout=_PATIENCE)
+        out, err = process.communicate(stdin, timeout=PATIENCE)
     except BaseException:
         process.kill()
         raise
@@ -157,14 +174,14 @@ def _own_terminal() -> None:
     fcntl.ioctl(2, termios.TIOCSCTTY, 0)
 
 
-def _read_all(master: int, type_after: bytes, typed: bytes) -> bytes:
+def _read_all(master: int, seen: str | None, then: Callable[[], object] | None) -> bytes:
     written = b""
     try:
         while piece := os.read(master, 65536):
             written += piece
-            if type_after and type_after in written:
-                type_after = b""
-                os.write(master, typed)
+            if seen is not None and then is not None and seen in _CONTROL.sub("", written.decode(errors="replace")):
+                then()
+                then = None
     except OSError:  # how Linux says that the last one has closed the terminal
         pass
     finally:

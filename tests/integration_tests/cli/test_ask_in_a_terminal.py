@@ -38,9 +38,12 @@ def test_progress_then_the_answer_then_the_table(program: Program, loopback: Loo
 
 
 def test_the_layer_at_work_is_shown(program: Program, loopback: Loopback) -> None:
-    loopback.script("q", Reply("late", after="p", delay=0.5))
-    text = program.in_terminal("ask", *MEMBERS, "-l", "1", "Why?").text
-    assert "layer 1: 1/2 done" in text
+    gate = loopback.gate()
+    loopback.script("q", Reply("late", gate=gate))
+    at_work = "layer 1: 1/2 done"
+    done = program.in_terminal("ask", *MEMBERS, "-l", "1", "Why?", seen=at_work, then=gate.open)
+    assert done.code == 0
+    assert at_work in done.text
 
 
 def test_plain_leaves_markdown_as_it_is_and_no_escape_sequence(program: Program, loopback: Loopback) -> None:

@@ -11,6 +11,7 @@ import pytest
 from tests.integration_tests.cli import sums
 from tests.loopback import Reply
 from tests.loopback.reply import Usage
+from tests.waiting import PATIENCE
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -57,7 +58,7 @@ def test_the_first_signal_waits_for_the_calls_under_way(
         process.send_signal(by)
         told = _until_told(process)
         gate.open()
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == code
     # What was sent was answered, and what was answered is kept.
     assert len(loopback.requests) == len(sums.ledger(tmp_path)) < sum(sums.whole().values())
@@ -74,7 +75,7 @@ def test_the_second_signal_ends_it_at_once(program: Program, loopback: Loopback,
         process.send_signal(signal.SIGINT)
         _until_told(process)
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130
     assert len(sums.ledger(tmp_path)) == 12
     assert "12 answers are kept in moa-eval/sums/ledger.jsonl" in err
@@ -105,7 +106,7 @@ def test_two_runs_on_one_folder_do_not_pay_for_the_same(program: Program, loopba
     with program.begun(*COMPARE, calls=1) as first:
         second = program(*COMPARE)
         gate.open()
-        first.communicate(timeout=60)
+        first.communicate(timeout=PATIENCE)
     assert second.code == 2
     assert "moa-eval/sums/ledger.jsonl is in use by another run; wait for its end, or give another --output" in second.err
     assert first.returncode == 0

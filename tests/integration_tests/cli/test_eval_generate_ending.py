@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from tests.integration_tests.cli.answers import FLASK, generate, read, write
 from tests.loopback import Reply, Usage
+from tests.waiting import PATIENCE
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -46,7 +47,7 @@ def test_the_first_signal_waits_for_the_calls_under_way(program: Program, loopba
         while "once more ends at once" not in (line := process.stderr.readline()):
             assert line
         gate.open()
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130
     assert len(loopback.requests) == 6
     assert "6 answers are kept in answers.ledger; the same command goes on from there" in err
@@ -67,7 +68,7 @@ def test_the_second_signal_ends_it_at_once(program: Program, loopback: Loopback,
         while "once more ends at once" not in (line := process.stderr.readline()):
             assert line
         process.send_signal(signal.SIGTERM)
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 143
     assert "6 answers are kept in answers.ledger" in err
     assert not (tmp_path / "answers").exists()

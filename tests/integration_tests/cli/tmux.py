@@ -5,16 +5,15 @@ from __future__ import annotations
 import re
 import shlex
 import subprocess
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-_PATIENCE = 30.0
-_BETWEEN_LOOKS = 0.02
 
 # A shell says how the program has ended, since tmux 3.3 sometimes misses it; the trap keeps Ctrl-C from ending the shell, too.
 _SHELL = ["sh", "-c", 'trap : INT; "$@"; echo "[ended with $?]"', "sh"]
@@ -60,17 +59,17 @@ class Terminal:
     @property
     def code(self) -> int:
         """The program's exit code, once it has ended."""
-        self._await(lambda: _ENDED.search(self.screen) is not None, "the program to end")
+        until(lambda: _ENDED.search(self.screen) is not None, self._missing("the program to end"))
         return int(_ENDED.findall(self.screen)[-1])
 
     def see(self, text: str, *, times: int = 1) -> str:
         """Wait until a text is on the screen so many times, and return the screen."""
-        self._await(lambda: self.screen.count(text) >= times, repr(text))
+        until(lambda: self.screen.count(text) >= times, self._missing(repr(text)))
         return self.screen
 
     def see_no_more(self, text: str) -> str:
         """Wait until a text has left the screen, and return the screen."""
-        self._await(lambda: text not in self.screen, f"{text!r} to go")
+        until(lambda: text not in self.screen, self._missing(f"{text!r} to go"))
         return self.screen
 
     def type(self, text: str) -> None:
@@ -95,13 +94,8 @@ class Terminal:
         """Change its size."""
         self._tmux("resize-window", "-x", str(width), "-y", str(height))
 
-    def _await(self, ready: Callable[[], bool], what: str) -> None:
-        end = time.monotonic() + _PATIENCE
-        while not ready():
-            if time.monotonic() > end:
-                msg = f"waited {_PATIENCE:g} s for {what}; the screen is:\n{self.screen}"
-                raise AssertionError(msg)
-            time.sleep(_BETWEEN_LOOKS)
+    def _missing(self, what: str) -> Callable[[], str]:
+        return lambda: f"{what}; the screen is:\n{self.screen}"
 
     def _tmux(self, *args: str, check: bool = True, env: Mapping[str, str] | None = None) -> str:
         command = ["tmux", "-u", "-S", str(self.folder / "tmux.socket"), *args]

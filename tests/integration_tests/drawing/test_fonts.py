@@ -10,6 +10,7 @@ from langchain_moa.drawing import draw_svg
 from langchain_moa.drawing.svg import SYSTEM_FONTS
 from tests.integration_tests.runs.browser import browser
 from tests.unit_tests.drawing.graphs import mixture
+from tests.waiting import PATIENCE
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -62,6 +63,6 @@ def test_names_stay_on_their_cards(browser: Browser, tmp_path: Path, font: str) 
         f"<!doctype html><meta charset=utf-8>{svg.replace(SYSTEM_FONTS, font)}", encoding="utf-8"
     )
     page = browser.new_page()
-    page.goto((tmp_path / "page.html").as_uri())
+    page.goto((tmp_path / "page.html").as_uri(), timeout=1000 * PATIENCE)
     assert page.evaluate(OUTSIDE) == []
     page.close()

@@ -28,6 +28,7 @@ from inspect_ai.util import JSONSchema
 from langchain_moa import MoAError
 from tests.loopback import Reply, able
 from tests.loopback.reply import Usage
+from tests.waiting import PATIENCE
 
 if TYPE_CHECKING:
     from inspect_ai.log import EvalLog
@@ -67,7 +68,7 @@ class _Inspect:
             env={**os.environ, **models, **folders},
             capture_output=True,
             text=True,
-            timeout=600,
+            timeout=10 * PATIENCE,
             check=False,
         )
         assert done.returncode == 0, done.stdout + done.stderr

@@ -13,6 +13,7 @@ import pytest
 
 from benchmarks.recorded import alpaca_eval, gsm8k
 from benchmarks.recorded_comparison import compared, mixture_of
+from tests.waiting import PATIENCE
 
 if TYPE_CHECKING:
     from langchain_moa.evaluation.summary import ComparisonSummary
@@ -64,7 +65,7 @@ def test_figures_that_are_known(small: Path) -> None:
 
 def test_the_script_runs_as_it_stands(small: Path) -> None:
     command = [sys.executable, "-m", "benchmarks.recorded_comparison", str(small)]
-    run = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120, cwd=ROOT)  # noqa: S603  # our own
+    run = subprocess.run(command, capture_output=True, text=True, check=False, timeout=10 * PATIENCE, cwd=ROOT)  # noqa: S603  # our own
     assert run.returncode == 0, run.stderr
     assert "| the mixture | 80.0 (" in run.stdout
     assert "Self-MoA, the best member asked as often as the mixture asks all, is left out" in run.stdout

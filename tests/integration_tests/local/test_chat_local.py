@@ -11,6 +11,7 @@ from pydantic import BaseModel
 
 from langchain_moa.local import ChatLocal, ServerError
 from langchain_moa.local.server import CONTEXT
+from tests.waiting import PATIENCE
 from tests.watch import Witness
 
 if TYPE_CHECKING:
@@ -105,7 +106,9 @@ def test_nobody_without_the_key_gets_an_answer(smollm: ChatLocal) -> None:
     assert server.address.startswith("http://127.0.0.1:")
     body = {"messages": [{"role": "user", "content": PARIS}]}
     for headers in ({}, {"Authorization": "Bearer guess"}):
-        answer = httpx.post(f"{server.address}/v1/chat/completions", json=body, headers=headers, trust_env=False)
+        answer = httpx.post(
+            f"{server.address}/v1/chat/completions", json=body, headers=headers, trust_env=False, timeout=PATIENCE
+        )
         assert answer.status_code == 401
 
 

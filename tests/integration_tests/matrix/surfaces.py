@@ -125,8 +125,8 @@ class Surfaces:
                 messages: Any = [{"role": roles[each.type], "content": each.text} for each in CONVERSATION]
                 if mode == "ainvoke":
                     whole = await client.chat.completions.create(model="moa", messages=messages)
-                    assert whole.usage is not None
-                    return Outcome(text=whole.choices[0].message.content or "", tokens=whole.usage.total_tokens)
+                    tokens = _tokens_of_all_calls(whole)
+                    return Outcome(text=whole.choices[0].message.content or "", tokens=tokens)
                 options: Any = {"include_usage": True}
                 stream = await client.chat.completions.create(
                     model="moa", messages=messages, stream=True, stream_options=options
@@ -134,7 +134,7 @@ class Surfaces:
                 pieces, tokens = [], None
                 async for chunk in stream:
                     pieces += [choice.delta.content for choice in chunk.choices if choice.delta.content]
-                    tokens = chunk.usage.total_tokens if chunk.usage else tokens
+                    tokens = _tokens_of_all_calls(chunk) or tokens
                 return Outcome(text="".join(pieces), streamed=pieces, tokens=tokens)
 
         outcome: Outcome = self.run(ask())
@@ -188,3 +188,9 @@ def _joined(chunks: list[Any]) -> Outcome:
 
 async def _all(stream: Any) -> list[Any]:
     return [each async for each in stream]
+
+
+def _tokens_of_all_calls(answer: Any) -> int | None:
+    """Return the tokens in the breakdown beside an answer of the endpoint; `usage` is the aggregator's own."""
+    usage = answer.model_dump().get("moa", {}).get("usage")
+    return None if usage is None else int(usage["total_tokens"])

@@ -16,6 +16,7 @@ from langchain_core.runnables import RunnableLambda
 from langchain_moa import AggregatorFailedError, ChatMoA, Proposer, ProposersFailedError
 from tests.integration_tests.resilience.asking import WAYS, ask
 from tests.loopback import Loopback, Reply, ToolCall
+from tests.time_limits import only_hanging_calls_time_out
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -77,11 +78,12 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "deadline": {"deadline": 3600},
     "fallbacks": {},
 }
-SOON: dict[str, dict[str, Any]] = {"quorum": {"quorum": 2, "quorum_grace": 0.5}, "deadline": {"deadline": 3}}
+# Where something hangs, the option that ends it. With the others, a proposer's own time does.
+SOON = {"quorum": "quorum_grace", "deadline": "deadline"}
 
 
 class Local:
-    """A member in this process, which answers at once whatever else the machine does, or raises."""
+    """A member in this process, which answers without a server, or raises."""
 
     def __init__(self, name: str, error: type[BaseException] | None = None) -> None:
         self.name = name
@@ -105,34 +107,35 @@ class Case:
 
     def __init__(self, way: str, options: str, faults: Mapping[str, str]) -> None:
         self.streams = "stream" in way
-        self.way = way
         self.options = options
         self.faults = faults
         self.fault = faults.get(AGGREGATOR)
         self.hanging = [site for site, fault in faults.items() if fault == HANGS and site != AGGREGATOR]
+        self.has_limit = HANGS in faults.values()
 
     @property
     def key(self) -> tuple[str, ...]:
         """Equal for cases that a mixture can serve one after the other: what the server says makes no difference."""
         return self.options, *(fault if (fault := self.faults.get(site)) in {*INSIDE, HANGS} else "" for site in SITES)
 
-    def moa(self, server: Loopback) -> ChatMoA:
+    def moa(self, server: Loopback, limit: float) -> ChatMoA:
+        """Make the mixture; what hangs has so many seconds."""
         options = dict(OPTIONS[self.options])
         if self.hanging:
-            options |= SOON.get(self.options, {"proposer_timeout": 0.5})
+            options[SOON.get(self.options, "proposer_timeout")] = limit
         if self.options == "fallbacks":
             options["aggregator_fallbacks"] = [server.chat(STANDIN)]
-        proposers = [[self._member(server, name) for name in layer] for layer in LAYERS]
-        return ChatMoA(proposers=proposers, aggregator=self._member(server, AGGREGATOR), **options)
+        proposers = [[self._member(server, name, limit) for name in layer] for layer in LAYERS]
+        return ChatMoA(proposers=proposers, aggregator=self._member(server, AGGREGATOR, limit), **options)
 
-    def _member(self, server: Loopback, site: str) -> Any:
+    def _member(self, server: Loopback, site: str, limit: float) -> Any:
         fault = self.faults.get(site)
         if fault in INSIDE:
             return Local(site, INSIDE[fault]).member
         if self.hanging and fault is None and site != AGGREGATOR:
             return Local(site).member
         # Nothing but a deadline limits an aggregator, and its own client.
-        return server.chat(site, timeout=0.3) if fault == HANGS and site == AGGREGATOR else server.chat(site)
+        return server.chat(site, timeout=limit) if fault == HANGS and site == AGGREGATOR else server.chat(site)
 
     def script(self, server: Loopback) -> None:
         server.reset(scripts=True)
@@ -187,7 +190,7 @@ class Bench(NamedTuple):
     """The server, and the mixtures so far: to make one takes as long as to ask it."""
 
     server: Loopback
-    moas: dict[tuple[str, ...], ChatMoA]
+    moas: dict[tuple[float | str, ...], ChatMoA]
 
 
 def shown(names: list[str]) -> str:
@@ -197,16 +200,20 @@ def shown(names: list[str]) -> str:
 async def check(bench: Bench, way: str, options: str, faults: Mapping[str, str]) -> None:
     """Ask with these faults, and hold what came of it against what has to come of it."""
     case, server = Case(way, options, faults), bench.server
-    case.script(server)
-    if case.key not in bench.moas:
-        bench.moas[case.key] = case.moa(server)
-    moa = bench.moas[case.key]
+
+    async def attempt(limit: float) -> Any:
+        case.script(server)
+        key = (*case.key, limit if case.has_limit else "")
+        if key not in bench.moas:
+            bench.moas[key] = case.moa(server, limit)
+        return await ask(bench.moas[key], way)
+
     first, second = case.good(0), case.good(1)
-    answer, error = None, None
-    try:
-        answer = await ask(moa, way)
-    except (ProposersFailedError, AggregatorFailedError) as raised:
-        error = raised
+    reached = case.hanging if first else [site for site in case.hanging if site in LAYERS[0]]
+    hanging = {site: case.calls(site) or 0 for site in reached}
+    fails = not first or case.answer is None
+    outcome, _ = await only_hanging_calls_time_out(server, attempt, hanging, fails=fails)
+    answer, error = (None, outcome) if isinstance(outcome, Exception) else (outcome, None)
     asked = SITES if first else LAYERS[0]
     expected = {site: count for site in asked if (count := case.calls(site)) is not None}
     if case.answer == f"{STANDIN} says: Hi" and first:

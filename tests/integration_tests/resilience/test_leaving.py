@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.loopback import Reply
+from tests.waiting import PATIENCE
 
 if TYPE_CHECKING:
     from tests.loopback import Loopback
@@ -54,7 +55,7 @@ print("done")
 def test_a_stream_that_is_left_as_the_last_thing_is_closed_quietly(loopback: Loopback) -> None:
     loopback.script("agg", Reply("a b c", after_chunks=1, hang=True))
     command = [sys.executable, "-W", "error::ResourceWarning", "-c", BREAKS, loopback.url]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)  # noqa: S603  # our own program
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)  # noqa: S603  # our own program
     assert (ended.stdout, ended.stderr) == ("done\n", "")
     assert [request.model for request in loopback.settle() if request.disconnected].count("agg") >= 3
 
@@ -114,7 +115,7 @@ def test_ctrl_c_ends_sync_code_at_once(loopback: Loopback) -> None:
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as program:  # noqa: S603  # our own program
         assert program.stdout is not None
         # The calls hang for ever, and whoever waited for one would, too.
-        watchdog = threading.Timer(120, program.kill)
+        watchdog = threading.Timer(10 * PATIENCE, program.kill)
         watchdog.start()
         try:
             assert program.stdout.readline() == "ready\n"

@@ -130,22 +130,24 @@ from langchain_moa import Retry, create_moa
 logging.basicConfig(level=logging.WARNING)
 warnings.simplefilter("always")
 one = FakeListChatModel(responses=["a draft"])
-builder = create_moa([one, one], one, num_layers=1, deadline=60, retry=Retry(), reference_filters=["duplicates"])
+builder = create_moa([one, one], one, num_layers=1, deadline=3600, retry=Retry(), reference_filters=["duplicates"])
 with SqliteSaver.from_conn_string(sys.argv[1]) as saver:
     graph = builder.compile(checkpointer=saver, interrupt_before="*")
     thread = {"configurable": {"thread_id": "1"}}
-    state = graph.get_state(thread)
-    graph.invoke(None if state.next else {"messages": [("user", "Hi")]}, thread)
-    print(graph.get_state(thread).next)
+    for _ in range(int(sys.argv[2])):
+        state = graph.get_state(thread)
+        graph.invoke(None if state.next else {"messages": [("user", "Hi")]}, thread)
+        print(graph.get_state(thread).next)
 """
 
 
 def test_another_process_resumes_it_without_a_word(tmp_path: Path) -> None:
     pytest.importorskip("langgraph.checkpoint.sqlite", reason=SQLITE)
     root, said = Path(__file__).parents[3], list[str]()
-    while not said or said[-1] != "()":
-        command = [sys.executable, "-c", PROCESS, str(tmp_path / "checkpoints.sqlite")]
+    for steps in ("1", "3"):
+        command = [sys.executable, "-c", PROCESS, str(tmp_path / "checkpoints.sqlite"), steps]
         done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)  # noqa: S603  # of our own making
         assert [line for line in done.stderr.splitlines() if "ResourceWarning" not in line] == []
-        said.append(done.stdout.strip())
+        said += done.stdout.splitlines()
     assert len(said) == 4
+    assert said[-1] == "()"

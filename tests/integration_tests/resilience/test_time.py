@@ -15,6 +15,8 @@ from langchain_core.runnables import RunnableLambda
 from langchain_moa import AggregatorFailedError, ChatMoA, ProposersFailedError, create_moa
 from tests.integration_tests.resilience.asking import WAYS, ask
 from tests.loopback import Reply
+from tests.time_limits import only_hanging_calls_time_out, when_asked
+from tests.waiting import PATIENCE
 from tests.watch import Tree
 
 if TYPE_CHECKING:
@@ -32,7 +34,7 @@ HANGS = Reply(hang=True)
 
 
 class Quick:
-    """A member that answers at once, whatever else the machine is doing; it keeps what it was asked."""
+    """A member that answers without a server; it keeps what it was asked."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -69,29 +71,42 @@ async def closed(loopback: Loopback) -> None:
 async def test_a_proposer_has_its_time_and_no_more(loopback: Loopback, chat: Chat, way: str) -> None:
     loopback.script("q", HANGS)
     proposers = [quick("p"), chat("q")]
-    moa = ChatMoA(proposers=proposers, aggregator=chat("agg"), num_layers=2, proposer_timeout=0.3)
-    answer = await ask(moa, way)
+
+    async def asked(limit: float) -> Any:
+        return await ask(ChatMoA(proposers=proposers, aggregator=chat("agg"), num_layers=2, proposer_timeout=limit), way)
+
+    answer, limit = await only_hanging_calls_time_out(loopback, asked, {"q": 2})
     assert answer.text == "agg says: Hi"
     assert statuses(answer) == [["ok", "failed"]] * 2
     assert kinds(answer) == {"timeout"}
-    assert "within 0.3 s (proposer_timeout)" in answer.response_metadata["moa"]["degraded"][0]
+    assert f"within {limit:g} s (proposer_timeout)" in answer.response_metadata["moa"]["degraded"][0]
 
 
 async def test_a_proposer_out_of_time_is_cancelled_at_the_server(loopback: Loopback, chat: Chat) -> None:
     loopback.script("q", HANGS)
     proposers = [quick("p"), chat("q")]
-    await ChatMoA(proposers=proposers, aggregator=chat("agg"), num_layers=1, proposer_timeout=1).ainvoke("Hi")
-    await closed(loopback)
+
+    async def asked(limit: float) -> Any:
+        moa = ChatMoA(proposers=proposers, aggregator=chat("agg"), num_layers=1, proposer_timeout=limit)
+        answer = await moa.ainvoke("Hi")
+        await closed(loopback)
+        return answer
+
+    await only_hanging_calls_time_out(loopback, asked, {"q": 1})
     assert [call.disconnected for call in loopback.calls("q")] == [True]
 
 
 @pytest.mark.parametrize("way", WAYS)
 async def test_retries_share_the_time(loopback: Loopback, chat: Chat, way: str) -> None:
-    loopback.script("q", [Reply("our fault", status=500), HANGS])
     proposers = [quick("p"), chat("q")]
     retry: Any = {"attempts": 5, "initial": 0}
-    moa = ChatMoA(proposers=proposers, aggregator=chat("agg"), num_layers=1, proposer_timeout=1, retry=retry)
-    answer = await ask(moa, way)
+
+    async def asked(limit: float) -> Any:
+        loopback.script("q", [Reply("our fault", status=500), HANGS])
+        options: Any = {"num_layers": 1, "proposer_timeout": limit, "retry": retry}
+        return await ask(ChatMoA(proposers=proposers, aggregator=chat("agg"), **options), way)
+
+    answer, _ = await only_hanging_calls_time_out(loopback, asked, {"q": 2})
     assert kinds(answer) == {"timeout"}
     assert len(loopback.calls("q")) == 2
 
@@ -114,6 +129,7 @@ async def test_a_layer_with_its_quorum_closes(loopback: Loopback, chat: Chat, wa
 
 async def test_stragglers_are_cancelled_at_the_server(loopback: Loopback, chat: Chat) -> None:
     loopback.script("slow", HANGS)
+    loopback.script("p", when_asked(loopback, "slow"))
     proposers = [chat("p"), chat("q"), chat("slow")]
     moa = ChatMoA(proposers=proposers, aggregator=chat("agg"), num_layers=2, quorum=2, quorum_grace=0)
     await moa.ainvoke("Hi")
@@ -130,15 +146,19 @@ async def test_sync_stragglers_are_cancelled_at_the_server(loopback: Loopback, c
     assert statuses(moa.invoke("Hi")) == [["ok", "late"]]
     assert [request.model for request in loopback.settle() if request.disconnected] == ["slow"]
     gate.open()
-    assert [thread for thread in threading.enumerate() if thread.name == "moa-call"] == []
 
 
 @pytest.mark.parametrize("way", ["invoke", "ainvoke"])
 async def test_who_answers_within_the_grace_is_waited_for(loopback: Loopback, chat: Chat, way: str) -> None:
     loopback.script("slow", HANGS)
     proposers = [quick("p"), chat("q"), chat("slow")]
-    moa = ChatMoA(proposers=proposers, aggregator=chat("agg"), num_layers=1, quorum=1, quorum_grace=2)
-    assert statuses(await ask(moa, way)) == [["ok", "ok", "late"]]
+
+    async def asked(grace: float) -> Any:
+        options: Any = {"num_layers": 1, "quorum": 1, "quorum_grace": grace}
+        return await ask(ChatMoA(proposers=proposers, aggregator=chat("agg"), **options), way)
+
+    answer, _ = await only_hanging_calls_time_out(loopback, asked, {"slow": 1})
+    assert statuses(answer) == [["ok", "ok", "late"]]
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -208,6 +228,7 @@ async def test_a_mixture_in_a_mixture_has_its_own_quorum(loopback: Loopback, cha
 
 async def test_a_straggling_mixture_is_cancelled_with_all_its_calls(loopback: Loopback, chat: Chat) -> None:
     loopback.script("slow", HANGS)
+    loopback.script("p", when_asked(loopback, "slow", times=2))
     inner = ChatMoA(proposers=[chat("slow"), chat("slow")], aggregator=chat("inner"))
     proposers: list[Any] = [chat("p"), inner]
     await ChatMoA(proposers=proposers, aggregator=chat("agg"), num_layers=1, quorum=1, quorum_grace=0).ainvoke("Hi")
@@ -236,8 +257,12 @@ async def test_sync_members_of_an_async_mixture_are_not_waited_for(loopback: Loo
 @pytest.mark.parametrize("way", WAYS)
 async def test_the_aggregator_keeps_its_part_of_the_deadline(loopback: Loopback, chat: Chat, way: str) -> None:
     loopback.script("slow", HANGS)
-    moa = ChatMoA(proposers=[quick("p"), chat("slow")], aggregator=quick("agg"), num_layers=2, deadline=1)
-    answer = await ask(moa, way)
+    proposers = [quick("p"), chat("slow")]
+
+    async def asked(limit: float) -> Any:
+        return await ask(ChatMoA(proposers=proposers, aggregator=quick("agg"), num_layers=2, deadline=limit), way)
+
+    answer, _ = await only_hanging_calls_time_out(loopback, asked, {"slow": 2})
     assert answer.text == "agg says: Hi"
     assert statuses(answer) == [["ok", "late"]] * 2
     assert kinds(answer) == {"deadline"}
@@ -257,7 +282,13 @@ async def test_a_layer_without_any_answer_in_its_part_is_an_error_in_time(loopba
 async def test_a_later_layer_without_any_answer_in_its_part_falls_back(loopback: Loopback, chat: Chat, way: str) -> None:
     loopback.script("slow", HANGS)
     aggregator = Quick("agg")
-    answer = await ask(ChatMoA(proposers=[[quick("p")], [chat("slow")]], aggregator=aggregator.member, deadline=1), way)
+
+    async def asked(limit: float) -> Any:
+        aggregator.asked.clear()
+        moa = ChatMoA(proposers=[[quick("p")], [chat("slow")]], aggregator=aggregator.member, deadline=limit)
+        return await ask(moa, way)
+
+    answer, _ = await only_hanging_calls_time_out(loopback, asked, {"slow": 1})
     assert statuses(answer) == [["ok"], ["late"]]
     assert answer.response_metadata["moa"]["fell_back"] == [2]
     assert aggregator.asked[0][0].content.endswith("Responses from models:\n1. p says: Hi")
@@ -266,28 +297,38 @@ async def test_a_later_layer_without_any_answer_in_its_part_falls_back(loopback:
 @pytest.mark.parametrize("way", WAYS)
 async def test_an_aggregator_that_outlasts_the_deadline_has_failed(loopback: Loopback, chat: Chat, way: str) -> None:
     loopback.script("agg", HANGS)
-    moa = ChatMoA(proposers=[quick("p")], aggregator=chat("agg"), num_layers=1, deadline=0.6)
-    with pytest.raises(AggregatorFailedError, match=r"the deadline \(0.6 s\) was over") as raised:
-        await ask(moa, way)
-    assert isinstance(raised.value, ModelTimeoutError)
-    assert [reference["text"] for reference in raised.value.references] == ["p says: Hi"]
+
+    async def asked(limit: float) -> Any:
+        return await ask(ChatMoA(proposers=[quick("p")], aggregator=chat("agg"), num_layers=1, deadline=limit), way)
+
+    error, limit = await only_hanging_calls_time_out(loopback, asked, {"agg": 1}, fails=True)
+    assert isinstance(error, AggregatorFailedError)
+    assert isinstance(error, ModelTimeoutError)
+    assert f"the deadline ({limit:g} s) was over" in str(error)
+    assert [reference["text"] for reference in error.references] == ["p says: Hi"]
 
 
 @pytest.mark.parametrize("way", WAYS)
 async def test_a_stream_that_stops_in_the_middle_ends_with_the_deadline(loopback: Loopback, chat: Chat, way: str) -> None:
     loopback.script("agg", Reply("one two three four", hang=True, after_chunks=2))
-    moa = ChatMoA(proposers=[quick("p")], aggregator=chat("agg"), num_layers=1, deadline=1)
-    with pytest.raises(AggregatorFailedError, match="deadline"):
-        await ask(moa, way)
+
+    async def asked(limit: float) -> Any:
+        return await ask(ChatMoA(proposers=[quick("p")], aggregator=chat("agg"), num_layers=1, deadline=limit), way)
+
+    error, _ = await only_hanging_calls_time_out(loopback, asked, {"agg": 1}, fails=True)
+    assert isinstance(error, AggregatorFailedError)
+    assert "deadline" in str(error)
 
 
 @pytest.mark.parametrize("way", WAYS)
 async def test_who_stands_in_keeps_a_part_of_the_deadline(loopback: Loopback, chat: Chat, way: str) -> None:
     loopback.script("agg", HANGS)
-    moa = ChatMoA(
-        proposers=[quick("p")], aggregator=chat("agg"), aggregator_fallbacks=[quick("second")], num_layers=1, deadline=1
-    )
-    answer = await ask(moa, way)
+    members: Any = {"proposers": [quick("p")], "aggregator": chat("agg"), "aggregator_fallbacks": [quick("second")]}
+
+    async def asked(limit: float) -> Any:
+        return await ask(ChatMoA(**members, num_layers=1, deadline=limit), way)
+
+    answer, _ = await only_hanging_calls_time_out(loopback, asked, {"agg": 1})
     assert answer.text == "second says: Hi"
     [step] = answer.response_metadata["moa"]["steps"]
     assert step["error"]["kind"] == "deadline"
@@ -296,10 +337,16 @@ async def test_who_stands_in_keeps_a_part_of_the_deadline(loopback: Loopback, ch
 async def test_what_outlasts_the_deadline_is_cancelled_at_the_server(loopback: Loopback, chat: Chat) -> None:
     loopback.script("agg", HANGS)
     loopback.script("slow", HANGS)
-    moa = ChatMoA(proposers=[quick("p"), chat("slow")], aggregator=chat("agg"), num_layers=1, deadline=2)
-    with pytest.raises(AggregatorFailedError):
-        await moa.ainvoke("Hi")
-    await closed(loopback)
+    proposers = [quick("p"), chat("slow")]
+
+    async def asked(limit: float) -> Any:
+        try:
+            return await ChatMoA(proposers=proposers, aggregator=chat("agg"), num_layers=1, deadline=limit).ainvoke("Hi")
+        finally:
+            await closed(loopback)
+
+    error, _ = await only_hanging_calls_time_out(loopback, asked, {"slow": 1, "agg": 1}, fails=True)
+    assert isinstance(error, AggregatorFailedError)
     assert {call.model for call in loopback.requests if call.disconnected} == {"slow", "agg"}
 
 
@@ -316,10 +363,11 @@ async def test_limits_that_are_far_off_change_nothing(loopback: Loopback, chat: 
 
 async def test_traces_say_of_a_straggler_that_it_was_given_up(loopback: Loopback, chat: Chat) -> None:
     loopback.script("slow", HANGS)
+    loopback.script("p", when_asked(loopback, "slow", times=2))
     tree = Tree()
     nested: Any = RunnableLambda(lambda messages: messages) | chat("slow")
     proposers: list[Any] = [chat("p"), chat("slow"), nested]
-    moa = ChatMoA(proposers=proposers, aggregator=chat("agg"), num_layers=1, quorum=1, quorum_grace=0.3)
+    moa = ChatMoA(proposers=proposers, aggregator=chat("agg"), num_layers=1, quorum=1, quorum_grace=0)
     await moa.ainvoke("Hi", {"callbacks": [tree]})
     runs = [run for run in tree.runs() if run.run_type == "llm" and run.name != "ChatMoA"]
     models = [run for run in runs if "slow" in str(run.extra)]
@@ -335,15 +383,18 @@ async def test_a_sync_mixture_that_was_given_up_asks_nobody_any_more(loopback: L
     loopback.script("q", Reply("Hi", gate=gate))
     nested = ChatMoA(proposers=[chat("q")], aggregator=chat("inner"), num_layers=1)
     # Sync in the middle of async code, too, where cancelling does not reach it.
-    member: RunnableLambda[Any, Any] = RunnableLambda(nested.invoke)
-    moa = ChatMoA(proposers=[quick("p"), member], aggregator=chat("agg"), num_layers=1, proposer_timeout=1)
-    answer = await ask(moa, way)
+    proposers = [quick("p"), RunnableLambda(nested.invoke, name="nested")]
+
+    async def asked(limit: float) -> Any:
+        return await ask(ChatMoA(proposers=proposers, aggregator=chat("agg"), num_layers=1, proposer_timeout=limit), way)
+
+    answer, _ = await only_hanging_calls_time_out(loopback, asked, {"nested": 0, "q": 1})
     assert statuses(answer) == [["ok", "failed"]]
     gate.open()
     await closed(loopback)
     for thread in threading.enumerate():
         if thread.name == "moa-call":
-            await asyncio.to_thread(thread.join, 10)
+            await asyncio.to_thread(thread.join, PATIENCE)
     assert "inner" not in loopback.models
 
 
@@ -351,8 +402,12 @@ async def test_a_sync_mixture_that_was_given_up_asks_nobody_any_more(loopback: L
 async def test_a_call_that_is_given_up_leaves_its_place_to_others(loopback: Loopback, chat: Chat, way: str) -> None:
     loopback.script("p", HANGS)
     proposers = [chat("p"), chat("q"), chat("r")]
-    moa = ChatMoA(proposers=proposers, aggregator=chat("agg"), num_layers=1, proposer_timeout=1.5, max_concurrency=1)
-    answer = await ask(moa, way)
+
+    async def asked(limit: float) -> Any:
+        options: Any = {"num_layers": 1, "proposer_timeout": limit, "max_concurrency": 1}
+        return await ask(ChatMoA(proposers=proposers, aggregator=chat("agg"), **options), way)
+
+    answer, _ = await only_hanging_calls_time_out(loopback, asked, {"p": 1})
     assert sorted(statuses(answer)[0]) == ["failed", "ok", "ok"]
     assert kinds(answer) == {"timeout"}
 
@@ -360,11 +415,16 @@ async def test_a_call_that_is_given_up_leaves_its_place_to_others(loopback: Loop
 @pytest.mark.parametrize("way", WAYS)
 async def test_the_wait_for_a_place_is_none_of_the_proposers_time(loopback: Loopback, chat: Chat, way: str) -> None:
     names = "pqrstuvw"
-    for name in names:
-        loopback.script(name, Reply("Hi", delay=0.3))
     proposers = [chat(name) for name in names]
-    moa = ChatMoA(proposers=proposers, aggregator=chat("agg"), num_layers=1, proposer_timeout=1.5, max_concurrency=1)
-    assert statuses(await ask(moa, way)) == [["ok"] * len(names)]
+
+    async def asked(limit: float) -> Any:
+        for name in names:
+            loopback.script(name, Reply("Hi", delay=limit / 5))
+        options: Any = {"num_layers": 1, "proposer_timeout": limit, "max_concurrency": 1}
+        return await ask(ChatMoA(proposers=proposers, aggregator=chat("agg"), **options), way)
+
+    answer, _ = await only_hanging_calls_time_out(loopback, asked, {})
+    assert statuses(answer) == [["ok"] * len(names)]
 
 
 # --- strategies ---
@@ -405,16 +465,22 @@ def passed_over(answer: AIMessage) -> dict[str, str]:
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("kind", ["a function", "a Runnable"])
-async def test_a_filter_and_a_condition_out_of_time_are_passed_over(stuck: Stuck, way: str, kind: str) -> None:
+async def test_a_filter_and_a_condition_out_of_time_are_passed_over(
+    loopback: Loopback, stuck: Stuck, way: str, kind: str
+) -> None:
     def slow(layer: Any) -> Any:
         return stuck(layer)
 
     strategy: Any = slow if kind == "a function" else RunnableLambda(slow, _forever, name="slow")
     last = Quick("agg")
-    moa = ChatMoA(
-        proposers=[quick("p"), quick("q")], aggregator=last.member, reference_filters=[strategy], stop_when=strategy, deadline=4
-    )
-    answer = await ask(moa, way)
+    proposers = [quick("p"), quick("q")]
+
+    async def asked(limit: float) -> Any:
+        last.asked.clear()
+        options: Any = {"reference_filters": [strategy], "stop_when": strategy, "deadline": limit}
+        return await ask(ChatMoA(proposers=proposers, aggregator=last.member, **options), way)
+
+    answer, _ = await only_hanging_calls_time_out(loopback, asked, {"slow": 0})
     assert answer.text == "agg says: Hi"
     # Whoever reads gets what the filter would have had.
     assert "1. p says: Hi\n2. q says: Hi" in last.asked[0][0].text
@@ -428,35 +494,40 @@ async def test_a_filter_and_a_condition_out_of_time_are_passed_over(stuck: Stuck
 
 
 @pytest.mark.parametrize("way", WAYS)
-async def test_embeddings_out_of_time_are_done_without(stuck: Stuck, way: str) -> None:
-    moa = ChatMoA(
-        proposers=[quick("p"), quick("q")],
-        aggregator=quick("agg"),
-        num_layers=1,
-        reference_filters=[{"diverse": {"keep": 1, "similarity": stuck}}],
-        deadline=3,
-    )
-    answer = await ask(moa, way)
+async def test_embeddings_out_of_time_are_done_without(loopback: Loopback, stuck: Stuck, way: str) -> None:
+    members: Any = {"proposers": [quick("p"), quick("q")], "aggregator": quick("agg"), "num_layers": 1}
+    diverse: Any = {"diverse": {"keep": 1, "similarity": stuck}}
+
+    async def asked(limit: float) -> Any:
+        return await ask(ChatMoA(**members, reference_filters=[diverse], deadline=limit), way)
+
+    answer, _ = await only_hanging_calls_time_out(loopback, asked, {"embeddings": 0})
     assert answer.text == "agg says: Hi"
     assert passed_over(answer) == {"embeddings": "deadline"}
 
 
 @pytest.mark.parametrize("way", WAYS)
-async def test_an_aggregation_out_of_time_is_an_error_with_the_references(stuck: Stuck, way: str) -> None:
-    moa = ChatMoA(proposers=[quick("p"), quick("q")], aggregation=stuck.__call__, num_layers=1, deadline=1)
-    with pytest.raises(AggregatorFailedError) as raised:
-        await ask(moa, way)
-    assert isinstance(raised.value, ModelTimeoutError)
-    assert [reference["text"] for reference in raised.value.references] == ["p says: Hi", "q says: Hi"]
+async def test_an_aggregation_out_of_time_is_an_error_with_the_references(loopback: Loopback, stuck: Stuck, way: str) -> None:
+    proposers = [quick("p"), quick("q")]
+
+    async def asked(limit: float) -> Any:
+        return await ask(ChatMoA(proposers=proposers, aggregation=stuck.__call__, num_layers=1, deadline=limit), way)
+
+    error, _ = await only_hanging_calls_time_out(loopback, asked, {}, fails=True)
+    assert isinstance(error, AggregatorFailedError)
+    assert isinstance(error, ModelTimeoutError)
+    assert [reference["text"] for reference in error.references] == ["p says: Hi", "q says: Hi"]
 
 
 @pytest.mark.parametrize("way", WAYS)
 async def test_a_verdict_is_waited_for_as_long_as_for_a_proposer(loopback: Loopback, chat: Chat, way: str) -> None:
     loopback.script("judge", HANGS)
-    judge = {"judge": {"model": chat("judge")}}
-    moa = ChatMoA(
-        proposers=[quick("p"), quick("q")], aggregator=quick("agg"), num_layers=1, reference_filters=[judge], proposer_timeout=1
-    )
-    answer = await ask(moa, way)
+    judge: Any = {"judge": {"model": chat("judge")}}
+    members: Any = {"proposers": [quick("p"), quick("q")], "aggregator": quick("agg"), "num_layers": 1}
+
+    async def asked(limit: float) -> Any:
+        return await ask(ChatMoA(**members, reference_filters=[judge], proposer_timeout=limit), way)
+
+    answer, _ = await only_hanging_calls_time_out(loopback, asked, {"judge": 1})
     assert answer.text == "agg says: Hi"
     assert passed_over(answer) == {"judge": "timeout"}

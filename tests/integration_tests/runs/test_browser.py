@@ -12,6 +12,7 @@ from langchain_moa import Failure
 from langchain_moa.runs import AttemptRecord, MessageRecord, MoARun, append_run, read_runs, summary_html
 from tests.integration_tests.runs.browser import browser
 from tests.recorded_runs import a_call, a_run
+from tests.waiting import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,6 +48,7 @@ class Opened(NamedTuple):
 @contextmanager
 def _opened(browser: Browser, file: Path, *, width: int = 1280, **options: Any) -> Iterator[Opened]:
     context = browser.new_context(viewport={"width": width, "height": 900}, **options)
+    context.set_default_timeout(1000 * PATIENCE)
     page = context.new_page()
     page.set_default_timeout(120_000)
     opened = Opened(page, [], [])

@@ -20,6 +20,7 @@ from langchain_moa.runs import Recorder
 from langchain_moa.runs.wording import wording_of
 from tests.loopback import Reply
 from tests.recorded_runs import a_graph
+from tests.waiting import PATIENCE
 
 if TYPE_CHECKING:
     from langchain_moa.runs import CallRecord
@@ -294,8 +295,8 @@ async def test_a_run_that_is_left_is_recorded(chat: Chat, loopback: Loopback) ->
             break
         await stream.aclose()  # type: ignore[attr-defined]  # a generator, typed as an iterator
         # LangGraph says that a stream was left when it has cleaned up behind it.
-        async with asyncio.timeout(10):
-            while len(runs) < 2:  # noqa: ASYNC110  # a list has no event
+        async with asyncio.timeout(PATIENCE):
+            while len(runs) < 2:  # noqa: ASYNC110  # a list tells nobody that it has grown
                 await asyncio.sleep(0.01)
     cancelled, left = runs
     assert (cancelled.status, cancelled.answer) == ("cancelled", None)

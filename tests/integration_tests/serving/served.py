@@ -8,11 +8,11 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import httpx
-import uvicorn
 from openai import AsyncOpenAI, DefaultAsyncHttpxClient, DefaultHttpxClient, OpenAI
 
 from langchain_moa import ChatMoA
 from langchain_moa.serving import make_app, server
+from tests.waiting import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,17 +34,17 @@ class Endpoint:
     def openai(self) -> OpenAI:
         """OpenAI's own client; what it does not get at once it does not ask for again."""
         client = DefaultHttpxClient(verify=False, trust_env=False)
-        return OpenAI(base_url=self.url, api_key="none", max_retries=0, http_client=client)
+        return OpenAI(base_url=self.url, api_key="none", max_retries=0, timeout=PATIENCE, http_client=client)
 
     @cached_property
     def http(self) -> httpx.Client:
         """A client that knows nothing of OpenAI."""
-        return httpx.Client(base_url=self.url.removesuffix("/v1"), trust_env=False, timeout=30)
+        return httpx.Client(base_url=self.url.removesuffix("/v1"), trust_env=False, timeout=PATIENCE)
 
     def aopenai(self) -> AsyncOpenAI:
         """OpenAI's asynchronous client, which belongs to the test's event loop."""
         client = DefaultAsyncHttpxClient(verify=False, trust_env=False)
-        return AsyncOpenAI(base_url=self.url, api_key="none", max_retries=0, http_client=client)
+        return AsyncOpenAI(base_url=self.url, api_key="none", max_retries=0, timeout=PATIENCE, http_client=client)
 
     def close(self) -> None:
         """Close the clients."""
@@ -55,10 +55,17 @@ class Endpoint:
 
 @contextmanager
 def served(mixtures: Any, **options: Any) -> Iterator[Endpoint]:
-    """Serve mixtures as long as the context lasts; the options are those of `make_app`."""
+    """Serve mixtures as long as the context lasts; the options are those of `make_app` and `HttpServer`."""
+    of_server = {name: options.pop(name) for name in ("max_connections", "header_timeout") if name in options}
+    with served_app(make_app(mixtures, **options), **of_server) as endpoint:
+        yield endpoint
+
+
+@contextmanager
+def served_app(app: Any, **options: Any) -> Iterator[Endpoint]:
+    """Serve an application as long as the context lasts; the options are those of `HttpServer`."""
     listener = server.listen("127.0.0.1", 0)
-    config = uvicorn.Config(make_app(mixtures, **options), lifespan="off", log_config=None, timeout_graceful_shutdown=1)
-    running = uvicorn.Server(config)
+    running = server.HttpServer(app, **options)
     thread = threading.Thread(target=running.run, args=([listener],), name="endpoint")
     thread.start()
     endpoint = Endpoint(server.url_of(listener))
@@ -66,7 +73,7 @@ def served(mixtures: Any, **options: Any) -> Iterator[Endpoint]:
         yield endpoint
     finally:
         endpoint.close()
-        running.should_exit = True
+        running.should_exit = running.force_exit = True
         thread.join()
         listener.close()
 

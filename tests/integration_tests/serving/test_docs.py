@@ -10,8 +10,9 @@ import yaml
 
 from langchain_moa import ChatMoA
 from langchain_moa.mixture.config import read_mixtures
-from langchain_moa.serving.chat_request import ChatRequest
+from langchain_moa.serving.chat import ChatRequest
 from langchain_moa.serving.parameters import _IGNORED, _REFUSED
+from langchain_moa.serving.responses import ResponsesRequest
 from tests.integration_tests.serving.served import mixture, served
 
 if TYPE_CHECKING:
@@ -33,8 +34,8 @@ def test_the_python_blocks_run(loopback: Loopback, capsys: pytest.CaptureFixture
             code = block.replace("http://127.0.0.1:8000/v1", endpoint.url)
             exec(compile(code, "serving.md", "exec"), reader)  # noqa: S102  # our own page
     reader["client"].close()
-    assert capsys.readouterr().out.count("agg says: What do bees make?") == 3
-    assert len(loopback.requests) == 9
+    assert capsys.readouterr().out.count("agg says: What do bees make?") == 4
+    assert len(loopback.requests) == 12
 
 
 def test_the_files_and_the_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, loopback: Loopback) -> None:
@@ -53,5 +54,5 @@ def test_the_files_and_the_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_every_parameter_is_on_the_page() -> None:
-    for name in {*ChatRequest.model_fields, *_IGNORED, *_REFUSED} - {"model", "messages"}:
+    for name in {*ChatRequest.model_fields, *ResponsesRequest.model_fields, *_IGNORED, *_REFUSED} - {"model", "messages"}:
         assert f"`{name}`" in PAGE or f"`{name} " in PAGE, name

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -11,6 +12,8 @@ import pytest
 
 from tests.integration_tests.serving.served import mixture, served
 from tests.loopback import Reply
+from tests.time_limits import LIMITS
+from tests.waiting import PATIENCE
 
 if TYPE_CHECKING:
     from tests.integration_tests.serving.served import Endpoint
@@ -23,7 +26,7 @@ def body(*, stream: bool) -> dict[str, Any]:
 
 async def ask_and_leave(endpoint: Endpoint, loopback: Loopback, *, stream: bool, after: int) -> None:
     """Ask, wait until so many calls have arrived at the models, and hang up."""
-    async with httpx.AsyncClient(base_url=endpoint.url, trust_env=False, timeout=30) as client:
+    async with httpx.AsyncClient(base_url=endpoint.url, trust_env=False, timeout=PATIENCE) as client:
         asking = asyncio.create_task(client.post("/chat/completions", json=body(stream=stream)))
         await asyncio.to_thread(loopback.wait_for, after)
         asking.cancel()
@@ -69,16 +72,21 @@ def test_who_reads_to_the_end_has_not_gone(loopback: Loopback, caplog: pytest.Lo
 
 
 def test_who_reads_nothing_does_not_hold_the_server(loopback: Loopback) -> None:
-    loopback.script("agg", Reply("word " * 200_000, chunks=50_000))
-    with (
-        served(mixture(loopback), timeout=1, ping=0.2, max_requests=1) as endpoint,
-        endpoint.http.stream("POST", "/v1/chat/completions", json=body(stream=True)) as answer,
-    ):
-        assert answer.status_code == 200
-        loopback.settle()
-        loopback.script("agg", "all well")
-        with httpx.Client(base_url=endpoint.url, trust_env=False, timeout=30) as other:
-            # Its place is free again when its time is over.
-            while (reply := other.post("/chat/completions", json=body(stream=False))).status_code == 429:
-                pass
-    assert "all well" in reply.text
+    statuses, text = set[int](), ""
+    for limit in LIMITS:
+        loopback.script("agg", Reply("word " * 200_000, chunks=50_000))
+        with (
+            served(mixture(loopback), timeout=limit, ping=limit / 5, max_requests=1) as endpoint,
+            endpoint.http.stream("POST", "/v1/chat/completions", json=body(stream=True)) as answer,
+        ):
+            loopback.settle()
+            loopback.script("agg", "all well")
+            with httpx.Client(base_url=endpoint.url, trust_env=False, timeout=PATIENCE) as other:
+                # Its place is free again when its time is over.
+                while (reply := other.post("/chat/completions", json=body(stream=False))).status_code == 429:
+                    time.sleep(0.02)
+        statuses, text = {answer.status_code, reply.status_code}, reply.text
+        if statuses == {200}:
+            break  # else the machine was too busy for this limit
+    assert statuses == {200}
+    assert "all well" in text

@@ -56,9 +56,11 @@ def test_the_tokens_of_all_calls_and_the_calls_behind_the_answer(endpoint: Endpo
     moa = answer.model_dump()["moa"]
     calls = [*moa["layers"][0], moa["aggregator"]]
     assert [call["model"] for call in calls] == ["openai:p", "openai:q", "openai:agg"]
+    # Agents take `usage` for the size of the conversation: it is the aggregator's own. `moa` has what all calls took.
     assert answer.usage is not None
-    assert answer.usage.prompt_tokens == sum(call["usage"]["input_tokens"] for call in calls)
-    assert answer.usage.completion_tokens == sum(call["usage"]["output_tokens"] for call in calls)
+    assert answer.usage.prompt_tokens == moa["aggregator"]["usage"]["input_tokens"]
+    assert moa["usage"]["input_tokens"] == sum(call["usage"]["input_tokens"] for call in calls)
+    assert moa["usage"]["output_tokens"] == sum(call["usage"]["output_tokens"] for call in calls)
     assert answer.usage.total_tokens == answer.usage.prompt_tokens + answer.usage.completion_tokens
 
 
@@ -240,3 +242,149 @@ def test_an_agents_steps_share_their_references(loopback: Loopback) -> None:
         messages += [{"role": "tool", "tool_call_id": call.id, "content": "sunny"}]
         endpoint.openai.chat.completions.create(model="moa", messages=messages, tools=[WEATHER])
     assert sorted(loopback.models) == ["agg", "agg", "p", "q"]
+
+
+STRICT_FORM: Any = {
+    "type": "json_schema",
+    "json_schema": {"name": "person", "schema": Person.model_json_schema(), "strict": True},
+}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_tools_and_a_schema_in_one_request(endpoint: Endpoint, loopback: Loopback, stream: bool) -> None:
+    loopback.script("agg", [Reply(None, tool_calls=[ToolCall("get_weather", {"city": "Rome"})]), '{"name": "Ann", "age": 41}'])
+    ask: dict[str, Any] = {"model": "moa", "messages": HI, "tools": [WEATHER], "response_format": STRICT_FORM}
+
+    def message() -> Any:
+        if not stream:
+            return endpoint.openai.chat.completions.create(**ask).choices[0].message
+        with endpoint.openai.chat.completions.stream(**ask) as events:
+            for _ in events:
+                pass
+            return events.current_completion_snapshot.choices[0].message
+
+    assert [call.function.name for call in message().tool_calls] == ["get_weather"]
+    assert json.loads(message().content) == {"name": "Ann", "age": 41}
+    assert loopback.calls("agg")[0].body["response_format"] == STRICT_FORM
+    assert loopback.calls("agg")[0].tools == ["get_weather"]
+
+
+def test_an_answer_in_a_schema_that_is_cut_goes_out_as_it_is(endpoint: Endpoint, loopback: Loopback) -> None:
+    loopback.script("agg", Reply('{"name": "An', finish_reason="length"))
+    answer = endpoint.openai.chat.completions.create(model="moa", messages=HI, response_format=STRICT_FORM)
+    assert (answer.choices[0].message.content, answer.choices[0].finish_reason) == ('{"name": "An', "length")
+
+
+def test_parameters_of_other_servers_are_ignored_and_named(endpoint: Endpoint, loopback: Loopback) -> None:
+    more = {
+        "top_k": 5,
+        "min_p": 0.1,
+        "chat_template_kwargs": {"enable_thinking": False},
+        "options": {"num_ctx": 9},
+        "n": 1.0,
+        "max_tokens": -1,
+        "max_completion_tokens": 50,
+        "stream_options": {"include_usage": True},
+        "reasoning": {"effort": "low"},
+        "bad\r\nname": 1,
+    }
+    messages = [
+        {"role": "user", "content": [{"type": "input_text", "text": "Hi"}]},
+        {"role": "assistant", "content": [{"type": "thinking", "thinking": "hm"}, {"type": "text", "text": "Yes?"}]},
+        {"role": "assistant", "tool_calls": [{"id": "1", "function": {"name": "f", "arguments": "{}"}}]},
+        {"role": "tool", "tool_call_id": "1", "content": None},
+    ]
+    answer = endpoint.http.post("/v1/chat/completions", json={"model": "moa", "messages": messages, **more})
+    assert answer.status_code == 200, answer.text
+    assert answer.headers["x-moa-ignored"] == "top_k, min_p, chat_template_kwargs, options, bad??name"
+    sent = loopback.calls("agg")[0]
+    assert sent.body["max_completion_tokens"] == 50
+    assert sent.body["reasoning_effort"] == "low"
+    assert "thinking" not in json.dumps(sent.messages)
+    assert sent.messages[1]["content"] == "Hi"
+
+
+def test_strict_refuses_them(loopback: Loopback) -> None:
+    with served(mixture(loopback), strict=True) as endpoint, pytest.raises(openai.BadRequestError) as caught:
+        endpoint.openai.chat.completions.create(model="moa", messages=HI, extra_body={"top_k": 5})
+    assert (caught.value.code, caught.value.param) == ("unknown_parameter", "top_k")
+    assert loopback.requests == []
+
+
+def test_progress_is_told_as_reasoning_where_it_is_wanted(loopback: Loopback) -> None:
+    gate = loopback.gate()
+    loopback.script("p", Reply("p", gate=gate))
+    loopback.script("q", Reply("no", status=400))
+    with served(mixture(loopback, max_retries=0)) as endpoint:
+        stream = endpoint.openai.chat.completions.create(
+            model="moa", messages=HI, stream=True, extra_headers={"x-moa-progress": "reasoning"}
+        )
+        said = []
+        for chunk in stream:
+            delta = chunk.choices[0].delta.model_dump()
+            said.append(delta.get("reasoning_content") or "")
+            if "asking 2 models, layer 1 of 1" in said[-1]:
+                gate.open()
+        lines = "".join(said).splitlines()
+        plain = endpoint.openai.chat.completions.create(model="moa", messages=HI, stream=True)
+        assert not any("reasoning_content" in chunk.choices[0].delta.model_dump() for chunk in plain)
+    assert lines[0] == "asking 2 models, layer 1 of 1"
+    assert {line.rpartition(",")[0] for line in lines[1:3]} == {
+        "openai:p: done",
+        "openai:q: failed (OpenAIInvalidRequestError)",
+    }
+    assert lines[3] == "openai:agg writes the answer"
+
+
+def test_progress_names_nobody_where_there_is_no_breakdown(loopback: Loopback) -> None:
+    with served(mixture(loopback), progress="reasoning", breakdown=False) as endpoint:
+        body = {"model": "moa", "messages": HI, "stream": True}
+        text = endpoint.http.post("/v1/chat/completions", json=body).text
+    assert "model 1: done" in text
+    assert "openai:" not in text
+
+
+def test_the_aggregator_alone_for_small_tasks(loopback: Loopback) -> None:
+    small = loopback.chat("small")
+    with served({"fast": mixture(loopback)}, task_models={"fast": small}) as endpoint:
+        client = endpoint.openai
+        assert [model.id for model in client.models.list().data] == ["fast"]
+        listed = client.models.list(extra_query={"aliases": "1"}).data
+        assert {model.id for model in listed} == {"fast", "fast#aggregator", "fast#task"}
+        for name, model in {"fast#aggregator": "agg", "fast#task": "small"}.items():
+            loopback.reset()
+            answer = client.chat.completions.create(model=name, messages=HI)
+            assert answer.choices[0].message.content == f"{model} says: Hi"
+            assert loopback.models == [model]
+            assert loopback.requests[0].messages == HI
+            assert answer.model_dump()["moa"]["calls"] == 1
+            stream = client.chat.completions.create(model=name, messages=HI, stream=True)
+            assert "".join(chunk.choices[0].delta.content or "" for chunk in stream) == f"{model} says: Hi"
+
+
+@pytest.mark.parametrize(
+    "link",
+    [
+        "http://127.0.0.1:1/latest/meta-data",
+        "https://pictures.example.evil.org/a.png",
+        "https://evilpictures.example/a.png",
+        "https://pictures.example@evil.org/a.png",
+        "https://pictures.example:8443/a.png",
+        "http://pictures.example/a.png",
+        "file:///etc/passwd",
+        "gs://bucket/file",
+        "//pictures.example/a.png",
+        "https://[::1",
+    ],
+)
+def test_links_of_callers_are_not_fetched(loopback: Loopback, link: str) -> None:
+    messages: Any = [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": link}}]}]
+    with served(mixture(loopback), link_domains=["pictures.example"]) as endpoint:
+        with pytest.raises(openai.BadRequestError) as caught:
+            endpoint.openai.chat.completions.create(model="moa", messages=messages)
+        assert (caught.value.code, caught.value.param) == ("link_not_allowed", "messages[0].content[0].image_url.url")
+        assert loopback.requests == []
+        for good in ("https://pictures.example/a.png", "https://eu.Pictures.Example/b.png"):
+            messages[0]["content"][0]["image_url"]["url"] = good
+            endpoint.openai.chat.completions.create(model="moa", messages=messages)
+        assert loopback.calls("agg")[-1].messages[-1]["content"][0]["image_url"]["url"] == good

@@ -28,7 +28,7 @@ class TestChatOpenAIAtTheEndpoint(Capable, AbleServed, ChatModelIntegrationTests
     def _endpoint(self, _served: None) -> Iterator[None]:
         members = {name: ChatOpenAI(**self.server.settings(name)) for name in ("able", "able-too")}
         moa = ChatMoA(proposers=list(members.values()), aggregator=members["able"])
-        with served({"able": moa, "able-too": moa}) as self.endpoint:
+        with served({"able": moa, "able-too": moa}, link_domains=["raw.githubusercontent.com"]) as self.endpoint:
             yield
 
     @property

@@ -11,6 +11,7 @@ from langchain_moa import ChatMoA, create_moa
 from tests.inquiries import label_of, turn
 from tests.integration_tests.strategies.panel import QUESTION, TEXTS, Panel
 from tests.loopback import Reply
+from tests.time_limits import only_hanging_calls_time_out, when_asked
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -74,6 +75,12 @@ async def test_one_that_gave_no_answer_is_not_asked_to_rank(peers: Panel, asynch
 @both
 async def test_one_that_is_late_is_not_asked_to_rank(peers: Panel, chat: Chat, asynchronous: bool) -> None:
     peers.server.script("p4", Reply(hang=True))
+    answers = when_asked(peers.server, "p4", text=TEXTS[0])
+
+    async def first(body: Body) -> str:
+        return ranks(body) if asks_for_a_ranking(body) else await answers(body)
+
+    peers.server.script("p1", first)  # so the layer is not closed before all four have been asked
     proposers = [*peers.members["proposers"], chat("p4")]
     moa = peers.model(proposers=proposers, aggregation="rank", quorum=3, quorum_grace=0)
     answer = await asked(moa, asynchronous=asynchronous)
@@ -85,11 +92,15 @@ async def test_one_that_is_late_is_not_asked_to_rank(peers: Panel, chat: Chat, a
 @both
 async def test_a_ranking_has_as_long_as_a_proposal(peers: Panel, asynchronous: bool) -> None:
     peers.server.script("p3", peer(TEXTS[2], Reply(hang=True)))
-    answer = await asked(peers.model(aggregation="rank", proposer_timeout=0.5), asynchronous=asynchronous)
+
+    async def within(limit: float) -> AIMessage:
+        return await asked(peers.model(aggregation="rank", proposer_timeout=limit), asynchronous=asynchronous)
+
+    answer, limit = await only_hanging_calls_time_out(peers.server, within, {"p3": 2})
     assert sorted(steps_of(answer)) == [("rank_1", "ok", None), ("rank_2", "ok", None), ("rank_3", "failed", "timeout")]
     # Those that came count: the third answer is the best to both, and each of the two others was ranked once.
     assert peers.server.calls("agg")[0].system.partition("models:\n")[2].startswith(f"1. {TEXTS[2]}")
-    assert "rank_3: peer (openai:p3) failed: timeout: it had not answered within 0.5 s" in str(
+    assert f"rank_3: peer (openai:p3) failed: timeout: it had not answered within {limit:g} s" in str(
         answer.response_metadata["moa"]["degraded"]
     )
 
@@ -98,14 +109,18 @@ async def test_a_ranking_has_as_long_as_a_proposal(peers: Panel, asynchronous: b
 async def test_a_quorum_closes_the_ranking_too(peers: Panel, chat: Chat, asynchronous: bool) -> None:
     peers.server.script("p4", peer("no idea", Reply(hang=True)))
     proposers = [*peers.members["proposers"], chat("p4")]
-    moa = peers.model(proposers=proposers, aggregation="rank", quorum=3, quorum_grace=0.2)
     # All four have answered before the round of answers is closed, and only three rank.
     gate = peers.server.gate()
     for place in (1, 2, 3):
         behaviour = peer(TEXTS[place - 1], lambda body: ranks(body, (*BEST_FIRST, "no idea")))
         peers.server.script(f"p{place}", _behind(gate, behaviour))
     peers.server.script("p4", _opening(gate, peer("no idea", Reply(hang=True))))
-    answer = await asked(moa, asynchronous=asynchronous)
+
+    async def within(grace: float) -> AIMessage:
+        moa = peers.model(proposers=proposers, aggregation="rank", quorum=3, quorum_grace=grace)
+        return await asked(moa, asynchronous=asynchronous)
+
+    answer, _ = await only_hanging_calls_time_out(peers.server, within, {"p4": 2})
     assert sorted(steps_of(answer)) == [
         *((f"rank_{place}", "ok", None) for place in (1, 2, 3)),
         ("rank_4", "failed", "quorum"),
@@ -134,8 +149,13 @@ async def test_a_ranking_that_cannot_be_read_closes_nothing(peers: Panel, asynch
     for place in (1, 2):
         peers.server.script(f"p{place}", peer(TEXTS[place - 1], Reply("no idea")))
     late = peer(TEXTS[2], lambda body: ranks(body, (TEXTS[1], TEXTS[0])))
-    peers.server.script("p3", lambda body: Reply(str(late(body)), delay=1.0) if asks_for_a_ranking(body) else TEXTS[2])
-    answer = await asked(peers.model(aggregation="rank", quorum=1, quorum_grace=0.4), asynchronous=asynchronous)
+
+    async def within(grace: float) -> AIMessage:
+        late_by = 2 * grace
+        peers.server.script("p3", lambda body: Reply(str(late(body)), delay=late_by) if asks_for_a_ranking(body) else TEXTS[2])
+        return await asked(peers.model(aggregation="rank", quorum=1, quorum_grace=grace), asynchronous=asynchronous)
+
+    answer, _ = await only_hanging_calls_time_out(peers.server, within, {})
     assert ("rank_3", "ok", None) in steps_of(answer)
     assert peers.server.calls("agg")[0].system.endswith(f"\n1. {TEXTS[1]}\n2. {TEXTS[2]}\n3. {TEXTS[0]}")
 

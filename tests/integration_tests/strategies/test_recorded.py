@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from benchmarks.recorded import Pool, alpaca_eval, gsm8k
+from tests.waiting import PATIENCE
 
 ROOT = Path(__file__).parents[3]
 DATA = os.environ.get("LANGCHAIN_MOA_DATA")
@@ -56,7 +57,7 @@ def test_figures_that_are_known(small: Path) -> None:
 
 def test_the_benchmark_runs_as_it_stands(small: Path) -> None:
     command = [sys.executable, "-m", "benchmarks.strategies", "recorded", str(small)]
-    run = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120, cwd=ROOT)  # noqa: S603  # our own
+    run = subprocess.run(command, capture_output=True, text=True, check=False, timeout=10 * PATIENCE, cwd=ROOT)  # noqa: S603  # our own
     assert run.returncode == 0, run.stderr
     assert "vote, best proposer first" in run.stdout
     assert "100.0%" in run.stdout

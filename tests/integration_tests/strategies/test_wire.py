@@ -13,7 +13,9 @@ from langchain_moa import ChatMoA, Proposer, create_moa
 from langchain_moa.drawing import draw_mermaid
 from langchain_moa.prompting.prompts import SYNTHESIZE
 from tests.inquiries import label_of, turn
+from tests.integration_tests.resilience.asking import ask
 from tests.loopback import Reply
+from tests.time_limits import only_hanging_calls_time_out
 from tests.watch import Tree, Witness
 
 if TYPE_CHECKING:
@@ -67,10 +69,15 @@ class TestSelect:
 
     async def test_a_ranker_that_hangs_leaves_time_for_the_answer(self, panel: Panel) -> None:
         panel.server.script("agg", Reply(hang=True))
-        moa = panel.model(aggregation="select", deadline=2)
-        for answer in (moa.invoke(QUESTION), await moa.ainvoke(QUESTION)):
-            assert answer.response_metadata["moa"]["selected"]["because"] == "ranker failed: deadline"
-            assert "had not answered in its part of the deadline (2 s)" in answer.response_metadata["moa"]["degraded"][0]
+        for way in ("invoke", "ainvoke"):
+
+            async def asked(limit: float, way: str = way) -> Any:
+                return await ask(panel.model(aggregation="select", deadline=limit), way, QUESTION)
+
+            answer, limit = await only_hanging_calls_time_out(panel.server, asked, {"agg": 1})
+            moa = answer.response_metadata["moa"]
+            assert moa["selected"]["because"] == "ranker failed: deadline"
+            assert f"had not answered in its part of the deadline ({limit:g} s)" in moa["degraded"][0]
 
     def test_an_own_model_with_a_role(self, panel: Panel, chat: Chat) -> None:
         panel.chooses(TEXTS[1], "judge")
@@ -258,11 +265,11 @@ class TestSequential:
         ]
 
     async def test_a_window_that_fails_loses_nothing(self, panel: Panel) -> None:
-        for ask in ("sync", "async"):
+        for how in ("sync", "async"):
             panel.server.reset()
             panel.server.script("agg", [Reply("", status=400), "s1", "done"])
             moa = panel.model(aggregation={"sequential": {"window": 2}})
-            answer = moa.invoke(QUESTION) if ask == "sync" else await moa.ainvoke(QUESTION)
+            answer = moa.invoke(QUESTION) if how == "sync" else await moa.ainvoke(QUESTION)
             assert answer.text == "done"
             assert self.shown(panel) == [[TEXTS[0], TEXTS[1]], [TEXTS[0], TEXTS[2]], ["s1", TEXTS[1]]]
             assert answer.response_metadata["moa"]["degraded"][0].startswith("window: running synthesis (openai:agg) failed")

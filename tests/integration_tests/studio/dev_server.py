@@ -6,17 +6,17 @@ import os
 import socket
 import subprocess
 import sys
-import time
 from typing import TYPE_CHECKING, Self
 
 import httpx
+
+from tests.waiting import PATIENCE, until
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
     from types import TracebackType
 
-_PATIENCE = 60.0
 _QUIET = {
     "LANGGRAPH_CLI_NO_ANALYTICS": "1",
     "LANGGRAPH_NO_VERSION_CHECK": "true",
@@ -77,26 +77,26 @@ class DevServer:
             self._process = subprocess.Popen(  # noqa: S603  # our own command
                 self._command, cwd=self._folder, env=self._env, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT
             )
-        until = time.monotonic() + _PATIENCE
-        while not self._is_up():
-            if self._process.poll() is not None or time.monotonic() > until:
-                self.__exit__(None, None, None)
-                msg = f"langgraph dev did not come up:\n{self.log}"
-                raise RuntimeError(msg)
-            time.sleep(0.05)
+        try:
+            until(lambda: self._is_up() or self._process.poll() is not None, "langgraph dev to come up")
+        except TimeoutError:
+            self._process.kill()
+        if self._process.poll() is not None:
+            msg = f"langgraph dev did not come up:\n{self.log}"
+            raise RuntimeError(msg)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         """End the server."""
         self._process.terminate()
         try:
-            self._process.wait(timeout=10)
+            self._process.wait(timeout=PATIENCE)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
 
     def _is_up(self) -> bool:
         try:
-            return httpx.get(f"{self.url}/ok", timeout=1, trust_env=False).status_code == httpx.codes.OK
+            return httpx.get(f"{self.url}/ok", timeout=PATIENCE, trust_env=False).status_code == httpx.codes.OK
         except httpx.TransportError:
             return False

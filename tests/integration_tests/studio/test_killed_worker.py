@@ -5,7 +5,6 @@ from __future__ import annotations
 import sqlite3
 import subprocess
 import sys
-import time
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,12 +12,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.loopback import Reply
+from tests.waiting import PATIENCE, until
 
 if TYPE_CHECKING:
     from tests.loopback import Loopback
 
 WORKER = Path(__file__).with_name("worker.py")
-_PATIENCE = 30.0
 
 
 class Workers:
@@ -34,10 +33,7 @@ class Workers:
 
     def wait_for_answers(self, count: int) -> None:
         """Wait until so many proposers' answers are in the file: those that a dead worker leaves to the next."""
-        until = time.monotonic() + _PATIENCE
-        while self._written() < count:
-            assert time.monotonic() < until
-            time.sleep(0.02)
+        until(lambda: self._written() >= count, f"{count} answers in the file")
 
     def _written(self) -> int:
         try:
@@ -71,7 +67,7 @@ def test_who_has_answered_is_not_asked_again(
     before = len(loopback.models)
     assert before == answered + 1
 
-    said, problem = workers.start().communicate(timeout=_PATIENCE)
+    said, problem = workers.start().communicate(timeout=PATIENCE)
     assert not problem
     # The answer, and that all five calls are accounted for.
     assert said.split() == ["c", "5"]

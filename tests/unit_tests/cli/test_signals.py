@@ -15,6 +15,7 @@ import pytest
 import typer
 
 from langchain_moa.cli.signals import Interrupted, interruptible, run_until_signalled
+from tests.waiting import PATIENCE
 
 ROOT = Path(__file__).parents[3]
 SIGNALS = pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -31,6 +32,12 @@ async def work():
 with explained(debug=False):
     run_until_signalled(work())
 """
+
+
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have what ends programs that cannot be cancelled leave the process of the tests alone, however slow it is."""
+    monkeypatch.setattr("langchain_moa.cli.signals._SECONDS_AT_MOST", PATIENCE)
 
 
 async def wait() -> None:
@@ -100,7 +107,7 @@ def test_a_cancellation_that_is_lost_is_repeated() -> None:
 
 def test_what_cannot_be_cancelled_does_not_keep_the_program() -> None:
     done = subprocess.run(  # noqa: S603  # our own program
-        [sys.executable, "-c", STUCK], capture_output=True, text=True, check=False, cwd=ROOT, timeout=60
+        [sys.executable, "-c", STUCK], capture_output=True, text=True, check=False, cwd=ROOT, timeout=PATIENCE
     )
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
 

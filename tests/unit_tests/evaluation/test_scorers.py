@@ -12,9 +12,16 @@ from langchain_moa.data.rows import RowError
 from langchain_moa.evaluation.limits import EvaluationError
 from langchain_moa.evaluation.questions import Question
 from langchain_moa.evaluation.scorers import exact, mathematical, numeric, resolve_scorer
+from tests.waiting import PATIENCE
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have expressions compared to the end: by default, a comparison of more than five seconds scores 0."""
+    monkeypatch.setattr("langchain_moa.evaluation.scorers._SECONDS", int(PATIENCE))
 
 
 def _question(*answers: str) -> Question:

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from langchain_core.load import dumps, loads
-from langchain_core.messages import HumanMessage, SystemMessage
+from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage, SystemMessage
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk
 from pydantic import BaseModel
 
 from langchain_moa import Mixture
 from langchain_moa.local import CATALOG, ChatLocal, LocalModelError, ModelMissingError, PackageMissingError, UnknownModelError
+from langchain_moa.local.chat_model import strip_start
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,7 +30,10 @@ def no_server(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def payload(model: ChatLocal, *messages: Any, **settings: Any) -> dict[str, Any]:
-    return model._get_request_payload(list(messages) or "Why?", **settings)
+    """Return the request that a call sends."""
+    stop = settings.pop("stop", None)
+    sent, stop, kwargs = model.prepare(list(messages) or [HumanMessage("Why?")], stop, settings)
+    return model._get_request_payload(sent, stop=stop, **kwargs)
 
 
 def test_without_llama_cpp_the_error_has_the_pip_command(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -159,6 +164,7 @@ def test_a_model_says_what_it_is(pulled: Path) -> None:
     assert (profile["tool_calling"], profile["structured_output"], profile["max_input_tokens"]) == (False, True, 4096)
 
 
+@pytest.mark.filterwarnings("ignore::langchain_core._api.beta_decorator.LangChainBetaWarning")  # of `loads`
 def test_a_model_can_be_pickled_copied_and_serialised(pulled: Path) -> None:
     model = ChatLocal(model="smollm2-135m", seed=3)
     assert pickle.loads(pickle.dumps(model)) == model  # noqa: S301  # our own bytes
@@ -170,3 +176,24 @@ def test_a_model_can_be_pickled_copied_and_serialised(pulled: Path) -> None:
 def test_an_instance_holds_no_client_and_no_key(pulled: Path) -> None:
     model = ChatLocal(model="smollm2-135m")
     assert [model.client, model.async_client, model.root_client, model.root_async_client] == [None] * 4
+
+
+@pytest.mark.parametrize(
+    ("text", "left"), [(" Paris is it. ", "Paris is it. "), ("\n\tParis", "Paris"), ("Paris", "Paris"), ("  ", ""), ("", "")]
+)
+def test_the_white_space_in_front_goes_and_all_else_stays(text: str, left: str) -> None:
+    message = AIMessage(text, id="1", usage_metadata={"input_tokens": 1, "output_tokens": 2, "total_tokens": 3})
+    generation = strip_start(ChatGeneration(message=message, generation_info={"finish_reason": "stop"}))
+    assert (generation.text, generation.message.content) == (left, left)
+    assert generation.message == message.model_copy(update={"content": left})
+    assert generation.generation_info == {"finish_reason": "stop"}
+    assert message.content == text
+    chunk = strip_start(ChatGenerationChunk(message=AIMessageChunk(content=text)))
+    assert isinstance(chunk, ChatGenerationChunk)
+    assert isinstance(chunk.message, AIMessageChunk)
+    assert chunk.text == left
+
+
+def test_content_in_blocks_is_left_alone() -> None:
+    generation = ChatGeneration(message=AIMessage([{"type": "text", "text": " a"}]))
+    assert strip_start(generation) is generation

@@ -1,19 +1,21 @@
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
 import sys
-import time
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from langchain_moa.local import ServerError
+from langchain_moa.local import ChecksumError, ServerError
 from langchain_moa.local import server as module
-from langchain_moa.local.server import Server, serve
+from langchain_moa.local.server import Server, aload, serve
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,16 +50,11 @@ def started(path: Path) -> list[dict[str, Any]]:
 
 
 def has_ended(pid: int) -> bool:
-    # A zombie has ended; it only waits to be asked for its code.
-    for _ in range(600):
-        try:
-            state = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0]
-        except FileNotFoundError:
-            return True
-        if state == "Z":
-            return True
-        time.sleep(0.05)
-    return False
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return True
+    return state == "Z"  # a zombie has ended; it only waits to be asked for its code
 
 
 def test_many_threads_that_want_a_model_share_one_server(tmp_path: Path) -> None:
@@ -157,7 +154,7 @@ def test_a_server_ends_with_its_process_however_that_ends(end: str, tmp_path: Pa
     done = run(command)
     assert done.stderr == ""
     (server,) = started(path)
-    assert has_ended(server["pid"])
+    until(lambda: has_ended(server["pid"]), "the server to end")
 
 
 FORK = """
@@ -178,3 +175,46 @@ def test_a_forked_child_has_a_server_of_its_own_and_leaves_its_parents_alone(tmp
     done = run(command)
     assert (done.returncode, done.stderr) == (0, "")
     assert len(started(path)) == 2
+
+
+def test_a_file_that_fails_its_check_is_not_loaded(tmp_path: Path) -> None:
+    def check() -> None:
+        msg = "was changed"
+        raise ChecksumError(msg)
+
+    with pytest.raises(ChecksumError, match="was changed"):
+        serve(tmp_path / "model.gguf", name="m", check=check)
+    assert not (tmp_path / "model.gguf.log").exists()
+
+
+async def test_what_was_loaded_and_what_went_wrong_come_back() -> None:
+    assert await aload(lambda: "a server") == "a server"
+
+    def fail() -> None:
+        msg = "no such file"
+        raise OSError(msg)
+
+    with pytest.raises(OSError, match="no such file"):
+        await aload(fail)
+
+
+def test_a_loop_that_ends_does_not_wait_for_a_model_that_loads() -> None:
+    begun, released = threading.Event(), threading.Event()
+
+    def load() -> None:
+        begun.set()
+        released.wait(60)
+
+    async def leave() -> None:
+        task = asyncio.create_task(aload(load))
+        await asyncio.to_thread(begun.wait)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(leave())
+    [left] = [thread for thread in threading.enumerate() if thread.name == "moa-load"]
+    assert left.daemon
+    released.set()
+    left.join(10)
+    assert not left.is_alive()

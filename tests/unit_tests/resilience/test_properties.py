@@ -261,7 +261,7 @@ def test_no_text_breaks_a_strategy(options: dict[str, Any], drafts: list[str], f
     assert json.loads(json.dumps(answer.response_metadata)) == answer.response_metadata
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 @given(given_names=st.lists(names, min_size=1, max_size=3), role=texts)
 @example(given_names=["one"], role="a\x85b")
 def test_every_name_and_role_can_stand_in_a_file(tmp_path: Path, given_names: list[str], role: str) -> None:

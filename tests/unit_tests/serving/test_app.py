@@ -12,6 +12,7 @@ from starlette.routing import Mount
 
 from langchain_moa import ChatMoA
 from langchain_moa.serving import make_app
+from langchain_moa.serving.server import LOOPBACK_NAMES
 from tests.unit_tests.serving.app import Foreign, app_of, client
 
 HI = [{"role": "user", "content": "Hi"}]
@@ -43,9 +44,15 @@ async def post(app: Any, **body: Any) -> Any:
         ({"tools": ["f"]}, "invalid_type", "tools[0]", "tools[0]: must be an object"),
         ({"tools": [{**TOOL, "type": "x"}]}, "invalid_value", "tools[0].type", "tools[0].type: must be 'function'"),
         ({"tools": [{**TOOL, "function": {"name": ""}}]}, "invalid_value", "tools[0].function.name", "must not be empty"),
-        ({"max_tokens": 5, "max_completion_tokens": 5}, "invalid_value", "max_tokens", "one of them"),
         ({"stop": 5}, "invalid_type", "stop", "text"),
-        ({"stream_options": {}}, "invalid_value", "stream_options", "stream: true"),
+        ({"messages": HI * 2049}, "array_above_max_length", "messages", "at most 2048"),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "text", "text": "x"}] * 2049}]},
+            "array_above_max_length",
+            "messages",
+            "",
+        ),
+        ({"tools": [TOOL] * 129}, "array_above_max_length", "tools", "at most 128"),
         (
             {"tools": [TOOL], "tool_choice": {"type": "function", "function": {"name": "g"}}},
             "invalid_value",
@@ -61,7 +68,7 @@ async def post(app: Any, **body: Any) -> Any:
     ],
 )
 async def test_what_is_refused_names_the_field(body: dict[str, Any], code: str, param: str, words: str) -> None:
-    answer = await post(app_of(), **body)
+    answer = await post(app_of(strict=True), **body)
     error = answer.json()["error"]
     assert (answer.status_code, error["type"]) == (400, "invalid_request_error")
     assert (error["code"], error["param"]) == (code, param)
@@ -123,9 +130,9 @@ async def test_a_schema_beside_tools_is_openais_alone() -> None:
 
 
 async def test_other_names_of_this_machine_are_refused_where_hosts_are_named() -> None:
-    app = app_of(allowed_hosts={"localhost", "::1"})
+    app = app_of(allowed_hosts=LOOPBACK_NAMES)
     async with client(app) as http:
-        for host, status in {"localhost:8000": 200, "[::1]:80": 200, "LOCALHOST": 200, "evil.example": 403, "": 403}.items():
+        for host, status in {"localhost:8000": 200, "[::1]:80": 200, "LOCALHOST": 200, "evil.example": 400, "": 400}.items():
             assert (await http.get("/v1/models", headers={"host": host})).status_code == status
 
 
@@ -146,7 +153,7 @@ async def test_a_fault_of_ours_is_an_error_in_their_form(
         msg = "what nobody may read"
         raise TypeError(msg)
 
-    monkeypatch.setattr("langchain_moa.serving.app.ChatRequest.read", breaks)
+    monkeypatch.setattr("langchain_moa.serving.chat.ChatRequest.read", breaks)
     answer = await post(app_of())
     assert (answer.status_code, answer.json()["error"]["code"]) == (500, "internal_error")
     assert "nobody" not in answer.text
@@ -161,6 +168,9 @@ async def test_a_fault_of_ours_is_an_error_in_their_form(
         (None, {"api_keys": ["short"]}, "API key 1: a key has at least 16 characters"),
         (None, {"api_keys": ["a-good-key-of-somebody", "ключ-в-шестнадцать-букв"]}, "API key 2"),
         (None, {"api_keys": "a-good-key-of-somebody"}, "give a list of keys"),
+        (None, {"api_keys": ["a name: a-good-key-of-somebody"]}, "API key 1: a name has up to 64"),
+        (None, {"progress": "much"}, "progress: 'much' is unknown"),
+        (None, {"task_models": {"x": Foreign()}}, "task_models: there is no mixture 'x'"),
         (None, {"timeout": 0}, "timeout: 0 must be above 0"),
         (None, {"max_requests": -1}, "max_requests: -1 must be above 0"),
     ],
@@ -170,3 +180,73 @@ def test_wrong_settings_are_found_when_the_application_is_made(mixtures: Any, op
     with pytest.raises(ValueError, match=words) as caught:
         make_app(given, **options)
     assert "somebody" not in str(caught.value)
+
+
+async def test_pages_of_other_origins_may_use_it_where_they_are_named() -> None:
+    preflight = {
+        "origin": "https://chat.example",
+        "access-control-request-method": "POST",
+        "access-control-request-headers": "authorization,content-type",
+    }
+    async with client(app_of(cors_origins=["https://chat.example"], api_keys=["a-key-of-this-test"])) as http:
+        answer = await http.options("/v1/chat/completions", headers=preflight)
+        assert (answer.status_code, answer.headers["access-control-allow-origin"]) == (200, "https://chat.example")
+        # Its errors can be read, too.
+        answer = await http.get("/v1/models", headers={"origin": "https://chat.example"})
+        assert (answer.status_code, answer.headers["access-control-allow-origin"]) == (401, "https://chat.example")
+        answer = await http.get("/health", headers={"origin": "https://evil.example"})
+        assert "access-control-allow-origin" not in answer.headers
+    async with client(app_of()) as http:
+        assert (await http.options("/v1/chat/completions", headers=preflight)).status_code == 405
+
+
+@pytest.mark.parametrize(("path", "words"), [("/v1/messages", "/v1/responses"), ("/v1/completions", "/v1/chat/completions")])
+async def test_apis_that_are_not_here_say_what_to_use(path: str, words: str) -> None:
+    async with client(app_of()) as http:
+        answer = await http.post(path, json={})
+    assert answer.status_code == 404
+    assert words in answer.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "param"),
+    [
+        ({"input": None}, "missing_required_parameter", "input"),
+        ({"input": ""}, "invalid_value", "input"),
+        ({"input": []}, "invalid_value", "input"),
+        ({"input": 5}, "invalid_type", "input"),
+        ({"input": [5]}, "invalid_type", "input[0]"),
+        ({"input": [{"type": "message", "role": "user"}]}, "missing_required_parameter", "input[0].content"),
+        ({"input": [{"role": "robot", "content": "Hi"}]}, "invalid_value", "input[0].role"),
+        ({"input": [{"type": "web_search_call"}]}, "invalid_value", "input[0]"),
+        ({"input": [{"type": "item_reference", "id": "x"}]}, "unsupported_parameter", "input[0]"),
+        ({"input": [{"type": "function_call", "name": "f"}]}, "missing_required_parameter", "input[0].call_id"),
+        (
+            {"input": [{"role": "user", "content": [{"type": "input_image", "file_id": "f"}]}]},
+            "missing_required_parameter",
+            None,
+        ),
+        ({"store": True}, "unsupported_parameter", "store"),
+        ({"background": True}, "unsupported_parameter", "background"),
+        ({"previous_response_id": "resp_1"}, "unsupported_parameter", "previous_response_id"),
+        ({"conversation": "conv_1"}, "unsupported_parameter", "conversation"),
+        ({"prompt": {"id": "x"}}, "unsupported_parameter", "prompt"),
+        ({"tools": [{"type": "web_search"}]}, "unsupported_parameter", "tools"),
+        ({"tools": [{"type": "function"}]}, "missing_required_parameter", None),
+        (
+            {"tool_choice": {"type": "function", "name": "g"}, "tools": [{"type": "function", "name": "f"}]},
+            "invalid_value",
+            None,
+        ),
+        ({"text": {"format": {"type": "xml"}}}, "invalid_value", None),
+        ({"max_output_tokens": 0}, "invalid_value", "max_output_tokens"),
+        ({"temprature": 1}, "unknown_parameter", "temprature"),
+        ({"input": [{"role": "user", "content": "Hi"}] * 2049}, "array_above_max_length", "input"),
+    ],
+)
+async def test_what_a_response_cannot_be_made_of_is_refused(body: dict[str, Any], code: str, param: str | None) -> None:
+    async with client(app_of(strict=True)) as http:
+        answer = await http.post("/v1/responses", json={"model": "moa", "input": "Hi", **body})
+    error = answer.json()["error"]
+    assert (answer.status_code, error["code"]) == (400, code)
+    assert param is None or error["param"] == param

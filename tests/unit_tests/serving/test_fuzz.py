@@ -67,10 +67,10 @@ BODY = st.fixed_dictionaries(
 GOOD: dict[str, Any] = {"model": "moa", "messages": [{"role": "user", "content": "Hi"}]}
 
 
-def post(content: bytes, kind: str = "application/json") -> httpx.Response:
+def post(content: bytes, kind: str = "application/json", path: str = "/v1/chat/completions") -> httpx.Response:
     async def go() -> httpx.Response:
         async with client(app_of()) as http:
-            return await http.post("/v1/chat/completions", content=content, headers={"content-type": kind})
+            return await http.post(path, content=content, headers={"content-type": kind})
 
     return asyncio.run(go())
 
@@ -92,6 +92,46 @@ def is_fine(answer: httpx.Response) -> bool:
 def test_any_json(body: dict[str, Any]) -> None:
     # What Python may hold and JSON may not, half a character for example, is no JSON to begin with.
     assert is_fine(post(json.dumps({"model": "moa", **body}).encode()))
+
+
+ITEM = st.fixed_dictionaries(
+    {},
+    optional={
+        "type": st.sampled_from(["message", "function_call", "function_call_output", "reasoning", "item_reference", "x"])
+        | JSON,
+        "role": ROLES | JSON,
+        "content": st.text(max_size=8) | st.lists(PART | JSON, max_size=3) | JSON,
+        "output": st.text(max_size=8) | JSON,
+        "call_id": SCALARS,
+        "name": SCALARS,
+        "arguments": SCALARS | st.just('{"a": 1}'),
+    },
+)
+RESPONSE = st.fixed_dictionaries(
+    {"input": st.text(max_size=8) | st.lists(ITEM | JSON, max_size=4) | JSON},
+    optional={
+        "stream": st.booleans() | JSON,
+        "instructions": SCALARS,
+        "tools": st.lists(JSON | st.fixed_dictionaries({"type": st.just("function")}, optional={"name": SCALARS}), max_size=2),
+        "tool_choice": st.sampled_from(["auto", "none", "required"]) | JSON,
+        "text": JSON | st.fixed_dictionaries({"format": FORM | JSON}),
+        "reasoning": JSON,
+        "max_output_tokens": SCALARS,
+        "store": JSON,
+        "metadata": JSON,
+    },
+)
+
+
+@settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])
+@given(RESPONSE)
+@example({"input": [{"type": "function_call", "call_id": "1", "name": "f", "arguments": "[1]"}]})
+def test_any_json_for_a_response(body: dict[str, Any]) -> None:
+    answer = post(json.dumps({"model": "moa", **body}).encode(), path="/v1/responses")
+    if answer.status_code == 200:
+        assert "response.completed" in answer.text or answer.json()["object"] == "response"
+    else:
+        assert is_fine(answer), answer.text
 
 
 @settings(max_examples=100)

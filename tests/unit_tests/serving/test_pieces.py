@@ -6,16 +6,22 @@ from typing import Any
 
 import pytest
 from langchain_core.messages import AIMessage, AIMessageChunk
-from langchain_core.messages.ai import UsageMetadata
 from langchain_core.messages.tool import tool_call_chunk
 
-from langchain_moa.serving.completion import Completion, Pieces, finish_reason, wire_usage
+from langchain_moa.serving.chat import ChatRequest, ChatWriter, chat_usage, finish_reason
+from langchain_moa.serving.mixtures import Outcome
+
+
+def writer(**body: Any) -> ChatWriter:
+    asked, _ = ChatRequest.read({"model": "moa", "messages": [{"role": "user", "content": "Hi"}], **body}, strict=True)
+    return ChatWriter(asked, breakdown=True, progress=False)
 
 
 def calls(*chunks: Any) -> list[Any]:
-    pieces = Pieces(Completion(model="moa"), include_usage=False)
-    read = [piece for chunk in chunks for piece in pieces.read(AIMessageChunk(content="", tool_call_chunks=[chunk]))]
-    return [call for piece in read for call in piece["choices"][0]["delta"].get("tool_calls", ())]
+    writes = writer()
+    said = [AIMessageChunk(content="", tool_call_chunks=[chunk]) for chunk in chunks]
+    written = [piece for chunk in said for piece in writes.write(chunk, by_tool=False)]
+    return [call for piece in written for call in piece["choices"][0]["delta"].get("tool_calls", ())]
 
 
 def test_tool_calls_are_counted_from_zero_whatever_the_provider_counts() -> None:
@@ -56,8 +62,25 @@ def test_the_reasons_of_all_providers_in_openais_words(metadata: dict[str, Any],
     assert finish_reason(metadata, calls=True) == ("tool_calls" if reason == "stop" else reason)
 
 
-def test_tokens_that_nobody_counted_are_not_zero() -> None:
-    assert wire_usage(None, {}) is None
-    assert wire_usage(UsageMetadata(input_tokens=1, output_tokens=1, total_tokens=2), {"moa": {"uncounted": 1}}) is None
-    said = AIMessage("Hi.", response_metadata={"moa": {"uncounted": 1}})
-    assert "usage" not in Completion(model="moa").whole(said)
+def test_tokens_that_were_not_counted_are_not_zero() -> None:
+    assert chat_usage(None) is None
+    assert "usage" not in writer().whole(Outcome(AIMessage("Hi."), by_tool=False))
+    *_, last = writer(stream_options={"include_usage": True}).write(Outcome(AIMessage("Hi."), by_tool=False), by_tool=False)
+    assert last["usage"] is None
+
+
+@pytest.mark.parametrize(
+    "chunk",
+    [
+        AIMessageChunk(content="", additional_kwargs={"reasoning_content": "hm"}),
+        AIMessageChunk(content=[{"type": "thinking", "thinking": "hm", "index": 0}]),
+        AIMessageChunk(content=[{"type": "reasoning", "reasoning": "hm"}]),
+        AIMessageChunk(content=[{"type": "reasoning", "summary": [{"type": "summary_text", "text": "hm"}]}]),
+    ],
+)
+def test_the_aggregators_own_reasoning_is_passed_on(chunk: AIMessageChunk) -> None:
+    (piece,) = writer().write(chunk, by_tool=False)
+    assert piece["choices"][0]["delta"] == {"reasoning_content": "hm"}
+    message = AIMessage(chunk.content, additional_kwargs=chunk.additional_kwargs)
+    whole = writer().whole(Outcome(message, by_tool=False))
+    assert whole["choices"][0]["message"]["reasoning_content"] == "hm"

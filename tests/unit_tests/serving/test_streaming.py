@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
-from langchain_moa.serving.attendance import ClientGoneError, attended, ended
+from langchain_moa.serving.errors import ApiError, ClientGoneError
+from langchain_moa.serving.limits import Limits, Places
+from langchain_moa.serving.streaming import attended, end_tasks
 
 
 async def gone() -> dict[str, Any]:
@@ -28,11 +30,16 @@ async def deaf(heard: asyncio.Event) -> None:
     await asyncio.Event().wait()
 
 
+async def attend(receive: Any, work: Any, *, seconds: float = 60, places: Places | None = None) -> Any:
+    until = asyncio.get_running_loop().time() + seconds
+    return await attended(receive, work, places=places or Places(Limits()), until=until, limits=Limits())
+
+
 async def test_what_is_done_is_given() -> None:
     async def work() -> str:
         return "done"
 
-    assert await attended(there, work()) == "done"
+    assert await attend(there, work()) == "done"
 
 
 async def test_what_is_raised_is_raised() -> None:
@@ -40,15 +47,15 @@ async def test_what_is_raised_is_raised() -> None:
         raise ValueError
 
     with pytest.raises(ValueError):  # noqa: PT011  # the very one
-        await attended(there, work())
+        await attend(there, work())
 
 
 async def test_a_cancellation_that_is_lost_is_sent_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("langchain_moa.serving.attendance._SECONDS_BETWEEN", 0.01)
+    monkeypatch.setattr("langchain_moa.serving.streaming._SECONDS_BETWEEN", 0.01)
     heard = asyncio.Event()
     with pytest.raises(ClientGoneError):
         async with asyncio.timeout(10):
-            await attended(gone, deaf(heard))
+            await attend(gone, deaf(heard))
     assert heard.is_set()
     assert len(asyncio.all_tasks()) == 1
 
@@ -57,9 +64,23 @@ async def test_whoever_ends_others_ends_them_even_if_it_is_ended_itself() -> Non
     heard = asyncio.Event()
     inner = asyncio.create_task(deaf(heard))
     await asyncio.sleep(0)
-    outer = asyncio.create_task(ended(inner))
+    outer = asyncio.create_task(end_tasks(inner))
     await heard.wait()
     outer.cancel()
     await asyncio.gather(outer, return_exceptions=True)
     assert outer.cancelled()
     assert inner.cancelled()
+
+
+async def test_the_time_is_limited() -> None:
+    with pytest.raises(ApiError) as caught:
+        await attend(there, asyncio.Event().wait(), seconds=0.01)
+    assert (caught.value.status, caught.value.code) == (504, "timeout")
+
+
+async def test_a_shutdown_ends_the_work() -> None:
+    places = Places(Limits())
+    places.expire()
+    with pytest.raises(ApiError) as caught:
+        await attend(there, asyncio.Event().wait(), places=places)
+    assert (caught.value.status, caught.value.code) == (503, "shutting_down")

@@ -1,0 +1,148 @@
+"""The endpoint under load: good clients, whole and streamed, beside clients that hold connections; how long `/health` takes.
+
+Models are a loopback server in a process of its own that answers after a short pause. The endpoint is `langchain-moa serve`
+with its limits at their defaults. The hostile clients send half a header, half a body, garbage, and long conversations whose
+answers they never read. Every good client must get its answer.
+
+    python -m benchmarks.serving_load [--seconds 5] [--connections 8 64 256] [--hostile 32] [--messages 2048]
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from tempfile import TemporaryFile
+from time import perf_counter, sleep
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import httpx
+
+from benchmarks.serving import served
+from tests.loopback import Loopback, Reply
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from multiprocessing.connection import Connection
+
+KIND = b"content-type: application/json\r\n"
+
+
+def models(pipe: Connection) -> None:
+    with Loopback() as loopback:
+        loopback.script("*", Reply("a short answer of seven words here", delay=0.05))
+        pipe.send(loopback.url)
+        pipe.recv()
+
+
+@contextmanager
+def endpoint(models_at: str, most: int) -> Iterator[str]:
+    """Run `langchain-moa serve`; give its address."""
+    fields = ("-p", "openai:p", "-p", "openai:q", "-a", "openai:agg", "--layers", "1", "--max-requests", str(most))
+    env = {**os.environ, "OPENAI_BASE_URL": models_at, "OPENAI_API_KEY": "none", "NO_PROXY": "127.0.0.1"}
+    command = [sys.executable, "-m", "langchain_moa", "serve", "--port", "0", *fields]
+    with TemporaryFile("w+") as log, subprocess.Popen(command, env=env, stderr=log) as process:  # noqa: S603  # our own program
+        try:
+            while not (found := re.search(r"http://\S+", Path(f"/dev/fd/{log.fileno()}").read_text(encoding="utf-8"))):
+                assert process.poll() is None
+                sleep(0.1)
+            yield found[0].removesuffix("/v1")
+        finally:
+            process.terminate()
+
+
+async def good(client: httpx.AsyncClient, until: float, seconds: list[float], failed: list[str], *, stream: bool) -> None:
+    """Ask one question after the other."""
+    body = {"model": "moa", "messages": [{"role": "user", "content": "Hi"}], "stream": stream}
+    while perf_counter() < until:
+        started = perf_counter()
+        answer = await client.post("/v1/chat/completions", json=body)
+        seconds.append(perf_counter() - started)
+        if answer.status_code != httpx.codes.OK or (stream and "[DONE]" not in answer.text):
+            failed.append(f"{answer.status_code} {answer.text[:200]}")
+
+
+async def hostile(url: str, number: int, until: float, messages: int) -> None:
+    """Hold connections in one of four ways."""
+    parts = urlsplit(url)
+    long = json.dumps({"model": "moa", "stream": True, "messages": [{"role": "user", "content": "Hi"}] * messages}).encode()
+    sent = (
+        b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\n",
+        b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\n" + KIND + b"content-length: 1000\r\n\r\n{",
+        b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\n" + KIND + b"content-length: %d\r\n\r\n" % len(long) + long,
+        b"GARBAGE\r\n\r\n",
+    )[number % 4]
+    while perf_counter() < until:
+        with suppress(OSError):
+            _, writer = await asyncio.open_connection(parts.hostname, parts.port, limit=1)
+            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            writer.write(sent)
+            # Nothing of what comes is read.
+            await asyncio.sleep(min(2, max(0, until - perf_counter())))
+            writer.transport.abort()
+
+
+async def health(client: httpx.AsyncClient, until: float) -> float:
+    """Ask for `/health` ten times a second; return the longest time."""
+    worst = 0.0
+    while perf_counter() < until:
+        started = perf_counter()
+        assert (await client.get("/health")).status_code == httpx.codes.OK
+        worst = max(worst, perf_counter() - started)
+        await asyncio.sleep(0.1)
+    return worst
+
+
+async def measure(url: str, connections: int, *, bad: int, messages: int, seconds: float, stream: bool) -> list[Any]:
+    until = perf_counter() + seconds
+    taken: list[float] = []
+    failed: list[str] = []
+    limits = httpx.Limits(max_connections=connections, max_keepalive_connections=connections)
+    async with (
+        httpx.AsyncClient(base_url=url, trust_env=False, timeout=120, limits=limits) as client,
+        httpx.AsyncClient(base_url=url, trust_env=False, timeout=120) as watch,
+    ):
+        work = [good(client, until, taken, failed, stream=stream) for _ in range(connections)]
+        worst, *_ = await asyncio.gather(
+            health(watch, until), *work, *(hostile(url, number, until, messages) for number in range(bad))
+        )
+    if failed:
+        sys.stderr.write(f"{failed[0]}\n")
+    median = sorted(taken)[len(taken) // 2]
+    return [connections, "streamed" if stream else "whole", len(taken), len(failed), f"{median:.2f}", f"{worst:.3f}"]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=5)
+    parser.add_argument("--connections", type=int, nargs="+", default=[8, 64, 256])
+    parser.add_argument("--hostile", type=int, default=32)
+    parser.add_argument("--messages", type=int, default=2048, help="messages of the hostile clients' conversations")
+    given = parser.parse_args()
+    print("| connections | | answers | failed | median seconds | worst `/health`, seconds |\n|---|---|---|---|---|---|")
+    with served(models) as (models_url, _), endpoint(models_url, max(given.connections) + given.hostile) as url:
+        for connections in given.connections:
+            for stream in (False, True):
+                row = asyncio.run(
+                    measure(
+                        url,
+                        connections,
+                        bad=given.hostile,
+                        messages=given.messages,
+                        seconds=given.seconds,
+                        stream=stream,
+                    )
+                )
+                print("|", " | ".join(map(str, row)), "|", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,343 @@
+"""OpenAI's Chat Completions API: its requests, its answers, and the chunks of its streams."""
+
+from __future__ import annotations
+
+import json
+from time import time
+from typing import TYPE_CHECKING, Annotated, Any, Self
+from uuid import uuid4
+
+from openai.types import CompletionUsage
+from openai.types.chat import ChatCompletion, ChatCompletionChunk
+from pydantic import Discriminator, Field, Tag
+
+from langchain_moa.serving.conversation import Links, Turn, to_messages
+from langchain_moa.serving.mixtures import Outcome, ProgressLine, Prompting
+from langchain_moa.serving.parameters import (
+    EVERY_CALL,
+    AggregatorParameters,
+    Parameters,
+    length_limit,
+    sort_out,
+)
+from langchain_moa.serving.streaming import encode_json
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
+    from langchain_core.messages.ai import UsageMetadata
+
+    from langchain_moa.serving.errors import ApiError
+
+# The names that providers have for an answer that is too long, and for one that a filter has cut.
+_LENGTH = {"length", "max_tokens", "max_output_tokens", "model_length"}
+_FILTERED = {"content_filter", "content_filtered", "safety", "recitation", "blocklist", "prohibited_content", "spii"}
+
+Stop = Annotated[
+    Annotated[str, Tag(":text")] | Annotated[list[str], Tag(":list")],
+    Discriminator(
+        lambda value: ":text" if isinstance(value, str) else ":list" if isinstance(value, list) else None,
+        custom_error_type="invalid_type",
+        custom_error_message="must be a text or a list of texts",
+    ),
+]
+"""Where an answer ends."""
+
+
+class ChatRequest(Parameters, AggregatorParameters):
+    """A request for a chat completion, as far as it bears on the answer.
+
+    Attributes:
+        model: The mixture's name.
+        messages: The conversation.
+        stream, stream_options: How the answer is sent.
+        tools, tool_choice, parallel_tool_calls, response_format: The aggregator's.
+        temperature: And all other fields: for every call of the mixture.
+    """
+
+    messages: list[Turn] = Field(min_length=1)
+    stream_options: dict[str, Any] | None = None
+    max_tokens: int | None = Field(default=None, ge=1, lt=2**31)
+    max_completion_tokens: int | None = Field(default=None, ge=1, lt=2**31)
+    stop: Stop | None = None
+    reasoning_effort: str | None = None
+    verbosity: str | None = None
+
+    @classmethod
+    def read(cls, body: dict[str, Any], *, strict: bool) -> tuple[Self, list[str]]:
+        """Read a request.
+
+        Args:
+            body: The parsed JSON.
+            strict: Whether unknown parameters are refused.
+
+        Returns:
+            The request, and the names of the parameters that are ignored.
+
+        Raises:
+            ApiError: The request is wrong; the error names the field.
+        """
+        given, ignored = sort_out(body, {*cls.model_fields, "reasoning"}, ignored=["store"], strict=strict)
+        for name in ("max_tokens", "max_completion_tokens"):
+            if length_limit(given.get(name)) is None:
+                given.pop(name, None)
+        # OpenRouter's spelling of the same.
+        if isinstance(reasoning := given.pop("reasoning", None), dict) and isinstance(effort := reasoning.get("effort"), str):
+            given.setdefault("reasoning_effort", effort)
+        request = cls.validated(given)
+        request.check()
+        return request, ignored
+
+    @property
+    def wants_usage(self) -> bool:
+        """Whether a stream ends with the tokens."""
+        return bool((self.stream_options or {}).get("include_usage"))
+
+    def prompting(self, owner: str, links: Links) -> Prompting:
+        """Return what the request asks of a mixture.
+
+        Args:
+            owner: The name of the client's key.
+            links: Which links may stand in the messages.
+
+        Raises:
+            ApiError: A link is not allowed.
+        """
+        messages: list[BaseMessage] = to_messages(self.messages, links)
+        # The newer of the two names wins, as at OpenAI.
+        longest = self.max_completion_tokens if self.max_completion_tokens is not None else self.max_tokens
+        stops = [self.stop] if isinstance(self.stop, str) else self.stop or None
+        given = {**{name: getattr(self, name) for name in EVERY_CALL}, "max_tokens": longest, "stop": stops}
+        shared = {name: value for name, value in given.items() if value is not None}
+        own = AggregatorParameters.model_validate(
+            {name: getattr(self, name) for name in AggregatorParameters.model_fields if name in self.model_fields_set}
+        ).kwargs()
+        return Prompting(messages=messages, shared=shared, own=own, stream=self.stream, owner=owner)
+
+
+class ChatWriter:
+    """Writes one chat completion, whole or in chunks."""
+
+    last = b"data: [DONE]\n\n"
+
+    def __init__(self, request: ChatRequest, *, breakdown: bool, progress: bool) -> None:
+        """Make it.
+
+        Args:
+            request: The request.
+            breakdown: Whether the client is shown the calls behind the answer, as `moa`.
+            progress: Whether lines about the members' progress are sent as `reasoning_content`.
+        """
+        self._model = request.model
+        self._breakdown = breakdown
+        self._progress = progress
+        self._include_usage = request.wants_usage
+        self._id = f"chatcmpl-{uuid4().hex}"
+        self._created = int(time())
+        self._calls = ToolCallIndex()
+        self._sent = False
+
+    def whole(self, outcome: Outcome) -> dict[str, Any]:
+        """Return an answer that is sent in one piece."""
+        message = outcome.message
+        calls = tool_calls_of(message)
+        content: str | None = str(message.text) or (None if calls else "")
+        refusal = message.additional_kwargs.get("refusal")
+        if outcome.by_tool and calls:
+            content, calls = calls[0][2], []
+        said: dict[str, Any] = {"role": "assistant", "content": content, "refusal": refusal}
+        if refusal is not None and not content:
+            said["content"] = None
+        if thoughts := reasoning_of(message):
+            said["reasoning_content"] = thoughts
+        if calls:
+            said["tool_calls"] = [
+                {"id": id_, "type": "function", "function": {"name": name, "arguments": arguments}}
+                for id_, name, arguments in calls
+            ]
+        reason = finish_reason(message.response_metadata, calls=bool(calls))
+        choice = {"index": 0, "message": said, "logprobs": None, "finish_reason": reason}
+        usage = chat_usage(message.usage_metadata)
+        counted = {} if usage is None else {"usage": usage}
+        completion = ChatCompletion.model_validate(
+            {**self._frame("chat.completion", [choice]), **counted, **shown(message, breakdown=self._breakdown)}
+        )
+        return completion.model_dump(mode="json", exclude_unset=True)
+
+    def start(self) -> Iterator[dict[str, Any]]:
+        """Return the chunk that opens a stream."""
+        yield self._chunk({"role": "assistant", "content": "", "refusal": None})
+
+    def write(self, item: ProgressLine | AIMessageChunk | Outcome, *, by_tool: bool) -> Iterator[dict[str, Any]]:
+        """Return the chunks for an item of a run.
+
+        Args:
+            item: The item.
+            by_tool: Whether an answer in a schema is the arguments of a tool call.
+        """
+        if isinstance(item, ProgressLine):
+            if self._progress:
+                yield self._chunk({"reasoning_content": f"{item.text}\n"})
+        elif isinstance(item, Outcome):
+            if not self._sent:
+                # The aggregator could not stream: its answer is one chunk.
+                yield from self._delta(item.message, whole_calls(item.message), by_tool=by_tool)
+            yield from self._end(item)
+        else:
+            self._sent = True
+            yield from self._delta(item, item.tool_call_chunks, by_tool=by_tool)
+
+    def fail(self, error: ApiError) -> list[dict[str, Any]]:
+        """Return the event that ends a stream with an error; no `[DONE]` follows."""
+        return [error.body()]
+
+    def encode(self, event: Mapping[str, Any]) -> bytes:
+        """Return a chunk as it is sent."""
+        return b"data: " + encode_json(event) + b"\n\n"
+
+    def _delta(self, message: AIMessage, calls: Any, *, by_tool: bool) -> Iterator[dict[str, Any]]:
+        if thoughts := reasoning_of(message):
+            yield self._chunk({"reasoning_content": thoughts})
+        if message.text:
+            yield self._chunk({"content": str(message.text)})
+        if refusal := message.additional_kwargs.get("refusal"):
+            yield self._chunk({"refusal": refusal})
+        for call in calls:
+            if not by_tool:
+                yield self._chunk({"tool_calls": [self._call(call)]})
+            elif call["args"]:
+                yield self._chunk({"content": call["args"]})
+
+    def _end(self, outcome: Outcome) -> Iterator[dict[str, Any]]:
+        calls = bool(self._calls) and not outcome.by_tool
+        account = shown(outcome.message, breakdown=self._breakdown)
+        end = self._chunk({}, finish_reason(outcome.message.response_metadata, calls=calls))
+        if not self._include_usage:
+            yield {**end, **account}
+            return
+        yield end
+        usage = chat_usage(outcome.message.usage_metadata)
+        yield self._dumped({**self._frame("chat.completion.chunk", []), "usage": usage, **account})
+
+    def _call(self, call: Any) -> dict[str, Any]:
+        index, begins = self._calls.of(call)
+        function = {"arguments": call.get("args") or ""}
+        if not begins:
+            return {"index": index, "function": function}
+        said = {"id": call.get("id") or new_call_id(), "type": "function"}
+        return {"index": index, **said, "function": {"name": call.get("name") or "", **function}}
+
+    def _chunk(self, delta: dict[str, Any], reason: str | None = None) -> dict[str, Any]:
+        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": reason}
+        chunk = self._frame("chat.completion.chunk", [choice])
+        return self._dumped({**chunk, "usage": None} if self._include_usage else chunk)
+
+    def _dumped(self, chunk: dict[str, Any]) -> dict[str, Any]:
+        return ChatCompletionChunk.model_validate(chunk).model_dump(mode="json", exclude_unset=True)
+
+    def _frame(self, kind: str, choices: list[dict[str, Any]]) -> dict[str, Any]:
+        return {"id": self._id, "object": kind, "created": self._created, "model": self._model, "choices": choices}
+
+
+class ToolCallIndex:
+    """Numbers the tool calls of a stream from 0; providers count other things in between, or do not count."""
+
+    def __init__(self) -> None:
+        """Start with none."""
+        self._places: list[Any] = []
+
+    def __len__(self) -> int:
+        """Return how many calls have begun."""
+        return len(self._places)
+
+    def of(self, call: Any) -> tuple[int, bool]:
+        """Return the number of a chunk's tool call, and whether it begins with this chunk."""
+        place = call.get("index")
+        begins = place not in self._places if place is not None else bool(call.get("name")) or not self._places
+        if begins:
+            # A call without a number gets a place that no other call has.
+            self._places.append(object() if place is None else place)
+        return len(self._places) - 1 if place is None else self._places.index(place), begins
+
+
+def tool_calls_of(message: AIMessage) -> list[tuple[str, str, str]]:
+    """Return the tool calls of an answer: id, name, and arguments as JSON.
+
+    Arguments that are no JSON are returned as the model wrote them; clients judge them, as with any model.
+    """
+    valid = [(call["id"], call["name"], json.dumps(call["args"], ensure_ascii=False)) for call in message.tool_calls]
+    invalid = [(call["id"], call["name"] or "", call["args"] or "") for call in message.invalid_tool_calls]
+    return [(id_ or new_call_id(), name, arguments) for id_, name, arguments in [*valid, *invalid]]
+
+
+def whole_calls(message: AIMessage) -> list[dict[str, Any]]:
+    """Return the tool calls of a whole answer in the form that they have in a stream."""
+    return [
+        {"index": index, "id": id_, "name": name, "args": arguments}
+        for index, (id_, name, arguments) in enumerate(tool_calls_of(message))
+    ]
+
+
+def reasoning_of(message: AIMessage) -> str:
+    """Return the visible reasoning of an answer or a chunk; an empty text if it has none."""
+    said = message.additional_kwargs.get("reasoning_content")
+    texts = [said] if isinstance(said, str) else []
+    blocks = message.content if isinstance(message.content, list) else []
+    for block in blocks:
+        match block:
+            case {"type": "thinking", "thinking": str(text)} | {"type": "reasoning", "reasoning": str(text)}:
+                texts.append(text)
+            case {"type": "reasoning", "summary": [*summaries]}:
+                texts += [each["text"] for each in summaries if isinstance(each, dict) and isinstance(each.get("text"), str)]
+            case _:
+                pass
+    return "".join(texts)
+
+
+def finish_reason(metadata: Mapping[str, Any], *, calls: bool) -> str:
+    """Return in OpenAI's words why an answer ended.
+
+    Args:
+        metadata: The answer's `response_metadata`.
+        calls: Whether it calls tools.
+    """
+    incomplete = metadata.get("incomplete_details")
+    cut = incomplete.get("reason") if isinstance(incomplete, dict) else None
+    said = str(metadata.get("finish_reason") or metadata.get("stop_reason") or cut or "").lower()
+    if said in _LENGTH:
+        return "length"
+    if said in _FILTERED:
+        return "content_filter"
+    return "tool_calls" if calls else "stop"
+
+
+def chat_usage(usage: UsageMetadata | None) -> dict[str, Any] | None:
+    """Return the tokens of the call that wrote the answer; `None` where its provider did not count them.
+
+    Agents take them for the size of the conversation. The tokens of all calls are in `moa`.
+    """
+    if usage is None:
+        return None
+    read, written = usage.get("input_token_details") or {}, usage.get("output_token_details") or {}
+    counted = CompletionUsage.model_validate(
+        {
+            "prompt_tokens": usage["input_tokens"],
+            "completion_tokens": usage["output_tokens"],
+            "total_tokens": usage["total_tokens"],
+            "prompt_tokens_details": {"cached_tokens": read.get("cache_read", 0)},
+            "completion_tokens_details": {"reasoning_tokens": written.get("reasoning", 0)},
+        }
+    )
+    return counted.model_dump(mode="json", exclude_unset=True)
+
+
+def shown(message: AIMessage, *, breakdown: bool) -> dict[str, Any]:
+    """Return the account of all calls, if the client may see it."""
+    moa = message.response_metadata.get("moa")
+    return {"moa": moa} if breakdown and moa is not None else {}
+
+
+def new_call_id() -> str:
+    """Return an id for a tool call whose provider gave none."""
+    return f"call_{uuid4().hex}"

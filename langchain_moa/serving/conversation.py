@@ -1,0 +1,342 @@
+"""The conversation of a request, in the forms of both APIs, as LangChain's messages."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from langchain_core.messages import (
+    AIMessage,
+    BaseMessage,
+    HumanMessage,
+    InvalidToolCall,
+    SystemMessage,
+    ToolMessage,
+)
+from langchain_core.messages import ToolCall as LangChainToolCall
+from pydantic import BaseModel, ConfigDict, Discriminator, Tag
+from pydantic_core import from_json
+
+from langchain_moa.serving.errors import ApiError
+from langchain_moa.serving.parameters import Extensible, tag_of
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+
+@dataclass(frozen=True)
+class Links:
+    """Which links may stand in the messages of callers: providers would fetch them, from their network or from yours.
+
+    Attributes:
+        domains: Domains that providers may fetch from, with their subdomains, over https. Default: none; pictures, sounds and
+            files come as `data:` URLs.
+    """
+
+    domains: Collection[str] = ()
+
+    def check(self, link: str, place: str) -> None:
+        """Check a link.
+
+        Args:
+            link: The link.
+            place: The field, for the error.
+
+        Raises:
+            ApiError: It is neither a `data:` URL nor one of an allowed domain.
+        """
+        if link[:5].lower() == "data:":
+            return
+        try:
+            parts = urlsplit(link)
+            host = (parts.hostname or "").rstrip(".").lower()
+            plain = parts.username is None and parts.port in (None, 443)
+        except ValueError:
+            host, plain = "", False
+            parts = urlsplit("")
+        if (
+            parts.scheme.lower() == "https"
+            and plain
+            and any(host == each or host.endswith(f".{each}") for each in self.domains)
+        ):
+            return
+        msg = f"{place}: this server lets providers fetch nothing from there; send the content itself as a data: URL"
+        raise ApiError(400, msg, code="link_not_allowed", param=place)
+
+
+# --- content parts ---
+
+
+class _Text(Extensible):
+    type: Literal["text", "input_text", "output_text"]
+    text: str
+
+
+class _Refusal(Extensible):
+    type: Literal["refusal"]
+    refusal: str
+
+
+class _ImageUrl(Extensible):
+    url: str
+
+
+class _Image(Extensible):
+    type: Literal["image_url"]
+    image_url: _ImageUrl
+
+
+class _InputImage(Extensible):
+    type: Literal["input_image"]
+    image_url: str | None = None
+    detail: str | None = None
+
+
+class _SoundData(Extensible):
+    data: str
+    format: str
+
+
+class _Sound(Extensible):
+    type: Literal["input_audio"]
+    input_audio: _SoundData
+
+
+class _FileData(Extensible):
+    file_data: str | None = None
+    filename: str | None = None
+
+
+class _File(Extensible):
+    type: Literal["file"]
+    file: _FileData
+
+
+class _InputFile(Extensible):
+    type: Literal["input_file"]
+    file_data: str | None = None
+    filename: str | None = None
+    file_url: str | None = None
+
+
+class _Thoughts(Extensible):
+    type: Literal["thinking", "redacted_thinking", "reasoning", "reasoning_text", "summary_text"]
+
+
+_KNOWN_PARTS = "text, image_url, input_audio, file, input_text, input_image, input_file"
+
+_Part = Annotated[
+    Annotated[_Text, Tag(":text")]
+    | Annotated[_Text, Tag(":input_text")]
+    | Annotated[_Text, Tag(":output_text")]
+    | Annotated[_Refusal, Tag(":refusal")]
+    | Annotated[_Image, Tag(":image_url")]
+    | Annotated[_InputImage, Tag(":input_image")]
+    | Annotated[_Sound, Tag(":input_audio")]
+    | Annotated[_File, Tag(":file")]
+    | Annotated[_InputFile, Tag(":input_file")]
+    | Annotated[_Thoughts, Tag(":thinking")]
+    | Annotated[_Thoughts, Tag(":redacted_thinking")]
+    | Annotated[_Thoughts, Tag(":reasoning")]
+    | Annotated[_Thoughts, Tag(":reasoning_text")]
+    | Annotated[_Thoughts, Tag(":summary_text")],
+    Discriminator(
+        tag_of("type"),
+        custom_error_type="invalid_value",
+        custom_error_message=f"its type must be one of {_KNOWN_PARTS}",
+    ),
+]
+
+Content = Annotated[
+    Annotated[str, Tag(":text")] | Annotated[list[_Part], Tag(":parts")],
+    Discriminator(
+        lambda value: ":text" if isinstance(value, str) else ":parts" if isinstance(value, list) else None,
+        custom_error_type="invalid_type",
+        custom_error_message="must be a text or a list of content parts",
+    ),
+]
+"""What a message says: a text, or parts in the form of either API."""
+
+
+def plain_content(content: str | Sequence[BaseModel] | None, links: Links, place: str) -> str | list[str | dict[str, Any]]:
+    """Return content in the form of chat completions, without thoughts.
+
+    Args:
+        content: The content.
+        links: Which links may stand in it.
+        place: The field, for errors.
+
+    Raises:
+        ApiError: It has a link that is not allowed, or a file that is not in it.
+    """
+    if content is None or isinstance(content, str):
+        return content or ""
+    parts: list[str | dict[str, Any]] = []
+    for number, part in enumerate(content):
+        if (plain := _plain_part(part, links, f"{place}[{number}]")) is not None:
+            parts.append(plain)
+    # One text alone is a text: not every provider takes parts everywhere.
+    if len(parts) == 1 and isinstance(parts[0], dict) and parts[0].get("type") == "text" and len(parts[0]) == 2:  # noqa: PLR2004  # `type` and `text`
+        return str(parts[0]["text"])
+    return parts
+
+
+def _plain_part(part: BaseModel, links: Links, place: str) -> dict[str, Any] | None:
+    if isinstance(part, _Thoughts):
+        return None
+    if isinstance(part, _Text):
+        return {**part.model_dump(exclude_unset=True), "type": "text"} if part.type == "text" else _text(part.text)
+    if isinstance(part, _Image):
+        links.check(part.image_url.url, f"{place}.image_url.url")
+    elif isinstance(part, _InputImage):
+        if part.image_url is None:
+            raise _not_here(place, "image_url")
+        links.check(part.image_url, f"{place}.image_url")
+        detail = {} if part.detail is None else {"detail": part.detail}
+        return {"type": "image_url", "image_url": {"url": part.image_url, **detail}}
+    elif isinstance(part, (_File, _InputFile)):
+        file = part.file if isinstance(part, _File) else part
+        if isinstance(part, _InputFile) and part.file_url is not None:
+            links.check(part.file_url, f"{place}.file_url")
+            return {"type": "file", "source_type": "url", "url": part.file_url}
+        if file.file_data is None:
+            raise _not_here(place, "file_data")
+        name = {} if file.filename is None else {"filename": file.filename}
+        return {"type": "file", "file": {**name, "file_data": file.file_data}}
+    return part.model_dump(exclude_unset=True)
+
+
+def _text(text: str) -> dict[str, Any]:
+    return {"type": "text", "text": text}
+
+
+def _not_here(place: str, field: str) -> ApiError:
+    msg = f"{place}: this server keeps no files; send the content in `{field}`"
+    return ApiError(400, msg, code="missing_required_parameter", param=f"{place}.{field}")
+
+
+# --- messages of chat completions ---
+
+
+class _Closed(BaseModel):
+    model_config = ConfigDict(strict=True, extra="ignore", hide_input_in_errors=True)
+
+
+class SystemTurn(_Closed):
+    """A system message; OpenAI has two names for it."""
+
+    role: Literal["system", "developer"]
+    content: Content
+    name: str | None = None
+
+
+class UserTurn(_Closed):
+    """A message of the user."""
+
+    role: Literal["user"]
+    content: Content
+    name: str | None = None
+
+
+class _CalledFunction(_Closed):
+    name: str
+    arguments: str = ""
+
+
+class CalledTool(_Closed):
+    """A tool call of an earlier answer; the arguments are JSON as the model wrote it."""
+
+    id: str
+    type: Literal["function"] = "function"
+    function: _CalledFunction
+
+
+class AssistantTurn(_Closed):
+    """An earlier answer."""
+
+    role: Literal["assistant"]
+    content: Content | None = None
+    refusal: str | None = None
+    name: str | None = None
+    tool_calls: list[CalledTool] | None = None
+
+
+class ToolTurn(_Closed):
+    """The result of a tool."""
+
+    role: Literal["tool"]
+    content: Content | None = None
+    tool_call_id: str
+    name: str | None = None
+
+
+Turn = Annotated[
+    Annotated[SystemTurn, Tag(":system")]
+    | Annotated[SystemTurn, Tag(":developer")]
+    | Annotated[UserTurn, Tag(":user")]
+    | Annotated[AssistantTurn, Tag(":assistant")]
+    | Annotated[ToolTurn, Tag(":tool")],
+    Discriminator(
+        tag_of("role"),
+        custom_error_type="invalid_value",
+        custom_error_message="its role must be one of system, developer, user, assistant, tool",
+    ),
+]
+"""A message of the conversation."""
+
+
+def to_messages(turns: Sequence[Turn], links: Links) -> list[BaseMessage]:
+    """Return a conversation as LangChain's messages.
+
+    Args:
+        turns: The messages of a request. A `developer` message becomes a system message, which every provider knows.
+        links: Which links may stand in it.
+
+    Raises:
+        ApiError: A link is not allowed.
+    """
+    return [_message(turn, links, f"messages[{number}].content") for number, turn in enumerate(turns)]
+
+
+def _message(turn: Turn, links: Links, place: str) -> BaseMessage:
+    content = plain_content(turn.content, links, place)
+    if isinstance(turn, SystemTurn):
+        return SystemMessage(content, name=turn.name)
+    if isinstance(turn, ToolTurn):
+        return ToolMessage(content, tool_call_id=turn.tool_call_id, name=turn.name)
+    if isinstance(turn, UserTurn):
+        return HumanMessage(content, name=turn.name)
+    calls = [(call.id, call.function.name, call.function.arguments) for call in turn.tool_calls or ()]
+    return ai_message(content, calls, refusal=turn.refusal, name=turn.name)
+
+
+def ai_message(
+    content: str | list[str | dict[str, Any]],
+    calls: Sequence[tuple[str, str, str]],
+    *,
+    refusal: str | None = None,
+    name: str | None = None,
+) -> AIMessage:
+    """Return an earlier answer.
+
+    Args:
+        content: What it says.
+        calls: Its tool calls: id, name, and arguments as JSON.
+        refusal: The refusal, if it is one.
+        name: The name of its author.
+    """
+    valid: list[LangChainToolCall] = []
+    invalid: list[InvalidToolCall] = []
+    for id_, tool, arguments in calls:
+        try:
+            args = from_json(arguments or "{}")
+        except ValueError:
+            args = None
+        if isinstance(args, dict):
+            valid.append(LangChainToolCall(name=tool, args=args, id=id_, type="tool_call"))
+        else:
+            # A mistake of the model in an earlier answer; it is passed on as it was.
+            invalid.append(InvalidToolCall(name=tool, args=arguments, id=id_, error=None, type="invalid_tool_call"))
+    more = {} if refusal is None else {"refusal": refusal}
+    return AIMessage(content, name=name, tool_calls=valid, invalid_tool_calls=invalid, additional_kwargs=more)

@@ -1,0 +1,204 @@
+"""Answering one request: work that ends when its client leaves, and streams of server-sent events."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from langchain_moa.serving.errors import ApiError, ClientGoneError, out_of_time, shutting_down
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Coroutine, Iterable, Mapping
+
+    from starlette.types import Receive, Send
+
+    from langchain_moa.serving.limits import Limits, Places
+
+T = TypeVar("T")
+
+# A comment, which clients skip and which shows proxies that the connection is in use. One newline: after an empty line some
+# clients expect an event.
+_PING = b": still at work\n"
+
+_HEADERS = {
+    "content-type": "text/event-stream; charset=utf-8",
+    "cache-control": "no-cache",
+    # nginx would buffer the events.
+    "x-accel-buffering": "no",
+}
+
+_SECONDS_BETWEEN = 0.5
+_TIMES = 20
+
+
+class EventWriter(Protocol):
+    """What an API's events are made with; each event is a mapping, its name first where events have names."""
+
+    def fail(self, error: ApiError) -> Iterable[Mapping[str, Any]]:
+        """Return the events that end a stream with an error."""
+        ...
+
+    def encode(self, event: Mapping[str, Any]) -> bytes:
+        """Return an event as it is sent."""
+        ...
+
+    @property
+    def last(self) -> bytes:
+        """What follows the last event of an answer that is complete."""
+        ...
+
+
+def encode_json(data: Mapping[str, Any]) -> bytes:
+    """Return JSON in one line."""
+    return json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+async def attended(receive: Receive, work: Coroutine[Any, Any, T], *, places: Places, until: float, limits: Limits) -> T:
+    """Do some work for a client, and stop it when the client leaves, the time is over or the server shuts down.
+
+    The work is a task of its own. When it is cancelled it closes what it has open, so that no call goes on at a provider.
+
+    Args:
+        receive: The request's, whose body has been read.
+        work: What to do.
+        places: Says when the server shuts down.
+        until: When the time is over, by the loop's clock.
+        limits: The server's limits.
+
+    Raises:
+        ClientGoneError: The client has left.
+        ApiError: The time is over, or the server shuts down.
+    """
+    task = asyncio.create_task(work)
+    gone, expired = asyncio.create_task(_gone(receive)), asyncio.create_task(places.expired())
+    try:
+        left = until - asyncio.get_running_loop().time()
+        await asyncio.wait({task, gone, expired}, timeout=max(left, 0), return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            return task.result()
+        if gone.done():
+            raise ClientGoneError
+        raise shutting_down() if expired.done() else out_of_time(limits.timeout)
+    finally:
+        await end_tasks(task, gone, expired)
+
+
+async def end_tasks(*tasks: asyncio.Task[Any]) -> None:
+    """Cancel tasks and wait until they have ended.
+
+    They are cancelled repeatedly: before Python 3.12 `asyncio.wait_for`, which clients of providers use, loses a cancellation
+    that comes together with a result.
+
+    Args:
+        *tasks: The tasks; their results and errors are dropped.
+    """
+    waiting, interrupted = set(tasks), None
+    for _ in range(_TIMES):
+        for task in waiting:
+            task.cancel()
+        try:
+            _, waiting = await asyncio.wait(waiting, timeout=_SECONDS_BETWEEN)
+        except asyncio.CancelledError as error:
+            # This task is cancelled as well; end the others first.
+            interrupted = error
+            waiting = {task for task in waiting if not task.done()}
+        if not waiting:
+            break
+    for task in set(tasks) - waiting:
+        if not task.cancelled():
+            task.exception()  # asyncio warns of errors that nothing has read
+    if interrupted is not None:
+        raise interrupted
+
+
+async def _gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+class EventStream:
+    """Sends events to a client.
+
+    The headers go out at once, so that clients and proxies see that the server works. What fails afterwards is an event.
+    """
+
+    def __init__(self, events: AsyncGenerator[Mapping[str, Any]], writer: EventWriter, limits: Limits) -> None:
+        """Make it for one answer.
+
+        Args:
+            events: The events. They are read no faster than the client reads; an `ApiError` ends them.
+            writer: Encodes them.
+            limits: The server's limits.
+        """
+        self._events = events
+        self._writer = writer
+        self._limits = limits
+
+    async def send(
+        self, receive: Receive, send: Send, *, places: Places, until: float, headers: Mapping[str, str]
+    ) -> ApiError | None:
+        """Send all events.
+
+        Args:
+            receive: The request's.
+            send: The request's.
+            places: Says when the server shuts down.
+            until: When the last event must be out, by the loop's clock.
+            headers: More headers.
+
+        Returns:
+            The error that has ended the stream; `None` if it is complete.
+
+        Raises:
+            ClientGoneError: The client has left, or does not read.
+        """
+        every = [(name.encode(), value.encode("latin-1")) for name, value in {**_HEADERS, **headers}.items()]
+        await self._within(send({"type": "http.response.start", "status": 200, "headers": every}))
+        error = None
+        try:
+            await attended(receive, self._send_events(send), places=places, until=until, limits=self._limits)
+            last = self._writer.last
+        except ApiError as raised:
+            error = raised
+            last = b"".join(self._writer.encode(event) for event in self._writer.fail(raised))
+        await self._within(send({"type": "http.response.body", "body": last, "more_body": False}))
+        return error
+
+    async def _send_events(self, send: Send) -> None:
+        # One place: the next event is made while the last one is sent.
+        queue: asyncio.Queue[Mapping[str, Any] | ApiError | None] = asyncio.Queue(1)
+        making = asyncio.create_task(self._make(queue))
+        try:
+            while True:
+                try:
+                    async with asyncio.timeout(self._limits.ping):
+                        event = await queue.get()
+                except TimeoutError:
+                    await self._within(send({"type": "http.response.body", "body": _PING, "more_body": True}))
+                    continue
+                if event is None:
+                    return
+                if isinstance(event, ApiError):
+                    raise event
+                await self._within(send({"type": "http.response.body", "body": self._writer.encode(event), "more_body": True}))
+        finally:
+            await end_tasks(making)
+
+    async def _make(self, queue: asyncio.Queue[Mapping[str, Any] | ApiError | None]) -> None:
+        # One task for all events: a graph's stream keeps things in its task's context.
+        try:
+            async with aclosing(self._events) as events:
+                async for event in events:
+                    await queue.put(event)
+            await queue.put(None)
+        except ApiError as error:
+            await queue.put(error)
+
+    async def _within(self, sending: Any) -> None:
+        try:
+            async with asyncio.timeout(self._limits.write_timeout):
+                await sending
+        except TimeoutError:
+            raise ClientGoneError from None

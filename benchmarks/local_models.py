@@ -15,7 +15,7 @@ from rich.progress import track
 from rich.table import Table
 
 from langchain_moa import Proposer, create_moa
-from langchain_moa.evaluation.bootstrap import interval
+from langchain_moa.evaluation.significance import bootstrap_interval
 from langchain_moa.local import ChatLocal
 from langchain_moa.strategies.extract import number
 
@@ -92,7 +92,7 @@ def measure(*, questions: int, seeds: int, only: list[str] | None = None) -> Tab
     table = Table(*titles, title=f"{questions} sums, {seeds} seeds, local models")
     total = questions * seeds
     for name, values in by_question.items():
-        low, high = interval([value - base for value, base in zip(values, by_question[best], strict=True)])
+        low, high = bootstrap_interval([value - base for value, base in zip(values, by_question[best], strict=True)])
         difference = fmean(values) - fmean(by_question[best])
         against = "" if name == best else f"{100 * difference:+.1f} ({100 * low:+.1f} to {100 * high:+.1f})"
         shares = (f"{counted[name] / total:.0%}" for counted in (again, fallbacks) if name in calls)

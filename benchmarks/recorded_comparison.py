@@ -19,11 +19,11 @@ import typer
 
 from benchmarks.recorded import alpaca_eval, gsm8k
 from langchain_moa import Mixture
-from langchain_moa.evaluation.comparison import Comparison
-from langchain_moa.evaluation.figures import Summary
+from langchain_moa.evaluation.comparison import MixtureComparison
 from langchain_moa.evaluation.ledger import Ledger
 from langchain_moa.evaluation.questions import Question
 from langchain_moa.evaluation.report import markdown
+from langchain_moa.evaluation.summary import ComparisonSummary
 
 if TYPE_CHECKING:
     from benchmarks.recorded import Pool
@@ -63,7 +63,7 @@ def mixture_of(pool: Pool) -> Mixture:
     return Mixture(proposers=layers, aggregation=_AGGREGATIONS[pool.name][1])
 
 
-def compared(pool: Pool, mixture: Mixture) -> Summary:
+def compared(pool: Pool, mixture: Mixture) -> ComparisonSummary:
     """Every variant on all questions; the calls are kept for as long as it takes."""
     worth = {
         (question, text): pool.scores[question][model]
@@ -72,7 +72,7 @@ def compared(pool: Pool, mixture: Mixture) -> Summary:
     }
     questions = [Question(id=str(number), text=question) for number, question in enumerate(pool.texts, start=1)]
     with TemporaryDirectory() as folder, Ledger(Path(folder) / "ledger.jsonl") as ledger:
-        comparison = Comparison(
+        comparison = MixtureComparison(
             mixture=mixture,
             questions=questions,
             ledger=ledger,
@@ -80,7 +80,7 @@ def compared(pool: Pool, mixture: Mixture) -> Summary:
             score=lambda text, question: worth[question.text, text],
             with_self_moa=False,
         )
-        return Summary.of(asyncio.run(comparison.run()))
+        return ComparisonSummary.of(asyncio.run(comparison.run()))
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ from rich.progress import track
 from rich.table import Table
 
 from langchain_moa import Proposer, create_moa
-from langchain_moa.evaluation.bootstrap import interval
+from langchain_moa.evaluation.significance import bootstrap_interval
 from langchain_moa.local import ChatLocal
 from tests.attacks import ATTACKS
 
@@ -185,12 +185,12 @@ def _by_question(outcomes: dict[tuple[str, str], list[Outcome]], mixture: str, w
 
 
 def _share(values: list[float]) -> str:
-    low, high = interval(values)
+    low, high = bootstrap_interval(values)
     return f"{fmean(values):.0%} ({low:.0%} to {high:.0%})"
 
 
 def _difference(values: list[float]) -> str:
-    low, high = interval(values)
+    low, high = bootstrap_interval(values)
     return f"{100 * fmean(values):+.0f} points ({100 * low:+.0f} to {100 * high:+.0f})"
 
 

@@ -20,7 +20,7 @@ from rich.table import Table
 
 from benchmarks.local_models import measure
 from benchmarks.recorded import Pool, alpaca_eval, gsm8k
-from langchain_moa.evaluation.bootstrap import interval
+from langchain_moa.evaluation.significance import bootstrap_interval
 from langchain_moa.filters.outliers import main_cluster
 from langchain_moa.strategies.similarity import compare
 
@@ -166,7 +166,7 @@ def intruders(pool: Pool) -> Table:
 
 
 def _cell(values: Sequence[float], baseline: Sequence[float]) -> str:
-    low, high = interval([value - base for value, base in zip(values, baseline, strict=True)])
+    low, high = bootstrap_interval([value - base for value, base in zip(values, baseline, strict=True)])
     difference = fmean(values) - fmean(baseline)
     beside = "" if list(values) == list(baseline) else f" ({100 * difference:+.1f}; {100 * low:+.1f} to {100 * high:+.1f})"
     return f"{fmean(values):.1%}{beside}"

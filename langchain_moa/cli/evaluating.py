@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from langchain_moa.cli.console import complain, console_on, is_terminal, note
+from langchain_moa.cli.console import complain, console_on, counted, is_terminal, note, warn
 from langchain_moa.cli.exit_codes import FAILED
 
 if TYPE_CHECKING:
     import signal
-    from collections.abc import Callable, Coroutine, Iterator
+    from collections.abc import Callable, Coroutine, Iterator, Sequence
     from typing import TypeVar
 
     from langchain_moa.evaluation.ledger import Ledger
@@ -40,6 +40,11 @@ MaxCost = Annotated[
     ),
 ]
 
+EstimateOnly = Annotated[
+    bool, typer.Option("--estimate", help="Say what it would cost, and ask nothing; no key is needed.", rich_help_panel=RUN)
+]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Spend without asking first.", rich_help_panel=RUN)]
+
 _CENT = 0.01
 
 _NO_LOG = logging.NullHandler()
@@ -48,14 +53,14 @@ _NO_LOG = logging.NullHandler()
 _SIGNALLED = 128
 
 
-class Watch:
+class ProgressWatch:
     """How far a run is, for a person at a terminal or in the lines of a log."""
 
     def __call__(self, done: int, total: int, noun: str) -> None:
         """See how many there are so far, how many there will be, and of what."""
 
 
-def run_to_the_end(work: Callable[[Watch], Coroutine[Any, Any, T]], ledger: Ledger, *, quiet: bool) -> T:
+def run_to_the_end(work: Callable[[ProgressWatch], Coroutine[Any, Any, T]], ledger: Ledger, *, quiet: bool) -> T:
     """Run an evaluation, and show how far it is.
 
     After Ctrl-C, SIGTERM, or when the money is used up, no further call is begun, and those under way are waited for: they are
@@ -70,7 +75,7 @@ def run_to_the_end(work: Callable[[Watch], Coroutine[Any, Any, T]], ledger: Ledg
         typer.Exit: It has ended early; the code is 128 and the signal's number, or 1.
     """
     from langchain_moa.cli.signals import run_until_signalled
-    from langchain_moa.evaluation.gate import StoppedError
+    from langchain_moa.evaluation.limits import StoppedError
 
     code = FAILED
 
@@ -94,19 +99,68 @@ def run_to_the_end(work: Callable[[Watch], Coroutine[Any, Any, T]], ledger: Ledg
     except typer.Exit:
         _say_what_is_kept(ledger, quiet=quiet)
         raise
+    except Exception:
+        # A ledger that cannot be written is the reason, whatever else went wrong then.
+        if ledger.gate.reason != "write":
+            raise
+        complain(ledger.gate.why)
+        _say_what_is_kept(ledger, quiet=quiet)
+        raise typer.Exit(FAILED) from None
+
+
+def budget_refused(models: Sequence[str]) -> str:
+    """Return why a limit in dollars cannot be kept.
+
+    Args:
+        models: The models whose price is not known.
+    """
+    whose = f"the price of {models[0]}" if len(models) == 1 else f"the prices of {', '.join(models)}"
+    return f"--max-cost-usd cannot be kept: {whose} {'is' if len(models) == 1 else 'are'} not known"
+
+
+def confirm_spending(calls: int, *, yes: bool) -> None:
+    """Ask before anything is spent, if there is a terminal to answer at.
+
+    Args:
+        calls: How many calls are to be made, about.
+        yes: Whether the answer is yes.
+
+    Raises:
+        typer.Abort: The answer was no.
+    """
+    if calls and not yes and is_terminal(sys.stdin) and is_terminal(sys.stderr):
+        typer.confirm(f"Make about {counted(calls, 'call')}?", abort=True, err=True)
 
 
 def _say_what_is_kept(ledger: Ledger, *, quiet: bool) -> None:
+    if not ledger.save():
+        warn(
+            f"{counted(ledger.unsaved, 'answer')} could not be written to {ledger.path} and will be lost; free some space or "
+            "mend its permissions, and give the same command, which asks for them again"
+        )
     if not quiet:
-        kept = "1 answer is" if len(ledger.entries) == 1 else f"{len(ledger.entries):,} answers are"
+        saved = len(ledger.records) - ledger.unsaved
+        kept = "1 answer is" if saved == 1 else f"{saved:,} answers are"
         note(f"{kept} kept in {ledger.path}; the same command goes on from there")
 
 
+def warn_of_skipped(ledger: Ledger) -> None:
+    """Say which lines of a ledger were skipped.
+
+    Args:
+        ledger: The ledger.
+    """
+    if ledger.skipped:
+        lines = ", ".join(map(str, ledger.skipped))
+        which = f"line {lines} is" if len(ledger.skipped) == 1 else f"lines {lines} are"
+        warn(f"{ledger.path}: {which} incomplete and skipped; what stood there is asked again")
+
+
 @contextmanager
-def _watching(ledger: Ledger, *, quiet: bool) -> Iterator[Watch]:
+def _watching(ledger: Ledger, *, quiet: bool) -> Iterator[ProgressWatch]:
     errors = console_on(sys.stderr)
     if quiet:
-        yield Watch()
+        yield ProgressWatch()
     elif is_terminal(sys.stderr) and not errors.is_dumb_terminal:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -117,7 +171,7 @@ def _watching(ledger: Ledger, *, quiet: bool) -> Iterator[Watch]:
         yield _Lines(ledger)
 
 
-class _Bar(Watch):
+class _Bar(ProgressWatch):
     """A bar on a terminal."""
 
     def __init__(self, progress: Any, ledger: Ledger) -> None:
@@ -129,7 +183,7 @@ class _Bar(Watch):
         self._progress.update(self._task, completed=done, total=total, description=_words(noun, self._ledger))
 
 
-class _Lines(Watch):
+class _Lines(ProgressWatch):
     """A line in a log whenever another tenth is done."""
 
     def __init__(self, ledger: Ledger) -> None:

@@ -131,6 +131,8 @@ def cost_of_messages(messages: Iterable[Any]) -> float | None:
 
 def _cost_of_message(message: AIMessage) -> float | None:
     said = message.response_metadata
+    if (known := said.get("cost_usd")) is not None:
+        return float(known)  # recorded answers that are replayed say what they cost
     if "moa" in said:
         cost: float | None = said["moa"].get("cost_usd")
         return cost

@@ -3,38 +3,124 @@
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from dataclasses import dataclass
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from langchain_moa.data.errors import MoAError
-from langchain_moa.evaluation.answer import Answer, Result
-from langchain_moa.evaluation.call import Run
-from langchain_moa.evaluation.gate import HaltedError
-from langchain_moa.evaluation.judge import EVEN, Judge, judging
-from langchain_moa.evaluation.patience import Patience
-from langchain_moa.evaluation.recorded import under
+from langchain_moa.data.errors import AggregatorFailedError, MoAError
+from langchain_moa.evaluation.calls import QuestionRun, belonging_to
+from langchain_moa.evaluation.judge import EVEN, PairwiseJudge, judging
+from langchain_moa.evaluation.limits import CircuitBreaker, HaltedError
 from langchain_moa.evaluation.variants import first_variants, self_moa
 from langchain_moa.members.member import Member
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Hashable, Sequence
 
-    from langchain_moa.evaluation.judge import Tally
+    from langchain_moa.data.reference import Failure
+    from langchain_moa.evaluation.calls import FailedCall
+    from langchain_moa.evaluation.judge import JudgeTally
     from langchain_moa.evaluation.ledger import Ledger
     from langchain_moa.evaluation.questions import Question
     from langchain_moa.evaluation.scorers import Scorer
-    from langchain_moa.evaluation.variants import Variant
+    from langchain_moa.evaluation.variants import Kind, Variant
     from langchain_moa.mixture.mixture import Mixture
 
-Answers: TypeAlias = "list[list[Answer]]"
+
+@dataclass(frozen=True, kw_only=True)
+class VariantAnswer:
+    """One variant's answer to one question.
+
+    Attributes:
+        text: The answer; empty where there is none.
+        error: Why there is none.
+        failed: The calls that have no answer, whether or not the mixture could do without them.
+        calls: How many calls it took, whether or not another variant made them, too.
+        seconds: What it took by itself: of each layer the slowest call, and every call after the layers.
+        cost_usd: US dollars that it took by itself; `None` where a price is not known.
+    """
+
+    text: str
+    error: str | None = None
+    failed: Sequence[FailedCall] = ()
+    calls: int = 0
+    seconds: float = 0.0
+    cost_usd: float | None = None
+
+    @classmethod
+    def of(cls, text: str, run: QuestionRun, *, error: MoAError | None = None) -> VariantAnswer:
+        """Return the answer that a run came to.
+
+        Args:
+            text: The answer.
+            run: The run, with its calls.
+            error: Why there is none.
+        """
+        slowest: dict[Hashable, float] = defaultdict(float)
+        for number, entry in enumerate(run.records):
+            # One after the other, but for the proposers of a layer.
+            stage = ("layer", entry.layer) if entry.layer is not None else number
+            slowest[stage] = max(slowest[stage], entry.seconds)
+        costs = [entry.cost_usd for entry in run.records]
+        known = [cost for cost in costs if cost is not None]
+        return cls(
+            text=text,
+            error=None if error is None else reason_of(error),
+            failed=tuple(run.failed.values()),
+            calls=len(run.records),
+            seconds=sum(slowest.values()),
+            cost_usd=sum(known) if known and len(known) == len(costs) else None,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class VariantResult:
+    """A variant and its answers.
+
+    Attributes:
+        name: What the table calls it.
+        kind: What kind of variant it is.
+        answers: One for each question and epoch, question by question.
+        scores: One for each question, from 0 to 1: the mean over its epochs.
+    """
+
+    name: str
+    kind: Kind
+    answers: Sequence[Sequence[VariantAnswer]]
+    scores: Sequence[float]
+
+    @property
+    def score(self) -> float:
+        """The mean over the questions."""
+        return fmean(self.scores)
+
+    @property
+    def failed(self) -> float:
+        """The share of answers that failed."""
+        return fmean(answer.error is not None for answers in self.answers for answer in answers)
+
+
+def reason_of(error: MoAError) -> str:
+    """Return in a line why a mixture, or a member alone, has not answered."""
+    if isinstance(error, AggregatorFailedError) and error.failures:
+        return "; then ".join(map(_words, error.failures))
+    failed = [reference["error"] for reference in error.references if reference["error"] is not None]
+    return "; ".join(dict.fromkeys(map(_words, failed))) or str(error)
+
+
+def _words(failure: Failure) -> str:
+    return f"{failure['kind']}: {failure['message']}"
+
+
+Answers: TypeAlias = "list[list[VariantAnswer]]"
 """A variant's answers, by question and epoch."""
 
 _NO_LIMIT = 10_000
 
 
 @dataclass(frozen=True, kw_only=True)
-class Findings:
+class ComparisonResult:
     """What a comparison has found.
 
     Attributes:
@@ -42,12 +128,12 @@ class Findings:
         tally: What the judge has said, where one compares.
     """
 
-    results: Sequence[Result]
-    tally: Tally | None = None
+    results: Sequence[VariantResult]
+    tally: JudgeTally | None = None
 
 
 @dataclass(kw_only=True)
-class Comparison:
+class MixtureComparison:
     """Asks every variant every question.
 
     Attributes:
@@ -66,8 +152,8 @@ class Comparison:
         from pathlib import Path
 
         from langchain_moa import Mixture
-        from langchain_moa.evaluation.comparison import Comparison
-        from langchain_moa.evaluation.figures import Summary
+        from langchain_moa.evaluation.comparison import MixtureComparison
+        from langchain_moa.evaluation.summary import ComparisonSummary
         from langchain_moa.evaluation.ledger import Ledger
         from langchain_moa.evaluation.questions import Question
         from langchain_moa.evaluation.scorers import resolve_scorer
@@ -78,7 +164,7 @@ class Comparison:
         wrong = ReplayChatModel(model="wrong", answers={"What is 2 + 2?": "It is 5."})
         mixture = Mixture(proposers=[right, wrong], aggregation="medoid", num_layers=1)
         with Ledger(Path("ledger.jsonl")) as ledger:
-            comparison = Comparison(
+            comparison = MixtureComparison(
                 mixture=mixture,
                 questions=questions,
                 ledger=ledger,
@@ -86,7 +172,7 @@ class Comparison:
                 with_self_moa=False,
             )
             findings = asyncio.run(comparison.run())
-        print(*Summary.of(findings).verdicts)
+        print(*ComparisonSummary.of(findings).verdicts)
         ```
     """
 
@@ -98,7 +184,7 @@ class Comparison:
     concurrency: int = 8
     with_self_moa: bool = True
 
-    async def run(self, watch: Callable[[int, int, str], object] = lambda *_: None) -> Findings:
+    async def run(self, watch: Callable[[int, int, str], object] = lambda *_: None) -> ComparisonResult:
         """Ask all that has not been asked before.
 
         Args:
@@ -108,22 +194,22 @@ class Comparison:
             StoppedError: The money was not enough, somebody failed over and over, or a signal came.
             EvaluationError: The scorer failed.
         """
-        return await _Running(self, watch).findings()
+        return await _ComparisonRun(self, watch).findings()
 
 
-class _Running:
+class _ComparisonRun:
     """A comparison under way."""
 
-    def __init__(self, given: Comparison, watch: Callable[[int, int, str], object]) -> None:
+    def __init__(self, given: MixtureComparison, watch: Callable[[int, int, str], object]) -> None:
         self._given = given
         self._watch = watch
-        self._patience = Patience(given.ledger.gate, concurrency=given.concurrency)
-        self._judge: Judge | None = None
+        self._patience = CircuitBreaker(given.ledger.gate, concurrency=given.concurrency)
+        self._judge: PairwiseJudge | None = None
         if isinstance(given.score, Member):
-            self._judge = Judge(judging(given.score, given.mixture, given.ledger), patience=self._patience)
+            self._judge = PairwiseJudge(judging(given.score, given.mixture, given.ledger), patience=self._patience)
         self._done = 0
 
-    async def findings(self) -> Findings:
+    async def findings(self) -> ComparisonResult:
         given = self._given
         variants = first_variants(given.mixture, given.ledger)
         # Self-MoA comes last, and in most comparisons it comes.
@@ -138,16 +224,18 @@ class _Running:
             if last is not None:
                 more = await self._ask([last], total=total)
                 results += await self._results([last], more, answers[0])
-        return Findings(results=results, tally=None if self._judge is None else self._judge.tally)
+        return ComparisonResult(results=results, tally=None if self._judge is None else self._judge.tally)
 
     async def _ask(self, variants: Sequence[Variant], *, total: int) -> list[Answers]:
         """Return each variant's answers."""
         given = self._given
-        answers = [[[Answer(text="")] * given.epochs for _ in given.questions] for _ in variants]
+        answers = [[[VariantAnswer(text="")] * given.epochs for _ in given.questions] for _ in variants]
 
         async def ask(place: int, epoch: int) -> None:
             for number, variant in enumerate(variants):
                 answers[number][place][epoch - 1] = await self._answer(variant, given.questions[place], epoch)
+                if given.ledger.gate.reason is not None:
+                    return  # what was not asked any more is no answer
                 self._done += 1
                 self._watch(self._done, total, "answers")
 
@@ -174,28 +262,28 @@ class _Running:
             raise errors.exceptions[0] from None
         given.ledger.gate.require_open()
 
-    async def _answer(self, variant: Variant, question: Question, epoch: int) -> Answer:
+    async def _answer(self, variant: Variant, question: Question, epoch: int) -> VariantAnswer:
         error: MoAError | None = None
         text = ""
-        with under(Run.of(question.id, question.messages, epoch=epoch)) as run:
+        with belonging_to(QuestionRun.of(question.id, question.messages, epoch=epoch)) as run:
             try:
                 graph = variant.graph(epoch)
                 state = await graph.ainvoke({"messages": question.messages}, {"recursion_limit": _NO_LIMIT})
                 text = str(state["messages"][-1].text)
             except MoAError as raised:
                 error = raised
-        answer = Answer.of(text, run, error=error)
+        answer = VariantAnswer.of(text, run, error=error)
         if not run.is_halted:
             self._patience.count(variant.name, answer.error)
         return answer
 
-    async def _results(self, variants: Sequence[Variant], answers: Sequence[Answers], baseline: Answers) -> list[Result]:
+    async def _results(self, variants: Sequence[Variant], answers: Sequence[Answers], baseline: Answers) -> list[VariantResult]:
         if self._judge is not None:
             scores = await self._compared(self._judge, answers, baseline)
         else:
             scores = [self._scored(rows) for rows in answers]
         return [
-            Result(name=variant.name, kind=variant.kind, answers=rows, scores=found)
+            VariantResult(name=variant.name, kind=variant.kind, answers=rows, scores=found)
             for variant, rows, found in zip(variants, answers, scores, strict=True)
         ]
 
@@ -206,7 +294,7 @@ class _Running:
             for question, epochs in zip(self._given.questions, rows, strict=True)
         ]
 
-    async def _compared(self, judge: Judge, answers: Sequence[Answers], baseline: Answers) -> list[list[float]]:
+    async def _compared(self, judge: PairwiseJudge, answers: Sequence[Answers], baseline: Answers) -> list[list[float]]:
         """Return how the judge compares each variant's answers with the mixture's."""
         given = self._given
         found = [[[EVEN] * given.epochs for _ in given.questions] for _ in answers]

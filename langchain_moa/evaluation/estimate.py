@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import TYPE_CHECKING, NamedTuple
 
-from langchain_moa.evaluation.budget import ANSWER_TOKENS, everyone, expected_usd, tokens_in, unpriced
-from langchain_moa.evaluation.call import about
+from langchain_moa.evaluation.calls import about, call_site_of, with_ledger
 from langchain_moa.evaluation.judge import judging
-from langchain_moa.evaluation.recorded import part_of, recorded
+from langchain_moa.evaluation.limits import ANSWER_TOKENS, callable_members, expected_usd, tokens_in, unpriced
 from langchain_moa.evaluation.variants import SELF_MOA, members_alone, samples_of_best, shortened
 
 if TYPE_CHECKING:
@@ -63,7 +62,7 @@ def estimate(
         epochs: How often each question is asked.
         judge: Who compares answers, if somebody does.
     """
-    known = Counter((entry.about, entry.epoch, entry.origin) for entry in ledger.entries.values())
+    known = Counter((entry.about, entry.epoch, entry.origin) for entry in ledger.records.values())
     asked = [(about(question.messages), tokens_in(question.text) + tokens_in(question.system or "")) for question in questions]
     expected = _Expectation(mixture, ledger, answer=_answer_tokens(mixture, ledger))
     best = expected.best({said: {origin for about, _, origin in known if about == said} for said, _ in asked[:_LOOKED_AT]})
@@ -78,12 +77,12 @@ def estimate(
         calls=calls,
         known=found,
         usd=usd,
-        unpriced=unpriced([*everyone(mixture), *([judge] if judge is not None else [])]),
+        unpriced=unpriced([*callable_members(mixture), *([judge] if judge is not None else [])]),
         answer_tokens=expected.answer,
     )
 
 
-class _Expected(NamedTuple):
+class _ExpectedCalls(NamedTuple):
     """Calls that are expected for one question.
 
     Attributes:
@@ -108,35 +107,35 @@ class _Expectation:
         self._ledger = ledger
         self._alone = list(members_alone(mixture, ledger))
 
-    def usd(self, call: _Expected, question: int) -> float:
+    def usd(self, call: _ExpectedCalls, question: int) -> float:
         return expected_usd(call.model, prompt=question + call.reads, answer=self.answer) or 0.0
 
-    def of_mixture(self) -> list[_Expected]:
+    def of_mixture(self) -> list[_ExpectedCalls]:
         """Return the calls of the mixture, of the aggregator after each layer, and of members alone."""
-        kept = recorded(self._mixture, self._ledger).members
+        kept = with_ledger(self._mixture, self._ledger).members
         calls = [call for layer, before in self._layers(kept) for member in layer for call in _call(member, before)]
         calls += _call(kept.aggregator, self._shown(kept.layers[-1]))
         for shorter in shortened(self._mixture):
-            kept = recorded(shorter, self._ledger).members
+            kept = with_ledger(shorter, self._ledger).members
             calls += _call(kept.aggregator, self._shown(kept.layers[-1]))
         alone = [call for variant in self._alone if variant.asked is not None for call in _call(variant.asked, 0)]
         mine = {call.origin for call in calls}
         return [*calls, *(call for call in alone if call.origin not in mine)]
 
-    def of_self_moa(self, best: Member, epoch: int) -> list[_Expected]:
+    def of_self_moa(self, best: Member, epoch: int) -> list[_ExpectedCalls]:
         """Return the calls of the best member, asked as often as the mixture asks all."""
         members = self._mixture.members
         calls = sum(map(len, members.layers)) + (self._mixture.aggregator is not None)
         samples = samples_of_best(self._mixture, best, calls=calls, epoch=epoch)
         if samples is None:
             return []
-        kept = recorded(samples, self._ledger, prefix=SELF_MOA).members
+        kept = with_ledger(samples, self._ledger, prefix=SELF_MOA).members
         return [
             *(call for member in kept.layers[0] for call in _call(member, 0)),
             *_call(kept.aggregator, self._shown(kept.layers[-1])),
         ]
 
-    def of_judge(self, judge: Member | None) -> list[_Expected]:
+    def of_judge(self, judge: Member | None) -> list[_ExpectedCalls]:
         """Return the calls of the judge: each variant but the mixture in both orders."""
         if judge is None:
             return []
@@ -167,14 +166,14 @@ class _Expectation:
         return INSTRUCTION_TOKENS + len(layer) * min(self.answer, self._mixture.max_reference_tokens or self.answer)
 
 
-def _call(member: Member, reads: int) -> list[_Expected]:
+def _call(member: Member, reads: int) -> list[_ExpectedCalls]:
     """Return the call of a member, none of nobody's."""
-    part = part_of(member)
-    return [] if part is None else [_Expected(part.model, part.origin, reads + tokens_in(member.spec.system_prompt or ""))]
+    site = call_site_of(member)
+    return [] if site is None else [_ExpectedCalls(site.model, site.origin, reads + tokens_in(member.spec.system_prompt or ""))]
 
 
 def _answer_tokens(mixture: Mixture, ledger: Ledger) -> int:
     """Return how long an answer is taken to be: as those that are known, or as `max_tokens` allows."""
-    usages = [entry.answer.usage_metadata for entry in ledger.entries.values()]
+    usages = [entry.answer.usage_metadata for entry in ledger.records.values()]
     written = [usage["output_tokens"] for usage in usages if usage is not None]
     return round(fmean(written)) if written else min(mixture.max_tokens or ANSWER_TOKENS, ANSWER_TOKENS)

@@ -10,29 +10,89 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 
 from langchain_moa.data.answer import reference_text
 from langchain_moa.data.errors import MoAError
+from langchain_moa.data.reference import Reference
+from langchain_moa.data.rows import RowError, read_rows
 from langchain_moa.data.state import MoAContext
 from langchain_moa.engine.graph import build_aggregator, build_alone, build_graph
-from langchain_moa.evaluation.alone import MemberName
-from langchain_moa.evaluation.answer import reason_of
-from langchain_moa.evaluation.call import Run
-from langchain_moa.evaluation.harnesses.harness import Answered
-from langchain_moa.evaluation.patience import Patience
-from langchain_moa.evaluation.recorded import recorded, recorded_member, under
+from langchain_moa.evaluation.calls import QuestionRun, belonging_to, member_with_ledger, with_ledger
+from langchain_moa.evaluation.comparison import reason_of
+from langchain_moa.evaluation.harnesses import Answered, HarnessWithReferences
+from langchain_moa.evaluation.limits import CircuitBreaker
+from langchain_moa.evaluation.variants import find_member
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+    from pathlib import Path
 
-    from langchain_moa.data.reference import Reference
-    from langchain_moa.evaluation.call import FailedCall
-    from langchain_moa.evaluation.gate import Reason
-    from langchain_moa.evaluation.harnesses.harness import BenchmarkQuestion, Harness
+    from langchain_moa.evaluation.calls import FailedCall
+    from langchain_moa.evaluation.harnesses import BenchmarkQuestion, Harness
     from langchain_moa.evaluation.ledger import Ledger
+    from langchain_moa.evaluation.limits import Reason
     from langchain_moa.members.member import Member
     from langchain_moa.mixture.mixture import Mixture
 
 
+def read_references(
+    paths: Sequence[Path], harness: Harness, questions: Sequence[BenchmarkQuestion]
+) -> Mapping[Hashable, list[Reference]]:
+    """Read answer files of a harness, one for each model, as references.
+
+    As the `--reference-paths` of the paper's own code; the rows are matched by the question, not by their order.
+
+    Args:
+        paths: The files; the first one's answers are the first references.
+        harness: Whose files they are.
+        questions: The questions that need references.
+
+    Returns:
+        The references of each question, by its id.
+
+    Raises:
+        RowError: A file is malformed, has no answer to one of the questions, or several to one.
+    """
+    if not isinstance(harness, HarnessWithReferences):
+        msg = f"--references: {harness.name} has several turns, and the references of a turn depend on the answer before it"
+        raise RowError(msg)
+    found: dict[Hashable, list[Reference]] = {question.id: [] for question in questions}
+    for position, path in enumerate(paths, start=1):
+        texts = _texts(path, harness)
+        for question in questions:
+            if question.id not in texts:
+                msg = f"{path} has no answer to the question of {question.row.place}"
+                raise RowError(msg)
+            found[question.id].append(_reference(path.stem, position, texts[question.id]))
+    return found
+
+
+def _texts(path: Path, harness: HarnessWithReferences) -> dict[Hashable, str]:
+    texts: dict[Hashable, str] = {}
+    lines: dict[Hashable, int] = {}
+    for row in read_rows(path):
+        question, text = harness.reference(row)
+        if (before := lines.setdefault(question, row.line)) != row.line and texts[question] != text:
+            row.refuse(f"line {before} answers the same question, and otherwise")
+        texts[question] = text
+    return texts
+
+
+def _reference(name: str, position: int, text: str) -> Reference:
+    # Paid for elsewhere: there is nothing to count.
+    return Reference(
+        turn="",
+        layer=1,
+        proposer=position,
+        name=name,
+        model=name,
+        text=text,
+        status="ok",
+        error=None,
+        usage=None,
+        seconds=0.0,
+    )
+
+
 @dataclass(kw_only=True)
-class Outcome:
+class GenerationResult:
     """What a run has come to so far.
 
     Attributes:
@@ -85,7 +145,7 @@ class Generation:
     concurrency: int = 8
     own_settings: bool = False
 
-    async def run(self, watch: Callable[[int, int, str], object] = lambda *_: None) -> Outcome:
+    async def run(self, watch: Callable[[int, int, str], object] = lambda *_: None) -> GenerationResult:
         """Ask what has not been answered yet.
 
         Args:
@@ -97,8 +157,8 @@ class Generation:
         Raises:
             ValueError: There is no such member.
         """
-        outcome = Outcome()
-        run = _Running(self, outcome, watch)
+        outcome = GenerationResult()
+        run = _GenerationRun(self, outcome, watch)
         waiting = iter(self.questions)
         async with asyncio.TaskGroup() as tasks:
             for _ in range(self.concurrency):
@@ -109,13 +169,19 @@ class Generation:
         outcome.ended = self.ledger.gate.reason
         return outcome
 
-    def document(self, outcome: Outcome) -> str:
+    def document(self, outcome: GenerationResult, *, before: Path | None = None) -> str:
         """Return the answer file's text.
 
         Args:
             outcome: What `run` returned.
+            before: The answer file that is written again, if it exists: what the harness's scripts have added is kept.
         """
-        return self.harness.document(self.harness.answer(answered) for answered in outcome.answered)
+        known = _rows_before(before)
+        rows = []
+        for answered in outcome.answered:
+            row = self.harness.answer(answered)
+            rows.append(self.harness.again(row, known.get(str(row.get("uid")), {})))
+        return self.harness.document(rows)
 
 
 def asked(mixture: Mixture, *, member: str | None, has_references: bool) -> list[Member]:
@@ -130,20 +196,30 @@ def asked(mixture: Mixture, *, member: str | None, has_references: bool) -> list
         ValueError: There is no such member.
     """
     if member is not None:
-        return [MemberName(text=member).find(mixture)]
+        return [find_member(mixture, member)]
     members = mixture.members
     last = [members.aggregator] if mixture.aggregator is not None else []
     return last if has_references else [*(each for layer in members.layers for each in layer), *last]
 
 
-class _Running:
+def _rows_before(path: Path | None) -> dict[str, Mapping[str, Any]]:
+    """Return the rows of an answer file that is written again, by id; none if it cannot be read."""
+    if path is None or not path.is_file():
+        return {}
+    try:
+        return {str(row.data["uid"]): row.data for row in read_rows(path) if "uid" in row.data}
+    except RowError:
+        return {}
+
+
+class _GenerationRun:
     """A run that is under way."""
 
-    def __init__(self, given: Generation, outcome: Outcome, watch: Callable[[int, int, str], object]) -> None:
+    def __init__(self, given: Generation, outcome: GenerationResult, watch: Callable[[int, int, str], object]) -> None:
         self._given = given
         self._outcome = outcome
         self._watch = watch
-        self._patience = Patience(given.ledger.gate, concurrency=given.concurrency)
+        self._patience = CircuitBreaker(given.ledger.gate, concurrency=given.concurrency)
         self._graph: Any = self._builder().compile(checkpointer=False)
 
     async def work(self, waiting: Iterator[BenchmarkQuestion]) -> None:
@@ -155,16 +231,16 @@ class _Running:
     def _builder(self) -> Any:
         given = self._given
         if given.member is not None:
-            member = MemberName(text=given.member).find(given.mixture)
-            return build_alone(given.mixture, recorded_member(member, given.ledger, "alone"))
-        mixture = recorded(given.mixture, given.ledger)
+            member = find_member(given.mixture, given.member)
+            return build_alone(given.mixture, member_with_ledger(member, given.ledger, "alone"))
+        mixture = with_ledger(given.mixture, given.ledger)
         return build_graph(mixture) if given.references is None else build_aggregator(mixture)
 
     async def _ask(self, question: BenchmarkQuestion) -> None:
         said: list[BaseMessage] = []
         texts: list[str] = []
         # What has been said before is part of the question of a turn; its samples are those of the whole.
-        with under(Run.of(str(question.id), [HumanMessage(turn) for turn in question.turns])) as run:
+        with belonging_to(QuestionRun.of(str(question.id), [HumanMessage(turn) for turn in question.turns])) as run:
             try:
                 for turn in question.turns:
                     texts.append(await self._turn(question, [*said, HumanMessage(turn)]))
@@ -177,18 +253,18 @@ class _Running:
         self._patience.count(self._given.model, None)
         self._count_proposers(run)
         self._outcome.kept += not run.made
-        time = max((entry.time for entry in run.entries), default=0.0)
+        time = max((entry.time for entry in run.records), default=0.0)
         self._outcome.answered.append(Answered(question=question, texts=tuple(texts), model=self._given.model, time=time))
 
-    def _failed(self, question: BenchmarkQuestion, run: Run, error: MoAError) -> None:
+    def _failed(self, question: BenchmarkQuestion, run: QuestionRun, error: MoAError) -> None:
         if not run.is_halted:
             reason = reason_of(error)
             self._outcome.failed.append((question, reason))
             self._patience.count(self._given.model, reason)
 
-    def _count_proposers(self, run: Run) -> None:
+    def _count_proposers(self, run: QuestionRun) -> None:
         """Count who of a layer has answered: without a member that is gone, the mixture would be another one."""
-        for entry in run.entries:
+        for entry in run.records:
             self._patience.count(f"{entry.place} ({entry.model})", None)
         for call in run.failed.values():
             # An aggregator has stand-ins for that.

@@ -11,14 +11,13 @@ from langchain_core.messages import HumanMessage, SystemMessage
 
 from langchain_moa.data.answer import read_answer
 from langchain_moa.data.redaction import describe
-from langchain_moa.evaluation.call import Run
-from langchain_moa.evaluation.gate import HaltedError
-from langchain_moa.evaluation.recorded import recorded_member, under
+from langchain_moa.evaluation.calls import QuestionRun, belonging_to, member_with_ledger
+from langchain_moa.evaluation.limits import HaltedError
 
 if TYPE_CHECKING:
-    from langchain_moa.evaluation.answer import Answer
+    from langchain_moa.evaluation.comparison import VariantAnswer
     from langchain_moa.evaluation.ledger import Ledger
-    from langchain_moa.evaluation.patience import Patience
+    from langchain_moa.evaluation.limits import CircuitBreaker
     from langchain_moa.evaluation.questions import Question
     from langchain_moa.members.member import Member
     from langchain_moa.mixture.mixture import Mixture
@@ -38,7 +37,7 @@ EVEN = 0.5
 
 
 @dataclass(kw_only=True)
-class Tally:
+class JudgeTally:
     """What a judge has said.
 
     Attributes:
@@ -69,10 +68,10 @@ def judging(judge: Member, mixture: Mixture, ledger: Ledger) -> Member:
         mixture: Whose answers it is shown: whatever changes in the mixture changes what it reads.
         ledger: The ledger.
     """
-    return recorded_member(judge, ledger, "judge", upstream=[mixture.describe()])
+    return member_with_ledger(judge, ledger, "judge", upstream=[mixture.describe()])
 
 
-class Judge:
+class PairwiseJudge:
     """Compares answers with those of the mixture.
 
     An answer's score is 1 where the judge prefers it to the mixture's in both orders, 0 where it prefers the mixture's in both,
@@ -82,18 +81,18 @@ class Judge:
         tally: What it has said so far.
     """
 
-    def __init__(self, member: Member, *, patience: Patience) -> None:
+    def __init__(self, member: Member, *, patience: CircuitBreaker) -> None:
         """Make it.
 
         Args:
             member: Who judges, with its calls in a ledger.
             patience: How long its failures are borne.
         """
-        self.tally = Tally(judge=member.id)
+        self.tally = JudgeTally(judge=member.id)
         self._member = member
         self._patience = patience
 
-    async def score(self, question: Question, epoch: int, answer: Answer, baseline: Answer) -> float:
+    async def score(self, question: Question, epoch: int, answer: VariantAnswer, baseline: VariantAnswer) -> float:
         """Return how an answer compares with the mixture's, from 0 to 1.
 
         Args:
@@ -110,7 +109,7 @@ class Judge:
         if answer.text.strip() == baseline.text.strip():
             return EVEN
         self.tally.pairs += 1
-        with under(Run.of(question.id, question.messages, epoch=epoch)):
+        with belonging_to(QuestionRun.of(question.id, question.messages, epoch=epoch)):
             as_a = await self._verdict(question, answer.text, baseline.text)
             as_b = await self._verdict(question, baseline.text, answer.text)
         if as_a == as_b and as_a in ("A", "B"):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import math
+import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from langchain_core.messages import HumanMessage, SystemMessage
 
 from langchain_moa.data.rows import Row, RowError, read_rows
-from langchain_moa.evaluation.errors import EvaluationError
+from langchain_moa.evaluation.limits import EvaluationError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -61,7 +63,7 @@ def read_questions(
     needs_answers: bool = True,
     limit: int | None = None,
 ) -> list[Question]:
-    """Read questions from a file with an object on each line, or with a list of objects.
+    """Read questions from a file with an object on each line, with a list of objects, or from a CSV file.
 
     Args:
         path: The file.
@@ -91,7 +93,41 @@ def read_questions(
         answer=(answer_field,) if answer_field else _ANSWER,
         needs_answers=needs_answers,
     )
-    return reader.read(read_rows(path)[:limit])
+    rows = _csv_rows(Path(path)) if Path(path).suffix.lower() == ".csv" else read_rows(path)
+    return reader.read(rows[:limit])
+
+
+def _csv_rows(path: Path) -> list[Row]:
+    """Read a CSV file whose first line names the columns."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file)
+            rows = []
+            for fields in reader:
+                row = Row(str(path), reader.line_num, {name: value for name, value in fields.items() if value is not None})
+                if None in fields:
+                    row.refuse("it has more fields than the first line names")
+                rows.append(row)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        msg = f"{path} cannot be read as CSV: {error}"
+        raise RowError(msg) from error
+    if not rows:
+        msg = f"{path} holds no rows"
+        raise RowError(msg)
+    return rows
+
+
+def questions_of(rows: Iterable[Row], *, needs_answers: bool = True) -> list[Question]:
+    """Return the questions of rows that have been read already.
+
+    Args:
+        rows: The rows.
+        needs_answers: Whether a question without an answer is an error. Default: yes.
+
+    Raises:
+        RowError: One of the rows cannot be used; the text names file and line.
+    """
+    return _Reader(question=_QUESTION, answer=_ANSWER, needs_answers=needs_answers).read(rows)
 
 
 def gsm8k(*, limit: int | None = None) -> list[Question]:
@@ -135,7 +171,8 @@ class _Reader:
                 row.refuse(f"the id {question.id!r} stands in line {before}, too; each question needs its own")
             if (before := asked.setdefault((question.system, question.text), row.line)) != row.line:
                 # Two that are always right or wrong together would pass for twice the evidence.
-                row.refuse(f"the same question stands in line {before}; leave one out, and use --epochs to ask all more often")
+                warnings.warn(f"{row.place} is skipped: the same question stands in line {before}", stacklevel=3)
+                continue
             questions.append(question)
         return questions
 

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
 from base64 import b64encode
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from langchain_moa.evaluation.words import counted
+from langchain_moa.data.sanitizing import left_out
+from langchain_moa.evaluation.summary import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from langchain_moa.evaluation.answer import Answer, Result
-    from langchain_moa.evaluation.figures import Figures, Summary
+    from langchain_moa.evaluation.comparison import VariantAnswer, VariantResult
     from langchain_moa.evaluation.questions import Question
+    from langchain_moa.evaluation.summary import ComparisonSummary, VariantFigures
 
 _TEMPLATES = Path(__file__).parent / "templates"
 
@@ -24,15 +26,18 @@ _MOST_SHOWN = 200
 
 _UNKNOWN = "?"
 
+# What would begin HTML, a link, an image, code or emphasis in Markdown.
+_MARKS = re.compile(r"[\\\\<\[\]`*]|(?<!\w)_|_(?!\w)")
 
-def titles(summary: Summary) -> list[str]:
+
+def titles(summary: ComparisonSummary) -> list[str]:
     """Return the headings of the table."""
     score = "preferred to it" if summary.is_judged else "score"
     cost = ["$ per 1,000"] if is_priced(summary) else []
     return ["", score, "the mixture's gain", "calls", "seconds", *cost, "words"]
 
 
-def cells(each: Figures, summary: Summary) -> list[str]:
+def cells(each: VariantFigures, summary: ComparisonSummary) -> list[str]:
     """Return the cells of a variant's row."""
     cost = [_UNKNOWN if each.cost_usd is None else _dollars(1000 * each.cost_usd)] if is_priced(summary) else []
     gain = ""
@@ -43,12 +48,12 @@ def cells(each: Figures, summary: Summary) -> list[str]:
     return [f"{each.name}{failed}", score, gain, f"{each.calls:.1f}", f"{each.seconds:.1f}", *cost, f"{each.words:.0f}"]
 
 
-def is_priced(summary: Summary) -> bool:
+def is_priced(summary: ComparisonSummary) -> bool:
     """Tell whether any price is known."""
     return any(each.cost_usd is not None for each in summary.figures)
 
 
-def legend(summary: Summary) -> str:
+def legend(summary: ComparisonSummary) -> str:
     """Return what the table's figures are, in a few sentences."""
     sentences = []
     if summary.is_judged:
@@ -59,21 +64,24 @@ def legend(summary: Summary) -> str:
     sentences.append(f"Calls, seconds and words are those of one answer{dollars}.")
     if any(each.kind == "layer" for each in summary.figures):
         sentences.append("The paper counts the aggregator as a layer: what it calls layer 2 is here what comes after layer 1.")
+    if sum(each.kind == "member" for each in summary.figures) > 1:
+        sentences.append("Below, the best member is chosen on other questions than it is judged by.")
     if summary.all_wrong is not None:
         wrong = "scores below 50" if summary.is_graded else "is wrong"
         sentences.append(f"On {summary.all_wrong:.1%} of the questions every member alone {wrong}.")
     return " ".join(sentences)
 
 
-def markdown(summary: Summary) -> str:
+def markdown(summary: ComparisonSummary) -> str:
     """Return the table, what it means, the verdicts and what failed as Markdown."""
     heads = titles(summary)
     lines = [heads, ["---", *["---:"] * (len(heads) - 1)], *(cells(each, summary) for each in summary.figures)]
     rows = "\n".join(f"| {' | '.join(map(_cell, line))} |" for line in lines)
-    return "\n\n".join([rows, legend(summary), *summary.verdicts, *summary.notes, *summary.problems]) + "\n"
+    said = map(_sentence, [*summary.verdicts, *summary.notes, *summary.problems])
+    return "\n\n".join([rows, legend(summary), *said]) + "\n"
 
 
-def document(summary: Summary, results: Sequence[Result], questions: Sequence[Question]) -> str:
+def document(summary: ComparisonSummary, results: Sequence[VariantResult], questions: Sequence[Question]) -> str:
     """Return everything as JSON: the figures, the verdicts, and by question every answer, its score, cost and failures."""
     by_question = [
         {
@@ -93,7 +101,9 @@ def document(summary: Summary, results: Sequence[Result], questions: Sequence[Qu
     return json.dumps({**asdict(summary), "by_question": by_question}, indent=2) + "\n"
 
 
-def page(summary: Summary, results: Sequence[Result], questions: Sequence[Question], *, title: str, picture: bytes) -> str:
+def page(
+    summary: ComparisonSummary, results: Sequence[VariantResult], questions: Sequence[Question], *, title: str, picture: bytes
+) -> str:
     """Return the HTML page: one file that loads nothing.
 
     Args:
@@ -103,14 +113,10 @@ def page(summary: Summary, results: Sequence[Result], questions: Sequence[Questi
         title: The heading.
         picture: The Pareto plot.
     """
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(_TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
     differing = _differing(results, questions)
     shown = differing[:_MOST_SHOWN]
-    return environment.get_template("comparison.html.j2").render(
+    return render(
+        "comparison.html.j2",
         title=title,
         about=f"{counted(summary.questions, 'question')}, {len(summary.figures)} variants",
         problems=summary.problems,
@@ -126,7 +132,22 @@ def page(summary: Summary, results: Sequence[Result], questions: Sequence[Questi
     )
 
 
-def _answer(answer: Answer) -> dict[str, Any]:
+def render(template: str, **context: Any) -> str:
+    """Return a page that loads nothing and runs nothing of what the models said, in the look of the pages of runs.
+
+    Args:
+        template: The template.
+        **context: What it shows.
+
+    Raises:
+        ImportError: A package of the extra `report` is missing.
+    """
+    from langchain_moa.runs import page as pages
+
+    return pages.page(template, folder=_TEMPLATES, images=True, **context)
+
+
+def _answer(answer: VariantAnswer) -> dict[str, Any]:
     return {**asdict(answer), "seconds": round(answer.seconds, 6)}
 
 
@@ -136,10 +157,15 @@ def _dollars(amount: float) -> str:
 
 
 def _cell(text: str) -> str:
-    return " ".join(text.split()).replace("\\", "\\\\").replace("|", "\\|")
+    return _sentence(text).replace("|", "\\|")
 
 
-def _differing(results: Sequence[Result], questions: Sequence[Question]) -> list[dict[str, Any]]:
+def _sentence(text: str) -> str:
+    """Return a text of others as one line of Markdown that a terminal and a renderer show as it is."""
+    return _MARKS.sub(r"\\\g<0>", " ".join(left_out(text).split()))
+
+
+def _differing(results: Sequence[VariantResult], questions: Sequence[Question]) -> list[dict[str, Any]]:
     found = []
     for place, question in enumerate(questions):
         if len({result.scores[place] for result in results if result.kind in ("mixture", "member")}) == 1:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from langchain_moa.engine.aggregate import AGGREGATOR
 from langchain_moa.engine.graph import build_alone, build_graph
-from langchain_moa.evaluation.recorded import recorded, recorded_member
+from langchain_moa.evaluation.calls import member_with_ledger, with_ledger
 from langchain_moa.mixture.fields import Use, fields_for
 from langchain_moa.mixture.mixture import Mixture
 
@@ -15,6 +16,37 @@ if TYPE_CHECKING:
 
     from langchain_moa.evaluation.ledger import Ledger
     from langchain_moa.members.member import Member
+
+
+def find_member(mixture: Mixture, name: str) -> Member:
+    """Return the member of a mixture that a name means.
+
+    Args:
+        mixture: The mixture.
+        name: `aggregator`, a proposer's number in the first layer, its name, or its model id.
+
+    Raises:
+        ValueError: There is no such member, or two different ones have this name.
+    """
+    members = mixture.members
+    if name == AGGREGATOR:
+        if mixture.aggregator is None:
+            msg = "the mixture has no aggregator to ask alone"
+            raise ValueError(msg)
+        return members.aggregator
+    first = members.layers[0]
+    if name.isdecimal() and 1 <= int(name) <= len(first):
+        return first[int(name) - 1]
+    found = [member for layer in members.layers for member in layer if name in (member.name, member.id)]
+    if not found:
+        numbered = [f"{number} ({member.name})" for number, member in enumerate(first, start=1)]
+        msg = f"{name!r} is no member; there are {', '.join(numbered)} and {AGGREGATOR}"
+        raise ValueError(msg)
+    if any(member.describe() != found[0].describe() for member in found):
+        msg = f"several members are called {name!r}; name one by its number, 1 to {len(first)}"
+        raise ValueError(msg)
+    return found[0]
+
 
 Kind = Literal["mixture", "layer", "member", "self-moa"]
 
@@ -56,9 +88,9 @@ def first_variants(mixture: Mixture, ledger: Ledger) -> list[Variant]:
         mixture: The mixture.
         ledger: Where their calls are kept; those that several variants make are made once.
     """
-    whole = Variant(name="the mixture", kind="mixture", graphs=[_compiled(build_graph(recorded(mixture, ledger)))])
+    whole = Variant(name="the mixture", kind="mixture", graphs=[_compiled(build_graph(with_ledger(mixture, ledger)))])
     layers = [
-        Variant(name=f"after layer {number}", kind="layer", graphs=[_compiled(build_graph(recorded(shorter, ledger)))])
+        Variant(name=f"after layer {number}", kind="layer", graphs=[_compiled(build_graph(with_ledger(shorter, ledger)))])
         for number, shorter in enumerate(shortened(mixture), start=1)
     ]
     return [whole, *layers, *members_alone(mixture, ledger)]
@@ -71,7 +103,7 @@ def members_alone(mixture: Mixture, ledger: Ledger) -> Iterator[Variant]:
         mixture: The mixture.
         ledger: Where their calls are kept; the first layer's are the mixture's own.
     """
-    members, kept = mixture.members, recorded(mixture, ledger).members
+    members, kept = mixture.members, with_ledger(mixture, ledger).members
     first = members.layers[0]
     names = [member.name for member in first]
     for number, (member, asked) in enumerate(zip(first, kept.layers[0], strict=True), start=1):
@@ -82,11 +114,11 @@ def members_alone(mixture: Mixture, ledger: Ledger) -> Iterator[Variant]:
         for place, member in enumerate(layer, start=1):
             if not any(_same(member, other) for other in known):
                 known.append(member)
-                asked = recorded_member(member, ledger, f"layer {number}, proposer {place}, alone")
+                asked = member_with_ledger(member, ledger, f"layer {number}, proposer {place}, alone")
                 yield _alone(mixture, f"{member.name} alone, of layer {number}", member, asked)
     last = members.aggregator
     if mixture.aggregator is not None and not any(_same(last, other) for other in known):
-        asked = recorded_member(last, ledger, "aggregator, alone")
+        asked = member_with_ledger(last, ledger, "aggregator, alone")
         yield _alone(mixture, f"{last.name} alone, the aggregator", last, asked)
 
 
@@ -123,7 +155,7 @@ def self_moa(mixture: Mixture, best: Member, ledger: Ledger, *, calls: int, epoc
         samples = samples_of_best(mixture, best, calls=calls, epoch=epoch)
         if samples is None:
             return None
-        graphs.append(_compiled(build_graph(recorded(samples, ledger, prefix=SELF_MOA))))
+        graphs.append(_compiled(build_graph(with_ledger(samples, ledger, prefix=SELF_MOA))))
     return Variant(name=f"{best.name} x {max(1, calls - 1)}, Self-MoA", kind="self-moa", graphs=graphs)
 
 

@@ -49,6 +49,10 @@ def resolve_model(name: str, settings: Mapping[str, Any]) -> BaseChatModel:
             from langchain_moa.local import ChatLocal
 
             return ChatLocal(model=name.removeprefix(_LOCAL), **settings)
+        if name.startswith("replay:"):
+            from langchain_moa.testing.replay import replay_model
+
+            return replay_model(name, **settings)
         from langchain.chat_models import init_chat_model
 
         model: BaseChatModel = init_chat_model(name, **settings)

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from langchain_moa.testing.replay import ReplayChatModel, UnknownQuestionError
+from langchain_moa.testing.replay import RecordedFailureError, ReplayChatModel, UnknownQuestionError, replay_model
 
-__all__ = ["ReplayChatModel", "UnknownQuestionError"]
+__all__ = ["RecordedFailureError", "ReplayChatModel", "UnknownQuestionError", "replay_model"]

@@ -33,20 +33,32 @@ _PIECE = re.compile(r"\s*\S+|\s+\Z")
 _SHOWN = 60
 
 
+_PREFIX = "replay:"
+
+# How many characters a token has, as LangChain estimates it.
+_CHARACTERS = 4
+
+
 class UnknownQuestionError(LookupError):
     """Nothing is recorded for a question; the text says which one is closest to it."""
 
 
-def _coerce_answers(value: Any) -> dict[str, tuple[str, ...]]:
+class RecordedFailureError(RuntimeError):
+    """The call failed when it was recorded, and so it fails when it is replayed."""
+
+
+def _coerce_answers(value: Any) -> dict[str, tuple[str | None, ...]]:
     if not isinstance(value, Mapping) or not value:
         msg = "give a mapping of each question to its answer, or to a list of answers, with at least one question"
         raise ValueError(msg)
     answers = {}
     for question, given in value.items():
-        each = (given,) if isinstance(given, str) else given
-        texts = isinstance(each, Sequence) and bool(each) and all(isinstance(text, str) for text in each)
+        each = (given,) if given is None or isinstance(given, str) else given
+        texts = isinstance(each, Sequence) and bool(each) and all(text is None or isinstance(text, str) for text in each)
         if not isinstance(question, str) or not texts:
-            msg = f"{_short(str(question))!r} must be a text with an answer, or a list of at least one, all of them texts"
+            msg = (
+                f"{_short(str(question))!r} must be a text with an answer, or a list of at least one, all of them texts or None"
+            )
             raise ValueError(msg)
         answers[question] = tuple(each)
     return answers
@@ -55,19 +67,25 @@ def _coerce_answers(value: Any) -> dict[str, tuple[str, ...]]:
 class ReplayChatModel(BaseChatModel):
     """A chat model that looks its answer up by the question: the text of the last user message, exactly.
 
-    It stands wherever a model does, as a proposer of a mixture above all: what real models have answered is paid for once, and
-    then filters, votes and judges are tried on it for nothing. Whatever else is in the conversation (a system message,
-    references) changes nothing.
+    Use it wherever you use a chat model, for example as a proposer: what real models have answered is paid for once, and
+    votes, filters and judges are tried on it for nothing. Other messages of the conversation (a system message, references)
+    change nothing. In files and on the command line, write `replay:answers.jsonl#gpt-4o`; see `replay_model`.
 
     Attributes:
-        answers: For each question its answer, or several of them.
-        model: What the model is called in reports. Default: `replay`.
-        seed: Which of several answers is taken: `None`, the default, takes the first; a number draws one, for the same number
-            and question always the same. A `seed` of the call goes before it, so that `Mixture.self_moa` draws samples.
+        answers: For each question its answer, or a list of several (samples). `None` is a call that failed.
+        model: What the model is called in reports, `model` or `provider:model`; with a provider its tokens are priced by the
+            price list. Default: `replay`.
+        sample: Which of several answers is taken, from 0; a number past the last one begins anew. Default: the first one, or
+            what `seed` draws.
+        seed: Draws one of several answers, for the same number and question always the same. A `seed` of the call overrides it,
+            so that `Mixture.self_moa` draws samples. Default: nothing is drawn.
+        costs_usd: For a question, what each of its answers cost, in US dollars; `None` where that is not known.
+        characters: For a question, how long each of its answers was in full, in characters. Default: as long as the text.
 
     Raises:
-        ValueError: As `pydantic.ValidationError`, at construction: there are no answers, or one is no text.
+        ValueError: As `pydantic.ValidationError`, at construction: there are no answers, or one is not a text.
         UnknownQuestionError: While running: nothing is recorded for the question.
+        RecordedFailureError: While running: the recorded call failed.
 
     Example:
         ```python
@@ -81,9 +99,12 @@ class ReplayChatModel(BaseChatModel):
         ```
     """
 
-    answers: Annotated[Mapping[str, str | Sequence[str]], PlainValidator(_coerce_answers)] = Field(repr=False)
+    answers: Annotated[Mapping[str, str | Sequence[str | None] | None], PlainValidator(_coerce_answers)] = Field(repr=False)
     model: str = "replay"
+    sample: int | None = Field(default=None, ge=0)
     seed: int | None = None
+    costs_usd: Mapping[str, Sequence[float | None]] = Field(default={}, repr=False)
+    characters: Mapping[str, Sequence[int | None]] = Field(default={}, repr=False)
 
     _digest: str | None = PrivateAttr(default=None)
 
@@ -103,20 +124,20 @@ class ReplayChatModel(BaseChatModel):
         Args:
             path: The file.
             question: The key of the question.
-            answer: The key of the answer, or the keys that lead to it: `["recorded", "gpt-4", "output"]`. It may be a text or
-                a list of texts.
-            **fields: The other fields, `model` and `seed`.
+            answer: The key of the answer, or the keys that lead to it: `["recorded", "gpt-4", "output"]`. It may be a text, a
+                list of texts, or null for a call that failed.
+            **fields: The other fields, such as `model` and `seed`.
 
         Raises:
             ValueError: The file cannot be read, a line is no JSON object, or lacks a key; the text has the file and the line.
         """
         keys = [answer] if isinstance(answer, str) else list(answer)
-        answers: dict[str, list[str]] = {}
+        answers: dict[str, list[str | None]] = {}
         for row in read_rows(path):
             said = _at(row, keys)
-            if not isinstance(said, str | list):
+            if not isinstance(said, str | list | None):
                 row.refuse(f"{' / '.join(keys)!r} is neither a text nor a list of texts")
-            answers.setdefault(row.get(question, str), []).extend([said] if isinstance(said, str) else said)
+            answers.setdefault(row.get(question, str), []).extend(said if isinstance(said, list) else [said])
         return cls(answers=answers, **fields)
 
     @property
@@ -128,7 +149,7 @@ class ReplayChatModel(BaseChatModel):
         # A cache, or the description of a mixture, need not hold a thousand answers to tell two models apart.
         if self._digest is None:
             self._digest = hashlib.sha256(repr(sorted(self.answers.items())).encode()).hexdigest()[:16]
-        return {"model": self.model, "seed": self.seed, "answers": self._digest}
+        return {"model": self.model, "sample": self.sample, "seed": self.seed, "answers": self._digest}
 
     @override
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
@@ -143,9 +164,8 @@ class ReplayChatModel(BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        text = self._answer(messages, stop, kwargs.get("seed"))
-        message = AIMessage(text, usage_metadata=_usage(messages, text), response_metadata={"model_name": self.model})
-        return ChatResult(generations=[ChatGeneration(message=message)])
+        text, details = self._answer(messages, stop, kwargs.get("seed"))
+        return ChatResult(generations=[ChatGeneration(message=AIMessage(text, **details))])
 
     @override
     async def _agenerate(
@@ -184,35 +204,112 @@ class ReplayChatModel(BaseChatModel):
             yield chunk
 
     def _chunks(self, messages: list[BaseMessage], stop: list[str] | None, seed: int | None) -> Iterator[ChatGenerationChunk]:
-        text = self._answer(messages, stop, seed)
+        text, details = self._answer(messages, stop, seed)
         for piece in _PIECE.findall(text):
             yield ChatGenerationChunk(message=AIMessageChunk(content=piece))
-        last = AIMessageChunk(
-            content="",
-            usage_metadata=_usage(messages, text),
-            response_metadata={"model_name": self.model},
-            chunk_position="last",
-        )
-        yield ChatGenerationChunk(message=last)
+        yield ChatGenerationChunk(message=AIMessageChunk(content="", chunk_position="last", **details))
 
-    def _answer(self, messages: Sequence[BaseMessage], stop: Sequence[str] | None, seed: int | None) -> str:
+    def _answer(
+        self, messages: Sequence[BaseMessage], stop: Sequence[str] | None, seed: int | None
+    ) -> tuple[str, dict[str, Any]]:
+        """Return the recorded answer, and what its message says of tokens, model and price."""
         asked = next((str(message.text) for message in reversed(messages) if isinstance(message, HumanMessage)), None)
-        texts = None if asked is None else self.answers.get(asked)
-        if texts is None:
+        texts: Any = None if asked is None else self.answers.get(asked)
+        if asked is None or texts is None:
             raise UnknownQuestionError(self._unknown(asked))
-        seed = self.seed if seed is None else seed
-        # A generator of its own for each answer: which one is drawn does not hang on what was asked before.
-        text = texts[0] if seed is None else random.Random(f"{seed} {asked}").choice(texts)  # noqa: S311  # it guards nothing
+        place = self._place(asked, len(texts), self.seed if seed is None else seed)
+        text = texts[place]
+        if text is None:
+            msg = f"the call of the model {self.model!r} for {_short(asked)!r} failed when it was recorded"
+            raise RecordedFailureError(msg)
+        characters, cost = (_at_place(recorded.get(asked), place) for recorded in (self.characters, self.costs_usd))
+        provider, _, name = self.model.rpartition(":")
+        metadata = {"model_name": name, **({"model_provider": provider} if provider else {})}
+        if cost is not None:
+            metadata["cost_usd"] = cost
+        details = {"usage_metadata": _usage(messages, text, characters), "response_metadata": metadata}
         for word in stop or ():
             text = text.partition(word)[0]
-        return text
+        return text, details
+
+    def _place(self, asked: str, samples: int, seed: int | None) -> int:
+        if self.sample is not None:
+            return self.sample % samples
+        # A generator for each answer: which one is drawn does not depend on what was asked before.
+        return 0 if seed is None else random.Random(f"{seed} {asked}").randrange(samples)  # noqa: S311  # not for security
 
     def _unknown(self, asked: str | None) -> str:
         if asked is None:
             return f"the model {self.model!r} replays answers to questions, and the conversation has no user message"
         close = get_close_matches(asked, self.answers, n=1)
         hint = f"; the closest of the {len(self.answers)} that are is {_short(close[0])!r}" if close else ""
-        return f"the model {self.model!r} has no recorded answer to {_short(asked)!r}, to the letter{hint}"
+        return f"the model {self.model!r} has no recorded answer to exactly {_short(asked)!r}{hint}"
+
+
+def replay_model(spec: str, **fields: Any) -> ReplayChatModel:
+    """Make the model that a member string `replay:FILE#MODEL` names.
+
+    The file has an object on each line: the `question`, and `recorded` with the answer of each model by its name. An answer is
+    a text, a list of texts (several samples), or null (the call failed). `cost_usd` and `chars`, by model in the same form,
+    are what the answer cost in US dollars and how long it was in full. A model that is named `provider:model` is priced by the
+    price list where `cost_usd` is missing.
+
+    Args:
+        spec: `replay:answers.jsonl#gpt-4o`, or the same without `replay:`.
+        **fields: Other fields of the model, such as `sample` and `seed`.
+
+    Raises:
+        ValueError: There is no such file or model, or a line cannot be used; the text has the file, the line and the remedy.
+
+    Example:
+        ```python
+        from pathlib import Path
+
+        from langchain_moa.testing import replay_model
+
+        Path("answers.jsonl").write_text('{"question": "2 + 2?", "recorded": {"one": "It is 4.", "two": ["4", "5"]}}')
+        print(replay_model("replay:answers.jsonl#two", sample=1).invoke("2 + 2?").text)
+        ```
+    """
+    path, separator, name = spec.removeprefix(_PREFIX).rpartition("#")
+    if not separator or not path or not name:
+        msg = f"cannot make the model {spec!r}: write 'replay:FILE#MODEL', the file of recorded answers and one of its models"
+        raise ValueError(msg)
+    rows = read_rows(path)
+    models = list(dict.fromkeys(model for row in rows for model in row.get("recorded", dict)))
+    if name not in models:
+        close = get_close_matches(name, models, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"it has {', '.join(models)}"
+        msg = f"cannot make the model {spec!r}: {path} has no answers of {name!r}; {hint}"
+        raise ValueError(msg)
+    answers: dict[str, list[Any]] = {}
+    costs: dict[str, list[Any]] = {}
+    characters: dict[str, list[Any]] = {}
+    for row in rows:
+        question, said = row.text("question"), row.data["recorded"].get(name)
+        texts = list(said) if isinstance(said, list) and said else [None if said == [] else said]
+        if not all(text is None or isinstance(text, str) for text in texts):
+            row.refuse(f"the recorded answer of {name!r} has to be a text, a list of texts, or null")
+        answers.setdefault(question, []).extend(texts)
+        costs.setdefault(question, []).extend(_by_sample(row, "cost_usd", name, len(texts)))
+        characters.setdefault(question, []).extend(_by_sample(row, "chars", name, len(texts)))
+    return ReplayChatModel(answers=answers, model=name, costs_usd=costs, characters=characters, **fields)
+
+
+def _by_sample(row: Row, field: str, model: str, samples: int) -> list[float | int | None]:
+    """Return what a field says of each of a model's samples: one value for all of them, or a list."""
+    given = row.data.get(field)
+    value = given.get(model) if isinstance(given, Mapping) else given
+    values = value if isinstance(value, list) else [value] * samples
+    if len(values) != samples or not all(
+        each is None or (isinstance(each, int | float) and not isinstance(each, bool) and each >= 0) for each in values
+    ):
+        row.refuse(f"{field!r} of {model!r} has to be a number of at least 0, or null, for each of its answers")
+    return values
+
+
+def _at_place(values: Sequence[Any] | None, place: int) -> Any:
+    return values[place] if values is not None and place < len(values) else None
 
 
 def _at(row: Row, keys: Sequence[str]) -> Any:
@@ -225,9 +322,11 @@ def _at(row: Row, keys: Sequence[str]) -> Any:
     return value
 
 
-def _usage(messages: Sequence[BaseMessage], text: str) -> UsageMetadata:
-    # Counted as LangChain estimates tokens, four characters each: nobody has recorded what the provider counted.
+def _usage(messages: Sequence[BaseMessage], text: str, characters: int | None) -> UsageMetadata:
+    # Counted as LangChain estimates tokens, four characters each: what the provider counted is not recorded.
     asked, said = count_tokens_approximately(messages), count_tokens_approximately([AIMessage(text)])
+    if characters is not None:
+        said = -(-characters // _CHARACTERS)
     return UsageMetadata(input_tokens=asked, output_tokens=said, total_tokens=asked + said)
 
 

@@ -46,6 +46,12 @@ PRINTS = {
     ],
     "self_moa": [*(rf"Sample {number} of 4:\n\s*\S" for number in (1, 2, 3, 4)), r"Answer, made of the samples:\n\s*\S"],
     "subgraph": [r"Answer: \s*\S", r"Check: made of [12] drafts; the year is (right|missing)"],
+    "tuning": [
+        r"Use the majority of (one|two|three), (one|two|three), (one|two|three): its gain over (one|two|three), ",
+        r"On questions that the choice has not seen it gains \+\d",
+        r"proposers:\n(- replay:answers\.jsonl#(one|two|three)\n){3}num_layers: 1\naggregation:\n  vote:\n    extract: number",
+        r"The answer is \d+\. \{.*'by': 'vote'",
+    ],
 }
 
 
@@ -118,8 +124,8 @@ def test_an_example_with_a_key(name: str, tmp_path: Path, together: dict[str, st
     check(name, printed)
     assert "local:" not in printed
     assert "a-key-of-this-test" not in printed
-    # Only the drawing asks nobody.
-    assert (len(loopback.requests) == 0) == (name == "drawing")
+    # The drawing asks no model, and the tuning replays what models have answered.
+    assert (len(loopback.requests) == 0) == (name in ("drawing", "tuning"))
 
 
 def test_the_agent_calls_its_tools_with_a_key_and_says_how_to_set_one_without(tmp_path: Path, together: dict[str, str]) -> None:

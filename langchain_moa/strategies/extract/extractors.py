@@ -1,4 +1,4 @@
-r"""Boxes: what the last `\boxed{...}` of a text holds."""
+"""Extractors by name: boxes, what a text says is its answer, and the count of what is extracted."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Annotated, Any, TypeAlias
 from pydantic import PlainValidator
 
 from langchain_moa.strategies.extract.letters import WRAPPED, letter, lone_letter, plain, said_letter
+from langchain_moa.strategies.extract.literals import choice, literal
 from langchain_moa.strategies.extract.numbers import lone_number, number, read_number, said_number
 
 _BRACE = re.compile(r"(?P<box>\\f?box(?:ed)?\s*\{)|(?P<one>\\boxed\s+\w)|\\[{}]|[{}]")
@@ -88,7 +89,15 @@ def auto(text: str) -> str | None:
     return said(text) or number(text)
 
 
-EXTRACTORS: dict[str, Extractor] = {"auto": auto, "said": said, "number": number, "letter": letter, "boxed": boxed}
+EXTRACTORS: dict[str, Extractor] = {
+    "auto": auto,
+    "said": said,
+    "number": number,
+    "letter": letter,
+    "boxed": boxed,
+    "literal": literal,
+    "text": choice,
+}
 
 
 def _known(value: Any) -> Any:

@@ -54,6 +54,7 @@ def test_every_variant_is_asked_and_shared_calls_are_made_once(moa: Command, loo
     }
     folder = tmp_path / "moa-eval" / "sums"
     assert sorted(path.name for path in folder.iterdir()) == [
+        ".ledger.jsonl.lock",
         "ledger.jsonl",
         "pareto.png",
         "report.html",
@@ -199,13 +200,22 @@ def test_a_picture_that_cannot_be_drawn_costs_nothing_else(
         msg = "no ink"
         raise ValueError(msg)
 
-    monkeypatch.setattr("langchain_moa.evaluation.pareto.draw_pareto", draw)
+    monkeypatch.setattr("langchain_moa.evaluation.plots.draw_pareto", draw)
     done = moa("eval", "compare", "--task", "sums.jsonl")
     assert done.code == 1
     assert "no ink" in done.err
     folder = tmp_path / "moa-eval" / "sums"
     assert json.loads((folder / "results.json").read_text())["figures"]
     assert "| the mixture |" in (folder / "table.md").read_text()
+
+
+def test_an_estimate_needs_no_key(moa: Command, loopback: Loopback) -> None:
+    given = ("-p", "together:zai-org/GLM-5.3", "-a", "together:zai-org/GLM-5.3", "--scorer", "judge", "--judge", "together:x")
+    done = moa("eval", "compare", "--task", "sums.jsonl", "--estimate", *given)
+    assert done.code == 0, done.err
+    assert "3 questions, about " in done.err
+    assert moa("eval", "compare", "--task", "sums.jsonl", *given).code == 2
+    assert loopback.requests == []
 
 
 def test_a_task_may_be_called_anything(moa: Command, tmp_path: Path) -> None:
@@ -244,4 +254,5 @@ def test_the_page_runs_with_models_that_answer_in_sentences(
     assert head.replace("| |", "|  |") in done.out
     score = "100.0 (100.0 to 100.0)" if right else "0.0 (0.0 to 0.0)"
     assert f"| the mixture | {score} |" in done.out
-    assert "The mixture and its best member, openai:gpt-4.1-mini, score the same on 2 questions." in done.out
+    same = "The mixture and its best member, openai:gpt-4.1-mini, score the same on 2 questions."
+    assert (same if right else "Every variant scores 0 on every question. That says more about the scorer") in done.out

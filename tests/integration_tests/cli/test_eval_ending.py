@@ -169,3 +169,25 @@ def test_a_limit_that_cannot_be_kept_is_refused(moa: Command, loopback: Loopback
     said = "--max-cost-usd cannot be kept: the prices of openai:bad, openai:good, openai:writer are not known"
     assert said in " ".join(done.err.split())
     assert Counter(loopback.models) == {}
+
+
+def test_a_full_disk_stops_the_spending_and_nothing_is_paid_twice(moa: Command, loopback: Loopback, tmp_path: Path) -> None:
+    resource = pytest.importorskip("resource", reason="Windows has no limit on the size of files")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (6000, before[1]))
+    try:
+        done = moa(*COMPARE, "--concurrency", "2")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert done.code == 1
+    assert "moa-eval/sums/ledger.jsonl cannot be written (File too large): no further call is made" in done.err
+    # The two questions under way have a call of each proposer under way, and no call more.
+    asked, kept = len(loopback.requests), len(sums.ledger(tmp_path))
+    assert kept < asked <= kept + 4
+    assert f"{asked - kept} answer" in done.err
+    assert "could not be written to moa-eval/sums/ledger.jsonl and will be lost; free some space" in done.err
+    assert f"{kept} answers are kept" in done.err
+    assert "failed" not in done.err
+    # Only what was lost is asked again.
+    assert moa(*COMPARE).code == 0
+    assert len(loopback.requests) == sum(sums.whole().values()) + asked - kept

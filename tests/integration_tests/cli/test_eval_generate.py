@@ -143,6 +143,31 @@ def test_quiet_says_nothing_but_the_file(moa: Command, tmp_path: Path) -> None:
     assert (done.code, done.out, done.err) == (0, "answers\n", "")
 
 
+def test_the_style_metadata_of_arena_hard_is_kept(moa: Command, loopback: Loopback, tmp_path: Path) -> None:
+    write(tmp_path, [{"uid": f"0{n}", "prompt": f"Name bird {n}."} for n in range(2)])
+    assert moa(*generate("arena_hard")).code == 0
+    rows = read(tmp_path)
+    # What the harness's own script adds.
+    measured = [{**row, "metadata": {"token_len": 3}} for row in rows]
+    write(tmp_path, measured, "answers")
+    assert moa(*generate("arena_hard")).code == 0
+    assert read(tmp_path) == measured
+    # Another answer has another style.
+    (tmp_path / "answers.ledger").unlink()
+    loopback.script("last", "A tit.")
+    assert moa(*generate("arena_hard")).code == 0
+    assert all("metadata" not in row for row in read(tmp_path))
+
+
+def test_an_estimate_asks_nothing(moa: Command, loopback: Loopback, tmp_path: Path) -> None:
+    write(tmp_path, FLASK)
+    done = moa(*generate("flask", "--estimate"))
+    assert done.code == 0, done.err
+    assert "3 questions, 3 turns, 15 calls for FLASK; the ledger is answers.ledger; no price is known" in done.err
+    assert loopback.requests == []
+    assert not (tmp_path / "answers").exists()
+
+
 def test_a_terminal_shows_a_bar(program: Program, tmp_path: Path) -> None:
     write(tmp_path, FLASK)
     done = program.in_terminal(*generate("flask"))

@@ -194,6 +194,6 @@ def test_a_file_that_is_no_ledger_is_left_alone(moa: Command, loopback: Loopback
     (tmp_path / "answers.ledger").write_text("something else\nof somebody's\n")
     done = moa(*generate("flask"))
     assert done.code == 2
-    assert "answers.ledger, line 1" in done.err
+    assert "answers.ledger is not a ledger; give another --output" in done.err
     assert not loopback.requests
     assert (tmp_path / "answers.ledger").read_text() == "something else\nof somebody's\n"

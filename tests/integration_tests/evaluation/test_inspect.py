@@ -59,8 +59,7 @@ class _Inspect:
 
     def __call__(self, task: str, model: str, *options: str) -> dict[str, EvalLog]:
         """Run `inspect eval` to its end, and return the logs by model."""
-        code = "import sys; from inspect_ai._cli.main import main; sys.argv[0] = 'inspect'; main()"
-        command = [sys.executable, "-c", code, "eval", f"{_TASK}@{task}", "--model", model, "--display", "none"]
+        command = [sys.executable, "-m", "inspect_ai", "eval", f"{_TASK}@{task}", "--model", model, "--display", "none"]
         models = {"OPENAI_BASE_URL": self.loopback.url, "OPENAI_API_KEY": "test", "NO_PROXY": "127.0.0.1"}
         folders = {"INSPECT_LOG_DIR": str(self.folder / "logs"), "INSPECT_CACHE_DIR": str(self.folder / "cache")}
         done = subprocess.run(  # noqa: S603  # our own program
@@ -110,6 +109,11 @@ def test_a_mixture_and_its_members_in_one_command(inspect: _Inspect, loopback: L
     assert moa["calls"] == 3
     assert [call["name"] for call in moa["layers"][0]] == ["openai:gpt-4.1-mini", "sceptic"]
     assert [reference["text"] for reference in _metadata(log)["references"]] == ["The answer is 5."] * 2
+    # The viewer shows them among the sample's events.
+    assert log.samples is not None
+    [event] = [event for event in log.samples[0].events if event.event == "info" and event.source == "langchain-moa"]
+    assert isinstance(event.data, dict)
+    assert event.data["references"] == _metadata(log)["references"]
     # Two samples of three calls each; Inspect counts the tokens that were in a cache apart.
     usage = log.stats.model_usage["moa/moa.yaml"]
     counted = (usage.input_tokens, usage.input_tokens_cache_read, usage.output_tokens, usage.total_tokens)

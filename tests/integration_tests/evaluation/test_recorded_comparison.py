@@ -16,7 +16,7 @@ from benchmarks.recorded_comparison import compared, mixture_of
 from tests.waiting import PATIENCE
 
 if TYPE_CHECKING:
-    from langchain_moa.evaluation.figures import Summary
+    from langchain_moa.evaluation.summary import ComparisonSummary
 
 ROOT = Path(__file__).parents[3]
 DATA = os.environ.get("LANGCHAIN_MOA_DATA")
@@ -38,7 +38,7 @@ def small(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def scores(summary: Summary) -> dict[str, float]:
+def scores(summary: ComparisonSummary) -> dict[str, float]:
     return {each.name: round(each.score, 3) for each in summary.figures}
 
 

@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 
 from langchain_moa.data.rows import Row, RowError, read_rows
-from langchain_moa.evaluation.harnesses import HARNESSES, ArenaHard
-from langchain_moa.evaluation.harnesses.harness import Answered, HarnessWithReferences
+from langchain_moa.evaluation.harnesses import HARNESSES, Answered, ArenaHard, HarnessWithReferences
 
 DATA = os.environ.get("LANGCHAIN_MOA_DATA")
 # Files with the fields that the harnesses' own have, and texts of ours.

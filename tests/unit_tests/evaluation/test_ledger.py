@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -11,24 +13,24 @@ import pytest
 from langchain_core.messages import AIMessage, HumanMessage
 from langchain_core.messages.ai import UsageMetadata
 
-from langchain_moa.evaluation.call import Call, Part, Run
-from langchain_moa.evaluation.errors import EvaluationError
-from langchain_moa.evaluation.gate import Gate, HaltedError, StoppedError
-from langchain_moa.evaluation.ledger import Ledger
-from langchain_moa.evaluation.patience import Patience
+from langchain_moa.evaluation.calls import CallRequest, CallSite, QuestionRun
+from langchain_moa.evaluation.ledger import Ledger, write_whole
+from langchain_moa.evaluation.limits import CircuitBreaker, EvaluationError, Gate, HaltedError, StoppedError
+
+pytest.importorskip("filelock", reason="the extra eval is not installed")
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterator
     from pathlib import Path
 
 # A million tokens of its answers are 40 cents.
 NANO = "openai:gpt-4.1-nano"
-PART = Part(place="layer 1, proposer 1", layer=1, model=NANO, identity={"model": NANO}, origin="o")
+PART = CallSite(place="layer 1, proposer 1", layer=1, model=NANO, identity={"model": NANO}, origin="o")
 
 
-def _call(content: str, *, run: Run | None = None, max_tokens: int | None = None) -> Call:
-    run = run or Run.of("q", [HumanMessage("Why?")])
-    return Call(run=run, part=PART, content=content, max_tokens=max_tokens)
+def _call(content: str, *, run: QuestionRun | None = None, max_tokens: int | None = None) -> CallRequest:
+    run = run or QuestionRun.of("q", [HumanMessage("Why?")])
+    return CallRequest(run=run, site=PART, content=content, max_tokens=max_tokens)
 
 
 def _message(tokens: int = 1_000_000, **more: Any) -> AIMessage:
@@ -67,36 +69,107 @@ def test_whatever_an_answer_holds_it_is_kept_and_not_paid_again(tmp_path: Path, 
     assert len({repr(each) for each in said}) == 1
 
 
-def test_an_entry_that_cannot_be_written_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with Ledger(tmp_path / "ledger.jsonl") as ledger:
+@contextmanager
+def _full_at(size: int) -> Iterator[None]:
+    """Let no file grow beyond a size, as on a full disk."""
+    resource = pytest.importorskip("resource", reason="Windows has no limit on the size of files")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
-        def refuse(*_: object, **__: object) -> str:
-            msg = "disk full"
-            raise OSError(msg)
 
-        monkeypatch.setattr("langchain_moa.evaluation.ledger.asdict", refuse)
-        with pytest.raises(OSError, match="disk full"):
-            asyncio.run(ledger.answer(_call("a"), _saying(_message(), [])))
-        assert not ledger.entries
+def test_a_full_disk_stops_every_further_call_and_loses_nothing_that_was_answered(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.jsonl"
+    asked: list[str] = []
+
+    async def work(ledger: Ledger) -> list[Any]:
+        await ledger.answer(_call("a"), _saying(_message(), asked, "a"))
+        size = path.stat().st_size
+        with _full_at(size + size // 2):
+            # Two are under way when the first one cannot be written; the others have not begun.
+            under_way = await asyncio.gather(*(ledger.answer(_call(n), _saying(_message(), asked, n)) for n in "bc"))
+            later = [ledger.answer(_call(name), _saying(_message(), asked, name)) for name in "de"]
+            return [*under_way, *await asyncio.gather(*later, return_exceptions=True)]
+
+    with Ledger(path) as ledger:
+        found = asyncio.run(work(ledger))
+        assert [each.answer.text for each in found[:2]] == ["So."] * 2
+        assert [type(each) for each in found[2:]] == [HaltedError] * 2
+        assert asked == ["a", "b", "c"]
+        assert ledger.gate.reason == "write"
+        assert f"{path} cannot be written (File too large): no further call is made" in ledger.gate.why
+        assert ledger.unsaved == 2
+        # What is only in memory has been paid for, too.
+        assert ledger.budget.spent == pytest.approx(3 * 0.4)
+    # There is room again when the run ends.
+    assert ledger.unsaved == 0
+    assert len(Ledger(path).records) == 3
+    assert not Ledger(path).skipped
 
 
-def test_half_a_line_is_what_a_killed_process_has_left(tmp_path: Path) -> None:
+def test_answers_that_cannot_be_saved_until_the_end_leave_a_ledger_that_can_be_read(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.jsonl"
+    with _full_at(700), Ledger(path) as ledger:
+        asyncio.run(ledger.answer(_call("a"), _saying(_message(), [])))
+        asyncio.run(ledger.answer(_call("b"), _saying(_message(), [])))
+        assert not ledger.save()
+    assert ledger.unsaved == 1
+    with Ledger(path) as ledger:
+        assert len(ledger.records) == 1
+        asyncio.run(ledger.answer(_call("b"), _saying(_message(), [])))
+    assert len(Ledger(path).records) == 2
+
+
+def test_half_a_line_is_skipped_by_its_number_and_costs_only_itself(tmp_path: Path) -> None:
     path = tmp_path / "ledger.jsonl"
     with Ledger(path) as ledger:
         asyncio.run(ledger.answer(_call("a"), _saying(_message(), [])))
     whole = path.read_bytes()
     path.write_bytes(whole + whole[:40])
-    assert len(Ledger(path).entries) == 1
+    assert (len(Ledger(path).records), Ledger(path).skipped) == (1, [2])
     with Ledger(path) as ledger:
         asyncio.run(ledger.answer(_call("b"), _saying(_message(), [])))
     assert path.read_bytes().startswith(whole)
-    assert len(Ledger(path).entries) == 2
+    assert (len(Ledger(path).records), Ledger(path).skipped) == (2, [])
+    # A record that was glued to half a line, in the middle of the file.
+    first, second = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(first[:40] + first + second)
+    with Ledger(path) as ledger:
+        assert (len(ledger.records), ledger.skipped) == (1, [1])
+        asyncio.run(ledger.answer(_call("a"), _saying(_message(), [])))
+    assert len(Ledger(path).records) == 2
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has other permissions")
+def test_a_ledger_and_the_files_of_a_report_are_its_owners_alone(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.jsonl"
+    path.touch(mode=0o644)
+    with Ledger(path):
+        pass
+    write_whole(tmp_path / "table.md", "| a |")
+    assert {each.name: each.stat().st_mode & 0o777 for each in tmp_path.iterdir()} == {
+        "ledger.jsonl": 0o600,
+        ".ledger.jsonl.lock": 0o600,
+        "table.md": 0o600,
+    }
+
+
+def test_a_file_that_cannot_be_written_whole_is_left_as_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "table.md"
+    write_whole(path, "before")
+    with _full_at(10), pytest.raises(OSError, match="File too large"):
+        write_whole(path, "x" * 100)
+    assert path.read_text() == "before"
+    assert [each.name for each in tmp_path.iterdir()] == ["table.md"]
 
 
 def test_a_line_that_is_none_is_named_and_left(tmp_path: Path) -> None:
     path = tmp_path / "ledger.jsonl"
     path.write_text('{"key": "of another kind"}\n')
-    with pytest.raises(EvaluationError, match=r"ledger\.jsonl, line 1: no entry of a ledger"):
+    with pytest.raises(EvaluationError, match=r"ledger\.jsonl, line 1: not a record of a ledger"):
         Ledger(path)
     assert path.read_text() == '{"key": "of another kind"}\n'
 
@@ -125,7 +198,7 @@ def test_the_same_call_at_the_same_time_is_made_once_and_fails_once_in_a_run(tmp
         raise ZeroDivisionError
 
     async def work(ledger: Ledger, ask: Callable[[], Awaitable[AIMessage]]) -> list[Any]:
-        calls = [_call("a", run=Run.of("q", [HumanMessage("Why?")])) for _ in range(3)]
+        calls = [_call("a", run=QuestionRun.of("q", [HumanMessage("Why?")])) for _ in range(3)]
         return await asyncio.gather(*(ledger.answer(call, ask) for call in calls), return_exceptions=True)
 
     with Ledger(tmp_path / "ledger.jsonl") as ledger:
@@ -203,7 +276,7 @@ def test_a_closed_gate_keeps_its_first_reason_and_lets_what_waits_go(tmp_path: P
 @pytest.mark.parametrize(("concurrency", "most"), [(1, 8), (20, 20)])
 def test_failures_in_a_row_end_a_run_whatever_was_before(concurrency: int, most: int) -> None:
     gate = Gate()
-    patience = Patience(gate, concurrency=concurrency)
+    patience = CircuitBreaker(gate, concurrency=concurrency)
     for _ in range(3):
         for _ in range(most - 1):
             patience.count("a", "Timeout: late")

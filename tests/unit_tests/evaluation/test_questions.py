@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from langchain_moa.data.rows import RowError
-from langchain_moa.evaluation.errors import EvaluationError
+from langchain_moa.evaluation.limits import EvaluationError
 from langchain_moa.evaluation.questions import gsm8k, read_questions
 
 if TYPE_CHECKING:
@@ -66,7 +66,6 @@ def test_keys_of_ones_own(tmp_path: Path) -> None:
         (r'{"question": "1?", "answer": "2", "system": "\ud83d"}', r"system holds half a character, \\ud83d"),
         ('{"question": "1?", "answer": "2", "system": 3}', "system must be a text, not int"),
         ('{"question": "1?", "answer": "2", "id": 1}', "the id '1' stands in line 1, too"),
-        ('{"question": "0?", "answer": "1", "id": "x"}', "the same question stands in line 1; leave one out"),
     ],
 )
 def test_a_wrong_line_is_named(tmp_path: Path, line: str, reason: str) -> None:
@@ -111,3 +110,24 @@ def test_gsm8k_says_what_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(EvaluationError, match=r"pip install datasets; or download test.jsonl"):
         gsm8k()
+
+
+def test_a_question_that_stands_there_twice_is_skipped_and_named(tmp_path: Path) -> None:
+    path = _file(tmp_path, '{"question": "0?", "answer": "0"}', '{"question": "0?", "answer": "1", "id": "x"}')
+    with pytest.warns(UserWarning, match=r"questions.jsonl, line 2 is skipped: the same question stands in line 1"):
+        [question] = read_questions(path)
+    assert question.answers == ("0",)
+
+
+def test_a_table_of_questions_is_read_with_its_columns(tmp_path: Path) -> None:
+    path = tmp_path / "questions.csv"
+    path.write_text('\ufeffquestion,answer,level\n"What is\n1 + 1?",2,easy\n"A, or B?",B,hard\n')
+    one, two = read_questions(path)
+    assert (one.text, one.answers, one.fields["level"]) == ("What is\n1 + 1?", ("2",), "easy")
+    assert two.place.endswith("questions.csv, line 4")
+    path.write_text("question,answer\n1?,2,3\n")
+    with pytest.raises(RowError, match=r"questions\.csv, line 2: it has more fields than the first line names"):
+        read_questions(path)
+    path.write_text("question,answer\n")
+    with pytest.raises(RowError, match="holds no rows"):
+        read_questions(path)

@@ -10,7 +10,8 @@ from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage, Sys
 from langchain_tests.unit_tests import ChatModelUnitTests
 
 from langchain_moa import ChatMoA, Mixture, create_moa
-from langchain_moa.testing import ReplayChatModel, UnknownQuestionError
+from langchain_moa.data.usage import cost_of_messages
+from langchain_moa.testing import RecordedFailureError, ReplayChatModel, UnknownQuestionError, replay_model
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -44,7 +45,9 @@ def test_the_question_is_the_last_user_message_whatever_stands_around_it() -> No
 
 def test_an_unknown_question_names_the_model_and_the_closest_one() -> None:
     model = ReplayChatModel(answers={QUESTION: "4"}, model="one")
-    with pytest.raises(UnknownQuestionError, match=r"'one' has no recorded answer to 'What is 2 \+ 3\?'.*'What is 2 \+ 2\?'"):
+    with pytest.raises(
+        UnknownQuestionError, match=r"'one' has no recorded answer to exactly 'What is 2 \+ 3\?'.*'What is 2 \+ 2\?'"
+    ):
         model.invoke("What is 2 + 3?")
     with pytest.raises(UnknownQuestionError, match="no user message"):
         model.invoke([SystemMessage(QUESTION)])
@@ -148,3 +151,89 @@ def test_a_broken_file_names_its_line(tmp_path: Path, text: str, said: str) -> N
     file.write_text(text)
     with pytest.raises(ValueError, match=said):
         ReplayChatModel.from_jsonl(file)
+
+
+RECORDED = [
+    {
+        "question": QUESTION,
+        "recorded": {"one": "It is 4.", "openai:gpt-4.1-nano": ["4", None, "5"], "gone": None},
+        "cost_usd": {"one": 0.25, "gone": None},
+        "chars": {"openai:gpt-4.1-nano": [4_000_000, None, 400]},
+    },
+    {"question": "Why?", "recorded": {"one": "Because."}},
+]
+
+
+@pytest.fixture
+def recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / "answers.jsonl"
+    file.write_text("\n".join(map(json.dumps, RECORDED)))
+    return file
+
+
+def test_a_member_string_names_a_recorded_model(recorded: Path) -> None:
+    mixture = Mixture(
+        proposers=["replay:answers.jsonl#one", "replay:answers.jsonl#gone", "replay:answers.jsonl#openai:gpt-4.1-nano"],
+        aggregation={"vote": {"extract": "number"}},
+        num_layers=1,
+    )
+    answer = ChatMoA(**{name: getattr(mixture, name) for name in ("proposers", "aggregation", "num_layers")}).invoke(QUESTION)
+    assert answer.text == "It is 4."
+    calls = answer.response_metadata["moa"]["layers"][0]
+    assert [(call["model"], call["status"]) for call in calls] == [
+        ("replay:answers.jsonl#one", "ok"),
+        ("replay:answers.jsonl#gone", "failed"),
+        ("replay:answers.jsonl#openai:gpt-4.1-nano", "ok"),
+    ]
+    assert calls[1]["error"]["kind"] == "RecordedFailureError"
+    # A million tokens of its answers are 40 cents.
+    assert calls[2]["cost_usd"] == pytest.approx(0.4, rel=0.01)
+
+
+def test_samples_tokens_and_price_are_those_of_the_row(recorded: Path) -> None:
+    one = replay_model("replay:answers.jsonl#one").invoke(QUESTION)
+    assert one.response_metadata["cost_usd"] == 0.25
+    assert cost_of_messages([one]) == 0.25
+    said = [replay_model("answers.jsonl#openai:gpt-4.1-nano", sample=number) for number in (0, 2, 3)]
+    assert [model.invoke(QUESTION).text for model in said] == ["4", "5", "4"]
+    usage = said[1].invoke(QUESTION).usage_metadata
+    assert usage is not None
+    assert usage["output_tokens"] == 100
+    with pytest.raises(RecordedFailureError, match=r"'openai:gpt-4.1-nano' for 'What is 2 . 2.' failed when it was recorded"):
+        replay_model("answers.jsonl#openai:gpt-4.1-nano", sample=1).invoke(QUESTION)
+    # Not recorded for this question: a failed call, too.
+    with pytest.raises(RecordedFailureError):
+        replay_model("answers.jsonl#gone").invoke("Why?")
+
+
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        ("replay:answers.jsonl", "write 'replay:FILE#MODEL'"),
+        ("replay:#one", "write 'replay:FILE#MODEL'"),
+        ("replay:other.jsonl#one", "other.jsonl cannot be read: No such file"),
+        ("replay:answers.jsonl#on", "has no answers of 'on'; did you mean 'one'"),
+        ("replay:answers.jsonl#zzz", "it has one, openai:gpt-4.1-nano, gone"),
+    ],
+)
+def test_a_member_string_that_names_nothing_says_what_there_is(recorded: Path, spec: str, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        replay_model(spec)
+    with pytest.raises(ValueError, match=said):
+        Mixture(proposers=[spec], aggregation="vote", num_layers=1)
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ({"question": "a", "recorded": {"one": 4}}, "line 1: the recorded answer of 'one' has to be a text"),
+        ({"question": "a", "recorded": {"one": "4"}, "cost_usd": {"one": "much"}}, "'cost_usd' of 'one' has to be a number"),
+        ({"question": "a", "recorded": {"one": ["4", "5"]}, "chars": {"one": [1]}}, "for each of its answers"),
+        ({"question": "a"}, "line 1: the field 'recorded' is missing"),
+    ],
+)
+def test_a_line_of_recorded_answers_that_cannot_be_used_is_named(recorded: Path, row: dict[str, Any], said: str) -> None:
+    recorded.write_text(json.dumps(row))
+    with pytest.raises(ValueError, match=said):
+        replay_model("answers.jsonl#one")

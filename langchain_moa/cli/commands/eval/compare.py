@@ -2,20 +2,44 @@
 
 from __future__ import annotations
 
+import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from langchain_moa.cli.arguments import Debug, Quiet, with_arguments
-from langchain_moa.cli.evaluating import RUN, Concurrency, Limit, MaxCost
-from langchain_moa.cli.exit_codes import EXIT_CODES, UsageError, explain, explained
+from langchain_moa.cli.console import complain, console_on, counted, is_terminal, note, warn
+from langchain_moa.cli.evaluating import (
+    Concurrency,
+    EstimateOnly,
+    Limit,
+    MaxCost,
+    Yes,
+    budget_refused,
+    confirm_spending,
+    run_to_the_end,
+    warn_of_skipped,
+)
+from langchain_moa.cli.exit_codes import EXIT_CODES, FAILED, UsageError, explain, explained
 from langchain_moa.cli.mixture_arguments import MixtureArguments
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from langchain_moa.evaluation.comparison import ComparisonResult
+    from langchain_moa.evaluation.ledger import Ledger
     from langchain_moa.evaluation.questions import Question
+    from langchain_moa.evaluation.scorers import Scorer
+    from langchain_moa.evaluation.summary import ComparisonSummary
+    from langchain_moa.members.member import Member
+    from langchain_moa.mixture.mixture import Mixture
 
 app = typer.Typer()
+
+_JUDGE = "judge"
+"""The scorer that compares answers with one another."""
 
 _GSM8K = "gsm8k"
 
@@ -54,7 +78,6 @@ AnswerField = Annotated[
 Epochs = Annotated[
     int, typer.Option("--epochs", metavar="N", min=1, help="How often each question is asked.", rich_help_panel=_QUESTIONS)
 ]
-EstimateOnly = Annotated[bool, typer.Option("--estimate", help="Say what it would cost, and ask nothing.", rich_help_panel=RUN)]
 AsJson = Annotated[bool, typer.Option("--json", help="Print everything as JSON.")]
 
 
@@ -73,6 +96,7 @@ def compare(
     max_cost_usd: MaxCost = None,
     concurrency: Concurrency = 8,
     estimate: EstimateOnly = False,
+    yes: Yes = False,
     as_json: AsJson = False,
     mixture: MixtureArguments,
     quiet: Quiet = False,
@@ -89,20 +113,19 @@ def compare(
     [dim]$[/dim] langchain-moa eval compare -c moa.yaml --task questions.jsonl --limit 50
     """
     with explained(debug=debug):
-        from langchain_moa.cli.comparing import JUDGE, Order, resolve_judge
         from langchain_moa.data.rows import RowError
-        from langchain_moa.evaluation.errors import EvaluationError
-        from langchain_moa.evaluation.scorers import SUITING, resolve_scorer
+        from langchain_moa.evaluation.limits import EvaluationError
+        from langchain_moa.evaluation.scorers import BY_ANSWER_TYPE, resolve_scorer
 
         _require_extra()
         try:
-            needs_answers = scorer != JUDGE and ".py:" not in (scorer or "")
+            needs_answers = scorer != _JUDGE and ".py:" not in (scorer or "")
             questions = _questions(task, question_field, answer_field, limit, needs_answers=needs_answers)
-            order = Order(
-                mixture=mixture.mixture(quiet=quiet),
+            order = _CompareJob(
+                mixture=mixture.mixture(asked=not estimate, quiet=quiet),
                 questions=questions,
-                score=resolve_judge(scorer, judge) or resolve_scorer(scorer, questions),
-                scorer=f"{JUDGE}, {judge}" if scorer == JUDGE else scorer or SUITING,
+                score=_judge_of(scorer, judge, asked=not estimate) or resolve_scorer(scorer, questions),
+                scorer=f"{_JUDGE}, {judge}" if scorer == _JUDGE else scorer or BY_ANSWER_TYPE,
                 folder=output or Path("moa-eval") / (_GSM8K if task == _GSM8K else Path(task).stem),
                 title=f"A mixture on {task}",
                 epochs=epochs,
@@ -111,6 +134,7 @@ def compare(
             )
             order.estimate(quiet=quiet and not estimate)
             if not estimate:
+                order.confirm(yes=yes)
                 order.run(as_json=as_json, quiet=quiet)
         except (EvaluationError, RowError) as error:
             raise UsageError(explain(error)) from error
@@ -134,3 +158,195 @@ def _questions(
     return read_questions(
         task, question_field=question_field, answer_field=answer_field, needs_answers=needs_answers, limit=limit
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _CompareJob:
+    """A comparison as it is ordered: the estimate, the run, the table, the files.
+
+    Attributes:
+        mixture: The mixture.
+        questions: The questions.
+        score: How answers are scored, or who compares them.
+        scorer: The same in words.
+        folder: Where everything is kept.
+        title: The heading of the report.
+        epochs: How often each question is asked.
+        max_cost_usd: US dollars that may be spent; `None` is no limit.
+        concurrency: How many questions are under way at once.
+    """
+
+    mixture: Mixture
+    questions: Sequence[Question]
+    score: Scorer | Member
+    scorer: str
+    folder: Path
+    title: str
+    epochs: int
+    max_cost_usd: float | None
+    concurrency: int
+
+    def estimate(self, *, quiet: bool = False) -> None:
+        """Say what it would cost.
+
+        Args:
+            quiet: Whether nothing is said but what is wrong.
+
+        Raises:
+            UsageError: There is a limit in dollars, and a price is not known.
+            EvaluationError: The folder holds something else.
+        """
+        from langchain_moa.evaluation.estimate import estimate
+
+        ledger = self._ledger()
+        warn_of_skipped(ledger)
+        found = estimate(self.mixture, self.questions, ledger, epochs=self.epochs, judge=self._judge)
+        if self.max_cost_usd is not None and found.unpriced:
+            raise UsageError(budget_refused(found.unpriced))
+        if quiet:
+            return
+        known = f", {found.known:,} of them answered before" if found.known else ""
+        without = f" without the price of {', '.join(found.unpriced)}, which is not known" if found.unpriced else ""
+        cost = f"about ${found.usd:,.2f} to pay{without}" if found.usd or not found.unpriced else "no price is known"
+        note(
+            f"{counted(len(self.questions), 'question')}, about {counted(found.calls, 'call')}{known}; {cost}, with answers of "
+            f"{found.answer_tokens:,} tokens; scorer: {self.scorer}"
+        )
+        spent = ledger.budget.spent
+        if self.max_cost_usd is not None and spent + found.usd > self.max_cost_usd:
+            before = f" (${spent:.2f} of it is spent)" if spent else ""
+            warn(f"${self.max_cost_usd:g}{before} will not be enough; what is answered until then is kept")
+
+    def confirm(self, *, yes: bool) -> None:
+        """Ask before anything is spent, if somebody is there to answer.
+
+        Args:
+            yes: Whether the answer is yes.
+
+        Raises:
+            typer.Abort: The answer was no.
+        """
+        from langchain_moa.evaluation.estimate import estimate
+
+        found = estimate(self.mixture, self.questions, self._ledger(), epochs=self.epochs, judge=self._judge)
+        confirm_spending(found.calls - found.known, yes=yes)
+
+    def run(self, *, as_json: bool, quiet: bool) -> None:
+        """Compare, print what came of it, and write the files.
+
+        Args:
+            as_json: Whether to print everything as JSON.
+            quiet: Whether to say nothing on standard error but errors.
+
+        Raises:
+            EvaluationError: The folder is in use, or the scorer failed.
+            typer.Exit: It has ended early, or too much has failed for a result.
+        """
+        from langchain_moa.evaluation.comparison import MixtureComparison
+        from langchain_moa.evaluation.summary import ComparisonSummary
+
+        with self._ledger() as ledger:
+            before = ledger.budget.spent
+            comparison = MixtureComparison(
+                mixture=self.mixture,
+                questions=self.questions,
+                ledger=ledger,
+                score=self.score,
+                epochs=self.epochs,
+                concurrency=self.concurrency,
+            )
+            findings = run_to_the_end(comparison.run, ledger, quiet=quiet)
+        summary = ComparisonSummary.of(findings)
+        text = self._write(summary, findings)
+        if not quiet:
+            spent = f" for ${ledger.budget.spent - before:.4f}" if ledger.budget.spent > before else ""
+            note(f"{counted(ledger.made, 'call')} made{spent}; everything is in {self.folder}/, see report.html")
+        _show(summary, text if as_json else None)
+        if summary.problems:
+            for problem in summary.problems:
+                complain(problem)
+            raise typer.Exit(FAILED)
+
+    @property
+    def _judge(self) -> Member | None:
+        from langchain_moa.members.member import Member
+
+        return self.score if isinstance(self.score, Member) else None
+
+    def _ledger(self) -> Ledger:
+        from langchain_moa.evaluation.ledger import Ledger
+
+        return Ledger(self.folder / "ledger.jsonl", max_cost_usd=self.max_cost_usd)
+
+    def _write(self, summary: ComparisonSummary, findings: ComparisonResult) -> str:
+        """Write the files, the figures before the picture of them, and return the JSON document."""
+        from langchain_moa.evaluation.ledger import write_whole
+        from langchain_moa.evaluation.plots import draw_pareto
+        from langchain_moa.evaluation.report import document, markdown, page
+
+        text = document(summary, findings.results, self.questions)
+        write_whole(self.folder / "results.json", text)
+        write_whole(self.folder / "table.md", markdown(summary), errors="replace")
+        picture = draw_pareto(summary.figures, title=self.title)
+        write_whole(self.folder / "pareto.png", picture)
+        html = page(summary, findings.results, self.questions, title=self.title, picture=picture)
+        write_whole(self.folder / "report.html", html, errors="replace")
+        return text
+
+
+def _judge_of(scorer: str | None, model: str | None, *, asked: bool) -> Member | None:
+    """Return the judge that the options name, if they do; one without a key is an error here.
+
+    Args:
+        scorer: `--scorer`.
+        model: `--judge`.
+        asked: Whether it will be asked anything; for an estimate no key is needed.
+
+    Raises:
+        UsageError: One of them is there without the other, or the judge cannot be made.
+    """
+    from langchain_moa.members.proposer import Proposer
+
+    if scorer != _JUDGE:
+        if model is not None:
+            msg = "--judge is for --scorer judge; give both, or neither"
+            raise UsageError(msg)
+        return None
+    if model is None:
+        msg = "--scorer judge needs --judge MODEL, 'provider:model'; best one that is no member of the mixture"
+        raise UsageError(msg)
+    try:
+        return Proposer(model).resolve({} if asked else {"api_key": "none"})
+    except (ValueError, ImportError) as error:
+        msg = f"--judge: {explain(error)}"
+        raise UsageError(msg) from error
+
+
+def _show(summary: ComparisonSummary, document: str | None) -> None:
+    from langchain_moa.evaluation.report import markdown
+
+    if document is not None:
+        typer.echo(document, nl=False)
+    elif is_terminal(sys.stdout):
+        _print(summary)
+    else:
+        typer.echo(markdown(summary), nl=False)
+
+
+def _print(summary: ComparisonSummary) -> None:
+    from rich.table import Table
+
+    from langchain_moa.evaluation.report import cells, legend, titles
+
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    for number, title in enumerate(titles(summary)):
+        table.add_column(title, justify="right" if number else "left", overflow="fold")
+    for figures in summary.figures:
+        table.add_row(*cells(figures, summary), style="bold" if figures.kind == "mixture" else "")
+    output = console_on(sys.stdout)
+    output.print(table)
+    output.print(f"\n{legend(summary)}\n", style="dim")
+    for verdict in summary.verdicts:
+        output.print(verdict)
+    for each in summary.notes:
+        output.print(f"\n{each}", style="dim")

@@ -10,7 +10,17 @@ import typer
 
 from langchain_moa.cli.arguments import Debug, Quiet, with_arguments
 from langchain_moa.cli.console import counted, note, one_line, warn
-from langchain_moa.cli.evaluating import RUN, Concurrency, Limit, MaxCost, Watch, run_to_the_end
+from langchain_moa.cli.evaluating import (
+    RUN,
+    Concurrency,
+    EstimateOnly,
+    Limit,
+    MaxCost,
+    ProgressWatch,
+    budget_refused,
+    run_to_the_end,
+    warn_of_skipped,
+)
 from langchain_moa.cli.exit_codes import EXIT_CODES, FAILED, UsageError, explain, explained
 from langchain_moa.cli.mixture_arguments import DEFAULT_CONFIG, MixtureArguments
 from langchain_moa.evaluation.harnesses import HARNESSES
@@ -19,9 +29,10 @@ if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping, Sequence
 
     from langchain_moa.data.reference import Reference
-    from langchain_moa.evaluation.generation import Outcome
-    from langchain_moa.evaluation.harnesses.harness import BenchmarkQuestion, Harness
+    from langchain_moa.evaluation.generation import GenerationResult
+    from langchain_moa.evaluation.harnesses import BenchmarkQuestion, Harness
     from langchain_moa.evaluation.ledger import Ledger
+    from langchain_moa.members.member import Member
     from langchain_moa.mixture.mixture import Mixture
 
 app = typer.Typer()
@@ -80,6 +91,7 @@ def generate(
     concurrency: Concurrency = 8,
     max_cost_usd: MaxCost = None,
     own_settings: OwnSettings = False,
+    estimate: EstimateOnly = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
@@ -95,9 +107,9 @@ def generate(
     """
     with explained(debug=debug):
         from langchain_moa.data.rows import RowError
-        from langchain_moa.evaluation.errors import EvaluationError
-        from langchain_moa.evaluation.ledger import Ledger
-        from langchain_moa.evaluation.references import read_references
+        from langchain_moa.evaluation.generation import read_references
+        from langchain_moa.evaluation.ledger import Ledger, write_whole
+        from langchain_moa.evaluation.limits import EvaluationError
 
         harness = _harness(benchmark)
         try:
@@ -105,7 +117,7 @@ def generate(
             given = read_references(references, harness, asked) if references else None
             job = _Job(
                 harness=harness,
-                mixture=mixture.mixture(quiet=quiet),
+                mixture=mixture.mixture(asked=not estimate, quiet=quiet),
                 questions=asked,
                 model=name or _name(mixture),
                 references=given,
@@ -115,12 +127,15 @@ def generate(
             )
             # No `.jsonl`: the tools take every such file for answers.
             ledger = Ledger(output.with_name(f"{output.name}.ledger"), max_cost_usd=max_cost_usd)
-            job.announce(ledger, has_limit=max_cost_usd is not None, quiet=quiet)
+            warn_of_skipped(ledger)
+            job.announce(ledger, has_limit=max_cost_usd is not None, quiet=quiet and not estimate)
+            if estimate:
+                return
             with ledger:
-                outcome, text = job.run(ledger, quiet=quiet)
+                outcome, text = job.run(ledger, output, quiet=quiet)
         except (RowError, EvaluationError) as error:
             raise UsageError(explain(error)) from error
-        _write(output, text)
+        write_whole(output, text)
         _report(outcome, ledger, len(asked), output, quiet=quiet)
 
 
@@ -139,9 +154,8 @@ class _Job:
 
     def announce(self, ledger: Ledger, *, has_limit: bool, quiet: bool) -> None:
         """Say what will be asked, and refuse what cannot be."""
-        from langchain_moa.cli.comparing import unkept
-        from langchain_moa.evaluation.budget import everyone, unpriced
         from langchain_moa.evaluation.generation import asked
+        from langchain_moa.evaluation.limits import callable_members, unpriced
 
         if self.alone is not None and self.references is not None:
             msg = "--alone asks one member by itself, which reads no --references; leave one of them out"
@@ -151,18 +165,35 @@ class _Job:
         except ValueError as error:
             msg = f"--alone: {explain(error)}"
             raise UsageError(msg) from error
-        others = [] if self.alone is not None else everyone(self.mixture, with_proposers=self.references is None)
+        others = [] if self.alone is not None else callable_members(self.mixture, with_proposers=self.references is None)
         if has_limit and (unknown := unpriced([*members, *others])):
-            raise UsageError(unkept(unknown))
+            raise UsageError(budget_refused(unknown))
         if not quiet:
             turns = sum(len(question.turns) for question in self.questions)
             calls = counted(turns * len(members), "call")
+            known = f", with {counted(len(ledger.records), 'answer')}" if ledger.records else ""
             note(
                 f"{counted(len(self.questions), 'question')}, {counted(turns, 'turn')}, {calls} for {self.harness.title}; the "
-                f"ledger is {ledger.path}"
+                f"ledger is {ledger.path}{known}; {self._price(members)}"
             )
 
-    def run(self, ledger: Ledger, *, quiet: bool) -> tuple[Outcome, str]:
+    def _price(self, members: Sequence[Member]) -> str:
+        """Say what all calls will cost, without those that the ledger answers being taken off."""
+        from langchain_moa.evaluation.limits import ANSWER_TOKENS, expected_usd, tokens_in, unpriced
+
+        usd = sum(
+            expected_usd(member.id, prompt=tokens_in(turn), answer=ANSWER_TOKENS) or 0.0
+            for member in members
+            for question in self.questions
+            for turn in question.turns
+        )
+        unknown = unpriced(members)
+        if not usd:
+            return "no price is known"
+        without = f" without the price of {', '.join(unknown)}, which is not known" if unknown else ""
+        return f"${usd:,.2f} and more{without}, with answers of {ANSWER_TOKENS} tokens"
+
+    def run(self, ledger: Ledger, output: Path, *, quiet: bool) -> tuple[GenerationResult, str]:
         """Ask, and return what came of it and the answer file's text."""
         from langchain_moa.evaluation.generation import Generation
 
@@ -178,14 +209,14 @@ class _Job:
             own_settings=self.own_settings,
         )
 
-        async def work(watch: Watch) -> Outcome:
+        async def work(watch: ProgressWatch) -> GenerationResult:
             outcome = await generation.run(watch)
-            if outcome.ended == "signal" and len(outcome.answered) < len(self.questions):
+            if outcome.ended in ("signal", "write") and len(outcome.answered) < len(self.questions):
                 ledger.gate.require_open()
             return outcome
 
         outcome = run_to_the_end(work, ledger, quiet=quiet)
-        return outcome, generation.document(outcome)
+        return outcome, generation.document(outcome, before=output)
 
 
 def _harness(name: str) -> Harness:
@@ -195,15 +226,8 @@ def _harness(name: str) -> Harness:
     return HARNESSES[name]
 
 
-def _write(output: Path, text: str) -> None:
-    # Whoever reads the file never finds half of it.
-    half = output.with_name(f"{output.name}.part")
-    half.write_text(text, encoding="utf-8")
-    half.replace(output)
-
-
-def _report(outcome: Outcome, ledger: Ledger, asked: int, output: Path, *, quiet: bool) -> None:
-    from langchain_moa.evaluation.failures import doing_without
+def _report(outcome: GenerationResult, ledger: Ledger, asked: int, output: Path, *, quiet: bool) -> None:
+    from langchain_moa.evaluation.summary import doing_without
 
     for question, reason in outcome.failed[:_SHOWN_FAILURES]:
         warn(f"no answer to the question of {question.row.place}: {one_line(reason)}")

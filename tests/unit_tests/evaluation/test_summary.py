@@ -4,38 +4,44 @@ from __future__ import annotations
 
 import json
 import re
+from base64 import b64encode
 from collections import Counter
+from hashlib import sha256
+from html import unescape
 from typing import TYPE_CHECKING
 
 import pytest
 from langchain_core.messages import HumanMessage
 
-from langchain_moa.evaluation.answer import Answer, Result
-from langchain_moa.evaluation.call import FailedCall, Run
-from langchain_moa.evaluation.comparison import Findings
-from langchain_moa.evaluation.figures import Summary
-from langchain_moa.evaluation.judge import Tally
-from langchain_moa.evaluation.ledger import Entry
-from langchain_moa.evaluation.pareto import draw_pareto, side_by_side
+from langchain_moa.evaluation.calls import FailedCall, QuestionRun
+from langchain_moa.evaluation.comparison import ComparisonResult, VariantAnswer, VariantResult
+from langchain_moa.evaluation.judge import JudgeTally
+from langchain_moa.evaluation.ledger import CallRecord
+from langchain_moa.evaluation.plots import draw_pareto, side_by_side
 from langchain_moa.evaluation.questions import Question
 from langchain_moa.evaluation.report import document, markdown, page
+from langchain_moa.evaluation.summary import ComparisonSummary
+
+pytest.importorskip("scipy", reason="the extra eval is not installed")
 
 if TYPE_CHECKING:
     from langchain_moa.evaluation.variants import Kind
 
 
-def _result(name: str, kind: Kind, scores: list[float], *, cost: float | None = 0.001, seconds: float = 1.0) -> Result:
-    answers = [[Answer(text="seven words", calls=1, seconds=seconds, cost_usd=cost)] for _ in scores]
-    return Result(name=name, kind=kind, answers=answers, scores=scores)
+def _result(name: str, kind: Kind, scores: list[float], *, cost: float | None = 0.001, seconds: float = 1.0) -> VariantResult:
+    answers = [[VariantAnswer(text="seven words", calls=1, seconds=seconds, cost_usd=cost)] for _ in scores]
+    return VariantResult(name=name, kind=kind, answers=answers, scores=scores)
 
 
-def _failing(name: str, kind: Kind, *, failed: int, of: int, reason: str = "RateLimitError: slow down") -> Result:
-    answers = [[Answer(text="", error=reason) if place < failed else Answer(text="a", calls=1)] for place in range(of)]
-    return Result(name=name, kind=kind, answers=answers, scores=[float(place >= failed) for place in range(of)])
+def _failing(name: str, kind: Kind, *, failed: int, of: int, reason: str = "RateLimitError: slow down") -> VariantResult:
+    answers = [
+        [VariantAnswer(text="", error=reason) if place < failed else VariantAnswer(text="a", calls=1)] for place in range(of)
+    ]
+    return VariantResult(name=name, kind=kind, answers=answers, scores=[float(place >= failed) for place in range(of)])
 
 
-def _entry(layer: int | None, seconds: float, cost: float | None) -> Entry:
-    return Entry(
+def _entry(layer: int | None, seconds: float, cost: float | None) -> CallRecord:
+    return CallRecord(
         key="",
         question="",
         about="",
@@ -51,8 +57,8 @@ def _entry(layer: int | None, seconds: float, cost: float | None) -> Entry:
     )
 
 
-def _summary(*results: Result, tally: Tally | None = None) -> Summary:
-    return Summary.of(Findings(results=results, tally=tally))
+def _summary(*results: VariantResult, tally: JudgeTally | None = None) -> ComparisonSummary:
+    return ComparisonSummary.of(ComparisonResult(results=results, tally=tally))
 
 
 def test_a_clear_difference_is_called_one() -> None:
@@ -119,8 +125,8 @@ def test_calls_that_a_mixture_did_without_are_named() -> None:
     failed = FailedCall(
         place="layer 1, proposer 2", layer=1, model="openai:b", failure={"kind": "Timeout", "message": "too\nlate"}
     )
-    answers = [[Answer(text="a", calls=2, failed=[failed])], [Answer(text="a", calls=3)]]
-    mixture = Result(name="the mixture", kind="mixture", answers=answers, scores=[1.0, 1.0])
+    answers = [[VariantAnswer(text="a", calls=2, failed=[failed])], [VariantAnswer(text="a", calls=3)]]
+    mixture = VariantResult(name="the mixture", kind="mixture", answers=answers, scores=[1.0, 1.0])
     [note] = _summary(mixture, _result("a alone", "member", [1.0, 1.0])).notes
     assert note == "The mixture: 1 answer does without a call that failed: layer 1, proposer 2 (openai:b), Timeout: too late."
 
@@ -128,15 +134,19 @@ def test_calls_that_a_mixture_did_without_are_named() -> None:
 @pytest.mark.parametrize(
     ("tally", "notes", "problems"),
     [
-        (Tally(judge="j"), ["The judge j was asked nothing: all answers were the same, or had failed."], []),
-        (Tally(judge="j", pairs=10, turned=3), ["The judge j compared 10 pairs .*; for 30% it preferred the same place"], []),
-        (Tally(judge="j", pairs=10, silent=1), [".*", "1 of 20 judgments held no verdict and counts as a tie"], []),
-        (Tally(judge="j", pairs=10, silent=3), [".*"], ["3 of 20 judgments held no verdict", "give the same command"]),
-        (Tally(judge="j", pairs=10, failed=Counter(slow=3)), [".*"], [r"3 of 20 judgments failed: slow \(3 times\)", "."]),
-        (Tally(judge="j", pairs=1, turned=1), ["1 pair .* 100%"], ["goes by the order of the answers; take another", "."]),
+        (JudgeTally(judge="j"), ["The judge j was asked nothing: all answers were the same, or had failed."], []),
+        (
+            JudgeTally(judge="j", pairs=10, turned=3),
+            ["The judge j compared 10 pairs .*; for 30% it preferred the same place"],
+            [],
+        ),
+        (JudgeTally(judge="j", pairs=10, silent=1), [".*", "1 of 20 judgments held no verdict and counts as a tie"], []),
+        (JudgeTally(judge="j", pairs=10, silent=3), [".*"], ["3 of 20 judgments held no verdict", "give the same command"]),
+        (JudgeTally(judge="j", pairs=10, failed=Counter(slow=3)), [".*"], [r"3 of 20 judgments failed: slow \(3 times\)", "."]),
+        (JudgeTally(judge="j", pairs=1, turned=1), ["1 pair .* 100%"], ["goes by the order of the answers; take another", "."]),
     ],
 )
-def test_what_a_judge_did_is_told(tally: Tally, notes: list[str], problems: list[str]) -> None:
+def test_what_a_judge_did_is_told(tally: JudgeTally, notes: list[str], problems: list[str]) -> None:
     mixture, member = _result("the mixture", "mixture", [0.5, 0.5]), _result("a alone", "member", [0.5, 1.0])
     summary = _summary(mixture, member, tally=tally)
     for found, expected in ((summary.notes, notes), (summary.problems, problems)):
@@ -147,19 +157,19 @@ def test_what_a_judge_did_is_told(tally: Tally, notes: list[str], problems: list
 
 
 def test_what_an_answer_takes_by_itself() -> None:
-    run = Run.of("1", [HumanMessage("Why?")])
-    run.entries += [
+    run = QuestionRun.of("1", [HumanMessage("Why?")])
+    run.records += [
         _entry(1, 1.0, 0.1),
         _entry(1, 3.0, 0.1),
         _entry(2, 2.0, 0.1),
         _entry(None, 4.0, 0.1),
         _entry(None, 1.0, 0.1),
     ]
-    answer = Answer.of("text", run)
+    answer = VariantAnswer.of("text", run)
     assert (answer.calls, answer.seconds) == (5, 10.0)
     assert answer.cost_usd == pytest.approx(0.5)
-    run.entries.append(_entry(None, 1.0, None))
-    assert Answer.of("text", run).cost_usd is None
+    run.records.append(_entry(None, 1.0, None))
+    assert VariantAnswer.of("text", run).cost_usd is None
 
 
 def test_a_table_stays_one_whatever_a_member_is_called() -> None:
@@ -183,8 +193,8 @@ def test_graded_scores_are_not_called_wrong(scores: list[float], said: str) -> N
 
 def test_the_document_has_every_answer() -> None:
     failed = FailedCall(place="layer 1, proposer 2", layer=1, model="openai:b", failure={"kind": "Timeout", "message": "late"})
-    answers = [[Answer(text="4 \ud83d", calls=3, seconds=1.5, cost_usd=0.25, failed=[failed])]]
-    mixture = Result(name="the mixture", kind="mixture", answers=answers, scores=[1.0])
+    answers = [[VariantAnswer(text="4 \ud83d", calls=3, seconds=1.5, cost_usd=0.25, failed=[failed])]]
+    mixture = VariantResult(name="the mixture", kind="mixture", answers=answers, scores=[1.0])
     member = _failing("a alone", "member", failed=1, of=1)
     questions = [Question(id="q1", text="2 + 2?", answers=("4",))]
     found = json.loads(document(_summary(mixture, member), [mixture, member], questions))
@@ -222,7 +232,83 @@ def test_the_page_shows_what_models_say_as_text() -> None:
     assert picture.startswith(b"\x89PNG")
     questions = [Question(id="1", text="<b>1?</b>", answers=("2",)), Question(id="2", text="the same for all", answers=("2",))]
     html = page(summary, [mixture, member], questions, title="A mixture", picture=picture)
-    assert "<script" not in html
+    assert "<script>alert" not in html
+    assert html.count("<script") == 1
     assert "&lt;b&gt;1?&lt;/b&gt;" in html
     assert "the same for all" not in html
     assert "1 of 2 questions" in html
+
+
+def test_failover_is_shown_apart() -> None:
+    # The member fails on three questions that the mixture answers, and is right elsewhere, as the mixture is.
+    mixture = _result("the mixture", "mixture", [1.0] * 40)
+    member = _failing("a alone", "member", failed=3, of=40)
+    summary = _summary(mixture, member)
+    [verdict] = summary.verdicts
+    assert "The mixture is 7.5 points ahead of its best member, a" in verdict
+    assert "On the 37 questions that both have answered, the mixture's gain is +0.0 (95% interval +0.0 to +0.0)." in verdict
+    gain = summary.figures[1].gain_answered
+    assert gain is not None
+    assert (gain.mean, gain.questions) == (0, 37)
+
+
+def test_scores_of_nothing_but_0_are_a_question_about_the_scorer() -> None:
+    mixture, member = _result("the mixture", "mixture", [0.0] * 30), _result("a alone", "member", [0.0] * 30)
+    [verdict] = _summary(mixture, member).verdicts
+    assert verdict.startswith(
+        "Every variant scores 0 on every question. That says more about the scorer than about the mixture"
+    )
+    assert verdict.endswith("The mixture's first answer: 'seven words'")
+
+
+def test_the_best_member_is_chosen_on_other_questions_than_it_is_judged_by() -> None:
+    # Each is right on one fifth of the questions, and by the other fifths nobody would choose it for these.
+    one, other = [1.0, 0.0, 0.0, 0.0, 0.0] * 8, [0.0, 1.0, 0.0, 0.0, 0.0] * 8
+    mixture = _result("the mixture", "mixture", one)
+    summary = _summary(mixture, _result("a alone", "member", one), _result("b alone", "member", other))
+    # Chosen by all questions, a would be as good as the mixture.
+    gain = summary.figures[1].gain
+    assert gain is not None
+    assert gain.mean == 0
+    assert summary.verdicts[0].startswith("The mixture is better than its best member, a, by 20.0 points")
+    assert "the best member is chosen on other questions than it is judged by" in markdown(summary)
+
+
+def test_fewer_layers_that_are_as_good_are_advised() -> None:
+    mixture = _result("the mixture", "mixture", [1.0] * 20 + [0.0] * 10)
+    one = _result("after layer 1", "layer", [1.0] * 21 + [0.0] * 9)
+    member = _result("a alone", "member", [1.0] * 10 + [0.0] * 20)
+    verdicts = _summary(mixture, one, member).verdicts
+    assert verdicts[-1] == "After layer 1 the answers are as good: use num_layers=1, which takes 1.0 calls in place of 1.0."
+    worse = _result("after layer 1", "layer", [1.0] * 19 + [0.0] * 11)
+    assert not any("num_layers" in verdict for verdict in _summary(mixture, worse, member).verdicts)
+
+
+HOSTILE = "<img src=x onerror=alert(1)> [a](javascript:alert(1)) \x1b]0;owned\x07 \u202egnp \x9b31m `x` alone"
+
+
+def test_names_and_answers_of_others_do_nothing_in_the_table_and_on_the_page() -> None:
+    pytest.importorskip("matplotlib", reason="the extra eval is not installed")
+    mixture = _result("the mixture", "mixture", [1.0, 0.0])
+    member = _failing(HOSTILE, "member", failed=1, of=2, reason=HOSTILE)
+    summary = _summary(mixture, member)
+    text = markdown(summary)
+    assert not set(text) & {"\x1b", "\x07", "\u202e", "\x9b"}
+    assert r"\<img" in text
+    assert r"\[a\]" in text
+    assert not re.search(r"(?<!\\)<", text)
+    picture = draw_pareto(summary.figures, title="A mixture")
+    questions = [Question(id=str(n), text=HOSTILE, answers=(HOSTILE,)) for n in range(2)]
+    html = page(summary, [mixture, member], questions, title=HOSTILE, picture=picture)
+    assert "<img src=x" not in html
+    assert not set(html) & {"\x1b", "\x07", "\u202e", "\x9b"}
+    [policy] = re.findall(r'http-equiv="Content-Security-Policy" content="([^"]*)"', html)
+    [style] = re.findall(r"<style>(.*?)</style>", html, re.DOTALL)
+    [script] = re.findall(r"<script>(.*?)</script>", html, re.DOTALL)
+    styled, scripted = (b64encode(sha256(text.encode()).digest()).decode() for text in (style, script))
+    assert unescape(policy) == (
+        f"default-src 'none'; style-src 'sha256-{styled}'; script-src 'sha256-{scripted}'; img-src data:; base-uri 'none'; "
+        "form-action 'none'"
+    )
+    # No element has a style of its own, which the policy would refuse.
+    assert " style=" not in html

@@ -8,23 +8,23 @@ from statistics import NormalDist
 
 import pytest
 
-from langchain_moa.evaluation.bootstrap import interval
-from langchain_moa.evaluation.difference import Difference
-from langchain_moa.evaluation.permutation import p_value
+from langchain_moa.evaluation.significance import PairedDifference, bootstrap_interval, p_value
+
+pytest.importorskip("scipy", reason="the extra eval is not installed")
 
 
 def test_an_interval_is_paired_and_the_same_each_time() -> None:
-    low, high = interval([1.0] * 30)
+    low, high = bootstrap_interval([1.0] * 30)
     assert (low, high) == (1.0, 1.0)
     differences = [1.0, -1.0, 0.0, 1.0] * 25
-    low, high = interval(differences)
+    low, high = bootstrap_interval(differences)
     assert low < 0.25 < high
     # The normal approximation: 1.96 times 0.829 by the square root of 100.
     assert low == pytest.approx(0.25 - 0.162, abs=0.03)
     assert high == pytest.approx(0.25 + 0.162, abs=0.03)
-    assert interval(differences) == (low, high)
-    with pytest.raises(ValueError, match="there are none"):
-        interval([])
+    assert bootstrap_interval(differences) == (low, high)
+    with pytest.raises(ValueError, match="give at least one"):
+        bootstrap_interval([])
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def test_graded_scores_of_many_questions_are_told_by_a_sample_of_the_signs() -> 
 
 def test_as_many_questions_as_are_said_to_be_needed_show_a_difference_in_four_of_five_tries() -> None:
     found = [1.0] * 12 + [-1.0] * 5 + [0.0] * 83
-    needed = Difference.of(found, [0.0] * 100).needed
+    needed = PairedDifference.of(found, [0.0] * 100).needed
     assert needed is not None
     draw = random.Random(0)  # noqa: S311  # a sample, not a secret
     shown = sum(p_value(draw.choices(found, k=needed)) < 0.05 for _ in range(400)) / 400
@@ -65,7 +65,7 @@ def test_as_many_questions_as_are_said_to_be_needed_show_a_difference_in_four_of
 
 def test_an_interval_that_leaves_0_out_is_not_enough() -> None:
     # Six questions of unequal weight: the bootstrap hardly ever draws the one that speaks against.
-    difference = Difference.of([1.0, 1.0, 1.0, 1.0, 1.0, 0.0], [0.0, 0.0, 0.0, 0.0, 0.0, 0.2])
+    difference = PairedDifference.of([1.0, 1.0, 1.0, 1.0, 1.0, 0.0], [0.0, 0.0, 0.0, 0.0, 0.0, 0.2])
     assert difference.low > 0
     assert difference.differing == 6
     assert difference.p >= 0.05

@@ -1,11 +1,11 @@
-"""The budget of an evaluation: what calls may cost, and what they are expected to."""
+"""What an evaluation may spend, and what ends it early: the budget, the gate before every call, repeated failures."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from langchain_moa.data.usage import cost_usd
 from langchain_moa.members.member import Nobody
@@ -15,9 +15,121 @@ if TYPE_CHECKING:
 
     from langchain_core.messages import AIMessage
 
-    from langchain_moa.evaluation.gate import Gate
     from langchain_moa.members.member import Member
     from langchain_moa.mixture.mixture import Mixture
+
+
+class EvaluationError(ValueError):
+    """The questions, the scorer or what was recorded cannot be used; the text says where and what would do."""
+
+
+Reason = Literal["cost", "failures", "signal", "write"]
+"""Why a run ends early: the money is not enough, nothing but failures comes, a signal came, or a file cannot be written."""
+
+
+class HaltedError(Exception):
+    """A call was to begin after the gate had been closed; whatever it was for has no answer."""
+
+
+class StoppedError(EvaluationError):
+    """A run has ended early; what was answered until then is kept.
+
+    Attributes:
+        reason: Why.
+    """
+
+    def __init__(self, reason: Reason, why: str) -> None:
+        """Make the error.
+
+        Args:
+            reason: Why.
+            why: The same in a sentence.
+        """
+        super().__init__(why)
+        self.reason = reason
+
+
+class Gate:
+    """Lets calls begin until it is closed."""
+
+    def __init__(self) -> None:
+        self._stopped: StoppedError | None = None
+
+    @property
+    def reason(self) -> Reason | None:
+        """Why it is closed; `None` while it is open."""
+        return None if self._stopped is None else self._stopped.reason
+
+    @property
+    def why(self) -> str:
+        """The same in a sentence; empty while it is open."""
+        return "" if self._stopped is None else str(self._stopped)
+
+    def close(self, reason: Reason, why: str) -> None:
+        """Let no further call begin; of several reasons the first one counts.
+
+        Args:
+            reason: Why.
+            why: The same in a sentence.
+        """
+        if self._stopped is None:
+            self._stopped = StoppedError(reason, why)
+
+    def check(self) -> None:
+        """Refuse a call that is about to begin.
+
+        Raises:
+            HaltedError: The gate is closed.
+        """
+        if self._stopped is not None:
+            raise HaltedError(str(self._stopped))
+
+    def require_open(self) -> None:
+        """Refuse to call a result what has been ended early.
+
+        Raises:
+            StoppedError: The gate is closed.
+        """
+        if self._stopped is not None:
+            raise self._stopped
+
+
+_MOST = 8
+
+
+class CircuitBreaker:
+    """Closes the gate when somebody fails over and over: a key that has expired will not come back.
+
+    Whoever fails is counted by itself: a mixture does without a member, which would make it another mixture.
+    """
+
+    def __init__(self, gate: Gate, *, concurrency: int) -> None:
+        """Make it.
+
+        Args:
+            gate: What is closed.
+            concurrency: How many questions are under way at once, which all may fail for one reason.
+        """
+        self._gate = gate
+        self._most = max(_MOST, concurrency)
+        self._failures: Counter[str] = Counter()
+
+    def count(self, who: str, error: str | None) -> None:
+        """Count an answer or its lack.
+
+        Args:
+            who: Who was asked.
+            error: Why there is no answer; `None` if there is one, after which the count begins anew.
+        """
+        if error is None:
+            self._failures[who] = 0
+            return
+        self._failures[who] += 1
+        if self._failures[who] >= self._most:
+            self._gate.close(
+                "failures", f"{who} failed {self._most} times in a row, and the run was given up; the last: {error}"
+            )
+
 
 ANSWER_TOKENS = 300
 """Tokens of an answer of which nothing is known yet."""
@@ -41,7 +153,7 @@ def expected_usd(model: str, *, prompt: int, answer: int) -> float | None:
     return cost_usd(model, {"input_tokens": prompt, "output_tokens": answer, "total_tokens": prompt + answer})
 
 
-def everyone(mixture: Mixture, *, with_proposers: bool = True) -> list[Member]:
+def callable_members(mixture: Mixture, *, with_proposers: bool = True) -> list[Member]:
     """Return whoever a mixture may call.
 
     Args:

@@ -1,14 +1,17 @@
-"""The Pareto plot: quality against dollars and seconds."""
+"""Pareto plots: quality against dollars, seconds and calls."""
 
 from __future__ import annotations
 
+import math
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from langchain_moa.evaluation.figures import Figures
+    from langchain_moa.evaluation.summary import VariantFigures
+    from langchain_moa.evaluation.tuning import Judged
+
 
 _COLOURS = {"mixture": "#c2410c", "layer": "#f0a070", "member": "#1d4ed8", "self-moa": "#15803d"}
 _LONGEST_NAME = 44
@@ -21,7 +24,7 @@ _ASIDE = 0.035
 _TICKS = ((10, (1.0, 2.0, 3.0, 5.0, 7.0)), (300, (1.0, 2.0, 5.0)), (float("inf"), (1.0,)))
 
 
-def draw_pareto(figures: Sequence[Figures], *, title: str) -> bytes:
+def draw_pareto(figures: Sequence[VariantFigures], *, title: str) -> bytes:
     """Draw quality against dollars and seconds as PNG; a line joins what nothing else beats at less.
 
     Args:
@@ -59,7 +62,7 @@ def draw_pareto(figures: Sequence[Figures], *, title: str) -> bytes:
     return out.getvalue()
 
 
-def _draw(place: Any, figures: Sequence[Figures], values: Sequence[float], label: str) -> list[Any]:
+def _draw(place: Any, figures: Sequence[VariantFigures], values: Sequence[float], label: str) -> list[Any]:
     """Draw one of the plots, and return its points."""
     from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
@@ -126,3 +129,39 @@ def side_by_side(values: Sequence[float]) -> list[float]:
 
 def _short(name: str) -> str:
     return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…"
+
+
+def draw_policies(found: Sequence[Judged], chosen: Judged, *, title: str) -> bytes:
+    """Draw the score of every policy against calls and, where prices are known, dollars, as PNG.
+
+    Args:
+        found: The policies, the best single model first.
+        chosen: The one that was chosen.
+        title: The heading.
+
+    Raises:
+        ImportError: The `eval` extra is not installed.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        msg = 'the Pareto plot takes a package: pip install "langchain-moa[eval]"'
+        raise ImportError(msg) from error
+    axes = [("calls for an answer", [each.calls for each in found])]
+    if not any(math.isnan(each.cost_usd) for each in found):
+        axes.append(("dollars for 1,000 answers", [1000 * each.cost_usd for each in found]))
+    drawing = Figure(figsize=(6.4 * len(axes), 4.6), layout="constrained")
+    drawing.suptitle(title, parse_math=False)
+    for place, (label, values) in zip(drawing.subplots(1, len(axes), squeeze=False)[0], axes, strict=True):
+        for is_alone, name, colour in ((False, "mixture", "#f0a070"), (True, "one model", _COLOURS["member"])):
+            points = [(x, 100 * e.score) for x, e in zip(values, found, strict=True) if (e.policy.kind == "alone") == is_alone]
+            if points:
+                place.plot(*zip(*points, strict=True), "o", color=colour, markersize=5, alpha=0.7, label=name)
+        at = values[list(found).index(chosen)]
+        place.plot(at, 100 * chosen.score, "o", color=_COLOURS["mixture"], markersize=11, label="chosen", zorder=50)
+        place.set(xlabel=label, ylabel="score on the questions of the search")
+        place.grid(visible=True, alpha=0.25)
+        place.legend(frameon=False, fontsize=8)
+    out = BytesIO()
+    drawing.savefig(out, format="png", dpi=150)
+    return out.getvalue()

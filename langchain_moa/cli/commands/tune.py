@@ -1,0 +1,350 @@
+"""`tune`: which mixture, or which model alone, does best on questions of yours, found by replaying answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from langchain_moa.cli.arguments import Debug, Quiet
+from langchain_moa.cli.console import counted, note, one_line, printable, warn
+from langchain_moa.cli.evaluating import (
+    RUN,
+    Concurrency,
+    Limit,
+    MaxCost,
+    Yes,
+    budget_refused,
+    confirm_spending,
+    run_to_the_end,
+    warn_of_skipped,
+)
+from langchain_moa.cli.exit_codes import EXIT_CODES, UsageError, explain, explained
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from langchain_moa.evaluation.answer_table import AnswerTable
+    from langchain_moa.evaluation.questions import Question
+    from langchain_moa.evaluation.scorers import Scorer
+    from langchain_moa.evaluation.tuning import Tuning
+    from langchain_moa.mixture.mixture import Mixture
+
+app = typer.Typer()
+
+_SEARCH = "Search"
+
+Task = Annotated[
+    Path | None,
+    typer.Option(
+        "--task",
+        "-t",
+        metavar="FILE",
+        help="Questions and right answers, a line each.  [dim]\\[default: those of the recorded answers][/dim]",
+    ),
+]
+Candidates = Annotated[
+    list[str] | None,
+    typer.Option("--candidate", metavar="MODEL", help="'provider:model'; give it once for each. With --recorded, its names."),
+]
+Config = Annotated[
+    Path | None,
+    typer.Option("--config", "-c", metavar="FILE", help="A YAML file with a list of candidates, written like proposers."),
+]
+Recorded = Annotated[
+    Path | None,
+    typer.Option("--recorded", metavar="FILE", help="Recorded answers to replay; no model is asked."),
+]
+Output = Annotated[Path, typer.Option("--output", "-o", metavar="FOLDER", help="Where moa.yaml and the report go.")]
+ObjectiveName = Annotated[
+    Literal["accuracy", "price"],
+    typer.Option("--objective", help="What is chosen by; price needs --tolerance.", rich_help_panel=_SEARCH),
+]
+Tolerance = Annotated[
+    float | None,
+    typer.Option(
+        "--tolerance",
+        metavar="POINTS",
+        min=0,
+        max=100,
+        help="How many points worse than the best model a cheaper choice may be.",
+        rich_help_panel=_SEARCH,
+    ),
+]
+ExtractName = Annotated[
+    Literal["auto", "number", "letter", "boxed", "literal", "text"],
+    typer.Option("--extract", help="How short answers are read; auto guesses.", rich_help_panel=_SEARCH),
+]
+ScorerName = Annotated[
+    str | None,
+    typer.Option("--scorer", metavar="NAME", help="exact, numeric, math, or file.py:function.", rich_help_panel=_SEARCH),
+]
+Seed = Annotated[int, typer.Option("--seed", metavar="N", help="Draws the cross-validation.", rich_help_panel=_SEARCH)]
+Samples = Annotated[
+    int, typer.Option("--samples", metavar="K", min=1, help="How often each candidate is asked.", rich_help_panel=RUN)
+]
+
+
+@app.command(epilog=EXIT_CODES)
+def tune(
+    *,
+    output: Output,
+    task: Task = None,
+    candidate: Candidates = None,
+    config: Config = None,
+    recorded: Recorded = None,
+    objective: ObjectiveName = "accuracy",
+    tolerance: Tolerance = None,
+    extract: ExtractName = "auto",
+    scorer: ScorerName = None,
+    seed: Seed = 0,
+    samples: Samples = 1,
+    limit: Limit = None,
+    max_cost_usd: MaxCost = None,
+    concurrency: Concurrency = 8,
+    yes: Yes = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    r"""Find out which mixture does best on questions of yours.
+
+    It asks every candidate once, or reads recorded answers, and then replays
+    each alone and every majority of three and five. It chooses by the lower
+    bound of the gain over the best single model, and says so where that model
+    alone is the best choice. It writes moa.yaml, report.html and results.json.
+
+    [dim]$[/dim] langchain-moa tune --recorded answers.jsonl -o tuned
+    """
+    with explained(debug=debug):
+        from langchain_moa.data.rows import RowError
+        from langchain_moa.evaluation.limits import EvaluationError
+
+        _require_extra()
+        if objective == "price" and tolerance is None:
+            msg = "--objective price needs --tolerance: how many points worse than the best model a cheaper choice may be"
+            raise UsageError(msg)
+        if tolerance is not None and objective != "price":
+            msg = "--tolerance is for --objective price; give both, or neither"
+            raise UsageError(msg)
+        try:
+            job = _TuneJob(
+                output=output,
+                task=task,
+                recorded=recorded,
+                candidates=_candidates(candidate, config, named=recorded is not None),
+                extract=extract,
+                scorer=scorer,
+                samples=samples,
+                limit=limit,
+                max_cost_usd=max_cost_usd,
+                concurrency=concurrency,
+                yes=yes,
+                quiet=quiet,
+            )
+            table, specs = job.answers()
+            if not quiet:
+                note(f"answers are read as: {table.extract}{'' if extract != 'auto' else ', guessed from the right answers'}")
+            from langchain_moa.evaluation.tuning import tune as search
+
+            tuning = search(table, objective=objective, tolerance=(tolerance or 0) / 100, seed=seed)
+            job.write(tuning, specs)
+        except (EvaluationError, RowError) as error:
+            raise UsageError(explain(error)) from error
+
+
+@dataclass(frozen=True, kw_only=True)
+class _TuneJob:
+    """What is to be tuned, and how."""
+
+    output: Path
+    task: Path | None
+    recorded: Path | None
+    candidates: Sequence[Any]
+    extract: str
+    scorer: str | None
+    samples: int
+    limit: int | None
+    max_cost_usd: float | None
+    concurrency: int
+    yes: bool
+    quiet: bool
+
+    def answers(self) -> tuple[AnswerTable, Mapping[str, Any]]:
+        """Return the answers, asked or recorded, and what a proposer of each model is in a file."""
+        from langchain_moa.evaluation.answer_table import read_recorded
+        from langchain_moa.evaluation.questions import read_questions
+
+        questions = None
+        if self.task is not None:
+            questions = read_questions(self.task, needs_answers=self.recorded is None, limit=self.limit)
+        if self.recorded is not None:
+            table = read_recorded(
+                self.recorded,
+                questions=questions,
+                candidates=self.candidates,
+                extract=self.extract,
+                scorer=self._scorer(questions or []),
+            )
+            if questions is None and self.limit is not None:
+                table = table.rows(range(min(self.limit, len(table))))
+            if questions is not None and len(table) < len(questions):
+                warn(f"{self.recorded} has no answers to {len(questions) - len(table):,} of {len(questions):,} questions")
+            return table, {name: f"replay:{self.recorded}#{name}" for name in table.models}
+        if questions is None:
+            msg = "give --task FILE with questions and right answers, or --recorded FILE with recorded answers"
+            raise UsageError(msg)
+        return self._asked(questions)
+
+    def write(self, tuning: Tuning, specs: Mapping[str, Any]) -> None:
+        """Write the files, and say what was found."""
+        from datetime import UTC, datetime
+
+        from langchain_moa.evaluation.ledger import write_whole
+        from langchain_moa.evaluation.plots import draw_policies
+        from langchain_moa.evaluation.tuning_report import document, page, sentences, yaml_text
+
+        source = str(self.recorded or self.task)
+        self.output.mkdir(parents=True, exist_ok=True)
+        yaml = yaml_text(tuning, specs, source=source, when=f"{datetime.now(UTC):%Y-%m-%d}")
+        write_whole(self.output / "moa.yaml", yaml)
+        write_whole(self.output / "results.json", document(tuning, specs, source=source), errors="replace")
+        command = self._compare_command(tuning, specs)
+        title = f"Which mixture for {source}"
+        picture = draw_policies(tuning.found, tuning.chosen, title=title)
+        html = page(tuning, title=title, source=source, yaml=yaml, command=command, picture=picture)
+        write_whole(self.output / "report.html", html, errors="replace")
+        for sentence in sentences(tuning):
+            typer.echo(printable(sentence))
+        if not self.quiet:
+            note(f"{self.output}/moa.yaml is written, see {self.output}/report.html; how to compare with one that writes:")
+            note(command)
+
+    def _asked(self, questions: Sequence[Question]) -> tuple[AnswerTable, Mapping[str, Any]]:
+        from langchain_moa.evaluation.candidates import Tournament
+        from langchain_moa.evaluation.ledger import Ledger
+        from langchain_moa.evaluation.limits import unpriced
+        from langchain_moa.evaluation.tuning import FEWEST_QUESTIONS
+
+        if len(self.candidates) < 2:  # noqa: PLR2004  # it takes two to choose
+            msg = "give two or more candidates: --candidate provider:model, once for each, or --config with a list of them"
+            raise UsageError(msg)
+        if len(questions) < FEWEST_QUESTIONS:
+            msg = f"{len(questions)} questions are too few to choose by; give at least {FEWEST_QUESTIONS}, better 100"
+            raise UsageError(msg)
+        mixture = _mixture_of(self.candidates)
+        members = mixture.members.layers[0]
+        names = [member.name for member in members]
+        if twice := next((name for name in names if names.count(name) > 1), None):
+            msg = f"two candidates are called {twice}; give one of them another `name` in --config"
+            raise UsageError(msg)
+        if self.max_cost_usd is not None and (unknown := unpriced(members)):
+            raise UsageError(budget_refused(unknown))
+        ledger = Ledger(self.output / "ledger.jsonl", max_cost_usd=self.max_cost_usd)
+        warn_of_skipped(ledger)
+        self._announce(mixture, questions, ledger)
+        with ledger:
+            tournament = Tournament(
+                mixture=mixture,
+                names=names,
+                questions=questions,
+                ledger=ledger,
+                samples=self.samples,
+                extract=self.extract,
+                scorer=self._scorer(questions),
+                concurrency=self.concurrency,
+            )
+            table = run_to_the_end(tournament.run, ledger, quiet=self.quiet)
+        for name, reason in tournament.dropped.items():
+            warn(f"{one_line(name)} was dropped: {one_line(reason)}")
+        return table, dict(zip(names, self.candidates, strict=True))
+
+    def _announce(self, mixture: Mixture, questions: Sequence[Question], ledger: Any) -> None:
+        from langchain_moa.evaluation.limits import ANSWER_TOKENS, expected_usd, tokens_in, unpriced
+
+        members = mixture.members.layers[0]
+        answer = mixture.max_tokens or ANSWER_TOKENS
+        costs = [
+            expected_usd(member.id, prompt=tokens_in(question.text), answer=answer) or 0.0
+            for member in members
+            for question in questions
+        ]
+        unknown = unpriced(members)
+        without = f" without the price of {', '.join(map(one_line, unknown))}, which is not known" if unknown else ""
+        calls = counted(len(costs) * self.samples, "call")
+        known = f", {len(ledger.records):,} answers are in the ledger" if ledger.records else ""
+        usd = f"about ${self.samples * sum(costs):,.2f}{without}" if sum(costs) else "no price is known"
+        if not self.quiet:
+            note(f"{counted(len(questions), 'question')}, at most {calls}{known}; {usd}, with answers of {answer} tokens")
+        confirm_spending(len(costs) * self.samples - len(ledger.records), yes=self.yes)
+
+    def _scorer(self, questions: Sequence[Question]) -> Scorer | None:
+        from langchain_moa.evaluation.scorers import resolve_scorer
+
+        return None if self.scorer is None else resolve_scorer(self.scorer, questions)
+
+    def _compare_command(self, tuning: Tuning, specs: Mapping[str, Any]) -> str:
+        """Return the command that pays for the comparison which replay cannot make, and its estimate."""
+        from shlex import quote
+
+        best = specs[tuning.table.models[tuning.best.policy.models[0]]]
+        name = best if isinstance(best, str) else str(best.get("model"))
+        questions = counted(len(tuning.table), "question")
+        if name.startswith("replay:"):
+            name = "PROVIDER:MODEL"
+            which = "with real models in place of the recorded ones"
+        else:
+            which = f"about {len(tuning.table) * (2 * len(tuning.chosen.policy.models) + 2):,} calls for {questions}"
+        source = quote(str(self.task or self.recorded))
+        return (
+            f"langchain-moa eval compare -c {quote(str(self.output / 'moa.yaml'))} --task {source} -a {quote(name)} "
+            f"--set aggregation=synthesize --estimate  # {which}"
+        )
+
+
+def _require_extra() -> None:
+    from importlib.util import find_spec
+
+    if find_spec("numpy") is None or find_spec("matplotlib") is None:
+        msg = 'tune takes more packages: pip install "langchain-moa[eval]"'
+        raise UsageError(msg)
+
+
+def _candidates(given: Sequence[str] | None, config: Path | None, *, named: bool) -> list[Any]:
+    """Return the candidates of the options and of a file, as they are written."""
+    found: list[Any] = list(given or [])
+    if config is None:
+        return found
+    if named:
+        msg = "--config names models to ask; with --recorded give --candidate and a recorded name"
+        raise UsageError(msg)
+    import yaml
+
+    try:
+        data = yaml.safe_load(config.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        msg = f"--config: {config} cannot be read: {explain(error)}"
+        raise UsageError(msg) from error
+    listed = data.get("candidates", data.get("proposers")) if isinstance(data, dict) else data
+    if not isinstance(listed, list) or not listed:
+        msg = f"--config: {config} has to hold a list of `candidates`, each 'provider:model' or a mapping as of a proposer"
+        raise UsageError(msg)
+    from langchain_moa.data.redaction import names_secret
+
+    if (secret := names_secret({"candidates": listed})) is not None:
+        msg = f"--config: {config} has {secret!r}; keys do not belong in files. Set the provider's environment variable"
+        raise UsageError(msg)
+    return [*found, *listed]
+
+
+def _mixture_of(candidates: Sequence[Any]) -> Mixture:
+    from langchain_moa.mixture.mixture import Mixture
+
+    try:
+        mixture = Mixture(proposers=list(candidates), aggregation="vote", num_layers=1)
+        mixture.members  # noqa: B018  # a candidate that cannot be made is told before anything is asked
+    except (ValueError, ImportError) as error:
+        msg = f"--candidate: {explain(error)}"
+        raise UsageError(msg) from error
+    return mixture

@@ -1,0 +1,331 @@
+"""The answers of several models to the same questions as arrays: what each came to, whether it is right, what it cost."""
+
+from __future__ import annotations
+
+import ast
+import json
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from langchain_moa.data.rows import RowError, read_rows
+from langchain_moa.data.usage import cost_usd
+from langchain_moa.evaluation.limits import EvaluationError, tokens_in
+from langchain_moa.evaluation.questions import Question, questions_of
+from langchain_moa.evaluation.scorers import by_answer_type
+from langchain_moa.strategies.extract import EXTRACTORS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from langchain_moa.data.rows import Row
+    from langchain_moa.evaluation.scorers import Scorer
+
+EXTRACTS = ("auto", "number", "letter", "boxed", "literal", "text")
+"""How short answers can be read; `auto` guesses it from the right answers."""
+
+_CHARACTERS = 4
+_MOST_LETTERS = "ABCDEFGHIJ"
+
+# How many of the right answers must be of a kind.
+_ALMOST_ALL = 0.98
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """One answer of one model.
+
+    Attributes:
+        text: The answer; `None` where the call failed.
+        score: How good it is, from 0 to 1.
+        short: The short answer, by which votes are counted; `None` where it has none.
+        cost_usd: US dollars; `None` where that is not known.
+    """
+
+    text: str | None
+    score: float
+    short: str | None
+    cost_usd: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnswerTable:
+    """The answers of several models to the same questions. A column is one sample of one model.
+
+    Attributes:
+        questions: The questions, in order.
+        models: The models' names.
+        samples: For each model, the columns of its samples.
+        labels: By question and column, a number for each short answer, equal for equal ones; -1 where it has none.
+        scores: By question and column, how good the answer is, from 0 to 1.
+        answered: By question and column, whether the call has an answer.
+        costs: By question and column, US dollars; NaN where that is not known.
+        shorts: By question and column, the short answer.
+        extract: How short answers were read.
+    """
+
+    questions: Sequence[Question]
+    models: Sequence[str]
+    samples: Sequence[Sequence[int]]
+    labels: NDArray[np.int64]
+    scores: NDArray[np.float64]
+    answered: NDArray[np.bool_]
+    costs: NDArray[np.float64]
+    shorts: Sequence[Sequence[str | None]]
+    extract: str
+
+    @classmethod
+    def of(
+        cls,
+        questions: Sequence[Question],
+        answers: Mapping[str, Sequence[Sequence[Sample]]],
+        *,
+        extract: str,
+    ) -> AnswerTable:
+        """Make a table.
+
+        Args:
+            questions: The questions.
+            answers: By model, for each question its samples.
+            extract: How short answers were read.
+        """
+        import numpy as np
+
+        samples: list[tuple[int, ...]] = []
+        columns: list[list[Sample]] = []
+        for of_model in answers.values():
+            count = max(map(len, of_model))
+            samples.append(tuple(range(len(columns), len(columns) + count)))
+            # A single null is a call that failed each time.
+            columns += [[each[place % len(each)] for each in of_model] for place in range(count)]
+        rows = list(zip(*columns, strict=True))
+        return cls(
+            questions=questions,
+            models=list(answers),
+            samples=samples,
+            labels=np.array([_numbered([each.short for each in row]) for row in rows]),
+            scores=np.array([[each.score for each in row] for row in rows], dtype=float),
+            answered=np.array([[each.text is not None for each in row] for row in rows]),
+            costs=np.array([[np.nan if each.cost_usd is None else each.cost_usd for each in row] for row in rows], dtype=float),
+            shorts=[[each.short for each in row] for row in rows],
+            extract=extract,
+        )
+
+    def __len__(self) -> int:
+        """Return how many questions there are."""
+        return len(self.questions)
+
+    @property
+    def is_priced(self) -> bool:
+        """Whether the price of every answer is known."""
+        import numpy as np
+
+        return not bool(np.isnan(self.costs).any())
+
+    def only(self, models: Sequence[int]) -> AnswerTable:
+        """Return the table of some of the models.
+
+        Args:
+            models: Their places.
+        """
+        columns = [column for model in models for column in self.samples[model]]
+        place = {column: number for number, column in enumerate(columns)}
+        return replace(
+            self,
+            models=[self.models[model] for model in models],
+            samples=[tuple(place[column] for column in self.samples[model]) for model in models],
+            labels=self.labels[:, columns],
+            scores=self.scores[:, columns],
+            answered=self.answered[:, columns],
+            costs=self.costs[:, columns],
+            shorts=[[row[column] for column in columns] for row in self.shorts],
+        )
+
+    def rows(self, places: NDArray[np.int64] | Sequence[int]) -> AnswerTable:
+        """Return the table of some of the questions.
+
+        Args:
+            places: Their places.
+        """
+        return replace(
+            self,
+            questions=[self.questions[place] for place in places],
+            labels=self.labels[places],
+            scores=self.scores[places],
+            answered=self.answered[places],
+            costs=self.costs[places],
+            shorts=[self.shorts[place] for place in places],
+        )
+
+
+def guess_extract(answers: Sequence[str]) -> str:
+    """Return how short answers are to be read, guessed from the right answers.
+
+    Args:
+        answers: The right answers.
+
+    Returns:
+        `letter` where they are options, `number` where they are numbers, `boxed` where they are mathematics, `literal` where
+        they are values of Python or JSON, `text` otherwise.
+
+    Example:
+        ```python
+        from langchain_moa.evaluation.answer_table import guess_extract
+
+        print(guess_extract(["18", "3.5", "$1,200"]), guess_extract(["B", "A"]), guess_extract(["[1, 2]", "'a'"]))
+        ```
+    """
+    kinds: list[tuple[str, Callable[[str], bool]]] = [
+        ("letter", lambda answer: len(answer) == 1 and answer in _MOST_LETTERS),
+        ("number", _is_number),
+        ("boxed", lambda answer: _is_number(answer) or "\\" in answer or "^" in answer),
+        ("literal", _is_literal),
+    ]
+    for name, fits in kinds:
+        if answers and sum(map(fits, map(str.strip, answers))) >= _ALMOST_ALL * len(answers):
+            return name
+    return "text"
+
+
+def short_answer(text: str, extract: str) -> str | None:
+    """Return the short answer of a text, by which votes are counted.
+
+    Args:
+        text: The text.
+        extract: How it is read: `number`, `letter`, `boxed`, `literal` or `text`.
+    """
+    return EXTRACTORS[extract](text) or None
+
+
+def grade(text: str, question: Question, extract: str, scorer: Scorer | None = None) -> float:
+    """Return how good an answer is, from 0 to 1.
+
+    Args:
+        text: The answer.
+        question: The question, with its right answers.
+        extract: How short answers are read.
+        scorer: What scores. Default: 1 where the short answer is that of a right one, or where `eval compare` would say that it
+            is right.
+    """
+    if scorer is not None:
+        return float(scorer(text, question))
+    short = short_answer(text, extract)
+    right = {short_answer(answer, extract) or answer for answer in question.answers}
+    return 1.0 if short is not None and short in right else float(by_answer_type(text, question))
+
+
+def read_recorded(
+    path: str | Path,
+    *,
+    questions: Sequence[Question] | None = None,
+    candidates: Sequence[str] = (),
+    extract: str = "auto",
+    scorer: Scorer | None = None,
+) -> AnswerTable:
+    """Read recorded answers, as `replay:` members have them, for `langchain-moa tune`.
+
+    Where a line has a `score` for every candidate, it is taken; else the answers are scored.
+
+    Args:
+        path: The file, with a question, its right answer, and `recorded` by model on each line.
+        questions: The questions to use. Default: those of the file.
+        candidates: The models to use. Default: all that are recorded.
+        extract: How short answers are read. Default: guessed from the right answers.
+        scorer: How an answer is scored, whatever the file says. Default: see `grade`.
+
+    Raises:
+        RowError: The file cannot be read, or one of its lines cannot be used.
+        EvaluationError: A candidate is not recorded, or the recorded questions are not those of the task.
+    """
+    rows = read_rows(path)
+    known = list(dict.fromkeys(model for row in rows for model in row.get("recorded", dict)))
+    if missing := [name for name in candidates if name not in known]:
+        msg = f"--candidate {missing[0]}: {path} has no answers of it; it has {', '.join(known)}"
+        raise EvaluationError(msg)
+    models = list(dict.fromkeys(candidates)) or known
+    by_question = {row.text("question"): row for row in reversed(rows)}
+    own = questions_of(rows, needs_answers=False)
+    if questions is None:
+        questions = own
+    elif not any(question.text in by_question for question in questions):
+        msg = f"{path} has no answer to any of the questions, to the letter; give the file that the questions were asked from"
+        raise EvaluationError(msg)
+    used = [question for question in questions if question.text in by_question]
+    scored = scorer is None and all(_has_scores(by_question[question.text], models) for question in used)
+    if not scored:
+        for question in used:
+            if not question.answers:
+                msg = f"{question.place}: no right answer, and no recorded 'score' of every candidate; add one of them"
+                raise RowError(msg)
+    extract = guess_extract([answer for question in used for answer in question.answers]) if extract == "auto" else extract
+    answers: dict[str, list[list[Sample]]] = {}
+    for model in models:
+        answers[model] = [
+            _samples(by_question[each.text], each, model, extract=extract, scorer=None if scored else scorer, scored=scored)
+            for each in used
+        ]
+    return AnswerTable.of(used, answers, extract=extract)
+
+
+def _samples(row: Row, question: Question, model: str, *, extract: str, scorer: Scorer | None, scored: bool) -> list[Sample]:
+    texts = _listed(row.data["recorded"].get(model))
+    scores = _listed(row.data["score"].get(model)) if scored else []
+    costs, lengths = (_listed(_of_model(row, field, model)) for field in ("cost_usd", "chars"))
+    found = []
+    for place, text in enumerate(texts):
+        if text is not None and not isinstance(text, str):
+            row.refuse(f"the recorded answer of {model!r} has to be a text, a list of texts, or null")
+        if scored:
+            score = float((scores[place] if place < len(scores) else 0) or 0)
+        else:
+            score = 0.0 if text is None else grade(text, question, extract, scorer)
+        cost = costs[place] if place < len(costs) else None
+        if cost is None and text is not None:
+            length = lengths[place] if place < len(lengths) and lengths[place] is not None else len(text)
+            cost = _list_price(model, question, -(-length // _CHARACTERS))
+        found.append(Sample(text=text, score=score, short=None if text is None else short_answer(text, extract), cost_usd=cost))
+    return found
+
+
+def _list_price(model: str, question: Question, written: int) -> float | None:
+    if ":" not in model:
+        return None
+    read = tokens_in(question.text)
+    return cost_usd(model, {"input_tokens": read, "output_tokens": written, "total_tokens": read + written})
+
+
+def _has_scores(row: Row, models: Sequence[str]) -> bool:
+    scores = row.data.get("score")
+    return isinstance(scores, dict) and all(model in scores for model in models)
+
+
+def _of_model(row: Row, field: str, model: str) -> Any:
+    given = row.data.get(field)
+    return given.get(model) if isinstance(given, dict) else given
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) and value else [None if value == [] else value]
+
+
+def _numbered(shorts: Sequence[str | None]) -> list[int]:
+    numbers: dict[str, int] = {}
+    return [-1 if short is None else numbers.setdefault(short, len(numbers)) for short in shorts]
+
+
+def _is_number(answer: str) -> bool:
+    return EXTRACTORS["number"](answer) is not None and not any(character.isalpha() for character in answer)
+
+
+def _is_literal(answer: str) -> bool:
+    try:
+        json.loads(answer)
+    except (ValueError, RecursionError):
+        try:
+            ast.literal_eval(answer)
+        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+            return False
+    return True

@@ -1,0 +1,191 @@
+"""Asking candidates for `langchain-moa tune`: each once, through the ledger, the weak and the dear ones not to the end."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from dataclasses import dataclass, field
+from statistics import fmean, stdev
+from typing import TYPE_CHECKING, Any
+
+from langchain_moa.data.errors import MoAError
+from langchain_moa.engine.graph import build_alone
+from langchain_moa.evaluation.answer_table import AnswerTable, Sample, grade, guess_extract, short_answer
+from langchain_moa.evaluation.calls import QuestionRun, belonging_to, member_with_ledger
+from langchain_moa.evaluation.comparison import reason_of
+from langchain_moa.evaluation.limits import CircuitBreaker, EvaluationError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from langchain_moa.evaluation.ledger import Ledger
+    from langchain_moa.evaluation.questions import Question
+    from langchain_moa.evaluation.scorers import Scorer
+    from langchain_moa.members.member import Member
+    from langchain_moa.mixture.mixture import Mixture
+
+# The shares of the questions after which candidates are dropped.
+_ROUNDS = (0.25, 0.5)
+_FEWEST = 20
+# So many stay whatever they score: a majority needs three.
+_KEPT = 3
+# How sure it has to be that one is weaker, in standard errors; and how many times dearer one is that is no better.
+_ERRORS = 2.0
+_DEARER = 2.0
+
+
+@dataclass(kw_only=True)
+class Tournament:
+    """Candidates that are asked the same questions.
+
+    After a quarter and after half of the questions, up to half of the candidates are dropped: those that are surely weaker than
+    the best one, and those that cost more than twice as much as one that is not behind them. Three always stay.
+
+    Attributes:
+        mixture: A mixture whose proposers are the candidates; its parameters (`temperature`, ...) hold for all.
+        names: What the candidates are called, in the proposers' order.
+        questions: The questions.
+        ledger: Where calls are kept, opened.
+        samples: How often each candidate is asked each question. Default: once.
+        extract: How short answers are read. Default: guessed from the right answers.
+        scorer: How an answer is scored. Default: by its short answer.
+        concurrency: How many questions are under way at once. Default: 8.
+        dropped: Why candidates were dropped, by name.
+    """
+
+    mixture: Mixture
+    names: Sequence[str]
+    questions: Sequence[Question]
+    ledger: Ledger
+    samples: int = 1
+    extract: str = "auto"
+    scorer: Scorer | None = None
+    concurrency: int = 8
+    dropped: dict[str, str] = field(default_factory=dict)
+
+    async def run(self, watch: Callable[[int, int, str], object] = lambda *_: None) -> AnswerTable:
+        """Ask, and return the answers of the candidates that were asked all questions.
+
+        Args:
+            watch: Told how many answers there are so far, how many there will be at the most, and the noun.
+
+        Raises:
+            StoppedError: The money was not enough, a candidate failed over and over, a signal came, or a file cannot be
+                written.
+            EvaluationError: The scorer failed.
+        """
+        extract = self.extract
+        if extract == "auto":
+            extract = guess_extract([answer for question in self.questions for answer in question.answers])
+        asking = _Asking(self, extract, watch)
+        left = dict(zip(self.names, self.mixture.members.layers[0], strict=True))
+        for share in (*_ROUNDS, 1.0):
+            count = math.ceil(share * len(self.questions))
+            await asking.ask(left, count)
+            if share < 1 and count >= _FEWEST:
+                for name, reason in losers(asking.answers, list(left)).items():
+                    self.dropped[name] = f"{reason} after {count} questions"
+                    del left[name]
+        answers = {name: [asking.answers[name][place] for place in range(len(self.questions))] for name in left}
+        if not any(sample.text is not None for of_model in answers.values() for each in of_model for sample in each):
+            msg = "there is no answer of any candidate to any of the questions"
+            raise EvaluationError(msg)
+        return AnswerTable.of(self.questions, answers, extract=extract)
+
+
+class _Asking:
+    """The answers so far."""
+
+    def __init__(self, given: Tournament, extract: str, watch: Callable[[int, int, str], object]) -> None:
+        self.answers: dict[str, dict[int, list[Sample]]] = {name: {} for name in given.names}
+        self._given = given
+        self._extract = extract
+        self._watch = watch
+        self._patience = CircuitBreaker(given.ledger.gate, concurrency=given.concurrency)
+        self._done = 0
+
+    async def ask(self, members: Mapping[str, Member], count: int) -> None:
+        """Ask the first so many questions, those that have not been asked yet."""
+        given = self._given
+        free = asyncio.Semaphore(given.concurrency)
+        graphs = {
+            name: build_alone(given.mixture, member_with_ledger(member, given.ledger, "candidate")).compile(checkpointer=False)
+            for name, member in members.items()
+        }
+        total = (
+            self._done
+            + len(members) * (len(given.questions) * given.samples)
+            - sum(len(self.answers[name]) * given.samples for name in members)
+        )
+
+        async def one(name: str, place: int) -> None:
+            async with free:
+                found = []
+                for epoch in range(1, given.samples + 1):
+                    if given.ledger.gate.reason is not None:
+                        return
+                    found.append(await self._sample(name, graphs[name], given.questions[place], epoch))
+                    self._done += 1
+                    self._watch(self._done, total, "answers")
+                self.answers[name][place] = found
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                for place in range(count):
+                    for name in members:
+                        if place not in self.answers[name]:
+                            group.create_task(one(name, place))
+        except ExceptionGroup as errors:
+            raise errors.exceptions[0] from None
+        given.ledger.gate.require_open()
+
+    async def _sample(self, name: str, graph: Any, question: Question, epoch: int) -> Sample:
+        with belonging_to(QuestionRun.of(question.id, question.messages, epoch=epoch)) as run:
+            try:
+                state = await graph.ainvoke({"messages": question.messages})
+            except MoAError as error:
+                if not run.is_halted:
+                    self._patience.count(name, reason_of(error))
+                return Sample(text=None, score=0.0, short=None)
+        self._patience.count(name, None)
+        text = str(state["messages"][-1].text)
+        cost = run.records[-1].cost_usd if run.records else None
+        score = grade(text, question, self._extract, self._given.scorer)
+        return Sample(text=text, score=score, short=short_answer(text, self._extract), cost_usd=cost)
+
+
+def losers(answers: Mapping[str, Mapping[int, Sequence[Sample]]], names: Sequence[str]) -> dict[str, str]:
+    """Return which candidates need not be asked further, each with the reason.
+
+    Args:
+        answers: By candidate and question, its samples; the same questions for all.
+        names: The candidates that are left.
+    """
+    scores = {name: [fmean(each.score for each in found) for _, found in sorted(answers[name].items())] for name in names}
+    means = {name: fmean(found) for name, found in scores.items()}
+    prices = {name: _price(answers[name]) for name in names}
+    order = sorted(names, key=lambda name: -means[name])
+    best = order[0]
+    lost: dict[str, str] = {}
+    # The weakest first, and no more than half of them.
+    for name in reversed(order[_KEPT:]):
+        if len(lost) >= len(names) // 2:
+            break
+        behind = [one - other for one, other in zip(scores[best], scores[name], strict=True)]
+        error = stdev(behind) / len(behind) ** 0.5
+        cheaper = [other for other in order if other != name and other not in lost and _is_dearer(prices[name], prices[other])]
+        if fmean(behind) > _ERRORS * error:
+            lost[name] = f"{100 * fmean(behind):.1f} points behind {best}"
+        elif better := next((other for other in cheaper if means[other] >= means[name]), None):
+            lost[name] = f"more than twice as dear as {better}, which is as good,"
+    return lost
+
+
+def _price(answers: Mapping[int, Sequence[Sample]]) -> float | None:
+    costs = [each.cost_usd for found in answers.values() for each in found if each.text is not None]
+    known = [cost for cost in costs if cost is not None]
+    return fmean(known) if known and len(known) == len(costs) else None
+
+
+def _is_dearer(one: float | None, other: float | None) -> bool:
+    return one is not None and other is not None and one > _DEARER * other

@@ -1,0 +1,153 @@
+"""`tune`: from answers, recorded or asked, to a mixture that can be asked."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+
+from tests.loopback import Reply
+from tests.loopback.recorded import last_user_text
+from tests.loopback.reply import Usage
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.integration_tests.cli.conftest import Command
+    from tests.loopback import Loopback
+    from tests.loopback.reply import Body
+
+MODELS = {"a": 0.7, "b": 0.7, "c": 0.7}
+
+
+def _said(model: str, number: int) -> str:
+    draw = random.Random(f"{model} {number}")  # noqa: S311  # a sample, not a secret
+    return f"The answer is {number + 1 if draw.random() < MODELS[model] else number + 1 + 10 ** (1 + ord(model) - ord('a'))}."
+
+
+def _questions(folder: Path, count: int = 60, *, recorded: bool = True) -> Path:
+    path = folder / "answers.jsonl"
+    rows: list[dict[str, Any]] = [{"question": f"What is {n} + 1?", "answer": n + 1} for n in range(count)]
+    if recorded:
+        rows = [{**row, "recorded": {model: _said(model, n) for model in MODELS}} for n, row in enumerate(rows)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def test_recorded_answers_become_a_mixture_that_answers(moa: Command, loopback: Loopback, tmp_path: Path) -> None:
+    _questions(tmp_path)
+    done = moa("tune", "--recorded", "answers.jsonl", "--output", "tuned")
+    assert done.code == 0, done.err
+    assert done.out.startswith("Use the majority of ")
+    assert "answers are read as: number, guessed from the right answers" in done.err
+    assert loopback.requests == []
+    assert sorted(path.name for path in (tmp_path / "tuned").iterdir()) == ["moa.yaml", "report.html", "results.json"]
+    text = (tmp_path / "tuned" / "moa.yaml").read_text()
+    fields = yaml.safe_load(text)
+    assert sorted(fields["proposers"]) == [f"replay:answers.jsonl#{model}" for model in MODELS]
+    assert fields["aggregation"] == {"vote": {"extract": "number"}}
+    # What the file answers is what was replayed, question by question.
+    first = fields["proposers"][0].rpartition("#")[2]
+    for number in range(5):
+        asked = moa("ask", "--config", "tuned/moa.yaml", f"What is {number} + 1?", "--quiet")
+        assert asked.code == 0, asked.err
+        numbers = [re.findall(r"\d+", _said(model, number))[0] for model in MODELS]
+        majority = max(numbers, key=lambda each: (numbers.count(each), each == re.findall(r"\d+", _said(first, number))[0]))
+        assert asked.out.strip() == f"The answer is {majority}."
+    results = json.loads((tmp_path / "tuned" / "results.json").read_text())
+    assert results["promise"]["gain"] > 0
+    assert results["config"] == fields
+    page = (tmp_path / "tuned" / "report.html").read_text()
+    assert "default-src &#39;none&#39;" in page
+    assert page.count("<script") == 1
+    again = moa("tune", "--recorded", "answers.jsonl", "--output", "again")
+    assert again.out == done.out
+    assert json.loads((tmp_path / "again" / "results.json").read_text()) == results
+
+
+def _answering(model: str) -> Any:
+    def answer(body: Body) -> Reply:
+        number = int(re.findall(r"\d+", last_user_text(body["messages"]))[0])
+        return Reply(_said(model, number), usage=Usage(prompt=10, completion=10))
+
+    return answer
+
+
+def test_candidates_are_asked_once_and_never_again(moa: Command, loopback: Loopback, tmp_path: Path) -> None:
+    _questions(tmp_path, recorded=False)
+    for model in MODELS:
+        loopback.script(model, _answering(model))
+    given = ("tune", "--task", "answers.jsonl", "--output", "tuned", *(f"--candidate=openai:{model}" for model in MODELS))
+    done = moa(*given)
+    assert done.code == 0, done.err
+    assert len(loopback.requests) == 3 * 60
+    assert "60 questions, at most 180 calls" in done.err
+    fields = yaml.safe_load((tmp_path / "tuned" / "moa.yaml").read_text())
+    assert sorted(fields["proposers"]) == ["openai:a", "openai:b", "openai:c"]
+    assert "langchain-moa eval compare -c tuned/moa.yaml --task answers.jsonl -a openai:" in done.err
+    assert moa(*given).out == done.out
+    assert len(loopback.requests) == 3 * 60
+
+
+def test_weak_candidates_are_not_asked_to_the_end(moa: Command, loopback: Loopback, tmp_path: Path) -> None:
+    _questions(tmp_path, 100, recorded=False)
+    for model in MODELS:
+        loopback.script(model, _answering(model))
+    for weak in ("weak", "weaker"):
+        loopback.script(weak, "The answer is 4711.")
+    names = [*MODELS, "weak", "weaker"]
+    done = moa("tune", "--task", "answers.jsonl", "--output", "tuned", *(f"--candidate=openai:{name}" for name in names))
+    assert done.code == 0, done.err
+    assert len(loopback.calls("a")) == 100
+    assert len(loopback.calls("weak")) == len(loopback.calls("weaker")) == 25
+    assert re.search(r"openai:weak was dropped: \d+\.\d points behind openai:[abc] after 25 questions", done.err)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ((), "give --task FILE with questions and right answers, or --recorded FILE"),
+        (("--recorded", "none.jsonl"), "none.jsonl cannot be read"),
+        (("--recorded", "answers.jsonl", "--candidate", "d"), "has no answers of it; it has a, b, c"),
+        (("--recorded", "answers.jsonl", "--candidate", "a"), "only one candidate, a; give two or more"),
+        (("--recorded", "answers.jsonl", "--limit", "10"), "10 questions are too few to choose by"),
+        (("--recorded", "answers.jsonl", "--objective", "price"), "--objective price needs --tolerance"),
+        (("--recorded", "answers.jsonl", "--objective", "price", "--tolerance", "1"), "needs the price of a, b, c"),
+        (("--recorded", "answers.jsonl", "--tolerance", "1"), "--tolerance is for --objective price"),
+        (("--task", "answers.jsonl", "--candidate", "openai:a"), "give two or more candidates"),
+        (("--task", "other.jsonl", "--recorded", "answers.jsonl"), "has no answer to any of the questions, to the letter"),
+        (("--task", "answers.jsonl", "--config", "list.yaml"), "list.yaml has to hold a list of `candidates`"),
+        (("--task", "answers.jsonl", "--config", "key.yaml"), "key.yaml has 'api_key'; keys do not belong in files"),
+    ],
+)
+def test_bad_input_says_what_would_do(
+    moa: Command, loopback: Loopback, tmp_path: Path, options: tuple[str, ...], said: str
+) -> None:
+    _questions(tmp_path)
+    (tmp_path / "other.jsonl").write_text('{"question": "Why?", "answer": 1}')
+    (tmp_path / "list.yaml").write_text("candidates: openai:a")
+    (tmp_path / "key.yaml").write_text("candidates: [{model: openai:a, settings: {api_key: some-key}}, openai:b]")
+    done = moa("tune", "--output", "tuned", *options)
+    assert done.code == 2
+    assert "some-key" not in done.err
+    assert said in " ".join(done.err.split())
+    assert not (tmp_path / "tuned").exists()
+    assert loopback.requests == []
+
+
+def test_candidates_of_a_file_keep_their_settings(moa: Command, loopback: Loopback, tmp_path: Path) -> None:
+    _questions(tmp_path, recorded=False)
+    for model in MODELS:
+        loopback.script(model, _answering(model))
+    listed = [{"model": f"openai:{model}", "settings": {"temperature": 0.5}} for model in MODELS]
+    (tmp_path / "list.yaml").write_text(yaml.safe_dump({"candidates": listed}))
+    done = moa("tune", "--task", "answers.jsonl", "--config", "list.yaml", "--output", "tuned", "--samples", "2")
+    assert done.code == 0, done.err
+    assert {request.body["temperature"] for request in loopback.requests} == {0.5}
+    assert len(loopback.requests) == 2 * 3 * 60
+    fields = yaml.safe_load((tmp_path / "tuned" / "moa.yaml").read_text())
+    assert all(proposer in listed for proposer in fields["proposers"])

@@ -16,6 +16,7 @@ from langchain_core.runnables.fallbacks import RunnableWithFallbacks
 from langgraph.pregel import Pregel
 from langgraph.pregel.protocol import PregelProtocol
 
+from langchain_moa._compat import identifying_params
 from langchain_moa.data.answer import Answer, read_answer
 from langchain_moa.data.redaction import Cleanser, masked, redact, secrets_of, surrounding
 from langchain_moa.limits.concurrency import Slots
@@ -27,10 +28,9 @@ from langchain_moa.members.models import chat_model_of
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping, Sequence
 
-    from langchain_core.language_models import BaseChatModel
     from langchain_core.language_models.model_profile import ModelProfile
     from langchain_core.messages import BaseMessage
-    from langchain_core.runnables import Runnable, RunnableConfig
+    from langchain_core.runnables import RunnableConfig
     from pydantic import BaseModel
 
     from langchain_moa.limits.deadline import Limit
@@ -225,7 +225,7 @@ class Member:
         if self.chat_model is None:
             # Nothing tells two such Runnables apart but that they are two.
             return {**described, "runnable": f"{type(self.runnable).__name__} at {id(self.runnable):#x}"}
-        params = dict(self.chat_model._identifying_params)  # noqa: SLF001  # LangChain's own cache key
+        params = identifying_params(self.chat_model)
         described["params"] = masked(params, self.secrets)
         if self.runnable is not self.chat_model:
             described["bound"] = redact(repr(masked(getattr(self.runnable, "kwargs", id(self.runnable)))), self.secrets)

@@ -11,11 +11,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.language_models import BaseChatModel
-
-# A handler of this class makes `invoke` stream the model. A recorder needs that for the time of the first token. Private: the
-# class, which is the only thing that langchain-core looks for.
-from langchain_core.tracers._streaming import _StreamingCallbackHandler as StreamingCallbackHandler
-from langchain_core.tracers._streaming import _V2StreamingCallbackHandler
+from langchain_core.tracers._streaming import _StreamingCallbackHandler, _V2StreamingCallbackHandler
 from typing_extensions import override
 
 if TYPE_CHECKING:
@@ -29,6 +25,11 @@ if TYPE_CHECKING:
 
     Close = Callable[[], Awaitable[Any]]
     MakeClient = Callable[[Hashable, Callable[[], Any]], Any]
+
+
+# A handler of this class makes `invoke` stream the model. A recorder needs that for the time of the first token. Private: the
+# class, which is the only thing that langchain-core looks for.
+StreamingCallbackHandler = _StreamingCallbackHandler
 
 
 def read_channel(config: Mapping[str, Any] | None, name: str) -> Any:

@@ -94,7 +94,7 @@ class ChatMoA(Mixture, ScopedChatModel):
 
     def _repr_html_(self) -> str | None:
         """Show the graph in a notebook."""
-        from langchain_moa.drawing.notebook import drawing_html
+        from langchain_moa.drawing.svg import drawing_html
 
         return drawing_html(build_graph(self))
 

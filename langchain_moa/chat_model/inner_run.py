@@ -22,7 +22,7 @@ from langchain_core.tracers.base import AsyncBaseTracer, BaseTracer
 
 from langchain_moa._compat import inherited_context, is_run_id, streams_tokens
 from langchain_moa.data.usage import total_usage
-from langchain_moa.engine.watcher import Watcher
+from langchain_moa.engine.node import RunWatcher
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Generator, Iterator, Mapping, Sequence
@@ -109,7 +109,7 @@ def isolated() -> Generator[None]:
 def _looks_inside(handler: BaseCallbackHandler) -> bool:
     # The tracers behind `astream_log` and `astream_events` stream tokens to users; inside, they would show the proposers'.
     return counts_usage(handler) or (
-        isinstance(handler, (BaseTracer, AsyncBaseTracer, Watcher)) and not streams_tokens(handler)
+        isinstance(handler, (BaseTracer, AsyncBaseTracer, RunWatcher)) and not streams_tokens(handler)
     )
 
 
@@ -195,7 +195,7 @@ class InnerRun(NamedTuple):
         The run is a task of its own: leaving the iteration cancels it, and the caller's context is not entered by it.
         """
         items: asyncio.Queue[ChatGenerationChunk | None] = asyncio.Queue()
-        reader = _Reader(self)
+        reader = _StreamReader(self)
 
         async def pump() -> None:
             try:
@@ -220,7 +220,7 @@ class InnerRun(NamedTuple):
                 await asyncio.wait([task])
 
 
-class _Reader:
+class _StreamReader:
     """Turns the inner graph's stream into the outer model's chunks.
 
     Args:

@@ -174,7 +174,7 @@ def describe(error: BaseException, secrets: Iterable[str] = ()) -> Failure:
     return Failure(kind=kind, message=redact(str(error), secrets) or "no message")
 
 
-class Cleanser(BaseCallbackHandler):
+class RedactionHandler(BaseCallbackHandler):
     """Masks a member's keys in its errors, in place, and in what traces are told of its models.
 
     Some servers say in their errors what they were shown. The text of such an error reaches tracers by LangChain's callbacks

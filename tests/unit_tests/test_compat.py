@@ -21,6 +21,7 @@ from typing_extensions import TypedDict
 
 from langchain_moa import _compat
 from langchain_moa.data import errors
+from langchain_moa.data.redaction import handlers_of
 
 
 class Outer(TypedDict):
@@ -72,7 +73,7 @@ async def test_the_handlers_that_stream_to_users_are_known() -> None:
     seen: list[BaseCallbackHandler] = []
 
     async def look(_: str, config: RunnableConfig) -> str:
-        seen.extend(config["callbacks"].handlers)
+        seen.extend(handlers_of(config["callbacks"]))
         return "x"
 
     runnable: Any = RunnableLambda(look)
@@ -87,6 +88,9 @@ async def test_the_handlers_that_stream_to_users_are_known() -> None:
 
 
 def test_the_inherited_context_holds_the_config_and_the_handlers() -> None:
+    def tags(_: str) -> list[str]:
+        return ensure_config()["tags"]
+
     def hidden_tags(_: str) -> list[str]:
         tokens = [(variable, variable.set(None)) for variable in _compat.inherited_context()]
         model.invoke("?")
@@ -98,7 +102,7 @@ def test_the_inherited_context_holds_the_config_and_the_handlers() -> None:
 
     model = FakeListChatModel(responses=["abc"])
     config: RunnableConfig = {"tags": ["outer"]}
-    assert RunnableLambda(lambda _: ensure_config()["tags"]).invoke("?", config) == ["outer"]
+    assert RunnableLambda(tags).invoke("?", config) == ["outer"]
     with get_usage_metadata_callback() as usage:
         assert any(variable.get() is usage for variable in _compat.inherited_context()), (
             "langchain-core keeps the handlers of the context elsewhere than in _configure_hooks"

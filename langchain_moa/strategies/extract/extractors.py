@@ -1,4 +1,4 @@
-"""Boxes: what the last `\boxed{...}` of a text holds."""
+r"""Boxes: what the last `\boxed{...}` of a text holds."""
 
 from __future__ import annotations
 

@@ -9,6 +9,7 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 
 from langchain_moa.data.answer import Answer
 from langchain_moa.data.reference import Failure, Reference
+from langchain_moa.limits.portal import wait_for
 from langchain_moa.strategies.inquiry import Ask, Compare
 from langchain_moa.strategies.layer import ClosedLayer
 from langchain_moa.strategies.similarity import compare
@@ -77,7 +78,7 @@ class Conducted:
                     self.result = end.value
                     break
                 if isinstance(request, Compare):
-                    reply = compare(request.texts, request.by)
+                    reply = wait_for(compare, request.texts, request.by)
                 else:
                     self.asked.append(request)
                     reply = waiting.pop(0)

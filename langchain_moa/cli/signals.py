@@ -103,9 +103,15 @@ class _Ending:
         self._by = by
         self._drain = drain
         self._watchdog: threading.Timer | None = None
+        self._threads = {*threading.enumerate()}
 
     def is_over(self) -> None:
         if self._watchdog is not None:
+            # From Python 3.13 on, a loop that is cancelled while it ends does not wait for its threads. The interpreter would,
+            # without a limit; here the watchdog is one.
+            for thread in {*threading.enumerate()} - self._threads:
+                if not thread.daemon:
+                    thread.join()
             self._watchdog.cancel()
 
     async def watch(self, work: Coroutine[Any, Any, T]) -> T:

@@ -7,6 +7,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from langchain_core.messages import AIMessage
+from langchain_core.runnables import RunnableConfig
 from langgraph.errors import GraphBubbleUp
 
 from langchain_moa.data.answer import Answer
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from langchain_core.messages import BaseMessage
-    from langchain_core.runnables import RunnableConfig
 
     from langchain_moa.data.reference import Reference
     from langchain_moa.members.member import Member

@@ -13,14 +13,13 @@ from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.embeddings import Embeddings
 from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.outputs import ChatGeneration
-from langchain_core.runnables import Runnable
+from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.config import merge_configs
 from langchain_core.runnables.utils import is_async_callable
 from langgraph.pregel.protocol import PregelProtocol
 from typing_extensions import override
 
 from langchain_moa.data.answer import reference_text
-from langchain_moa.data.errors import OutOfTimeError
 from langchain_moa.data.redaction import RedactionHandler, describe, in_front, surrounding
 from langchain_moa.data.state import turn_of
 from langchain_moa.data.usage import cost_of_messages
@@ -38,8 +37,8 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from langchain_core.outputs import LLMResult
-    from langchain_core.runnables import RunnableConfig
 
+    from langchain_moa.data.errors import OutOfTimeError
     from langchain_moa.data.reference import Failure, Step
     from langchain_moa.engine.streaming import AnswerStream
     from langchain_moa.limits.quorum import Closing

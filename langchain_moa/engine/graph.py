@@ -54,8 +54,9 @@ def create_moa(
     is `MoAState`: give it `messages`; the last one of the result is the answer, and `references` holds every proposer's.
 
     Args:
-        proposers: A `Mixture` or a `ChatMoA`, alone; or its proposers: one list, the same set in every layer, or a list of lists, a set for each layer. A member is a string
-            `provider:model`, a chat model, another Runnable, or a `Proposer`.
+        proposers: A `Mixture` or a `ChatMoA`, with no other argument; or the proposers: one list, the same set in every layer,
+            or a list of lists, a set for each layer. A member is a string `provider:model`, a chat model, another Runnable,
+            or a `Proposer`.
         aggregator: The member that writes the final answer; it may be left out where the aggregation asks no model.
         **options: The other fields of `Mixture`: `num_layers` (default 2; the paper counts the aggregator, so its 3-layer
             MoA is `num_layers=2`), `prompt`, `aggregation`, `temperature`, `max_tokens`, `stop`, ...

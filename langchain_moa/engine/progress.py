@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, NotRequired
+from typing import TYPE_CHECKING, Annotated, Any, NotRequired, Self
 
 from langgraph.channels import UntrackedValue
-from typing_extensions import Self, override
+from typing_extensions import override
 
 from langchain_moa._compat import read_channel
 from langchain_moa.data.state import MoAState

@@ -184,7 +184,7 @@ def wait_for(call: Callable[..., Awaitable[T]], *args: Any) -> T:
         with scope.holding(future):
             result, error = future.result()
         if error is not None:
-            raise error
+            raise error  # noqa: TRY301  # as the task raised it
         return cast("T", result)
     except BaseException:
         interrupted = True
@@ -200,7 +200,7 @@ async def _outcome(awaitable: Awaitable[T]) -> tuple[T | None, BaseException | N
         raise
     except _Raised as raised:
         return None, raised.error
-    except BaseException as error:
+    except BaseException as error:  # noqa: BLE001  # it is raised where the outcome is read
         return None, error
 
 
@@ -244,7 +244,7 @@ def iterate(make: Callable[[], AsyncGenerator[T]]) -> Generator[T]:
         future.cancel()
 
 
-async def in_worker(call: Callable[[], T], *, context: Context | None = None) -> T:
+async def in_worker(call: Callable[[], T], *, context: Context | None = None) -> T:  # noqa: C901  # three small functions in one
     """Call sync code in a worker thread of ours.
 
     A thread cannot be stopped. When the task is cancelled, the thread is left, and what waits inside it for a mixture is
@@ -341,7 +341,7 @@ async def iterate_in_worker(make: Callable[[], Iterable[T]]) -> AsyncGenerator[T
             getting.cancel()
 
 
-def leavable(steps: Any) -> Generator[T]:
+def leavable(steps: Any) -> Generator[Any]:
     """Iterate over the steps of a sync run of a graph; the calls under way are cancelled when the iteration is left.
 
     LangGraph's sync loop waits for its nodes whatever happens, Ctrl-C included, and these wait for their calls. So the calls

@@ -73,7 +73,7 @@ async def clients_here() -> LoopClients:
     return clients
 
 
-def copied_for_loop(runnable: Any, clients: LoopClients) -> Any:
+def copied_for_loop(runnable: Any, clients: LoopClients) -> Any:  # noqa: PLR0911  # one for each kind of Runnable
     """Return a copy of a Runnable whose chat models have HTTP clients of the running loop.
 
     Args:

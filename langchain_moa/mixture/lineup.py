@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from langchain_moa.data.validation import at, each
 from langchain_moa.limits.concurrency import CallLimiter
 from langchain_moa.limits.quorum import Closing, quorum_of
-from langchain_moa.limits.retry import Retry
 from langchain_moa.members.member import Nobody
 from langchain_moa.members.proposer import Proposer
 from langchain_moa.mixture.fields import Use, fields_for
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
+    from langchain_moa.limits.retry import Retry
     from langchain_moa.members.member import Member
     from langchain_moa.mixture.mixture import Mixture
     from langchain_moa.strategies.resolved import Strategies

@@ -77,8 +77,8 @@ class Mixture(MixtureFields):
         quorum: How many good answers close a layer early: a number of its proposers, or a share of them (0.75), rounded up.
             The stragglers are cancelled, and recorded as late. Default: all are waited for.
         quorum_grace: Seconds that the stragglers have once the quorum is there. Default: 1.
-        temperature: Sampling temperature of every call. A `Proposer`'s settings override it; it overrides what a model object was
-            made with. Default: each member's own.
+        temperature: Sampling temperature of every call. A `Proposer`'s settings override it; it overrides what a model object
+            was made with. Default: each member's own.
         max_tokens: The longest answer of every call, in tokens. Default: each member's own. The verdicts that strategies ask
             for (a ranker's, a judge's, an analyst's) have no such limit: one that is cut cannot be read.
         stop: Stop words of every call, verdicts excepted. Default: each member's own.

@@ -15,9 +15,7 @@ from langchain_moa.data.sanitizing import plain
 from langchain_moa.prompting.budget import cut
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from langchain_core.messages import BaseMessage
+    from collections.abc import Sequence
 
     from langchain_moa.data.reference import Reference
 

@@ -25,7 +25,7 @@ from langchain_moa.data.errors import AggregatorFailedError, MoAError
 from langchain_moa.data.redaction import redact
 from langchain_moa.data.state import MoAContext
 from langchain_moa.data.usage import account, calls_of, total_usage
-from langchain_moa.engine.graph import build_aggregator
+from langchain_moa.engine.graph import build_aggregator, build_graph
 from langchain_moa.limits.portal import iterate, iterate_in_worker
 from langchain_moa.serving.errors import ApiError
 from langchain_moa.strategies.aggregation import refuse_unusable
@@ -106,7 +106,7 @@ class ServedMixture:
         self.is_alias = alone
         self._moa = moa
         self._breakdown = breakdown
-        self._graph = moa.to_graph().compile(checkpointer=False, name="mixture")
+        self._graph = build_graph(moa).compile(checkpointer=False, name="mixture")
         self._tail = build_aggregator(moa).compile(checkpointer=False, name="mixture")
         self._kept = _KeptReferences(per_turn=moa.references_per == "turn")
 
@@ -222,8 +222,9 @@ async def _on_loop(
 def _in_thread(
     graph: CompiledStateGraph[Any, Any, Any, Any], state: Any, config: RunnableConfig, context: MoAContext
 ) -> AsyncGenerator[tuple[str, Any]]:
-    """Run a graph on the loop of sync code: clients of providers convert each message for each call, for seconds in long
-    conversations. A client that leaves cancels its calls there as well.
+    """Run a graph on the loop of sync code, where a client that leaves cancels its calls as well.
+
+    Clients of providers convert each message for each call, which takes seconds in long conversations.
     """
 
     def run() -> Any:

@@ -15,11 +15,10 @@ from pydantic import BaseModel
 from langchain_moa.limits.portal import in_worker
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Generator, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
     from contextvars import Context
 
     from langchain_core.messages import BaseMessage
-    from pydantic import BaseModel
 
     from langchain_moa.data.answer import Answer
     from langchain_moa.data.reference import Reference

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from langchain_moa.members.member import Member
-    from langchain_moa.members.proposer import Proposer
 
 # After the last layer there is nothing to stop.
 _MIN_LAYERS = 2

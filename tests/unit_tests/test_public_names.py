@@ -26,8 +26,8 @@ def test_what_strategies_are_made_of_is_public() -> None:
     types = {"Extract", "Inquiry", "Model", "Similarity"}
     for name in {*strategies.__all__} - types:
         assert getattr(strategies, name).__name__ == name
-        # `Aggregation` shows how the node is used.
-        assert name == "Aggregate" or "```python" in (getattr(strategies, name).__doc__ or ""), name
+        # `Aggregation` shows how it is used.
+        assert name == "AnswerGraph" or "```python" in (getattr(strategies, name).__doc__ or ""), name
 
 
 def test_the_import_brings_nothing_heavy_along() -> None:

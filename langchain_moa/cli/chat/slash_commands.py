@@ -125,10 +125,9 @@ def _graph(chat: Chat, argument: str) -> None:
     from langchain_moa.cli.chat.mixture_views import graph_boxes
     from langchain_moa.drawing import save_drawing
     from langchain_moa.drawing.diagram import read
+    from langchain_moa.engine.graph import build_graph
 
     if not argument:
-        from langchain_moa.engine.graph import build_graph
-
         chat.console.print(graph_boxes(read(build_graph(chat.mixture)), chat.turn, chat.console))
         if chat.mixture.may_stop:
             chat.console.print("It may stop after any layer.", style="dim")

@@ -28,9 +28,9 @@ _ROOT = Path(__file__).parents[3]
 # `python -m langchain_moa`, with more than its two seconds for cancelling calls before it ends without having cleaned up.
 _PATIENT = """
 import runpy
-from langchain_moa.cli import ending
+from langchain_moa.cli import signals
 
-ending._SECONDS_AT_MOST *= 60
+signals._SECONDS_AT_MOST *= 60
 runpy.run_module("langchain_moa", run_name="__main__", alter_sys=True)
 """
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")

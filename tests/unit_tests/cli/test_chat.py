@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from langchain_core.messages import AIMessage
 from prompt_toolkit.history import InMemoryHistory
 
-from langchain_moa import Mixture
+from langchain_moa import Mixture, create_moa
 from langchain_moa.cli.chat import prompt
 from langchain_moa.cli.chat.conversation import ChatTotals, ChatTurn, Conversation
 from langchain_moa.cli.chat.mixture_views import graph_boxes, members_table
@@ -108,7 +108,7 @@ def test_a_history_that_cannot_be_kept_is_told_and_done_without(
 
 
 def test_the_graph_stands_side_by_side_or_one_below_the_other() -> None:
-    diagram = read(mixture(num_layers=2))
+    diagram = read(create_moa(mixture(num_layers=2)))
     wide, narrow = Screen(width=120), Screen(width=40)
     beside = wide.drawn(graph_boxes(diagram, None, wide.console))
     assert [beside[0].count(title) for title in ("layer 1", "layer 2", "aggregator")] == [1, 1, 1]
@@ -120,7 +120,7 @@ def test_the_graph_stands_side_by_side_or_one_below_the_other() -> None:
 
 def test_the_graph_says_what_has_become_of_each_call() -> None:
     screen = Screen(width=120)
-    drawn = "\n".join(screen.drawn(graph_boxes(read(mixture()), answered(), screen.console)))
+    drawn = "\n".join(screen.drawn(graph_boxes(read(create_moa(mixture())), answered(), screen.console)))
     assert "✓ openai:a 0.2 s" in drawn
     assert "\N{EN DASH} openai:b" in drawn
     assert "✓ openai:agg 1.5 s" in drawn
@@ -128,7 +128,7 @@ def test_the_graph_says_what_has_become_of_each_call() -> None:
 
 def test_the_steps_of_an_aggregation_are_one_stage() -> None:
     screen = Screen(width=160)
-    drawn = screen.drawn(graph_boxes(read(mixture(aggregation="rank")), None, screen.console))
+    drawn = screen.drawn(graph_boxes(read(create_moa(mixture(aggregation="rank"))), None, screen.console))
     titles = drawn[0] + drawn[1]
     assert [title in titles for title in ("layer 1", "rank", "aggregation")] == [True] * 3
     assert any("rank 1 openai:a" in line for line in drawn)

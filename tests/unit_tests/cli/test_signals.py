@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 import typer
-from langchain_moa.cli.ending import Interrupted, interruptible, run_until_signalled
 
+from langchain_moa.cli.signals import Interrupted, interruptible, run_until_signalled
 from tests.waiting import PATIENCE
 
 ROOT = Path(__file__).parents[3]
@@ -37,7 +37,7 @@ with explained(debug=False):
 @pytest.fixture(autouse=True)
 def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have what ends programs that cannot be cancelled leave the process of the tests alone, however slow it is."""
-    monkeypatch.setattr("langchain_moa.cli.ending._SECONDS_AT_MOST", PATIENCE)
+    monkeypatch.setattr("langchain_moa.cli.signals._SECONDS_AT_MOST", PATIENCE)
 
 
 async def wait() -> None:

@@ -8,7 +8,7 @@ from xml.etree import ElementTree as ET
 import pytest
 from IPython.core.formatters import DisplayFormatter
 
-from langchain_moa import ChatMoA, Mixture, create_moa
+from langchain_moa import ChatMoA, create_moa
 from langchain_moa.drawing import svg
 
 MEMBERS: dict[str, Any] = {"proposers": ["openai:a", "openai:b"], "aggregator": "openai:agg", "api_key": "test-key-of-nobody"}
@@ -23,7 +23,6 @@ def shown(value: object) -> dict[str, str]:
 
 
 VALUES = {
-    "mixture": lambda: Mixture(**MEMBERS),
     "chat model": lambda: ChatMoA(**MEMBERS),
     "graph": lambda: create_moa(**MEMBERS),
     "compiled graph": lambda: create_moa(**MEMBERS).compile(),

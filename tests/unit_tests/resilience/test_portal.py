@@ -417,7 +417,8 @@ class TestInWorker:
             begun.set()
             left.wait(PATIENCE)
             raised: list[type[BaseException]] = []
-            for wait in [lambda: wait_for(call), lambda: list(iterate(items))] * 20:
+            waits: list[Callable[[], Any]] = [lambda: wait_for(call), lambda: list(iterate(items))]
+            for wait in waits * 20:
                 try:
                     wait()
                 except BaseException as error:  # noqa: BLE001  # the outcome is what is looked at

@@ -13,6 +13,7 @@ from langchain_moa.filters.duplicates import Duplicates
 from langchain_moa.filters.judge import Judge
 from langchain_moa.filters.moderator import Moderator
 from langchain_moa.filters.outliers import Outliers, main_cluster
+from langchain_moa.limits.portal import wait_for
 from langchain_moa.strategies.extract import auto
 from langchain_moa.strategies.similarity import compare
 from tests.inquiries import Conducted, closed, fails, label_of
@@ -63,7 +64,7 @@ class TestDuplicates:
         found = Conducted(Duplicates(threshold=threshold)(closed(*texts))).result
         places = [each["proposer"] - 1 for each in found]
         assert places == sorted(places)
-        matrix = compare(texts, "ordered")
+        matrix = wait_for(compare, texts, "ordered")
         spaced = [" ".join(text.split()) for text in texts]
 
         def alike(i: int, j: int) -> bool:
@@ -116,7 +117,7 @@ class TestOutliers:
 
     @given(TEXTS.filter(lambda texts: len(texts) > 1), st.sampled_from([0.0, 0.3, 0.6, 1.0]))
     def test_at_least_half_stays(self, texts: list[str], apart: float) -> None:
-        stays = main_cluster(compare(texts, "lexical"), apart)
+        stays = main_cluster(wait_for(compare, texts, "lexical"), apart)
         assert len(stays) == len(set(stays)) >= len(texts) / 2
 
 

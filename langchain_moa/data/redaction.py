@@ -250,7 +250,7 @@ def in_front(handler: BaseCallbackHandler, callbacks: Any) -> Any:
 def surrounding(config: RunnableConfig) -> Generator[None]:
     """Have a call's config be the one that is found by whoever looks around, as graphs and bindings do.
 
-    Else they would merge the callbacks of the node's, which have no cleanser, with those that they are given.
+    Else they would merge the callbacks of the node's, which have no redaction handler, with those that they are given.
 
     Args:
         config: The call's config.

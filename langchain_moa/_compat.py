@@ -1,19 +1,35 @@
 """Every private or undocumented name of another package that this one needs, each with the reason.
 
-`tests/integration_tests/test_compat.py` has a test for each that says what breaks when a release changes it.
+`tests/unit_tests/test_compat.py` has a test for each that says what breaks when a release changes it. Methods that LangChain
+documents to be overridden (`_generate`, `_stream`, `_llm_type`, `_identifying_params`, ...) are not listed here where they are
+overridden, only where they are read from another class.
 """
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Hashable, Mapping
+from langchain_core.language_models import BaseChatModel
+from langchain_core.tracers._streaming import _StreamingCallbackHandler, _V2StreamingCallbackHandler
+from typing_extensions import override
 
-    from langchain_core.language_models import BaseChatModel
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
+    from contextvars import ContextVar
+
+    from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, BaseCallbackHandler, CallbackManagerForLLMRun
+    from langchain_core.language_models.base import LangSmithParams
+    from langchain_core.messages import BaseMessage
+    from langchain_core.outputs import ChatResult
 
     Close = Callable[[], Awaitable[Any]]
     MakeClient = Callable[[Hashable, Callable[[], Any]], Any]
+
+
+# A handler of this class makes `invoke` stream the model. A recorder needs that for the time of the first token. Private: the
+# class, which is the only thing that langchain-core looks for.
+StreamingCallbackHandler = _StreamingCallbackHandler
 
 
 def read_channel(config: Mapping[str, Any] | None, name: str) -> Any:
@@ -36,6 +52,167 @@ def read_channel(config: Mapping[str, Any] | None, name: str) -> Any:
         return read(name)
     except KeyError:
         return None
+
+
+def streams_tokens(handler: BaseCallbackHandler) -> bool:
+    """Tell whether a handler passes the tokens of models on to a user.
+
+    These are the tracers behind `astream_log`, `astream_events` and LangGraph's `messages` stream. Inside a mixture they would
+    show the tokens of the proposers. Private: their base classes.
+
+    Args:
+        handler: The handler.
+    """
+    return isinstance(handler, (StreamingCallbackHandler, _V2StreamingCallbackHandler))
+
+
+def inherited_context() -> Sequence[ContextVar[Any]]:
+    """Return the context variables from which LangChain adds to the config of a run that starts inside another.
+
+    A mixture hides them from its members: the caller's config, and handlers such as `get_usage_metadata_callback`. Private: the
+    list of hooks. The variable of the config is importable and undocumented.
+    """
+    from langchain_core.runnables.config import var_child_runnable_config
+    from langchain_core.tracers.context import _configure_hooks
+
+    return [var_child_runnable_config, *(hook[0] for hook in _configure_hooks)]
+
+
+def is_run_id(message_id: str | None) -> bool:
+    """Tell whether the id of a message is one that LangChain made from a run id, because the provider gave none.
+
+    Undocumented: the prefix of these ids.
+
+    Args:
+        message_id: The id; `None` if the message has none.
+    """
+    from langchain_core.utils.utils import LC_ID_PREFIX
+
+    return (message_id or "").startswith(LC_ID_PREFIX)
+
+
+def tracing_params(model: BaseChatModel) -> LangSmithParams:
+    """Return the provider and the name of a model, as tracers are told them.
+
+    It is the only description that every provider's class gives of itself. Private: the method; there is no public one.
+
+    Args:
+        model: The model.
+    """
+    return model._get_ls_params()
+
+
+def identifying_params(model: BaseChatModel) -> dict[str, Any]:
+    """Return the parameters that tell two models apart, as LangChain's cache uses them.
+
+    A documented property to override. LangChain has no public way to read it.
+
+    Args:
+        model: The model.
+    """
+    return dict(model._identifying_params)
+
+
+def llm_type(model: Any) -> str | None:
+    """Return what a model says that it is (`moa`, `openai-chat`, ...); `None` if it says nothing.
+
+    A documented property to override. LangChain has no public way to read it.
+
+    Args:
+        model: The model.
+    """
+    found = getattr(model, "_llm_type", None)
+    return found if isinstance(found, str) else None
+
+
+def has_async_methods(model: BaseChatModel) -> bool:
+    """Tell whether the class of a model implements async calls, rather than running its sync ones in a thread.
+
+    Documented methods to override. LangChain has no public way to ask whether a class does so.
+
+    Args:
+        model: The model.
+    """
+    kind = type(model)
+    return kind._agenerate is not BaseChatModel._agenerate or kind._astream is not BaseChatModel._astream
+
+
+def default_settings(runnable: Any) -> Mapping[str, Any] | None:
+    """Return the settings of a model that `init_chat_model` makes when it is called; `None` for any other Runnable.
+
+    They say whether the client of that model tries again. Private: the attribute that keeps them.
+
+    Args:
+        runnable: Any Runnable.
+    """
+    settings = getattr(runnable, "_default_config", None)
+    return settings if isinstance(settings, dict) else None
+
+
+class ScopedChatModel(BaseChatModel):
+    """A chat model that enters a context around each of its calls.
+
+    For an `invoke` that streams, LangChain calls `_stream` without the run manager. Private: the only method around that call
+    which is given it.
+    """
+
+    def scope(
+        self,
+        run_manager: CallbackManagerForLLMRun | AsyncCallbackManagerForLLMRun | None,  # noqa: ARG002  # for subclasses
+    ) -> AbstractContextManager[None]:
+        """Return what is entered around a call.
+
+        Args:
+            run_manager: The run manager of the call.
+        """
+        return nullcontext()
+
+    @override
+    def _generate_with_cache(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        with self.scope(run_manager):
+            return super()._generate_with_cache(messages, stop=stop, run_manager=run_manager, **kwargs)
+
+    @override
+    async def _agenerate_with_cache(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        with self.scope(run_manager):
+            return await super()._agenerate_with_cache(messages, stop=stop, run_manager=run_manager, **kwargs)
+
+
+def known_providers() -> list[str]:
+    """Return the providers that `init_chat_model` knows.
+
+    An error about an unknown provider names them. Private: the registry; the public function shows it in the text of an error
+    only.
+    """
+    from langchain.chat_models.base import _BUILTIN_PROVIDERS
+
+    return sorted(_BUILTIN_PROVIDERS)
+
+
+def provider_of(name: str) -> str | None:
+    """Return the provider that `init_chat_model` takes for a model string; `None` if it finds none.
+
+    Private: how LangChain infers the provider of a name without one, such as `gpt-4o`.
+
+    Args:
+        name: `provider:model`, or the name of a model.
+    """
+    from langchain.chat_models.base import _attempt_infer_model_provider
+
+    provider, colon, _ = name.partition(":")
+    return provider if colon and provider in known_providers() else _attempt_infer_model_provider(name)
 
 
 def copy_for_loop(model: BaseChatModel, client: MakeClient, on_close: Callable[[Close], None]) -> BaseChatModel | None:

@@ -6,12 +6,12 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 from uuid import uuid4
 
-from langchain_core.language_models import BaseChatModel
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from langchain_core.runnables.config import ensure_config
 from pydantic import PrivateAttr
 from typing_extensions import override
 
+from langchain_moa._compat import ScopedChatModel
 from langchain_moa.chat_model.binding import AGGREGATOR_ONLY, MARK, rebound
 from langchain_moa.chat_model.inner_run import (
     Engine,
@@ -32,6 +32,7 @@ from langchain_moa.strategies.aggregation import refuse_unusable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
 
     from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
     from langchain_core.language_models import LanguageModelInput
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
 _NO_LIMIT = 10_000
 
 
-class ChatMoA(Mixture, BaseChatModel):
+class ChatMoA(Mixture, ScopedChatModel):
     """A Mixture-of-Agents as a LangChain chat model (Wang et al., arXiv 2406.04692).
 
     It runs the graph of `create_moa` inside, hidden: agents, chains and handlers see one chat model that starts and ends
@@ -93,7 +94,7 @@ class ChatMoA(Mixture, BaseChatModel):
 
     def _repr_html_(self) -> str | None:
         """Show the graph in a notebook."""
-        from langchain_moa.drawing.notebook import drawing_html
+        from langchain_moa.drawing.svg import drawing_html
 
         return drawing_html(build_graph(self))
 
@@ -304,26 +305,15 @@ class ChatMoA(Mixture, BaseChatModel):
             yield chunk
 
     @override
-    def _generate_with_cache(
-        self,
-        messages: list[BaseMessage],
-        stop: list[str] | None = None,
-        run_manager: CallbackManagerForLLMRun | None = None,
-        **kwargs: Any,
-    ) -> ChatResult:
-        with entered(_look_inside(run_manager)):
-            return super()._generate_with_cache(messages, stop=stop, run_manager=run_manager, **kwargs)
+    def scope(
+        self, run_manager: CallbackManagerForLLMRun | AsyncCallbackManagerForLLMRun | None
+    ) -> AbstractContextManager[None]:
+        """Let `_stream` know the run of a call.
 
-    @override
-    async def _agenerate_with_cache(
-        self,
-        messages: list[BaseMessage],
-        stop: list[str] | None = None,
-        run_manager: AsyncCallbackManagerForLLMRun | None = None,
-        **kwargs: Any,
-    ) -> ChatResult:
-        with entered(_look_inside(run_manager)):
-            return await super()._agenerate_with_cache(messages, stop=stop, run_manager=run_manager, **kwargs)
+        Args:
+            run_manager: The run manager of the call.
+        """
+        return entered(_look_inside(run_manager))
 
 
 def _with_run(config: RunnableConfig | None) -> tuple[RunnableConfig, OuterRun]:

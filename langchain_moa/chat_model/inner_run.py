@@ -18,14 +18,11 @@ from langchain_core.callbacks import (
 )
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, HumanMessage
 from langchain_core.outputs import ChatGenerationChunk
-from langchain_core.runnables.config import var_child_runnable_config
-from langchain_core.tracers._streaming import _StreamingCallbackHandler, _V2StreamingCallbackHandler
 from langchain_core.tracers.base import AsyncBaseTracer, BaseTracer
-from langchain_core.tracers.context import _configure_hooks
-from langchain_core.utils.utils import LC_ID_PREFIX
 
+from langchain_moa._compat import inherited_context, is_run_id, streams_tokens
 from langchain_moa.data.usage import total_usage
-from langchain_moa.engine.watcher import Watcher
+from langchain_moa.engine.node import RunWatcher
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Generator, Iterator, Mapping, Sequence
@@ -101,8 +98,7 @@ def isolated() -> Generator[None]:
     """Hide the caller's config and the handlers of the context from whatever starts inside."""
     # LangChain merges both into every run that starts below: the caller's checkpointer, tags, recursion limit and stream
     # handlers would reach the members, and a handler of the context would see one chat model start for every member.
-    hidden: list[ContextVar[Any]] = [var_child_runnable_config, *(hook[0] for hook in _configure_hooks)]
-    tokens = [(variable, variable.set(None)) for variable in hidden]
+    tokens = [(variable, variable.set(None)) for variable in inherited_context()]
     try:
         yield
     finally:
@@ -112,8 +108,9 @@ def isolated() -> Generator[None]:
 
 def _looks_inside(handler: BaseCallbackHandler) -> bool:
     # The tracers behind `astream_log` and `astream_events` stream tokens to users; inside, they would show the proposers'.
-    streams = isinstance(handler, (_StreamingCallbackHandler, _V2StreamingCallbackHandler))
-    return counts_usage(handler) or (isinstance(handler, (BaseTracer, AsyncBaseTracer, Watcher)) and not streams)
+    return counts_usage(handler) or (
+        isinstance(handler, (BaseTracer, AsyncBaseTracer, RunWatcher)) and not streams_tokens(handler)
+    )
 
 
 _MOST = 128
@@ -198,7 +195,7 @@ class InnerRun(NamedTuple):
         The run is a task of its own: leaving the iteration cancels it, and the caller's context is not entered by it.
         """
         items: asyncio.Queue[ChatGenerationChunk | None] = asyncio.Queue()
-        reader = _Reader(self)
+        reader = _StreamReader(self)
 
         async def pump() -> None:
             try:
@@ -223,7 +220,7 @@ class InnerRun(NamedTuple):
                 await asyncio.wait([task])
 
 
-class _Reader:
+class _StreamReader:
     """Turns the inner graph's stream into the outer model's chunks.
 
     Args:
@@ -269,4 +266,4 @@ class _Reader:
 
 def _provider_id(message: BaseMessage) -> str | None:
     """Return a message's id where the provider gave it; LangChain gives the outer run's where there is none."""
-    return None if (message.id or "").startswith(LC_ID_PREFIX) else message.id
+    return None if is_run_id(message.id) else message.id

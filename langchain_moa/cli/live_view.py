@@ -86,10 +86,10 @@ class LiveView:
         self._console.print(renderable)
         self.refresh()
 
-    def _measured(self) -> _Lines:
+    def _measured(self) -> _MeasuredLines:
         lines = self._console.render_lines(self._render(), self._console.options.update(height=None), pad=False)
         self._widths = [sum(cell_len(segment.text) for segment in line) for line in lines]
-        return _Lines(lines)
+        return _MeasuredLines(lines)
 
     def _erase_wrapped(self) -> None:
         """Move to the line that rich takes for the last one, where the terminal has wrapped lines since the last drawing."""
@@ -100,7 +100,7 @@ class LiveView:
         self._widths = [min(cells, width) for cells in self._widths]
 
 
-class _Lines:
+class _MeasuredLines:
     def __init__(self, lines: list[list[Segment]]) -> None:
         self._lines = lines
 

@@ -190,7 +190,7 @@ async def _ticking(views: Sequence[RunView]) -> AsyncIterator[None]:
 def _tell_of_proposer(view: RunView, message: BaseMessage, metadata: Mapping[str, Any]) -> None:
     from langchain_core.messages import AIMessageChunk
 
-    from langchain_moa.engine.names import place_of
+    from langchain_moa.engine.node import place_of
 
     layer, proposer = place_of(metadata.get("langgraph_node", ""))
     if layer is not None and proposer is not None and isinstance(message, AIMessageChunk) and message.text:

@@ -4,7 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from langchain_core.exceptions import LangChainException, ModelError, ModelTimeoutError
+from langchain_core import exceptions
+from langchain_core.exceptions import (
+    ContextOverflowError,
+    LangChainException,
+    ModelAPIError,
+    ModelAuthenticationError,
+    ModelConnectionError,
+    ModelError,
+    ModelInvalidRequestError,
+    ModelNotFoundError,
+    ModelPermissionDeniedError,
+    ModelRateLimitError,
+    ModelTimeoutError,
+)
 
 from langchain_moa.data.usage import Paid, account, total_usage
 
@@ -136,15 +149,14 @@ class AggregatorFailedError(MoAError):
     failures: tuple[Failure, ...] = ()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle the error with the kind that it is, and without its causes, which not every client can pickle."""
-        kind = next((base for base in type(self).__bases__ if issubclass(base, ModelError)), None)
-        return _restored, (kind, str(self), self.references, self.steps)
+        """Pickle the error without its causes, because some clients' errors cannot be pickled."""
+        return _restored, (type(self), str(self), self.references, self.steps)
 
 
 def _restored(
-    kind: type[ModelError] | None, message: str, references: Sequence[Reference], steps: Sequence[Step]
+    kind: type[AggregatorFailedError], message: str, references: Sequence[Reference], steps: Sequence[Step]
 ) -> AggregatorFailedError:
-    return _aggregator_error(kind)(message, references=references, steps=steps)
+    return kind(message, references=references, steps=steps)
 
 
 class StrategyFailedError(MoAError):
@@ -170,16 +182,61 @@ class StrategyFailedError(MoAError):
     """
 
 
-# One type for each kind, so that two errors of a kind are of the same type.
-_OF_KIND: dict[type[ModelError] | None, type[AggregatorFailedError]] = {None: AggregatorFailedError}
+class AggregatorModelAuthenticationError(AggregatorFailedError, ModelAuthenticationError):
+    """The aggregator failed with a `ModelAuthenticationError`."""
 
 
-def _aggregator_error(kind: type[ModelError] | None) -> type[AggregatorFailedError]:
-    """Return the error type for an aggregator whose cause is of a standard kind; `None` stands for any other."""
-    if kind is not None and kind not in _OF_KIND:
-        made = type(f"Aggregator{kind.__name__}", (AggregatorFailedError, kind), {"__module__": __name__})
-        return _OF_KIND.setdefault(kind, made)
-    return _OF_KIND[kind]
+class AggregatorModelPermissionDeniedError(AggregatorFailedError, ModelPermissionDeniedError):
+    """The aggregator failed with a `ModelPermissionDeniedError`."""
+
+
+class AggregatorModelInvalidRequestError(AggregatorFailedError, ModelInvalidRequestError):
+    """The aggregator failed with a `ModelInvalidRequestError`."""
+
+
+class AggregatorModelNotFoundError(AggregatorFailedError, ModelNotFoundError):
+    """The aggregator failed with a `ModelNotFoundError`."""
+
+
+class AggregatorModelRateLimitError(AggregatorFailedError, ModelRateLimitError):
+    """The aggregator failed with a `ModelRateLimitError`."""
+
+
+class AggregatorModelAPIError(AggregatorFailedError, ModelAPIError):
+    """The aggregator failed with a `ModelAPIError`."""
+
+
+class AggregatorModelConnectionError(AggregatorFailedError, ModelConnectionError):
+    """The aggregator failed with a `ModelConnectionError`."""
+
+
+class AggregatorModelTimeoutError(AggregatorFailedError, ModelTimeoutError):
+    """The aggregator failed with a `ModelTimeoutError`."""
+
+
+class AggregatorContextOverflowError(AggregatorFailedError, ContextOverflowError):
+    """The aggregator failed with a `ContextOverflowError`."""
+
+
+# The standard kinds of langchain-core, each with the error for an aggregator that failed with it.
+_OF_KIND: dict[type[ModelError], type[AggregatorFailedError]] = {
+    ModelAuthenticationError: AggregatorModelAuthenticationError,
+    ModelPermissionDeniedError: AggregatorModelPermissionDeniedError,
+    ModelInvalidRequestError: AggregatorModelInvalidRequestError,
+    ModelNotFoundError: AggregatorModelNotFoundError,
+    ModelRateLimitError: AggregatorModelRateLimitError,
+    ModelAPIError: AggregatorModelAPIError,
+    ModelConnectionError: AggregatorModelConnectionError,
+    ModelTimeoutError: AggregatorModelTimeoutError,
+    ContextOverflowError: AggregatorContextOverflowError,
+}
+
+if hasattr(exceptions, "ModelRefusalError"):  # since langchain-core 1.7.5
+
+    class AggregatorModelRefusalError(AggregatorFailedError, exceptions.ModelRefusalError):
+        """The aggregator failed with a `ModelRefusalError`."""
+
+    _OF_KIND[exceptions.ModelRefusalError] = AggregatorModelRefusalError
 
 
 def aggregator_failed(
@@ -198,7 +255,7 @@ def aggregator_failed(
     kinds = [(cause, _kind(cause)) for cause in causes if cause is not None]
     # What may be worth another try makes the whole worth another try.
     cause, kind = min(kinds, key=lambda each: not getattr(each[1], "is_retryable", False), default=(None, None))
-    error = _aggregator_error(kind)(message, references=references, steps=steps)
+    error = (AggregatorFailedError if kind is None else _OF_KIND[kind])(message, references=references, steps=steps)
     error.add_note(_kept(references))
     error.causes = causes
     error.failures = tuple(why for _, why, _ in failed)
@@ -245,9 +302,8 @@ def _kind(cause: BaseException) -> type[ModelError] | None:
     """Return the standard kind of an error, `None` if it has none."""
     if isinstance(cause, OutOfTimeError):
         return ModelTimeoutError
-    # Providers raise subclasses of the standard kinds; the kind proper is the one that langchain-core defines.
-    standard = (base for base in type(cause).__mro__ if base.__module__ == ModelError.__module__ and base is not ModelError)
-    return next((base for base in standard if issubclass(base, ModelError)), None)
+    # Providers raise subclasses of the standard kinds.
+    return next((base for base in type(cause).__mro__ if base in _OF_KIND), None)
 
 
 def _who(reference: Reference) -> str:

@@ -174,7 +174,7 @@ def describe(error: BaseException, secrets: Iterable[str] = ()) -> Failure:
     return Failure(kind=kind, message=redact(str(error), secrets) or "no message")
 
 
-class Cleanser(BaseCallbackHandler):
+class RedactionHandler(BaseCallbackHandler):
     """Masks a member's keys in its errors, in place, and in what traces are told of its models.
 
     Some servers say in their errors what they were shown. The text of such an error reaches tracers by LangChain's callbacks
@@ -250,7 +250,7 @@ def in_front(handler: BaseCallbackHandler, callbacks: Any) -> Any:
 def surrounding(config: RunnableConfig) -> Generator[None]:
     """Have a call's config be the one that is found by whoever looks around, as graphs and bindings do.
 
-    Else they would merge the callbacks of the node's, which have no cleanser, with those that they are given.
+    Else they would merge the callbacks of the node's, which have no redaction handler, with those that they are given.
 
     Args:
         config: The call's config.

@@ -288,3 +288,20 @@ def _add(parent: ET.Element, tag: str, **attributes: str) -> ET.Element:
 def _number(length: float) -> str:
     """Return a length with one decimal, or none."""
     return f"{round(length, 1) + 0.0:.1f}".removesuffix(".0")  # adding 0.0 takes the sign off a negative zero
+
+
+def drawing_html(source: Source) -> str | None:
+    """Return the picture of a mixture as HTML that loads nothing.
+
+    Args:
+        source: The mixture's graph.
+
+    Returns:
+        The HTML. `None` if there is no picture; notebooks then show the value as text.
+    """
+    try:
+        svg = draw_svg(source)
+    except Exception:  # noqa: BLE001  # a cell must show its value, drawn or not
+        return None
+    # A picture wider than the cell scrolls: made smaller, its names could not be read.
+    return f'<div style="overflow-x:auto">{svg}</div>'

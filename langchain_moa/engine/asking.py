@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 _ENDS_OF_ANSWERS = {"max_completion_tokens", "max_output_tokens", "max_tokens", "stop", "stop_sequences"}
 
 
-class _Call(NamedTuple):
+class _InquiryCall(NamedTuple):
     member: Member
     messages: list[BaseMessage]
     trimmed: list[str]
@@ -84,7 +84,7 @@ class Asking:
         assert answer is not None  # noqa: S101  # at least one member is asked
         return answer
 
-    async def _call(self, call: _Call) -> Answer:
+    async def _call(self, call: _InquiryCall) -> Answer:
         async def invoke(config: RunnableConfig) -> Answer:
             return await call.member.ainvoke(call.messages, config, call.kwargs, limit=call.limit)
 
@@ -95,7 +95,7 @@ class Asking:
         except Exception as error:  # noqa: BLE001  # whatever a provider raises, the inquiry decides what comes of it
             return _failed(error, call.member)
 
-    def _calls(self, ask: Ask) -> Iterator[_Call]:
+    def _calls(self, ask: Ask) -> Iterator[_InquiryCall]:
         """Prepare the call of whoever is asked, and of those that stand in for the aggregator, each when its turn comes."""
         members = [self.settings.member(ask.model)]
         if ask.model is None:
@@ -103,7 +103,7 @@ class Asking:
         for place, member in enumerate(members):
             yield self._prepare(ask, member, left=len(members) - place)
 
-    def _prepare(self, ask: Ask, member: Member, *, left: int) -> _Call:
+    def _prepare(self, ask: Ask, member: Member, *, left: int) -> _InquiryCall:
         kwargs = member.kwargs(member.defaults(self.settings.call_kwargs), context_of().model_kwargs)
         if not ask.drafts:
             # They end an answer of the user's; a verdict that they cut could not be read.
@@ -113,7 +113,7 @@ class Asking:
         emit("asking", node=self.node, name=ask.name, model=member.id)
         config = called(self.config, f"{ask.name}: {member.name}", member)
         sent = self._shown(ask, member, kwargs)
-        return _Call(member, sent.messages, sent.trimmed, config, kwargs, self._limit(ask, left), perf_counter())
+        return _InquiryCall(member, sent.messages, sent.trimmed, config, kwargs, self._limit(ask, left), perf_counter())
 
     def _shown(self, ask: Ask, member: Member, kwargs: Mapping[str, Any]) -> Shown:
         """Return what a member is sent: references cut as for any other reader, so that it fits into the context window."""
@@ -149,7 +149,7 @@ class Asking:
         limit.bring_forward(at, "deadline", f"{ask.name} had not answered in its part of the deadline ({deadline:g} s)")
         return limit
 
-    def _answered(self, ask: Ask, call: _Call, answer: Answer) -> Answer:
+    def _answered(self, ask: Ask, call: _InquiryCall, answer: Answer) -> Answer:
         failure = answer["failure"]
         step = Step(
             turn=turn_of(self.state["messages"]),

@@ -20,7 +20,7 @@ from langgraph.pregel.protocol import PregelProtocol
 from typing_extensions import override
 
 from langchain_moa.data.answer import reference_text
-from langchain_moa.data.redaction import Cleanser, describe, in_front, surrounding
+from langchain_moa.data.redaction import RedactionHandler, describe, in_front, surrounding
 from langchain_moa.data.state import turn_of
 from langchain_moa.data.usage import cost_of_messages
 from langchain_moa.engine.asking import Asking
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from langchain_moa.strategies.similarity import Matrix
 
 
-class _Run(NamedTuple):
+class _OpenCall(NamedTuple):
     name: str
     model: str
     started: float
@@ -71,7 +71,7 @@ class CallCounter(BaseCallbackHandler):
         """
         self._turn = turn
         self._node = node
-        self._runs: dict[UUID, _Run] = {}
+        self._runs: dict[UUID, _OpenCall] = {}
         self.steps: list[Step] = []
 
     @override
@@ -81,7 +81,7 @@ class CallCounter(BaseCallbackHandler):
         said = metadata or {}
         name = kwargs.get("name") or said.get("ls_model_name") or "chat model"
         model = f"{said.get('ls_provider')}:{said['ls_model_name']}" if said.get("ls_model_name") else name
-        self._runs[run_id] = _Run(name, model, perf_counter())
+        self._runs[run_id] = _OpenCall(name, model, perf_counter())
 
     @override
     def on_llm_end(self, response: LLMResult, *, run_id: UUID, **kwargs: Any) -> None:
@@ -154,7 +154,7 @@ class Consultation:
         try:
             config = merge_configs(self.config, {"callbacks": [counter], "run_name": name})
             # What a strategy calls by itself is no member, but may have keys all the same.
-            config["callbacks"] = in_front(Cleanser(self.settings.secrets), config["callbacks"])
+            config["callbacks"] = in_front(RedactionHandler(self.settings.secrets), config["callbacks"])
             with surrounding(config):
                 yield config
         finally:

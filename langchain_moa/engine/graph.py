@@ -16,8 +16,7 @@ from langchain_moa.engine.aggregate import AGGREGATOR, Aggregate
 from langchain_moa.engine.choose import Choose
 from langchain_moa.engine.consultation import Consult
 from langchain_moa.engine.merge import Merge, stopped_or
-from langchain_moa.engine.names import merge_node, proposer_node
-from langchain_moa.engine.node import NodeSettings
+from langchain_moa.engine.node import NodeSettings, merge_node, proposer_node
 from langchain_moa.engine.progress import RunState
 from langchain_moa.engine.propose import Propose
 from langchain_moa.limits.portal import leavable
@@ -133,14 +132,14 @@ def build_alone(mixture: Mixture, member: Member) -> StateGraph[MoAState, MoACon
     return builder
 
 
-class _Stage(NamedTuple):
+class _LayerNodes(NamedTuple):
     """The nodes of a layer: those that come first, and the one that closes it."""
 
     first: list[str]
     merge: str
 
 
-def _add_layer(builder: MoAGraph, settings: NodeSettings, closing: Closing) -> _Stage:
+def _add_layer(builder: MoAGraph, settings: NodeSettings, closing: Closing) -> _LayerNodes:
     """Add the nodes of a layer."""
     layers, number = settings.members.layers, closing.layer
     members = layers[number - 1]
@@ -157,7 +156,7 @@ def _add_layer(builder: MoAGraph, settings: NodeSettings, closing: Closing) -> _
     strategies = settings.mixture.strategies
     merge = Merge(settings, strategies, layer=number, num_layers=len(layers), node=name)
     builder.add_node(name, merge, metadata={"layer": number, **_shown_rules(settings, is_last=number == len(layers))})
-    return _Stage(names, name)
+    return _LayerNodes(names, name)
 
 
 def _shown_rules(settings: NodeSettings, *, is_last: bool) -> dict[str, Any]:
@@ -298,7 +297,7 @@ class MoAGraph(StateGraph[MoAState, MoAContext, MoAState, MoAState]):
 
     def _repr_html_(self) -> str | None:
         """Show the graph in a notebook."""
-        from langchain_moa.drawing.notebook import drawing_html
+        from langchain_moa.drawing.svg import drawing_html
 
         return drawing_html(self)
 
@@ -315,7 +314,7 @@ class CompiledMoA(CompiledStateGraph[MoAState, MoAContext, MoAState, MoAState]):
         return leavable(super().stream(*args, **kwargs))
 
     def _repr_html_(self) -> str | None:
-        from langchain_moa.drawing.notebook import drawing_html
+        from langchain_moa.drawing.svg import drawing_html
 
         return drawing_html(self)
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from langchain_moa.strategies.resolved import Strategies
 
 
-class _Closing(NamedTuple):
+class _MergedLayer(NamedTuple):
     layer: ClosedLayer
     references: list[Reference]
     fell_back: bool
@@ -75,7 +75,7 @@ class Merge(Node):
                 stopped = _reason(self._stop_when, result)
         return self._closed(closing, layer, stopped)
 
-    def _close(self, state: RunState, config: RunnableConfig | None) -> _Closing:
+    def _close(self, state: RunState, config: RunnableConfig | None) -> _MergedLayer:
         introduce(config, self._settings)
         turn = turn_of(state["messages"])
         references = references_of(state)
@@ -100,9 +100,9 @@ class Merge(Node):
         # The layers to come, and the answer.
         parts = self._num_layers - self._layer + 1
         consultation = Consultation(self._settings, state, config or {}, self._node, parts=parts)
-        return _Closing(layer, references, fell_back, consultation)
+        return _MergedLayer(layer, references, fell_back, consultation)
 
-    def _closed(self, closing: _Closing, layer: ClosedLayer, stopped: str | None) -> dict[str, Any]:
+    def _closed(self, closing: _MergedLayer, layer: ClosedLayer, stopped: str | None) -> dict[str, Any]:
         # A filter may ask to stop after the last layer, too, where it changes nothing.
         stopped = (stopped or self._spent(closing)) if self._layer < self._num_layers else None
         kept = [reference["proposer"] for reference in layer.references]
@@ -116,7 +116,7 @@ class Merge(Node):
             "steps": closing.consultation.steps,
         }
 
-    def _spent(self, closing: _Closing) -> str | None:
+    def _spent(self, closing: _MergedLayer) -> str | None:
         """Say that the answer has cost enough, if it has."""
         if (most := self._settings.max_cost_usd) is None:
             return None
@@ -130,7 +130,7 @@ class _Failing:
     One that is out of time is passed over: the answer is worth more than what it would have made of the references.
     """
 
-    def __init__(self, strategy: Any, role: str, closing: _Closing) -> None:
+    def __init__(self, strategy: Any, role: str, closing: _MergedLayer) -> None:
         self._name = name_of(strategy)
         self._what = f"the {role} {self._name!r}"
         self._closing = closing

@@ -1,8 +1,10 @@
-"""What every node of a mixture's graph needs: its settings, the run's context, a prompt that fits, a traced call, events."""
+"""What every node of a mixture's graph needs: its name, settings, context, a prompt that fits, a traced call, watchers."""
 
 from __future__ import annotations
 
 import logging
+import re
+from abc import abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
 from time import monotonic
@@ -13,10 +15,9 @@ from langchain_core.runnables import Runnable, RunnableConfig
 from langgraph.runtime import get_runtime
 
 from langchain_moa.data.errors import OutOfTimeError, StrategyFailedError
-from langchain_moa.data.redaction import Cleanser, describe, handlers_of, in_front, is_secret_name, secrets_of
+from langchain_moa.data.redaction import RedactionHandler, describe, handlers_of, in_front, is_secret_name, secrets_of
 from langchain_moa.data.state import MoAContext, emit, references_of
 from langchain_moa.engine.progress import RunState, progress_of
-from langchain_moa.engine.watcher import watchers_of
 from langchain_moa.limits.deadline import Limit, call_within
 from langchain_moa.limits.portal import wait_for
 from langchain_moa.prompting.budget import fit, room_for_messages
@@ -118,8 +119,8 @@ def called(config: RunnableConfig | None, name: str, member: Member) -> Runnable
     for watcher in watchers_of(config):
         named["callbacks"] = in_front(watcher.watch_call(named, name, member), named.get("callbacks"))
     brought = _keys_of_call(named)
-    cleanser = Cleanser([*member.secrets, *brought]) if brought else member.cleanser
-    named["callbacks"] = in_front(cleanser, named.get("callbacks"))
+    redaction = RedactionHandler([*member.secrets, *brought]) if brought else member.redaction
+    named["callbacks"] = in_front(redaction, named.get("callbacks"))
     return named
 
 
@@ -202,7 +203,7 @@ def shown(
     return Shown(sent, trimmed)
 
 
-class Unfinished(BaseCallbackHandler):
+class OpenRuns(BaseCallbackHandler):
     """Knows which runs of models have begun and not ended.
 
     LangChain tells no handler of a model's run that is cancelled: a tracer would show it as running for ever.
@@ -262,13 +263,100 @@ async def call_traced(limit: Limit | None, config: RunnableConfig, call: Callabl
     if limit is None:
         return await call(config)
     callbacks = config.get("callbacks")
-    if all(isinstance(handler, Cleanser) for handler in handlers_of(callbacks)):
+    if all(isinstance(handler, RedactionHandler) for handler in handlers_of(callbacks)):
         # No handler traces.
         return await call_within(limit, lambda: call(config))
-    unfinished = Unfinished()
+    unfinished = OpenRuns()
     watched: RunnableConfig = {**config, "callbacks": in_front(unfinished, callbacks)}
     try:
         return await call_within(limit, lambda: call(watched))
     except OutOfTimeError as error:
         await unfinished.aend(callbacks, error)
         raise
+
+
+class RunWatcher(BaseCallbackHandler):
+    """A handler that sees more of a mixture than the runs of models in it: which call is whose.
+
+    Nothing in a model's run says which member of which mixture was asked, or which runs are attempts at the same call; the
+    nodes know. A `ChatMoA` hands its watchers on to the run inside.
+    """
+
+    @abstractmethod
+    def watch_mixture(self, config: RunnableConfig, mixture: Mixture) -> None:
+        """Be told which mixture a node belongs to.
+
+        Args:
+            config: The node's config.
+            mixture: The mixture.
+        """
+
+    @abstractmethod
+    def watch_call(self, config: RunnableConfig, name: str, member: Member) -> BaseCallbackHandler:
+        """Be told that a node is about to call a member.
+
+        Args:
+            config: The node's config.
+            name: What the call is named in traces.
+            member: Who is called.
+
+        Returns:
+            A handler for this call alone; the runs that it sees below the node's are the attempts.
+        """
+
+
+def watchers_of(config: RunnableConfig | None) -> list[RunWatcher]:
+    """Return the watchers of the run that a node's config belongs to."""
+    return [handler for handler in handlers_of((config or {}).get("callbacks")) if isinstance(handler, RunWatcher)]
+
+
+_PROPOSER = re.compile(r"layer_(\d+)_proposer_(\d+)")
+_MERGE = re.compile(r"merge_(\d+)")
+
+
+class Place(NamedTuple):
+    """Where a node stands.
+
+    Attributes:
+        layer: The layer, from 1; `None` behind the layers.
+        proposer: The proposer's place in its layer, from 1; `None` for other nodes.
+    """
+
+    layer: int | None = None
+    proposer: int | None = None
+
+
+def proposer_node(layer: int, proposer: int, *, layers: int, proposers: int) -> str:
+    """Return the name of a proposer's node.
+
+    Args:
+        layer: Its layer, from 1.
+        proposer: Its place in the layer, from 1.
+        layers: How many layers there are.
+        proposers: How many proposers the layer has.
+    """
+    return f"layer_{_padded(layer, layers)}_proposer_{_padded(proposer, proposers)}"
+
+
+def merge_node(layer: int, *, layers: int) -> str:
+    """Return the name of the node that closes a layer.
+
+    Args:
+        layer: The layer, from 1.
+        layers: How many layers there are.
+    """
+    return f"merge_{_padded(layer, layers)}"
+
+
+def place_of(node: str) -> Place:
+    """Return where the node of a name stands."""
+    if found := _PROPOSER.fullmatch(node):
+        return Place(int(found[1]), int(found[2]))
+    if found := _MERGE.fullmatch(node):
+        return Place(int(found[1]))
+    return Place()
+
+
+def _padded(number: int, most: int) -> str:
+    # LangGraph applies parallel writes in the order of names.
+    return f"{number:0{len(str(most))}}"

@@ -27,17 +27,17 @@ if TYPE_CHECKING:
 
     from langchain_moa.data.answer import Answer
     from langchain_moa.data.reference import Reference, Status
-    from langchain_moa.limits.quorum import Closing, Round
+    from langchain_moa.limits.quorum import Closing, LayerRound
     from langchain_moa.members.member import Member
 
 
-class _Call(NamedTuple):
+class _ProposerCall(NamedTuple):
     messages: list[BaseMessage]
     trimmed: list[str]
     config: RunnableConfig
     kwargs: dict[str, Any]
     began: float
-    round: Round | None
+    round: LayerRound | None
     limit: Limit | None
 
 
@@ -89,13 +89,13 @@ class Propose(Node):
                 return self._failed(input, call, error)
             return self._answered(input, call, answer)
 
-    async def _ask(self, call: _Call) -> Answer:
+    async def _ask(self, call: _ProposerCall) -> Answer:
         async def ask(config: RunnableConfig) -> Answer:
             return await self._member.ainvoke(call.messages, config, call.kwargs, limit=call.limit)
 
         return await call_traced(call.limit, call.config, ask)
 
-    def _prepare(self, state: RunState, config: RunnableConfig | None, stack: ExitStack) -> _Call:
+    def _prepare(self, state: RunState, config: RunnableConfig | None, stack: ExitStack) -> _ProposerCall:
         settings = self._settings
         introduce(config, settings)
         context = context_of()
@@ -120,9 +120,9 @@ class Propose(Node):
             current = progress.round(f"layer {self._layer}", self._closing)
             limit = stack.enter_context(current.joined(timeout))
         config = called(config, f"layer {self._layer}: {member.name}", member)
-        return _Call(sent.messages, sent.trimmed, config, kwargs, began, current, limit)
+        return _ProposerCall(sent.messages, sent.trimmed, config, kwargs, began, current, limit)
 
-    def _answered(self, state: RunState, call: _Call, answer: Answer) -> dict[str, Any]:
+    def _answered(self, state: RunState, call: _ProposerCall, answer: Answer) -> dict[str, Any]:
         paid = {"usage": answer["usage"], "cost_usd": answer.get("cost_usd")}
         if (failure := answer["failure"]) is not None:
             return self._write(state, call, text="", status="failed", error=failure, **paid)
@@ -130,7 +130,7 @@ class Propose(Node):
             call.round.answered()
         return self._write(state, call, text=answer["text"], status="ok", error=None, **paid)
 
-    def _failed(self, state: RunState, call: _Call, error: BaseException) -> dict[str, Any]:
+    def _failed(self, state: RunState, call: _ProposerCall, error: BaseException) -> dict[str, Any]:
         status: Status = "failed"
         if isinstance(error, OutOfTimeError):
             # A proposer that was not waited for has done nothing wrong; one that took longer than it may has failed.
@@ -141,7 +141,7 @@ class Propose(Node):
             failure["retryable"] = True
         return self._write(state, call, text="", status=status, error=failure, **paid_for(error))
 
-    def _write(self, state: RunState, call: _Call, **outcome: Any) -> dict[str, Any]:
+    def _write(self, state: RunState, call: _ProposerCall, **outcome: Any) -> dict[str, Any]:
         seconds = round(perf_counter() - call.began, 6)
         place = {"layer": self._layer, "proposer": self._position, "name": self._member.name, "model": self._member.id}
         reference = cast("Reference", {"turn": turn_of(state["messages"]), **place, **outcome, "seconds": seconds})

@@ -24,7 +24,7 @@ MODERATOR = (
 """What the moderator is told it is."""
 
 
-class Ruling(BaseModel):
+class ModerationVerdict(BaseModel):
     """Which responses to keep, by their labels, and whether the panel can end."""
 
     model_config = ConfigDict(extra="forbid")
@@ -80,13 +80,18 @@ class Moderator:
             f"{keep} different labels, `end` is true if no further round is needed."
         )
 
-        def read(reply: str) -> Ruling | None:
-            ruling = reads_json(Ruling)(reply)
+        def read(reply: str) -> ModerationVerdict | None:
+            ruling = reads_json(ModerationVerdict)(reply)
             named = ruling.keep if ruling is not None else []
             return ruling if len(named) == len(set(named)) == keep and set(named) <= ballot.labelled.keys() else None
 
         ask = ballot.ask(
-            layer.messages, instruction=self.instruction, question=question, name="moderator", model=self.model, schema=Ruling
+            layer.messages,
+            instruction=self.instruction,
+            question=question,
+            name="moderator",
+            model=self.model,
+            schema=ModerationVerdict,
         )
         ruling, _ = yield from decide(ask, read, form=form)
         if ruling is None:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from langchain_moa.limits.deadline import Limit
 
 
-class Slots:
+class CallLimiter:
     """A limiter of calls: one that finds all places taken waits.
 
     It belongs to a mixture and counts over all answers under way: a provider's limit does not ask which answer a call is for.

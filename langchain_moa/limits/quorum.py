@@ -66,7 +66,7 @@ class Closing:
         return self.quorum is not None or self.deadline is not None
 
 
-class Round:
+class LayerRound:
     """One layer in one run: who is in it, and when it closes.
 
     With a deadline, what is left of it is shared equally by the layers to come and the aggregator. A layer closes when its
@@ -137,9 +137,9 @@ class Progress:
     def __init__(self) -> None:
         """Begin a run."""
         self.started: float | None = None
-        self._rounds: dict[str, Round] = {}
+        self._rounds: dict[str, LayerRound] = {}
 
-    def round(self, name: str, closing: Closing) -> Round:
+    def round(self, name: str, closing: Closing) -> LayerRound:
         """Return a round, opened by the first to come.
 
         Args:
@@ -149,5 +149,5 @@ class Progress:
         if self.started is None:
             self.started = monotonic()
         if name not in self._rounds:
-            self._rounds[name] = Round(closing, self.started)
+            self._rounds[name] = LayerRound(closing, self.started)
         return self._rounds[name]

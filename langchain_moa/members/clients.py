@@ -16,7 +16,7 @@ from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.pregel import Pregel
 from langgraph.pregel.protocol import PregelProtocol
 
-from langchain_moa._compat import copy_for_loop
+from langchain_moa._compat import copy_for_loop, has_async_methods
 from langchain_moa.limits.portal import is_on_portal
 
 if TYPE_CHECKING:
@@ -112,8 +112,7 @@ async def has_async_side(runnable: Any) -> bool:
     while isinstance(runnable, RunnableBindingBase):
         runnable = runnable.bound
     if isinstance(runnable, BaseChatModel):
-        kind = type(runnable)
-        return kind._agenerate is not BaseChatModel._agenerate or kind._astream is not BaseChatModel._astream  # noqa: SLF001  # the documented points to override
+        return has_async_methods(runnable)
     if isinstance(runnable, RunnableLambda):
         return hasattr(runnable, "afunc")
     if isinstance(runnable, Pregel):

@@ -16,9 +16,10 @@ from langchain_core.runnables.fallbacks import RunnableWithFallbacks
 from langgraph.pregel import Pregel
 from langgraph.pregel.protocol import PregelProtocol
 
+from langchain_moa._compat import identifying_params
 from langchain_moa.data.answer import Answer, read_answer
-from langchain_moa.data.redaction import Cleanser, masked, redact, secrets_of, surrounding
-from langchain_moa.limits.concurrency import Slots
+from langchain_moa.data.redaction import RedactionHandler, masked, redact, secrets_of, surrounding
+from langchain_moa.limits.concurrency import CallLimiter
 from langchain_moa.limits.portal import in_worker, iterate_in_worker
 from langchain_moa.limits.retry import Retry, retrying
 from langchain_moa.members.clients import callable_here
@@ -138,14 +139,14 @@ class Member:
         runnable: What is called.
         id: The model id.
         retry: How its calls are tried again; `None` if they are not, or if its client sees to it.
-        slots: The places that the mixture's calls share.
+        limiter: The places that the mixture's calls share.
     """
 
     spec: Proposer
     runnable: Runnable[Any, Any]
     id: str
     retry: Retry | None = None
-    slots: Slots = field(default_factory=lambda: Slots(None))
+    limiter: CallLimiter = field(default_factory=lambda: CallLimiter(None))
     _of_loops: WeakKeyDictionary[asyncio.AbstractEventLoop, tuple[Any, bool]] = field(
         default_factory=WeakKeyDictionary, init=False, compare=False
     )
@@ -208,9 +209,9 @@ class Member:
         return secrets_of(self.runnable)
 
     @cached_property
-    def cleanser(self) -> Cleanser:
+    def redaction(self) -> RedactionHandler:
         """What keeps them, and those of the environment, out of its errors."""
-        return Cleanser(self.secrets)
+        return RedactionHandler(self.secrets)
 
     def describe(self) -> dict[str, Any]:
         """Return as plain data, without secrets, what bears on this member's answers."""
@@ -224,7 +225,7 @@ class Member:
         if self.chat_model is None:
             # Nothing tells two such Runnables apart but that they are two.
             return {**described, "runnable": f"{type(self.runnable).__name__} at {id(self.runnable):#x}"}
-        params = dict(self.chat_model._identifying_params)  # noqa: SLF001  # LangChain's own cache key
+        params = identifying_params(self.chat_model)
         described["params"] = masked(params, self.secrets)
         if self.runnable is not self.chat_model:
             described["bound"] = redact(repr(masked(getattr(self.runnable, "kwargs", id(self.runnable)))), self.secrets)
@@ -286,7 +287,7 @@ class Member:
         runnable, is_async = await self._callable_here()
 
         async def call() -> Answer:
-            async with self.slots.taken(limit):
+            async with self.limiter.taken(limit):
                 with surrounding(config):
                     given = self.input(messages), self.config(config)
                     if is_async:
@@ -310,7 +311,7 @@ class Member:
         """
         runnable, is_async = await self._callable_here()
         given = self.input(messages), self.config(config)
-        async with self.slots.taken(limit):
+        async with self.limiter.taken(limit):
             with surrounding(config):
                 if is_async:
                     items = runnable.astream(*given, **kwargs)

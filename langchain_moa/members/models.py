@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +11,7 @@ from langchain_core.runnables.configurable import DynamicRunnable
 from langchain_core.runnables.fallbacks import RunnableWithFallbacks
 from pydantic import SecretStr, ValidationError
 
+from langchain_moa._compat import known_providers, provider_of, tracing_params
 from langchain_moa.data.redaction import is_secret_name, redact
 from langchain_moa.data.validation import explain
 
@@ -24,9 +24,6 @@ _LOCAL = "local:"
 
 # The field by which LangChain's clients have a server count the tokens of a stream.
 _COUNTS_STREAMS = "stream_usage"
-
-# How LangChain refuses a name of whose provider it knows nothing; all that it knows stand there.
-_NO_PROVIDER = re.compile(r"Unable to infer model provider .*^Supported providers: (?P<known>[^\n]+)", re.DOTALL | re.MULTILINE)
 
 
 def resolve_model(name: str, settings: Mapping[str, Any]) -> BaseChatModel:
@@ -63,7 +60,7 @@ def resolve_model(name: str, settings: Mapping[str, Any]) -> BaseChatModel:
         # Some clients name another provider's variable here, OpenAI's for Together, whose client is made of OpenAI's.
         if variable := _variable_of_missing_key(name, settings):
             raise _no_key(name, variable) from error
-        reason = explain(error) if isinstance(error, ValidationError) else _provider_missing(name, str(error)) or str(error)
+        reason = explain(error) if isinstance(error, ValidationError) else _provider_missing(name) or str(error)
         msg = redact(f"cannot make the model {name!r}: {reason}", _values(settings))
         # Providers raise what their client raises; one type, with their text, is what a caller can handle.
         raise ValueError(msg) from error
@@ -91,7 +88,7 @@ def model_id(runnable: Runnable[Any, Any]) -> str:
     model = chat_model_of(runnable)
     if model is None:
         return runnable.get_name()
-    params = model._get_ls_params()  # noqa: SLF001  # the only description that every provider gives of itself
+    params = tracing_params(model)
     name = params.get("ls_model_name")
     return f"{params.get('ls_provider')}:{name}" if name else model.get_name()
 
@@ -137,14 +134,14 @@ def _no_key(name: str, variable: str) -> ValueError:
     return ValueError(f"cannot make the model {name!r}: no key. Set the environment variable {variable}.")
 
 
-def _provider_missing(name: str, refused: str) -> str | None:
-    """Say of a name without a known provider what to write; `None` if it was refused for something else.
+def _provider_missing(name: str) -> str | None:
+    """Return what to write instead of a name without a known provider; `None` if the provider is known.
 
-    LangChain's own text advises a `model_provider`, which no member has, and leaves out `local`.
+    LangChain's own text advises a `model_provider`, which a member does not have, and does not list `local`.
     """
-    if (found := _NO_PROVIDER.match(refused)) is None:
+    if name.startswith(_LOCAL) or provider_of(name) is not None:
         return None
-    known = sorted([_LOCAL.removesuffix(":"), *found["known"].split(", ")])
+    known = sorted([_LOCAL.removesuffix(":"), *known_providers()])
     provider, colon, _ = name.partition(":")
     if not colon:
         return f"it has no provider; write 'provider:model' with one of {', '.join(known)}"

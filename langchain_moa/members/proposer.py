@@ -10,6 +10,7 @@ from langchain_core.language_models import BaseLanguageModel
 from langchain_core.runnables import Runnable
 from langchain_core.runnables.retry import RunnableRetry
 
+from langchain_moa._compat import default_settings, llm_type
 from langchain_moa.data.parts import parts_of
 from langchain_moa.data.validation import at
 from langchain_moa.limits.retry import Retry
@@ -67,15 +68,15 @@ def _repeats(part: Any) -> bool:
         retries, none = getattr(part, "max_retries", None), _no_retries(part)
     else:
         # What `init_chat_model` returns where the model is chosen by the call; it is made when it is called.
-        settings = getattr(part, "_default_config", None)
-        has_setting = isinstance(settings, dict)
-        retries, none = settings.get("max_retries") if isinstance(settings, dict) else None, 0
+        settings = default_settings(part)
+        has_setting = settings is not None
+        retries, none = (settings or {}).get("max_retries"), 0
     # None leaves it to the client, and every client that has the setting tries again by default.
     return has_setting and (retries is None or retries > none)
 
 
 def _is_mixture(model: BaseLanguageModel[Any]) -> bool:
-    return getattr(model, "_llm_type", None) == "moa"  # how a model says what it is
+    return llm_type(model) == "moa"
 
 
 def _no_retries(model: BaseLanguageModel[Any]) -> int:

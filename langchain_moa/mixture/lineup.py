@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from langchain_moa.data.validation import at, each
-from langchain_moa.limits.concurrency import Slots
+from langchain_moa.limits.concurrency import CallLimiter
 from langchain_moa.limits.quorum import Closing, quorum_of
 from langchain_moa.members.member import Nobody
 from langchain_moa.members.proposer import Proposer
@@ -50,12 +50,12 @@ def resolve_members(mixture: Mixture, strategies: Strategies) -> Members:
     """
     given = {name: getattr(mixture, name) for name in fields_for(Use.CLIENT)}
     client = {name: value for name, value in given.items() if value is not None}
-    slots = Slots(mixture.max_concurrency)
+    limiter = CallLimiter(mixture.max_concurrency)
 
     retry = cast("Retry | None", mixture.retry)  # the field's validator has made it one
 
     def resolve(proposer: Proposer) -> Member:
-        return replace(proposer.resolve(client, retry=retry), slots=slots)
+        return replace(proposer.resolve(client, retry=retry), limiter=limiter)
 
     proposers: Sequence[Any] = mixture.proposers
     nested = [item for item in proposers if isinstance(item, tuple)]

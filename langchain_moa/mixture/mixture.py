@@ -217,8 +217,8 @@ class Mixture(MixtureFields):
         """
         copy = self.model_copy()
         _, strategies = copy._parts()  # noqa: SLF001  # of this very class
-        key = copy._resolved[0] if copy._resolved is not None else ()  # noqa: SLF001  # as above
-        copy._resolved = (key, members, strategies)  # noqa: SLF001  # as above
+        key = copy._resolved[0] if copy._resolved is not None else ()  # noqa: SLF001  # of this very class
+        copy._resolved = (key, members, strategies)  # noqa: SLF001  # of this very class
         return copy
 
     @property

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import BaseMessage
 from langchain_core.outputs import ChatGeneration
-from langchain_core.tracers._streaming import _StreamingCallbackHandler
 from typing_extensions import override
 
+from langchain_moa._compat import StreamingCallbackHandler
 from langchain_moa.data.answer import read_answer
 from langchain_moa.data.errors import OutOfTimeError
 from langchain_moa.data.redaction import describe
@@ -197,7 +197,7 @@ class CallRecorder(BaseCallbackHandler):
                 attempt.error = describe(error, self.member.secrets)
 
 
-class StreamingCallRecorder(CallRecorder, _StreamingCallbackHandler[Any]):
+class StreamingCallRecorder(CallRecorder, StreamingCallbackHandler[Any]):
     """Records one call and has the model stream, as LangChain's own stream handlers do, for the time of its first token."""
 
     @override

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from langchain_core.tracers.context import register_configure_hook
 from typing_extensions import override
 
-from langchain_moa.engine.watcher import Watcher
+from langchain_moa.engine.node import RunWatcher
 from langchain_moa.mixture.mixture import Mixture
 from langchain_moa.runs.call_recorder import CallRecorder, StreamingCallRecorder
 from langchain_moa.runs.run_recorder import RunRecorder
@@ -42,7 +42,7 @@ class _OpenRun(NamedTuple):
 
 
 @dataclass(eq=False)
-class Recorder(Watcher):
+class Recorder(RunWatcher):
     """Records every answer of a mixture that is called with this handler among its callbacks.
 
     `record_moa` adds one to everything that is called inside a block. Pass one as a callback yourself to record a single call,

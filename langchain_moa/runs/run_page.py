@@ -104,7 +104,7 @@ class ScaleTick:
 
 
 @dataclass(frozen=True)
-class RunView:
+class RunPageView:
     """What a page shows of a run.
 
     Attributes:
@@ -124,7 +124,7 @@ class RunView:
     ticks: tuple[ScaleTick, ...]
 
     @classmethod
-    def of(cls, run: MoARun, *, prefix: str = "") -> RunView:
+    def of(cls, run: MoARun, *, prefix: str = "") -> RunPageView:
         """Return the view of a run.
 
         Args:
@@ -138,7 +138,7 @@ def run_page(run: MoARun) -> str:
     """Return the page of a run."""
     return page(
         "run.html.j2",
-        view=RunView.of(run),
+        view=RunPageView.of(run),
         run=run,
         wording=wording_of(run),
         difference=difference,

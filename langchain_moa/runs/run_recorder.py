@@ -14,8 +14,7 @@ from langchain_moa.data.redaction import describe
 from langchain_moa.data.reference import Failure
 from langchain_moa.data.usage import cost_of_call
 from langchain_moa.engine.aggregate import AGGREGATOR
-from langchain_moa.engine.names import place_of, proposer_node
-from langchain_moa.engine.node import context_of
+from langchain_moa.engine.node import context_of, place_of, proposer_node
 from langchain_moa.members.proposer import retries_itself
 from langchain_moa.runs.call_recorder import CallRecorder, finish_reason_of, is_cancellation, since
 from langchain_moa.runs.run import CallRecord, CallRole, MessageRecord, MoARun

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from langchain_moa.runs.run import CallRecord, MoARun
-    from langchain_moa.runs.run_page import Badge, RunView
+    from langchain_moa.runs.run_page import Badge, RunPageView
 
 # The page lists the latest runs, and shows as many of them in full as fit into some megabytes.
 _MOST_LISTED = 200
@@ -222,7 +222,7 @@ class ListedRun:
     run: MoARun
     title: str
     badge: Badge
-    view: RunView | None
+    view: RunPageView | None
 
 
 def summary_html(runs: Iterable[MoARun], path: str | os.PathLike[str] | None = None) -> str:
@@ -292,12 +292,12 @@ def histogram(values: Sequence[float]) -> Histogram | None:
 
 def _listed(summary: RunsSummary) -> list[ListedRun]:
     """Return the latest runs, the latest first; the page shows as many of them in full as it has room for."""
-    from langchain_moa.runs.run_page import RunView, badge_of, title_of
+    from langchain_moa.runs.run_page import RunPageView, badge_of, title_of
 
     listed, room = [], _MOST_CHARACTERS
     for number, run in reversed(summary.listed.items()):
         room -= _length(run)
-        view = RunView.of(run, prefix=f"run-{number}-") if room > 0 else None
+        view = RunPageView.of(run, prefix=f"run-{number}-") if room > 0 else None
         listed.append(ListedRun(number, run, title_of(run), badge_of(run), view))
     return listed
 

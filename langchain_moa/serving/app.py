@@ -35,7 +35,7 @@ from langchain_moa.serving.errors import (
 )
 from langchain_moa.serving.limits import MEBIBYTE, Limits, Places, check_counts, read_body
 from langchain_moa.serving.metrics import CLIENT_GONE, AccessLog, Metrics, record_of
-from langchain_moa.serving.mixtures import MANY_MESSAGES, Outcome, Prompting, ServedMixture
+from langchain_moa.serving.mixtures import MANY_MESSAGES, FinalAnswer, Prompting, ServedMixture
 from langchain_moa.serving.parameters import ignored_header, shown_name
 from langchain_moa.serving.responses import ResponsesRequest, ResponsesWriter
 from langchain_moa.serving.streaming import EventStream, attended
@@ -360,12 +360,12 @@ class _Answering:
             else:
                 record.status = None if error is None else error.status
 
-    async def _outcome(self, run: AsyncGenerator[Any]) -> Outcome:
-        found: Outcome | None = None
+    async def _outcome(self, run: AsyncGenerator[Any]) -> FinalAnswer:
+        found: FinalAnswer | None = None
         try:
             async with self._routes.turn(self._prompting):
                 async for item in run:
-                    if isinstance(item, Outcome):
+                    if isinstance(item, FinalAnswer):
                         found = item
         except Exception as error:  # noqa: BLE001  # the client gets every error in OpenAI's form
             raise self._routes.failed(error) from None

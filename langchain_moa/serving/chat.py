@@ -12,7 +12,7 @@ from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from pydantic import Discriminator, Field, Tag
 
 from langchain_moa.serving.conversation import Links, Turn, to_messages
-from langchain_moa.serving.mixtures import Outcome, ProgressLine, Prompting
+from langchain_moa.serving.mixtures import FinalAnswer, ProgressLine, Prompting
 from langchain_moa.serving.parameters import (
     EVERY_CALL,
     AggregatorParameters,
@@ -138,7 +138,7 @@ class ChatWriter:
         self._calls = ToolCallIndex()
         self._sent = False
 
-    def whole(self, outcome: Outcome) -> dict[str, Any]:
+    def whole(self, outcome: FinalAnswer) -> dict[str, Any]:
         """Return an answer that is sent in one piece."""
         message = outcome.message
         calls = tool_calls_of(message)
@@ -169,7 +169,7 @@ class ChatWriter:
         """Return the chunk that opens a stream."""
         yield self._chunk({"role": "assistant", "content": "", "refusal": None})
 
-    def write(self, item: ProgressLine | AIMessageChunk | Outcome, *, by_tool: bool) -> Iterator[dict[str, Any]]:
+    def write(self, item: ProgressLine | AIMessageChunk | FinalAnswer, *, by_tool: bool) -> Iterator[dict[str, Any]]:
         """Return the chunks for an item of a run.
 
         Args:
@@ -179,7 +179,7 @@ class ChatWriter:
         if isinstance(item, ProgressLine):
             if self._progress:
                 yield self._chunk({"reasoning_content": f"{item.text}\n"})
-        elif isinstance(item, Outcome):
+        elif isinstance(item, FinalAnswer):
             if not self._sent:
                 # The aggregator could not stream: its answer is one chunk.
                 yield from self._delta(item.message, whole_calls(item.message), by_tool=by_tool)
@@ -209,7 +209,7 @@ class ChatWriter:
             elif call["args"]:
                 yield self._chunk({"content": call["args"]})
 
-    def _end(self, outcome: Outcome) -> Iterator[dict[str, Any]]:
+    def _end(self, outcome: FinalAnswer) -> Iterator[dict[str, Any]]:
         calls = bool(self._calls) and not outcome.by_tool
         account = shown(outcome.message, breakdown=self._breakdown)
         end = self._chunk({}, finish_reason(outcome.message.response_metadata, calls=calls))

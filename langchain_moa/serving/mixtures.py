@@ -73,7 +73,7 @@ class ProgressLine(NamedTuple):
     text: str
 
 
-class Outcome(NamedTuple):
+class FinalAnswer(NamedTuple):
     """The end of a run.
 
     Attributes:
@@ -151,7 +151,7 @@ class ServedMixture:
 
     async def run(
         self, prompting: Prompting, bound: _Bound, paid: Callable[[Sequence[Mapping[str, Any]]], None]
-    ) -> AsyncGenerator[ProgressLine | AIMessageChunk | Outcome]:
+    ) -> AsyncGenerator[ProgressLine | AIMessageChunk | FinalAnswer]:
         """Run the mixture.
 
         Args:
@@ -194,7 +194,7 @@ class ServedMixture:
             message = state["messages"][-1]
             calls = calls_of(message.response_metadata["moa"])
             self._kept.succeeded(prompting, closed)
-            yield Outcome(_accounted(message), bound.by_tool)
+            yield FinalAnswer(_accounted(message), bound.by_tool)
             closed = None
         except MoAError as error:
             calls = [*error.references, *error.steps]
@@ -202,7 +202,7 @@ class ServedMixture:
                 raise
             calls = calls_of(message.response_metadata["moa"])
             closed = None
-            yield Outcome(_accounted(message), bound.by_tool)
+            yield FinalAnswer(_accounted(message), bound.by_tool)
         finally:
             if closed:
                 self._kept.failed(prompting, closed)

@@ -21,7 +21,7 @@ from langchain_moa.serving.chat import (
 )
 from langchain_moa.serving.conversation import Content, Links, ai_message, plain_content
 from langchain_moa.serving.errors import ApiError
-from langchain_moa.serving.mixtures import Outcome, ProgressLine, Prompting
+from langchain_moa.serving.mixtures import FinalAnswer, ProgressLine, Prompting
 from langchain_moa.serving.parameters import (
     EVERY_CALL,
     AggregatorParameters,
@@ -204,7 +204,7 @@ class ResponsesWriter:
         self._calls = ToolCallIndex()
         self._sent = False
 
-    def whole(self, outcome: Outcome) -> dict[str, Any]:
+    def whole(self, outcome: FinalAnswer) -> dict[str, Any]:
         """Return a response that is sent in one piece."""
         message = outcome.message
         calls = tool_calls_of(message)
@@ -225,7 +225,7 @@ class ResponsesWriter:
         yield self._event("response.created", response=response)
         yield self._event("response.in_progress", response=response)
 
-    def write(self, item: ProgressLine | AIMessageChunk | Outcome, *, by_tool: bool) -> Iterator[dict[str, Any]]:
+    def write(self, item: ProgressLine | AIMessageChunk | FinalAnswer, *, by_tool: bool) -> Iterator[dict[str, Any]]:
         """Return the events for an item of a run.
 
         Args:
@@ -235,7 +235,7 @@ class ResponsesWriter:
         if isinstance(item, ProgressLine):
             if self._progress:
                 yield from self._add("reasoning", f"{item.text}\n")
-        elif isinstance(item, Outcome):
+        elif isinstance(item, FinalAnswer):
             if not self._sent:
                 # The aggregator could not stream: its answer is one chunk.
                 yield from self._delta(item.message, whole_calls(item.message), by_tool=by_tool)
@@ -291,7 +291,7 @@ class ResponsesWriter:
             yield self._event(name, **data)
         self._items.append(item.item("completed"))
 
-    def _end(self, outcome: Outcome) -> Iterator[dict[str, Any]]:
+    def _end(self, outcome: FinalAnswer) -> Iterator[dict[str, Any]]:
         if self._open is None and not any(item["type"] != "reasoning" for item in self._items):
             yield from self._add("text", "")
         yield from self._close()

@@ -20,7 +20,7 @@ MODERATOR = f"{PANEL} Decide {CONVERGED}"
 """What the moderator is told it is."""
 
 
-class Ruling(BaseModel):
+class StopVerdict(BaseModel):
     """Whether the panel can end."""
 
     model_config = ConfigDict(extra="forbid")
@@ -58,7 +58,12 @@ class Moderator:
         question = f"Can the panel end here? Reply with {form} alone; `end` is false if another round is needed."
         ballot = Ballot.of(layer.references, seed=self.seed)
         ask = ballot.ask(
-            layer.messages, instruction=self.instruction, question=question, name="moderator", model=self.model, schema=Ruling
+            layer.messages,
+            instruction=self.instruction,
+            question=question,
+            name="moderator",
+            model=self.model,
+            schema=StopVerdict,
         )
-        ruling, _ = yield from decide(ask, reads_json(Ruling), form=form)
+        ruling, _ = yield from decide(ask, reads_json(StopVerdict), form=form)
         return NO_FURTHER if ruling is not None and ruling.end else None

@@ -33,7 +33,7 @@ EXTRACTOR = (
 """What the residual extractor is told it is."""
 
 
-class Comparison(BaseModel):
+class DifferenceVerdict(BaseModel):
     """Whether the later round changes anything."""
 
     model_config = ConfigDict(extra="forbid")
@@ -106,7 +106,7 @@ class Residual:
             return f"the last {self.layers} layers change nothing"
         return f"layer {layer.number} changes nothing against layer {layer.number - 1}"
 
-    def _asked(self, layer: ClosedLayer, before: Sequence[Reference]) -> Inquiry[Comparison | None]:
+    def _asked(self, layer: ClosedLayer, before: Sequence[Reference]) -> Inquiry[DifferenceVerdict | None]:
         form = 'JSON of the form {"changed": true}'
         later, earlier = Ballot.of(layer.unfiltered, seed=self.seed), Ballot.of(before, seed=self.seed)
 
@@ -126,9 +126,9 @@ class Residual:
             prompt=prompt,
             name=_NAME,
             model=self.model,
-            schema=Comparison,
+            schema=DifferenceVerdict,
         )
-        verdict, _ = yield from decide(ask, reads_json(Comparison), form=form)
+        verdict, _ = yield from decide(ask, reads_json(DifferenceVerdict), form=form)
         return verdict
 
     def _compared(self, layer: ClosedLayer) -> Inquiry[str | None]:
@@ -160,5 +160,5 @@ def _unchanged_so_far(steps: Sequence[Step]) -> int:
     """Return how many of the latest comparisons, in a row, have found no change."""
     # What was said last after a layer is the reply, or the repair.
     said = {step["node"]: step["text"] for step in steps if step["name"] == _NAME}
-    verdicts = map(reads_json(Comparison), reversed(said.values()))
+    verdicts = map(reads_json(DifferenceVerdict), reversed(said.values()))
     return sum(1 for _ in takewhile(lambda verdict: verdict is not None and not verdict.changed, verdicts))

@@ -115,7 +115,7 @@ def resolve(package: str, value: Any) -> Any:
         [(name, arguments)] = value.items()
         if not isinstance(arguments, Mapping | None):
             msg = f"{name}: its arguments are a mapping, as in {{{name}: {{argument: value}}}}, not {arguments!r}"
-            raise ValueError(msg)  # noqa: TRY004  # as above
+            raise ValueError(msg)  # noqa: TRY004  # pydantic reports ValueErrors with the field's place
         return _make(package, str(name), arguments or {})
     return value() if isinstance(value, type) else value
 

@@ -98,7 +98,7 @@ def _called_with_layer(package: str, value: Any) -> Callable[..., Any] | Runnabl
     found = resolve(package, value)
     if not (callable(found) or isinstance(found, Runnable)):
         msg = f"give a name, a callable (layer) or a Runnable, not {_kind(value)}"
-        raise ValueError(msg)  # noqa: TRY004  # as above
+        raise ValueError(msg)  # noqa: TRY004  # pydantic reports ValueErrors with the field's place
     return found  # type: ignore[no-any-return]  # checked above
 
 

@@ -10,7 +10,7 @@ import pytest
 from langchain_core.language_models import FakeListChatModel
 
 from langchain_moa import Mixture
-from langchain_moa.limits.quorum import Closing, Round, quorum_of
+from langchain_moa.limits.quorum import Closing, LayerRound, quorum_of
 
 FAKE = FakeListChatModel(responses=["an answer"])
 
@@ -49,12 +49,12 @@ def test_a_quorum_is_checked_against_every_layer() -> None:
         Mixture(proposers=[[FAKE, FAKE], [FAKE]], aggregator=FAKE, quorum=2)
 
 
-def opened(*, ago: float = 0.0, **rules: Any) -> Round:
+def opened(*, ago: float = 0.0, **rules: Any) -> LayerRound:
     """Return a round of an answer that was begun some seconds ago."""
-    return Round(Closing(**rules), monotonic() - ago)
+    return LayerRound(Closing(**rules), monotonic() - ago)
 
 
-def left(current: Round) -> float:
+def left(current: LayerRound) -> float:
     with current.joined(None) as limit:
         return limit.left()
 

@@ -9,7 +9,7 @@ from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.messages.tool import tool_call_chunk
 
 from langchain_moa.serving.chat import ChatRequest, ChatWriter, chat_usage, finish_reason
-from langchain_moa.serving.mixtures import Outcome
+from langchain_moa.serving.mixtures import FinalAnswer
 
 
 def writer(**body: Any) -> ChatWriter:
@@ -64,8 +64,8 @@ def test_the_reasons_of_all_providers_in_openais_words(metadata: dict[str, Any],
 
 def test_tokens_that_were_not_counted_are_not_zero() -> None:
     assert chat_usage(None) is None
-    assert "usage" not in writer().whole(Outcome(AIMessage("Hi."), by_tool=False))
-    *_, last = writer(stream_options={"include_usage": True}).write(Outcome(AIMessage("Hi."), by_tool=False), by_tool=False)
+    assert "usage" not in writer().whole(FinalAnswer(AIMessage("Hi."), by_tool=False))
+    *_, last = writer(stream_options={"include_usage": True}).write(FinalAnswer(AIMessage("Hi."), by_tool=False), by_tool=False)
     assert last["usage"] is None
 
 
@@ -82,5 +82,5 @@ def test_the_aggregators_own_reasoning_is_passed_on(chunk: AIMessageChunk) -> No
     (piece,) = writer().write(chunk, by_tool=False)
     assert piece["choices"][0]["delta"] == {"reasoning_content": "hm"}
     message = AIMessage(chunk.content, additional_kwargs=chunk.additional_kwargs)
-    whole = writer().whole(Outcome(message, by_tool=False))
+    whole = writer().whole(FinalAnswer(message, by_tool=False))
     assert whole["choices"][0]["message"]["reasoning_content"] == "hm"

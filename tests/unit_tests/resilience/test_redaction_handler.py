@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from langchain_core.callbacks import AsyncCallbackManager, BaseCallbackHandler, CallbackManager
 
-from langchain_moa.data.redaction import Cleanser, cleanse, in_front
+from langchain_moa.data.redaction import RedactionHandler, cleanse, in_front
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -88,7 +88,7 @@ async def test_it_comes_before_every_other_handler(kind: str) -> None:
     hears = Hears()
     manager: Any = AsyncCallbackManager if kind == "async" else CallbackManager
     callbacks = {"none": None, "list": [hears]}.get(kind, manager([hears], inheritable_handlers=[hears]))
-    before = in_front(Cleanser([KEY]), callbacks)
+    before = in_front(RedactionHandler([KEY]), callbacks)
     configured = CallbackManager.configure(before) if kind != "async" else AsyncCallbackManager.configure(before)
     started: Any = configured.on_llm_start({}, ["Hi"])
     runs = await started if kind == "async" else started

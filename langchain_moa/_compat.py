@@ -1,7 +1,4 @@
-"""Every private or undocumented name of another package that this one needs, each with the reason.
-
-`tests/integration_tests/test_compat.py` has a test for each that says what breaks when a release changes it.
-"""
+"""Every private or undocumented name of another package that this one needs, each with the reason."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Plain characters: what LaTeX and other scripts write in several ways, written in one.
+r"""Plain characters: what LaTeX and other scripts write in several ways, written in one.
 
 `\dfrac{1}{2}` and `½` become `1/2`, `\$1{,}234` becomes `$1234`, and the digits of every script those of ASCII.
 """

@@ -11,7 +11,7 @@ QUESTION ?= Why is the sky blue?
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test unit integration coverage mutants lint format examples docs bench eval-local pictures clean
+.PHONY: help demo test unit integration providers coverage mutants lint format examples docs bench eval-local pictures clean
 
 help: ## List the targets
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1 \t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -28,6 +28,9 @@ unit: $(VENV)/.developer ## Run the tests that need no network: every socket is 
 integration: $(VENV)/.developer ## Run the tests with servers and real models, all on this machine
 	$(BIN)/langchain-moa models pull
 	$(PYTEST) tests/integration_tests --allow-hosts=127.0.0.1,::1 --numprocesses $(WORKERS) --dist loadfile $(ARGS)
+
+providers: $(VENV)/.developer ## Run the promises for mixtures of many providers, not all of which are kept yet
+	$(PYTEST) tests/promises --allow-hosts=127.0.0.1,::1 --numprocesses $(WORKERS) $(ARGS)
 
 coverage: $(VENV)/.developer ## Run all tests and list the lines and branches that none of them took
 	$(BIN)/coverage erase

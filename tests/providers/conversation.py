@@ -1,0 +1,179 @@
+"""What a model is asked and what it answers, the same for every protocol."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+from tests.loopback.schema import Maker
+
+if TYPE_CHECKING:
+    import threading
+
+Finish = Literal["stop", "length", "tools"]
+_SIGNATURE = "signature:{vendor}:{model}:{digest}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Turn:
+    """A request as the model understands it.
+
+    Attributes:
+        vendor: The provider that was asked, such as `"anthropic"`.
+        model: The model's id.
+        question: The text of the last user message.
+        results: The texts of the tool results after it.
+        tools: The schema of each tool's arguments, by the tool's name.
+        stream: Whether the client wants a stream.
+        thinking: Whether the client wants the model to think first.
+        form: The form of thoughts that the client asks for, where the provider has several.
+        limit: The most tokens of an answer, thoughts excluded.
+        stop: The stop sequences.
+        prompt_tokens: The size of the request: one for each word of its messages.
+        number: The number of the request at its server, from 1.
+    """
+
+    vendor: str
+    model: str
+    question: str
+    results: Sequence[str] = ()
+    tools: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    stream: bool = False
+    thinking: bool = False
+    form: str = ""
+    limit: int | None = None
+    stop: Sequence[str] = ()
+    prompt_tokens: int = 0
+    number: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Call:
+    """A call of a tool. Without an `id` the protocol makes one from the request's number."""
+
+    name: str
+    args: Mapping[str, Any] = field(default_factory=dict)
+    id: str | None = None
+
+    @property
+    def arguments(self) -> str:
+        """The arguments as JSON text."""
+        return json.dumps(self.args)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What a model says.
+
+    Attributes:
+        text: The visible answer, or the message of an error.
+        thoughts: What it thinks first; each protocol has its own form for it.
+        calls: The tools it calls.
+        finish: Why the answer ends. Default: what follows from the answer.
+        id: The id of the answer. Default: one made from the request's number.
+        status: The HTTP status; from 400 on an error in the provider's form.
+        hold: Answer only after this event is set, or the server stops.
+        usage: What to report in place of the counted tokens, in the provider's own form.
+        blocks: More content blocks in the provider's own form, before the text.
+    """
+
+    text: str = ""
+    thoughts: str | None = None
+    calls: Sequence[Call] = ()
+    finish: Finish | None = None
+    id: str | None = None
+    status: int = 200
+    hold: threading.Event | None = None
+    usage: Mapping[str, Any] | None = None
+    blocks: Sequence[Mapping[str, Any]] = ()
+
+    @property
+    def reason(self) -> Finish:
+        """Why the answer ends."""
+        return self.finish or ("tools" if self.calls else "stop")
+
+    @property
+    def thought_tokens(self) -> int:
+        """The tokens of the thoughts."""
+        return count_words(self.thoughts)
+
+    @property
+    def completion_tokens(self) -> int:
+        """The tokens of the whole answer, with its thoughts."""
+        return count_words(self.text) + self.thought_tokens + sum(count_words(call.arguments) for call in self.calls)
+
+    def cut(self, turn: Turn) -> Answer:
+        """Return the answer cut where the request's stop sequences and limit say."""
+        text = self.text
+        for stop in turn.stop:
+            text = text.partition(stop)[0]
+        found = list(re.finditer(r"\S+", text))
+        if turn.limit is not None and len(found) > turn.limit:
+            return replace(self, text=text[: found[turn.limit - 1].end()], finish="length")
+        return replace(self, text=text)
+
+
+Behaviour = Answer | str | Sequence[Answer | str] | Callable[[Turn], Answer | str]
+"""What a model does: always this, these one after the other (the last repeats), or what a function says."""
+
+
+def capable(turn: Turn) -> Answer:
+    """Answer as a capable model would, the same request always the same way.
+
+    It calls the first tool when a user asks and tools are on offer, and answers in text after the result.
+    """
+    thoughts = f"{marker(turn.vendor, turn.model)} about: {shorten(turn.question)}" if turn.thinking else None
+    if turn.tools and not turn.results:
+        name, schema = next(iter(turn.tools.items()))
+        args = Maker({"type": "object", **schema}, shorten(turn.question)).make()
+        return Answer(thoughts=thoughts, calls=[Call(name=name, args=args)])
+    if turn.results:
+        return Answer(text=f"{turn.model} found: {'; '.join(turn.results)}", thoughts=thoughts)
+    return Answer(text=f"{turn.model} says: {shorten(turn.question)}", thoughts=thoughts)
+
+
+def shorten(text: str) -> str:
+    """Return the last line of a text: the question itself, whatever was put before it."""
+    return text.strip().rpartition("\n")[2][:200]
+
+
+def marker(vendor: str, model: str) -> str:
+    """Return the words with which the thoughts of a model begin; no other text contains them."""
+    return f"{vendor} {model} thinks in private"
+
+
+def sign(vendor: str, model: str, thoughts: str) -> str:
+    """Return a signature that only this model accepts, for these thoughts only; base64 without `+` and `/`."""
+    digest = hashlib.sha256(f"{vendor}\n{model}\n{thoughts}".encode()).hexdigest()[:24]
+    return base64.b64encode(_SIGNATURE.format(vendor=vendor, model=model, digest=digest).encode()).decode()
+
+
+def signer(signature: str) -> tuple[str, str] | None:
+    """Return the vendor and the model that gave a signature, or `None` if it is none of ours."""
+    try:
+        text = base64.b64decode(signature, validate=True).decode()
+    except ValueError:
+        return None
+    found = re.fullmatch(r"signature:([^:]*):(.*):[0-9a-f]{24}", text)
+    return (found[1], found[2]) if found else None
+
+
+def count_words(value: Any) -> int:
+    """Count the words in all strings of a JSON value."""
+    if isinstance(value, str):
+        return len(value.split())
+    if isinstance(value, Mapping):
+        return sum(count_words(item) for item in value.values())
+    if isinstance(value, Sequence):
+        return sum(count_words(item) for item in value)
+    return 0
+
+
+def split_words(text: str) -> list[str]:
+    """Split a text into the pieces of a stream; joined they are the text."""
+    return re.findall(r"\s*\S+|\s+\Z", text)

@@ -313,7 +313,7 @@ class Mixture(MixtureFields):
         return type(self)(**{**given, **update})
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """Set an attribute; a field is checked as at construction."""
+        """Set an attribute; a field is checked by itself, and what it means for the others when the mixture is next used."""
         if name in MixtureFields.model_fields:
             fields = MixtureFields.model_construct(**{each: getattr(self, each) for each in MixtureFields.model_fields})
             MixtureFields.__pydantic_validator__.validate_assignment(fields, name, value)

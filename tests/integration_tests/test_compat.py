@@ -30,7 +30,11 @@ providers = fixtures.providers
 
 COPIED = ("openai", "responses", "openrouter", "together", "deepseek", "xai", "anthropic", "ollama")
 NOT_COPIED = ("bedrock", "cohere", "fireworks", "gemini", "groq", "mistral")
-TESTED = {"read_channel", "copy_for_loop"}
+# The others have their tests among the unit tests, since they need no server.
+TESTED = {
+    *("read_channel", "copy_for_loop", "streams_tokens", "inherited_context", "is_run_id", "tracing_params"),
+    *("identifying_params", "llm_type", "has_async_methods", "default_settings", "known_providers", "provider_of"),
+}
 
 NO_CHANNEL = (
     "read_channel no longer finds a channel of the running graph, so that the proposers of a layer share nothing: no quorum "

@@ -21,7 +21,7 @@ from langchain_moa.aggregation.vote import Vote
 from langchain_moa.filters.diverse import Diverse
 from langchain_moa.filters.judge import Judge
 from langchain_moa.stopping.agreement import Agreement
-from langchain_moa.strategies import Model, strategy
+from langchain_moa.strategies import AnswerGraph, Model, strategy
 from langchain_moa.strategies.registry import name_of, names, strategy_class
 from tests.inquiries import turn
 
@@ -281,11 +281,11 @@ def test_the_models_among_the_settings_are_the_ones_that_it_calls() -> None:
 class Twice:
     """An aggregation of a user's: two nodes of its own."""
 
-    def add_to(self, builder: Any, mixture: Mixture) -> str:
-        builder.add_node("draw_breath", lambda state: {})
-        builder.add_node("speak", lambda state: {"messages": [("ai", state["merged"][0]["text"])]})
-        builder.add_edge("draw_breath", "speak")
-        builder.add_edge("speak", END)
+    def add_to(self, graph: AnswerGraph) -> str:
+        graph.add_node("draw_breath", lambda state: {})
+        graph.add_node("speak", lambda state: {"messages": [("ai", state["merged"][0]["text"])]})
+        graph.add_edge("draw_breath", "speak")
+        graph.add_edge("speak", END)
         return "draw_breath"
 
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from langchain_core.runnables import Runnable
 
 _LOCAL = "local:"
+_REPLAY = "replay:"
 
 # The field by which LangChain's clients have a server count the tokens of a stream.
 _COUNTS_STREAMS = "stream_usage"
@@ -31,7 +32,7 @@ def resolve_model(name: str, settings: Mapping[str, Any]) -> BaseChatModel:
 
     Args:
         name: `provider:model` as `langchain.chat_models.init_chat_model` takes it, or `local:` and the name of a model on
-            this machine.
+            this machine, or `replay:FILE#MODEL` for recorded answers.
         settings: Arguments of the model's constructor.
 
     Returns:
@@ -46,7 +47,7 @@ def resolve_model(name: str, settings: Mapping[str, Any]) -> BaseChatModel:
             from langchain_moa.local import ChatLocal
 
             return ChatLocal(model=name.removeprefix(_LOCAL), **settings)
-        if name.startswith("replay:"):
+        if name.startswith(_REPLAY):
             from langchain_moa.testing.replay import replay_model
 
             return replay_model(name, **settings)
@@ -118,7 +119,7 @@ def _key_variables(model: BaseChatModel) -> dict[str, str]:
 
 def _variable_of_missing_key(name: str, settings: Mapping[str, Any]) -> str | None:
     """Return the variable that a model which could not be made wants its key in; `None` if something else is wrong."""
-    if name.startswith(_LOCAL) or "api_key" in settings:
+    if name.startswith((_LOCAL, _REPLAY)) or "api_key" in settings:
         return None
     from langchain.chat_models import init_chat_model
 
@@ -139,9 +140,9 @@ def _provider_missing(name: str) -> str | None:
 
     LangChain's own text advises a `model_provider`, which a member does not have, and does not list `local`.
     """
-    if name.startswith(_LOCAL) or provider_of(name) is not None:
+    if name.startswith((_LOCAL, _REPLAY)) or provider_of(name) is not None:
         return None
-    known = sorted([_LOCAL.removesuffix(":"), *known_providers()])
+    known = sorted([_LOCAL.removesuffix(":"), _REPLAY.removesuffix(":"), *known_providers()])
     provider, colon, _ = name.partition(":")
     if not colon:
         return f"it has no provider; write 'provider:model' with one of {', '.join(known)}"

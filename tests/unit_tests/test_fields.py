@@ -37,7 +37,7 @@ from pathlib import Path
 
 from langchain_moa import ChatMoA, Mixture
 from langchain_moa.evaluation.ledger import Ledger
-from langchain_moa.evaluation.recorded import part_of, recorded
+from langchain_moa.evaluation.calls import call_site_of, with_ledger
 from langchain_moa.evaluation.variants import samples_of_best
 from langchain_moa.mixture.fields import MixtureFields, Use, fields_for
 
@@ -46,7 +46,7 @@ def make(kind=Mixture, **fields):
     return kind(**given)
 
 def origin(**fields):
-    part = part_of(recorded(make(**fields), Ledger(Path("none.jsonl"))).members.aggregator)
+    part = call_site_of(with_ledger(make(**fields), Ledger(Path("none.jsonl"))).members.aggregator)
     return part.origin
 
 mixture = make(top_p=0.5, organization="ours", comment="mine")

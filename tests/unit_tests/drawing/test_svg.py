@@ -191,7 +191,7 @@ def test_early_exit_to_several_steps_is_one_way_to_their_frame() -> None:
     assert sum(box.inside(frame) for box in picture.box.values()) == 2
     (exits,) = [edge for name, edge in picture.edges.items() if name.startswith("merge_1 to rank_")]
     assert Picture.name(exits) == "merge_1 to rank_1, rank_2 (stop: agreement)"
-    assert picture.texts.count("early exit") == 1
+    assert picture.texts.count("stop: agreement") == 1
     assert frame.touches(Picture.ends(exits)[1])
 
 

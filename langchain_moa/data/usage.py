@@ -64,7 +64,7 @@ def account(
         entry = {key: reference[key] for key in kept if reference.get(key) is not None}  # type: ignore[literal-required]  # keys of the TypedDict
         entries[-1].append(_priced(entry))
     last = None if aggregator is None else _priced({key: value for key, value in aggregator.items() if value is not None})
-    others = [_priced({key: step[key] for key in _OF_STEP if step.get(key) is not None}) for step in steps]  # type: ignore[literal-required]  # as above
+    others = [_priced({key: step[key] for key in _OF_STEP if step.get(key) is not None}) for step in steps]  # type: ignore[literal-required]  # keys of the TypedDict
     moa: dict[str, Any] = {"layers": entries, "aggregator": last}
     if others:
         moa["steps"] = others

@@ -141,7 +141,7 @@ class Proposer:
                 raise ValueError(msg)
         if not isinstance(settings, Mapping):
             msg = f"settings must be a mapping like {{'temperature': 0.2}}, not {type(settings).__name__}"
-            raise ValueError(msg)  # noqa: TRY004  # as above
+            raise ValueError(msg)  # noqa: TRY004  # pydantic reports ValueErrors with the field's place
         if settings and not isinstance(model, str):
             msg = "settings are for models given as strings; give this one's to its own constructor"
             raise ValueError(msg)

@@ -77,6 +77,6 @@ class Agreement:
             return f"the answers of layer {layer.number} are alike ({mean:.2f})" if mean >= self.threshold else None
         counted = tally(texts, self.extract)
         votes = len(counted[0][1]) if counted else 0
-        if votes < 2 or votes / of < self.threshold:  # noqa: PLR2004  # as above
+        if votes < 2 or votes / of < self.threshold:  # noqa: PLR2004  # one answer agrees with nothing
             return None
         return f"{votes} of {of} answers of layer {layer.number} agree: {counted[0][0]}"

@@ -116,8 +116,11 @@ class MixtureArguments:
         with console_on(sys.stderr).status("loading"):
             return self.mixture(quiet=True, overrides=overrides)
 
-    def served(self) -> dict[str, ChatMoA]:
+    def served(self, *, quiet: bool = False) -> dict[str, ChatMoA]:
         """Make the chat models that the options name: one, or several by name from one file.
+
+        Args:
+            quiet: Whether to leave out the note that says which mixture was found.
 
         Raises:
             UsageError: The options contradict each other, or describe no mixture.
@@ -128,7 +131,8 @@ class MixtureArguments:
         self._refuse_two()
         named = self.preset or self.proposers or self.aggregator
         file = self.config or (None if named or not DEFAULT_CONFIG.is_file() else DEFAULT_CONFIG)
-        self._announce()
+        if not quiet:
+            self._announce()
         if file is None:
             name = self.preset or ("moa" if named else DEFAULT_PRESET)
             _require_local_models(self.written())

@@ -173,7 +173,7 @@ def serve(
             from langchain_moa.serving import make_app, server
         except ImportError as error:
             raise UsageError(explain(error)) from error
-        mixtures = _named(several)
+        mixtures = _named(several, quiet=quiet)
         with server.listen(host, port) as listener:
             if not keys and not server.is_loopback(listener):
                 _refuse_public(listener)
@@ -207,10 +207,10 @@ def _sources(files: Sequence[Path], presets: Sequence[str]) -> list[tuple[Path |
     return [*((file, None) for file in files), *((None, name) for name in presets)] or [(None, None)]
 
 
-def _named(several: Sequence[MixtureArguments]) -> dict[str, ChatMoA]:
+def _named(several: Sequence[MixtureArguments], *, quiet: bool) -> dict[str, ChatMoA]:
     mixtures: dict[str, ChatMoA] = {}
     for options in several:
-        for name, mixture in options.served().items():
+        for name, mixture in options.served(quiet=quiet).items():
             if name in mixtures:
                 msg = f"two mixtures are called {name!r}; rename a file, or put them under `mixtures` in one file"
                 raise UsageError(msg)

@@ -43,6 +43,8 @@ def serving(program: Program, *args: str) -> Iterator[tuple[subprocess.Popen[str
     try:
         assert process.stderr is not None
         line = process.stderr.readline()
+        if line.startswith("note: using ./moa.yaml"):
+            line = process.stderr.readline()
         found = re.search(r"http://\S+", line)
         assert found is not None, line + process.stderr.read()
         yield process, found[0]

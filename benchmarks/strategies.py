@@ -22,6 +22,7 @@ from benchmarks.local_models import measure
 from benchmarks.recorded import Pool, alpaca_eval, gsm8k
 from langchain_moa.evaluation.significance import bootstrap_interval
 from langchain_moa.filters.outliers import main_cluster
+from langchain_moa.limits.portal import wait_for
 from langchain_moa.strategies.similarity import compare
 
 if TYPE_CHECKING:
@@ -151,8 +152,8 @@ def intruders(pool: Pool) -> Table:
     matrices, clean = [], []
     for place, honest in enumerate(answers):
         foreign = answers[(place + len(answers) // 2) % len(answers)][-1]
-        matrices.append(compare([*honest[:-1], foreign], "lexical"))
-        clean.append(compare(honest, "lexical"))
+        matrices.append(wait_for(compare, [*honest[:-1], foreign], "lexical"))
+        clean.append(wait_for(compare, honest, "lexical"))
     last = len(pool.models) - 1
     for apart in (0.4, 0.5, 0.6, 0.7, 0.8):
         kept = [main_cluster(matrix, apart) for matrix in matrices]

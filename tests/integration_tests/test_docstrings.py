@@ -35,7 +35,10 @@ def examples() -> list[pytest.ParameterSet]:
                 continue
             blocks = re.findall(r"```python\n(.*?)```", ast.get_docstring(node) or "", re.DOTALL)
             name = f"{path.relative_to(PACKAGE).with_suffix('')}:{getattr(node, 'name', '')}"
-            found += [pytest.param(textwrap.dedent(block), id=name) for block in blocks]
+            found += [
+                pytest.param(textwrap.dedent(block), id=name if number == 1 else f"{name} {number}")
+                for number, block in enumerate(blocks, start=1)
+            ]
     return found
 
 

@@ -92,6 +92,7 @@ class Program:
         width: int = 80,
         height: int = 40,
         type_at: int | None = None,
+        type_after: bytes = b"",
         typed: bytes = b"",
         seen: str | None = None,
         then: Callable[[], object] | None = None,
@@ -119,6 +120,8 @@ class Program:
             if type_at is not None:
                 self._await_calls(process, type_at)
                 os.write(master, typed)
+            if type_after:
+                seen, then = type_after.decode(), lambda: os.write(master, typed)
             watchdog = threading.Timer(PATIENCE, process.kill)
             watchdog.start()
             try:

@@ -148,7 +148,7 @@ class TestAggregation:
         for place, aggregation in enumerate(wrapped, start=1):
             moa = ChatMoA(**members, num_layers=1, aggregation=aggregation)
             assert (await moa.ainvoke("Hi")).text == f"p2 in layer {place}"
-        assert ChatMoA(**members, num_layers=1, aggregation=wrapped[0]).invoke("Hi").text == "p2 in layer 4"
+        assert ChatMoA(**members, num_layers=1, aggregation=wrapped[0]).invoke("Hi").text == "p2 in layer 3"
 
     async def test_an_async_generator_is_told_to_be_a_plain_one(self, members: Any) -> None:
         async def asking(messages: Any, references: Any) -> Any:

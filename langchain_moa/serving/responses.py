@@ -446,9 +446,11 @@ def _check_input(given: Any) -> None:
     if not given:
         raise ApiError(400, "input: must not be empty", code="invalid_value", param="input")
     for number, item in enumerate(given if isinstance(given, list) else ()):
+        place = f"input[{number}]"
         if not isinstance(item, dict):
-            place = f"input[{number}]"
             raise ApiError(400, f"{place}: must be an object", code="invalid_type", param=place)
+        if not isinstance(item.get("type", ""), str | None):
+            raise ApiError(400, f"{place}.type: must be a text", code="invalid_type", param=f"{place}.type")
 
 
 def _other_message(kind: Any, item: dict[str, Any], links: Links, place: str) -> BaseMessage:

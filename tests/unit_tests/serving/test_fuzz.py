@@ -126,6 +126,7 @@ RESPONSE = st.fixed_dictionaries(
 @settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])
 @given(RESPONSE)
 @example({"input": [{"type": "function_call", "call_id": "1", "name": "f", "arguments": "[1]"}]})
+@example({"input": [{"type": [None]}]})
 def test_any_json_for_a_response(body: dict[str, Any]) -> None:
     answer = post(json.dumps({"model": "moa", **body}).encode(), path="/v1/responses")
     if answer.status_code == 200:

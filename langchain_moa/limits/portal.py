@@ -41,7 +41,6 @@ class _Portal:
         self._lock = threading.Lock()
         self._portal: BlockingPortal | None = None
         self._thread: threading.Thread | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
 
     def get(self) -> BlockingPortal:
         """Return the running portal."""

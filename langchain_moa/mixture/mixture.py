@@ -15,7 +15,6 @@ from langchain_moa.limits.retry import Retry
 from langchain_moa.members.self_moa import TEMPERATURES, sample
 from langchain_moa.mixture.fields import MemberLike, MixtureFields, Use, fields_for
 from langchain_moa.mixture.lineup import Members, closings, resolve_members
-from langchain_moa.prompting.prompts import Prompt, resolve_prompt
 from langchain_moa.strategies.resolved import Strategies, described, resolve_aggregation
 
 if TYPE_CHECKING:
@@ -258,11 +257,6 @@ class Mixture(MixtureFields):
                 return member
         msg = f"a strategy asks {model!r}, which it has not declared; give it an attribute `models` with the Proposer in it"
         raise ValueError(msg)
-
-    @property
-    def shown(self) -> Prompt:
-        """How references are shown to whoever reads them."""
-        return resolve_prompt(self.prompt, max_reference_tokens=self.max_reference_tokens)
 
     @property
     def call_kwargs(self) -> dict[str, Any]:

@@ -47,12 +47,12 @@ class ChatSession:
     async def run(self) -> None:
         """Read and answer until the user leaves."""
         self._greet()
-        while not self._chat.is_over:
-            try:
-                text = await self._prompt.read()
-            except EOFError:
-                break
-            with unechoed():
+        with typing_ahead():
+            while not self._chat.is_over:
+                try:
+                    text = await self._prompt.read()
+                except EOFError:
+                    break
                 await self._respond(text)
         if self._was_interrupted:
             end_whatever_is_left()
@@ -116,8 +116,11 @@ def _summary(result: RunResult) -> str:
 
 
 @contextmanager
-def unechoed() -> Iterator[None]:
-    """Keep the terminal from showing what is typed in the middle of an answer; it is read afterwards, and Ctrl-C works."""
+def typing_ahead() -> Iterator[None]:
+    """Keep what is typed between two prompts for the next prompt, as it was typed, and do not show it before; Ctrl-C works.
+
+    The prompt itself changes the terminal while it reads, and then restores what is set here.
+    """
     try:
         import termios
     except ImportError:  # Windows, whose consoles show only what a program reads
@@ -125,10 +128,12 @@ def unechoed() -> Iterator[None]:
         return
     descriptor = sys.stdin.fileno()
     before = termios.tcgetattr(descriptor)
-    silent = termios.tcgetattr(descriptor)
-    # Without NOFLSH, Ctrl-C would throw away what was typed before it.
-    silent[3] = silent[3] & ~(termios.ECHO | termios.ICANON) | termios.NOFLSH
-    termios.tcsetattr(descriptor, termios.TCSANOW, silent)
+    changed = termios.tcgetattr(descriptor)
+    # Otherwise Enter arrives as Ctrl-J, which begins a new line at the prompt.
+    changed[0] &= ~termios.ICRNL
+    # Without NOFLSH, Ctrl-C would discard what was typed before it.
+    changed[3] = changed[3] & ~(termios.ECHO | termios.ICANON) | termios.NOFLSH
+    termios.tcsetattr(descriptor, termios.TCSANOW, changed)
     try:
         yield
     finally:

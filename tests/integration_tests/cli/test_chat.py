@@ -151,6 +151,21 @@ def test_a_question_of_many_lines(chats: Chats, loopback: Loopback) -> None:
 
 
 @needs_tmux
+def test_a_question_typed_during_an_answer_is_asked_next(chats: Chats, loopback: Loopback) -> None:
+    gate = loopback.gate()
+    loopback.script("agg", [Reply("One two three.", gate=gate, after_chunks=2), "Second."])
+    chat = chats()
+    chat.say("First?")
+    chat.see("One two")
+    chat.say("/usage")
+    chat.say("Second?")
+    gate.open()
+    chat.see("Second.")
+    chat.see("this chat: 1 question")
+    assert loopback.calls("p")[1].user == "Second?"
+
+
+@needs_tmux
 def test_earlier_questions_are_searched(chats: Chats, loopback: Loopback) -> None:
     chat = chats()
     for number, question in enumerate(["Why is the sky blue?", "What do bees make?"], start=1):

@@ -25,6 +25,8 @@ _BESIDE_NAME = 16
 
 # A straggler was not needed any more; that is no failure.
 _LATE = "late"
+_UNNEEDED = {_LATE, "cancelled"}
+"""Calls that were not waited for."""
 _LATE_SIGN = "\N{EN DASH}"
 
 
@@ -191,8 +193,8 @@ class ProgressView(RunView):
 
         stage = self._layer(event["layer"])
         good = sum(call.status == "ok" for call in stage.calls)
-        late = sum(call.status == _LATE for call in stage.calls)
-        failed = any(call.is_over and call.status not in {"ok", _LATE} for call in stage.calls)
+        late = sum(call.status in _UNNEEDED for call in stage.calls)
+        failed = any(call.is_over and call.status not in {"ok", *_UNNEEDED} for call in stage.calls)
         remarks = [
             f", {late} late" if late else "",
             " · goes on with the layer before" if event.get("fell_back") else "",
@@ -252,8 +254,8 @@ def _row(call: _ShownCall, name: Text, width: int, running: str) -> Text:
             sign, style, remark = _spinner(), "cyan", running
         case "ok":
             sign, style, remark = "✓", "green", ""
-        case "late":
-            sign, style, remark = _LATE_SIGN, "yellow", f"late: {one_line(call.reason)}" if call.reason else "late"
+        case "late" | "cancelled" as status:
+            sign, style, remark = _LATE_SIGN, "yellow", f"{status}: {one_line(call.reason)}" if call.reason else status
         case status:
             sign, style, remark = "✗", "red", one_line(call.reason) or status
     name.pad_right(width - name.cell_len)
@@ -269,8 +271,9 @@ def _failures(calls: Sequence[_ShownCall], place: str = "") -> RenderableType:
     rows = Table.grid(padding=(0, 1))
     for call in calls:
         who = f"{place}, {call.name}" if place else call.name
-        if call.status == _LATE:
-            rows.add_row(" ", Text(_LATE_SIGN, "yellow"), Text(f"{one_line(who)}: late: {one_line(call.reason)}", "yellow"))
+        if call.status in _UNNEEDED:
+            said = f"{one_line(who)}: {call.status}: {one_line(call.reason)}"
+            rows.add_row(" ", Text(_LATE_SIGN, "yellow"), Text(said, "yellow"))
         else:
             rows.add_row(" ", Text("✗", "red"), Text(f"{one_line(who)}: {one_line(call.reason)}", "red"))
     return rows

@@ -147,8 +147,8 @@ def _cells(call: Mapping[str, Any], cells: int, *, priced: bool) -> list[Any]:
 
 
 def _style(status: str) -> str:
-    """Return the colour of a call without an answer; one that was late has not failed."""
-    return "yellow" if status == "late" else "red"
+    """Return the colour of a call without an answer; one that was not waited for has not failed."""
+    return "yellow" if status in ("late", "cancelled") else "red"
 
 
 def _figures(call: Mapping[str, Any], *, priced: bool) -> list[str]:

@@ -45,6 +45,18 @@ class Failure(TypedDict):
     retryable: NotRequired[bool]
 
 
+class Check(TypedDict):
+    """What the check of the aggregation `verified` said of an answer.
+
+    Attributes:
+        passed: Whether the answer has passed.
+        said: What is wrong with it, in words; empty where the check did not say.
+    """
+
+    passed: bool
+    said: str
+
+
 class Reference(TypedDict):
     """One proposer's answer in one layer (the paper's A_ij(x_i), section 2.2).
 
@@ -62,6 +74,7 @@ class Reference(TypedDict):
             mixture, a chain or an agent have more than one model's.
         seconds: Wall-clock time of the call.
         trimmed: What of its prompt had to be left out to fit into its context window, in words; only where something had.
+        check: What the check said, where the aggregation checks references.
 
     Example:
         ```python
@@ -86,6 +99,7 @@ class Reference(TypedDict):
     cost_usd: NotRequired[float | None]
     seconds: float
     trimmed: NotRequired[list[str]]
+    check: NotRequired[Check]
 
 
 def says_something(text: str) -> bool:

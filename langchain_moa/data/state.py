@@ -34,6 +34,8 @@ class MoAState(TypedDict):
         passed_on: For each closed layer, the proposers whose references went on, in the order in which they are read; `None`
             where no filter can have changed anything.
         steps: The calls of this turn that are neither a proposer's nor the aggregator's: rankers, moderators, ...
+        notes: What the aggregation has found before the answer is there, for `response_metadata["moa"]`, such as an undecided
+            vote; `None` where nothing.
 
     Example:
         ```python
@@ -56,6 +58,7 @@ class MoAState(TypedDict):
     stopped: NotRequired[str | None]
     passed_on: NotRequired[list[list[int]] | None]
     steps: NotRequired[Annotated[list[Step], merge_steps]]
+    notes: NotRequired[dict[str, Any] | None]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -38,6 +38,7 @@ def account(
     selected: Mapping[str, Any] | None = None,
     stopped: str | None,
     passed_on: Sequence[Sequence[int]] | None = None,
+    notes: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Break an answer down by call.
 
@@ -48,6 +49,7 @@ def account(
         selected: Where the answer comes from, if it is one of the references.
         stopped: Why the layers ended early, if they did.
         passed_on: The proposers of each layer whose references were read, in that order, if a filter chose them.
+        notes: What else the aggregation says of the answer; it is added as it is.
 
     Returns:
         Plain data: `layers` (a list of calls for each), `steps` (the other calls, where there are any), `aggregator`,
@@ -56,7 +58,7 @@ def account(
         less than was used, and `cost_usd` where the price of every call is known that was answered or counted: one that failed
         without a word of its tokens counts as nothing, and stands there as failed.
     """
-    kept = ("proposer", "name", "model", "status", "seconds", "usage", "cost_usd", "error", "trimmed")
+    kept = ("proposer", "name", "model", "status", "seconds", "usage", "cost_usd", "error", "trimmed", "check")
     entries: list[list[dict[str, Any]]] = []
     for reference in references:
         while len(entries) < reference["layer"]:
@@ -76,6 +78,7 @@ def account(
         moa["stopped"] = stopped
     if passed_on is not None:
         moa["passed_on"] = [list(layer) for layer in passed_on]
+    moa |= notes or {}
     if uncounted := sum(call["status"] == "ok" and not call.get("usage") for call in calls):
         moa["uncounted"] = uncounted
     paid = [call.get("cost_usd") for call in calls if call["status"] == "ok" or call.get("usage")]

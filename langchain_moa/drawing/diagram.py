@@ -179,7 +179,8 @@ def read(source: Source) -> Diagram:
 
     The layout follows the edges; these keys of a node's metadata say what the node is: `layer` (the number of its layer),
     `proposer` (the proposer's name), `model` (a model id), `role` (the name of a role), `filters` (the names of a merge's
-    reference filters, in order) and `stop_when` (the name of the stop condition that a merge asks).
+    reference filters, in order), `stop_when` (the name of the stop condition that a merge asks) and `notes` (what else is to be
+    said of a merge's layer).
 
     Args:
         source: A mixture's graph: compiled, uncompiled, or what `get_graph()` returns.
@@ -300,8 +301,9 @@ def _stages(nodes: Mapping[str, Node], boxes: Mapping[str, Box], arrows: Sequenc
         if layer is not None:
             merges = [nodes[box.id] for column in found for box in column if box.kind is Kind.MERGE]
             filters = [name for merge in merges for name in _listed(_metadata(merge).get("filters"))]
-            notes = (f"filters: {', '.join(filters)}",) if filters else ()
-            yield Stage(f"Layer {layer}", found, layer, notes)
+            notes = [f"filters: {', '.join(filters)}"] if filters else []
+            notes += [note for merge in merges for note in _listed(_metadata(merge).get("notes"))]
+            yield Stage(f"Layer {layer}", found, layer, tuple(notes))
         else:
             for column in found:
                 yield Stage(_title(column) if len(column) > 1 else "", (column,))

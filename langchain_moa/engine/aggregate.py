@@ -284,6 +284,7 @@ class Aggregate(Node):
             steps=steps,
             stopped=state.get("stopped"),
             passed_on=state.get("passed_on"),
+            notes=state.get("notes"),
         )
         tell(moa, min_references=self._settings.min_references)
         emit("aggregated", **place, status="ok", error=flaw, seconds=aggregated["seconds"])

@@ -20,11 +20,12 @@ from langchain_moa.data.state import emit, references_of, turn_of
 from langchain_moa.data.usage import account
 from langchain_moa.data.validation import plain_data
 from langchain_moa.engine.consultation import Consultation
+from langchain_moa.engine.deciding import answers_of_layers, examined
 from langchain_moa.engine.degradation import tell
 from langchain_moa.engine.node import Node, NodeSettings, context_of, introduce
 from langchain_moa.engine.progress import RunState
 from langchain_moa.engine.streaming import AnswerStream
-from langchain_moa.strategies.aggregation import Choice, refuse_unusable
+from langchain_moa.strategies.aggregation import Choice, Undecided, refuse_unusable
 from langchain_moa.strategies.registry import name_of
 
 if TYPE_CHECKING:
@@ -51,14 +52,30 @@ class Choose(Node):
     async def ainvoke(self, input: RunState, config: RunnableConfig | None = None, **_: Any) -> dict[str, Any]:  # noqa: A002  # Runnable's name
         """Find the answer."""
         consultation, stream = self._prepare(input, config)
-        messages, references = input["messages"], input.get("merged", [])
+        messages, references = input["messages"], self._references(input)
         given = {"messages": messages, "references": references}
         with self._failing(input):
             result = await consultation.run(
                 self._aggregation, messages, references, given=given, name=self._name, stream=stream
             )
+            if isinstance(result, Undecided):
+                self._require_way_on()
+                notes = plain_data(result.notes)
+                emit("undecided", name=self._name, **({"why": notes} if notes else {}))
+                return {"steps": consultation.steps, "notes": notes}
             found = _read(result, stream)
         return self._answered(input, consultation, found, stream)
+
+    def _references(self, state: RunState) -> list[Reference]:
+        """Return what it chooses from: what the last merge has passed on, or the good answers of all layers."""
+        merged = state.get("merged", [])
+        # In the middle of a turn, the state may have only what was merged.
+        return (answers_of_layers(state) or merged) if self._settings.mixture.strategies.counts_all else merged
+
+    def _require_way_on(self) -> None:
+        if not getattr(self._aggregation, "may_pass_on", False):
+            msg = "it returned Undecided, but the graph has no edge for that; give it an attribute `may_pass_on = True`"
+            raise TypeError(msg)
 
     def _prepare(self, state: RunState, config: RunnableConfig | None) -> tuple[Consultation, AnswerStream | None]:
         introduce(config, self._settings)
@@ -85,11 +102,19 @@ class Choose(Node):
             stopped=state.get("stopped"),
             passed_on=state.get("passed_on"),
             selected=None if chosen is None else self._origin(chosen),
+            notes=self._verdict(chosen),
         )
         tell(moa, min_references=self._settings.min_references)
         emit("aggregated", name=self._name, model=None, selected=moa.get("selected"))
         answer = message.model_copy(update={"response_metadata": {**message.response_metadata, "moa": moa}})
-        return {"messages": [answer], "steps": consultation.steps}
+        return {"messages": [answer], "steps": consultation.steps, "notes": None}
+
+    def _verdict(self, chosen: Choice | None) -> dict[str, Any]:
+        """Say whether the answer has passed the aggregation's check, if it has one."""
+        if not hasattr(self._aggregation, "examine"):
+            return {}
+        check = None if chosen is None else chosen.reference.get("check")
+        return {"verified": check is not None and check["passed"], **({} if check is None else {"check": dict(check)})}
 
     def _origin(self, chosen: Choice) -> dict[str, Any]:
         place = {key: chosen.reference[key] for key in ("layer", "proposer", "name", "model")}
@@ -109,6 +134,33 @@ class Choose(Node):
             cleanse(error, self._settings.secrets)
             reason = describe(error, self._settings.secrets)
             raise aggregator_failed([(self._name, reason, error)], references) from error
+
+
+class Review(Node):
+    """A node behind an aggregator that has the aggregation's check look at the answer, and says in the metadata what it says."""
+
+    def __init__(self, settings: NodeSettings) -> None:
+        """Make the node.
+
+        Args:
+            settings: The settings of the mixture's nodes.
+        """
+        self._settings = settings
+
+    async def ainvoke(self, input: RunState, config: RunnableConfig | None = None, **_: Any) -> dict[str, Any]:  # noqa: A002  # Runnable's name
+        """Check the answer."""
+        introduce(config, self._settings)
+        *asked, answer = input["messages"]
+        check = await examined(self._settings, asked, str(answer.text))
+        passed = check is not None and check["passed"]
+        emit("verified", passed=passed, said="" if check is None else check["said"])
+        moa = {**answer.response_metadata["moa"], "verified": passed, "check": dict(check or {})}
+        return {"messages": [answer.model_copy(update={"response_metadata": {**answer.response_metadata, "moa": moa}})]}
+
+
+def is_answered(state: RunState) -> bool:
+    """Tell whether the aggregation has given the answer, and not left it to a model to write one."""
+    return state.get("notes") is None
 
 
 def _read(result: Any, stream: AnswerStream | None) -> Choice | AIMessage:

@@ -45,7 +45,7 @@ def tell(moa: dict[str, Any], *, min_references: int) -> None:
 def _words(moa: Mapping[str, Any], fell_back: list[int]) -> Iterator[str]:
     for number, calls in enumerate(moa["layers"], start=1):
         for call in calls:
-            if call["status"] != "ok":
+            if call["status"] not in ("ok", "cancelled"):
                 yield f"layer {number}: proposer {call['proposer']}, {_who(call)}, {call['status']}: {_why(call)}"
             yield from _trimmed(call, f"layer {number}: proposer {call['proposer']}, {_who(call)}")
         if number in fell_back:

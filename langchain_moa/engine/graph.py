@@ -13,7 +13,7 @@ from typing_extensions import override
 
 from langchain_moa.data.state import MoAContext, MoAState
 from langchain_moa.engine.aggregate import AGGREGATOR, Aggregate
-from langchain_moa.engine.choose import Choose
+from langchain_moa.engine.choose import Choose, Review, is_answered
 from langchain_moa.engine.consultation import Consult
 from langchain_moa.engine.merge import Merge, stopped_or
 from langchain_moa.engine.node import NodeSettings, merge_node, proposer_node
@@ -154,20 +154,29 @@ def _add_layer(builder: MoAGraph, settings: NodeSettings, closing: Closing) -> _
         builder.add_node(names[-1], node, metadata=metadata)
     name = merge_node(number, layers=len(layers))
     strategies = settings.mixture.strategies
-    merge = Merge(settings, strategies, layer=number, num_layers=len(layers), node=name)
-    builder.add_node(name, merge, metadata={"layer": number, **_shown_rules(settings, is_last=number == len(layers))})
+    merge = Merge(settings, strategies, layer=number, num_layers=len(layers), node=name, closing=closing)
+    rules = _shown_rules(settings, is_last=number == len(layers), closing=closing)
+    builder.add_node(name, merge, metadata={"layer": number, **rules})
     return _LayerNodes(names, name)
 
 
-def _shown_rules(settings: NodeSettings, *, is_last: bool) -> dict[str, Any]:
-    """Return what a drawing shows of a merge: its filters, and what may end the layers there."""
+def _shown_rules(settings: NodeSettings, *, is_last: bool, closing: Closing) -> dict[str, Any]:
+    """Return what a drawing shows of a merge: its filters, what may end the layers there, and what the layer itself."""
     strategies = settings.mixture.strategies
     filters = [name_of(each) for each in strategies.filters]
     may_stop = [each for each in strategies.filters if getattr(each, "may_stop", False)]
     stops = [name_of(each) for each in (*may_stop, *([strategies.stop_when] if strategies.stop_when is not None else []))]
+    if closing.decides is not None:
+        stops.append(f"{name_of(strategies.aggregation)} decided")
     if settings.max_cost_usd is not None:
         stops.append("max_cost_usd")
-    return {**({"filters": filters} if filters else {}), **({"stop_when": stops} if stops and not is_last else {})}
+    shown: dict[str, Any] = {"filters": filters} if filters else {}
+    if stops and not is_last:
+        shown["stop_when"] = stops
+    notes = ["blind: does not see the layers before"] if closing.layer in settings.blind else []
+    if closing.decides is not None and closing.size > 1:
+        notes.append(f"ends early: {name_of(strategies.aggregation)} decided")
+    return {**shown, **({"notes": notes} if notes else {})}
 
 
 def _add_aggregation(builder: MoAGraph, settings: NodeSettings) -> list[str]:
@@ -179,10 +188,30 @@ def _add_aggregation(builder: MoAGraph, settings: NodeSettings) -> list[str]:
     # The name of the user's function, as far as a node can have it.
     name = re.sub(r"\W+", "_", name_of(aggregation)).strip("_")
     node = name if name and name != "lambda" and name not in {*builder.nodes, *MoAState.__annotations__} else AGGREGATOR
-    models = [settings.member(model).id for model in getattr(aggregation, "models", ())]
-    builder.add_node(node, Choose(aggregation, settings, node=node), metadata={"model": models[0]} if models else None)
+    models = getattr(aggregation, "models", ())
+    if getattr(aggregation, "may_pass_on", False):
+        return [_add_passing_on(builder, settings, "choose" if node == AGGREGATOR else node, models[0])]
+    shown = {"model": settings.member(models[0]).id} if models else None
+    builder.add_node(node, Choose(aggregation, settings, node=node), metadata=shown)
     builder.add_edge(node, END)
     return [node]
+
+
+def _add_passing_on(builder: MoAGraph, settings: NodeSettings, node: str, writer: Proposer | None) -> str:
+    """Add an aggregation that chooses or leaves it to a model to write the answer, which is checked if there is a check."""
+    aggregation = settings.mixture.strategies.aggregation
+    builder.add_node(node, Choose(aggregation, settings, node=node))
+    member = settings.member(writer)
+    members = settings.members if writer is None else settings.members._replace(aggregator=member, fallbacks=())
+    builder.add_node(AGGREGATOR, Aggregate(replace(settings, members=members)), metadata={"model": member.id})
+    builder.add_conditional_edges(node, lambda state: END if is_answered(state) else AGGREGATOR, [END, AGGREGATOR])
+    last = AGGREGATOR
+    if hasattr(aggregation, "examine"):
+        last = "verify"
+        builder.add_node(last, Review(settings))
+        builder.add_edge(AGGREGATOR, last)
+    builder.add_edge(last, END)
+    return node
 
 
 def _connect(builder: MoAGraph, source: str, targets: Sequence[str]) -> None:

@@ -16,6 +16,7 @@ from langchain_moa.data.state import emit, references_of, turn_of
 from langchain_moa.data.usage import spent_usd
 from langchain_moa.data.validation import plain_data
 from langchain_moa.engine.consultation import Consultation
+from langchain_moa.engine.deciding import answers_before
 from langchain_moa.engine.node import Node, NodeSettings, introduce
 from langchain_moa.engine.progress import RunState
 from langchain_moa.strategies.layer import ClosedLayer, Filtered
@@ -23,6 +24,7 @@ from langchain_moa.strategies.registry import name_of
 
 if TYPE_CHECKING:
     from langchain_moa.data.reference import Reference, Step
+    from langchain_moa.limits.quorum import Closing
     from langchain_moa.strategies.resolved import Strategies
 
 
@@ -42,7 +44,9 @@ class _MergedLayer(NamedTuple):
 class Merge(Node):
     """A node that closes a layer: it drops failures, applies the reference filters in order, asks the stop condition."""
 
-    def __init__(self, settings: NodeSettings, strategies: Strategies, *, layer: int, num_layers: int, node: str) -> None:
+    def __init__(
+        self, settings: NodeSettings, strategies: Strategies, *, layer: int, num_layers: int, node: str, closing: Closing
+    ) -> None:
         """Make the node.
 
         Args:
@@ -51,6 +55,7 @@ class Merge(Node):
             layer: The layer's number, from 1.
             num_layers: How many layers there are.
             node: The node's name.
+            closing: When the layer closes.
         """
         self._settings = settings
         self._layer = layer
@@ -59,12 +64,14 @@ class Merge(Node):
         self._filters = strategies.filters
         # After the last layer there is nothing to stop.
         self._stop_when = strategies.stop_when if layer < num_layers else None
+        self._closing = closing
 
     async def ainvoke(self, input: RunState, config: RunnableConfig | None = None, **_: Any) -> dict[str, Any]:  # noqa: A002  # Runnable's name
         """Close the layer."""
         closing = self._close(input, config)
         layer, stopped = closing.layer, None
-        for strategy in self._filters:
+        # A blind layer may have nothing that a filter could look at.
+        for strategy in self._filters if layer.references else ():
             with _Failing(strategy, "reference filter", closing):
                 result = await closing.consultation.run(strategy, layer, given=layer, name=name_of(strategy))
                 layer, stop = _filtered(layer, strategy, result)
@@ -73,6 +80,9 @@ class Merge(Node):
             with _Failing(self._stop_when, "stop condition", closing):
                 result = await closing.consultation.run(self._stop_when, layer, given=layer, name=name_of(self._stop_when))
                 stopped = _reason(self._stop_when, result)
+        if stopped is None and self._layer < self._num_layers:
+            counting = [*answers_before(input, self._layer, self._settings), *layer.references]
+            stopped = self._closing.decided(counting, 0)
         return self._closed(closing, layer, stopped)
 
     def _close(self, state: RunState, config: RunnableConfig | None) -> _MergedLayer:
@@ -82,19 +92,22 @@ class Merge(Node):
         of_turn = [reference for reference in references if reference["status"] == "ok"]
         good = [reference for reference in of_turn if reference["layer"] == self._layer]
         previous: list[Reference] = state.get("merged", []) if self._layer > 1 else []
+        is_blind = self._layer in self._settings.blind
         fell_back = len(good) < self._settings.min_references
         if fell_back and not previous:
             steps = steps_of(state.get("steps", []), turn)
             raise proposers_failed(references, self._layer, self._settings.min_references, steps)
         layer = ClosedLayer(
             messages=state["messages"],
-            references=previous if fell_back else good,
+            references=previous if fell_back and not is_blind else good,
             number=self._layer,
             num_layers=self._num_layers,
-            previous=previous,
+            previous=() if is_blind else previous,
             unfiltered=good,
             earlier=[reference for reference in of_turn if reference["layer"] < self._layer],
             width=len(self._settings.members.layers[self._layer - 1]),
+            is_blind=is_blind,
+            asked=sum(map(len, self._settings.members.layers[: self._layer])),
             steps=steps_of(state.get("steps", []), turn),
         )
         # The layers to come, and the answer.
@@ -109,9 +122,12 @@ class Merge(Node):
         emit("merged", layer=self._layer, references=kept, fell_back=closing.fell_back, stopped=stopped)
         # Of an older turn, too, there may be some: only the layers below this one are of this turn.
         below = (closing.consultation.state.get("passed_on") or [])[: self._layer - 1]
+        # A blind layer's answers come on top of those that it did not see.
+        unseen: list[Reference] = closing.consultation.state.get("merged", []) if layer.is_blind else []
         return {
-            "merged": list(layer.references),
+            "merged": [*unseen, *layer.references],
             "stopped": stopped,
+            "notes": None,
             "passed_on": [*below, kept] if self._filters else None,
             "steps": closing.consultation.steps,
         }

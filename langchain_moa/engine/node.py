@@ -21,7 +21,7 @@ from langchain_moa.engine.progress import RunState, progress_of
 from langchain_moa.limits.deadline import Limit, call_within
 from langchain_moa.limits.portal import wait_for
 from langchain_moa.prompting.budget import fit, room_for_messages
-from langchain_moa.prompting.prompts import Prompt, PromptError, resolve_prompt
+from langchain_moa.prompting.prompts import Prompt, PromptError, cutting, is_blind, prompt_of, resolve_prompt, with_checks
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -49,7 +49,9 @@ class NodeSettings:
     Attributes:
         mixture: The mixture, for handlers that record which one a run belongs to.
         members: Its members, resolved.
-        prompt: How references are shown.
+        prompt: How references are shown to the aggregator, and to models that strategies ask.
+        layer_prompts: How they are shown to the proposers of each layer.
+        blind: The numbers of the layers that do not see the layers before.
         call_kwargs: The mixture's parameters for every model call.
         max_reference_tokens: Tokens to which each reference is cut when it is shown.
         min_references: How many good references a layer needs.
@@ -61,6 +63,8 @@ class NodeSettings:
     mixture: Mixture
     members: Members
     prompt: Prompt
+    layer_prompts: tuple[Prompt, ...]
+    blind: frozenset[int]
     call_kwargs: Mapping[str, Any]
     max_reference_tokens: int | None
     min_references: int
@@ -71,10 +75,13 @@ class NodeSettings:
     @classmethod
     def of(cls, mixture: Mixture) -> NodeSettings:
         """Return the settings of a mixture's nodes."""
+        numbers = range(1, len(mixture.members.layers) + 1)
         return cls(
             mixture=mixture,
             members=mixture.members,
-            prompt=resolve_prompt(mixture.prompt, max_reference_tokens=mixture.max_reference_tokens),
+            prompt=_resolved(mixture, None),
+            layer_prompts=tuple(_resolved(mixture, number) for number in numbers),
+            blind=frozenset(number for number in numbers if is_blind(mixture.prompt, number)),
             call_kwargs=mixture.call_kwargs,
             max_reference_tokens=mixture.max_reference_tokens,
             min_references=mixture.min_references,
@@ -91,6 +98,14 @@ class NodeSettings:
     def member(self, model: Proposer | None) -> Member:
         """Return the member that a strategy calls; `None` is the aggregator."""
         return self.mixture.member(model)
+
+
+def _resolved(mixture: Mixture, layer: int | None) -> Prompt:
+    """Return how references are shown to one reader: a layer's proposers, or the aggregator."""
+    prompt = resolve_prompt(prompt_of(mixture.prompt, layer))
+    if hasattr(mixture.strategies.aggregation, "examine"):
+        prompt = with_checks(prompt)
+    return prompt if mixture.max_reference_tokens is None else cutting(prompt, mixture.max_reference_tokens)
 
 
 class Node(Runnable[RunState, dict[str, Any]]):

@@ -13,9 +13,11 @@ from langgraph.errors import GraphBubbleUp
 from langchain_moa.data.errors import OutOfTimeError, paid_for
 from langchain_moa.data.redaction import describe
 from langchain_moa.data.state import emit, turn_of
+from langchain_moa.engine.deciding import answers_before, examined
 from langchain_moa.engine.node import Node, NodeSettings, call_traced, called, context_of, introduce, shown
 from langchain_moa.engine.progress import RunState, progress_of
-from langchain_moa.limits.deadline import Limit
+from langchain_moa.limits.deadline import Limit, call_within
+from langchain_moa.limits.quorum import DECIDED
 from langchain_moa.limits.retry import is_retryable
 from langchain_moa.members.conversation import for_proposer
 from langchain_moa.prompting.prompts import add_system_text
@@ -87,7 +89,7 @@ class Propose(Node):
                 return self._failed(input, call, error)
             except Exception as error:  # noqa: BLE001  # whatever it raises is its failure, not the mixture's
                 return self._failed(input, call, error)
-            return self._answered(input, call, answer)
+            return await self._answered(input, call, answer)
 
     async def _ask(self, call: _ProposerCall) -> Answer:
         async def ask(config: RunnableConfig) -> Answer:
@@ -106,7 +108,7 @@ class Propose(Node):
             messages = for_proposer(messages, tools=tools, profile=member.profile)
             if member.spec.system_prompt:
                 messages = add_system_text(messages, member.spec.system_prompt)
-            return settings.prompt(messages, references) if self._layer > 1 else messages
+            return settings.layer_prompts[self._layer - 1](messages, references) if self._layer > 1 else messages
 
         kwargs = member.kwargs(member.defaults(settings.call_kwargs), context.model_kwargs)
         references = state.get("merged", []) if self._layer > 1 else []
@@ -117,29 +119,53 @@ class Propose(Node):
         limit = None if timeout is None else Limit(timeout=timeout)
         progress = progress_of(config)
         if self._closing.is_needed:
-            current = progress.round(f"layer {self._layer}", self._closing)
+            current = progress.round(f"layer {self._layer}", self._closing, answers_before(state, self._layer, settings))
             limit = stack.enter_context(current.joined(timeout))
         config = called(config, f"layer {self._layer}: {member.name}", member)
         return _ProposerCall(sent.messages, sent.trimmed, config, kwargs, began, current, limit)
 
-    def _answered(self, state: RunState, call: _ProposerCall, answer: Answer) -> dict[str, Any]:
+    async def _answered(self, state: RunState, call: _ProposerCall, answer: Answer) -> dict[str, Any]:
         paid = {"usage": answer["usage"], "cost_usd": answer.get("cost_usd")}
         if (failure := answer["failure"]) is not None:
-            return self._write(state, call, text="", status="failed", error=failure, **paid)
-        if call.round is not None:
-            call.round.answered()
-        return self._write(state, call, text=answer["text"], status="ok", error=None, **paid)
+            written = self._write(state, call, text="", status="failed", error=failure, **paid)
+            self._ended(call)
+            return written
+        written = self._write(state, call, text=answer["text"], status="ok", error=None, **paid)
+        [reference] = written["references"]
+        await self._check(state, call, reference)
+        self._ended(call, reference)
+        return written
+
+    async def _check(self, state: RunState, call: _ProposerCall, reference: Reference) -> None:
+        """Have the aggregation's check look at an answer, if it has one, as long as the layer is open."""
+        try:
+            check = await call_within(call.limit, lambda: examined(self._settings, state["messages"], reference["text"]))
+        except OutOfTimeError:
+            return  # another one has passed, or the layer's time is over; the answer itself is good
+        if check is not None:
+            reference["check"] = check
+            emit("checked", layer=self._layer, proposer=self._position, name=self._member.name, model=self._member.id, **check)
+
+    def _ended(self, call: _ProposerCall, answer: Reference | None = None) -> None:
+        """Count the call for its layer, which may close it."""
+        if call.round is None:
+            return
+        why = call.round.failed() if answer is None else call.round.answered(answer)
+        if why is not None:
+            emit("decided", layer=self._layer, reason=why)
 
     def _failed(self, state: RunState, call: _ProposerCall, error: BaseException) -> dict[str, Any]:
         status: Status = "failed"
-        if isinstance(error, OutOfTimeError):
+        if isinstance(error, OutOfTimeError) and error.kind != "timeout":
             # A proposer that was not waited for has done nothing wrong; one that took longer than it may has failed.
-            status = "failed" if error.kind == "timeout" else "late"
+            status = "cancelled" if error.kind == DECIDED else "late"
         failure = describe(error, self._member.secrets)
         if is_retryable(error):
             # As data: the error itself would not outlive a checkpoint.
             failure["retryable"] = True
-        return self._write(state, call, text="", status=status, error=failure, **paid_for(error))
+        written = self._write(state, call, text="", status=status, error=failure, **paid_for(error))
+        self._ended(call)
+        return written
 
     def _write(self, state: RunState, call: _ProposerCall, **outcome: Any) -> dict[str, Any]:
         seconds = round(perf_counter() - call.began, 6)

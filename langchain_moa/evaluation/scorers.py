@@ -5,17 +5,16 @@ from __future__ import annotations
 import importlib.util
 import inspect
 import re
-import sys
 import threading
 import unicodedata
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from langchain_moa.data.rows import RowError
 from langchain_moa.evaluation.limits import EvaluationError
 from langchain_moa.strategies.extract import boxed, letter, number
+from langchain_moa.strategies.loading import load_function
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,7 +37,11 @@ def own_scorer(path: str, function: str, example: Question) -> Callable[[str, Qu
         EvaluationError: There is no such file or function, or it raises, is async, or returns no number from 0 to 1.
     """
     name = f"scorer {path}:{function}"
-    score = _loaded(path, function, name)
+    try:
+        score = load_function(f"{path}:{function}")
+    except ValueError as error:
+        msg = f"scorer {error}"
+        raise EvaluationError(msg) from error
     if inspect.iscoroutinefunction(score):
         msg = f"{name} is async, and has to be a plain function"
         raise EvaluationError(msg)
@@ -57,34 +60,6 @@ def own_scorer(path: str, function: str, example: Question) -> Callable[[str, Qu
 
     checked(example.answers[0] if example.answers else "An answer.", example)
     return checked
-
-
-def _loaded(path: str, function: str, name: str) -> Callable[..., Any]:
-    file = Path(path)
-    if not file.is_file():
-        msg = f"{name}: there is no file {path}"
-        raise EvaluationError(msg)
-    # A name of its own: a file may be called like a module that others import.
-    spec = importlib.util.spec_from_file_location(f"scorer of {path}", file)
-    if spec is None or spec.loader is None:
-        msg = f"{name}: {path} is no Python file"
-        raise EvaluationError(msg)
-    module = importlib.util.module_from_spec(spec)
-    # It can import its neighbours, as in `python mine.py`; behind all others, so that none of them hides a module of ours. A
-    # dataclass finds its module.
-    if (folder := str(file.resolve().parent)) not in sys.path:
-        sys.path.append(folder)
-    sys.modules[module.__name__] = module
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        msg = f"{name}: {path} raised {type(error).__name__}: {error}"
-        raise EvaluationError(msg) from error
-    score: Any = getattr(module, function, None)
-    if not callable(score):
-        msg = f"{name}: {path} has no function {function!r}"
-        raise EvaluationError(msg)
-    return score  # type: ignore[no-any-return]  # whatever can be called
 
 
 Scorer = Callable[[str, "Question"], float]

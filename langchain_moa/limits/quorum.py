@@ -6,12 +6,12 @@ import math
 from contextlib import contextmanager
 from dataclasses import dataclass
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from langchain_moa.limits.deadline import Limit
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
 
 def quorum_of(quorum: int | float | None, size: int) -> int | None:  # noqa: PYI041  # 1 is one proposer, 1.0 is all of them
@@ -38,6 +38,13 @@ def quorum_of(quorum: int | float | None, size: int) -> int | None:  # noqa: PYI
     return quorum
 
 
+Decides: TypeAlias = "Callable[[Sequence[Any], int], str | None]"
+"""From the answers so far, and how many may still come, to the reason why these cannot change the outcome, if they cannot."""
+
+DECIDED = "decided"
+"""The kind of the limit of a call that was not waited for because the outcome was decided without it."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Closing:
     """The rules by which a layer closes.
@@ -50,6 +57,8 @@ class Closing:
         deadline: Seconds for the whole answer, if they are counted.
         layers: How many layers the mixture has.
         layer: This one's number, from 1.
+        decides: The rule that closes the layer as soon as its answers decide the outcome, if there is one.
+        later: How many proposers the layers to come have whose answers count together with these.
     """
 
     size: int
@@ -59,11 +68,22 @@ class Closing:
     deadline: float | None = None
     layers: int = 1
     layer: int = 1
+    decides: Decides | None = None
+    later: int = 0
 
     @property
     def is_needed(self) -> bool:
         """Whether anything can close the layer early."""
-        return self.quorum is not None or self.deadline is not None
+        return self.quorum is not None or self.deadline is not None or self.decides is not None
+
+    def decided(self, answers: Sequence[Any], open_calls: int) -> str | None:
+        """Return why the outcome is decided; `None` if it is not.
+
+        Args:
+            answers: The answers so far that count.
+            open_calls: How many proposers of this layer have not ended.
+        """
+        return None if self.decides is None else self.decides(answers, open_calls + self.later)
 
 
 class LayerRound:
@@ -73,16 +93,19 @@ class LayerRound:
     share is over, unless it has too few good answers: then it waits for those, but never into the aggregator's share.
     """
 
-    def __init__(self, closing: Closing, started: float) -> None:
+    def __init__(self, closing: Closing, started: float, answers: Sequence[Any] = ()) -> None:
         """Open the round.
 
         Args:
             closing: The rules.
             started: When the answer was begun, on the clock of `time.monotonic`.
+            answers: Answers of earlier layers that count for the outcome together with this layer's.
         """
         self._closing = closing
         self._inside: set[Limit] = set()
+        self._answers = [*answers]
         self._good = 0
+        self._ended = 0
         self._share_over = math.inf  # without a deadline, never
         self._closes = Limit()
         if closing.deadline is not None:
@@ -108,15 +131,43 @@ class LayerRound:
         finally:
             self._inside.discard(limit)
 
-    def answered(self) -> None:
-        """Count a good answer; it may close the round."""
+    def answered(self, answer: Any = None) -> str | None:
+        """Count a good answer; it may close the round.
+
+        Args:
+            answer: The answer, for the rule that decides the outcome.
+
+        Returns:
+            Why the outcome is decided, if it is and others are still asked; they are cancelled.
+        """
         rules = self._closing
         self._good += 1
+        self._answers.append(answer)
         if self._good >= rules.enough:
             self._close(self._share_over, self._closes.kind, self._closes.why)
         if rules.quorum is not None and self._good >= rules.quorum:
             why = f"it had not answered {rules.grace:g} s after {rules.quorum} of its layer's {rules.size} proposers had"
             self._close(monotonic() + rules.grace, "quorum", why)
+        return self._ends()
+
+    def failed(self) -> str | None:
+        """Count a proposer that has no good answer.
+
+        Returns:
+            Why the outcome is decided, as for `answered`.
+        """
+        return self._ends()
+
+    def _ends(self) -> str | None:
+        rules = self._closing
+        self._ended += 1
+        open_calls = rules.size - self._ended
+        if open_calls <= 0 or self._good < rules.enough or self._closes.kind == DECIDED:
+            return None
+        why = rules.decided(self._answers, open_calls)
+        if why is not None:
+            self._close(monotonic(), DECIDED, f"its answer was not needed: {why}")
+        return why
 
     def _close(self, at: float, kind: str, why: str) -> None:
         self._closes.bring_forward(at, kind, why)
@@ -139,15 +190,16 @@ class Progress:
         self.started: float | None = None
         self._rounds: dict[str, LayerRound] = {}
 
-    def round(self, name: str, closing: Closing) -> LayerRound:
+    def round(self, name: str, closing: Closing, answers: Sequence[Any] = ()) -> LayerRound:
         """Return a round, opened by the first to come.
 
         Args:
             name: Which one: that of a layer, or of a ranking.
             closing: Its rules.
+            answers: Answers of earlier layers that count for the outcome.
         """
         if self.started is None:
             self.started = monotonic()
         if name not in self._rounds:
-            self._rounds[name] = LayerRound(closing, self.started)
+            self._rounds[name] = LayerRound(closing, self.started, answers)
         return self._rounds[name]

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, PlainValidator, SecretStr, fi
 from langchain_moa.data.validation import each
 from langchain_moa.limits.retry import Retry
 from langchain_moa.members.proposer import Proposer
-from langchain_moa.prompting.prompts import Prompt, resolve_prompt
+from langchain_moa.prompting.prompts import Prompt, require_prompts
 from langchain_moa.strategies.resolved import resolve_aggregation, resolve_filters, resolve_stop
 
 MemberLike = str | Runnable[Any, Any] | Mapping[str, Any] | Proposer
@@ -89,7 +89,7 @@ class MixtureFields(BaseModel):
     ]
     aggregator: Annotated[MemberLike | None, PlainValidator(coerce_aggregator), Use.RESOLVED | Use.STUDIO] = None
     num_layers: Annotated[int, Use.STUDIO] = 2
-    prompt: Annotated[str | Callable[..., Any], Use.ANSWER | Use.SHARED | Use.STUDIO] = "paper"
+    prompt: Annotated[str | Callable[..., Any] | Mapping[int | str, Any], Use.ANSWER | Use.SHARED | Use.STUDIO] = "paper"
     max_reference_tokens: Annotated[int | None, Field(ge=16), Use.ANSWER | Use.SHARED] = None
     min_references: Annotated[int, Field(ge=1), Use.ANSWER] = 1
     aggregation: Annotated[Any, PlainValidator(resolve_aggregation), Use.ANSWER | Use.RESOLVED] = "synthesize"
@@ -132,8 +132,8 @@ class MixtureFields(BaseModel):
 
     @field_validator("prompt")
     @classmethod
-    def _known_prompt(cls, value: str | Prompt) -> str | Prompt:
-        resolve_prompt(value)
+    def _known_prompt(cls, value: str | Prompt | Mapping[int | str, Any]) -> str | Prompt | Mapping[int | str, Any]:
+        require_prompts(value)
         return value
 
 
@@ -150,7 +150,7 @@ class MixtureOptions(TypedDict, total=False):
     """The fields of `Mixture` but for `proposers` and `aggregator`; what they mean is said there."""
 
     num_layers: int
-    prompt: str | Callable[..., Any]
+    prompt: str | Callable[..., Any] | Mapping[int | str, Any]
     max_reference_tokens: int | None
     min_references: int
     aggregation: Any

@@ -11,6 +11,7 @@ from langchain_moa.limits.quorum import Closing, quorum_of
 from langchain_moa.members.member import Nobody
 from langchain_moa.members.proposer import Proposer
 from langchain_moa.mixture.fields import Use, fields_for
+from langchain_moa.prompting.prompts import is_blind
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -109,6 +110,19 @@ def closings(mixture: Mixture, sizes: Iterable[int], *, enough: int) -> list[Clo
                 deadline=mixture.deadline,
                 layers=len(widths),
                 layer=layer,
+                **_decisions(mixture, layer, widths),
             )
         )
     return rules
+
+
+def _decisions(mixture: Mixture, layer: int, widths: Sequence[int]) -> dict[str, Any]:
+    """Return the rule that closes a layer when the outcome is decided, where its answers count for the outcome."""
+    strategies = mixture.strategies
+    if strategies.decides is None:
+        return {}
+    to_come = range(layer + 1, len(widths) + 1)
+    if not strategies.counts_all and not all(is_blind(mixture.prompt, number) for number in to_come):
+        # A later layer reads these answers, and only its own count.
+        return {}
+    return {"decides": strategies.decides, "later": sum(widths[layer:])}

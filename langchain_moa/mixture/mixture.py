@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Self
 
@@ -15,10 +15,10 @@ from langchain_moa.limits.retry import Retry
 from langchain_moa.members.self_moa import TEMPERATURES, sample
 from langchain_moa.mixture.fields import MemberLike, MixtureFields, Use, fields_for
 from langchain_moa.mixture.lineup import Members, closings, resolve_members
+from langchain_moa.prompting.prompts import AGGREGATOR
 from langchain_moa.strategies.resolved import Strategies, described, resolve_aggregation
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
 
     from langchain_moa.members.member import Member
@@ -41,8 +41,11 @@ class Mixture(MixtureFields):
         num_layers: Proposer layers, at least 1; the aggregator comes on top. The paper counts the aggregator, so its
             3-layer MoA is `num_layers=2` and its MoA-Lite is `num_layers=1`. Default: 2, or the number of lists.
         prompt: How references are shown. `paper` (default), the paper's instruction and layout; `hardened`, for members that
-            you do not trust; an instruction in your own words for the paper's layout; or a callable from messages and
-            references to messages.
+            you do not trust; `blind`: later layers do not see the earlier answers (the aggregator does, as in the paper); an
+            instruction in your own words for the paper's layout; or a callable from messages and references to messages. A
+            mapping has a prompt for each reader: `{2: "blind", "aggregator": "hardened"}`, from a layer's number, or
+            `aggregator`, to its prompt; readers that are not in it have the paper's. A blind layer adds its answers to those
+            that it did not see: whoever reads next sees both.
         max_reference_tokens: Tokens, at least 16 and counted as four characters each, to which each reference is cut when it
             is shown to a member or to a model that a strategy asks, at a sentence where there is one and with a mark.
             Default: shown whole, unless the prompt would not fit into the reader's context window.
@@ -113,12 +116,21 @@ class Mixture(MixtureFields):
             raise ValueError(msg)
         if sets:
             self.__dict__["num_layers"] = len(sets)
+        if isinstance(self.prompt, Mapping):
+            late = [int(each) for each in self.prompt if each != AGGREGATOR and int(each) > self.num_layers]
+            if late:
+                msg = f"prompt names layer {min(late)}, but the mixture has {self.num_layers}; leave it out, or add the layer"
+                raise ValueError(msg)
         return self
 
     @model_validator(mode="after")
     def _resolve_members(self) -> Self:
         # A missing key or package is found here, not by the first question.
         closings(self, map(len, self.members.layers), enough=self.min_references)
+        names = list(dict.fromkeys(member.name for layer in self.members.layers for member in layer))
+        if unknown := [name for name in getattr(self.strategies.aggregation, "trust", None) or () if name not in names]:
+            msg = f"aggregation: trust names {unknown[0]!r}, which is no proposer; there are {', '.join(names)}"
+            raise ValueError(msg)
         if (what := self.strategies.without_effect(len(self.members.layers))) is not None:
             _logger.warning("%s", what)
         return self
@@ -337,5 +349,7 @@ def _is_nested(proposers: Any) -> bool:
 def _plain(value: Any) -> Any:
     if isinstance(value, Retry):
         return asdict(value)
+    if isinstance(value, Mapping):
+        return {str(key): _plain(each) for key, each in value.items()}
     # Two functions may share a name; the id keeps what one of them shaped from being taken for the other's.
     return f"{type(value).__name__} at {id(value):#x}" if callable(value) else value

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.messages import BaseMessage, SystemMessage, convert_to_messages
@@ -147,7 +147,20 @@ def synthesis_prompt(instruction: str) -> Prompt:
     return prompt
 
 
-PROMPTS: dict[str, Prompt] = {"paper": synthesis_prompt(SYNTHESIZE), "hardened": hardened}
+def blind(messages: list[BaseMessage], references: Sequence[Reference]) -> list[BaseMessage]:  # noqa: ARG001  # a prompt's arguments
+    """Show no references: the reader answers independently of the earlier layers.
+
+    Args:
+        messages: The conversation; it is not changed.
+        references: What the layers before have answered.
+    """
+    return messages
+
+
+BLIND = "blind"
+"""The name of the prompt that shows no references."""
+
+PROMPTS: dict[str, Prompt] = {"paper": synthesis_prompt(SYNTHESIZE), "hardened": hardened, BLIND: blind}
 
 
 def resolve_prompt(prompt: str | Prompt, *, max_reference_tokens: int | None = None) -> Prompt:
@@ -170,6 +183,102 @@ def resolve_prompt(prompt: str | Prompt, *, max_reference_tokens: int | None = N
         msg = f"unknown prompt {prompt!r}; known are {', '.join(PROMPTS)}, or write an instruction of your own"
         raise ValueError(msg)
     return synthesis_prompt(prompt)
+
+
+AGGREGATOR = "aggregator"
+"""The key of the aggregator's prompt where a mixture has one for each reader."""
+
+_PAPER = "paper"
+
+
+def prompt_of(prompt: str | Prompt | Mapping[Any, Any], layer: int | None) -> str | Prompt:
+    """Return a mixture's prompt for one of its readers.
+
+    Args:
+        prompt: The mixture's prompt: one for all readers, or a mapping from a layer's number, or `aggregator`, to its prompt.
+        layer: The layer's number, from 1; `None` is the aggregator and whatever else strategies ask. These always see the
+            references: `blind` means the paper's prompt for them.
+    """
+    if isinstance(prompt, Mapping):
+        chosen = {str(reader): each for reader, each in prompt.items()}.get(AGGREGATOR if layer is None else str(layer), _PAPER)
+    else:
+        chosen = prompt
+    return _PAPER if layer is None and chosen == BLIND else chosen
+
+
+def is_blind(prompt: str | Prompt | Mapping[Any, Any], layer: int) -> bool:
+    """Tell whether a layer does not see the answers of the layers before it.
+
+    Args:
+        prompt: The mixture's prompt.
+        layer: The layer's number, from 1.
+    """
+    return layer > 1 and prompt_of(prompt, layer) == BLIND
+
+
+def for_layers(prompt: str | Prompt | Mapping[Any, Any], layers: int) -> str | Prompt | Mapping[Any, Any]:
+    """Return a mixture's prompt for a mixture with fewer layers: the prompts of later layers are left out.
+
+    Args:
+        prompt: The mixture's prompt.
+        layers: How many layers there are.
+    """
+    if not isinstance(prompt, Mapping):
+        return prompt
+    return {key: value for key, value in prompt.items() if str(key) == AGGREGATOR or int(key) <= layers} or _PAPER
+
+
+def require_prompts(prompt: str | Prompt | Mapping[Any, Any]) -> None:
+    """Check a mixture's `prompt`.
+
+    Args:
+        prompt: A name, an instruction, a callable, or a mapping of them.
+
+    Raises:
+        ValueError: It is none of these; the text says what to write.
+    """
+    if not isinstance(prompt, Mapping):
+        resolve_prompt(prompt)
+        return
+    if not prompt:
+        msg = "the mapping is empty; write one like {2: blind}, from a layer's number, or aggregator, to its prompt"
+        raise ValueError(msg)
+    for reader, each in prompt.items():
+        number = str(reader)
+        if number != AGGREGATOR and (not number.isdecimal() or int(number) < 2):  # noqa: PLR2004  # the first layer reads nothing
+            msg = f"{reader!r} is no reader of references; write a layer's number from 2 on, or aggregator"
+            raise ValueError(msg)
+        if number == AGGREGATOR and each == BLIND:
+            msg = "aggregator: it has to see the references; blind is for layers of proposers"
+            raise ValueError(msg)
+        if not (isinstance(each, str) or callable(each)):
+            msg = f"{reader}: give a prompt's name, an instruction or a callable, not {type(each).__name__}"
+            raise ValueError(msg)  # noqa: TRY004  # pydantic reports ValueErrors with the field's place
+        resolve_prompt(each)
+
+
+def with_checks(prompt: Prompt) -> Prompt:
+    """Return a prompt that shows, below each reference that was checked, what the check said of it.
+
+    Args:
+        prompt: How references are shown.
+    """
+
+    def checked(messages: list[BaseMessage], references: Sequence[Reference]) -> list[BaseMessage]:
+        return prompt(messages, [_with_check(reference) for reference in references])
+
+    return checked
+
+
+def _with_check(reference: Reference) -> Reference:
+    check = reference.get("check")
+    if check is None:
+        return reference
+    said = f": {check['said']}" if check["said"] else ""
+    return {**reference, "text": f"{reference['text']}\n\n[A check of this response {_OUTCOMES[check['passed']]}{said}]"}
+
+
+_OUTCOMES = {True: "has passed", False: "has failed"}
 
 
 def cutting(prompt: Prompt, tokens: int) -> Prompt:

@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from langchain_moa.strategies.aggregation import Aggregation, AnswerGraph
+    from langchain_moa.strategies.aggregation import Aggregation, AnswerGraph, Undecided
     from langchain_moa.strategies.extract import Extract
     from langchain_moa.strategies.inquiry import Ask, Compare, Inquiry
     from langchain_moa.strategies.layer import Filtered
@@ -26,6 +26,7 @@ _HOMES = {
     "Inquiry": "strategies.inquiry",
     "Model": "strategies.registry",
     "Similarity": "strategies.similarity",
+    "Undecided": "strategies.aggregation",
     "strategy": "strategies.registry",
 }
 
@@ -39,6 +40,7 @@ __all__ = [
     "Inquiry",
     "Model",
     "Similarity",
+    "Undecided",
     "strategy",
 ]
 

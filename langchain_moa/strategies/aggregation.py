@@ -67,6 +67,38 @@ class Choice:
             raise ValueError(msg)
 
 
+@dataclass(frozen=True)
+class Undecided:
+    """No answer: the aggregation leaves it to the aggregator, or to the first of its `models`, to write one.
+
+    An aggregation that may return this has an attribute `may_pass_on = True`, so that the graph gets the edge, and names in
+    `models` who writes: `None` for the aggregator.
+
+    Attributes:
+        notes: Plain data for the answer's `response_metadata["moa"]`.
+
+    Example:
+        ```python
+        from langchain_moa import ChatMoA
+        from langchain_moa.strategies import Undecided
+
+
+        class ShortestIfShort:
+            may_pass_on = True
+            models = (None,)
+
+            def __call__(self, messages, references):
+                best = min(references, key=lambda reference: len(reference["text"]))
+                return best if len(best["text"]) < 200 else Undecided({"undecided": "all are long"})
+
+
+        moa = ChatMoA.from_preset("local", aggregation=ShortestIfShort())
+        ```
+    """
+
+    notes: Mapping[str, Any] = field(default_factory=dict)
+
+
 class AnswerGraph(Protocol):
     """The end of a mixture's graph, behind the last merge: what an aggregation may know of it, and add to it.
 

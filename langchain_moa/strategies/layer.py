@@ -28,6 +28,9 @@ class ClosedLayer:
         earlier: Every good reference of the layers before, unfiltered.
         width: How many proposers the layer has, those that failed included: conditions that ask for a share count against
             these.
+        is_blind: Whether the layer's proposers did not see the layers before (`prompt="blind"`): its answers come on top of
+            theirs.
+        asked: How many proposers of all layers so far were asked, those that failed included.
         steps: The calls of this answer so far that are neither a proposer's nor the aggregator's: what moderators, judges
             and this very condition asked after the layers before.
 
@@ -52,6 +55,8 @@ class ClosedLayer:
     unfiltered: Sequence[Reference] = field(default=())
     earlier: Sequence[Reference] = field(default=())
     width: int = 0
+    is_blind: bool = False
+    asked: int = 0
     steps: Sequence[Step] = field(default=())
 
     @property

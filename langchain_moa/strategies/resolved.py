@@ -18,6 +18,7 @@ from langchain_moa.strategies.similarity import NamedEmbeddings
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from langchain_moa.limits.quorum import Decides
     from langchain_moa.members.member import Member
 
 # After the last layer there is nothing to stop.
@@ -40,7 +41,25 @@ class Strategies(NamedTuple):
     @property
     def may_stop(self) -> bool:
         """Whether the layers can end early."""
-        return self.stop_when is not None or any(getattr(each, "may_stop", False) for each in self.filters)
+        asked = (self.aggregation, *self.filters)
+        return self.stop_when is not None or any(getattr(each, "may_stop", False) for each in asked)
+
+    @property
+    def decides(self) -> Decides | None:
+        """The rule by which the aggregation ends the layers as soon as its outcome is decided; `None` if all are waited for.
+
+        An aggregation has a method `decided`. It is applied where the stop condition asks for it (`ends_decided`), or where the
+        aggregation itself does, unless the aggregation says that it cannot be decided early (`may_decide`).
+        """
+        rule: Decides | None = getattr(self.aggregation, "decided", None)
+        if not getattr(self.aggregation, "may_decide", True):
+            return None
+        return rule if any(getattr(each, "ends_decided", False) for each in (self.aggregation, self.stop_when)) else None
+
+    @property
+    def counts_all(self) -> bool:
+        """Whether the aggregation looks at the answers of all layers, and not of the last one alone."""
+        return bool(getattr(self.aggregation, "over", "last") == "all")
 
     def without_effect(self, layers: int) -> str | None:
         """Say that the stop condition can never end the layers early, if it cannot.
@@ -49,7 +68,7 @@ class Strategies(NamedTuple):
             layers: How many layers there are.
         """
         needed = getattr(self.stop_when, "min_layers", _MIN_LAYERS)
-        if self.stop_when is None or layers >= needed:
+        if self.stop_when is None or layers >= needed or self.decides is not None:
             return None
         has = f"{layers} layer{'s' if layers > 1 else ''}"
         return f"stop_when: {name_of(self.stop_when)!r} has no effect in a mixture of {has}; it takes at least {needed}"

@@ -1,0 +1,196 @@
+"""Verified: the answer is the first reference that passes a check of yours."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from functools import cache
+from time import monotonic
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from langchain_core.runnables.utils import is_async_callable
+from pydantic import Field, PlainValidator
+
+from langchain_moa.aggregation.medoid import central
+from langchain_moa.data.errors import OutOfTimeError
+from langchain_moa.data.redaction import redact
+from langchain_moa.data.reference import Check
+from langchain_moa.data.sanitizing import plain
+from langchain_moa.limits.deadline import Limit, call_within
+from langchain_moa.limits.portal import in_worker
+from langchain_moa.strategies.aggregation import Choice, Undecided
+from langchain_moa.strategies.loading import load_function
+from langchain_moa.strategies.registry import strategy
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from langchain_core.messages import BaseMessage
+
+    from langchain_moa.data.reference import Reference
+    from langchain_moa.strategies.inquiry import Inquiry
+
+__all__ = ["Verified"]
+
+_logger = logging.getLogger("langchain_moa")
+
+# A longer message would crowd the answers out of the prompts.
+_LONGEST = 2000
+
+
+def _known(value: Any) -> Any:
+    if isinstance(value, str):
+        _loaded(value)
+    elif not callable(value):
+        msg = f"give a callable (text, question), or 'file.py:function', not {type(value).__name__}"
+        raise ValueError(msg)
+    return value
+
+
+@cache
+def _loaded(name: str) -> Callable[..., Any]:
+    return load_function(name)
+
+
+@strategy
+class Verified:
+    """Choose by a check: the first reference that passes is the answer, unchanged and at once.
+
+    This is for answers that a program can check: unit tests, a schema, a query that runs, a proof checker. Each reference is
+    checked as soon as it is there. The first one that passes ends the layers: the other calls of its layer are cancelled, and
+    are recorded with the status `cancelled`. If none passes, the mixture goes on: the next layer, and in the end the
+    aggregator, read the references together with what the check said of each. The aggregator's answer is checked as well;
+    `response_metadata["moa"]["verified"]` is true where the answer has passed, and `["check"]` is what the check said.
+
+    A check that raises, or that takes longer than `timeout`, has not passed; the message says so. Sync checks run in a worker
+    thread, which cannot be stopped: a check that hangs is left behind. Checks of the references of one layer run at the same
+    time.
+
+    A check that runs what a model has written runs foreign code. There is no sandbox here: run it in one of yours, such as a
+    container without network, and return what it said.
+
+    Attributes:
+        check: A callable, sync or async, from the text of an answer and the question (the text of the user's last message) to
+            true, false, or a message of what is wrong; or the name of one, `mine.py:check`. A file is run when the mixture is
+            made.
+        timeout: Seconds that a check may take. Default: 60.
+        otherwise: What is done where no reference passes: the `aggregator` writes the answer (default), or the `medoid` is
+            the answer, which needs no aggregator.
+
+    Raises:
+        ValueError: There is no such file or function, or `check` cannot be called.
+
+    Example:
+        ```python
+        import json
+
+        from langchain_moa import ChatMoA
+
+
+        def check(text: str, question: str) -> bool | str:
+            try:
+                json.loads(text)
+            except ValueError as error:
+                return f"this is no JSON: {error}"
+            return True
+
+
+        moa = ChatMoA.from_preset("local", aggregation={"verified": {"check": check}})
+        print(moa.invoke("Write a JSON object with a name.").response_metadata["moa"]["verified"])
+        ```
+    """
+
+    check: Annotated[Any, PlainValidator(_known)]
+    timeout: float = Field(default=60.0, gt=0, allow_inf_nan=False)
+    otherwise: Literal["aggregator", "medoid"] = "aggregator"
+
+    over = "all"
+    """A reference of any layer may have passed."""
+    ends_decided = True
+    may_stop = True
+
+    @property
+    def models(self) -> tuple[None, ...]:
+        """Who writes the answer where no reference passes: the aggregator."""
+        return (None,) if self.may_pass_on else ()
+
+    @property
+    def may_pass_on(self) -> bool:
+        """Whether the aggregator may write the answer."""
+        return self.otherwise == "aggregator"
+
+    def __call__(
+        self,
+        messages: Sequence[BaseMessage],  # noqa: ARG002  # an aggregation's arguments
+        references: Sequence[Reference],
+    ) -> Inquiry[Choice] | Choice | Undecided:
+        """Return the first reference that has passed; where there is none, `Undecided`, or the medoid."""
+        for reference in references:
+            if _has_passed(reference):
+                return Choice(reference)
+        if self.may_pass_on:
+            return Undecided()
+        return central(references, fallback="medoid", because="no reference has passed the check")
+
+    def decided(self, references: Sequence[Reference], ahead: int) -> str | None:  # noqa: ARG002  # any other's arguments
+        """Return which reference has passed; `None` if none has.
+
+        Args:
+            references: The answers so far.
+            ahead: How many may still come.
+        """
+        passed = next(filter(_has_passed, references), None)
+        if passed is None:
+            return None
+        return f"the answer of {passed['name']} (layer {passed['layer']}, proposer {passed['proposer']}) has passed the check"
+
+    async def examine(self, text: str, question: str) -> Check:
+        """Check an answer.
+
+        Args:
+            text: The answer.
+            question: The question.
+
+        Returns:
+            What the check said.
+        """
+        check = _loaded(self.check) if isinstance(self.check, str) else self.check
+
+        async def call() -> Any:
+            result = check(text, question) if is_async_callable(check) else await in_worker(lambda: check(text, question))
+            return await result if inspect.isawaitable(result) else result
+
+        try:
+            return _read(await call_within(Limit(monotonic() + self.timeout, "timeout", "the check took too long"), call))
+        except OutOfTimeError:
+            return Check(passed=False, said=f"the check was not done within {self.timeout:g} s")
+        except AssertionError as error:
+            return Check(passed=False, said=_line(error) or "an assertion of the check failed")
+        except Exception as error:  # noqa: BLE001  # what is paid for is not lost to a mistake in the check
+            said = f"the check raised {type(error).__name__}: {_line(error)}"
+            _logger.warning("%s", redact(said))
+            return Check(passed=False, said=said)
+
+
+def _has_passed(reference: Reference) -> bool:
+    check = reference.get("check")
+    return check is not None and check["passed"]
+
+
+def _read(result: Any) -> Check:
+    if isinstance(result, str):
+        return Check(passed=False, said=_cut(result))
+    # A truth value of numpy's is none of Python's.
+    if isinstance(result, bool) or type(result).__module__ == "numpy":
+        return Check(passed=bool(result), said="")
+    msg = f"the check returned {type(result).__name__}; return True, False, or a message of what is wrong"
+    raise TypeError(msg)
+
+
+def _line(error: Exception) -> str:
+    return _cut(" ".join(str(error).split()))
+
+
+def _cut(text: str) -> str:
+    text = plain(redact(text)).strip()
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."

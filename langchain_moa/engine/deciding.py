@@ -1,0 +1,69 @@
+"""Early decisions: which answers count for the outcome of a mixture, and what its check says of an answer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from langchain_core.messages import HumanMessage
+
+from langchain_moa.data.state import references_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from langchain_core.messages import BaseMessage
+
+    from langchain_moa.data.reference import Check, Reference
+    from langchain_moa.data.state import MoAState
+    from langchain_moa.engine.node import NodeSettings
+
+
+def answers_of_layers(state: MoAState, *, before: int | None = None) -> list[Reference]:
+    """Return the good references of all layers, without those that a filter has left out.
+
+    Args:
+        state: The graph's state.
+        before: Only layers below this one. Default: all of them.
+    """
+    passed_on = state.get("passed_on") or []
+
+    def counts(reference: Reference) -> bool:
+        layer = reference["layer"]
+        if reference["status"] != "ok" or (before is not None and layer >= before):
+            return False
+        return layer > len(passed_on) or reference["proposer"] in passed_on[layer - 1]
+
+    return [reference for reference in references_of(state) if counts(reference)]
+
+
+def answers_before(state: MoAState, layer: int, settings: NodeSettings) -> list[Reference]:
+    """Return the answers of earlier layers that count for the outcome together with a layer's.
+
+    Args:
+        state: The graph's state.
+        layer: The layer's number, from 1.
+        settings: The settings of the mixture's nodes.
+    """
+    if settings.mixture.strategies.counts_all:
+        return answers_of_layers(state, before=layer)
+    return [*state.get("merged", [])] if layer in settings.blind else []
+
+
+def question_of(messages: Sequence[BaseMessage]) -> str:
+    """Return the text of the last message of the user's."""
+    return next((str(message.text) for message in reversed(messages) if isinstance(message, HumanMessage)), "")
+
+
+async def examined(settings: NodeSettings, messages: Sequence[BaseMessage], text: str) -> Check | None:
+    """Return what the aggregation's check says of an answer; `None` if it has none.
+
+    Args:
+        settings: The settings of the mixture's nodes.
+        messages: The conversation.
+        text: The answer.
+    """
+    examine = getattr(settings.mixture.strategies.aggregation, "examine", None)
+    if examine is None:
+        return None
+    check: Check = await examine(text, question_of(messages))
+    return check

@@ -137,7 +137,7 @@ class Choose(Node):
 
 
 class Review(Node):
-    """A node behind an aggregator that has the aggregation's check look at the answer, and says in the metadata what it says."""
+    """A node behind an aggregator that has the aggregation's check look at the answer; the metadata say what it says."""
 
     def __init__(self, settings: NodeSettings) -> None:
         """Make the node.

@@ -167,7 +167,7 @@ def _shown_rules(settings: NodeSettings, *, is_last: bool, closing: Closing) -> 
     may_stop = [each for each in strategies.filters if getattr(each, "may_stop", False)]
     stops = [name_of(each) for each in (*may_stop, *([strategies.stop_when] if strategies.stop_when is not None else []))]
     if closing.decides is not None:
-        stops.append(f"{name_of(strategies.aggregation)} decided")
+        stops.append(_decision(strategies.aggregation))
     if settings.max_cost_usd is not None:
         stops.append("max_cost_usd")
     shown: dict[str, Any] = {"filters": filters} if filters else {}
@@ -175,8 +175,13 @@ def _shown_rules(settings: NodeSettings, *, is_last: bool, closing: Closing) -> 
         shown["stop_when"] = stops
     notes = ["blind: does not see the layers before"] if closing.layer in settings.blind else []
     if closing.decides is not None and closing.size > 1:
-        notes.append(f"ends early: {name_of(strategies.aggregation)} decided")
+        notes.append(f"ends early: {_decision(strategies.aggregation)}")
     return {**shown, **({"notes": notes} if notes else {})}
+
+
+def _decision(aggregation: Any) -> str:
+    """Return what ends the layers where the aggregation's outcome is decided, in words."""
+    return str(getattr(aggregation, "decision", f"{name_of(aggregation)} decided"))
 
 
 def _add_aggregation(builder: MoAGraph, settings: NodeSettings) -> list[str]:

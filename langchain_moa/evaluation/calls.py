@@ -19,6 +19,7 @@ from langchain_moa.data.redaction import describe
 from langchain_moa.evaluation.limits import HaltedError
 from langchain_moa.members.member import Nobody
 from langchain_moa.mixture.fields import MixtureFields, Use, fields_for
+from langchain_moa.prompting.prompts import is_blind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -233,8 +234,9 @@ def with_ledger(mixture: Mixture, ledger: Ledger, *, prefix: str = "") -> Mixtur
     before: list[Any] = []
 
     def wrapped(member: Member, place: str, *, layer: int | None = None) -> Member:
-        # The first layer reads the question and nothing else, whatever is made of its answers.
-        upstream = [made_of, *before] if before else []
+        # The first layer, and a blind one, read the question and nothing else, whatever is made of the answers.
+        is_blind_layer = layer is not None and is_blind(mixture.prompt, layer)
+        upstream = [made_of, *before] if before and not is_blind_layer else []
         return member_with_ledger(member, ledger, f"{prefix}{place}", layer=layer, upstream=upstream)
 
     members = mixture.members

@@ -11,6 +11,7 @@ from langchain_moa.evaluation.calls import about, call_site_of, with_ledger
 from langchain_moa.evaluation.judge import judging
 from langchain_moa.evaluation.limits import ANSWER_TOKENS, callable_members, expected_usd, tokens_in, unpriced
 from langchain_moa.evaluation.variants import SELF_MOA, members_alone, samples_of_best, shortened
+from langchain_moa.prompting.prompts import is_blind
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -114,10 +115,10 @@ class _Expectation:
         """Return the calls of the mixture, of the aggregator after each layer, and of members alone."""
         kept = with_ledger(self._mixture, self._ledger).members
         calls = [call for layer, before in self._layers(kept) for member in layer for call in _call(member, before)]
-        calls += _call(kept.aggregator, self._shown(kept.layers[-1]))
+        calls += _call(kept.aggregator, self._read_last(self._mixture, kept))
         for shorter in shortened(self._mixture):
             kept = with_ledger(shorter, self._ledger).members
-            calls += _call(kept.aggregator, self._shown(kept.layers[-1]))
+            calls += _call(kept.aggregator, self._read_last(shorter, kept))
         alone = [call for variant in self._alone if variant.asked is not None for call in _call(variant.asked, 0)]
         mine = {call.origin for call in calls}
         return [*calls, *(call for call in alone if call.origin not in mine)]
@@ -157,9 +158,16 @@ class _Expectation:
     def _layers(self, members: Members) -> Iterator[tuple[Sequence[Member], int]]:
         """Yield each layer, and how many tokens of references it reads."""
         before = 0
-        for layer in members.layers:
-            yield layer, before
+        for number, layer in enumerate(members.layers, start=1):
+            yield layer, 0 if is_blind(self._mixture.prompt, number) else before
             before = self._shown(layer)
+
+    def _read_last(self, mixture: Mixture, members: Members) -> int:
+        """Return how many tokens of references the aggregator reads: a blind layer's come on top of those before it."""
+        read: list[Member] = []
+        for number, layer in enumerate(members.layers, start=1):
+            read = [*(read if is_blind(mixture.prompt, number) else ()), *layer]
+        return self._shown(read)
 
     def _shown(self, layer: Sequence[Member]) -> int:
         """Return how many tokens there are to read after a layer."""

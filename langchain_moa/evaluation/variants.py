@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from langchain_moa.engine.aggregate import AGGREGATOR
@@ -10,6 +10,7 @@ from langchain_moa.engine.graph import build_alone, build_graph
 from langchain_moa.evaluation.calls import member_with_ledger, with_ledger
 from langchain_moa.mixture.fields import Use, fields_for
 from langchain_moa.mixture.mixture import Mixture
+from langchain_moa.prompting.prompts import for_layers, is_blind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -114,7 +115,9 @@ def members_alone(mixture: Mixture, ledger: Ledger) -> Iterator[Variant]:
         for place, member in enumerate(layer, start=1):
             if not any(_same(member, other) for other in known):
                 known.append(member)
-                asked = member_with_ledger(member, ledger, f"layer {number}, proposer {place}, alone")
+                asked = kept.layers[number - 1][place - 1]
+                if not is_blind(mixture.prompt, number):
+                    asked = member_with_ledger(member, ledger, f"layer {number}, proposer {place}, alone")
                 yield _alone(mixture, f"{member.name} alone, of layer {number}", member, asked)
     last = members.aggregator
     if mixture.aggregator is not None and not any(_same(last, other) for other in known):
@@ -136,6 +139,7 @@ def samples_of_best(mixture: Mixture, best: Member, *, calls: int, epoch: int) -
     if mixture.num_layers == 1 and all(_same(member, best) for member in everyone):
         return None
     options = {name: getattr(mixture, name) for name in fields_for(Use.SHARED) if getattr(mixture, name) is not None}
+    options["prompt"] = for_layers(mixture.prompt, 1)
     samples = max(1, calls - 1)
     return Mixture.self_moa(best.spec, samples=samples, seed=1 + (epoch - 1) * samples, **options)
 
@@ -164,7 +168,12 @@ def shortened(mixture: Mixture) -> Iterator[Mixture]:
     proposers: Sequence[Any] = mixture.proposers
     for layers in range(1, mixture.num_layers):
         listed = {"proposers": proposers[:layers]} if isinstance(proposers[0], tuple) else {}
-        yield mixture.model_copy(update={**listed, "num_layers": layers})
+        fewer = {**listed, "num_layers": layers, "prompt": for_layers(mixture.prompt, layers)}
+        names = {member.name for layer in mixture.members.layers[:layers] for member in layer}
+        aggregation: Any = mixture.aggregation
+        if trust := getattr(aggregation, "trust", None):
+            fewer["aggregation"] = replace(aggregation, trust=tuple(name for name in trust if name in names))
+        yield mixture.model_copy(update=fewer)
 
 
 def _alone(mixture: Mixture, name: str, member: Member, asked: Member) -> Variant:

@@ -229,11 +229,8 @@ class RunRecorder:
         outcome = call.outcome or _broken_off(call, error)
         ended = call.ended or call.queued
         last = call.attempts[-1] if call.attempts else None
-        done = (
-            last.done
-            if last is not None and last.done is not None and outcome["status"] not in ("late", "cancelled")
-            else ended
-        )
+        was_waited_for = outcome["status"] not in ("late", "cancelled")
+        done = last.done if last is not None and last.done is not None and was_waited_for else ended
         layer, place = place_of(call.node)
         text = outcome.get("text") or call.text
         usage = outcome.get("usage")

@@ -45,7 +45,8 @@ class Agreement:
     more are cancelled, and further layers are not asked. The cancelled calls are recorded with the status `cancelled`.
 
     Attributes:
-        threshold: The share of the proposers asked that must give the most frequent answer, or the mean similarity, from 0 to 1.
+        threshold: The share of the proposers asked that must give the most frequent answer, or the mean similarity, from 0 to
+            1.
         over: Whose answers count: those of the `layer`, or of `all` layers so far. Default: all where the layer is blind, else
             the layer.
         extract: How the short answer is found, as for `vote`, `auto` excepted. Default: `said`.

@@ -27,6 +27,8 @@ from tests.inquiries import turn
 
 MODEL = FakeListChatModel(responses=["7"])
 PACKAGES = ("aggregation", "filters", "stopping")
+# What has no default, because nobody could know it.
+NEEDS: dict[str, Any] = {"verified": {"verified": {"check": lambda text, question: "7" in text + question}}}
 ALL = [(package, name) for package in PACKAGES for name in names(f"langchain_moa.{package}")]
 
 
@@ -81,7 +83,7 @@ def test_adding_one_is_adding_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_every_module_holds_what_its_name_says_and_works_by_default(package: str) -> None:
     field = {"aggregation": "aggregation", "filters": "reference_filters", "stopping": "stop_when"}[package]
     for name in names(f"langchain_moa.{package}"):
-        made = mixture(**{field: name})
+        made = mixture(**{field: NEEDS.get(name, name)})
         strategies = made.strategies
         found = {"aggregation": strategies.aggregation, "filters": strategies.filters[-1:], "stopping": strategies.stop_when}
         assert name_of(found[package][0] if package == "filters" else found[package]) == name

@@ -160,7 +160,7 @@ class Propose(Node):
             # A proposer that was not waited for has done nothing wrong; one that took longer than it may has failed.
             status = "cancelled" if error.kind == DECIDED else "late"
         failure = describe(error, self._member.secrets)
-        if is_retryable(error):
+        if status != "cancelled" and is_retryable(error):
             # As data: the error itself would not outlive a checkpoint.
             failure["retryable"] = True
         written = self._write(state, call, text="", status=status, error=failure, **paid_for(error))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -35,7 +36,7 @@ def verified(check: Any, **fields: Any) -> dict[str, Any]:
     return {"verified": {"check": check, **fields}}
 
 
-@pytest.mark.parametrize("check", [says_42, says_42_async, lambda text, question: says_42_async(text, question)])
+@pytest.mark.parametrize("check", [says_42, says_42_async, partial(says_42_async)])
 async def test_the_first_reference_that_passes_is_the_answer_unchanged(panel: Panel, check: Any) -> None:
     panel.server.script("p3", Reply(hang=True))
     panel.server.script("p2", when_asked(panel.server, "p3", text=TEXTS[1]))

@@ -18,13 +18,13 @@ def vote(*texts: str, **settings: Any) -> Any:
 def test_the_majority_wins_and_its_first_reference_is_the_answer() -> None:
     choice = vote("It is 41.", "The answer is 42", "so 42.0")
     assert choice.reference["text"] == "The answer is 42"
-    assert choice.why == {"answer": "42", "votes": 2, "of": 3}
+    assert choice.why == {"answer": "42", "votes": 2, "of": 3, "agreement": 0.6667}
 
 
 def test_a_tie_goes_to_the_first_proposer_and_is_told() -> None:
     choice = vote("none", "7", "8", "8", "7")
     assert choice.reference["proposer"] == 2
-    assert choice.why == {"answer": "7", "votes": 2, "of": 5, "tie": True}
+    assert choice.why == {"answer": "7", "votes": 2, "of": 5, "agreement": 0.4, "tie": True}
 
 
 def test_without_any_short_answer_the_medoid_is_the_answer() -> None:
@@ -51,5 +51,34 @@ def test_a_clear_majority_wins_in_any_order(texts: list[str], random: Any) -> No
     assume(counts and (len(counts) == 1 or counts[0][1] > counts[1][1]))
     random.shuffle(texts)
     choice = vote(*texts)
-    assert choice.why == {"answer": counts[0][0], "votes": counts[0][1], "of": len(texts)}
+    assert choice.why["answer"] == counts[0][0]
+    assert choice.why["agreement"] == round(counts[0][1] / len(texts), 4)
     assert choice.reference["proposer"] == texts.index(counts[0][0]) + 1
+
+
+@given(
+    st.lists(st.sampled_from(["1", "2", "3", "none"]), min_size=1, max_size=7),
+    st.sampled_from([None, ("p1", "p2", "p3"), ("p3", "p1"), ("p4",)]),
+    st.randoms(),
+)
+def test_a_decided_vote_comes_out_the_same_whatever_follows(texts: list[str], trust: Any, random: Any) -> None:
+    asked = references(*texts)
+    rule = Vote(extract="number", trust=trust)
+    whole = Conducted(rule(QUESTION, asked)).result
+    random.shuffle(asked)
+    for made in range(1, len(asked)):
+        some = sorted(asked[:made], key=lambda each: each["proposer"])
+        if rule.decided(asked[:made], len(asked) - made) is not None:
+            assert Conducted(rule(QUESTION, some)).result.why["answer"] == whole.why["answer"]
+
+
+def test_a_vote_whose_agreement_counts_is_not_decided_early() -> None:
+    assert Vote().may_decide
+    assert not Vote(threshold=0.6).may_decide
+
+
+def test_by_trust_the_answer_is_that_of_the_most_trusted() -> None:
+    choice = vote("It is 7", "7 it is", "8", trust=("p2",), extract="number")
+    assert choice.reference["text"] == "7 it is"
+    with pytest.raises(ValueError, match="give the threshold as well"):
+        Vote(undecided="aggregator")

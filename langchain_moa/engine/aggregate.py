@@ -286,7 +286,7 @@ class Aggregate(Node):
             passed_on=state.get("passed_on"),
             notes=state.get("notes"),
         )
-        tell(moa, min_references=self._settings.min_references)
+        tell(moa, min_references=self._settings.min_references, blind=self._settings.blind)
         emit("aggregated", **place, status="ok", error=flaw, seconds=aggregated["seconds"])
         message = message.model_copy(update={"response_metadata": {**message.response_metadata, "moa": moa}})
         return {"messages": [message], "steps": tried} if tried else {"messages": [message]}

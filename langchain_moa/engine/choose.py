@@ -104,7 +104,7 @@ class Choose(Node):
             selected=None if chosen is None else self._origin(chosen),
             notes=self._verdict(chosen),
         )
-        tell(moa, min_references=self._settings.min_references)
+        tell(moa, min_references=self._settings.min_references, blind=self._settings.blind)
         emit("aggregated", name=self._name, model=None, selected=moa.get("selected"))
         answer = message.model_copy(update={"response_metadata": {**message.response_metadata, "moa": moa}})
         return {"messages": [answer], "steps": consultation.steps, "notes": None}

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 from langchain_moa.data.state import emit
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
 _logger = logging.getLogger("langchain_moa")
 
 
-def tell(moa: dict[str, Any], *, min_references: int) -> None:
+def tell(moa: dict[str, Any], *, min_references: int, blind: Collection[int] = ()) -> None:
     """Say of an answer what it had to do without: in its metadata, in the log and on the `custom` stream.
 
     The metadata get `fell_back`, the layers that went on with the references of an earlier one, and `degraded`, everything
@@ -23,11 +23,12 @@ def tell(moa: dict[str, Any], *, min_references: int) -> None:
     Args:
         moa: The answer's `response_metadata["moa"]`; it is added to.
         min_references: How many good references a layer needs.
+        blind: The layers that add to those before them, and so never fall back on them.
     """
     fell_back = [
         number
         for number, calls in enumerate(moa["layers"], start=1)
-        if number > 1 and sum(call["status"] == "ok" for call in calls) < min_references
+        if number > 1 and number not in blind and sum(call["status"] == "ok" for call in calls) < min_references
     ]
     if not (words := list(_words(moa, fell_back))):
         return

@@ -76,7 +76,7 @@ class Merge(Node):
                 result = await closing.consultation.run(strategy, layer, given=layer, name=name_of(strategy))
                 layer, stop = _filtered(layer, strategy, result)
                 stopped = stopped or stop
-        if stopped is None and self._stop_when is not None:
+        if stopped is None and self._stop_when is not None and (layer.references or layer.earlier):
             with _Failing(self._stop_when, "stop condition", closing):
                 result = await closing.consultation.run(self._stop_when, layer, given=layer, name=name_of(self._stop_when))
                 stopped = _reason(self._stop_when, result)
@@ -93,8 +93,9 @@ class Merge(Node):
         good = [reference for reference in of_turn if reference["layer"] == self._layer]
         previous: list[Reference] = state.get("merged", []) if self._layer > 1 else []
         is_blind = self._layer in self._settings.blind
-        fell_back = len(good) < self._settings.min_references
-        if fell_back and not previous:
+        # A blind layer's answers come on top of those that it did not see, and the next one may still add what is missing.
+        fell_back = len(good) + len(previous if is_blind else ()) < self._settings.min_references
+        if fell_back and (is_blind or not previous) and self._layer + 1 not in self._settings.blind:
             steps = steps_of(state.get("steps", []), turn)
             raise proposers_failed(references, self._layer, self._settings.min_references, steps)
         layer = ClosedLayer(
@@ -122,7 +123,6 @@ class Merge(Node):
         emit("merged", layer=self._layer, references=kept, fell_back=closing.fell_back, stopped=stopped)
         # Of an older turn, too, there may be some: only the layers below this one are of this turn.
         below = (closing.consultation.state.get("passed_on") or [])[: self._layer - 1]
-        # A blind layer's answers come on top of those that it did not see.
         unseen: list[Reference] = closing.consultation.state.get("merged", []) if layer.is_blind else []
         return {
             "merged": [*unseen, *layer.references],

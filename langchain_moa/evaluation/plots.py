@@ -147,7 +147,7 @@ def draw_policies(found: Sequence[Judged], chosen: Judged, *, title: str) -> byt
     except ImportError as error:
         msg = 'the Pareto plot takes a package: pip install "langchain-moa[eval]"'
         raise ImportError(msg) from error
-    axes = [("calls for an answer", [each.calls for each in found])]
+    axes = [("calls for an answer", [each.early for each in found])]
     if not any(math.isnan(each.cost_usd) for each in found):
         axes.append(("dollars for 1,000 answers", [1000 * each.cost_usd for each in found]))
     drawing = Figure(figsize=(6.4 * len(axes), 4.6), layout="constrained")

@@ -27,11 +27,8 @@ FEWEST_QUESTIONS = 20
 Kind = Literal["alone", "majority", "samples", "pair then third"]
 Objective = Literal["accuracy", "price"]
 
-WRITTEN_KINDS: tuple[Kind, ...] = ("alone", "majority", "samples")
-"""The kinds of policies that a mixture's fields can describe, and so those among which `tune` chooses.
-
-`pair then third` needs a second layer that does not see the first one's answers; the benchmark measures it as well.
-"""
+WRITTEN_KINDS: tuple[Kind, ...] = ("alone", "majority", "samples", "pair then third")
+"""The kinds of policies, all of which a mixture's fields can describe."""
 
 _SIZES = (3, 5)
 # Of more models, the best by themselves are combined.
@@ -50,13 +47,37 @@ class Policy(NamedTuple):
 
     Attributes:
         kind: `alone`: one model. `majority`: the answer that most of several models come to. `samples`: the same for several
-            samples of one. `pair then third`: two models; if they disagree, a third one decides.
+            samples of one. `pair then third`: two models; if they disagree, a better one decides. Of all but `alone`, models
+            are asked only until the vote is decided: first as many as could decide it, then one after the other.
         models: The models' places in the table, the most trusted one first, which ties go to; of `pair then third` the third
-            one is last.
+            one is last; it is the most trusted one.
     """
 
     kind: Kind
     models: tuple[int, ...]
+
+    def asked(self, table: AnswerTable) -> tuple[int, ...]:
+        """Return the places in `models` in the order in which they are asked: the cheapest first, or else as they stand.
+
+        Args:
+            table: The answers, with their prices.
+        """
+        places = tuple(range(len(self.models)))
+        if self.kind != "majority" or not table.is_priced:
+            return places
+        prices = [float(table.costs[:, list(table.samples[model])].mean()) for model in self.models]
+        return tuple(sorted(places, key=lambda place: (prices[place], place)))
+
+    @property
+    def trust(self) -> tuple[int, ...]:
+        """The places in `models`, the most trusted one first."""
+        places = tuple(range(len(self.models)))
+        return (*places[-1:], *places[:-1]) if self.kind == "pair then third" else places
+
+    @property
+    def first(self) -> int:
+        """How many are asked at once: as many as can decide the vote."""
+        return len(self.models) // 2 + 1
 
     def title(self, names: Sequence[str]) -> str:
         """Return the policy in words.
@@ -82,9 +103,9 @@ class Replayed:
 
     Attributes:
         scores: By question, how good the answer is: the mean over the samples that there are.
-        calls: By question, how many calls the policy takes.
-        early: By question, how many it would take if calls were made one after the other until the vote is decided.
-        costs: By question, US dollars of `calls`; NaN where a price is not known.
+        calls: By question, how many calls the policy takes if all are made.
+        early: By question, how many it takes until the vote is decided.
+        costs: By question, US dollars of `early`; NaN where a price is not known.
     """
 
     scores: NDArray[np.float64]
@@ -125,8 +146,9 @@ def policies_of(
         if "samples" in kinds:
             yield from (Policy("samples", (model,) * size) for model in order if len(table.samples[model]) >= size)
     if "pair then third" in kinds:
-        for pair in combinations(order[:_MOST_MODELS], 2):
-            yield from (Policy("pair then third", (*pair, third)) for third in order[:_MOST_MODELS] if third not in pair)
+        # A third one that is trusted less would decide by luck.
+        triples = combinations(order[:_MOST_MODELS], _SIZES[0])
+        yield from (Policy("pair then third", (first, second, best)) for best, first, second in triples)
 
 
 def trust_order(table: AnswerTable) -> list[int]:
@@ -150,9 +172,9 @@ class Judged(NamedTuple):
         gain: How much more it scores than the best single model.
         bound: The gain less one standard error.
         score: Its mean score.
-        calls: Calls for an answer.
-        early: Calls for an answer if they were made one after the other until the vote is decided.
-        cost_usd: US dollars for an answer; NaN where a price is not known.
+        calls: Calls for an answer at the most.
+        early: Calls for an answer until the vote is decided.
+        cost_usd: US dollars for these; NaN where a price is not known.
     """
 
     policy: Policy
@@ -202,7 +224,7 @@ def choose(found: Sequence[Judged], *, objective: Objective = "accuracy", tolera
         tolerance: How much worse than the best single model a cheaper policy may be, from 0 to 1.
     """
     if objective == "accuracy":
-        best = max(found, key=lambda each: (round(each.bound, 9), -each.calls))
+        best = max(found, key=lambda each: (round(each.bound, 9), -each.early))
         return best if best.bound > _LEAST else found[0]
     good = [each for each in found if each is found[0] or each.bound >= -tolerance]
     return min(good, key=lambda each: (round(each.cost_usd, 12), -each.bound))
@@ -400,7 +422,9 @@ def _replayed_all(table: AnswerTable, policies: Sequence[Policy]) -> list[Replay
         for begin in range(0, len(alike), step):
             part = alike[begin : begin + step]
             draws = max(len(table.samples[model]) for policy in part for model in policy.models) if kind != "samples" else 1
-            each = [_replayed(table, kind, _columns(table, part, draw)) for draw in range(draws)]
+            asked = np.array([policy.asked(table) for policy in part])
+            trust = np.array([policy.trust for policy in part])
+            each = [_replayed(table, _columns(table, part, draw), asked, trust) for draw in range(draws)]
             scores, calls, early, costs = (np.mean(values, axis=0) for values in zip(*each, strict=True))
             for place, policy in enumerate(part):
                 found[policy] = Replayed(
@@ -421,25 +445,37 @@ def _columns(table: AnswerTable, policies: Sequence[Policy], draw: int) -> NDArr
     return np.array([columns(policy) for policy in policies])
 
 
-def _replayed(table: AnswerTable, kind: Kind, columns: NDArray[np.int64]) -> tuple[NDArray[np.float64], ...]:
-    """Return scores, calls, early and costs by question and policy."""
+def _replayed(
+    table: AnswerTable, columns: NDArray[np.int64], asked: NDArray[np.int64], trust: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], ...]:
+    """Return scores, calls, early and costs by question and policy.
+
+    Args:
+        table: The answers.
+        columns: By policy, the columns of the answers that it reads.
+        asked: By policy, the places in `columns` in the order in which they are asked.
+        trust: The same, the most trusted one first.
+    """
     import numpy as np
 
+    # From here on, places are those in the order of trust.
+    columns, rank = np.take_along_axis(columns, trust, axis=1), np.argsort(trust, axis=1)
+    asked = np.take_along_axis(rank, asked, axis=1)
     labels, scores, answered = table.labels[:, columns], table.scores[:, columns], table.answered[:, columns]
-    costs = table.costs[:, columns]
-    if kind == "pair then third":
-        agree = (labels[..., 0] == labels[..., 1]) & (labels[..., 0] >= 0)
-        chosen = np.where(agree, 0, np.where(answered[..., 2], 2, np.where(answered[..., 0], 0, 1)))
-        calls = np.where(agree, 2.0, 3.0)
-        paid = costs[..., 0] + costs[..., 1] + np.where(agree, 0.0, costs[..., 2])
-        return _taken(scores, chosen), calls, calls, paid
-    # By question, policy and place, how many have the same short answer; of the most frequent ones `argmax` takes the first.
+    # By question, policy and two places, whether they have the same short answer. Of several most frequent ones, `argmax`
+    # takes the most trusted one's.
     equal = (labels[..., :, None] == labels[..., None, :]) & (labels >= 0)[..., None]
-    counts = equal.sum(axis=-1)
+    early = _decided_after(equal, asked)
+    # Of those that are asked, the answer is the most trusted one's.
+    made = np.argsort(asked, axis=1) < early[..., None]
+    counts = (equal & made[..., :, None] & made[..., None, :]).sum(axis=-1)
+    answered = answered & made
     # Where none has a short answer, the first that has answered.
     chosen = np.where(counts.max(axis=-1) > 0, counts.argmax(axis=-1), answered.argmax(axis=-1))
     right = np.where(answered.any(axis=-1), _taken(scores, chosen), 0.0)
-    return right, np.full(right.shape, float(columns.shape[1])), _decided_after(equal), costs.sum(axis=-1)
+    paid = np.cumsum(np.take_along_axis(table.costs[:, columns], np.broadcast_to(asked, labels.shape), axis=-1), axis=-1)
+    costs = np.take_along_axis(paid, early[..., None].astype(np.int64) - 1, axis=-1)[..., 0]
+    return right, np.full(right.shape, float(columns.shape[1])), early, costs
 
 
 def _taken(scores: NDArray[np.float64], chosen: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -449,20 +485,28 @@ def _taken(scores: NDArray[np.float64], chosen: NDArray[np.int64]) -> NDArray[np
     return taken
 
 
-def _decided_after(equal: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Return after how many calls a vote is decided, if they are made one after the other."""
+def _decided_after(equal: NDArray[np.bool_], asked: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return after how many calls a vote is decided, as the aggregation `vote` decides.
+
+    Args:
+        equal: By question, policy and two places in the order of trust, whether they have the same short answer.
+        asked: By policy, the places in the order in which they are asked.
+    """
     import numpy as np
 
     size = equal.shape[-1]
     after = np.full(equal.shape[:-2], float(size))
+    turn = np.argsort(asked, axis=1)
     for made in range(size - 1, 0, -1):
-        counts = equal[..., :made, :made].sum(axis=-1)
+        there = turn < made
+        so_far = equal & there[:, :, None] & there[:, None, :]
+        counts = so_far.sum(axis=-1)
         leader = counts.argmax(axis=-1)
         most = counts.max(axis=-1)
-        with_leader = np.take_along_axis(equal[..., :made, :made], leader[..., None, None], axis=-2)[..., 0, :]
+        with_leader = np.take_along_axis(so_far, leader[..., None, None], axis=-2)[..., 0, :]
         others = np.where(with_leader, 0, counts).max(axis=-1)
         left = size - made
-        # A tie goes to the answer that came first.
+        # A tie goes to the most trusted one, if it has answered.
         after[(most > others + left) | ((most == others + left) & (leader == 0) & (most > 0))] = made
     return after
 

@@ -77,12 +77,23 @@ def config(tuning: Tuning, specs: Mapping[str, Any]) -> dict[str, Any]:
     """
     policy = tuning.chosen.policy
     proposers = [specs[tuning.table.models[model]] for model in policy.models]
-    if policy.kind == "samples":
-        proposers = [_sample(spec, number) for number, spec in enumerate(proposers)]
     if policy.kind == "alone":
         # Of one answer, a vote is that answer.
         return {"proposers": proposers, "num_layers": 1, "aggregation": "vote"}
-    return {"proposers": proposers, "num_layers": 1, "aggregation": {"vote": {"extract": tuning.table.extract}}}
+    if policy.kind == "samples":
+        proposers = [_sample(spec, number) for number, spec in enumerate(proposers)]
+    asked = policy.asked(tuning.table)
+    in_turn = [proposers[place] for place in asked]
+    extract = tuning.table.extract
+    vote: dict[str, Any] = {"extract": extract, "over": "all"}
+    if policy.trust != asked:
+        vote["trust"] = [_name(proposers[place]) for place in policy.trust]
+    return {
+        "proposers": [in_turn[: policy.first], *([each] for each in in_turn[policy.first :])],
+        "prompt": "blind",
+        "stop_when": {"agreement": {"threshold": 1, "extract": extract}},
+        "aggregation": {"vote": vote},
+    }
 
 
 def yaml_text(tuning: Tuning, specs: Mapping[str, Any], *, source: str, when: str) -> str:
@@ -98,7 +109,11 @@ def yaml_text(tuning: Tuning, specs: Mapping[str, Any], *, source: str, when: st
 
     why = [f"Made by langchain-moa tune on {when} from {source}, seed {tuning.seed}.", *sentences(tuning)]
     if tuning.chosen.policy.kind != "alone":
-        why.append(f"Ties go to the proposer that comes first. Answers are read as: {tuning.table.extract}.")
+        why.append(
+            "Later layers do not see the earlier answers, and are asked only while the vote is open. Ties go to the proposer "
+            f"that is trusted most: the first one, or the first of `trust`. Answers are read as: {tuning.table.extract}. To ask "
+            "all at once, which is faster and dearer, write all proposers into one list and leave out `prompt` and `stop_when`."
+        )
     comment = "".join(f"# {line}\n" for text in why for line in _wrapped(text))
     return f"{comment}\n{written(config(tuning, specs))}"
 
@@ -198,13 +213,20 @@ def _choice(tuning: Tuning) -> str:
 
 def _price(tuning: Tuning) -> str:
     chosen, best = tuning.chosen, tuning.best
-    calls = f"It takes {chosen.calls:.0f} {'call' if chosen.calls == 1 else 'calls'} for an answer"
-    if chosen.early < chosen.calls:
-        calls += f" (one after the other until the vote is decided, it would be {chosen.early:.1f})"
+    calls = f"It takes {chosen.early:.1f} calls for an answer"
+    if chosen.calls == 1:
+        calls = "It takes 1 call for an answer"
+    elif chosen.early < chosen.calls:
+        calls += f", {chosen.calls:.0f} at the most"
     if math.isnan(chosen.cost_usd) or math.isnan(best.cost_usd):
         return f"{calls}; the price is not known of every model."
     times = f", {chosen.cost_usd / best.cost_usd:.2f} times that of the best single model" if best.cost_usd else ""
     return f"{calls} and ${1000 * chosen.cost_usd:,.2f} for 1,000{times}."
+
+
+def _name(spec: Any) -> str:
+    """Return what a proposer that is written like this is called."""
+    return spec if isinstance(spec, str) else str(spec.get("name") or spec["model"])
 
 
 def _sample(spec: Any, number: int) -> Any:

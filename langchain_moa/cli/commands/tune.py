@@ -288,19 +288,55 @@ class _TuneJob:
         """Return the command that pays for the comparison which replay cannot make, and its estimate."""
         from shlex import quote
 
-        best = specs[tuning.table.models[tuning.best.policy.models[0]]]
-        name = best if isinstance(best, str) else str(best.get("model"))
-        questions = counted(len(tuning.table), "question")
-        if name.startswith("replay:"):
-            name = "PROVIDER:MODEL"
-            which = "with real models in place of the recorded ones"
-        else:
-            which = f"about {len(tuning.table) * (2 * len(tuning.chosen.policy.models) + 2):,} calls for {questions}"
+        from langchain_moa.evaluation.tuning import trust_order
+
+        table, chosen = tuning.table, tuning.chosen.policy
+        best = tuning.best.policy.models[0]
+        models = list(dict.fromkeys(trust_order(table)[:_MODELS] if chosen.kind == "alone" else chosen.models))
+        members = [_callable_as(specs[table.models[model]]) for model in models]
+        writer = _callable_as(specs[table.models[best]]) or "PROVIDER:MODEL"
+        if chosen.kind == "samples":
+            members *= len(chosen.models)
         source = quote(str(self.task or self.recorded))
-        return (
-            f"langchain-moa eval compare -c {quote(str(self.output / 'moa.yaml'))} --task {source} -a {quote(name)} "
-            f"--set aggregation=synthesize --estimate  # {which}"
-        )
+        if all(members):
+            mixture = " ".join(f"-p {quote(str(member))}" for member in members)
+            estimate = _estimated(members, writer, table.questions, Path(source))
+        else:
+            mixture = f"-c {quote(str(self.output / 'moa.yaml'))} --set aggregation=synthesize --set stop_when=null"
+            estimate = "with models that can be asked in place of the recorded ones"
+        layers = " --layers 1" if all(members) else ""
+        return f"langchain-moa eval compare {mixture} -a {quote(writer)}{layers} --task {source} --estimate  # {estimate}"
+
+
+_MODELS = 3
+
+
+def _callable_as(spec: Any) -> str | None:
+    """Return the `provider:model` by which a model can be asked; `None` where that is not known, or is not all."""
+    if not isinstance(spec, str):
+        return None
+    if not spec.startswith("replay:"):
+        return spec
+    name = spec.rpartition("#")[2]
+    return name if ":" in name else None
+
+
+def _estimated(members: Sequence[str | None], writer: str, questions: Sequence[Question], task: Path) -> str:
+    """Return what a comparison of a mixture that writes its answers will take, in words."""
+    from langchain_moa.evaluation.estimate import estimate
+    from langchain_moa.evaluation.ledger import Ledger
+    from langchain_moa.mixture.mixture import Mixture
+
+    try:
+        mixture = Mixture(proposers=list(members), aggregator=writer, num_layers=1, api_key="none")
+    except (ValueError, ImportError):
+        return "what it will cost"
+    found = estimate(mixture, questions, Ledger(Path("moa-eval") / task.stem / "ledger.jsonl"))
+    calls = f"about {counted(found.calls - found.known, 'call')} for {counted(len(questions), 'question')}"
+    if not found.usd:
+        return f"{calls}, whose price is not known" if found.unpriced else calls
+    without = f" without the price of {', '.join(map(one_line, found.unpriced))}" if found.unpriced else ""
+    return f"{calls}, ${found.usd:,.2f}{without}"
 
 
 def _require_extra() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,7 +16,6 @@ from langchain_moa.data.rows import RowError
 from langchain_moa.evaluation.answer_table import AnswerTable, Sample, grade, guess_extract, read_recorded, short_answer
 from langchain_moa.evaluation.limits import EvaluationError
 from langchain_moa.evaluation.questions import Question
-from langchain_moa.testing import ReplayChatModel
 
 np = pytest.importorskip("numpy", reason="the extra eval is not installed")
 pytest.importorskip("scipy", reason="the extra eval is not installed")
@@ -59,21 +59,46 @@ def drawn(right: Sequence[float], *, questions: int, seed: int = 0, apart: bool 
     ]
 
 
-@settings(max_examples=30)
-@given(
-    said=st.lists(st.sampled_from([None, 1, 2, 3]), min_size=3, max_size=5).filter(lambda each: len(each) != 4 and any(each)),
-)
-def test_a_replayed_majority_is_what_the_mixture_answers(said: list[int | None]) -> None:
+@st.composite
+def policies(draw: Any) -> tuple[Policy, list[int | None]]:
+    """A policy of three or five models, and what these say."""
+    kind = draw(st.sampled_from(["majority", "samples", "pair then third"]))
+    size = 3 if kind == "pair then third" else draw(st.sampled_from([3, 5]))
+    said = draw(st.lists(st.sampled_from([None, 1, 2, 3]), min_size=size, max_size=size).filter(any))
+    models = (0,) * size if kind == "samples" else tuple(draw(st.permutations(range(size))))
+    return Policy(kind, models), said
+
+
+@settings(max_examples=40, deadline=None)
+@given(chosen=policies(), cost=st.lists(st.integers(1, 9), min_size=5, max_size=5))
+def test_what_is_replayed_is_what_the_written_mixture_answers(
+    chosen: tuple[Policy, list[int | None]], cost: list[int], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    policy, said = chosen
+    texts = [None if each is None else f"The answer is {each}." for each in said]
     # The score tells which model's answer it is.
-    table = table_of([said], [[place / 10 for place in range(len(said))]])
-    [score] = replay(table, Policy("majority", tuple(range(len(said))))).scores
-    models = [
-        ReplayChatModel(model=f"m{place}", answers={"Question 0?": None if each is None else f"The answer is {each}."})
-        for place, each in enumerate(said)
+    samples = [
+        Sample(text=text, score=place / 10, short=None if each is None else str(each), cost_usd=float(cost[place]))
+        for place, (text, each) in enumerate(zip(texts, said, strict=True))
     ]
-    moa = ChatMoA(proposers=models, num_layers=1, aggregation={"vote": {"extract": "number"}}, retry=None)
-    selected = moa.invoke("Question 0?").response_metadata["moa"]["selected"]
-    assert selected["name"] == f"replay:m{round(10 * score)}"
+    questions = [Question(id="0", text="Question 0?", answers=("1",))]
+    is_of_one = policy.kind == "samples"
+    answers = {"m0": [samples]} if is_of_one else {f"m{place}": [[each]] for place, each in enumerate(samples)}
+    table = AnswerTable.of(questions, answers, extract="number")
+    replayed = replay(table, policy)
+    path = tmp_path_factory.mktemp("replayed") / "answers.jsonl"
+    recorded = {"m0": texts} if is_of_one else {f"m{place}": text for place, text in enumerate(texts)}
+    path.write_text(json.dumps({"question": "Question 0?", "recorded": recorded}))
+    tuning: Any = SimpleNamespace(table=table, chosen=SimpleNamespace(policy=policy))
+    moa = ChatMoA(**config(tuning, {name: f"replay:{path}#{name}" for name in answers}), proposer_timeout=None)
+    account = moa.invoke("Question 0?").response_metadata["moa"]
+    selected, place = account["selected"], round(10 * replayed.scores[0])
+    if is_of_one:
+        rows: Any = moa.proposers
+        assert rows[selected["layer"] - 1][selected["proposer"] - 1].settings["sample"] == place
+    else:
+        assert selected["name"] == f"replay:{path}#m{place}"
+    assert account["calls"] == replayed.early[0]
 
 
 @pytest.mark.parametrize(
@@ -109,7 +134,7 @@ def test_a_pair_and_then_a_third() -> None:
     table = table_of([[1, 1, 0], [1, 0, 0], [None, None, 0], [0, 1, None]], cost=[1, 2, 4])
     replayed = replay(table, Policy("pair then third", (0, 1, 2)))
     assert replayed.scores.tolist() == [0, 1, 1, 1]
-    assert replayed.calls.tolist() == [2, 3, 3, 3]
+    assert replayed.early.tolist() == [2, 3, 3, 3]
     assert replayed.costs.tolist() == [3, 7, 7, 7]
 
 
@@ -132,7 +157,7 @@ def test_near_equal_models_that_err_apart_are_worth_a_majority() -> None:
     assert found.promise.gain > 0.08
     assert found.promise.low > 0
     assert config(found, {name: f"replay:a.jsonl#{name}" for name in table.models})["aggregation"] == {
-        "vote": {"extract": "number"}
+        "vote": {"extract": "number", "over": "all"}
     }
 
 
@@ -209,7 +234,7 @@ def test_the_objective_price_names_what_it_lacks() -> None:
 def test_hundreds_of_questions_and_of_of_policies_give_a_file_that_says_why() -> None:
     table = table_of(drawn([0.7] * 9, questions=400))
     found = tune(table)
-    assert len(found.found) == 9 + 84 + 126
+    assert len(found.found) == 9 + 84 + 126 + 84
     specs = {name: f"replay:a.jsonl#{name}\n# key: x" for name in table.models}
     text = yaml_text(found, specs, source="a.jsonl\nb: c", when="2026-01-01")
     comments = [line for line in text.partition("\n\n")[0].splitlines() if not line.startswith("# ")]

@@ -111,9 +111,10 @@ def tune(
     r"""Find out which mixture does best on questions of yours.
 
     It asks every candidate once, or reads recorded answers, and then replays
-    each alone and every majority of three and five. It chooses by the lower
-    bound of the gain over the best single model, and says so where that model
-    alone is the best choice. It writes moa.yaml, report.html and results.json.
+    each alone, two with a better third where they disagree, and majorities of
+    three and five that end early. It chooses by the lower bound of the gain
+    over the best single model, and says so where that model alone is the best
+    choice. It writes moa.yaml, report.html and results.json.
 
     [dim]$[/dim] langchain-moa tune --recorded answers.jsonl -o tuned
     """
@@ -297,15 +298,15 @@ class _TuneJob:
         writer = _callable_as(specs[table.models[best]]) or "PROVIDER:MODEL"
         if chosen.kind == "samples":
             members *= len(chosen.models)
-        source = quote(str(self.task or self.recorded))
+        task = self.task or self.recorded or Path()
         if all(members):
             mixture = " ".join(f"-p {quote(str(member))}" for member in members)
-            estimate = _estimated(members, writer, table.questions, Path(source))
+            estimate = _estimated(members, writer, table.questions, task)
         else:
             mixture = f"-c {quote(str(self.output / 'moa.yaml'))} --set aggregation=synthesize --set stop_when=null"
             estimate = "with models that can be asked in place of the recorded ones"
         layers = " --layers 1" if all(members) else ""
-        return f"langchain-moa eval compare {mixture} -a {quote(writer)}{layers} --task {source} --estimate  # {estimate}"
+        return f"langchain-moa eval compare {mixture} -a {quote(writer)}{layers} --task {quote(str(task))} --estimate  # {estimate}"
 
 
 _MODELS = 3

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import re
+import shlex
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -48,10 +49,15 @@ def test_recorded_answers_become_a_mixture_that_answers(moa: Command, loopback: 
     assert sorted(path.name for path in (tmp_path / "tuned").iterdir()) == ["moa.yaml", "report.html", "results.json"]
     text = (tmp_path / "tuned" / "moa.yaml").read_text()
     fields = yaml.safe_load(text)
-    assert sorted(fields["proposers"]) == [f"replay:answers.jsonl#{model}" for model in MODELS]
-    assert fields["aggregation"] == {"vote": {"extract": "number"}}
+    flat = [each for layer in fields["proposers"] for each in layer]
+    assert [len(layer) for layer in fields["proposers"]] == [2, 1]
+    assert sorted(flat) == [f"replay:answers.jsonl#{model}" for model in MODELS]
+    vote = fields["aggregation"]["vote"]
+    assert (vote["extract"], vote["over"]) == ("number", "all")
+    assert fields["prompt"] == "blind"
+    assert fields["stop_when"] == {"agreement": {"threshold": 1, "extract": "number"}}
     # What the file answers is what was replayed, question by question.
-    first = fields["proposers"][0].rpartition("#")[2]
+    first = vote.get("trust", flat)[0].rpartition("#")[2]
     for number in range(5):
         asked = moa("ask", "--config", "tuned/moa.yaml", f"What is {number} + 1?", "--quiet")
         assert asked.code == 0, asked.err
@@ -87,8 +93,13 @@ def test_candidates_are_asked_once_and_never_again(moa: Command, loopback: Loopb
     assert len(loopback.requests) == 3 * 60
     assert "60 questions, at most 180 calls" in done.err
     fields = yaml.safe_load((tmp_path / "tuned" / "moa.yaml").read_text())
-    assert sorted(fields["proposers"]) == ["openai:a", "openai:b", "openai:c"]
-    assert "langchain-moa eval compare -c tuned/moa.yaml --task answers.jsonl -a openai:" in done.err
+    assert sorted(each for layer in fields["proposers"] for each in layer) == ["openai:a", "openai:b", "openai:c"]
+    printed = " ".join(done.err.split())
+    words, _, estimate = printed[printed.index("langchain-moa eval compare ") :].partition(" # ")
+    assert estimate == "about 480 calls for 60 questions, whose price is not known"
+    compared = moa(*shlex.split(words)[1:])
+    assert compared.code == 0, compared.err
+    assert "60 questions, about 480 calls" in compared.err
     assert moa(*given).out == done.out
     assert len(loopback.requests) == 3 * 60
 
@@ -150,4 +161,4 @@ def test_candidates_of_a_file_keep_their_settings(moa: Command, loopback: Loopba
     assert {request.body["temperature"] for request in loopback.requests} == {0.5}
     assert len(loopback.requests) == 2 * 3 * 60
     fields = yaml.safe_load((tmp_path / "tuned" / "moa.yaml").read_text())
-    assert all(proposer in listed for proposer in fields["proposers"])
+    assert all(proposer in listed for layer in fields["proposers"] for proposer in layer)

@@ -240,7 +240,11 @@ if hasattr(exceptions, "ModelRefusalError"):  # since langchain-core 1.7.5
 
 
 def aggregator_failed(
-    failed: Sequence[tuple[str, Failure, BaseException | None]], references: Sequence[Reference], steps: Sequence[Step] = ()
+    failed: Sequence[tuple[str, Failure, BaseException | None]],
+    references: Sequence[Reference],
+    steps: Sequence[Step] = (),
+    *,
+    role: str = "the aggregator ",
 ) -> AggregatorFailedError:
     """Return the error for an aggregator that failed, like all that stood in for it.
 
@@ -248,9 +252,10 @@ def aggregator_failed(
         failed: Who failed, by model id or name, why, and what it raised if it raised something; in the order of their turns.
         references: The references of the answer.
         steps: Its other calls, those that failed included.
+        role: What stands before the names. Default: that they are the aggregator.
     """
     reasons = [f"{model} failed: {why['kind']}: {why['message']}" for model, why, _ in failed]
-    message = f"the aggregator {'; then '.join(reasons)}"
+    message = f"{role}{'; then '.join(reasons)}"
     causes = tuple(cause for *_, cause in failed)
     kinds = [(cause, _kind(cause)) for cause in causes if cause is not None]
     # What may be worth another try makes the whole worth another try.

@@ -172,13 +172,17 @@ class FailedAttempt(NamedTuple):
 class Aggregate(Node):
     """A node that asks the aggregator, or those that stand in for it, and appends the answer to the conversation."""
 
-    def __init__(self, settings: NodeSettings, *, prompt: Callable[[RunState], Prompt] | None = None) -> None:
+    def __init__(
+        self, settings: NodeSettings, *, prompt: Callable[[RunState], Prompt] | None = None, is_alone: bool = False
+    ) -> None:
         """Make the node.
 
         Args:
             settings: The settings of the mixture's nodes; the members are its aggregator and the fallbacks.
             prompt: How the references are shown in a state. Default: the mixture's prompt.
+            is_alone: Whether the member answers by itself, and is no aggregator of anything.
         """
+        self._is_alone = is_alone
         self._settings = settings
         self._members = (settings.members.aggregator, *settings.members.fallbacks)
         self._prompt = prompt
@@ -242,7 +246,7 @@ class Aggregate(Node):
         # Of a chain or an agent nobody knows from outside what it may call.
         may_call = has_tools or bool(kwargs.get("functions")) or member.chat_model is None
         stream = AnswerStream(get_runtime().stream_writer, may_call=may_call) if streams else None
-        config = called(config, f"aggregator: {member.name}", member)
+        config = called(config, member.name if self._is_alone else f"aggregator: {member.name}", member)
         return Attempt(member, sent.messages, sent.trimmed, config, kwargs, may_call, stream, limit, is_last, perf_counter())
 
     async def _ask(self, call: Attempt) -> Answer:
@@ -295,4 +299,5 @@ class Aggregate(Node):
         causes = [(each.member.id, each.failure, each.cause) for each in failed]
         turn = turn_of(state["messages"])
         steps = [*steps_of(state.get("steps", []), turn), *(each.step(turn=turn, node=AGGREGATOR) for each in failed)]
-        return aggregator_failed(causes, references_of(state), steps)
+        role = {"role": ""} if self._is_alone else {}
+        return aggregator_failed(causes, references_of(state), steps, **role)

@@ -126,7 +126,7 @@ def build_alone(mixture: Mixture, member: Member) -> StateGraph[MoAState, MoACon
     members = settings.members._replace(aggregator=member, fallbacks=())
     builder = MoAGraph(width=1)
     alone = replace(settings, members=members, prompt=lambda messages, _: messages, deadline=None, min_references=1)
-    builder.add_node(AGGREGATOR, Aggregate(alone), metadata={"model": member.id})
+    builder.add_node(AGGREGATOR, Aggregate(alone, is_alone=True), metadata={"model": member.id})
     _connect(builder, START, [AGGREGATOR])
     builder.add_edge(AGGREGATOR, END)
     return builder

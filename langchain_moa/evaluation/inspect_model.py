@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import json
+import sys
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +33,7 @@ from langchain_moa.chat_model.binding import MARK
 from langchain_moa.chat_model.chat_model import ChatMoA
 from langchain_moa.data.answer import read_answer
 from langchain_moa.data.errors import AggregatorFailedError, MoAError, ProposersFailedError
+from langchain_moa.data.sanitizing import spelled_out
 from langchain_moa.data.state import MoAContext
 from langchain_moa.data.usage import total_usage
 from langchain_moa.engine.graph import build_alone, build_graph
@@ -144,6 +148,50 @@ def _content(message: AIMessage) -> str | list[Content]:
 _NO_LIMIT = 10_000
 
 
+class SilentProposers:
+    """Which proposers have failed on every question: the mixture goes on without them, and nothing else would say so."""
+
+    def __init__(self, model_name: str) -> None:
+        """Start without any question.
+
+        Args:
+            model_name: What Inspect calls the mixture.
+        """
+        self._model_name = model_name
+        self._asked: Counter[str] = Counter()
+        self._answered: Counter[str] = Counter()
+        self._reasons: dict[str, str] = {}
+
+    def count(self, account: Mapping[str, Any]) -> None:
+        """Count an answer's calls.
+
+        Args:
+            account: The answer's `response_metadata["moa"]`.
+        """
+        for number, calls in enumerate(account["layers"], start=1):
+            for call in calls:
+                if call["status"] in ("late", "cancelled"):
+                    continue  # it was not waited for
+                who = f"proposer {call['proposer']} of layer {number}, {call['name']}"
+                self._asked[who] += 1
+                self._answered[who] += call["status"] == "ok"
+                if (error := call.get("error")) is not None:
+                    self._reasons[who] = f"{error['kind']}: {error['message']}"
+
+    def sentences(self) -> list[str]:
+        """Return what there is to say: a sentence for each proposer that has failed on all of at least two questions."""
+        return [
+            spelled_out(" ".join(f"{self._model_name}: {who}, failed on all {asked} questions: {self._reasons[who]}".split()))
+            for who, asked in self._asked.items()
+            if asked > 1 and not self._answered[who]
+        ]
+
+    def tell(self) -> None:
+        """Say it on standard error."""
+        for sentence in self.sentences():
+            print(sentence, file=sys.stderr)  # noqa: T201  # behind Inspect's own display
+
+
 class InspectMoA(ModelAPI):
     """A mixture as Inspect calls it.
 
@@ -152,9 +200,9 @@ class InspectMoA(ModelAPI):
     `moa/moa.yaml#aggregator`. Model arguments (`-M num_layers=1`) are fields that go before the file's.
 
     What Inspect sets (temperature, max_tokens, stop words, seed, ...) reaches every call, or is an error; tools are the
-    aggregator's. The
-    log has tokens and dollars of all calls, and in the output's metadata the account by layer and proposer (`moa`) and the
-    references. An answer that the models refuse has the stop reason `content_filter`, or `unknown` if it is empty.
+    aggregator's. The log has tokens and dollars of all calls, and in the output's metadata the account by layer and proposer
+    (`moa`) and the references. An answer that the models refuse has the stop reason `content_filter`, or `unknown` if it is
+    empty.
     """
 
     def __init__(
@@ -181,6 +229,9 @@ class InspectMoA(ModelAPI):
         self._moa = make(source, **key, **model_args)
         self._member = find_member(self._moa, member) if member else None
         self._graph = self._compiled(self._moa)
+        self._silent = SilentProposers(model_name)
+        # Inspect tells no model that an evaluation is over.
+        atexit.register(self._silent.tell)
         # Inspect's cache knows a model by its name and its address: a file that was edited is another mixture.
         described = json.dumps(self._moa.describe(), sort_keys=True, default=str)
         self.base_url = f"moa:{hashlib.sha256(described.encode()).hexdigest()[:16]}"
@@ -204,6 +255,7 @@ class InspectMoA(ModelAPI):
             return output
         message = state["messages"][-1]
         account = message.response_metadata["moa"]
+        self._silent.count(account)
         # Its viewer shows it among the sample's events.
         transcript().info({"moa": account, "references": state.get("references", [])}, source="langchain-moa")
         return ModelOutput(

@@ -111,8 +111,9 @@ def yaml_text(tuning: Tuning, specs: Mapping[str, Any], *, source: str, when: st
     if tuning.chosen.policy.kind != "alone":
         why.append(
             "Later layers do not see the earlier answers, and are asked only while the vote is open. Ties go to the proposer "
-            f"that is trusted most: the first one, or the first of `trust`. Answers are read as: {tuning.table.extract}. To ask "
-            "all at once, which is faster and dearer, write all proposers into one list and leave out `prompt` and `stop_when`."
+            f"that is trusted most: the first one, or the first of `trust`. Answers are read as: {tuning.table.extract}. To "
+            "ask all at once, which is faster and dearer, write all proposers into one list, with `num_layers: 1` and without "
+            "`prompt` and `stop_when`."
         )
     comment = "".join(f"# {line}\n" for text in why for line in _wrapped(text))
     return f"{comment}\n{written(config(tuning, specs))}"

@@ -306,7 +306,8 @@ class _TuneJob:
             mixture = f"-c {quote(str(self.output / 'moa.yaml'))} --set aggregation=synthesize --set stop_when=null"
             estimate = "with models that can be asked in place of the recorded ones"
         layers = " --layers 1" if all(members) else ""
-        return f"langchain-moa eval compare {mixture} -a {quote(writer)}{layers} --task {quote(str(task))} --estimate  # {estimate}"
+        asked = f"-a {quote(writer)}{layers} --task {quote(str(task))} --estimate"
+        return f"langchain-moa eval compare {mixture} {asked}  # {estimate}"
 
 
 _MODELS = 3

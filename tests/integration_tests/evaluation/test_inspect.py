@@ -26,6 +26,7 @@ from inspect_ai.tool import ToolFunction, ToolInfo, ToolParams
 from inspect_ai.util import JSONSchema
 
 from langchain_moa import MoAError
+from langchain_moa.evaluation.inspect_model import SilentProposers
 from tests.loopback import Reply, able
 from tests.loopback.reply import Usage
 from tests.waiting import PATIENCE
@@ -280,3 +281,20 @@ async def test_a_local_model_answers() -> None:
     assert output.completion
     assert output.usage is not None
     assert output.usage.output_tokens > 0
+
+
+def test_a_proposer_that_never_answers_is_told_at_the_end() -> None:
+    silent = SilentProposers("moa/moa.yaml")
+    failed = {"proposer": 2, "name": "b", "status": "failed", "error": {"kind": "E", "message": "no\x1b[2J\nkey"}}
+    late = {"proposer": 3, "name": "c", "status": "late", "error": {"kind": "quorum", "message": "late"}}
+    good = {"proposer": 1, "name": "a", "status": "ok"}
+    silent.count({"layers": [[good, failed, late]]})
+    assert silent.sentences() == []
+    silent.count({"layers": [[{**failed, "proposer": 1, "name": "a"}, failed, late]]})
+    assert silent.sentences() == ["moa/moa.yaml: proposer 2 of layer 1, b, failed on all 2 questions: E: no[U+001B][2J key"]
+
+
+async def test_a_lone_proposer_is_not_called_aggregator(served: Path, loopback: Loopback) -> None:
+    loopback.script("gpt-4.1-nano", Reply("no", status=400))
+    with pytest.raises(MoAError, match=r"^(sceptic|openai:gpt-4\.1-nano) failed"):
+        await _ask(get_model(f"moa/{served}#sceptic", memoize=False))

@@ -21,7 +21,7 @@ from rich.table import Table
 
 from langchain_moa.evaluation.answer_table import AnswerTable, Sample, read_recorded
 from langchain_moa.evaluation.questions import Question
-from langchain_moa.evaluation.tuning import WRITTEN_KINDS, Kind, choose, judged, replay
+from langchain_moa.evaluation.tuning import WRITTEN_KINDS, Kind, Policy, choose, judged, replay, trust_order
 from langchain_moa.strategies.extract import boxed
 
 if TYPE_CHECKING:
@@ -115,6 +115,18 @@ def held_out(pool: Pool, size: int, *, splits: int, kinds: Sequence[Kind] = WRIT
     return Held(gains, answered, calls, early, alone)
 
 
+def ceiling(pool: Pool) -> str:
+    """Say what the best model, a majority of the five best, and a perfect choice among all come to, on all questions."""
+    order = trust_order(pool.table)
+    best, five = (replay(pool.table, policy).scores.mean() for policy in (Policy("alone", (order[0],)), _majority(order)))
+    anyone = pool.table.scores.max(axis=1).mean()
+    return f"{pool.name}: the best {best:.1%}, a majority {five:.1%}, some model {anyone:.1%}"
+
+
+def _majority(order: Sequence[int]) -> Policy:
+    return Policy("majority", tuple(order[: 5 if len(order) >= 5 else 3]))  # noqa: PLR2004  # an odd number of them
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", type=Path)
@@ -122,7 +134,7 @@ def main() -> None:
     given = parser.parse_args()
     warnings.simplefilter("ignore", UserWarning)  # questions that stand in a file twice
     table = Table(
-        "pool", "N", "gain", "where the best answered", "worse by > 1", "alone", "calls", "in turn", "pair, then third"
+        "pool", "N", "gain", "where the best answered", "worse by > 1", "alone", "calls at most", "calls", "pair, then third"
     )
     near: list[Held] = []
     far: list[Held] = []
@@ -150,6 +162,8 @@ def main() -> None:
     console.print(
         f"Near-equal pools at N = {SIZES[1]}: mean gain {np.mean(gains):+.2f}, worse by more than a point in {worse:.1%}"
     )
+    for pool in pools(given.data):
+        console.print(ceiling(pool))
     if far:
         least = min(float(np.mean(held.gains)) for held in far)
         console.print(f"With a far better model in the pool: mean gain {least:+.2f} at the least")

@@ -50,7 +50,7 @@ def _key(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_there_are_some() -> None:
-    assert len(REFUSED) == 11
+    assert len(REFUSED) == 14
 
 
 @pytest.mark.parametrize("fields", REFUSED)

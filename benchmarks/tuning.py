@@ -124,7 +124,7 @@ def ceiling(pool: Pool) -> str:
 
 
 def _majority(order: Sequence[int]) -> Policy:
-    return Policy("majority", tuple(order[: 5 if len(order) >= 5 else 3]))  # noqa: PLR2004  # an odd number of them
+    return Policy("majority", tuple(order[: 5 if len(order) >= 5 else 3]))  # an odd number of them
 
 
 def main() -> None:

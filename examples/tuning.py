@@ -10,7 +10,10 @@ import sys
 import tempfile
 from pathlib import Path
 
+from starlette.testclient import TestClient
+
 from langchain_moa import ChatMoA
+from langchain_moa.serving import make_app
 
 # Answers of three models to 80 sums, as you would record your own: each is right in about seven of ten.
 draw = random.Random(1)  # noqa: S311  # a sample, not a secret
@@ -30,11 +33,25 @@ for number in range(80):
     )
 (folder / "answers.jsonl").write_text("\n".join(map(json.dumps, rows)))
 
-command = ["-m", "langchain_moa", "tune", "--recorded", "answers.jsonl", "--output", "tuned", "--quiet"]
-subprocess.run([sys.executable, *command], cwd=folder, check=True)  # noqa: S603  # our own program
 
-# The members have the path as it was given: `langchain-moa ask --config tuned/moa.yaml` from this folder does the same.
+def langchain_moa(*words: str) -> None:
+    """Run the command line as a program, in the folder."""
+    subprocess.run([sys.executable, "-m", "langchain_moa", *words, "--quiet"], cwd=folder, check=True)  # noqa: S603  # our own
+
+
+langchain_moa("tune", "--recorded", "answers.jsonl", "--output", "tuned")
+print("\n" + (folder / "tuned/moa.yaml").read_text().partition("\n\n")[2])
+
+# The members have the path as it was given, so the mixture is asked from the same folder: on the command line, ...
+langchain_moa("ask", "--config", "tuned/moa.yaml", "What is 7 * 6 + 5?")
+
+# ... in Python, ...
 os.chdir(folder)
-print("\n" + Path("tuned/moa.yaml").read_text().partition("\n\n")[2])
-answer = ChatMoA.from_config("tuned/moa.yaml").invoke("What is 7 * 6 + 5?")
+moa = ChatMoA.from_config("tuned/moa.yaml")
+answer = moa.invoke("What is 7 * 6 + 5?")
 print(f"{answer.text} {answer.response_metadata['moa']['selected']}")
+
+# ... and behind an endpoint of OpenAI's protocol, as `langchain-moa serve --config tuned/moa.yaml` offers it.
+asked = {"model": "tuned", "messages": [{"role": "user", "content": "What is 7 * 6 + 5?"}]}
+with TestClient(make_app({"tuned": moa}), base_url="http://127.0.0.1") as client:
+    print("Served:", client.post("/v1/chat/completions", json=asked).json()["choices"][0]["message"]["content"])

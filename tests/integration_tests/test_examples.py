@@ -49,8 +49,10 @@ PRINTS = {
     "tuning": [
         r"Use the majority of (one|two|three), (one|two|three), (one|two|three): its gain over (one|two|three), ",
         r"On questions that the choice has not seen it gains \+\d",
-        r"proposers:\n(- replay:answers\.jsonl#(one|two|three)\n){3}num_layers: 1\naggregation:\n  vote:\n    extract: number",
-        r"The answer is \d+\. \{.*'by': 'vote'",
+        r"proposers:\n([ -] - replay:answers\.jsonl#(one|two|three)\n){3}prompt: blind\nstop_when:\n  agreement:\n",
+        r"aggregation:\n  vote:\n    extract: number\n    over: all",
+        r"\nThe answer is \d+\.\nThe answer is \d+\. \{.*'by': 'vote'",
+        r"\nServed: The answer is \d+\.",
     ],
 }
 

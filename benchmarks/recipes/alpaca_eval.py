@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 from benchmarks.recipes.workshop import workshop
 
@@ -35,7 +36,7 @@ model_2: {output_2}
 def main() -> None:
     verdict = "[{'model': 'model_1', 'rank': 1}, {'model': 'model_2', 'rank': 2}]"
     with workshop(__doc__, judge=verdict) as (shop, given):
-        python = shop.environment("alpaca-eval", "alpaca-eval==0.6.6", "datasets<4", "setuptools<81")
+        python = shop.environment("alpaca-eval", "alpaca-eval==0.6.6", "datasets<4", "pandas<3")
         questions = given.questions
         if questions is None:
             questions = shop.folder / "alpaca_eval.json"
@@ -44,12 +45,15 @@ def main() -> None:
         count = len(shop.generate("alpaca_eval", questions, answers, limit=given.limit))
         home = shop.run(python, "-c", "import alpaca_eval.constants as c; print(c.EVALUATORS_CONFIG_DIR)").splitlines()[-1]
         folder = shop.folder / "evaluators" / "judge"
-        folder.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(folder, ignore_errors=True)  # the tool keeps there what it has judged
+        folder.mkdir(parents=True)
         (folder / "configs.yaml").write_text(JUDGE.replace("judge/prompt.txt", str(folder / "prompt.txt")))
         (folder / "prompt.txt").write_text(PROMPT)
         print(f"(the tool's own judges are in {home})")
         command = [python.parent / "alpaca_eval", "--model_outputs", answers, "--annotators_config", folder]
-        printed = shop.run(*command, "--reference_outputs", questions, "--is_overwrite_leaderboard", "True")
+        # The length-controlled win rate takes a file of the Hugging Face hub, and all 805 questions.
+        rest = ["--reference_outputs", questions, "--fn_metric", "get_winrate", "--sort_by", "win_rate"]
+        printed = shop.run(*command, *rest)
         print(printed)
         assert len(shop.server.calls("judge")) == count, "one judgment for each answer"
 

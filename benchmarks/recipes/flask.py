@@ -38,7 +38,8 @@ def main() -> None:
         shop.run(python, "gpt4_eval.py", *files, cwd=folder)
         assert len(rows(out)) == count, "one review for each answer"
         assert all(each["score"] for each in rows(out)), "every review has scores that the tool could read"
-        print(shop.run(python, "aggregate_skill.py", "-m", out, cwd=folder))
+        shop.run(python, "aggregate_skill.py", "-m", out, cwd=folder)
+        print((folder / "outputs" / "stats" / "moa_review_skill.csv").read_text(encoding="utf-8"))
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ class Workshop:
     folder: Path
     server: Loopback
 
-    def run(self, *command: str | Path, cwd: Path | None = None, **environment: str) -> str:
+    def run(self, *command: object, cwd: Path | None = None, **environment: str) -> str:
         """Run a command of the recipe, and return what it printed.
 
         Args:

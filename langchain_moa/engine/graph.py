@@ -193,7 +193,7 @@ def _add_aggregation(builder: MoAGraph, settings: NodeSettings) -> list[str]:
     # The name of the user's function, as far as a node can have it.
     name = re.sub(r"\W+", "_", name_of(aggregation)).strip("_")
     node = name if name and name != "lambda" and name not in {*builder.nodes, *MoAState.__annotations__} else AGGREGATOR
-    models = getattr(aggregation, "models", ())
+    models: Sequence[Proposer | None] = getattr(aggregation, "models", ())
     if getattr(aggregation, "may_pass_on", False):
         return [_add_passing_on(builder, settings, "choose" if node == AGGREGATOR else node, models[0])]
     shown = {"model": settings.member(models[0]).id} if models else None

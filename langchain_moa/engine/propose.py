@@ -103,7 +103,7 @@ class Propose(Node):
         tools = context.aggregator_kwargs.get("tools") or ()
 
         def prompt(messages: list[BaseMessage], references: Sequence[Reference]) -> list[BaseMessage]:
-            messages = for_proposer(messages, tools=tools, profile=member.profile)
+            messages = for_proposer(messages, member, tools=tools)
             if member.spec.system_prompt:
                 messages = add_system_text(messages, member.spec.system_prompt)
             return settings.prompt(messages, references) if self._layer > 1 else messages

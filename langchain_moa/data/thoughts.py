@@ -7,10 +7,18 @@ from typing import NamedTuple
 
 
 class _Spelling(NamedTuple):
-    """One way in which models mark their thoughts: what opens them and what closes them, as regular expressions."""
+    """One way in which models mark their thoughts.
+
+    Attributes:
+        opens: What opens them, as a regular expression.
+        closes: What closes them.
+        ends_alone: Whether what closes them may stand alone, since the prompt may have opened them. Otherwise it has another
+            meaning alone: the end of a turn.
+    """
 
     opens: str
     closes: str
+    ends_alone: bool = True
 
 
 # From DeepSeek, Qwen and GLM; with a prefix, from Seed and Anthropic's dialects; from Magistral, Kimi, Sky-T1 and Cohere; the
@@ -24,7 +32,7 @@ _SPELLINGS = (
     _Spelling("◁think▷", "◁/think▷"),
     _Spelling(r"<\|begin_of_thought\|>", r"<\|end_of_thought\|>"),
     _Spelling(r"<\|START_THINKING\|>", r"<\|END_THINKING\|>"),
-    _Spelling(r"<\|channel\|>(?:analysis|commentary)[^<>\n]{0,80}<\|message\|>", r"<\|(?:end|return|call)\|>"),
+    _Spelling(r"<\|channel\|>(?:analysis|commentary)[^<>\n]{0,80}<\|message\|>", r"<\|(?:end|return|call)\|>", ends_alone=False),
     _Spelling(r"<\|channel>thought\b", r"<channel\|>"),
 )
 
@@ -41,8 +49,8 @@ _WRAPPERS = re.compile(
 _CODE = r"^ {0,3}```[^\n]*\n(?s:.*?)^ {0,3}```|`[^`\n]+`"
 
 _OPENS = "|".join(f"(?P<open_{number}>{spelling.opens})" for number, spelling in enumerate(_SPELLINGS))
-_CLOSES = "|".join(f"(?P<close_{number}>{spelling.closes})" for number, spelling in enumerate(_SPELLINGS))
-_MARKS = re.compile(f"(?P<code>{_CODE})|{_OPENS}|{_CLOSES}", re.IGNORECASE | re.MULTILINE)
+_CLOSES = "|".join(spelling.closes for spelling in _SPELLINGS if spelling.ends_alone)
+_MARKS = re.compile(f"(?P<code>{_CODE})|{_OPENS}|(?P<close>{_CLOSES})", re.IGNORECASE | re.MULTILINE)
 _CLOSE = [re.compile(spelling.closes, re.IGNORECASE) for spelling in _SPELLINGS]
 
 # A word or two in front of the thoughts ("Okay."), as far as a text that was cut inside them is told from one about a tag.

@@ -32,7 +32,9 @@ _SPELLINGS = (
     _Spelling("◁think▷", "◁/think▷"),
     _Spelling(r"<\|begin_of_thought\|>", r"<\|end_of_thought\|>"),
     _Spelling(r"<\|START_THINKING\|>", r"<\|END_THINKING\|>"),
-    _Spelling(r"<\|channel\|>(?:analysis|commentary)[^<>\n]{0,80}<\|message\|>", r"<\|(?:end|return|call)\|>", ends_alone=False),
+    _Spelling(
+        r"<\|channel\|>(?:analysis|commentary)[^<>\n]{0,80}<\|message\|>", r"<\|(?:end|return|call)\|>", ends_alone=False
+    ),
     _Spelling(r"<\|channel>thought\b", r"<channel\|>"),
 )
 

@@ -108,7 +108,7 @@ class Propose(Node):
                 messages = add_system_text(messages, member.spec.system_prompt)
             return settings.prompt(messages, references) if self._layer > 1 else messages
 
-        kwargs = member.kwargs(member.defaults(settings.call_kwargs), context.model_kwargs)
+        kwargs = member.kwargs(member.parameters(settings.call_kwargs, context.model_kwargs))
         references = state.get("merged", []) if self._layer > 1 else []
         sent = shown(member, cast("list[BaseMessage]", state["messages"]), references, prompt, kwargs=kwargs, state=state)
         emit("proposing", layer=self._layer, proposer=self._position, name=member.name, model=member.id)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 from benchmarks.recipes.workshop import rows, workshop, write_rows
 
 ARENA = ("https://github.com/lmarena/arena-hard-auto", "196f6b8")
@@ -21,6 +23,7 @@ def main() -> None:
         data.mkdir(parents=True, exist_ok=True)
         listed = rows(given.questions or questions) if (given.questions or questions).exists() else _own()
         write_rows(questions, listed[: given.limit])
+        shutil.rmtree(data / "model_judgment", ignore_errors=True)  # what is judged is not judged again
         answers = data / "model_answer"
         count = len(shop.generate("arena_hard", questions, answers / "moa.jsonl", limit=given.limit))
         # Who the answers are compared with; the real ones come with the questions.

@@ -17,6 +17,7 @@ def main() -> None:
         count = len(shop.generate("mt_bench", bench / "question.jsonl", answers, limit=given.limit))
         listed = bench / "question.jsonl"
         whole = rows(listed)
+        (answers.parent / "model_judgment" / f"{JUDGE}_single.jsonl").unlink(missing_ok=True)  # the tool adds to it
         try:
             # The tool wants an answer to every question: with fewer, it is given these alone.
             write_rows(listed, whole[: given.limit])

@@ -294,18 +294,20 @@ class _TuneJob:
         table, chosen = tuning.table, tuning.chosen.policy
         best = tuning.best.policy.models[0]
         models = list(dict.fromkeys(trust_order(table)[:_MODELS] if chosen.kind == "alone" else chosen.models))
-        members = [_callable_as(specs[table.models[model]]) for model in models]
+        known = [_callable_as(specs[table.models[model]]) for model in models]
+        members = [name for name in known if name is not None]
+        is_known = len(members) == len(models)
         writer = _callable_as(specs[table.models[best]]) or "PROVIDER:MODEL"
         if chosen.kind == "samples":
             members *= len(chosen.models)
         task = self.task or self.recorded or Path()
-        if all(members):
-            mixture = " ".join(f"-p {quote(str(member))}" for member in members)
+        if is_known:
+            mixture = " ".join(f"-p {quote(member)}" for member in members)
             estimate = _estimated(members, writer, table.questions, task)
         else:
             mixture = f"-c {quote(str(self.output / 'moa.yaml'))} --set aggregation=synthesize --set stop_when=null"
             estimate = "with models that can be asked in place of the recorded ones"
-        layers = " --layers 1" if all(members) else ""
+        layers = " --layers 1" if is_known else ""
         asked = f"-a {quote(writer)}{layers} --task {quote(str(task))} --estimate"
         return f"langchain-moa eval compare {mixture} {asked}  # {estimate}"
 
@@ -323,14 +325,17 @@ def _callable_as(spec: Any) -> str | None:
     return name if ":" in name else None
 
 
-def _estimated(members: Sequence[str | None], writer: str, questions: Sequence[Question], task: Path) -> str:
+def _estimated(members: Sequence[str], writer: str, questions: Sequence[Question], task: Path) -> str:
     """Return what a comparison of a mixture that writes its answers will take, in words."""
+    from pydantic import SecretStr
+
     from langchain_moa.evaluation.estimate import estimate
     from langchain_moa.evaluation.ledger import Ledger
     from langchain_moa.mixture.mixture import Mixture
 
     try:
-        mixture = Mixture(proposers=list(members), aggregator=writer, num_layers=1, api_key="none")
+        # For an estimate no key is needed.
+        mixture = Mixture(proposers=list(members), aggregator=writer, num_layers=1, api_key=SecretStr("none"))
     except (ValueError, ImportError):
         return "what it will cost"
     found = estimate(mixture, questions, Ledger(Path("moa-eval") / task.stem / "ledger.jsonl"))

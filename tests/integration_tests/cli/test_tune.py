@@ -118,6 +118,26 @@ def test_weak_candidates_are_not_asked_to_the_end(moa: Command, loopback: Loopba
     assert re.search(r"openai:weak was dropped: \d+\.\d points behind openai:[abc] after 25 questions", done.err)
 
 
+def test_recorded_models_with_a_provider_are_named_and_priced(moa: Command, tmp_path: Path) -> None:
+    path = _questions(tmp_path)
+    path.write_text(path.read_text().replace('"a":', '"openai:gpt-4o":').replace('"b":', '"openai:gpt-4o-mini":'))
+    done = moa(
+        "tune",
+        "--recorded",
+        "answers.jsonl",
+        "--output",
+        "tuned",
+        "--candidate=openai:gpt-4o-mini",
+        "--candidate=openai:gpt-4o",
+    )
+    assert done.code == 0, done.err
+    printed = " ".join(done.err.split())
+    assert "eval compare -p openai:gpt-4o" in printed
+    assert re.search(r"# about \d+ calls for 60 questions, \$\d+\.\d\d", printed)
+    done = moa("tune", "--recorded", "answers.jsonl", "--output", "tuned", "--candidate=openai:gpt-4o-mini", "--candidate=c")
+    assert "with models that can be asked in place of the recorded ones" in " ".join(done.err.split())
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [

@@ -11,7 +11,7 @@ def main() -> None:
     with workshop(__doc__) as (shop, given):
         shop.server.script(JUDGE, "The answer is helpful. Rating: [[8]]")
         home = shop.clone(*MOA)
-        python = shop.environment("fastchat", "-e", f"{home / 'FastChat'}[model_worker,llm_judge]", "pandas", "transformers<5")
+        python = shop.environment("fastchat", "-e", f"{home / 'FastChat'}[model-worker,llm-judge]", "pandas", "transformers<5")
         bench = home / "FastChat" / "fastchat" / "llm_judge" / "data" / "mt_bench"
         answers = home / "outputs" / "mt_bench" / "moa.jsonl"
         count = len(shop.generate("mt_bench", bench / "question.jsonl", answers, limit=given.limit))

@@ -222,6 +222,8 @@ class Member:
             "system_prompt": spec.system_prompt,
             "settings": masked(spec.settings),
         }
+        if spec.references_at is not None:
+            described["references_at"] = spec.references_at
         if self.chat_model is None:
             # Nothing tells two such Runnables apart but that they are two.
             return {**described, "runnable": f"{type(self.runnable).__name__} at {id(self.runnable):#x}"}

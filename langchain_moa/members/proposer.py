@@ -20,6 +20,8 @@ from langchain_moa.members.models import chat_model_of, model_id, resolve_model
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
 
+    from langchain_moa.prompting.place import ReferencesAt
+
 
 def policy_for(runnable: Runnable[Any, Any], *, own: Retry | None, shared: Retry | None) -> Retry | None:
     """Return the policy for a member that was given as an object.
@@ -98,10 +100,12 @@ class Proposer:
         system_prompt: Its role; it follows the user's own system message after a blank line.
         settings: Arguments of the model's constructor, for a model given as a string (`temperature`, `base_url`, ...).
         retry: How a failed call of this member is tried again. Default: the mixture's `retry`.
+        references_at: Where this member's prompts show the references: `system` or `end`. Default: the mixture's
+            `references_at`.
 
     Raises:
         ValueError: `model` is neither a non-empty string nor a Runnable, `name` or `system_prompt` is no text, or `settings`
-            are no mapping or are given for a model object, or `retry` is wrong.
+            are no mapping or are given for a model object, or `retry` or `references_at` is wrong.
 
     Example:
         ```python
@@ -122,6 +126,7 @@ class Proposer:
     system_prompt: str | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
     retry: Retry | None = None
+    references_at: ReferencesAt | None = None
 
     def __post_init__(self) -> None:
         """Check the fields, so that a wrong one fails where it is written."""
@@ -144,6 +149,9 @@ class Proposer:
             raise ValueError(msg)  # noqa: TRY004  # pydantic reports ValueErrors with the field's place
         if settings and not isinstance(model, str):
             msg = "settings are for models given as strings; give this one's to its own constructor"
+            raise ValueError(msg)
+        if self.references_at not in (None, "system", "end"):
+            msg = f"references_at must be 'system' or 'end', not {self.references_at!r}"
             raise ValueError(msg)
         with at("retry"):
             object.__setattr__(self, "retry", Retry.coerce(self.retry))

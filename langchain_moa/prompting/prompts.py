@@ -167,9 +167,7 @@ PROMPTS = {"paper": partial(_synthesis, SYNTHESIZE), "hardened": hardened}
 """The prompts by name."""
 
 
-def resolve_prompt(
-    prompt: str | Prompt, *, place: Place = _IN_SYSTEM, max_reference_tokens: int | None = None
-) -> PlacedPrompt:
+def resolve_prompt(prompt: str | Prompt, *, place: Place = _IN_SYSTEM, max_reference_tokens: int | None = None) -> PlacedPrompt:
     """Return the prompt that a mixture's `prompt` names, for one reader.
 
     Args:

@@ -21,7 +21,7 @@ from langchain_moa.engine.progress import RunState, progress_of
 from langchain_moa.limits.deadline import Limit, call_within
 from langchain_moa.limits.portal import wait_for
 from langchain_moa.prompting.budget import fit, room_for_messages
-from langchain_moa.prompting.place import Place
+from langchain_moa.prompting.place import ReferencePlace
 from langchain_moa.prompting.prompts import PlacedPrompt, Prompt, PromptError, resolve_prompt
 
 if TYPE_CHECKING:
@@ -97,9 +97,9 @@ class NodeSettings:
         """Return the member that a strategy calls; `None` is the aggregator."""
         return self.mixture.member(model)
 
-    def place(self, member: Member) -> Place:
+    def place(self, member: Member) -> ReferencePlace:
         """Return where the references stand in a member's prompt."""
-        return Place.of(member.chat_model, member.id, at=member.spec.references_at or self.references_at)
+        return ReferencePlace.of(member.chat_model, member.id, at=member.spec.references_at or self.references_at)
 
     def prompt_for(self, member: Member) -> PlacedPrompt:
         """Return how the references are shown to a member."""
@@ -183,7 +183,7 @@ def shown(
     references: Sequence[Reference],
     prompt: Prompt,
     *,
-    place: Place,
+    place: ReferencePlace,
     kwargs: Mapping[str, Any],
     state: RunState,
 ) -> Shown:

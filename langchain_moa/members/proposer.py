@@ -16,11 +16,10 @@ from langchain_moa.data.validation import at
 from langchain_moa.limits.retry import Retry
 from langchain_moa.members.member import Member
 from langchain_moa.members.models import chat_model_of, model_id, resolve_model
+from langchain_moa.prompting.place import ReferencesAt  # noqa: TC001  # pydantic reads the annotations
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
-
-    from langchain_moa.prompting.place import ReferencesAt
 
 
 def policy_for(runnable: Runnable[Any, Any], *, own: Retry | None, shared: Retry | None) -> Retry | None:

@@ -31,7 +31,7 @@ _NO_SYSTEM_ROLE_NAMES = re.compile(r"gemma(?!-?[4-9](?!b))|mi[sx]tral-(?:8x)?7b-
 
 
 @dataclass(frozen=True)
-class Place:
+class ReferencePlace:
     """Where one reader's references stand.
 
     Attributes:
@@ -47,7 +47,7 @@ class Place:
     has_user_after_tools: bool = True
 
     @classmethod
-    def of(cls, model: BaseChatModel | None, name: str, *, at: ReferencesAt) -> Place:
+    def of(cls, model: BaseChatModel | None, name: str, *, at: ReferencesAt) -> ReferencePlace:
         """Return where the references of a model stand.
 
         A model without a system role is known by its profile (`system_messages`: `False`), by the field

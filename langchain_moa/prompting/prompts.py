@@ -15,7 +15,7 @@ from langgraph.errors import GraphBubbleUp
 
 from langchain_moa.data.sanitizing import plain
 from langchain_moa.prompting.budget import cut
-from langchain_moa.prompting.place import Place
+from langchain_moa.prompting.place import ReferencePlace
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -64,7 +64,10 @@ def _messages(made: Any) -> list[BaseMessage]:
 Prompt: TypeAlias = Callable[[list[BaseMessage], "Sequence[Reference]"], list[BaseMessage]]
 """From a conversation and the references to the messages that a model is sent; neither argument may be changed."""
 
-_IN_SYSTEM = Place()
+Show: TypeAlias = Callable[[list[BaseMessage], "Sequence[Reference]", ReferencePlace], list[BaseMessage]]
+"""A prompt that is told where the references stand."""
+
+_IN_SYSTEM = ReferencePlace()
 
 
 @dataclass(frozen=True)
@@ -76,8 +79,8 @@ class PlacedPrompt:
         place: Where the references stand in this reader's prompt.
     """
 
-    show: Callable[[list[BaseMessage], Sequence[Reference], Place], list[BaseMessage]]
-    place: Place = _IN_SYSTEM
+    show: Show
+    place: ReferencePlace = _IN_SYSTEM
 
     def __call__(self, messages: list[BaseMessage], references: Sequence[Reference]) -> list[BaseMessage]:
         """Return the messages that show the references."""
@@ -113,7 +116,9 @@ _AT_THE_END = (
 _TOKENS = 2048
 
 
-def hardened(messages: list[BaseMessage], references: Sequence[Reference], place: Place = _IN_SYSTEM) -> list[BaseMessage]:
+def hardened(
+    messages: list[BaseMessage], references: Sequence[Reference], place: ReferencePlace = _IN_SYSTEM
+) -> list[BaseMessage]:
     """Show the references as data that cannot speak for anybody but their own author.
 
     Each stands between lines with a tag that is drawn anew for every call, so that no reference can close its own block or
@@ -157,17 +162,19 @@ def numbered(references: Sequence[Reference]) -> str:
 
 
 def _synthesis(
-    instruction: str, messages: list[BaseMessage], references: Sequence[Reference], place: Place
+    instruction: str, messages: list[BaseMessage], references: Sequence[Reference], place: ReferencePlace
 ) -> list[BaseMessage]:
     """Show references in the paper's layout, with any instruction."""
     return place.put(messages, instruction, f"Responses from models:{numbered(references)}") if references else messages
 
 
-PROMPTS = {"paper": partial(_synthesis, SYNTHESIZE), "hardened": hardened}
+PROMPTS: dict[str, Show] = {"paper": partial(_synthesis, SYNTHESIZE), "hardened": hardened}
 """The prompts by name."""
 
 
-def resolve_prompt(prompt: str | Prompt, *, place: Place = _IN_SYSTEM, max_reference_tokens: int | None = None) -> PlacedPrompt:
+def resolve_prompt(
+    prompt: str | Prompt, *, place: ReferencePlace = _IN_SYSTEM, max_reference_tokens: int | None = None
+) -> PlacedPrompt:
     """Return the prompt that a mixture's `prompt` names, for one reader.
 
     Args:
@@ -183,13 +190,13 @@ def resolve_prompt(prompt: str | Prompt, *, place: Place = _IN_SYSTEM, max_refer
     if max_reference_tokens is None:
         return PlacedPrompt(show, place)
 
-    def cut_each(messages: list[BaseMessage], references: Sequence[Reference], place: Place) -> list[BaseMessage]:
+    def cut_each(messages: list[BaseMessage], references: Sequence[Reference], place: ReferencePlace) -> list[BaseMessage]:
         return cutting(PlacedPrompt(show, place), max_reference_tokens)(messages, references)
 
     return PlacedPrompt(cut_each, place)
 
 
-def _shows(prompt: str | Prompt) -> Callable[[list[BaseMessage], Sequence[Reference], Place], list[BaseMessage]]:
+def _shows(prompt: str | Prompt) -> Show:
     if callable(prompt):
         checked = own(prompt)
         return lambda messages, references, _: checked(messages, references)

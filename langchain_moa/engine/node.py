@@ -99,7 +99,9 @@ class NodeSettings:
 
     def place(self, member: Member) -> ReferencePlace:
         """Return where the references stand in a member's prompt."""
-        return ReferencePlace.of(member.chat_model, member.id, at=member.spec.references_at or self.references_at)
+        spec = member.spec
+        at = spec.references_at or self.references_at
+        return ReferencePlace.of(member.chat_model, member.id, at=at, has_system_role=spec.system_role)
 
     def prompt_for(self, member: Member) -> PlacedPrompt:
         """Return how the references are shown to a member."""

@@ -18,9 +18,6 @@ if TYPE_CHECKING:
 ReferencesAt: TypeAlias = Literal["system", "end"]
 """Where references stand: in the system message, as in the paper, or after the last message."""
 
-NO_SYSTEM_ROLE = "system_messages"
-"""The key of a model's profile that is `False` where the model has no system role."""
-
 # Models that refuse a user's message right after the results of tools: Mistral's, by their class, and by their names where
 # another server applies Mistral's chat templates.
 _NO_USER_AFTER_TOOLS_TYPES = {"mistralai-chat"}
@@ -47,22 +44,23 @@ class ReferencePlace:
     has_user_after_tools: bool = True
 
     @classmethod
-    def of(cls, model: BaseChatModel | None, name: str, *, at: ReferencesAt) -> ReferencePlace:
+    def of(
+        cls, model: BaseChatModel | None, name: str, *, at: ReferencesAt, has_system_role: bool | None = None
+    ) -> ReferencePlace:
         """Return where the references of a model stand.
-
-        A model without a system role is known by its profile (`system_messages`: `False`), by the field
-        `convert_system_message_to_human` of its class, or, where `at` is `end`, by its name.
 
         Args:
             model: The chat model; `None` for a reader that is another Runnable.
             name: The model id.
             at: What is wanted.
+            has_system_role: Whether the model takes system messages. Default: not where the field
+                `convert_system_message_to_human` of its class says so, nor, where `at` is `end`, where its name does.
         """
-        profile: Any = getattr(model, "profile", None) or {}
-        takes_none = profile.get(NO_SYSTEM_ROLE) is False or getattr(model, "convert_system_message_to_human", False) is True
-        is_known = at == "end" and NO_SYSTEM_ROLE not in profile and _NO_SYSTEM_ROLE_NAMES.search(name)
+        if has_system_role is None:
+            converts = getattr(model, "convert_system_message_to_human", False) is True
+            has_system_role = not converts and not (at == "end" and _NO_SYSTEM_ROLE_NAMES.search(name))
         refuses_user = llm_type(model) in _NO_USER_AFTER_TOOLS_TYPES or _NO_USER_AFTER_TOOLS_NAMES.search(name)
-        return cls(at, has_system_role=not (takes_none or is_known), has_user_after_tools=not refuses_user)
+        return cls(at, has_system_role=has_system_role, has_user_after_tools=not refuses_user)
 
     @property
     def is_apart(self) -> bool:

@@ -176,7 +176,11 @@ def _joined(messages: Sequence[BaseMessage]) -> BaseMessage:
     if all(isinstance(content, str) for content in texts):
         return last.model_copy(update={"content": "\n\n".join(map(str, texts))})
     blocks: list[Any] = []
-    for number, content in enumerate(texts, start=1):
-        gap = "\n\n" if number < len(texts) else ""
-        blocks += [{"type": "text", "text": f"{content}{gap}"}] if isinstance(content, str) else content
+    for number, content in enumerate(texts):
+        if isinstance(content, str):
+            before = "\n\n" if number and not isinstance(texts[number - 1], str) else ""
+            after = "\n\n" if number < len(texts) - 1 else ""
+            blocks.append({"type": "text", "text": f"{before}{content}{after}"})
+        else:
+            blocks += content
     return last.model_copy(update={"content": blocks})

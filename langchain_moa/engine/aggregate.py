@@ -23,6 +23,7 @@ from langchain_moa.engine.streaming import AnswerStream
 from langchain_moa.limits.deadline import Limit
 from langchain_moa.limits.retry import retrying
 from langchain_moa.members.conversation import for_aggregator
+from langchain_moa.members.history import author_of
 from langchain_moa.members.member import kwargs_of_standin
 from langchain_moa.prompting.place import add_system_text
 
@@ -77,6 +78,11 @@ class Attempt(NamedTuple):
     def seconds(self) -> float:
         """The seconds since it began."""
         return round(perf_counter() - self.began, 6)
+
+    @property
+    def author(self) -> str | None:
+        """Which model writes the answer; `None` where that is not known."""
+        return None if "model" in self.kwargs else self.member.author
 
     @property
     def is_final(self) -> bool:
@@ -232,7 +238,7 @@ class Aggregate(Node):
         show = placed if self._prompt is None else self._prompt(state, placed)
 
         def prompt(messages: list[BaseMessage], references: Sequence[Reference]) -> list[BaseMessage]:
-            messages = for_aggregator(messages, has_tools=has_tools, profile=member.profile)
+            messages = for_aggregator(messages, member, has_tools=has_tools)
             if member.spec.system_prompt:
                 messages = add_system_text(messages, member.spec.system_prompt)
             return show(messages, references)
@@ -287,6 +293,8 @@ class Aggregate(Node):
             stopped=state.get("stopped"),
             passed_on=state.get("passed_on"),
         )
+        if (author := author_of(message) if member.is_mixture else call.author) is not None:
+            moa["author"] = author
         tell(moa, min_references=self._settings.min_references)
         emit("aggregated", **place, status="ok", error=flaw, seconds=aggregated["seconds"])
         message = message.model_copy(update={"response_metadata": {**message.response_metadata, "moa": moa}})

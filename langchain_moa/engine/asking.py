@@ -128,7 +128,7 @@ class Asking:
             show = cutting(show, tokens)
 
         def prompt(messages: list[BaseMessage], references: Sequence[Reference]) -> list[BaseMessage]:
-            messages = for_aggregator(messages, has_tools=False, profile=member.profile)
+            messages = for_aggregator(messages, member, has_tools=False)
             # Where it drafts, the role stands in front of the references, as for the aggregator itself.
             if role and ask.drafts:
                 messages = add_system_text(messages, role)

@@ -101,7 +101,13 @@ class NodeSettings:
         """Return where the references stand in a member's prompt."""
         spec = member.spec
         at = spec.references_at or self.references_at
-        return ReferencePlace.of(member.chat_model, member.id, at=at, has_system_role=spec.system_role)
+        return ReferencePlace.of(
+            member.chat_model,
+            member.id,
+            at=at,
+            has_system_role=spec.system_role,
+            has_user_after_tools=member.dialect.user_after_tool,
+        )
 
     def prompt_for(self, member: Member) -> PlacedPrompt:
         """Return how the references are shown to a member."""

@@ -104,7 +104,7 @@ class Propose(Node):
         show = settings.prompt_for(member)
 
         def prompt(messages: list[BaseMessage], references: Sequence[Reference]) -> list[BaseMessage]:
-            messages = for_proposer(messages, tools=tools, profile=member.profile)
+            messages = for_proposer(messages, member, tools=tools)
             if member.spec.system_prompt:
                 messages = add_system_text(messages, member.spec.system_prompt)
             return show(messages, references) if self._layer > 1 else messages

@@ -16,14 +16,16 @@ from langchain_core.runnables.fallbacks import RunnableWithFallbacks
 from langgraph.pregel import Pregel
 from langgraph.pregel.protocol import PregelProtocol
 
-from langchain_moa._compat import identifying_params
+from langchain_moa._compat import identifying_params, llm_type
 from langchain_moa.data.answer import Answer, read_answer
 from langchain_moa.data.redaction import RedactionHandler, masked, redact, secrets_of, surrounding
 from langchain_moa.limits.concurrency import CallLimiter
 from langchain_moa.limits.portal import in_worker, iterate_in_worker
 from langchain_moa.limits.retry import Retry, retrying
 from langchain_moa.members.clients import callable_here
-from langchain_moa.members.models import chat_model_of
+from langchain_moa.members.dialects import Dialect, dialect_of
+from langchain_moa.members.history import fingerprint
+from langchain_moa.members.models import addresses_of, chat_model_of, model_id
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping, Sequence
@@ -169,6 +171,27 @@ class Member:
     def profile(self) -> ModelProfile | None:
         """What the model says it can take; `None` where it says nothing."""
         return self.chat_model.profile if self.chat_model is not None else None
+
+    @cached_property
+    def dialect(self) -> Dialect:
+        """What its client takes."""
+        return dialect_of(self.chat_model)
+
+    @cached_property
+    def author(self) -> str | None:
+        """What tells its answers from those of every other model: class, address and model id, as one short text.
+
+        `None` where an answer may be another model's (fallbacks, models chosen by the call, chains, agents).
+        """
+        model = _model_of(self.runnable)
+        if model is None or self.is_mixture:
+            return None
+        return f"{type(model).__name__}:{fingerprint(type(model).__module__, *addresses_of(model), model_id(model))}"
+
+    @cached_property
+    def is_mixture(self) -> bool:
+        """Whether it is itself a mixture, as a chat model."""
+        return self.chat_model is not None and llm_type(self.chat_model) == "moa"
 
     @cached_property
     def is_graph(self) -> bool:

@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
 
-from langchain_moa._compat import llm_type
-
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -18,13 +16,11 @@ if TYPE_CHECKING:
 ReferencesAt: TypeAlias = Literal["system", "end"]
 """Where references stand: in the system message, as in the paper, or after the last message."""
 
-# Models that refuse a user's message right after the results of tools: Mistral's, by their class, and by their names where
-# another server applies Mistral's chat templates.
-_NO_USER_AFTER_TOOLS_TYPES = {"mistralai-chat"}
-_NO_USER_AFTER_TOOLS_NAMES = re.compile(r"(?:mi|mini|magi|dev|code)stral|(?:mi|pi|vo)xtral", re.IGNORECASE)
+# Models that refuse a user's message right after the results of tools, whatever server applies their chat templates.
+_NO_USER_AFTER_TOOLS = re.compile(r"(?:mi|mini|magi|dev|code)stral|(?:mi|pi|vo)xtral", re.IGNORECASE)
 
 # Models whose chat templates have no system role: Gemma up to 3, and the first ones of Mistral.
-_NO_SYSTEM_ROLE_NAMES = re.compile(r"gemma(?!-?[4-9](?!b))|mi[sx]tral-(?:8x)?7b-instruct-v0\.[12]", re.IGNORECASE)
+_NO_SYSTEM_ROLE = re.compile(r"gemma(?!-?[4-9](?!b))|mi[sx]tral-(?:8x)?7b-instruct-v0\.[12]", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -45,7 +41,13 @@ class ReferencePlace:
 
     @classmethod
     def of(
-        cls, model: BaseChatModel | None, name: str, *, at: ReferencesAt, has_system_role: bool | None = None
+        cls,
+        model: BaseChatModel | None,
+        name: str,
+        *,
+        at: ReferencesAt,
+        has_system_role: bool | None = None,
+        has_user_after_tools: bool = True,
     ) -> ReferencePlace:
         """Return where the references of a model stand.
 
@@ -55,12 +57,14 @@ class ReferencePlace:
             at: What is wanted.
             has_system_role: Whether the model takes system messages. Default: not where the field
                 `convert_system_message_to_human` of its class says so, nor, where `at` is `end`, where its name does.
+            has_user_after_tools: Whether its client takes a user's message right after the results of tools. A model of
+                Mistral's takes none at any server.
         """
         if has_system_role is None:
             converts = getattr(model, "convert_system_message_to_human", False) is True
-            has_system_role = not converts and not (at == "end" and _NO_SYSTEM_ROLE_NAMES.search(name))
-        refuses_user = llm_type(model) in _NO_USER_AFTER_TOOLS_TYPES or _NO_USER_AFTER_TOOLS_NAMES.search(name)
-        return cls(at, has_system_role=has_system_role, has_user_after_tools=not refuses_user)
+            has_system_role = not converts and not (at == "end" and _NO_SYSTEM_ROLE.search(name))
+        takes_user = has_user_after_tools and not _NO_USER_AFTER_TOOLS.search(name)
+        return cls(at, has_system_role=has_system_role, has_user_after_tools=takes_user)
 
     @property
     def is_apart(self) -> bool:

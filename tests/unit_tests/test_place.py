@@ -18,11 +18,10 @@ REFERENCES: Any = [{"text": "Blue."}, {"text": "It is blue."}]
 
 
 class Model:
-    """What is asked of a chat model to know its place."""
+    """A chat model whose class may convert system messages."""
 
-    def __init__(self, kind: str = "openai-chat", **fields: Any) -> None:
-        self._llm_type = kind
-        self.__dict__.update(fields)
+    def __init__(self, converts: bool) -> None:
+        self.convert_system_message_to_human = converts
 
 
 def place(model: Any = None, name: str = "openai:gpt-6-luna", **options: Any) -> ReferencePlace:
@@ -106,25 +105,24 @@ def test_names_of_models_without_a_system_role(name: str, has_system_role: bool)
 
 
 def test_a_class_may_say_that_it_has_no_system_role() -> None:
-    model = Model("chat-google-generative-ai", convert_system_message_to_human=True)
+    model = Model(converts=True)
     assert not place(model, at="system").has_system_role
     assert not place(model).has_system_role
     assert place(model, has_system_role=True).has_system_role
-    assert place(Model(convert_system_message_to_human=False)).has_system_role
+    assert place(Model(converts=False)).has_system_role
 
 
 @pytest.mark.parametrize(
-    ("model", "name", "takes"),
+    ("name", "client_takes", "takes"),
     [
-        (Model("mistralai-chat"), "mistralai:a-tuned-model", False),
-        (Model(), "together:mistralai/Mixtral-8x7B-Instruct-v0.1", False),
-        (Model(), "vllm:Magistral-Small-2509", False),
-        (Model(), "openai:gpt-6-luna", True),
-        (None, "an agent", True),
+        ("mistralai:a-tuned-model", False, False),
+        ("together:mistralai/Mixtral-8x7B-Instruct-v0.1", True, False),
+        ("vllm:Magistral-Small-2509", True, False),
+        ("openai:gpt-6-luna", True, True),
     ],
 )
-def test_models_that_refuse_a_user_after_the_results_of_tools(model: Any, name: str, takes: bool) -> None:
-    assert place(model, name).has_user_after_tools is takes
+def test_models_that_refuse_a_user_after_the_results_of_tools(name: str, client_takes: bool, takes: bool) -> None:
+    assert place(name=name, has_user_after_tools=client_takes).has_user_after_tools is takes
 
 
 CONTENT = st.text(max_size=20) | st.lists(

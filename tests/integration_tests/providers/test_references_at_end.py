@@ -19,15 +19,14 @@ if TYPE_CHECKING:
     from tests.providers.protocol import Recorded
 
 MODES = ("invoke", "astream")
-STRINGS_ONLY = {"deepseek"}
 INSTRUCTION = "Write one answer from the responses below."
 OPENING = "Responses from models:"
 SHOWN = (OPENING, "The drafts of the assistants")
 
 
-def mixture(providers: ProviderServer, provider: str, **options: Any) -> ChatMoA:
+def mixture(providers: ProviderServer, provider: str, *, thinking: bool = False, **options: Any) -> ChatMoA:
     """Return a mixture whose second layer and aggregator are of one provider, and whose first is not."""
-    own = member(providers, provider)
+    own = member(providers, provider, thinking=thinking)
     name = getattr(own, "model_id", None) or getattr(own, "model_name", None) or own.model  # type: ignore[attr-defined]  # each class's own
     providers.script(name.removeprefix("models/"), agent)
     return ChatMoA(
@@ -69,17 +68,18 @@ async def test_a_conversation(providers: ProviderServer, provider: str, mode: st
         assert len(readers(providers)) == 2 * turn
         assert all(map(is_at_the_end, readers(providers)))
         assert [entry["status"] for layer in answer.response_metadata["moa"]["layers"] for entry in layer] == ["ok"] * 3
-        history.append(AIMessage(answer.text))
+        history.append(answer)
 
 
 @pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("thinking", [False, True], ids=["plain", "thinking"])
 @pytest.mark.parametrize("provider", PROVIDERS)
-async def test_an_agents_loop(providers: ProviderServer, provider: str, mode: str) -> None:
-    model: Any = mixture(providers, provider).bind_tools([multiply])
+async def test_an_agents_loop(providers: ProviderServer, provider: str, mode: str, thinking: bool) -> None:
+    model: Any = mixture(providers, provider, thinking=thinking).bind_tools([multiply])
     history: list[BaseMessage] = [SystemMessage("Be brief."), HumanMessage("What is 6 times 7?")]
     call = await ask(model, history, mode)
     assert [each["name"] for each in call.tool_calls] == ["multiply"]
-    answer = await ask(model, [*history, AIMessage(call.text, tool_calls=call.tool_calls), *run_tools(call)], mode)
+    answer = await ask(model, [*history, call, *run_tools(call)], mode)
     assert not providers.rules
     assert answer.text
     assert not answer.tool_calls
@@ -93,7 +93,7 @@ async def test_every_prompt_after_several_results(providers: ProviderServer, pro
     model: Any = mixture(providers, provider, prompt=prompt, num_layers=2).bind_tools([multiply])
     calls = [{"name": "multiply", "args": {"a": 6, "b": factor}, "id": f"call0000{factor}"} for factor in (7, 8)]
     blocks = [{"type": "text", "text": "What is 6 times 7,"}, {"type": "text", "text": "and 6 times 8?"}]
-    for content in ("What is 6 times 7, and 6 times 8?", *([] if provider in STRINGS_ONLY else [blocks])):
+    for content in ("What is 6 times 7, and 6 times 8?", blocks):
         history = [HumanMessage(content), AIMessage("", tool_calls=calls)]
         answer = await ask(model, [*history, *run_tools(history[1])], "invoke")  # type: ignore[arg-type]  # it is an AIMessage
         assert not providers.rules

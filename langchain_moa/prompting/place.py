@@ -31,8 +31,8 @@ class ReferencePlace:
         at: `system`: behind the system message. `end`: the instruction, which never changes, behind the system message, and the
             references after the last message.
         has_system_role: Whether the reader takes system messages. Otherwise instruction and references both stand at the end.
-        has_user_after_tools: Whether the reader takes a user's message right after the results of tools. Otherwise what stands
-            at the end is added to the last result.
+        has_user_after_tools: Whether the reader takes a user's message right after the results of tools. Otherwise what would
+            stand there is added to the last result.
     """
 
     at: ReferencesAt = "system"
@@ -93,11 +93,23 @@ class ReferencePlace:
         """
         if self.at == "system" and self.has_system_role:
             return add_system_text(messages, text)
-        return add_last_text(messages, text, has_user_after_tools=self.has_user_after_tools)
+        return add_last_text(messages, text)
 
     def adapt(self, messages: list[BaseMessage]) -> list[BaseMessage]:
-        """Return a prompt without system messages where the reader has no system role."""
-        return messages if self.has_system_role else without_system_messages(messages)
+        """Return a prompt, whatever has made it, as the reader takes it.
+
+        Args:
+            messages: The prompt; it is not changed.
+
+        Returns:
+            The prompt, without system messages for a reader that has no system role, and with a last message of the user's
+            inside the result of a tool before it for a reader that takes none there.
+        """
+        adapted = messages if self.has_system_role else without_system_messages(messages)
+        result, last = adapted[-2:] if len(adapted) > 1 else (None, None)
+        if not self.has_user_after_tools and isinstance(result, ToolMessage) and isinstance(last, HumanMessage):
+            return [*adapted[:-2], _followed(result, last.content)]
+        return adapted
 
 
 def add_system_text(messages: Sequence[BaseMessage], text: str) -> list[BaseMessage]:
@@ -120,7 +132,7 @@ def add_system_text(messages: Sequence[BaseMessage], text: str) -> list[BaseMess
     return [system.model_copy(update={"content": content}), *messages[1:]]
 
 
-def add_last_text(messages: Sequence[BaseMessage], text: str, *, has_user_after_tools: bool = True) -> list[BaseMessage]:
+def add_last_text(messages: Sequence[BaseMessage], text: str) -> list[BaseMessage]:
     """Put a text after the last message of a conversation.
 
     It is added to the last message where that is the user's, and is a user's message of its own otherwise. An answer at the end
@@ -129,8 +141,6 @@ def add_last_text(messages: Sequence[BaseMessage], text: str, *, has_user_after_
     Args:
         messages: A conversation; it is not changed.
         text: What to add.
-        has_user_after_tools: Whether a user's message may follow the results of tools. Otherwise the text is added to the last
-            result.
 
     Returns:
         A new list that shares every message but one.
@@ -140,7 +150,7 @@ def add_last_text(messages: Sequence[BaseMessage], text: str, *, has_user_after_
         end -= 1
     end = end or len(messages)
     last = messages[end - 1] if end else None
-    if isinstance(last, HumanMessage) or (isinstance(last, ToolMessage) and not has_user_after_tools):
+    if isinstance(last, HumanMessage):
         return [*messages[: end - 1], _followed(last, text), *messages[end:]]
     return [*messages[:end], HumanMessage(text), *messages[end:]]
 
@@ -165,12 +175,14 @@ def without_system_messages(messages: Sequence[BaseMessage]) -> list[BaseMessage
     return [*found, _joined(said)] if said else found
 
 
-def _followed(message: BaseMessage, text: str) -> BaseMessage:
-    """Return a message with a text at its end."""
-    if not isinstance(message.content, str):
-        return message.model_copy(update={"content": [*message.content, {"type": "text", "text": f"\n\n{text}"}]})
-    content = f"{message.content}\n\n{text}" if message.content.strip() else text
-    return message.model_copy(update={"content": content})
+def _followed(message: BaseMessage, added: str | list[Any]) -> BaseMessage:
+    """Return a message with more content at its end."""
+    content = message.content
+    if isinstance(content, str) and isinstance(added, str):
+        return message.model_copy(update={"content": f"{content}\n\n{added}" if content.strip() else added})
+    blocks = content if isinstance(content, list) else [{"type": "text", "text": content}]
+    more = added if isinstance(added, list) else [{"type": "text", "text": f"\n\n{added}"}]
+    return message.model_copy(update={"content": [*blocks, *more]})
 
 
 def _joined(messages: Sequence[BaseMessage]) -> BaseMessage:

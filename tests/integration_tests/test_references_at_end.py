@@ -213,6 +213,19 @@ def test_a_prompt_of_ones_own_puts_them_where_it_will(loopback: Loopback, member
     assert [each["content"] for each in loopback.calls("agg")[0].messages] == ["Why?", "It is blue. | Blue."]
 
 
+def test_a_prompt_of_ones_own_need_not_know_who_refuses_a_user_there(
+    loopback: Loopback, members: dict[str, Any], chat: Chat
+) -> None:
+    def listed(messages: Any, references: Any) -> Any:
+        return [*messages, HumanMessage("\n".join(reference["text"] for reference in references))]
+
+    members["aggregator"] = chat("mistralai/Mistral-Small-24B-Instruct-2501")
+    moa = ChatMoA(**members, num_layers=1, prompt=listed).bind_tools([LOOK])
+    moa.invoke([HumanMessage("Why?"), AIMessage("", tool_calls=[CALL]), ToolMessage("It is day.", tool_call_id="call_1")])
+    last = loopback.requests[-1].messages[-1]
+    assert (last["role"], last["content"]) == ("tool", "It is day.\n\nIt is blue.\nBlue.")
+
+
 @pytest.mark.parametrize("prompt", ["paper", "hardened"])
 def test_what_does_not_fit_is_cut_alike(loopback: Loopback, chat: Chat, prompt: str) -> None:
     loopback.script("p", "A sentence that is longer than it needs to be. " * 200)

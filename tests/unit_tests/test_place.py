@@ -53,10 +53,16 @@ def test_a_text_is_added_after_the_last_message(before: Any, after: Any) -> None
 @pytest.mark.parametrize("content", ["It is day.", [{"type": "text", "text": "It is day."}]])
 def test_it_is_added_to_the_last_result(content: Any) -> None:
     results = [RESULT, ToolMessage(content, tool_call_id="2", artifact={"a": 1})]
-    *before, last = add_last_text([CALL, *results], "More.", has_user_after_tools=False)
+    sent = add_last_text([CALL, *results], "More.")
+    assert ReferencePlace().adapt(sent) == sent == [CALL, *results, HumanMessage("More.")]
+    *before, last = ReferencePlace(has_user_after_tools=False).adapt(sent)
     assert before == [CALL, RESULT]
     assert last.text == "It is day.\n\nMore."
     assert (last.type, getattr(last, "artifact", None)) == ("tool", {"a": 1})
+    *_, last = ReferencePlace(has_user_after_tools=False).adapt(
+        [CALL, RESULT, HumanMessage([{"type": "text", "text": "More."}])]
+    )
+    assert last.content == [{"type": "text", "text": "It is day."}, {"type": "text", "text": "More."}]
 
 
 @pytest.mark.parametrize(

@@ -113,3 +113,20 @@ async def test_mistral_reads_them_in_the_last_result(providers: ProviderServer) 
     assert [message["role"] for message in before] == ["system", "user", "assistant"]
     assert last["role"] == "tool"
     assert last["content"].startswith(f"{result.text}\n\nResponses from models:\n1. ")
+
+
+async def test_a_mark_for_claudes_cache_stays_in_front_of_the_references(providers: ProviderServer) -> None:
+    mark = {"cache_control": {"type": "ephemeral"}}
+    history: list[BaseMessage] = [
+        SystemMessage([{"type": "text", "text": "Be brief.", **mark}]),
+        HumanMessage([{"type": "text", "text": "What is 6 times 7?", **mark}]),
+    ]
+    await ask(mixture(providers, "anthropic"), history, "invoke")
+    assert not providers.rules
+    for request in readers(providers):
+        system, (user,) = request.body["system"], request.body["messages"]
+        assert system == [{"type": "text", "text": "Be brief.", **mark}, {"type": "text", "text": f"\n\n{INSTRUCTION}"}]
+        question, references = user["content"]
+        assert question == {"type": "text", "text": "What is 6 times 7?", **mark}
+        assert references["text"].startswith(f"\n\n{OPENING}")
+        assert "cache_control" not in references

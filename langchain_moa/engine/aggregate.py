@@ -25,6 +25,7 @@ from langchain_moa.limits.retry import retrying
 from langchain_moa.members.conversation import for_aggregator
 from langchain_moa.members.history import author_of
 from langchain_moa.members.member import kwargs_of_standin
+from langchain_moa.members.parameters import COMMON
 from langchain_moa.prompting.place import add_system_text
 
 if TYPE_CHECKING:
@@ -231,8 +232,9 @@ class Aggregate(Node):
     ) -> Attempt:
         context = context_of()
         messages = cast("list[BaseMessage]", state["messages"])
-        own = kwargs_of_standin(member, context.aggregator_kwargs, of=self._members[0])
-        kwargs = member.kwargs(member.defaults(self._settings.call_kwargs), context.model_kwargs, own)
+        others = {key: value for key, value in context.model_kwargs.items() if key not in COMMON}
+        own = kwargs_of_standin(member, {**others, **context.aggregator_kwargs}, of=self._members[0])
+        kwargs = member.kwargs(member.parameters(self._settings.call_kwargs, context.model_kwargs), own)
         has_tools = bool(kwargs.get("tools")) or member.has_tools
         placed = self._settings.prompt_for(member)
         show = placed if self._prompt is None else self._prompt(state, placed)
@@ -292,9 +294,9 @@ class Aggregate(Node):
             steps=steps,
             stopped=state.get("stopped"),
             passed_on=state.get("passed_on"),
+            adjusted=self._settings.adjusted(context_of()),
+            author=author_of(message) if member.is_mixture else call.author,
         )
-        if (author := author_of(message) if member.is_mixture else call.author) is not None:
-            moa["author"] = author
         tell(moa, min_references=self._settings.min_references)
         emit("aggregated", **place, status="ok", error=flaw, seconds=aggregated["seconds"])
         message = message.model_copy(update={"response_metadata": {**message.response_metadata, "moa": moa}})

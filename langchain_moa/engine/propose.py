@@ -109,7 +109,7 @@ class Propose(Node):
                 messages = add_system_text(messages, member.spec.system_prompt)
             return show(messages, references) if self._layer > 1 else messages
 
-        kwargs = member.kwargs(member.defaults(settings.call_kwargs), context.model_kwargs)
+        kwargs = member.kwargs(member.parameters(settings.call_kwargs, context.model_kwargs))
         references = state.get("merged", []) if self._layer > 1 else []
         asked = cast("list[BaseMessage]", state["messages"])
         sent = shown(member, asked, references, prompt, place=show.place, kwargs=kwargs, state=state)

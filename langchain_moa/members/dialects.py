@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from langchain_core.language_models import BaseChatModel
     from langchain_core.language_models.model_profile import ModelProfile
 
@@ -34,6 +36,13 @@ class Dialect:
         user_first: Whether the first message after the system message must be the user's.
         user_after_tool: Whether the user may speak right after the result of a tool.
         own_thoughts: Whether a message of the model, thoughts included, can be sent back to it as it is.
+        spellings: The names of common parameters where the client has others.
+        without: The common parameters that the provider does not have.
+        without_responses: Those that OpenAI's Responses API does not have.
+        in_body: Those that the client takes in `extra_body` only.
+        options: Whether they are sent as `options`, together with those of the model.
+        most_temperature: The highest temperature; `None` where that is not known.
+        one_of_temperature_and_top_p: Whether only one of these two can be sent.
     """
 
     family: str = ""
@@ -46,6 +55,17 @@ class Dialect:
     user_first: bool = False
     user_after_tool: bool = True
     own_thoughts: bool = True
+    spellings: Mapping[str, str] = field(default_factory=dict)
+    without: frozenset[str] = frozenset()
+    without_responses: frozenset[str] = frozenset()
+    in_body: frozenset[str] = frozenset()
+    options: bool = False
+    most_temperature: float | None = None
+    one_of_temperature_and_top_p: bool = False
+
+    def spelling(self, parameter: str) -> str:
+        """Return the client's name of a common parameter."""
+        return self.spellings.get(parameter, parameter)
 
     def takes(self, kind: str, profile: ModelProfile | None, *, in_result: bool = False) -> bool:
         """Tell whether a message to a model may hold a medium.
@@ -63,38 +83,77 @@ class Dialect:
 
 _UNKNOWN = Dialect(family="any", media=_EVERYTHING, result_media=_EVERYTHING, cache_control=True)
 
+_PENALTIES = frozenset({"presence_penalty", "frequency_penalty"})
+
 _ANTHROPIC = Dialect(
     family="anthropic",
     media=frozenset({IMAGE, FILE}),
     result_media=frozenset({IMAGE, FILE}),
     cache_control=True,
     user_first=True,
+    without=_PENALTIES | {"seed", "verbosity"},
+    most_temperature=1.0,
+    one_of_temperature_and_top_p=True,
+)
+
+_GOOGLE = Dialect(
+    family="google",
+    media=_EVERYTHING,
+    user_first=True,
+    spellings={"max_tokens": "max_output_tokens"},
+    without=frozenset({"verbosity"}),
 )
 
 # By the name of the class or of a base class, since no provider's package is imported for this. A subclass stands before its
 # base class in the method resolution order, so the nearest one counts.
 _DIALECTS = {
+    # Many servers speak OpenAI's protocol.
     "BaseChatOpenAI": Dialect(
-        # Many servers speak OpenAI's protocol.
         family="openai",
         media=frozenset({IMAGE, AUDIO, FILE}),
         assumed=frozenset({IMAGE}),
+        without_responses=_PENALTIES | {"stop", "seed"},
+        in_body=frozenset({"top_k"}),
     ),
     "ChatAnthropic": _ANTHROPIC,
     "ChatAnthropicVertex": _ANTHROPIC,
     "ChatBedrockConverse": Dialect(
-        family="bedrock", media=frozenset({IMAGE, FILE}), result_media=frozenset({IMAGE}), user_first=True
+        family="bedrock",
+        media=frozenset({IMAGE, FILE}),
+        result_media=frozenset({IMAGE}),
+        user_first=True,
+        spellings={"max_tokens": "maxTokens", "top_p": "topP"},
+        without=_PENALTIES | {"top_k", "seed", "reasoning_effort", "verbosity"},
+        one_of_temperature_and_top_p=True,
     ),
-    "ChatCohere": Dialect(image_urls=True, own_thoughts=False),
-    "ChatDeepSeek": Dialect(media=frozenset(), strings_only=True),
-    "ChatFireworks": Dialect(image_urls=True),
-    "ChatGoogleGenerativeAI": Dialect(family="google", media=_EVERYTHING, user_first=True),
-    "ChatGroq": Dialect(image_urls=True),
-    "ChatMistralAI": Dialect(image_urls=True, user_first=True, user_after_tool=False),
-    "ChatOllama": Dialect(image_urls=True),
-    "ChatTogether": Dialect(image_urls=True),
-    "ChatVertexAI": Dialect(family="google", media=_EVERYTHING, user_first=True),
-    "ChatXAI": Dialect(image_urls=True),
+    "ChatCohere": Dialect(
+        image_urls=True,
+        own_thoughts=False,
+        spellings={"top_p": "p", "top_k": "k"},
+        without=frozenset({"reasoning_effort", "verbosity"}),
+        most_temperature=1.0,
+    ),
+    "ChatDeepSeek": Dialect(media=frozenset(), strings_only=True, without=frozenset({"top_k", "seed", "verbosity"})),
+    "ChatFireworks": Dialect(image_urls=True, without=frozenset({"verbosity"})),
+    "ChatGoogleGenerativeAI": _GOOGLE,
+    "ChatGroq": Dialect(image_urls=True, without=frozenset({"top_k", "verbosity"})),
+    "ChatMistralAI": Dialect(
+        image_urls=True,
+        user_first=True,
+        user_after_tool=False,
+        spellings={"seed": "random_seed"},
+        without=frozenset({"top_k", "verbosity"}),
+        most_temperature=1.5,
+    ),
+    "ChatOllama": Dialect(
+        image_urls=True,
+        spellings={"max_tokens": "num_predict"},
+        without=frozenset({"reasoning_effort", "verbosity"}),
+        options=True,
+    ),
+    "ChatTogether": Dialect(image_urls=True, without=frozenset({"verbosity"}), in_body=frozenset({"top_k"})),
+    "ChatVertexAI": _GOOGLE,
+    "ChatXAI": Dialect(image_urls=True, without=frozenset({"top_k", "verbosity"})),
 }
 
 

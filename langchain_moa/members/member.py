@@ -26,6 +26,7 @@ from langchain_moa.members.clients import callable_here
 from langchain_moa.members.dialects import Dialect, dialect_of
 from langchain_moa.members.history import fingerprint
 from langchain_moa.members.models import addresses_of, chat_model_of, model_id
+from langchain_moa.members.parameters import COMMON, Sent, spelled
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping, Sequence
@@ -73,7 +74,8 @@ def kwargs_of_standin(member: Member, kwargs: Mapping[str, Any], *, of: Member) 
     model, other = member.chat_model, of.chat_model
     if not kwargs or member is of or model is None or other is None or type(model) is type(other):
         return kwargs
-    rest = {key: value for key, value in kwargs.items() if key not in {"tools", "tool_choice"}}
+    # What else another provider's client would make of its own arguments, no other one knows.
+    rest = {key: value for key, value in kwargs.items() if key in {"response_format", "parallel_tool_calls"}}
     if not kwargs.get("tools"):
         return rest
     choice = _choice(kwargs.get("tool_choice"))
@@ -272,24 +274,56 @@ class Member:
         """
         return {} if self.is_remote else config
 
-    def kwargs(self, *layers: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the keyword arguments of a call; of those given twice, the last one counts.
+    def kwargs(self, call: Mapping[str, Any], *own: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the keyword arguments of a call, in the spelling of the member's client.
 
-        A Runnable that is no chat model takes none of them: what it would do with them is its own affair.
+        A Runnable that is no chat model takes none of them: what it would do with them is its own affair. A mixture takes
+        them as they are, for members of its own.
 
         Args:
-            *layers: Keyword arguments from the most general to the most specific.
+            call: The common parameters of the call, by their common names.
+            *own: Keyword arguments that are for this member alone; of those given twice, the last one counts.
         """
         if self.is_remote:
             # By default a server goes on with a run that nobody waits for.
             return {"on_disconnect": "cancel"}
         if self.chat_model is None:
             return {}
-        return {key: value for layer in layers for key, value in layer.items()}
+        others = {key: value for layer in own for key, value in layer.items()}
+        return {**self._spelled(call, others).kwargs, **others}
 
-    def defaults(self, call: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the mixture's parameters that this member has not set for itself."""
-        return {key: value for key, value in call.items() if key not in self.spec.settings}
+    def adjusted(self, call: Mapping[str, Any], *own: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Return what of a call's common parameters this member is not sent, or not as it was given.
+
+        Args:
+            call: The common parameters of the call.
+            *own: Keyword arguments that are for this member alone.
+        """
+        if self.chat_model is None:
+            return []
+        return self._spelled(call, {key: value for layer in own for key, value in layer.items()}).adjusted
+
+    def _spelled(self, call: Mapping[str, Any], own: Mapping[str, Any]) -> Sent:
+        wanted = {key: value for key, value in call.items() if key not in self._never_sent}
+        if self.chat_model is None or self.is_mixture:
+            return Sent(wanted, [])
+        return spelled(self.chat_model, wanted, bound={**self.bound, **own})
+
+    @cached_property
+    def _never_sent(self) -> set[str]:
+        return {name for name, value in self.spec.settings.items() if value is None}
+
+    def parameters(self, mixture: Mapping[str, Any], call: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the common parameters of a call to this member, by their common names.
+
+        Args:
+            mixture: The mixture's own, which the settings of the member override.
+            call: The call's, which override both.
+        """
+        return {
+            **{key: value for key, value in mixture.items() if key not in self.spec.settings},
+            **{key: value for key, value in call.items() if key in COMMON},
+        }
 
     async def ainvoke(
         self,

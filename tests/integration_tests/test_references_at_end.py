@@ -43,7 +43,7 @@ def test_most_of_a_prompt_was_there_before(task: str, prompt: str) -> None:
 
 @pytest.mark.parametrize("mode", ["invoke", "stream", "graph"])
 def test_the_instruction_stays_in_the_system_message(loopback: Loopback, members: dict[str, Any], mode: str) -> None:
-    messages = [SystemMessage("Be brief."), HumanMessage("Hi"), AIMessage("Hello"), HumanMessage("Why?")]
+    messages: list[Any] = [SystemMessage("Be brief."), HumanMessage("Hi"), AIMessage("Hello"), HumanMessage("Why?")]
     moa = ChatMoA(**members, references_at="end")
     match mode:
         case "invoke":
@@ -85,7 +85,7 @@ def test_the_hardened_prompt_keeps_its_tag_out_of_the_system_message(loopback: L
 
 
 def test_a_message_in_blocks_gets_another_block(loopback: Loopback, members: dict[str, Any]) -> None:
-    blocks = [
+    blocks: list[Any] = [
         {"type": "text", "text": "What is this?"},
         {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA"}},
     ]

@@ -50,7 +50,7 @@ def readers(providers: ProviderServer) -> list[Recorded]:
 def is_at_the_end(request: Recorded) -> bool:
     """Tell whether the references are the last text of a request's messages, and the instruction is in front of all of them."""
     body = request.body
-    messages = body.get("messages") or body.get("contents") or body.get("input") or body.get("chat_history")
+    messages: Any = body.get("messages") or body.get("contents") or body.get("input") or body.get("chat_history")
     last = json.dumps(body["message"] if "message" in body else messages[-1], ensure_ascii=False)
     place = request.text.index(INSTRUCTION)
     return OPENING in last and INSTRUCTION not in last and request.text.count(INSTRUCTION) == 1 and place >= 0
@@ -92,8 +92,9 @@ async def test_an_agents_loop(providers: ProviderServer, provider: str, mode: st
 async def test_every_prompt_after_several_results(providers: ProviderServer, provider: str, prompt: str) -> None:
     model: Any = mixture(providers, provider, prompt=prompt, num_layers=2).bind_tools([multiply])
     calls = [{"name": "multiply", "args": {"a": 6, "b": factor}, "id": f"call0000{factor}"} for factor in (7, 8)]
-    blocks = [{"type": "text", "text": "What is 6 times 7,"}, {"type": "text", "text": "and 6 times 8?"}]
-    for content in ("What is 6 times 7, and 6 times 8?", blocks):
+    blocks: list[Any] = [{"type": "text", "text": "What is 6 times 7,"}, {"type": "text", "text": "and 6 times 8?"}]
+    contents: list[Any] = ["What is 6 times 7, and 6 times 8?", blocks]
+    for content in contents:
         history = [HumanMessage(content), AIMessage("", tool_calls=calls)]
         answer = await ask(model, [*history, *run_tools(history[1])], "invoke")  # type: ignore[arg-type]  # it is an AIMessage
         assert not providers.rules

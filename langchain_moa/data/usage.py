@@ -75,18 +75,15 @@ def account(
         moa["steps"] = others
     calls = calls_of(moa)
     moa["calls"] = len(calls)
-    if (usage := total_usage(moa)) is not None:
-        moa["usage"] = usage
-    if author is not None:
-        moa["author"] = author
-    if adjusted:
-        moa["adjusted"] = [dict(each) for each in adjusted]
-    if selected is not None:
-        moa["selected"] = dict(selected)
-    if stopped:
-        moa["stopped"] = stopped
-    if passed_on is not None:
-        moa["passed_on"] = [list(layer) for layer in passed_on]
+    optional = {
+        "usage": total_usage(moa),
+        "author": author,
+        "adjusted": [dict(each) for each in adjusted] or None,
+        "selected": None if selected is None else dict(selected),
+        "stopped": stopped or None,
+        "passed_on": None if passed_on is None else [list(layer) for layer in passed_on],
+    }
+    moa |= {name: value for name, value in optional.items() if value is not None}
     if uncounted := sum(call["status"] == "ok" and not call.get("usage") for call in calls):
         moa["uncounted"] = uncounted
     paid = [call.get("cost_usd") for call in calls if call["status"] == "ok" or call.get("usage")]

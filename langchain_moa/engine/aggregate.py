@@ -6,11 +6,14 @@ import asyncio
 from contextlib import aclosing
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from uuid import uuid4
 
 from langchain_core.runnables import RunnableConfig
+from langchain_core.utils.utils import LC_ID_PREFIX
 from langgraph.errors import GraphBubbleUp
 from langgraph.runtime import get_runtime
 
+from langchain_moa._compat import is_run_id
 from langchain_moa.data.errors import aggregator_failed, paid_for
 from langchain_moa.data.redaction import cleanse, describe
 from langchain_moa.data.reference import Failure, Step, steps_of
@@ -31,7 +34,7 @@ from langchain_moa.prompting.place import add_system_text
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from langchain_core.messages import BaseMessage
+    from langchain_core.messages import AIMessage, BaseMessage
 
     from langchain_moa.data.answer import Answer
     from langchain_moa.data.errors import AggregatorFailedError
@@ -176,6 +179,21 @@ class FailedAttempt(NamedTuple):
         return step
 
 
+def own_message(message: AIMessage, conversation: Sequence[BaseMessage], moa: dict[str, Any]) -> AIMessage:
+    """Return the answer with its account, and an id of its own where the conversation has a message of that id already.
+
+    Args:
+        message: The answer.
+        conversation: The messages before it.
+        moa: The account of its calls.
+    """
+    update: dict[str, Any] = {"response_metadata": {**message.response_metadata, "moa": moa}}
+    if message.id is not None and any(message.id == each.id for each in conversation):
+        # A server that gives the same id each time: the message before would be replaced.
+        update["id"] = f"{LC_ID_PREFIX}-{uuid4()}"
+    return message.model_copy(update=update)
+
+
 class Aggregate(Node):
     """A node that asks the aggregator, or those that stand in for it, and appends the answer to the conversation."""
 
@@ -283,6 +301,8 @@ class Aggregate(Node):
         paid = {"usage": answer["usage"], "cost_usd": answer.get("cost_usd")}
         flaw = call.flaw(answer)
         aggregated: dict[str, Any] = {**place, "status": "ok", "seconds": call.seconds, **paid, "error": flaw}
+        if message.id is not None and not is_run_id(message.id):
+            aggregated["message_id"] = message.id
         if call.trimmed:
             aggregated["trimmed"] = call.trimmed
         turn = turn_of(state["messages"])
@@ -299,7 +319,7 @@ class Aggregate(Node):
         )
         tell(moa, min_references=self._settings.min_references)
         emit("aggregated", **place, status="ok", error=flaw, seconds=aggregated["seconds"])
-        message = message.model_copy(update={"response_metadata": {**message.response_metadata, "moa": moa}})
+        message = own_message(message, state["messages"], moa)
         return {"messages": [message], "steps": tried} if tried else {"messages": [message]}
 
     def _error(self, failed: Sequence[FailedAttempt], state: RunState) -> AggregatorFailedError:

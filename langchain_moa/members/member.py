@@ -290,6 +290,8 @@ class Member:
         if self.chat_model is None:
             return {}
         others = {key: value for layer in own for key, value in layer.items()}
+        if self.retry is not None:
+            others = {**self.dialect.no_retries, **others}
         return {**self._spelled(call, others).kwargs, **others}
 
     def adjusted(self, call: Mapping[str, Any], *own: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -224,6 +224,7 @@ def _setting(text: str) -> tuple[str, Any]:
     import yaml
 
     from langchain_moa.data.redaction import names_secret
+    from langchain_moa.members.keys import is_open
 
     name, separator, written = (part.strip() for part in text.partition("="))
     if not separator or not name:
@@ -235,8 +236,11 @@ def _setting(text: str) -> tuple[str, Any]:
         # Its text would quote the value, which may be a key by mistake.
         msg = f"--set {name}: the value is no YAML; put it into quotes if it has signs like : [ {{"
         raise UsageError(msg) from error
-    if (secret := names_secret({name: value})) is not None:
-        msg = f"--set {secret}: keys do not belong on the command line; set the provider's environment variable"
+    if (secret := names_secret({name: value}, allows=is_open)) is not None:
+        msg = (
+            f"--set {secret}: keys do not belong on the command line; set the provider's environment variable, or name a "
+            f"variable of your own: --set '{secret}=${{NAME}}'"
+        )
         raise UsageError(msg)
     return name, value
 

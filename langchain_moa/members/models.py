@@ -14,6 +14,7 @@ from pydantic import SecretStr, ValidationError
 from langchain_moa._compat import known_providers, provider_of, tracing_params
 from langchain_moa.data.redaction import is_secret_name, redact
 from langchain_moa.data.validation import explain
+from langchain_moa.members.keys import checks_key, missing_key, placeholders, with_keys
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,13 +28,15 @@ _REPLAY = "replay:"
 _COUNTS_STREAMS = "stream_usage"
 
 
-def resolve_model(name: str, settings: Mapping[str, Any]) -> BaseChatModel:
+def resolve_model(name: str, settings: Mapping[str, Any], *, key: Any = None) -> BaseChatModel:
     """Make the chat model that a string names.
 
     Args:
         name: `provider:model` as `langchain.chat_models.init_chat_model` takes it, or `local:` and the name of a model on
             this machine, or `replay:FILE#MODEL` for recorded answers.
-        settings: Arguments of the model's constructor.
+        settings: Arguments of the model's constructor; a key among them may be a reference, `${NAME}`.
+        key: The key for a model whose settings name none, a text or a SecretStr. Default: that of the environment, at the
+            provider's own address.
 
     Returns:
         The model, ready to be called.
@@ -42,30 +45,37 @@ def resolve_model(name: str, settings: Mapping[str, Any]) -> BaseChatModel:
         ValueError: The provider is unknown, a key is missing, or a setting is wrong; the text names the remedy.
         ImportError: The provider's package is not installed; the text names the pip command.
     """
+    provider = provider_of(name) or settings.get("model_provider")
+    try:
+        given = _given(name, provider, settings, key)
+    except ValueError as error:
+        msg = f"cannot make the model {name!r}: {error}"
+        raise ValueError(msg) from None
     try:
         if name.startswith(_LOCAL):
             from langchain_moa.local import ChatLocal
 
-            return ChatLocal(model=name.removeprefix(_LOCAL), **settings)
+            return ChatLocal(model=name.removeprefix(_LOCAL), **given)
         if name.startswith(_REPLAY):
             from langchain_moa.testing.replay import replay_model
 
-            return replay_model(name, **settings)
+            return replay_model(name, **given)
         from langchain.chat_models import init_chat_model
 
-        model: BaseChatModel = init_chat_model(name, **settings)
+        model: BaseChatModel = init_chat_model(name, **given)
     except ImportError as error:
         msg = f"cannot make the model {name!r}: {error}"
         raise type(error)(msg, name=error.name, path=error.path) from error
     except Exception as error:
         # Some clients name another provider's variable here, OpenAI's for Together, whose client is made of OpenAI's.
-        if variable := _variable_of_missing_key(name, settings):
-            raise _no_key(name, variable) from error
+        if said := _missing_key(name, provider, given):
+            msg = f"cannot make the model {name!r}: {said}."
+            raise ValueError(msg) from error
         reason = explain(error) if isinstance(error, ValidationError) else _provider_missing(name) or str(error)
-        msg = redact(f"cannot make the model {name!r}: {reason}", _values(settings))
+        msg = redact(f"cannot make the model {name!r}: {reason}", _values(given))
         # Providers raise what their client raises; one type, with their text, is what a caller can handle.
         raise ValueError(msg) from error
-    _require_key(name, model)
+    _require_key(name, provider, model)
     _count_streams(model, settings)
     return model
 
@@ -94,6 +104,13 @@ def model_id(runnable: Runnable[Any, Any]) -> str:
     return f"{params.get('ls_provider')}:{name}" if name else model.get_name()
 
 
+def _given(name: str, provider: str | None, settings: Mapping[str, Any], key: Any) -> dict[str, Any]:
+    """Return what a model is made with: its settings and its key."""
+    if name.startswith((_LOCAL, _REPLAY)):
+        return {**({} if key is None else {"api_key": key}), **settings}
+    return with_keys(provider, settings, shared=key)
+
+
 def _count_streams(model: BaseChatModel, settings: Mapping[str, Any]) -> None:
     """Have a stream's tokens counted unless the user says otherwise: whoever streams pays no less than others.
 
@@ -103,12 +120,15 @@ def _count_streams(model: BaseChatModel, settings: Mapping[str, Any]) -> None:
         setattr(model, _COUNTS_STREAMS, True)
 
 
-def _require_key(name: str, model: BaseChatModel) -> None:
-    """Refuse a model whose provider takes a key and has none: the first call would fail, and only then."""
+def _require_key(name: str, provider: str | None, model: BaseChatModel) -> None:
+    """Refuse a model without a key if its client would only say so at the first call."""
+    if checks_key(provider):
+        return
     for attribute, variable in _key_variables(model).items():
         value = getattr(model, attribute)
         if not (value.get_secret_value() if isinstance(value, SecretStr) else value):
-            raise _no_key(name, variable)
+            msg = f"cannot make the model {name!r}: {missing_key(provider, (variable,))}."
+            raise ValueError(msg)
 
 
 def _key_variables(model: BaseChatModel) -> dict[str, str]:
@@ -117,22 +137,24 @@ def _key_variables(model: BaseChatModel) -> dict[str, str]:
     return {name: variable for name, variable in secrets if name.endswith("api_key") and hasattr(model, name)}
 
 
-def _variable_of_missing_key(name: str, settings: Mapping[str, Any]) -> str | None:
-    """Return the variable that a model which could not be made wants its key in; `None` if something else is wrong."""
-    if name.startswith((_LOCAL, _REPLAY)) or "api_key" in settings:
+def _missing_key(name: str, provider: str | None, settings: Mapping[str, Any]) -> str | None:
+    """Say that a model which could not be made has no key; `None` if something else is wrong.
+
+    Args:
+        name: The model's name.
+        provider: Its provider.
+        settings: The settings with which it could not be made.
+    """
+    if name.startswith((_LOCAL, _REPLAY)) or any(is_secret_name(each) for each in settings):
         return None
     from langchain.chat_models import init_chat_model
 
     try:
         # Only made, never called: if any key will do, then a key is what was missing.
-        model = init_chat_model(name, **settings, api_key="any")
+        model = init_chat_model(name, **settings, **placeholders(provider))
     except Exception:  # noqa: BLE001  # the first error says what is wrong
         return None
-    return next(iter(_key_variables(model).values()), None)
-
-
-def _no_key(name: str, variable: str) -> ValueError:
-    return ValueError(f"cannot make the model {name!r}: no key. Set the environment variable {variable}.")
+    return missing_key(provider, tuple(_key_variables(model).values()))
 
 
 def _provider_missing(name: str) -> str | None:

@@ -200,12 +200,14 @@ class Proposer:
         if not isinstance(self.model, str):
             policy = policy_for(self.model, own=self.retry, shared=retry)
             return Member(spec=self, runnable=self.model, id=self.id, retry=policy)
-        settings = {**client, **self.settings}
-        model = resolve_model(self.model, settings)
+        # The mixture's key is for members that name none of their own.
+        key = client.get("api_key")
+        settings = {**{name: value for name, value in client.items() if name != "api_key"}, **self.settings}
+        model = resolve_model(self.model, settings, key=key)
         policy = self.retry or retry
         if policy is not None and "max_retries" in settings:
             msg = f"{self.model!r} has both retry and max_retries, which would multiply; give one of them"
             raise ValueError(msg)
         if policy is not None and (once := without_retries(model)):
-            model = resolve_model(self.model, {**settings, **once})
+            model = resolve_model(self.model, {**settings, **once}, key=key)
         return Member(spec=self, runnable=model, id=self.model, retry=policy)

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from langchain_moa.data.redaction import names_secret, redact
 from langchain_moa.data.validation import explain
+from langchain_moa.members.keys import is_open
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -145,8 +146,11 @@ def _values(file: Traversable, title: str) -> dict[Any, Any]:
     if not isinstance(values, dict):
         msg = f"{title} holds no mapping of fields; it begins like `proposers: [...]`"
         raise ValueError(msg)  # noqa: TRY004  # a wrong file is a wrong value
-    if (secret := names_secret(values)) is not None:
-        msg = f"{title} has {secret!r}; keys do not belong in files. Remove it and set the provider's environment variable"
+    if (secret := names_secret(values, allows=is_open)) is not None:
+        msg = (
+            f"{title} has {secret!r} in clear; keys do not belong in files. Remove it and set the provider's environment "
+            "variable, or name a variable of your own: ${NAME}"
+        )
         raise ValueError(msg)
     return values
 

@@ -145,8 +145,8 @@ def _add_layer(builder: MoAGraph, settings: NodeSettings, closing: Closing) -> _
     members = layers[number - 1]
     names = []
     for position, member in enumerate(members, start=1):
-        node = Propose(member, layer=number, position=position, settings=settings, closing=closing)
         names.append(proposer_node(number, position, layers=len(layers), proposers=len(members)))
+        node = Propose(member, layer=number, position=position, node=names[-1], settings=settings, closing=closing)
         metadata = {"layer": number, "proposer": member.name, "model": member.id}
         # A member with a system prompt and a name has a role, and the name says which.
         if member.spec.system_prompt and member.spec.name:

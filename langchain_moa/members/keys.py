@@ -51,6 +51,7 @@ class _Provider(NamedTuple):
         placeholders: Settings that keep its client from taking credentials from the environment.
         needs_key: Whether an address that is not its own needs a key.
         checks_key: Whether its client says at construction that there is no key.
+        token: An environment variable that its client takes a token from whatever other credentials it is given.
     """
 
     hosts: tuple[str, ...] = ()
@@ -59,6 +60,7 @@ class _Provider(NamedTuple):
     placeholders: Mapping[str, Any] = {"api_key": NO_KEY}  # noqa: RUF012  # never changed
     needs_key: bool = True
     checks_key: bool = True
+    token: str | None = None
 
 
 _AWS = _Provider(
@@ -66,6 +68,7 @@ _AWS = _Provider(
     addresses=("AWS_ENDPOINT_URL_BEDROCK_RUNTIME", "AWS_ENDPOINT_URL"),
     variables=("AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY", "AWS_PROFILE", "AWS_BEARER_TOKEN_BEDROCK"),
     placeholders={"aws_access_key_id": NO_KEY, "aws_secret_access_key": NO_KEY},
+    token="AWS_BEARER_TOKEN_BEDROCK",  # noqa: S106  # the name of a variable
 )
 
 _PROVIDERS: dict[str, _Provider] = {
@@ -148,6 +151,9 @@ def with_keys(provider: str | None, settings: Mapping[str, Any], *, shared: Any 
         if known.needs_key and not all(map(is_local, elsewhere)):
             raise ValueError(_no_key_for(elsewhere[0], provider, known))
         given |= known.placeholders
+    if elsewhere and known.token and os.environ.get(known.token) and not {"api_key", "bedrock_api_key"} & given.keys():
+        msg = f"{redact(elsewhere[0])} would get the token in {known.token}; name a key for it, api_key: ${{NAME}}, or unset it"
+        raise ValueError(msg)
     return _placed(provider, given)
 
 

@@ -14,7 +14,7 @@ from pydantic import SecretStr, ValidationError
 from langchain_moa._compat import known_providers, provider_of, tracing_params
 from langchain_moa.data.redaction import is_secret_name, redact
 from langchain_moa.data.validation import explain
-from langchain_moa.members.keys import checks_key, missing_key, placeholders, with_keys
+from langchain_moa.members.keys import addresses_in, checks_key, missing_key, placeholders, server_of, with_keys
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -102,6 +102,13 @@ def model_id(runnable: Runnable[Any, Any]) -> str:
     params = tracing_params(model)
     name = params.get("ls_model_name")
     return f"{params.get('ls_provider')}:{name}" if name else model.get_name()
+
+
+def server_of_model(model: BaseChatModel) -> str:
+    """Return the server that a chat model calls: `host:port` where it has an address, the provider where it has none."""
+    fields = {name: getattr(model, name, None) for name in type(model).model_fields}
+    address = next(addresses_in({name: value for name, value in fields.items() if isinstance(value, str)}), None)
+    return server_of(address) if address else str(tracing_params(model).get("ls_provider"))
 
 
 def _given(name: str, provider: str | None, settings: Mapping[str, Any], key: Any) -> dict[str, Any]:

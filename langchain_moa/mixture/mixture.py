@@ -12,7 +12,7 @@ from typing_extensions import override
 
 from langchain_moa.data.redaction import secrets_of
 from langchain_moa.limits.retry import Retry
-from langchain_moa.members.self_moa import TEMPERATURES, sample
+from langchain_moa.members.self_moa import TEMPERATURES, sample, without_history
 from langchain_moa.mixture.fields import MemberLike, MixtureFields, Use, fields_for
 from langchain_moa.mixture.lineup import Members, closings, resolve_members
 from langchain_moa.strategies.resolved import Strategies, described, resolve_aggregation
@@ -201,7 +201,7 @@ class Mixture(MixtureFields):
             msg = "window: it makes the aggregation 'sequential'; leave it out, or leave the aggregation out"
             raise ValueError(msg)
         windowed = {} if window is None else {"aggregation": {"sequential": {"window": window}}}
-        return cls(**{"aggregator": model, "num_layers": 1, **windowed, **options, "proposers": proposers})
+        return cls(**{"aggregator": without_history(model), "num_layers": 1, **windowed, **options, "proposers": proposers})
 
     @property
     def members(self) -> Members:
@@ -231,7 +231,8 @@ class Mixture(MixtureFields):
         members, strategies = self._parts()
         if self._known is None or self._known[0] is not members:
             all_members = (*(each for layer in members.layers for each in layer), members.aggregator, *members.fallbacks)
-            of_members = [each for member in (*all_members, *(other for _, other in members.others)) for each in member.secrets]
+            everyone = (*all_members, *(other for _, other in members.others))
+            of_members = [each for member in everyone for one in (member, *member.fallbacks) for each in one.secrets]
             self._known = (members, tuple(dict.fromkeys([*of_members, *secrets_of(strategies)])))
         return self._known[1]
 

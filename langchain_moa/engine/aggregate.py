@@ -285,7 +285,7 @@ class Aggregate(Node):
             stopped=state.get("stopped"),
             passed_on=state.get("passed_on"),
         )
-        tell(moa, min_references=self._settings.min_references)
+        tell(moa, min_references=self._settings.min_references, max_cost_usd=self._settings.max_cost_usd)
         emit("aggregated", **place, status="ok", error=flaw, seconds=aggregated["seconds"])
         message = message.model_copy(update={"response_metadata": {**message.response_metadata, "moa": moa}})
         return {"messages": [message], "steps": tried} if tried else {"messages": [message]}

@@ -86,7 +86,7 @@ class Choose(Node):
             passed_on=state.get("passed_on"),
             selected=None if chosen is None else self._origin(chosen),
         )
-        tell(moa, min_references=self._settings.min_references)
+        tell(moa, min_references=self._settings.min_references, max_cost_usd=self._settings.max_cost_usd)
         emit("aggregated", name=self._name, model=None, selected=moa.get("selected"))
         answer = message.model_copy(update={"response_metadata": {**message.response_metadata, "moa": moa}})
         return {"messages": [answer], "steps": consultation.steps}

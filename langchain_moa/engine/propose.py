@@ -147,7 +147,8 @@ class Propose(Node):
         return _ProposerCall(member, sent.messages, sent.trimmed, config, kwargs, began, current, limit)
 
     def _place(self, member: Member) -> dict[str, Any]:
-        return {"layer": self._layer, "proposer": self._position, "name": member.name, "model": member.id}
+        # Whoever answers, the place has one name; strategies find a proposer's reference by it.
+        return {"layer": self._layer, "proposer": self._position, "name": self._member.name, "model": member.id}
 
     def _answered(self, state: RunState, call: _ProposerCall, answer: Answer) -> Reference:
         paid = {"usage": answer["usage"], "cost_usd": answer.get("cost_usd")}

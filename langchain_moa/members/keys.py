@@ -50,7 +50,7 @@ class _Provider(NamedTuple):
         variables: Environment variables of its credentials; several in one text belong together.
         placeholders: Settings that keep its client from taking credentials from the environment.
         needs_key: Whether an address that is not its own needs a key.
-        checks_key: Whether its client says at construction that there is no key.
+        checks_key: Whether its client says at construction that there is no key, and takes no other provider's.
         token: An environment variable that its client takes a token from whatever other credentials it is given.
     """
 
@@ -73,7 +73,7 @@ _AWS = _Provider(
 
 _PROVIDERS: dict[str, _Provider] = {
     "anthropic": _Provider(
-        ("api.anthropic.com",), ("ANTHROPIC_API_URL", "ANTHROPIC_BASE_URL"), ("ANTHROPIC_API_KEY",), checks_key=False
+        ("api.anthropic.com",), ("ANTHROPIC_BASE_URL", "ANTHROPIC_API_URL"), ("ANTHROPIC_API_KEY",), checks_key=False
     ),
     "anthropic_bedrock": _AWS,
     "azure_openai": _Provider(
@@ -98,8 +98,10 @@ _PROVIDERS: dict[str, _Provider] = {
     "groq": _Provider(("api.groq.com",), ("GROQ_API_BASE", "GROQ_BASE_URL"), ("GROQ_API_KEY",)),
     "mistralai": _Provider(("*.mistral.ai",), ("MISTRAL_BASE_URL",), ("MISTRAL_API_KEY",), checks_key=False),
     "ollama": _Provider(("ollama.com",), ("OLLAMA_HOST",), ("OLLAMA_API_KEY",), needs_key=False),
-    "openai": _Provider(("api.openai.com", "*.api.openai.com"), ("OPENAI_API_BASE", "OPENAI_BASE_URL"), ("OPENAI_API_KEY",)),
-    "together": _Provider(("api.together.xyz", "api.together.ai"), ("TOGETHER_API_BASE",), ("TOGETHER_API_KEY",)),
+    "openai": _Provider(("api.openai.com", "*.api.openai.com"), ("OPENAI_BASE_URL", "OPENAI_API_BASE"), ("OPENAI_API_KEY",)),
+    "together": _Provider(
+        ("api.together.xyz", "api.together.ai"), ("TOGETHER_API_BASE",), ("TOGETHER_API_KEY",), checks_key=False
+    ),
     "xai": _Provider(("api.x.ai", "*.api.x.ai"), ("XAI_API_BASE",), ("XAI_API_KEY",)),
 }
 
@@ -146,6 +148,9 @@ def with_keys(provider: str | None, settings: Mapping[str, Any], *, shared: Any 
     if shared is not None and not any(is_secret_name(name) for name in given):
         key = {"api_key": _resolved(shared, "api_key", unset)}
         given |= key if unset is None or "api_key" in known.placeholders else known.placeholders
+    if provider == "azure_openai" and not os.environ.get("AZURE_OPENAI_API_KEY"):
+        # Its class would send OpenAI's key to Azure.
+        given.setdefault("api_key", None)
     elsewhere = [address for address in addresses_in(given) if not _is_own(address, known)]
     if elsewhere and not _has_key(given):
         if known.needs_key and not all(map(is_local, elsewhere)):
@@ -212,9 +217,12 @@ def placeholders(provider: str | None) -> dict[str, Any]:
     return dict(_PROVIDERS.get(provider or "", _Provider()).placeholders)
 
 
-def checks_key(provider: str | None) -> bool:
-    """Tell whether a provider's client says at construction that there is no key; else its first call would fail."""
-    return _PROVIDERS.get(provider or "", _Provider()).checks_key
+def checks_key(provider: str | None) -> bool | None:
+    """Tell whether a provider's client says at construction that there is no key; `None` if nothing is known of it.
+
+    If not, its first call would fail, or send another provider's key.
+    """
+    return _PROVIDERS[provider].checks_key if provider in _PROVIDERS else None
 
 
 def _is_placeholder(value: Any) -> bool:
@@ -285,10 +293,10 @@ def _usual_addresses(provider: str | None) -> tuple[str, ...]:
 
 
 def _no_key_for(address: str, provider: str | None, known: _Provider) -> str:
-    key, gateway = next(iter(known.variables), "the provider's key"), next(iter(known.addresses), "")
-    remedy = "name one, as api_key: ${NAME} with your own variable's name, or api_key: none if the server needs none"
-    of_environment = f"; a gateway that gets {key} is named by {gateway}" if gateway else ""
-    return f"{redact(address)} is no address of {provider}, and {key} is not sent there. Give it a key: {remedy}{of_environment}"
+    key = next(iter(known.variables), "the provider's key")
+    msg = f"{redact(address)} is not an address of {provider}, so it does not get {key}. Name a key for it with "
+    msg += "`api_key: ${NAME}`, or write `api_key: none` if it needs none"
+    return f"{msg}; if it is your gateway to {provider}, set {known.addresses[0]} instead" if known.addresses else msg
 
 
 def _placed(provider: str | None, settings: dict[str, Any]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from difflib import get_close_matches
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.language_models import BaseChatModel
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 _LOCAL = "local:"
 _REPLAY = "replay:"
+_PRESET = "preset:"
+_CONFIG = "config:"
 
 # The field by which LangChain's clients have a server count the tokens of a stream.
 _COUNTS_STREAMS = "stream_usage"
@@ -80,6 +83,39 @@ def resolve_model(name: str, settings: Mapping[str, Any], *, key: Any = None) ->
     return model
 
 
+def names_mixture(name: str) -> bool:
+    """Tell whether a model string names another mixture: `preset:NAME` or `config:FILE`."""
+    return name.startswith((_PRESET, _CONFIG))
+
+
+def resolve_mixture(name: str, settings: Mapping[str, Any], defaults: Mapping[str, Any]) -> BaseChatModel:
+    """Make the mixture that a string names, as a chat model.
+
+    Args:
+        name: `preset:NAME` or `config:FILE`.
+        settings: Fields of the mixture that override those of the preset or the file.
+        defaults: Fields that the preset or the file overrides.
+
+    Raises:
+        ValueError: There is no such preset or file, or it describes no mixture.
+        ImportError: A provider's package is not installed; the text names the pip command.
+    """
+    # By name, like the providers' classes: a mixture is made of members, and this one is a member.
+    make = import_module("langchain_moa.chat_model.chat_model").ChatMoA
+    config = import_module("langchain_moa.mixture.config")
+    kind, _, what = name.partition(":")
+    read = config.read_preset if kind == "preset" else config.read_config
+    try:
+        model: BaseChatModel = read(make, what.strip(), settings, defaults=defaults)
+    except ImportError as error:
+        msg = f"cannot make the mixture {name!r}: {error}"
+        raise type(error)(msg, name=error.name, path=error.path) from error
+    except ValueError as error:
+        msg = f"cannot make the mixture {name!r}: {error}"
+        raise ValueError(msg) from error
+    return model
+
+
 def chat_model_of(runnable: Runnable[Any, Any]) -> BaseChatModel | None:
     """Return the chat model inside a binding, a retry, a fallback or a configurable model; `None` if there is none."""
     while not isinstance(runnable, BaseChatModel):
@@ -128,14 +164,22 @@ def _count_streams(model: BaseChatModel, settings: Mapping[str, Any]) -> None:
 
 
 def _require_key(name: str, provider: str | None, model: BaseChatModel) -> None:
-    """Refuse a model without a key if its client would only say so at the first call."""
-    if checks_key(provider):
+    """Refuse a model without a key if its client would only say so at the first call, or send another provider's key."""
+    checks = checks_key(provider)
+    if checks or (checks is None and not _takes_openai_key(model)):
         return
     for attribute, variable in _key_variables(model).items():
         value = getattr(model, attribute)
         if not (value.get_secret_value() if isinstance(value, SecretStr) else value):
             msg = f"cannot make the model {name!r}: {missing_key(provider, (variable,))}."
             raise ValueError(msg)
+
+
+def _takes_openai_key(model: BaseChatModel) -> bool:
+    """Tell whether a model's client is OpenAI's, which takes OpenAI's key from the environment where it is given none."""
+    from langchain_openai.chat_models.base import BaseChatOpenAI
+
+    return isinstance(model, BaseChatOpenAI)
 
 
 def _key_variables(model: BaseChatModel) -> dict[str, str]:
@@ -152,13 +196,13 @@ def _missing_key(name: str, provider: str | None, settings: Mapping[str, Any]) -
         provider: Its provider.
         settings: The settings with which it could not be made.
     """
-    if name.startswith((_LOCAL, _REPLAY)) or any(is_secret_name(each) for each in settings):
+    if name.startswith((_LOCAL, _REPLAY)) or any(is_secret_name(each) and value for each, value in settings.items()):
         return None
     from langchain.chat_models import init_chat_model
 
     try:
         # Only made, never called: if any key will do, then a key is what was missing.
-        model = init_chat_model(name, **settings, **placeholders(provider))
+        model = init_chat_model(name, **{**settings, **placeholders(provider)})
     except Exception:  # noqa: BLE001  # the first error says what is wrong
         return None
     return missing_key(provider, tuple(_key_variables(model).values()))

@@ -16,7 +16,7 @@ from langchain_moa.data.parts import parts_of
 from langchain_moa.data.validation import at, each
 from langchain_moa.limits.retry import Retry
 from langchain_moa.members.member import Member
-from langchain_moa.members.models import chat_model_of, model_id, resolve_model
+from langchain_moa.members.models import chat_model_of, model_id, names_mixture, resolve_mixture, resolve_model
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
@@ -96,11 +96,15 @@ class Proposer:
     The aggregator may be one, too.
 
     Args:
-        model: `provider:model` as `init_chat_model` takes it, `local:` and a local model's name, a chat model, or any
-            Runnable from messages to a message or a text: a chain, an agent, a compiled graph with `messages`.
+        model: `provider:model` as `init_chat_model` takes it, `local:` and a local model's name, another mixture as
+            `preset:NAME` or `config:FILE`, a chat model, or any Runnable from messages to a message or a text: a chain, an
+            agent, a compiled graph with `messages`.
         name: What drawings, events and reports call it. Default: the model id.
         system_prompt: Its role; it follows the user's own system message after a blank line.
-        settings: Arguments of the model's constructor, for a model given as a string (`temperature`, `base_url`, ...).
+        settings: Arguments of the model's constructor, for a model given as a string (`temperature`, `base_url`, ...); for
+            another mixture, its fields. An `api_key` may refer to an environment variable, `${NAME}`. A `base_url` that is
+            not the provider's own does not get the provider's key from the environment: it needs an `api_key`, unless it is
+            on this machine.
         retry: How a failed call of this member is tried again. Default: the mixture's `retry`.
         fallbacks: Members that are asked in this order when this one fails: it raises, is out of time (`proposer_timeout`,
             which each of them has for itself), refuses, or answers nothing. They take over its name, its role and its
@@ -216,12 +220,13 @@ class Proposer:
         if not isinstance(value, Mapping):
             msg = f"{value!r} is no member: give 'provider:model', a chat model, another Runnable, or a Proposer"
             raise ValueError(msg)  # noqa: TRY004  # pydantic reports ValueErrors with the field's place
+        value = _with_mixture(value)
         known = [one.name for one in fields(cls)]
         if unknown := sorted(set(value) - set(known)):
             msg = f"unknown key {unknown[0]!r} in a member; known are {', '.join(known)}"
             raise ValueError(msg)
         if "model" not in value:
-            msg = "a member has no `model`; add `model: provider:model`"
+            msg = "a member has no `model`; add `model: provider:model`, or `preset: NAME` or `config: FILE` for a mixture"
             raise ValueError(msg)
         return cls(**value)
 
@@ -239,6 +244,10 @@ class Proposer:
         if not isinstance(self.model, str):
             policy = policy_for(self.model, own=self.retry, shared=retry)
             return Member(spec=self, runnable=self.model, id=self.id, retry=policy, fallbacks=fallbacks)
+        if names_mixture(self.model):
+            model = resolve_mixture(self.model, self.settings, client)
+            policy = policy_for(model, own=self.retry, shared=retry)
+            return Member(spec=self, runnable=model, id=self.model, retry=policy, fallbacks=fallbacks)
         # The mixture's key is for members that name none of their own.
         key = client.get("api_key")
         settings = {**{name: value for name, value in client.items() if name != "api_key"}, **self.settings}
@@ -255,6 +264,21 @@ class Proposer:
         """Return a fallback with what it takes over of this proposer."""
         own = {"name": self.name, "system_prompt": self.system_prompt, "history": self.history}
         return replace(other, **{name: value for name, value in own.items() if getattr(other, name) is None})
+
+
+def _with_mixture(value: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a member's arguments with another mixture, which they name by `preset` or `config`, as its `model`."""
+    named = [name for name in ("preset", "config") if name in value]
+    if not named:
+        return value
+    if len(named) > 1 or "model" in value:
+        msg = "a member has one of `model`, `preset` and `config`"
+        raise ValueError(msg)
+    what: Any = value[named[0]]
+    if not isinstance(what, str) or not what.strip():
+        msg = f"{named[0]} must be a text, not {what!r}"
+        raise ValueError(msg)
+    return {"model": f"{named[0]}:{what}", **{name: item for name, item in value.items() if name != named[0]}}
 
 
 def _coerce_fallbacks(value: Any) -> tuple[Proposer, ...]:

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from langchain_core.runnables import RunnableConfig
     from langchain_core.runnables.graph import Node
 
-_START, _END, # One of several proposers of a layer that have one name.
+# One of several proposers of a layer that have one name.
 _TWIN = re.compile(r"(.+) (#\d+)", re.DOTALL)
 
-_AGGREGATOR = "__start__", "__end__", "aggregator"
+_START, _END, _AGGREGATOR = "__start__", "__end__", "aggregator"
 # The provider, the owner and the model's own name. Any later colon belongs to the name, as in "ollama:gpt-oss:20b".
 _MODEL = re.compile(r"([a-z_]+:)?(.*/)?(.*)", re.DOTALL)
 # The model id of a mixture that is a member of another mixture; the id of its aggregator follows.

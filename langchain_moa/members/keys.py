@@ -48,7 +48,8 @@ class _Provider(NamedTuple):
         hosts: Patterns of its own hosts.
         addresses: Environment variables that name another address for it, such as a gateway's.
         variables: Environment variables of its credentials; several in one text belong together.
-        placeholders: Settings that keep its client from taking credentials from the environment.
+        placeholders: Settings that keep its client from taking credentials from the environment; those that are `None` do so
+            beside a key that is named, too.
         needs_key: Whether an address that is not its own needs a key.
         checks_key: Whether its client says at construction that there is no key, and takes no other provider's.
         token: An environment variable that its client takes a token from whatever other credentials it is given.
@@ -67,7 +68,7 @@ _AWS = _Provider(
     hosts=("bedrock*.amazonaws.com", "bedrock*.amazonaws.com.cn", "bedrock*.api.aws", "vpce-*.bedrock*.vpce.amazonaws.com"),
     addresses=("AWS_ENDPOINT_URL_BEDROCK_RUNTIME", "AWS_ENDPOINT_URL"),
     variables=("AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY", "AWS_PROFILE", "AWS_BEARER_TOKEN_BEDROCK"),
-    placeholders={"aws_access_key_id": NO_KEY, "aws_secret_access_key": NO_KEY},
+    placeholders={"aws_access_key_id": NO_KEY, "aws_secret_access_key": NO_KEY, "aws_session_token": None},
     token="AWS_BEARER_TOKEN_BEDROCK",  # noqa: S106  # the name of a variable
 )
 
@@ -156,6 +157,9 @@ def with_keys(provider: str | None, settings: Mapping[str, Any], *, shared: Any 
         if known.needs_key and not all(map(is_local, elsewhere)):
             raise ValueError(_no_key_for(elsewhere[0], provider, known))
         given |= known.placeholders
+    if elsewhere:
+        # What is set to nothing is not taken from the environment beside a key that is named.
+        given = {**{name: value for name, value in known.placeholders.items() if value is None}, **given}
     if elsewhere and known.token and os.environ.get(known.token) and not {"api_key", "bedrock_api_key"} & given.keys():
         msg = f"{redact(elsewhere[0])} would get the token in {known.token}; name a key for it, api_key: ${{NAME}}, or unset it"
         raise ValueError(msg)

@@ -190,7 +190,7 @@ class Proposer:
         Args:
             messages: The conversation.
         """
-        if self.history in {None, "all"}:
+        if self.history is None or self.history == "all":
             return list(messages)
         questions = [place for place, message in enumerate(messages) if isinstance(message, HumanMessage)]
         turns = self.history if isinstance(self.history, int) else 1
@@ -293,7 +293,7 @@ def _coerce_fallbacks(value: Any) -> tuple[Proposer, ...]:
 
 
 def _require_history(value: Any) -> None:
-    if value in {None, "all", _QUESTION}:
+    if value is None or value == "all" or value == _QUESTION:
         return
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         msg = f"history must be 'all', 'question' or a number of turns of at least 1, not {value!r}"

@@ -63,8 +63,10 @@ def resolve_members(mixture: Mixture, strategies: Strategies) -> Members:
     layers = tuple(each(layer, resolve, place=f"proposers: layer {number}, ") for number, layer in enumerate(nested, start=1))
     with at("aggregator"):
         aggregator = resolve(_whole(cast("Proposer | None", mixture.aggregator) or Proposer(Nobody())))
-    others_of_aggregator = each(map(_whole, mixture.aggregator_fallbacks), resolve, place="aggregator_fallbacks: ")
-    fallbacks = (*aggregator.fallbacks, *(one for other in others_of_aggregator for one in (other, *other.fallbacks)))
+    after_aggregator = each(
+        mixture.aggregator_fallbacks, lambda other: resolve(_whole(other)), place="aggregator_fallbacks: "
+    )
+    fallbacks = (*aggregator.fallbacks, *(one for other in after_aggregator for one in (other, *other.fallbacks)))
     others = []
     for field, model in strategies.models():
         if model is not None:

@@ -91,7 +91,7 @@ class Propose(Node):
             reference = await self._reference(member, input, config)
         if tried and (failure := reference["error"]) is not None:
             reference["error"] = _all_failures(tried, failure)
-        place = {key: reference[key] for key in ("layer", "proposer", "name", "model")}  # type: ignore[literal-required]  # keys of the TypedDict
+        place = {"layer": self._layer, "proposer": self._position, "name": reference["name"], "model": reference["model"]}
         emit("proposed", **place, status=reference["status"], error=reference["error"], seconds=reference["seconds"])
         return {"references": [reference], **({"steps": tried} if tried else {})}
 
@@ -117,9 +117,7 @@ class Propose(Node):
 
         return await call_traced(call.limit, call.config, ask)
 
-    def _prepare(
-        self, member: Member, state: RunState, config: RunnableConfig | None, stack: ExitStack
-    ) -> _ProposerCall:
+    def _prepare(self, member: Member, state: RunState, config: RunnableConfig | None, stack: ExitStack) -> _ProposerCall:
         settings = self._settings
         introduce(config, settings)
         context = context_of()

@@ -58,7 +58,7 @@ class _Provider(NamedTuple):
     hosts: tuple[str, ...] = ()
     addresses: tuple[str, ...] = ()
     variables: tuple[str, ...] = ()
-    placeholders: Mapping[str, Any] = {"api_key": NO_KEY}  # noqa: RUF012  # never changed
+    placeholders: Mapping[str, Any] = {"api_key": NO_KEY}  # never changed
     needs_key: bool = True
     checks_key: bool = True
     token: str | None = None
@@ -78,7 +78,13 @@ _PROVIDERS: dict[str, _Provider] = {
     ),
     "anthropic_bedrock": _AWS,
     "azure_openai": _Provider(
-        ("*.openai.azure.com", "*.cognitiveservices.azure.com", "*.services.ai.azure.com", "*.openai.azure.us", "*.openai.azure.cn"),
+        (
+            "*.openai.azure.com",
+            "*.cognitiveservices.azure.com",
+            "*.services.ai.azure.com",
+            "*.openai.azure.us",
+            "*.openai.azure.cn",
+        ),
         ("AZURE_OPENAI_ENDPOINT", "OPENAI_API_BASE"),
         ("AZURE_OPENAI_API_KEY", "AZURE_OPENAI_AD_TOKEN"),
         {"api_key": NO_KEY, "azure_ad_token": NO_KEY},

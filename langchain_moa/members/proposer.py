@@ -262,8 +262,12 @@ class Proposer:
 
     def _role_of(self, other: Proposer) -> Proposer:
         """Return a fallback with what it takes over of this proposer."""
-        own = {"name": self.name, "system_prompt": self.system_prompt, "history": self.history}
-        return replace(other, **{name: value for name, value in own.items() if getattr(other, name) is None})
+        return replace(
+            other,
+            name=self.name if other.name is None else other.name,
+            system_prompt=self.system_prompt if other.system_prompt is None else other.system_prompt,
+            history=self.history if other.history is None else other.history,
+        )
 
 
 def _with_mixture(value: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -293,8 +297,7 @@ def _coerce_fallbacks(value: Any) -> tuple[Proposer, ...]:
 
 
 def _require_history(value: Any) -> None:
-    if value is None or value == "all" or value == _QUESTION:
-        return
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+    is_number = isinstance(value, int) and not isinstance(value, bool) and value >= 1
+    if value is not None and not is_number and value not in ("all", _QUESTION):  # it may be unhashable
         msg = f"history must be 'all', 'question' or a number of turns of at least 1, not {value!r}"
         raise ValueError(msg)

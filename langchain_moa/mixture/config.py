@@ -195,7 +195,7 @@ def _reading(key: str, title: str) -> Iterator[None]:
 
 
 def _anchored(value: Any, folder: Path, key: str = "") -> Any:
-    """Return the fields of a file with the paths of the mixtures in them, which are relative to the file, as others find them."""
+    """Return the fields of a file with the paths of mixtures in them, which are relative to the file, as others find them."""
     if isinstance(value, dict):
         return {
             name: str(folder / item)

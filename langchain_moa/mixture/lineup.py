@@ -63,9 +63,7 @@ def resolve_members(mixture: Mixture, strategies: Strategies) -> Members:
     layers = tuple(each(layer, resolve, place=f"proposers: layer {number}, ") for number, layer in enumerate(nested, start=1))
     with at("aggregator"):
         aggregator = resolve(_whole(cast("Proposer | None", mixture.aggregator) or Proposer(Nobody())))
-    after_aggregator = each(
-        mixture.aggregator_fallbacks, lambda other: resolve(_whole(other)), place="aggregator_fallbacks: "
-    )
+    after_aggregator = each(mixture.aggregator_fallbacks, lambda other: resolve(_whole(other)), place="aggregator_fallbacks: ")
     fallbacks = (*aggregator.fallbacks, *(one for other in after_aggregator for one in (other, *other.fallbacks)))
     others = []
     for field, model in strategies.models():
@@ -104,7 +102,7 @@ def _limited(members: Members, limiter: CallLimiter) -> Members:
     flat = [*(each for layer in members.layers for each in layer), members.aggregator, *members.fallbacks]
     flat += [member for _, member in members.others]
     most: dict[Any, int] = {}
-    for member in [one for each in flat for one in (each, *each.fallbacks)]:
+    for member in [one for listed in flat for one in (listed, *listed.fallbacks)]:
         if (given := member.spec.max_concurrency) is not None:
             most[member.server] = min(given, most.get(member.server, given))
     limiters = {server: CallLimiter(number, within=limiter) for server, number in most.items()}

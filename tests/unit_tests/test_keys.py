@@ -109,7 +109,8 @@ def test_what_a_file_may_hold_for_a_key(value: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "value", ["", "sk-0123456789", "${NAME}sk-0123456789", "sk-${NAME}", "$NAME", "${}", "${1A}", "Bearer sk-1", None, True, 5, []]
+    "value",
+    ["", "sk-0123456789", "${NAME}sk-0123456789", "sk-${NAME}", "$NAME", "${}", "${1A}", "Bearer sk-1", None, True, 5, []],
 )
 def test_what_a_file_may_not_hold_for_a_key(value: Any) -> None:
     assert not is_open(value)

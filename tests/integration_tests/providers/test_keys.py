@@ -386,7 +386,13 @@ async def test_the_smallest_limit_of_a_server_counts_for_all_of_its_members(prov
 
     providers.script("gpt-4.1", slow)
     model = member(providers, "openai")
-    proposers = [{"model": model, "max_concurrency": 3}, {"model": model, "max_concurrency": 2}, model, model, written(providers)]
+    proposers = [
+        {"model": model, "max_concurrency": 3},
+        {"model": model, "max_concurrency": 2},
+        model,
+        model,
+        written(providers),
+    ]
     moa = ChatMoA(proposers=proposers, aggregator=model, num_layers=1, max_concurrency=4)
     await ask(moa, HI, "ainvoke")
     assert slots["most"] == 2

@@ -198,9 +198,10 @@ async def test_twins_have_names_of_their_own_in_the_stream(chat: Chat, same: str
     if same == "names":
         proposers = [Proposer(model, name="expert") for model in proposers]
     graph = create_moa(proposers, chat("agg")).compile()
+    stream: Any = graph.astream(QUESTION, stream_mode="messages")
     seen = {
         (metadata["layer"], metadata["proposer"], metadata["langgraph_node"])
-        async for _, metadata in graph.astream(QUESTION, stream_mode="messages")
+        async for _, metadata in stream
         if "layer" in metadata
     }
     names = ["openai:p #1", "openai:q", "openai:p #2"] if same == "models" else ["expert #1", "expert #2", "expert #3"]

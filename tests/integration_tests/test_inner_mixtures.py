@@ -144,7 +144,7 @@ def test_local_models_of_an_inner_file_are_asked_for_at_once(write: Any, monkeyp
     monkeypatch.setattr("langchain_moa.local.is_present", lambda _: False)
     write("inner.yaml", ["local:smollm2-135m"])
     outer = write("outer.yaml", [{"config": "inner.yaml"}, "local:gemma3-270m"])
-    with pytest.raises(UsageError, match="2 local models to fetch first.* gemma3-270m smollm2-135m"):
+    with pytest.raises(UsageError, match=r"2 local models to fetch first.* gemma3-270m smollm2-135m"):
         MixtureArguments(config=outer).mixture()
 
 

@@ -39,8 +39,8 @@ SHOWN: dict[Any, list[str]] = {
 @pytest.mark.parametrize("asynchronous", [False, True])
 @pytest.mark.parametrize("history", SHOWN)
 async def test_a_proposer_is_shown_a_part(loopback: Loopback, chat: Chat, history: Any, asynchronous: bool) -> None:
-    proposer = Proposer(chat("p"), history=history)
-    moa = ChatMoA(proposers=[proposer, chat("whole")], aggregator=chat("agg"), num_layers=2)
+    proposers: list[Any] = [Proposer(chat("p"), history=history), chat("whole")]
+    moa = ChatMoA(proposers=proposers, aggregator=chat("agg"), num_layers=2)
     answer = await moa.ainvoke(CONVERSATION) if asynchronous else moa.invoke(CONVERSATION)
     first, second = loopback.calls("p")
     expected = SHOWN[history]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 from langchain.chat_models import base
+from pydantic import SecretStr
 
 from langchain_moa import Mixture
 from langchain_moa.members import keys
@@ -82,4 +83,4 @@ def test_a_missing_package_is_an_error_with_the_command(monkeypatch: pytest.Monk
     monkeypatch.setitem(__import__("sys").modules, "langchain_groq", None)
     base._get_chat_model_creator.cache_clear()
     with pytest.raises(ImportError, match=r"proposers: item 1: .*pip install langchain-groq"):
-        Mixture(proposers=["groq:qwen/qwen3-32b"], aggregator="openai:x", api_key="none")
+        Mixture(proposers=["groq:qwen/qwen3-32b"], aggregator="openai:x", api_key=SecretStr("none"))

@@ -324,7 +324,7 @@ def test_to_look_at_a_mixture_no_key_needs_to_be_set(providers: ProviderServer, 
 
 def test_a_key_that_is_refused_is_said_with_its_remedy(tmp_path: Path) -> None:
     stranger = {"model": "openai:gpt-4.1", "settings": {"base_url": "https://stranger.example/v1"}}
-    with pytest.raises(ValueError, match="stranger.example") as caught:
+    with pytest.raises(ValueError, match=r"stranger\.example") as caught:
         Mixture.from_config(in_file(tmp_path, stranger))
     for word in ("proposers: item 1", "OPENAI_API_KEY", "api_key: ${NAME}", "api_key: none", "OPENAI_BASE_URL"):
         assert word in str(caught.value)
@@ -366,7 +366,7 @@ def test_vertex_credentials_are_credentials(monkeypatch: pytest.MonkeyPatch) -> 
 def test_missing_credentials_are_said_in_our_words(monkeypatch: pytest.MonkeyPatch, model: str, words: str) -> None:
     for name in VARIABLES:
         monkeypatch.delenv(name, raising=False)
-    with pytest.raises(ValueError, match="no key. Set ") as caught:
+    with pytest.raises(ValueError, match=r"no key\. Set ") as caught:
         Mixture(proposers=[model], aggregator=model)
     assert words in str(caught.value)
 
@@ -386,7 +386,7 @@ async def test_the_smallest_limit_of_a_server_counts_for_all_of_its_members(prov
 
     providers.script("gpt-4.1", slow)
     model = member(providers, "openai")
-    proposers = [
+    proposers: list[Any] = [
         {"model": model, "max_concurrency": 3},
         {"model": model, "max_concurrency": 2},
         model,

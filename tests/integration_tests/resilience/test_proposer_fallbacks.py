@@ -70,7 +70,7 @@ def test_one_that_is_out_of_time_is_followed(loopback: Loopback, chat: Chat) -> 
 
 async def test_one_that_is_not_waited_for_is_not_followed(loopback: Loopback, chat: Chat) -> None:
     loopback.script("slow", Reply(hang=True))
-    proposers = [chat("quick"), Proposer(chat("slow"), fallbacks=[chat("second")])]
+    proposers: list[Any] = [chat("quick"), Proposer(chat("slow"), fallbacks=[chat("second")])]
     moa = ChatMoA(proposers=proposers, aggregator=chat("agg"), num_layers=1, quorum=1, quorum_grace=0)
     account = (await moa.ainvoke("Hi")).response_metadata["moa"]
     assert account["layers"][0][1]["status"] == "late"
@@ -102,7 +102,8 @@ def test_each_has_its_own_policy_of_retries(loopback: Loopback, chat: Chat) -> N
 async def test_the_graph_shows_each_call(loopback: Loopback, chat: Chat) -> None:
     loopback.script("first", Reply("busy", status=500))
     graph = create_moa([Proposer(chat("first"), fallbacks=[chat("second")])], chat("agg"), num_layers=1).compile()
-    seen = [event async for event in graph.astream({"messages": [("user", "Hi")]}, stream_mode="custom")]
+    question: Any = {"messages": [("user", "Hi")]}
+    seen = [event async for event in graph.astream(question, stream_mode="custom")]
     asked = [(event["moa"], event["model"]) for event in seen if event["moa"] in {"proposing", "proposed"}]
     assert asked == [("proposing", "openai:first"), ("proposing", "openai:second"), ("proposed", "openai:second")]
 
@@ -110,7 +111,7 @@ async def test_the_graph_shows_each_call(loopback: Loopback, chat: Chat) -> None
 def test_the_record_of_a_run_has_each_call_once(loopback: Loopback, chat: Chat) -> None:
     loopback.script("first", Reply("", usage=PAID))
     loopback.script("second", Reply("The draft.", usage=PAID))
-    proposers = [Proposer(chat("first"), fallbacks=[chat("second")]), chat("other")]
+    proposers: list[Any] = [Proposer(chat("first"), fallbacks=[chat("second")]), chat("other")]
     with record_moa() as runs:
         ChatMoA(proposers=proposers, aggregator=chat("agg"), num_layers=1).invoke("Hi")
     (run,) = runs
@@ -127,7 +128,7 @@ def test_a_strategy_finds_the_reference_of_a_fallback(loopback: Loopback, chat: 
     loopback.script("first", Reply("busy", status=500))
     loopback.script("second", Reply("ANSWER: 4"))
     loopback.script("other", Reply("ANSWER: 4"))
-    proposers = [Proposer(chat("first"), fallbacks=[chat("second")]), chat("other")]
+    proposers: list[Any] = [Proposer(chat("first"), fallbacks=[chat("second")]), chat("other")]
     answer = ChatMoA(proposers=proposers, num_layers=1, aggregation="vote").invoke("2 + 2?")
     assert answer.text == "ANSWER: 4"
 

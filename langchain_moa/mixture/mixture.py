@@ -90,10 +90,12 @@ class Mixture(MixtureFields):
             the aggregator writes it from what is there. Calls whose price is not known do not count: a warning in the log
             names their models when the mixture is made, and each answer does in `degraded`. Default: no limit.
         max_concurrency: How many calls run at once, over all answers of this mixture; sync and async ones are counted apart.
-            Default: as many as there are.
+            A `Proposer` has a `max_concurrency` for its server. Default: as many as there are.
         timeout: Seconds that the clients of members given as strings wait for an answer. Default: the provider's.
         max_retries: How often those clients try again. Default: the provider's.
-        api_key: Key for those clients. Default, and the better way: the provider's environment variable.
+        api_key: Key for those clients that name none of their own: a text or a SecretStr, or `${NAME}` for an environment
+            variable. It is sent to every provider among them. Default, and the better way: the provider's environment
+            variable, whose key is sent to the provider's own address only.
 
     Raises:
         ValueError: As `pydantic.ValidationError`, which names the field.
@@ -143,7 +145,8 @@ class Mixture(MixtureFields):
         """Read a mixture from a YAML file.
 
         Args:
-            path: The file; its keys are this class's fields, `api_key` excepted: keys come from the environment only.
+            path: The file; its keys are this class's fields. A key in clear is refused: `api_key: ${NAME}` refers to an
+                environment variable.
             **overrides: Fields that go before the file's.
 
         Raises:

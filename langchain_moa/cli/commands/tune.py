@@ -335,7 +335,7 @@ def _candidates(given: Sequence[str] | None, config: Path | None, *, named: bool
 
     if (secret := names_secret({"candidates": listed}, allows=is_open)) is not None:
         msg = (
-            f"--config: {config} has {secret!r} in clear; keys do not belong in files. Set the provider's environment "
+            f"--config: {config} has {secret!r}; keys do not belong in files. Set the provider's environment "
             "variable, or name a variable of your own: ${NAME}"
         )
         raise UsageError(msg)

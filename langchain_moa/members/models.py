@@ -27,6 +27,9 @@ _REPLAY = "replay:"
 _PRESET = "preset:"
 _CONFIG = "config:"
 
+# How the fields end that hold a client's address.
+_ADDRESS = ("api_base", "api_url", "base_url", "endpoint", "endpoint_url", "region_name")
+
 # The field by which LangChain's clients have a server count the tokens of a stream.
 _COUNTS_STREAMS = "stream_usage"
 
@@ -152,6 +155,12 @@ def _given(name: str, provider: str | None, settings: Mapping[str, Any], key: An
     if name.startswith((_LOCAL, _REPLAY)):
         return {**({} if key is None else {"api_key": key}), **settings}
     return with_keys(provider, settings, shared=key)
+
+
+def addresses_of(model: BaseChatModel) -> list[str]:
+    """Return the addresses at which a model's client asks, as far as its fields say so."""
+    named = sorted(name for name in type(model).model_fields if name.endswith(_ADDRESS))
+    return [str(value) for name in named if (value := getattr(model, name, None))]
 
 
 def _count_streams(model: BaseChatModel, settings: Mapping[str, Any]) -> None:

@@ -15,6 +15,7 @@ from langchain_moa._compat import default_settings, llm_type
 from langchain_moa.data.parts import parts_of
 from langchain_moa.data.validation import at, each
 from langchain_moa.limits.retry import Retry
+from langchain_moa.members.dialects import dialect_of
 from langchain_moa.members.member import Member
 from langchain_moa.members.models import chat_model_of, model_id, names_mixture, resolve_mixture, resolve_model
 
@@ -248,16 +249,26 @@ class Proposer:
             model = resolve_mixture(self.model, self.settings, client)
             policy = policy_for(model, own=self.retry, shared=retry)
             return Member(spec=self, runnable=model, id=self.model, retry=policy, fallbacks=fallbacks)
+        own = {name: value for name, value in self.settings.items() if value is not None}
         # The mixture's key is for members that name none of their own.
         key = client.get("api_key")
-        settings = {**{name: value for name, value in client.items() if name != "api_key"}, **self.settings}
+        settings = {**{name: value for name, value in client.items() if name != "api_key"}, **own}
         model = resolve_model(self.model, settings, key=key)
         policy = self.retry or retry
         if policy is not None and "max_retries" in settings:
             msg = f"{self.model!r} has both retry and max_retries, which would multiply; give one of them"
             raise ValueError(msg)
-        if policy is not None and (once := without_retries(model)):
-            model = resolve_model(self.model, {**settings, **once}, key=key)
+        changed: dict[str, Any] = {}
+        if "max_retries" in settings and "max_retries" not in type(model).model_fields:
+            policy = Retry(attempts=settings["max_retries"] + 1)
+            changed["max_retries"] = None
+        elif policy is not None:
+            changed.update(without_retries(model))
+        if settings.get("timeout") is not None and (place := dialect_of(model).timeout) != ("timeout",):
+            changed |= {"timeout": None, **_at_place(place, settings["timeout"], settings)}
+        if changed:
+            kept = {name: value for name, value in {**settings, **changed}.items() if value is not None}
+            model = resolve_model(self.model, kept, key=key)
         return Member(spec=self, runnable=model, id=self.model, retry=policy, fallbacks=fallbacks)
 
     def _role_of(self, other: Proposer) -> Proposer:
@@ -301,3 +312,9 @@ def _require_history(value: Any) -> None:
     if value is not None and not is_number and value not in ("all", _QUESTION):  # it may be unhashable
         msg = f"history must be 'all', 'question' or a number of turns of at least 1, not {value!r}"
         raise ValueError(msg)
+
+
+def _at_place(place: tuple[str, ...], value: Any, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a setting at its place: by its name, or inside a mapping of others."""
+    name, *inner = place
+    return {name: {**(settings.get(name) or {}), inner[0]: value} if inner else value}

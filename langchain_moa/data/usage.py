@@ -6,7 +6,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.messages import AIMessage
-from langchain_core.messages.ai import UsageMetadata, add_usage
+from langchain_core.messages.ai import InputTokenDetails, OutputTokenDetails, UsageMetadata, add_usage
 from typing_extensions import TypedDict
 
 if TYPE_CHECKING:
@@ -93,6 +93,40 @@ def account(
     return moa
 
 
+def counted(usage: Any) -> UsageMetadata | None:
+    """Return the tokens that a server has counted, as far as they are numbers; `None` where the totals are not.
+
+    Args:
+        usage: The `usage_metadata` of a message, which some clients pass on as the server has sent it.
+    """
+    if not isinstance(usage, dict):
+        return None
+    totals = [_count(usage.get(name)) for name in ("input_tokens", "output_tokens")]
+    if None in totals:
+        return None
+    given, written = (total or 0 for total in totals)
+    made = UsageMetadata(
+        input_tokens=given, output_tokens=written, total_tokens=_count(usage.get("total_tokens")) or given + written
+    )
+    if (details := _details(usage.get("input_token_details"))) is not None:
+        made["input_token_details"] = InputTokenDetails(**details)  # type: ignore[typeddict-item]  # providers add names
+    if (details := _details(usage.get("output_token_details"))) is not None:
+        made["output_token_details"] = OutputTokenDetails(**details)  # type: ignore[typeddict-item]  # providers add names
+    return made
+
+
+def _details(details: Any) -> dict[str, int] | None:
+    if not isinstance(details, dict):
+        return None
+    return {name: count for name, value in details.items() if (count := _count(value)) is not None} or None
+
+
+def _count(value: Any) -> int | None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < float("inf"):
+        return None
+    return int(value)
+
+
 def total_usage(moa: Mapping[str, Any]) -> UsageMetadata | None:
     """Return the tokens of all calls of a breakdown, `None` where no provider counted any."""
     total: UsageMetadata | None = None
@@ -145,7 +179,8 @@ def _cost_of_message(message: AIMessage) -> float | None:
         cost: float | None = said["moa"].get("cost_usd")
         return cost
     model = f"{said.get('model_provider')}:{said.get('model_name') or said.get('model')}"
-    return None if message.usage_metadata is None else cost_usd(model, message.usage_metadata)
+    usage = counted(message.usage_metadata)
+    return None if usage is None else cost_usd(model, usage)
 
 
 def cost_usd(model: str, usage: UsageMetadata) -> float | None:

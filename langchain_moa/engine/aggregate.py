@@ -317,7 +317,7 @@ class Aggregate(Node):
             adjusted=self._settings.adjusted(context_of()),
             author=author_of(message) if member.is_mixture else call.author,
         )
-        tell(moa, min_references=self._settings.min_references)
+        tell(moa, min_references=self._settings.min_references, max_cost_usd=self._settings.max_cost_usd)
         emit("aggregated", **place, status="ok", error=flaw, seconds=aggregated["seconds"])
         message = own_message(message, state["messages"], moa)
         return {"messages": [message], "steps": tried} if tried else {"messages": [message]}

@@ -69,7 +69,7 @@ class Asking:
     limit: Limit | None = None
 
     async def ask(self, ask: Ask) -> Answer:
-        """Ask a model, and the aggregator's fallbacks where it is the aggregator, until one answers.
+        """Ask a model, and its fallbacks, until one answers.
 
         Args:
             ask: Whom to ask what.
@@ -99,8 +99,7 @@ class Asking:
     def _calls(self, ask: Ask) -> Iterator[_InquiryCall]:
         """Prepare the call of whoever is asked, and of those that stand in for the aggregator, each when its turn comes."""
         members = [self.settings.member(ask.model)]
-        if ask.model is None:
-            members += self.settings.members.fallbacks
+        members += self.settings.members.fallbacks if ask.model is None else members[0].fallbacks
         for place, member in enumerate(members):
             yield self._prepare(ask, member, left=len(members) - place)
 

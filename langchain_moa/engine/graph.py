@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
@@ -144,10 +145,10 @@ def _add_layer(builder: MoAGraph, settings: NodeSettings, closing: Closing) -> _
     layers, number = settings.members.layers, closing.layer
     members = layers[number - 1]
     names = []
-    for position, member in enumerate(members, start=1):
-        node = Propose(member, layer=number, position=position, settings=settings, closing=closing)
+    for position, (member, distinct) in enumerate(zip(members, _distinct_names(members), strict=True), start=1):
         names.append(proposer_node(number, position, layers=len(layers), proposers=len(members)))
-        metadata = {"layer": number, "proposer": member.name, "model": member.id}
+        node = Propose(member, layer=number, position=position, node=names[-1], settings=settings, closing=closing)
+        metadata = {"layer": number, "proposer": distinct, "model": member.id}
         # A member with a system prompt and a name has a role, and the name says which.
         if member.spec.system_prompt and member.spec.name:
             metadata["role"] = member.spec.name
@@ -157,6 +158,15 @@ def _add_layer(builder: MoAGraph, settings: NodeSettings, closing: Closing) -> _
     merge = Merge(settings, strategies, layer=number, num_layers=len(layers), node=name)
     builder.add_node(name, merge, metadata={"layer": number, **_shown_rules(settings, is_last=number == len(layers))})
     return _LayerNodes(names, name)
+
+
+def _distinct_names(members: Sequence[Member]) -> list[str]:
+    """Return the names of a layer's proposers for the metadata of its nodes, numbered where several have one name."""
+    counts, seen, names = Counter(member.name for member in members), Counter[str](), []
+    for member in members:
+        seen[member.name] += 1
+        names.append(f"{member.name} #{seen[member.name]}" if counts[member.name] > 1 else member.name)
+    return names
 
 
 def _shown_rules(settings: NodeSettings, *, is_last: bool) -> dict[str, Any]:

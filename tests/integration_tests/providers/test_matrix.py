@@ -14,7 +14,7 @@ from allpairspy import AllPairs
 
 from langchain_moa import ChatMoA
 from tests.integration_tests.providers.test_protocols import SPLITS_STREAMED_TOOL_CALLS
-from tests.promises.mixing import converse
+from tests.providers.mixing import converse
 from tests.providers import PROVIDERS, member
 from tests.providers.asking import MODES
 

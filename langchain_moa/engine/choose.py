@@ -106,7 +106,8 @@ class Choose(Node):
             notes=self._verdict(chosen),
             adjusted=self._settings.adjusted(context_of()),
         )
-        tell(moa, min_references=self._settings.min_references, blind=self._settings.blind)
+        settings = self._settings
+        tell(moa, min_references=settings.min_references, max_cost_usd=settings.max_cost_usd, blind=settings.blind)
         emit("aggregated", name=self._name, model=None, selected=moa.get("selected"))
         return {"messages": [own_message(message, state["messages"], moa)], "steps": consultation.steps, "notes": None}
 

@@ -21,7 +21,8 @@ from langchain_moa.engine.progress import RunState, progress_of
 from langchain_moa.limits.deadline import Limit, call_within
 from langchain_moa.limits.portal import wait_for
 from langchain_moa.prompting.budget import fit, room_for_messages
-from langchain_moa.prompting.prompts import Prompt, PromptError, cutting, is_blind, prompt_of, resolve_prompt, with_checks
+from langchain_moa.prompting.place import ReferencePlace
+from langchain_moa.prompting.prompts import PlacedPrompt, Prompt, PromptError, is_blind, prompt_of, resolve_prompt
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from langchain_moa.members.proposer import Proposer
     from langchain_moa.mixture.lineup import Members
     from langchain_moa.mixture.mixture import Mixture
+    from langchain_moa.prompting.place import ReferencesAt
 
 T = TypeVar("T")
 
@@ -49,8 +51,8 @@ class NodeSettings:
     Attributes:
         mixture: The mixture, for handlers that record which one a run belongs to.
         members: Its members, resolved.
-        prompt: How references are shown to the aggregator, and to models that strategies ask.
-        layer_prompts: How they are shown to the proposers of each layer.
+        prompt: How references are shown, as the mixture's field has it.
+        references_at: Where they are shown.
         blind: The numbers of the layers that do not see the layers before.
         call_kwargs: The mixture's parameters for every model call.
         max_reference_tokens: Tokens to which each reference is cut when it is shown.
@@ -62,8 +64,8 @@ class NodeSettings:
 
     mixture: Mixture
     members: Members
-    prompt: Prompt
-    layer_prompts: tuple[Prompt, ...]
+    prompt: str | Prompt | Mapping[Any, Any]
+    references_at: ReferencesAt
     blind: frozenset[int]
     call_kwargs: Mapping[str, Any]
     max_reference_tokens: int | None
@@ -79,8 +81,8 @@ class NodeSettings:
         return cls(
             mixture=mixture,
             members=mixture.members,
-            prompt=_resolved(mixture, None),
-            layer_prompts=tuple(_resolved(mixture, number) for number in numbers),
+            prompt=mixture.prompt,
+            references_at=mixture.references_at,
             blind=frozenset(number for number in numbers if is_blind(mixture.prompt, number)),
             call_kwargs=mixture.call_kwargs,
             max_reference_tokens=mixture.max_reference_tokens,
@@ -115,13 +117,31 @@ class NodeSettings:
         """Return the member that a strategy calls; `None` is the aggregator."""
         return self.mixture.member(model)
 
+    def place(self, member: Member) -> ReferencePlace:
+        """Return where the references stand in a member's prompt."""
+        spec = member.spec
+        at = spec.references_at or self.references_at
+        return ReferencePlace.of(
+            member.chat_model,
+            member.id,
+            at=at,
+            has_system_role=spec.system_role,
+            has_user_after_tools=member.dialect.user_after_tool,
+        )
 
-def _resolved(mixture: Mixture, layer: int | None) -> Prompt:
-    """Return how references are shown to one reader: a layer's proposers, or the aggregator."""
-    prompt = resolve_prompt(prompt_of(mixture.prompt, layer))
-    if hasattr(mixture.strategies.aggregation, "examine"):
-        prompt = with_checks(prompt)
-    return prompt if mixture.max_reference_tokens is None else cutting(prompt, mixture.max_reference_tokens)
+    def prompt_for(self, member: Member, layer: int | None = None) -> PlacedPrompt:
+        """Return how the references are shown to a member.
+
+        Args:
+            member: Who reads them.
+            layer: The layer of proposers that it stands in. Default: it is the aggregator, or a strategy asks it.
+        """
+        return resolve_prompt(
+            prompt_of(self.prompt, layer),
+            place=self.place(member),
+            max_reference_tokens=self.max_reference_tokens,
+            shows_checks=hasattr(self.mixture.strategies.aggregation, "examine"),
+        )
 
 
 class Node(Runnable[RunState, dict[str, Any]]):
@@ -201,6 +221,7 @@ def shown(
     references: Sequence[Reference],
     prompt: Prompt,
     *,
+    place: ReferencePlace,
     kwargs: Mapping[str, Any],
     state: RunState,
 ) -> Shown:
@@ -213,6 +234,7 @@ def shown(
         messages: The conversation as it is in the state.
         references: What it is to read, if anything.
         prompt: From these to what the member is sent.
+        place: Where the references stand in its prompt.
         kwargs: What else the call sends.
         state: The graph's state, whose references are paid for.
 
@@ -220,8 +242,14 @@ def shown(
         StrategyFailedError: A prompt of the user's own failed: a mistake that no other member would mend.
     """
     window = room_for_messages(member.chat_model, {**member.bound, **kwargs})
+
+    def adapted(messages: list[BaseMessage], references: Sequence[Reference]) -> list[BaseMessage]:
+        return place.adapt(prompt(messages, references))
+
+    # The reference code of the paper strips every answer.
+    stripped: list[Reference] = [{**reference, "text": reference["text"].strip()} for reference in references]
     try:
-        sent, trimmed = fit(messages, references, prompt, window=window)
+        sent, trimmed = fit(messages, stripped, adapted, window=window)
     except PromptError as error:
         cause = error.__cause__ or error
         reason = describe(cause, member.secrets)

@@ -11,7 +11,7 @@ from langchain_moa.members.dialects import AUDIO, FILE, IMAGE, dialect_of_class
 
 PAGE = Path(__file__).parents[2] / "docs" / "providers.md"
 ROW = re.compile(
-    r"^\| (?P<name>[^|]+) \| `(?P<class>\w+)` \| [^|]+ \| (?P<own>[^|]+) \| (?P<media>[^|]+ \| [^|]+ \| [^|]+) \|$", re.M
+    r"^\| [^|]+ \| `(?P<class>\w+)` \| [^|]+ \| (?P<own>[^|]+) \| (?P<media>[^|]+ \| [^|]+ \| [^|]+) \|$", re.MULTILINE
 )
 ROWS = {row["class"]: row for row in ROW.finditer(PAGE.read_text(encoding="utf-8"))}
 

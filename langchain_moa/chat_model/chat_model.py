@@ -52,7 +52,8 @@ class ChatMoA(Mixture, ScopedChatModel):
 
     It runs the graph of `create_moa` inside, hidden: agents, chains and handlers see one chat model that starts and ends
     once and streams the final answer only. Tools and structured output are the aggregator's; tracers see the whole tree.
-    `usage_metadata` is the sum over all calls; `response_metadata["moa"]` breaks it down by layer and proposer.
+    `usage_metadata` is the aggregator's own call, by which agents and middleware tell the size of the conversation; the sum
+    of all calls is `response_metadata["moa"]["usage"]`, their dollars `["cost_usd"]`, and the calls stand there one by one.
 
     The arguments are those of `Mixture` and the usual ones of a chat model (`cache`, `rate_limiter`, `callbacks`, ...).
 

@@ -55,6 +55,8 @@ def _for_member(messages: Sequence[BaseMessage], member: Member, *, has_tools: b
         seen = without_tool_messages(seen)
     elif not dialect.user_after_tool and (calls := calls_before_user(seen)):
         seen = without_tool_messages(seen, only=calls)
+    if member.chat_model is None:
+        return seen  # an agent, a chain or a function puts them in the order that its own models take
     return in_order(seen, dialect, member.profile)
 
 

@@ -170,10 +170,15 @@ def dialect_of(model: BaseChatModel | None) -> Dialect:
     Args:
         model: The chat model; `None` for a member that is none, of which nothing is known.
     """
-    return _UNKNOWN if model is None else _dialect_of_class(type(model))
+    return _UNKNOWN if model is None else dialect_of_class(type(model))
 
 
 @cache
-def _dialect_of_class(class_: type) -> Dialect:
+def dialect_of_class(class_: type) -> Dialect:
+    """Return what the client of a class of chat models takes.
+
+    Args:
+        class_: The class.
+    """
     known = (_DIALECTS[base.__name__] for base in class_.__mro__ if base.__name__ in _DIALECTS)
     return next(known, _UNKNOWN)

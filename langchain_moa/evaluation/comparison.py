@@ -8,18 +8,18 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from langchain_moa.batch.calls import QuestionRun, belonging_to
+from langchain_moa.batch.limits import CircuitBreaker, HaltedError
 from langchain_moa.data.errors import AggregatorFailedError, MoAError
-from langchain_moa.evaluation.calls import QuestionRun, belonging_to
 from langchain_moa.evaluation.judge import EVEN, PairwiseJudge, judging
-from langchain_moa.evaluation.limits import CircuitBreaker, HaltedError
 from langchain_moa.evaluation.variants import first_variants, self_moa
 from langchain_moa.members.member import Member
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Hashable, Sequence
 
+    from langchain_moa.batch.calls import FailedCall
     from langchain_moa.data.reference import Failure
-    from langchain_moa.evaluation.calls import FailedCall
     from langchain_moa.evaluation.judge import JudgeTally
     from langchain_moa.evaluation.ledger import Ledger
     from langchain_moa.evaluation.questions import Question

@@ -13,8 +13,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from langchain_moa.batch.limits import EvaluationError
 from langchain_moa.data.rows import RowError
-from langchain_moa.evaluation.limits import EvaluationError
 from langchain_moa.strategies.extract import boxed, letter, number
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""The calls of an evaluation: who is asked what, for which question, and members whose calls go through a ledger."""
+"""The calls of a run over many prompts: who is asked what, for which one, and members whose calls go through a ledger."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from langchain_core.messages import AIMessage
 from langchain_core.runnables.base import RunnableBindingBase
 from typing_extensions import override
 
+from langchain_moa.batch.limits import HaltedError
 from langchain_moa.data.answer import read_answer
 from langchain_moa.data.redaction import describe
-from langchain_moa.evaluation.limits import HaltedError
 from langchain_moa.members.member import Nobody
 from langchain_moa.mixture.fields import MixtureFields, Use, fields_for
 
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from langchain_core.messages import BaseMessage
     from langchain_core.runnables import RunnableConfig
 
+    from langchain_moa.batch.call_log import CallLog, CallRecord
     from langchain_moa.data.reference import Failure
-    from langchain_moa.evaluation.ledger import CallRecord, Ledger
     from langchain_moa.members.member import Member
     from langchain_moa.mixture.mixture import Mixture
 
@@ -199,7 +199,7 @@ class LedgerRunnable(RunnableBindingBase[Any, Any]):
             answer = read_answer(output, seen=len(messages))
             return answer["message"].model_copy(update={"usage_metadata": answer["usage"]})
 
-        ledger: Ledger = self.ledger
+        ledger: CallLog = self.ledger
         site: CallSite = self.site
         content = [site.identity, kwargs, [[message.type, message.content] for message in messages]]
         call = CallRequest(run=run, site=site, content=content, max_tokens=kwargs.get("max_tokens"))
@@ -220,7 +220,7 @@ class LedgerRunnable(RunnableBindingBase[Any, Any]):
         return record.answer
 
 
-def with_ledger(mixture: Mixture, ledger: Ledger, *, prefix: str = "") -> Mixture:
+def with_ledger(mixture: Mixture, ledger: CallLog, *, prefix: str = "") -> Mixture:
     """Return a copy of a mixture whose calls go through a ledger.
 
     Args:
@@ -256,7 +256,7 @@ def with_ledger(mixture: Mixture, ledger: Ledger, *, prefix: str = "") -> Mixtur
 
 
 def member_with_ledger(
-    member: Member, ledger: Ledger, place: str, *, layer: int | None = None, upstream: list[Any] | None = None
+    member: Member, ledger: CallLog, place: str, *, layer: int | None = None, upstream: list[Any] | None = None
 ) -> Member:
     """Return a member whose calls go through a ledger; nobody stays nobody.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections import Counter
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -16,6 +17,7 @@ from typing_extensions import override
 
 from langchain_moa.batch.limits import HaltedError
 from langchain_moa.data.answer import read_answer
+from langchain_moa.data.errors import AggregatorFailedError
 from langchain_moa.data.redaction import describe
 from langchain_moa.members.member import Nobody
 from langchain_moa.mixture.fields import MixtureFields, Use, fields_for
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from langchain_core.runnables import RunnableConfig
 
     from langchain_moa.batch.call_log import CallLog, CallRecord
+    from langchain_moa.data.errors import MoAError
     from langchain_moa.data.reference import Failure
     from langchain_moa.members.member import Member
     from langchain_moa.mixture.mixture import Mixture
@@ -288,3 +291,32 @@ def _identity(member: Member) -> dict[str, Any]:
         # Where it lies in memory is another place in the next process.
         identity["runnable"] = type(member.runnable).__name__
     return identity
+
+
+def fingerprint(mixture: Mixture, ledger: CallLog) -> str:
+    """Return a hash of all that bears on a mixture's answers; it is the same in another process.
+
+    Args:
+        mixture: The mixture, with or without a ledger.
+        ledger: Any ledger; nothing is asked.
+    """
+    described = {name: value for name, value in mixture.describe().items() if name not in _APART}
+    members = with_ledger(mixture, ledger).members
+    proposers = [member for layer in members.layers for member in layer]
+    others = [other for _, other in members.others]
+    sites = map(call_site_of, [*proposers, members.aggregator, *members.fallbacks, *others])
+    whole = json.dumps([described, *(site.identity if site else None for site in sites)], sort_keys=True, default=str)
+    # Where a function lies in memory is another place in the next process.
+    return digest(re.sub(r" at 0x[0-9a-f]+", "", whole))
+
+
+def reason_of(error: MoAError) -> str:
+    """Return in a line why a mixture, or a member alone, has not answered."""
+    if isinstance(error, AggregatorFailedError) and error.failures:
+        return "; then ".join(map(_words, error.failures))
+    failed = [reference["error"] for reference in error.references if reference["error"] is not None]
+    return "; ".join(dict.fromkeys(map(_words, failed))) or str(error)
+
+
+def _words(failure: Failure) -> str:
+    return f"{failure['kind']}: {failure['message']}"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 
-from langchain_moa.batch.calls import QuestionRun, belonging_to, member_with_ledger, with_ledger
+from langchain_moa.batch.calls import QuestionRun, belonging_to, member_with_ledger, reason_of, with_ledger
 from langchain_moa.batch.limits import CircuitBreaker
 from langchain_moa.data.answer import reference_text
 from langchain_moa.data.errors import MoAError
@@ -16,7 +16,6 @@ from langchain_moa.data.reference import Reference
 from langchain_moa.data.rows import RowError, read_rows
 from langchain_moa.data.state import MoAContext
 from langchain_moa.engine.graph import build_aggregator, build_alone, build_graph
-from langchain_moa.evaluation.comparison import reason_of
 from langchain_moa.evaluation.harnesses import Answered, HarnessWithReferences
 from langchain_moa.evaluation.variants import find_member
 

@@ -65,16 +65,12 @@ def test_each_row_has_its_answer_its_columns_and_what_it_took(loopback: Loopback
     assert line["tokens"]["total_tokens"] == line["tokens"]["input_tokens"] + line["tokens"]["output_tokens"]
     assert line["tokens"]["output_tokens"] == 3 * 4
     # What is sent is what the mixture sends by itself.
-    sent = loopback.calls("last")[0].body
+    sent = loopback.calls("last")[-1]
     loopback.reset()
-    asyncio.run(
-        ChatMoA(**{name: getattr(_mixture(loopback), name) for name in ("proposers", "aggregator", "num_layers")}).ainvoke(
-            sent["messages"][-1]["content"]
-        )
+    ChatMoA(proposers=[loopback.chat("a"), loopback.chat("b")], aggregator=loopback.chat("last"), num_layers=1).invoke(
+        sent.user
     )
-    assert loopback.calls("last")[0].body == {**sent, "stream": loopback.calls("last")[0].body.get("stream", False)} or (
-        loopback.calls("last")[0].messages == sent["messages"]
-    )
+    assert loopback.calls("last")[0].body == sent.body
 
 
 def test_what_is_in_the_output_is_not_asked_again(loopback: Loopback, tmp_path: Path) -> None:
@@ -134,7 +130,7 @@ def test_failed_rows_say_why_and_are_asked_again_only_if_you_say_so(loopback: Lo
     answers = {answer.id: answer for answer in _answers(_mixture(loopback), _prompts(3), output=out)}
     assert answers["r1"].answer is None
     assert answers["r1"].error is not None
-    assert "BadRequestError" in answers["r1"].error
+    assert "Error code: 400 - no" in answers["r1"].error
     assert answers["r0"].error is None
     failed = next(line for line in _lines(out) if line["id"] == "r1")
     assert failed["answer"] is None
@@ -216,7 +212,7 @@ def test_an_id_that_asks_something_else_now_is_refused(loopback: Loopback, tmp_p
     assert len(_answers(_mixture(loopback), rows, output=out)) == 2
     loopback.reset()
     rows.write_text('{"prompt": "new"}\n{"prompt": "a"}\n{"prompt": "b"}\n')
-    with pytest.raises(RowError, match="line 1: the id '1' has an answer in .*, to another prompt"):
+    with pytest.raises(RowError, match=r"line 1: the id '1' has an answer in .*, to another prompt"):
         _answers(_mixture(loopback), rows, output=out)
     assert loopback.requests == []
 
@@ -256,7 +252,7 @@ def test_a_source_that_breaks_off_loses_no_answer(loopback: Loopback) -> None:
 
     async def collect() -> None:
         async for answer in batch_answers(_mixture(loopback), rows()):
-            found.append(answer.answer)
+            found.append(answer.answer)  # noqa: PERF401  # those before the error count
 
     with pytest.raises(OSError, match="the line is dead"):
         asyncio.run(collect())
@@ -288,7 +284,6 @@ def test_no_more_rows_than_asked_for_are_under_way_or_read_ahead(loopback: Loopb
 
 
 def test_a_rate_limit_slows_the_calls_and_fails_no_row(loopback: Loopback) -> None:
-    limited = loopback.gate()
     refused = []
 
     def sometimes(body: Body) -> Reply:
@@ -299,7 +294,6 @@ def test_a_rate_limit_slows_the_calls_and_fails_no_row(loopback: Loopback) -> No
             return Reply("slow down", status=429, headers={"retry-after": "0.05"})
         return Reply("ok", delay=0.01)
 
-    limited.open()
     loopback.script("*", sometimes)
     answers = _answers(_mixture(loopback), _prompts(60), concurrency=30)
     assert refused
@@ -317,11 +311,11 @@ def test_money_is_reserved_before_it_is_spent(loopback: Loopback, tmp_path: Path
 
     async def collect() -> None:
         async for answer in batch_answers(mixture, _prompts(10), output=out, max_cost_usd=2.05, concurrency=4):
-            found.append(answer)
+            found.append(answer)  # noqa: PERF401  # those before the error count
 
     for calls in (5, 0):
         loopback.reset()
-        with pytest.raises(StoppedError, match="--max-cost-usd 2.05: "):
+        with pytest.raises(StoppedError, match=r"--max-cost-usd 2\.05: "):
             asyncio.run(collect())
         assert len(loopback.requests) == calls
     assert 0 < len(found) <= 2
@@ -329,7 +323,7 @@ def test_money_is_reserved_before_it_is_spent(loopback: Loopback, tmp_path: Path
 
 
 def test_a_price_that_is_not_known_refuses_the_limit(loopback: Loopback) -> None:
-    with pytest.raises(ValueError, match="max_cost_usd cannot be kept: the price of .* is not known"):
+    with pytest.raises(ValueError, match=r"max_cost_usd cannot be kept: the price of .* is not known"):
         _answers(_mixture(loopback), ["a"], max_cost_usd=1)
 
 

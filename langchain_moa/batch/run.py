@@ -54,6 +54,21 @@ class BatchAnswer:
         tokens: Tokens of all its calls: `input_tokens`, `output_tokens` and `total_tokens`; `None` where nobody counted them.
         degraded: What the answer lacks, in words: a proposer that failed, for example. Usually empty.
         references: The proposers' answers, by layer and proposer.
+
+    Example:
+        ```python
+        import asyncio
+
+        from langchain_moa import BatchAnswer, Mixture, batch_answers
+
+
+        async def failed(rows: list[str]) -> list[BatchAnswer]:
+            answers = batch_answers(Mixture.from_preset("local"), rows)
+            return [answer async for answer in answers if answer.error is not None]
+
+
+        print(asyncio.run(failed(["Why is the sky blue?"])))
+        ```
     """
 
     id: str | int

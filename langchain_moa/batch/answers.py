@@ -27,6 +27,8 @@ async def batch_answers(
     retry_failed: bool = False,
     ordered: bool = False,
     references: bool = False,
+    half_price: bool = False,
+    poll: float = 30.0,
 ) -> AsyncGenerator[BatchAnswer]:
     """Ask a mixture many rows, and yield the answers as they come.
 
@@ -52,6 +54,11 @@ async def batch_answers(
         retry_failed: Whether rows that have failed are asked again. Default: no.
         ordered: Whether the output is put into the order of the rows at the end. Default: no.
         references: Whether the proposers' answers are in the output. Default: no.
+        half_price: Whether calls go into the batch jobs of OpenAI, Anthropic, Together and others, which answer within a day
+            at half the price. Time limits, the quorum and limits of calls at once are off then; up to 10,000 rows are under
+            way at once; `concurrency` is how many calls run at once at providers without jobs. With `max_cost_usd`, the
+            mixture needs `max_tokens`. Default: no.
+        poll: With `half_price`, seconds between two looks at a job; the time rises to 10 minutes. Default: 30.
 
     Yields:
         The answers of this run, in the order in which they are complete; also those of rows that have failed.
@@ -89,6 +96,8 @@ async def batch_answers(
         retry_failed=retry_failed,
         ordered=ordered,
         references=references,
+        half_price=half_price,
+        poll=poll,
     ) as run:
         await asyncio.to_thread(run.check)
         async with aclosing(run.answers()) as answers:

@@ -7,9 +7,10 @@ number of rows. The database is locked as long as a run has it open: a second ru
 
 from __future__ import annotations
 
+import errno
 import json
 import sqlite3
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from typing_extensions import override
@@ -27,6 +28,11 @@ if TYPE_CHECKING:
 _TABLES = """
 CREATE TABLE IF NOT EXISTS calls (row TEXT NOT NULL, key TEXT NOT NULL, record TEXT NOT NULL, PRIMARY KEY (row, key));
 CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS jobs (token TEXT PRIMARY KEY, provider TEXT NOT NULL, endpoint TEXT NOT NULL, began REAL NOT NULL,
+    job TEXT);
+CREATE TABLE IF NOT EXISTS job_lines (id TEXT PRIMARY KEY, key TEXT NOT NULL, token TEXT NOT NULL, status INTEGER, body TEXT);
+CREATE INDEX IF NOT EXISTS job_lines_by_key ON job_lines (key);
+CREATE INDEX IF NOT EXISTS job_lines_by_token ON job_lines (token);
 CREATE TEMP TABLE lines (row TEXT PRIMARY KEY, start INTEGER, size INTEGER, failed INTEGER, about TEXT) WITHOUT ROWID;
 CREATE TEMP TABLE seen (row TEXT PRIMARY KEY, line INTEGER) WITHOUT ROWID;
 """
@@ -48,6 +54,36 @@ class OutputLine(NamedTuple):
     size: int
     failed: bool
     about: str
+
+
+class Job(NamedTuple):
+    """A job at a provider.
+
+    Attributes:
+        token: A name that we have given it.
+        provider: Whose it is.
+        endpoint: What its lines are sent to.
+        began: When it was submitted, in seconds since 1970.
+        job: The id that the provider has given it; `None` if the process ended before that was known.
+    """
+
+    token: str
+    provider: str
+    endpoint: str
+    began: float
+    job: str | None = None
+
+
+class JobLine(NamedTuple):
+    """A line of a job.
+
+    Attributes:
+        id: Its id.
+        status: The HTTP status of its result; `None` if there is none yet.
+    """
+
+    id: str
+    status: int | None
 
 
 class Journal(CallLog):
@@ -237,3 +273,86 @@ class Journal(CallLog):
         """Have the system write to the disk what it has of the journal, so that it outlives a power failure, too."""
         with suppress(sqlite3.Error):
             self._database.execute("PRAGMA wal_checkpoint(PASSIVE)")
+
+    # --- the jobs of `--half-price` ---
+
+    def add_job(self, job: Job, lines: Iterable[tuple[str, str]]) -> None:
+        """Write down a job that is about to be submitted, so that it is found even if the process is killed meanwhile.
+
+        Args:
+            job: The job, without its id.
+            lines: The id of each line, and the hash of what it asks.
+
+        Raises:
+            OSError: It cannot be written.
+        """
+        with self._transaction():
+            self._database.execute("INSERT INTO jobs VALUES (?, ?, ?, ?, ?)", job)
+            self._database.executemany(
+                "INSERT INTO job_lines VALUES (?, ?, ?, NULL, NULL)", ((line, key, job.token) for line, key in lines)
+            )
+
+    def name_job(self, token: str, job: str) -> None:
+        """Write down the id that the provider has given to a job.
+
+        Raises:
+            OSError: It cannot be written.
+        """
+        with self._transaction():
+            self._database.execute("UPDATE jobs SET job = ? WHERE token = ?", (job, token))
+
+    def jobs(self, provider: str) -> list[Job]:
+        """Return the jobs of a provider that are not over."""
+        return [
+            Job(*each) for each in self._database.execute("SELECT * FROM jobs WHERE provider = ? ORDER BY began", (provider,))
+        ]
+
+    def job_lines(self, token: str) -> list[str]:
+        """Return the ids of a job's lines that have no result yet."""
+        found = self._database.execute("SELECT id FROM job_lines WHERE token = ? AND status IS NULL", (token,))
+        return [each[0] for each in found]
+
+    def add_results(self, results: Iterable[tuple[str, int, str]]) -> None:
+        """Write down the results of lines: the id, the HTTP status and the body.
+
+        Raises:
+            OSError: They cannot be written.
+        """
+        with self._transaction():
+            self._database.executemany(
+                "UPDATE job_lines SET status = ?, body = ? WHERE id = ?",
+                ((status, body, line) for line, status, body in results),
+            )
+
+    def end_job(self, token: str) -> None:
+        """Forget a job whose results are written down, and its lines that have none."""
+        with self._transaction():
+            self._database.execute("DELETE FROM jobs WHERE token = ?", (token,))
+            self._database.execute("DELETE FROM job_lines WHERE token = ? AND status IS NULL", (token,))
+
+    def job_lines_for(self, key: str) -> list[JobLine]:
+        """Return the lines that ask something, by its hash."""
+        return [JobLine(*each) for each in self._database.execute("SELECT id, status FROM job_lines WHERE key = ?", (key,))]
+
+    def result(self, line: str) -> tuple[int, str] | None:
+        """Return the HTTP status and the body of a line's result; `None` if it has none yet."""
+        found = self._database.execute("SELECT status, body FROM job_lines WHERE id = ?", (line,)).fetchone()
+        return None if found is None or found[0] is None else (found[0], found[1])
+
+    def remove_job_line(self, line: str) -> None:
+        """Forget a line whose result has become a call's answer."""
+        with suppress(sqlite3.Error):
+            self._database.execute("DELETE FROM job_lines WHERE id = ?", (line,))
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        try:
+            self._database.execute("BEGIN")
+            try:
+                yield
+            except BaseException:
+                self._database.execute("ROLLBACK")
+                raise
+            self._database.execute("COMMIT")
+        except sqlite3.Error as error:
+            raise OSError(errno.EIO, str(error)) from error

@@ -11,8 +11,10 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, Self
 
 from langchain_moa.batch.calls import QuestionRun, belonging_to, fingerprint, reason_of, with_ledger
+from langchain_moa.batch.half_price import ROUND, HalfPrice, without_limits
+from langchain_moa.batch.job_desk import JobDesk
 from langchain_moa.batch.journal import Journal
-from langchain_moa.batch.limits import BatchError, CircuitBreaker, callable_members, tokens_in, unpriced
+from langchain_moa.batch.limits import BatchError, CircuitBreaker, HaltedError, callable_members, tokens_in, unpriced
 from langchain_moa.batch.output import Output, with_columns
 from langchain_moa.batch.pace import Paces
 from langchain_moa.batch.rows import BatchRow, RowReader, rows_in, rows_of
@@ -150,6 +152,8 @@ class BatchRun:
         output: The output; `None` if there is none.
         progress: How far it is.
         paces: How many calls of each provider run at once.
+        desk: The calls that wait for batch jobs; `None` if all are made directly.
+        at_once: How many rows are under way at once.
     """
 
     def __init__(
@@ -165,6 +169,9 @@ class BatchRun:
         retry_failed: bool = False,
         ordered: bool = False,
         references: bool = False,
+        half_price: bool = False,
+        poll: float = 30.0,
+        round_size: int = ROUND,
     ) -> None:
         """Open the journal and the output; see `batch_answers` for the arguments and the errors."""
         if concurrency < 1:
@@ -175,6 +182,14 @@ class BatchRun:
             raise ValueError(msg)
         if max_cost_usd is not None and (unknown := unpriced(callable_members(mixture))):
             msg = f"max_cost_usd cannot be kept: the price of {', '.join(unknown)} is not known"
+            raise ValueError(msg)
+        if half_price:
+            mixture = without_limits(mixture)
+            if max_cost_usd is not None and mixture.max_tokens is None:
+                msg = "max_cost_usd with half_price needs max_tokens: all calls of a job are reserved before one is answered"
+                raise ValueError(msg)
+        if poll <= 0:
+            msg = f"poll is {poll:g}; give seconds, more than 0"
             raise ValueError(msg)
         self.progress = BatchProgress()
         self.paces = Paces()
@@ -188,8 +203,10 @@ class BatchRun:
         if path is not None and isinstance(rows, str | Path) and path.absolute() == Path(rows).absolute():
             msg = f"{path} is the input; give another --output"
             raise BatchError(msg)
+        self.at_once = round_size if half_price else concurrency
         self.journal = Journal(None if path is None else journal_of(path), max_cost_usd=max_cost_usd)
         self.output: Output | None = None
+        self.desk = JobDesk(self.journal, poll=poll) if half_price else None
         try:
             if path is not None:
                 self._open(path, retry_failed=retry_failed)
@@ -280,7 +297,8 @@ class BatchRun:
         ending = asyncio.Event()
         async with aclosing(self._waiting()) as waiting:
             work = _Work(self, waiting, found)
-            tasks = [asyncio.create_task(work.run()) for _ in range(self.concurrency)]
+            tasks = [asyncio.create_task(work.run()) for _ in range(self.at_once)]
+            desk = [] if self.desk is None else [asyncio.create_task(self.desk.run())]
             syncing = asyncio.create_task(self._sync(ending))
             try:
                 running = len(tasks)
@@ -292,14 +310,20 @@ class BatchRun:
                         work.room.release()
             finally:
                 ending.set()
-                for task in tasks:
+                for task in (*tasks, *desk):
                     task.cancel()
-                ended = await asyncio.gather(*tasks, syncing, return_exceptions=True)
+                ended = await asyncio.gather(*tasks, *desk, syncing, return_exceptions=True)
             for each in ended:
                 if isinstance(each, Exception):
                     raise each
         if self._ordered and self.output is not None and self.journal.gate.reason is None:
             self.output.rewrite(self.journal.lines_in_order())
+
+    def halt(self) -> None:
+        """End early: no further call begins, and calls that wait for a batch job are left to the next run, which finds it."""
+        self.journal.gate.close("signal", "the run was ended")
+        if self.desk is not None:
+            self.desk.halt(HaltedError(self.journal.gate.why))
 
     async def _waiting(self) -> AsyncGenerator[tuple[Row, BatchRow | None]]:
         """Yield the rows that have no line in the output; `None` beside one that cannot be asked."""
@@ -347,22 +371,30 @@ class _Work:
         self._found = found
         self._taking = asyncio.Lock()
         # Answers that are not read yet do not pile up.
-        self.room = asyncio.Semaphore(run.concurrency)
+        self.room = asyncio.Semaphore(run.at_once)
+        # Only rows that begin together share their jobs.
+        self._round = _Round() if run.desk is not None else None
         self._is_over = False
         mixture, journal = run.mixture, run.journal
         self._secrets = mixture.secrets
-        self._graph: Any = build_graph(with_ledger(run.paces.paced(mixture), journal)).compile(checkpointer=False)
-        self._patience = CircuitBreaker(journal.gate, concurrency=run.concurrency)
+        half_price = None if run.desk is None else HalfPrice(run.desk, concurrency=run.concurrency)
+        called = run.paces.paced(mixture) if half_price is None else half_price.applied(mixture)
+        self._graph: Any = build_graph(with_ledger(called, journal)).compile(checkpointer=False)
+        self._patience = CircuitBreaker(journal.gate, concurrency=run.at_once)
 
     async def run(self) -> None:
         try:
             while (taken := await self._take()) is not None:
                 row, found = taken
+                if self._round is not None:
+                    self._round.begin()
                 answer = await self._ask(found) if found is not None else _refused(row, self._run.reader)
                 if answer is not None:
                     self._write(answer, "" if found is None else found.about)
                     await self.room.acquire()
                     self._found.put_nowait(answer)
+                if self._round is not None:
+                    await self._round.end()
         finally:
             self._found.put_nowait(None)
 
@@ -422,6 +454,28 @@ class _Work:
             run.journal.remove_calls([str(answer.id)])
         else:
             run.output.add(str(answer.id), answer.line(references=run.with_references), about)
+
+
+class _Round:
+    """The rows that are under way at the same time; the next begin when all of them are over."""
+
+    def __init__(self) -> None:
+        self._under_way = 0
+        self._over = asyncio.Event()
+
+    def begin(self) -> None:
+        """Begin a row."""
+        self._under_way += 1
+
+    async def end(self) -> None:
+        """End a row, and wait until all are over."""
+        self._under_way -= 1
+        over = self._over
+        if self._under_way:
+            await over.wait()
+            return
+        self._over = asyncio.Event()
+        over.set()
 
 
 def _refused(row: Row, reader: RowReader) -> BatchAnswer:

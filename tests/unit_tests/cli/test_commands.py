@@ -51,7 +51,9 @@ def test_every_command_has_help_with_its_exit_codes(command: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "command", [["ask"], ["batch"], ["chat"], ["doctor"], ["draw"], ["show"], ["eval", "compare"], ["eval", "generate"]], ids=" ".join
+    "command",
+    [["ask"], ["batch"], ["chat"], ["doctor"], ["draw"], ["show"], ["eval", "compare"], ["eval", "generate"]],
+    ids=" ".join,
 )
 def test_every_command_takes_the_same_options_for_its_mixture(command: list[str]) -> None:
     def panel(*args: str) -> list[list[str]]:

@@ -178,6 +178,11 @@ class JobDesk:
                     for provider in list(self._queued):
                         for lines in self._groups(provider):
                             await self._submit(provider, lines)
+        except Exception as error:
+            # Nothing would end the calls that wait.
+            self.journal.gate.close("failures", f"batch jobs cannot be submitted: {describe(error)['message']}")
+            self.halt(HaltedError(self.journal.gate.why))
+            raise
         finally:
             for task in self._following.values():
                 task.cancel()
@@ -188,8 +193,6 @@ class JobDesk:
         for _ in range(2):
             for _ in range(_QUIET_TURNS):
                 if self._open != len(self._waiting) or self._changed.is_set():
-                    self._changed.set()
-                    await asyncio.sleep(0.01)
                     return False
                 await asyncio.sleep(0)
             await asyncio.sleep(_QUIET_SECONDS)

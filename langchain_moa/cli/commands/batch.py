@@ -51,6 +51,24 @@ Ordered = Annotated[
     typer.Option("--ordered", help="Put the output into the order of the input at the end.", rich_help_panel=OUTPUT),
 ]
 RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Ask the rows again that have failed.", rich_help_panel=RUN)]
+HalfPriceOption = Annotated[
+    bool,
+    typer.Option(
+        "--half-price",
+        help="Send the calls as batch jobs, which providers answer within a day at half the price.",
+        rich_help_panel=RUN,
+    ),
+]
+Poll = Annotated[
+    float,
+    typer.Option(
+        "--poll",
+        metavar="SECONDS",
+        min=0.01,
+        help="With --half-price, the time between two looks at a job; it rises to 10 minutes.",
+        rich_help_panel=RUN,
+    ),
+]
 Concurrency = Annotated[
     int,
     typer.Option(
@@ -74,6 +92,8 @@ def batch(
     call: CallArguments,
     concurrency: Concurrency = 8,
     max_cost_usd: MaxCost = None,
+    half_price: HalfPriceOption = False,
+    poll: Poll = 30.0,
     retry_failed: RetryFailed = False,
     references: References = False,
     ordered: Ordered = False,
@@ -102,6 +122,9 @@ def batch(
             built = mixture.load(quiet=quiet, overrides=overrides)
         job = _Job(built, rows, output, quiet=quiet)
         job.require_prices(max_cost_usd)
+        if half_price and max_cost_usd is not None and built.max_tokens is None:
+            msg = "--max-cost-usd with --half-price needs --max-tokens: a job's calls are reserved before one is answered"
+            raise UsageError(msg)
         try:
             with job.open(
                 prompt_field=prompt_field,
@@ -111,6 +134,8 @@ def batch(
                 retry_failed=retry_failed and not estimate,
                 references=references,
                 ordered=ordered and not estimate,
+                half_price=half_price,
+                poll=poll,
                 is_kept=not estimate or output.exists(),
             ) as run:
                 run.check()
@@ -160,6 +185,7 @@ class _Job:
 
     def _price(self, run: BatchRun) -> str:
         """Say what the rows that are left will cost, if all layers are asked."""
+        from langchain_moa.batch.half_price import SHARE, jobs_of
         from langchain_moa.batch.limits import ANSWER_TOKENS, callable_members, expected_usd, unpriced
 
         left = run.progress.left or 0
@@ -171,10 +197,13 @@ class _Job:
         usd = left * sum(expected_usd(member.id, prompt=prompt, answer=answer) or 0.0 for member in asked)
         unknown = unpriced(callable_members(self.mixture))
         calls = counted(left * len(asked), "call")
+        in_jobs = [member for member in asked if jobs_of(member.chat_model) is not None] if run.desk is not None else []
+        saved = left * sum(SHARE * (expected_usd(member.id, prompt=prompt, answer=answer) or 0.0) for member in in_jobs)
         if not usd:
             return f"{calls}; no price is known" if left else calls
         without = f" without the price of {', '.join(unknown)}, which is not known" if unknown else ""
-        return f"{calls}; ${usd:,.2f} and more{without}, with answers of {answer} tokens"
+        half = f"; ${usd - saved:,.2f} where the providers have batch jobs" if saved else ""
+        return f"{calls}; ${usd:,.2f} and more{half}{without}, with answers of {answer} tokens"
 
     def work(self, run: BatchRun) -> int:
         """Ask the rows, and return the exit code."""
@@ -187,9 +216,11 @@ class _Job:
         def drain(number: signal.Signals) -> None:
             nonlocal code
             code = _SIGNALLED + number
-            gate.close("signal", f"{number.name} came")
-            if not self.quiet:
+            run.halt()
+            if not self.quiet and run.desk is None:
                 note("ending when the calls under way have answered; once more ends at once, and loses them")
+            elif not self.quiet:
+                note("the batch jobs go on at the providers; the same command collects their answers")
 
         async def work(watch: Callable[[], object]) -> None:
             async for answer in run.answers():
@@ -221,6 +252,13 @@ class _Job:
             )
         if self.quiet:
             return
+        if run.desk is not None:
+            direct = (
+                f"; asked directly, since there are no batch jobs: {', '.join(sorted(run.desk.direct))}"
+                if run.desk.direct
+                else ""
+            )
+            note(f"{counted(run.desk.submitted, 'batch job')} submitted{direct}")
         total = progress.answered + progress.kept - progress.kept_failed
         earlier = f", {progress.kept:,} rows of them from earlier runs" if progress.kept else ""
         lacking = f"; {progress.degraded:,} lack a member's part (degraded)" if progress.degraded else ""

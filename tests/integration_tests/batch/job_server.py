@@ -50,7 +50,7 @@ class JobServer:
         jobs: All jobs, in the order in which they were submitted.
         endings: How the next jobs end; `completed` when there are none left.
         direct: The bodies of the calls that were made directly.
-        is_held: Whether jobs stay under way.
+        holds_from: The first job, from 0, that stays under way, and all after it; `None`: none does.
         drops_created: Whether the response to a job that is created never comes.
         has_jobs: Whether there are batch jobs at all.
     """
@@ -61,7 +61,7 @@ class JobServer:
         self.jobs: list[ServedJob] = []
         self.endings: list[str] = []
         self.direct: list[Body] = []
-        self.is_held = False
+        self.holds_from: int | None = None
         self.drops_created = False
         self.has_jobs = True
         self.lock = threading.Lock()
@@ -69,8 +69,7 @@ class JobServer:
 
     def __enter__(self) -> Self:
         """Start it."""
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"owner": self}))
-        self._server.daemon_threads = True
+        self._server = _Server(("127.0.0.1", 0), type("Handler", (_Handler,), {"owner": self}))
         self.url = f"http://127.0.0.1:{self._server.server_port}"
         threading.Thread(target=self._server.serve_forever, daemon=True, kwargs={"poll_interval": 0.01}).start()
         return self
@@ -91,6 +90,10 @@ class JobServer:
     def job(self, id_: str) -> ServedJob:
         """Return a job."""
         return next(job for job in self.jobs if job.id == id_)
+
+    def is_held(self, job: ServedJob) -> bool:
+        """Tell whether a job stays under way."""
+        return self.holds_from is not None and self.jobs.index(job) >= self.holds_from
 
     def answered(self, job: ServedJob) -> list[tuple[str, int, Body, str]]:
         """Return the id, the status, the body and the text of each line that has a result."""
@@ -116,6 +119,13 @@ def completion(status: int, body: Body, text: str) -> Body:
         "choices": [{"index": 0, "message": message, "finish_reason": "stop", "logprobs": None}],
         "usage": usage,
     }
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, *_: object) -> None:
+        """Say nothing of clients that were killed."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -193,9 +203,9 @@ class _Handler(BaseHTTPRequestHandler):
             "created_at": int(job.created),
             "input_file_id": "file",
             "metadata": job.metadata,
-            "status": "in_progress" if owner.is_held else job.ending,
+            "status": "in_progress" if owner.is_held(job) else job.ending,
         }
-        if owner.is_held:
+        if owner.is_held(job):
             return said
         if job.ending == "failed":
             problem = {"code": "model_not_found", "message": "there is no such model", "line": 1, "param": None}
@@ -228,7 +238,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _anthropic(self, job: ServedJob) -> Body:
         at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(job.created))
-        held = self.owner.is_held
+        held = self.owner.is_held(job)
         return {
             "id": job.id,
             "type": "message_batch",

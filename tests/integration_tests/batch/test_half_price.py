@@ -76,7 +76,9 @@ def test_two_layers_and_an_aggregator_are_three_jobs(server: JobServer, tmp_path
     # Five calls with a million tokens each, at half of ten cents.
     assert [answer.cost_usd for answer in answers] == [pytest.approx(5 * 0.05)] * 40
     # The second layer has read the first one's answers.
-    assert "says: question 0." in server.jobs[1].lines[0][1]["messages"][0]["content"]
+    for _, body in server.jobs[1].lines:
+        question = body["messages"][-1]["content"]
+        assert f"1. {NANO} says: {question}\n2. {NANO} says: {question}" in body["messages"][0]["content"]
     assert set(_asked(server).values()) == {1}
 
 
@@ -115,16 +117,16 @@ def test_what_an_expired_job_has_answered_is_used_and_the_rest_is_sent_again(ser
     server.endings = ["expired"]
     answers, _ = _answers(_mixture(server, num_layers=1), _rows(10))
     assert [answer.error for answer in answers] == [None] * 10
-    assert [len(job.lines) for job in server.jobs][:2] == [20, 10 + 5] or len(server.jobs) == 4
     assert sum(_asked(server).values()) == 10 * 3 + 10
 
 
 def test_a_cancelled_job_is_not_sent_again(server: JobServer) -> None:
     server.endings = ["cancelled"]
-    answers, _ = _answers(_mixture(server, num_layers=1, min_references=2), _rows(10))
-    assert Counter(answer.error is None for answer in answers) == {True: 5, False: 5}
-    assert all("the job job_0 was cancelled" in answer.error for answer in answers if answer.error is not None)
-    assert sum(_asked(server).values()) == 20 + 5
+    answers, _ = _answers(_mixture(server, num_layers=1), _rows(10))
+    lacking = [answer.error or "; ".join(answer.degraded) for answer in answers]
+    assert sum(said.count("the job job_0 was cancelled") for said in lacking if said) >= 5
+    assert all("the job job_0 was cancelled" in said for said in lacking if said)
+    assert sum(_asked(server).values()) == 20 + sum(answer.error is None for answer in answers)
 
 
 def test_a_job_that_the_provider_refuses_says_why(server: JobServer) -> None:
@@ -201,25 +203,16 @@ def _start(server: JobServer, out: Path, rows: list[dict[str, Any]]) -> subproce
 @pytest.mark.parametrize("at", [0, 1, 2])
 def test_a_process_that_comes_back_finds_its_jobs(server: JobServer, tmp_path: Path, at: int) -> None:
     out, rows = tmp_path / "out.jsonl", _rows(12)
-    held = {0: 24, 1: 24, 2: 12}
-
-    def hold(body: Body) -> tuple[int, str]:
-        return says(body)
-
-    server.answer = hold
+    server.holds_from = at
     process = _start(server, out, rows)
-    for number in range(at + 1):
-        server.is_held = number == at
-        until(lambda number=number: len(server.jobs) > number or process.poll() is not None, "the next job")  # type: ignore[misc]
-        server.is_held = len(server.jobs) > at
-    assert [len(job.lines) for job in server.jobs] == [24, 24, 12][: at + 1]
+    until(lambda: len(server.jobs) > at or process.poll() is not None, "the job")
     process.send_signal(signal.SIGKILL)
     process.wait(timeout=PATIENCE)
-    server.is_held = False
+    assert [len(job.lines) for job in server.jobs] == [24, 24, 12][: at + 1]
+    server.holds_from = None
     assert _start(server, out, rows).wait(timeout=PATIENCE) == 0
     assert [len(job.lines) for job in server.jobs] == [24, 24, 12]
     assert set(_asked(server).values()) == {1}
-    assert held[at] == len(server.jobs[at].lines)
     lines = [json.loads(line) for line in out.read_text().splitlines()]
     assert sorted(line["id"] for line in lines) == sorted(row["id"] for row in rows)
 
@@ -239,7 +232,7 @@ def test_a_job_that_was_submitted_when_the_process_was_killed_is_found(server: J
 
 def test_ctrl_c_leaves_the_jobs_to_the_next_run(server: JobServer, tmp_path: Path) -> None:
     out = tmp_path / "out.jsonl"
-    server.is_held = True
+    server.holds_from = 0
 
     async def begin(run: BatchRun) -> list[BatchAnswer]:
         async def halt() -> None:
@@ -254,7 +247,7 @@ def test_ctrl_c_leaves_the_jobs_to_the_next_run(server: JobServer, tmp_path: Pat
     with BatchRun(_mixture(server), _rows(4), output=out, half_price=True, poll=0.01) as run:
         assert asyncio.run(begin(run)) == []
     assert out.read_text() == ""
-    server.is_held = False
+    server.holds_from = None
     answers, _ = _answers(_mixture(server), _rows(4), output=out)
     assert len(answers) == 4
     assert [len(job.lines) for job in server.jobs] == [8, 8, 4]

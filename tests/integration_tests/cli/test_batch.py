@@ -70,6 +70,27 @@ def test_an_estimate_asks_nothing_and_writes_nothing(moa: Command, loopback: Loo
     assert [path.name for path in tmp_path.iterdir()] == ["rows.jsonl"]
 
 
+def test_an_estimate_says_both_prices(moa: Command, loopback: Loopback, tmp_path: Path) -> None:
+    _write(tmp_path, 1000)
+    members = ("-p", "openai:gpt-4.1-nano", "-a", "openai:gpt-4.1-nano", "-l", "1")
+    done = moa(*_batch("--estimate", "--half-price", members=members))
+    assert "$0.24 and more; $0.12 where the providers have batch jobs, with answers of 300 tokens" in done.err
+    assert loopback.requests == []
+
+
+def test_a_provider_without_jobs_is_asked_directly_and_that_is_said(moa: Command, loopback: Loopback, tmp_path: Path) -> None:
+    _write(tmp_path, 3)
+    done = moa(*_batch("--half-price", "--poll", "0.1"))
+    assert done.code == 0, done.err
+    assert "0 batch jobs submitted; asked directly, since there are no batch jobs: openai:a, openai:b, openai:last" in done.err
+    assert len(loopback.requests) == 9
+    refused = moa(
+        *_batch("--half-price", "--max-cost-usd", "1", members=("-p", "openai:gpt-4.1-nano", "-a", "openai:gpt-4.1-nano"))
+    )
+    assert refused.code == 2
+    assert "--max-cost-usd with --half-price needs --max-tokens" in refused.err
+
+
 @pytest.mark.parametrize(
     ("content", "more", "told"),
     [

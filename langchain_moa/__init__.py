@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from langchain_moa.batch.answers import batch_answers
-    from langchain_moa.batch.run import BatchAnswer
+    from langchain_moa.batch.asker import BatchAnswer
     from langchain_moa.chat_model.chat_model import ChatMoA
     from langchain_moa.data.errors import AggregatorFailedError, MoAError, ProposersFailedError, StrategyFailedError
     from langchain_moa.data.reference import Failure, Reference, Step
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 # package too, is there before LangChain is.
 _HOMES = {
     "AggregatorFailedError": "data.errors",
-    "BatchAnswer": "batch.run",
+    "BatchAnswer": "batch.asker",
     "ChatMoA": "chat_model.chat_model",
     "Choice": "strategies.aggregation",
     "ClosedLayer": "strategies.layer",

@@ -6,12 +6,13 @@ import asyncio
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
-from langchain_moa.batch.run import BatchAnswer, BatchRun
+from langchain_moa.batch.run import BatchRun
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterable, Iterable
     from pathlib import Path
 
+    from langchain_moa.batch.asker import BatchAnswer
     from langchain_moa.mixture.mixture import Mixture
 
 
@@ -29,6 +30,8 @@ async def batch_answers(
     references: bool = False,
     half_price: bool = False,
     poll: float = 30.0,
+    ray: str | None = None,
+    workers: int = 2,
 ) -> AsyncGenerator[BatchAnswer]:
     """Ask a mixture many rows, and yield the answers as they come.
 
@@ -59,6 +62,10 @@ async def batch_answers(
             way at once; `concurrency` is how many calls run at once at providers without jobs. With `max_cost_usd`, the
             mixture needs `max_tokens`. Default: no.
         poll: With `half_price`, seconds between two looks at a job; the time rises to 10 minutes. Default: 30.
+
+        ray: The address of a Ray cluster whose workers ask the rows; `auto` is that of this machine, `local` starts one.
+            Every member is given as a string. Default: this process asks.
+        workers: With `ray`, how many workers; `concurrency` is over all of them. Default: 2.
 
     Yields:
         The answers of this run, in the order in which they are complete; also those of rows that have failed.
@@ -98,6 +105,8 @@ async def batch_answers(
         references=references,
         half_price=half_price,
         poll=poll,
+        ray=ray,
+        workers=workers,
     ) as run:
         await asyncio.to_thread(run.check)
         async with aclosing(run.answers()) as answers:

@@ -57,19 +57,17 @@ class ProviderPace:
         self._asking = 0
         self._refused = 0
         self._resumes_at = 0.0
-        self._cut_at = 0.0
+        self._cuts = 0
         self._changed = asyncio.Event()
 
     @asynccontextmanager
     async def taken(self) -> AsyncGenerator[None]:
         """Hold a place for a call."""
-        await self._until_below(lambda: self.open)
-        self.open += 1
+        await self.enter()
         try:
             yield
         finally:
-            self.open -= 1
-            self._tell()
+            await self.leave()
 
     async def call(self, ask: Callable[[], Awaitable[Any]]) -> Any:
         """Make a call that holds a place, again as long as the provider refuses it.
@@ -83,23 +81,67 @@ class ProviderPace:
         first = monotonic()
         while True:
             # Of those that were refused together, no more are made again at once than the limit says.
-            await self._until_below(lambda: self._asking)
-            began = monotonic()
-            self._asking += 1
+            cuts = await self.begin()
+            answered = False
             try:
                 answer = await ask()
+                answered = True
             except Exception as error:
                 if not is_rate_limit(error):
                     raise
-                wait = self._slow_down(retry_after(error), began=began)
+                wait = await self.refused(retry_after(error), cuts)
                 if monotonic() + wait - first > PATIENCE:
                     raise
                 continue
             finally:
-                self._asking -= 1
-                self._tell()
-            self._speed_up()
+                await self.end(answered=answered)
             return answer
+
+    async def enter(self) -> None:
+        """Wait for a place."""
+        await self._until_below(lambda: self.open)
+        self.open += 1
+
+    async def leave(self) -> None:
+        """Free a place."""
+        self.open -= 1
+        self._tell()
+
+    async def begin(self) -> int:
+        """Begin a call, and return how often the number was halved until now."""
+        await self._until_below(lambda: self._asking)
+        self._asking += 1
+        return self._cuts
+
+    async def end(self, *, answered: bool) -> None:
+        """End a call.
+
+        Args:
+            answered: Whether the provider has answered it.
+        """
+        self._asking -= 1
+        if answered:
+            self._refused = 0
+            if self.limit < math.inf:
+                self.limit += 1 / self.limit
+        self._tell()
+
+    async def refused(self, told: float | None, cuts: int) -> float:
+        """Slow down, and return the seconds that the call is to wait.
+
+        Args:
+            told: The seconds that the provider has said.
+            cuts: What `begin` has returned for the call.
+        """
+        if cuts == self._cuts:
+            # Calls that were under way at the last refusal say nothing new.
+            self.limit = max(1.0, min(self.limit, self.open) / 2)
+            self._cuts += 1
+            self._refused += 1
+        wait = told if told is not None else min(_LONGEST_WAIT, _FIRST_WAIT * 2.0 ** min(self._refused - 1, 10))
+        wait += random.random() * min(wait, _FIRST_WAIT) / 2  # noqa: S311  # it spreads load, it guards nothing
+        self._resumes_at = max(self._resumes_at, monotonic() + wait)
+        return wait
 
     async def _until_below(self, number: Callable[[], int]) -> None:
         """Wait until the provider is to be called again, and a number is below the limit."""
@@ -110,25 +152,6 @@ class ProviderPace:
                 return
             else:
                 await self._changed.wait()
-
-    def _slow_down(self, told: float | None, *, began: float) -> float:
-        """Have calls wait, and return how long."""
-        now = monotonic()
-        if began >= self._cut_at:
-            # Calls that were under way at the last refusal say nothing new.
-            self.limit = max(1.0, min(self.limit, self.open) / 2)
-            self._cut_at = now
-            self._refused += 1
-        wait = told if told is not None else min(_LONGEST_WAIT, _FIRST_WAIT * 2.0 ** min(self._refused - 1, 10))
-        wait += random.random() * min(wait, _FIRST_WAIT) / 2  # noqa: S311  # it spreads load, it guards nothing
-        self._resumes_at = max(self._resumes_at, now + wait)
-        return wait
-
-    def _speed_up(self) -> None:
-        self._refused = 0
-        if self.limit < math.inf:
-            self.limit += 1 / self.limit
-            self._tell()
 
     def _tell(self) -> None:
         self._changed.set()
@@ -167,6 +190,14 @@ class Paces:
         """Begin with none."""
         self.of: dict[str, ProviderPace] = {}
 
+    def make(self, provider: str) -> ProviderPace:  # noqa: ARG002  # for heirs that share one
+        """Return the pace of a provider that is new.
+
+        Args:
+            provider: Its name.
+        """
+        return ProviderPace()
+
     def paced(self, mixture: Mixture) -> Mixture:
         """Return a copy of a mixture whose members keep to the paces of their providers.
 
@@ -186,7 +217,10 @@ class Paces:
     def _paced(self, member: Member) -> Member:
         if isinstance(member.runnable, Nobody):
             return member
-        pace = self.of.setdefault(provider_of(member), ProviderPace())
+        provider = provider_of(member)
+        if provider not in self.of:
+            self.of[provider] = self.make(provider)
+        pace = self.of[provider]
         limiter = _PacedLimiter(member.limiter, pace)
         return replace(member, runnable=PacedRunnable(bound=member.runnable, pace=pace), limiter=limiter)
 

@@ -3,101 +3,35 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Self
 
-from langchain_moa.batch.calls import QuestionRun, belonging_to, fingerprint, reason_of, with_ledger
+from langchain_moa.batch.asker import Asker, BatchAnswer, LocalAsker
+from langchain_moa.batch.calls import fingerprint
 from langchain_moa.batch.half_price import ROUND, HalfPrice, without_limits
 from langchain_moa.batch.job_desk import JobDesk
 from langchain_moa.batch.journal import Journal
 from langchain_moa.batch.limits import BatchError, CircuitBreaker, HaltedError, callable_members, tokens_in, unpriced
-from langchain_moa.batch.output import Output, with_columns
+from langchain_moa.batch.output import Output
 from langchain_moa.batch.pace import Paces
+from langchain_moa.batch.ray_asker import RayAsker, require_sendable
 from langchain_moa.batch.rows import BatchRow, RowReader, rows_in, rows_of
-from langchain_moa.data.answer import reference_text
-from langchain_moa.data.errors import MoAError
-from langchain_moa.data.redaction import describe
 from langchain_moa.data.rows import RowError
-from langchain_moa.engine.graph import build_graph
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable
 
-    from langchain_moa.data.reference import Reference
     from langchain_moa.data.rows import Row
     from langchain_moa.mixture.mixture import Mixture
-
-# The graph's own shape bounds its steps.
-_NO_LIMIT = 10_000
 
 # Seconds between two times that what was written is made to outlive a power failure.
 _BETWEEN_SYNCS = 1.0
 
 # Rows that are passed over between two looks at what else is to be done.
 _BETWEEN_LOOKS = 200
-
-_logger = logging.getLogger("langchain_moa")
-
-
-@dataclass(frozen=True, kw_only=True)
-class BatchAnswer:
-    """The answer to one row.
-
-    Attributes:
-        id: The row's `id`, or the number of its line.
-        columns: The row's columns, without its `id`.
-        answer: The answer; `None` if there is none.
-        error: Why there is none, without secrets; `None` if there is one.
-        cost_usd: US dollars of all its calls, those of earlier runs included; `None` where a price is not known.
-        tokens: Tokens of all its calls: `input_tokens`, `output_tokens` and `total_tokens`; `None` where nobody counted them.
-        degraded: What the answer lacks, in words: a proposer that failed, for example. Usually empty.
-        references: The proposers' answers, by layer and proposer.
-
-    Example:
-        ```python
-        import asyncio
-
-        from langchain_moa import BatchAnswer, Mixture, batch_answers
-
-
-        async def failed(rows: list[str]) -> list[BatchAnswer]:
-            answers = batch_answers(Mixture.from_preset("local"), rows)
-            return [answer async for answer in answers if answer.error is not None]
-
-
-        print(asyncio.run(failed(["Why is the sky blue?"])))
-        ```
-    """
-
-    id: str | int
-    columns: Mapping[str, Any] = field(default_factory=dict)
-    answer: str | None
-    error: str | None
-    cost_usd: float | None = None
-    tokens: Mapping[str, int] | None = None
-    degraded: Sequence[str] = ()
-    references: Sequence[Mapping[str, Any]] = ()
-
-    def line(self, *, references: bool) -> dict[str, Any]:
-        """Return it as a line of the output.
-
-        Args:
-            references: Whether the references are in it.
-        """
-        own = {
-            "id": self.id,
-            "answer": self.answer,
-            "error": self.error,
-            "cost_usd": self.cost_usd,
-            "tokens": None if self.tokens is None else dict(self.tokens),
-            "degraded": list(self.degraded),
-            **({"references": list(self.references)} if references else {}),
-        }
-        return with_columns(self.columns, own)
 
 
 @dataclass(kw_only=True)
@@ -172,25 +106,20 @@ class BatchRun:
         half_price: bool = False,
         poll: float = 30.0,
         round_size: int = ROUND,
+        ray: str | None = None,
+        workers: int = 2,
     ) -> None:
         """Open the journal and the output; see `batch_answers` for the arguments and the errors."""
-        if concurrency < 1:
-            msg = f"concurrency is {concurrency}; give 1 or more"
-            raise ValueError(msg)
+        if half_price:
+            mixture = without_limits(mixture)
+        _require_positive(concurrency=concurrency, workers=workers, poll=poll)
         if (ordered or retry_failed) and output is None:
             msg = f"{'ordered' if ordered else 'retry_failed'} is about the output file; give an output"
             raise ValueError(msg)
-        if max_cost_usd is not None and (unknown := unpriced(callable_members(mixture))):
-            msg = f"max_cost_usd cannot be kept: the price of {', '.join(unknown)} is not known"
-            raise ValueError(msg)
-        if half_price:
-            mixture = without_limits(mixture)
-            if max_cost_usd is not None and mixture.max_tokens is None:
-                msg = "max_cost_usd with half_price needs max_tokens: all calls of a job are reserved before one is answered"
-                raise ValueError(msg)
-        if poll <= 0:
-            msg = f"poll is {poll:g}; give seconds, more than 0"
-            raise ValueError(msg)
+        if ray is not None:
+            require_sendable(mixture, half_price=half_price, max_cost_usd=max_cost_usd)
+        if max_cost_usd is not None:
+            _require_prices(mixture, is_batched=half_price)
         self.progress = BatchProgress()
         self.paces = Paces()
         self.mixture = mixture
@@ -207,9 +136,12 @@ class BatchRun:
         self.journal = Journal(None if path is None else journal_of(path), max_cost_usd=max_cost_usd)
         self.output: Output | None = None
         self.desk = JobDesk(self.journal, poll=poll) if half_price else None
+        self.asker: Asker | None = None
         try:
             if path is not None:
                 self._open(path, retry_failed=retry_failed)
+            if ray is not None:
+                self.asker = RayAsker(mixture, address=ray, workers=workers, concurrency=concurrency)
         except BaseException:
             self.close()
             raise
@@ -233,6 +165,8 @@ class BatchRun:
 
     def close(self) -> None:
         """Write what could not be written before, if it can be written now, and let other runs have the output."""
+        if self.asker is not None:
+            self.asker.close()
         if self.output is not None:
             self.output.close()
         self.journal.close()
@@ -296,7 +230,10 @@ class BatchRun:
         found: asyncio.Queue[BatchAnswer | None] = asyncio.Queue()
         ending = asyncio.Event()
         async with aclosing(self._waiting()) as waiting:
-            work = _Work(self, waiting, found)
+            if self.asker is None:
+                half_price = None if self.desk is None else HalfPrice(self.desk, concurrency=self.concurrency)
+                self.asker = LocalAsker(self.mixture, self.journal, paces=self.paces, half_price=half_price)
+            work = _Work(self, self.asker, waiting, found)
             tasks = [asyncio.create_task(work.run()) for _ in range(self.at_once)]
             desk = [] if self.desk is None else [asyncio.create_task(self.desk.run())]
             syncing = asyncio.create_task(self._sync(ending))
@@ -362,11 +299,31 @@ class BatchRun:
             self.journal.sync()
 
 
+def _require_positive(**numbers: float) -> None:
+    for name, number in numbers.items():
+        if number <= 0:
+            msg = f"{name} is {number:g}; give more than 0"
+            raise ValueError(msg)
+
+
+def _require_prices(mixture: Mixture, *, is_batched: bool) -> None:
+    """Refuse a limit in dollars that cannot be kept."""
+    if unknown := unpriced(callable_members(mixture)):
+        msg = f"max_cost_usd cannot be kept: the price of {', '.join(unknown)} is not known"
+        raise ValueError(msg)
+    if is_batched and mixture.max_tokens is None:
+        msg = "max_cost_usd with half_price needs max_tokens: all calls of a job are reserved before one is answered"
+        raise ValueError(msg)
+
+
 class _Work:
     """What the tasks of a run do: take a row, ask it, write its line."""
 
-    def __init__(self, run: BatchRun, waiting: AsyncIterator[Any], found: asyncio.Queue[BatchAnswer | None]) -> None:
+    def __init__(
+        self, run: BatchRun, asker: Asker, waiting: AsyncIterator[Any], found: asyncio.Queue[BatchAnswer | None]
+    ) -> None:
         self._run = run
+        self._asker = asker
         self._waiting = waiting
         self._found = found
         self._taking = asyncio.Lock()
@@ -375,12 +332,7 @@ class _Work:
         # Only rows that begin together share their jobs.
         self._round = _Round() if run.desk is not None else None
         self._is_over = False
-        mixture, journal = run.mixture, run.journal
-        self._secrets = mixture.secrets
-        half_price = None if run.desk is None else HalfPrice(run.desk, concurrency=run.concurrency)
-        called = run.paces.paced(mixture) if half_price is None else half_price.applied(mixture)
-        self._graph: Any = build_graph(with_ledger(called, journal)).compile(checkpointer=False)
-        self._patience = CircuitBreaker(journal.gate, concurrency=run.at_once)
+        self._patience = CircuitBreaker(run.journal.gate, concurrency=run.at_once)
 
     async def run(self) -> None:
         try:
@@ -388,7 +340,7 @@ class _Work:
                 row, found = taken
                 if self._round is not None:
                     self._round.begin()
-                answer = await self._ask(found) if found is not None else _refused(row, self._run.reader)
+                answer = await self._asker.ask(found) if found is not None else _refused(row, self._run.reader)
                 if answer is not None:
                     self._write(answer, "" if found is None else found.about)
                     await self.room.acquire()
@@ -411,38 +363,6 @@ class _Work:
                 self._is_over = True
                 raise
             return taken
-
-    async def _ask(self, row: BatchRow) -> BatchAnswer | None:
-        """Return a row's answer; `None` if the run is to end before it is complete."""
-        with belonging_to(QuestionRun.of(str(row.id), row.messages)) as run:
-            references: Sequence[Reference] = ()
-            text = reason = None
-            degraded: Sequence[str] = ()
-            try:
-                state = await self._graph.ainvoke({"messages": row.messages}, {"recursion_limit": _NO_LIMIT})
-                message = state["messages"][-1]
-                text = reference_text(message).strip()
-                degraded = message.response_metadata.get("moa", {}).get("degraded", ())
-                references = state.get("references", ())
-            except MoAError as error:
-                reason, references = reason_of(error), error.references
-            except Exception as error:  # noqa: BLE001  # one row must not end all others; its line says why
-                failure = describe(error, self._secrets)
-                reason = f"{failure['kind']}: {failure['message']}"
-        if run.is_halted:
-            return None
-        costs = [record.cost_usd for record in run.records]
-        known = [cost for cost in costs if cost is not None]
-        return BatchAnswer(
-            id=row.id,
-            columns=row.columns,
-            answer=text,
-            error=reason,
-            cost_usd=sum(known) if len(known) == len(costs) and costs else None,
-            tokens=_tokens(run),
-            degraded=tuple(degraded),
-            references=tuple(map(_plain, references)),
-        )
 
     def _write(self, answer: BatchAnswer, about: str) -> None:
         run, progress = self._run, self._run.progress
@@ -489,24 +409,6 @@ def _refused(row: Row, reader: RowReader) -> BatchAnswer:
         return BatchAnswer(id=named, columns=columns, answer=None, error=str(error))
     msg = "the row can be asked"
     raise AssertionError(msg)
-
-
-def _tokens(run: QuestionRun) -> dict[str, int] | None:
-    usages = [usage for record in run.records if (usage := record.answer.usage_metadata) is not None]
-    if not usages:
-        return None
-    return {name: sum(usage[name] for usage in usages) for name in ("input_tokens", "output_tokens", "total_tokens")}
-
-
-def _plain(reference: Reference) -> dict[str, Any]:
-    error = reference["error"]
-    return {
-        "layer": reference["layer"],
-        "proposer": reference["proposer"],
-        "model": reference["model"],
-        "text": reference["text"] if error is None else None,
-        "error": None if error is None else f"{error['kind']}: {error['message']}",
-    }
 
 
 def journal_of(output: Path) -> Path:

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     import signal
     from collections.abc import Callable, Iterator
 
-    from langchain_moa.batch.run import BatchAnswer, BatchRun
+    from langchain_moa.batch.asker import BatchAnswer
+    from langchain_moa.batch.run import BatchRun
     from langchain_moa.mixture.mixture import Mixture
 
 app = typer.Typer()
@@ -69,6 +70,18 @@ Poll = Annotated[
         rich_help_panel=RUN,
     ),
 ]
+Ray = Annotated[
+    str | None,
+    typer.Option(
+        "--ray",
+        metavar="ADDRESS",
+        help="Ask on a Ray cluster: its address, 'auto' for that of this machine, or 'local' to start one.",
+        rich_help_panel=RUN,
+    ),
+]
+Workers = Annotated[
+    int, typer.Option("--workers", metavar="N", min=1, help="With --ray, how many workers.", rich_help_panel=RUN)
+]
 Concurrency = Annotated[
     int,
     typer.Option(
@@ -94,6 +107,8 @@ def batch(
     max_cost_usd: MaxCost = None,
     half_price: HalfPriceOption = False,
     poll: Poll = 30.0,
+    ray: Ray = None,
+    workers: Workers = 2,
     retry_failed: RetryFailed = False,
     references: References = False,
     ordered: Ordered = False,
@@ -121,6 +136,10 @@ def batch(
         else:
             built = mixture.load(quiet=quiet, overrides=overrides)
         job = _Job(built, rows, output, quiet=quiet)
+        if ray is not None and (half_price or max_cost_usd is not None):
+            other = "--half-price" if half_price else "--max-cost-usd"
+            msg = f"{other} is kept by one process, and --ray has several; leave one of them out"
+            raise UsageError(msg)
         job.require_prices(max_cost_usd)
         if half_price and max_cost_usd is not None and built.max_tokens is None:
             msg = "--max-cost-usd with --half-price needs --max-tokens: a job's calls are reserved before one is answered"
@@ -136,6 +155,8 @@ def batch(
                 ordered=ordered and not estimate,
                 half_price=half_price,
                 poll=poll,
+                ray=None if estimate else ray,
+                workers=workers,
                 is_kept=not estimate or output.exists(),
             ) as run:
                 run.check()

@@ -360,7 +360,7 @@ def test_a_file_of_another_kind_is_left_alone(loopback: Loopback, tmp_path: Path
 
 
 def test_wrong_arguments_name_the_remedy(loopback: Loopback, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="concurrency is 0; give 1 or more"):
+    with pytest.raises(ValueError, match="concurrency is 0; give more than 0"):
         _answers(_mixture(loopback), ["a"], concurrency=0)
     with pytest.raises(ValueError, match="ordered is about the output file; give an output"):
         _answers(_mixture(loopback), ["a"], ordered=True)

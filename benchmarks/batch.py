@@ -1,4 +1,4 @@
-"""Batches against a loopback server: answers a second by one and two processes and on Ray, and what an answer costs as rows grow.
+"""Batches against a loopback server: answers a second by processes and on Ray, and what an answer costs as rows grow.
 
 The models answer at once, in a process of their own, so the seconds are those of the software. A run is `langchain-moa batch`
 as a program; its seconds are those from its first call on, its memory is the most that it has had.
@@ -25,9 +25,12 @@ from typing import TYPE_CHECKING
 
 from benchmarks.serving import served
 from tests.loopback import Loopback
+from tests.loopback.recorded import last_user_text
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
+
+    from tests.loopback.reply import Body
 
 FIELDS = ("-p", "openai:p", "-p", "openai:q", "-a", "openai:agg", "--layers", "1", "--concurrency", "16")
 CALLS = 3
@@ -35,13 +38,17 @@ CALLS = 3
 
 def models(pipe: Connection) -> None:
     """Answer until the end; whoever asks is told how many calls there were, and how many different ones."""
+    asked: Counter[tuple[str, str]] = Counter()
+
+    def answer(body: Body) -> str:
+        asked[body["model"], last_user_text(body["messages"])[:40]] += 1
+        return "So it is."
+
     with Loopback() as loopback:
-        loopback.script("*", "So it is.")
-        asked: Counter[tuple[str, str]] = Counter()
+        loopback.script("*", answer)
         pipe.send(loopback.url)
         while pipe.recv() != "end":
-            # Not kept from one question to the next: the server's memory would grow.
-            asked.update((request.model, request.user) for request in loopback.requests)
+            # What the server has kept of requests would grow with their number.
             loopback.reset()
             pipe.send((sum(asked.values()), len(asked)))
 
@@ -130,10 +137,9 @@ def killed(rows: int, kills: int) -> None:
         pipe.send("count")
         calls, different = pipe.recv()
         ids = Counter(json.loads(line)["id"] for line in out.open())
-        print(f"{rows:,} rows, killed after {', '.join(map(str, at))} answers: {len(ids):,} rows in the output, ", end="")
-        print(
-            f"{sum(ids.values()) - len(ids)} of them twice; {different:,} calls, {calls - different} of them twice; {most:.0f} MB"
-        )
+        doubled, again = sum(ids.values()) - len(ids), calls - different
+        print(f"{rows:,} rows, killed after {', '.join(map(str, at))} answers: {len(ids):,} rows in the output, {doubled} of")
+        print(f"them twice; {different:,} calls, {again} of them twice; {most:.0f} MB at most in the last process")
         assert len(ids) == rows
         assert different == CALLS * rows
 

@@ -6,11 +6,14 @@ import asyncio
 from contextlib import aclosing
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from uuid import uuid4
 
 from langchain_core.runnables import RunnableConfig
+from langchain_core.utils.utils import LC_ID_PREFIX
 from langgraph.errors import GraphBubbleUp
 from langgraph.runtime import get_runtime
 
+from langchain_moa._compat import is_run_id
 from langchain_moa.data.errors import aggregator_failed, paid_for
 from langchain_moa.data.redaction import cleanse, describe
 from langchain_moa.data.reference import Failure, Step, steps_of
@@ -23,13 +26,15 @@ from langchain_moa.engine.streaming import AnswerStream
 from langchain_moa.limits.deadline import Limit
 from langchain_moa.limits.retry import retrying
 from langchain_moa.members.conversation import for_aggregator
+from langchain_moa.members.history import author_of
 from langchain_moa.members.member import kwargs_of_standin
+from langchain_moa.members.parameters import COMMON
 from langchain_moa.prompting.prompts import add_system_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from langchain_core.messages import BaseMessage
+    from langchain_core.messages import AIMessage, BaseMessage
 
     from langchain_moa.data.answer import Answer
     from langchain_moa.data.errors import AggregatorFailedError
@@ -77,6 +82,11 @@ class Attempt(NamedTuple):
     def seconds(self) -> float:
         """The seconds since it began."""
         return round(perf_counter() - self.began, 6)
+
+    @property
+    def author(self) -> str | None:
+        """Which model writes the answer; `None` where that is not known."""
+        return None if "model" in self.kwargs else self.member.author
 
     @property
     def is_final(self) -> bool:
@@ -169,6 +179,21 @@ class FailedAttempt(NamedTuple):
         return step
 
 
+def own_message(message: AIMessage, conversation: Sequence[BaseMessage], moa: dict[str, Any]) -> AIMessage:
+    """Return the answer with its account, and an id of its own where the conversation has a message of that id already.
+
+    Args:
+        message: The answer.
+        conversation: The messages before it.
+        moa: The account of its calls.
+    """
+    update: dict[str, Any] = {"response_metadata": {**message.response_metadata, "moa": moa}}
+    if message.id is not None and any(message.id == each.id for each in conversation):
+        # A server that gives the same id each time: the message before would be replaced.
+        update["id"] = f"{LC_ID_PREFIX}-{uuid4()}"
+    return message.model_copy(update=update)
+
+
 class Aggregate(Node):
     """A node that asks the aggregator, or those that stand in for it, and appends the answer to the conversation."""
 
@@ -224,13 +249,14 @@ class Aggregate(Node):
     ) -> Attempt:
         context = context_of()
         messages = cast("list[BaseMessage]", state["messages"])
-        own = kwargs_of_standin(member, context.aggregator_kwargs, of=self._members[0])
-        kwargs = member.kwargs(member.defaults(self._settings.call_kwargs), context.model_kwargs, own)
+        others = {key: value for key, value in context.model_kwargs.items() if key not in COMMON}
+        own = kwargs_of_standin(member, {**others, **context.aggregator_kwargs}, of=self._members[0])
+        kwargs = member.kwargs(member.parameters(self._settings.call_kwargs, context.model_kwargs), own)
         has_tools = bool(kwargs.get("tools")) or member.has_tools
         show = self._settings.prompt if self._prompt is None else self._prompt(state)
 
         def prompt(messages: list[BaseMessage], references: Sequence[Reference]) -> list[BaseMessage]:
-            messages = for_aggregator(messages, has_tools=has_tools, profile=member.profile)
+            messages = for_aggregator(messages, member, has_tools=has_tools)
             if member.spec.system_prompt:
                 messages = add_system_text(messages, member.spec.system_prompt)
             return show(messages, references)
@@ -273,6 +299,8 @@ class Aggregate(Node):
         paid = {"usage": answer["usage"], "cost_usd": answer.get("cost_usd")}
         flaw = call.flaw(answer)
         aggregated: dict[str, Any] = {**place, "status": "ok", "seconds": call.seconds, **paid, "error": flaw}
+        if message.id is not None and not is_run_id(message.id):
+            aggregated["message_id"] = message.id
         if call.trimmed:
             aggregated["trimmed"] = call.trimmed
         turn = turn_of(state["messages"])
@@ -284,10 +312,12 @@ class Aggregate(Node):
             steps=steps,
             stopped=state.get("stopped"),
             passed_on=state.get("passed_on"),
+            adjusted=self._settings.adjusted(context_of()),
+            author=author_of(message) if member.is_mixture else call.author,
         )
         tell(moa, min_references=self._settings.min_references)
         emit("aggregated", **place, status="ok", error=flaw, seconds=aggregated["seconds"])
-        message = message.model_copy(update={"response_metadata": {**message.response_metadata, "moa": moa}})
+        message = own_message(message, state["messages"], moa)
         return {"messages": [message], "steps": tried} if tried else {"messages": [message]}
 
     def _error(self, failed: Sequence[FailedAttempt], state: RunState) -> AggregatorFailedError:

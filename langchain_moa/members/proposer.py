@@ -14,6 +14,7 @@ from langchain_moa._compat import default_settings, llm_type
 from langchain_moa.data.parts import parts_of
 from langchain_moa.data.validation import at
 from langchain_moa.limits.retry import Retry
+from langchain_moa.members.dialects import dialect_of
 from langchain_moa.members.member import Member
 from langchain_moa.members.models import chat_model_of, model_id, resolve_model
 
@@ -200,12 +201,28 @@ class Proposer:
         if not isinstance(self.model, str):
             policy = policy_for(self.model, own=self.retry, shared=retry)
             return Member(spec=self, runnable=self.model, id=self.id, retry=policy)
-        settings = {**client, **self.settings}
+        own = {name: value for name, value in self.settings.items() if value is not None}
+        settings = {**client, **own}
         model = resolve_model(self.model, settings)
         policy = self.retry or retry
         if policy is not None and "max_retries" in settings:
             msg = f"{self.model!r} has both retry and max_retries, which would multiply; give one of them"
             raise ValueError(msg)
-        if policy is not None and (once := without_retries(model)):
-            model = resolve_model(self.model, {**settings, **once})
+        changed: dict[str, Any] = {}
+        if "max_retries" in settings and "max_retries" not in type(model).model_fields:
+            policy = Retry(attempts=settings["max_retries"] + 1)
+            changed["max_retries"] = None
+        elif policy is not None:
+            changed.update(without_retries(model))
+        if settings.get("timeout") is not None and (place := dialect_of(model).timeout) != ("timeout",):
+            changed |= {"timeout": None, **_at_place(place, settings["timeout"], settings)}
+        if changed:
+            kept = {name: value for name, value in {**settings, **changed}.items() if value is not None}
+            model = resolve_model(self.model, kept)
         return Member(spec=self, runnable=model, id=self.model, retry=policy)
+
+
+def _at_place(place: tuple[str, ...], value: Any, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a setting at its place: by its name, or inside a mapping of others."""
+    name, *inner = place
+    return {name: {**(settings.get(name) or {}), inner[0]: value} if inner else value}

@@ -10,6 +10,7 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 
 from langchain_moa.batch.calls import QuestionRun, belonging_to, member_with_ledger, reason_of, with_ledger
 from langchain_moa.batch.limits import CircuitBreaker
+from langchain_moa.batch.pace import Paces
 from langchain_moa.data.answer import reference_text
 from langchain_moa.data.errors import MoAError
 from langchain_moa.data.reference import Reference
@@ -232,7 +233,7 @@ class _GenerationRun:
         if given.member is not None:
             member = find_member(given.mixture, given.member)
             return build_alone(given.mixture, member_with_ledger(member, given.ledger, "alone"))
-        mixture = with_ledger(given.mixture, given.ledger)
+        mixture = Paces().paced(with_ledger(given.mixture, given.ledger))
         return build_graph(mixture) if given.references is None else build_aggregator(mixture)
 
     async def _ask(self, question: BenchmarkQuestion) -> None:

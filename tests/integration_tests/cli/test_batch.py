@@ -98,6 +98,7 @@ def test_a_provider_without_jobs_is_asked_directly_and_that_is_said(moa: Command
         ('{"prompt": "a"}\n', ("--prompt-field", "text"), "no column 'text' (--prompt-field)"),
         ('{"prompt": "a"}\n', ("--max-cost-usd", "1"), "--max-cost-usd cannot be kept: the prices of"),
         ("", (), "rows.jsonl holds no rows"),
+        ('{"prompt": "a"}\n', ("--ray", "local", "--half-price"), "--half-price is kept by one process, and --ray has several"),
     ],
 )
 def test_what_cannot_be_is_refused_before_anything_is_asked(

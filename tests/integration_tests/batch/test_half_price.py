@@ -138,7 +138,7 @@ def test_a_job_that_the_provider_refuses_says_why(server: JobServer) -> None:
 def test_members_without_jobs_are_asked_directly(server: JobServer) -> None:
     with JobServer() as other:
         other.has_jobs = False
-        function = RunnableLambda(lambda _: "a function")
+        function: Any = RunnableLambda(lambda _: "a function")
         proposers = [_chat(server), _chat(other, "plain"), function]
         answers, run = _answers(_mixture(server, proposers=proposers, num_layers=1), _rows(6))
         assert [answer.degraded for answer in answers] == [()] * 6

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from langchain_core.runnables import RunnableLambda
+from pydantic import SecretStr
 
 from langchain_moa import Mixture
 from langchain_moa.batch.limits import BatchError
@@ -84,13 +85,14 @@ def test_each_of_500_rows_is_answered_once_though_a_worker_is_killed(loopback: L
 
 
 def test_a_mixture_of_objects_is_refused_with_the_reason(loopback: Loopback, tmp_path: Path) -> None:
-    for member in (loopback.chat("a"), RunnableLambda(lambda _: "x", name="f")):
+    members: list[Any] = [loopback.chat("a"), RunnableLambda(lambda _: "x", name="f")]
+    for member in members:
         mixture = Mixture(proposers=["openai:b", member], aggregator="openai:last", num_layers=1)
         with pytest.raises(
             BatchError, match=r"ray: .* is an object, which cannot be sent to another process.*'provider:model'"
         ):
             BatchRun(mixture, [], output=tmp_path / "out.jsonl", ray="local")
-    secret = Mixture(proposers=["openai:b"], aggregator="openai:last", num_layers=1, api_key="sk-secret")
+    secret = Mixture(proposers=["openai:b"], aggregator="openai:last", num_layers=1, api_key=SecretStr("sk-secret"))
     with pytest.raises(BatchError, match="set the provider's environment variable on each of them"):
         BatchRun(secret, [], ray="local")
     assert not ray.is_initialized()

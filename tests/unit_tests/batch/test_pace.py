@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from langchain_core.runnables import RunnableLambda
@@ -19,9 +20,10 @@ from langchain_moa.batch.pace import Paces, ProviderPace, provider_of
 class _RefusedError(Exception):
     """What a client raises: a status, and a response with headers."""
 
-    def __init__(self, status: int = 429, **headers: str) -> None:
+    def __init__(self, status: int = 429, *, after: str | None = None) -> None:
         super().__init__(str(status))
         self.status_code = status
+        headers = {} if after is None else {"retry-after": after}
         self.response = SimpleNamespace(headers=headers, status_code=status)
 
 
@@ -40,7 +42,7 @@ class _Provider:
             await asyncio.sleep(0)
             if self.open > self.most:
                 self.refused += 1
-                raise _RefusedError(**{"retry-after": "0.001"})
+                raise _RefusedError(after="0.001")
             await asyncio.sleep(0.001)
         finally:
             self.open -= 1
@@ -91,7 +93,7 @@ def test_one_wave_of_refusals_halves_the_number_once() -> None:
         if not refused.is_set():
             await asyncio.sleep(0.01)
             refused.set()
-            raise _RefusedError(**{"retry-after": "0"})
+            raise _RefusedError(after="0")
         answers.append(own.limit)
         return "ok"
 
@@ -133,7 +135,7 @@ def test_a_provider_that_wants_an_hour_fails_the_call(monkeypatch: pytest.Monkey
     monkeypatch.setattr(pace, "PATIENCE", 5.0)
 
     async def ask() -> str:
-        raise _RefusedError(**{"retry-after": "3600"})
+        raise _RefusedError(after="3600")
 
     with pytest.raises(_RefusedError):
         asyncio.run(ProviderPace().call(ask))
@@ -144,7 +146,7 @@ def _chat(model: str, base_url: str = "http://127.0.0.1:8/v1") -> ChatOpenAI:
 
 
 def test_members_of_one_provider_share_its_pace() -> None:
-    function = RunnableLambda(lambda _: "x", name="f")
+    function: Any = RunnableLambda(lambda _: "x", name="f")
     proposers = [_chat("a"), _chat("b"), function, _chat("c", "http://127.0.0.1:9/v1")]
     mixture = Mixture(proposers=proposers, aggregator=_chat("d"), num_layers=1)
     paces = Paces()

@@ -29,8 +29,9 @@ integration: $(VENV)/.developer ## Run the tests with servers and real models, a
 	$(BIN)/langchain-moa models pull
 	$(PYTEST) tests/integration_tests --allow-hosts=127.0.0.1,::1 --numprocesses $(WORKERS) --dist loadfile $(ARGS)
 
-providers: $(VENV)/.developer ## Run the promises for mixtures of many providers, not all of which are kept yet
-	$(PYTEST) tests/promises --allow-hosts=127.0.0.1,::1 --numprocesses $(WORKERS) $(ARGS)
+providers: $(VENV)/.developer ## Run every combination of providers, turns, tools and thinking, of which `make test` runs all pairs
+	LANGCHAIN_MOA_MATRIX=full $(PYTEST) tests/integration_tests/providers/test_matrix.py \
+		--allow-hosts=127.0.0.1,::1 --numprocesses $(WORKERS) $(ARGS)
 
 coverage: $(VENV)/.developer ## Run all tests and list the lines and branches that none of them took
 	$(BIN)/coverage erase

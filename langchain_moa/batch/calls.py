@@ -276,7 +276,12 @@ def member_with_ledger(
     site = CallSite(
         place=place, layer=layer, model=member.id, identity=identity, origin=digest([place, identity, upstream or []])
     )
-    return replace(member, runnable=LedgerRunnable(bound=member.runnable, ledger=ledger, site=site, secrets=member.secrets))
+    fallbacks = [
+        member_with_ledger(each, ledger, f"{place}, fallback {number}", layer=layer, upstream=upstream)
+        for number, each in enumerate(member.fallbacks, start=1)
+    ]
+    bound = LedgerRunnable(bound=member.runnable, ledger=ledger, site=site, secrets=member.secrets)
+    return replace(member, runnable=bound, fallbacks=tuple(fallbacks))
 
 
 def call_site_of(member: Member) -> CallSite | None:

@@ -167,7 +167,8 @@ def callable_members(mixture: Mixture, *, with_proposers: bool = True) -> list[M
     members = mixture.members
     proposers = [member for layer in members.layers for member in layer] if with_proposers else []
     each = [*proposers, members.aggregator, *members.fallbacks, *(other for _, other in members.others)]
-    return [member for member in each if not isinstance(member.runnable, Nobody)]
+    everyone = [one for member in each for one in (member, *member.fallbacks)]
+    return [member for member in everyone if not isinstance(member.runnable, Nobody)]
 
 
 def unpriced(members: Iterable[Member]) -> list[str]:

@@ -173,15 +173,22 @@ class MixtureArguments:
         if self.is_default:
             note("no --config, no --preset and no ./moa.yaml: asking the preset local, small models on this machine")
         elif self.uses_found_file:
-            addresses = ", ".join(dict.fromkeys(_addresses(self._found())))
-            note(f"using ./{DEFAULT_CONFIG}{f', which calls {addresses}' if addresses else ''}")
+            from langchain_moa.members.keys import variables_named
 
-    def _found(self) -> Mapping[str, Any]:
-        from langchain_moa.mixture.config import read_mixtures
+            found = self._found()
+            addresses = ", ".join(dict.fromkeys(_addresses(found)))
+            keys = ", ".join(dict.fromkeys(variables_named(found)))
+            said = [f" which calls {addresses}" if addresses else "", f" with the keys in {keys}" if keys else ""]
+            note(f"using ./{DEFAULT_CONFIG}{',' if any(said) else ''}{''.join(said)}")
+
+    def _found(self) -> list[Any]:
+        """Return the mixtures of `./moa.yaml` as they are written, with those that are members of them."""
+        from langchain_moa.mixture.config import inner_mixtures, read_mixtures
 
         make: Any = dict
         try:
-            return read_mixtures(make, DEFAULT_CONFIG, {})
+            found: dict[str, Any] = read_mixtures(make, DEFAULT_CONFIG, {})
+            return [*found.values(), *inner_mixtures(list(found.values()))]
         except ValueError as error:
             raise UsageError(explain(error)) from error
 
@@ -224,6 +231,7 @@ def _setting(text: str) -> tuple[str, Any]:
     import yaml
 
     from langchain_moa.data.redaction import names_secret
+    from langchain_moa.members.keys import is_open
 
     name, separator, written = (part.strip() for part in text.partition("="))
     if not separator or not name:
@@ -235,8 +243,11 @@ def _setting(text: str) -> tuple[str, Any]:
         # Its text would quote the value, which may be a key by mistake.
         msg = f"--set {name}: the value is no YAML; put it into quotes if it has signs like : [ {{"
         raise UsageError(msg) from error
-    if (secret := names_secret({name: value})) is not None:
-        msg = f"--set {secret}: keys do not belong on the command line; set the provider's environment variable"
+    if (secret := names_secret({name: value}, allows=is_open)) is not None:
+        msg = (
+            f"--set {secret}: keys do not belong on the command line; set the provider's environment variable, or name a "
+            f"variable of your own: --set '{secret}=${{NAME}}'"
+        )
         raise UsageError(msg)
     return name, value
 
@@ -257,6 +268,12 @@ def _addresses(value: Any, key: str = "") -> Iterator[str]:
 
 def _require_local_models(fields: Any) -> None:
     """Refuse a mixture whose local models are missing, with one command that fetches all of them."""
+    from langchain_moa.mixture.config import inner_mixtures
+
+    try:
+        fields = [fields, *inner_mixtures(fields)]
+    except ValueError as error:
+        raise UsageError(explain(error)) from error
     from langchain_moa.local import CATALOG, is_present
 
     if find_spec("xllamacpp") is None:

@@ -190,11 +190,11 @@ def cost_usd(model: str, usage: UsageMetadata) -> float | None:
         model: The model id, `provider:model`.
         usage: The call's tokens.
     """
-    provider, _, name = model.partition(":")
-    if not name or not _price_known(provider, name):
+    if not _is_priced(model):
         return None
     import genai_prices
 
+    provider, _, name = model.partition(":")
     details = usage.get("input_token_details") or {}
     tokens = genai_prices.Usage(
         input_tokens=usage["input_tokens"],
@@ -203,6 +203,20 @@ def cost_usd(model: str, usage: UsageMetadata) -> float | None:
         cache_write_tokens=details.get("cache_creation"),
     )
     return float(genai_prices.calc_price(tokens, model_ref=name, provider_id=provider).total_price)
+
+
+def unpriced(models: Iterable[str]) -> list[str]:
+    """Return the models whose price is not known, sorted; local models cost nothing.
+
+    Args:
+        models: Model ids.
+    """
+    return sorted({model for model in models if not model.startswith("local:") and not _is_priced(model)})
+
+
+def _is_priced(model: str) -> bool:
+    provider, _, name = model.partition(":")
+    return bool(name) and _price_known(provider, name)
 
 
 @cache

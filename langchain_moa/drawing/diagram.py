@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from langchain_core.runnables import RunnableConfig
     from langchain_core.runnables.graph import Node
 
+# One of several proposers of a layer that have one name.
+_TWIN = re.compile(r"(.+) (#\d+)", re.DOTALL)
+
 _START, _END, _AGGREGATOR = "__start__", "__end__", "aggregator"
 # The provider, the owner and the model's own name. Any later colon belongs to the name, as in "ollama:gpt-oss:20b".
 _MODEL = re.compile(r"([a-z_]+:)?(.*/)?(.*)", re.DOTALL)
@@ -265,6 +268,8 @@ def _caption(name: str, model: str | None) -> tuple[str, str | None]:
         writer = f"by {model.removeprefix(_NESTED_MIXTURE)}"
         return ("mixture", writer) if name == model else (name, f"mixture {writer}")
     provider, owner, own = _MODEL.fullmatch(model or "").groups(default="")  # type: ignore[union-attr]  # it matches any text
+    if own and (twin := _TWIN.fullmatch(name)) and twin[1] == model:
+        return f"{own} {twin[2]}", f"{provider}{owner}".rstrip(":/") or None
     return (own, f"{provider}{owner}".rstrip(":/") or None) if own and name in {model, own} else (name, model)
 
 

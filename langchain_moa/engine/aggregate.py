@@ -29,7 +29,7 @@ from langchain_moa.members.conversation import for_aggregator
 from langchain_moa.members.history import author_of
 from langchain_moa.members.member import kwargs_of_standin
 from langchain_moa.members.parameters import COMMON
-from langchain_moa.prompting.prompts import add_system_text
+from langchain_moa.prompting.place import add_system_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from langchain_moa.data.errors import AggregatorFailedError
     from langchain_moa.data.reference import Reference
     from langchain_moa.members.member import Member
-    from langchain_moa.prompting.prompts import Prompt
+    from langchain_moa.prompting.prompts import PlacedPrompt, Prompt
 
 
 AGGREGATOR = "aggregator"
@@ -197,12 +197,13 @@ def own_message(message: AIMessage, conversation: Sequence[BaseMessage], moa: di
 class Aggregate(Node):
     """A node that asks the aggregator, or those that stand in for it, and appends the answer to the conversation."""
 
-    def __init__(self, settings: NodeSettings, *, prompt: Callable[[RunState], Prompt] | None = None) -> None:
+    def __init__(self, settings: NodeSettings, *, prompt: Callable[[RunState, PlacedPrompt], Prompt] | None = None) -> None:
         """Make the node.
 
         Args:
             settings: The settings of the mixture's nodes; the members are its aggregator and the fallbacks.
-            prompt: How the references are shown in a state. Default: the mixture's prompt.
+            prompt: From a state and the mixture's prompt for the member that is called to how the references are shown.
+                Default: the mixture's prompt.
         """
         self._settings = settings
         self._members = (settings.members.aggregator, *settings.members.fallbacks)
@@ -253,7 +254,8 @@ class Aggregate(Node):
         own = kwargs_of_standin(member, {**others, **context.aggregator_kwargs}, of=self._members[0])
         kwargs = member.kwargs(member.parameters(self._settings.call_kwargs, context.model_kwargs), own)
         has_tools = bool(kwargs.get("tools")) or member.has_tools
-        show = self._settings.prompt if self._prompt is None else self._prompt(state)
+        placed = self._settings.prompt_for(member)
+        show = placed if self._prompt is None else self._prompt(state, placed)
 
         def prompt(messages: list[BaseMessage], references: Sequence[Reference]) -> list[BaseMessage]:
             messages = for_aggregator(messages, member, has_tools=has_tools)
@@ -261,7 +263,7 @@ class Aggregate(Node):
                 messages = add_system_text(messages, member.spec.system_prompt)
             return show(messages, references)
 
-        sent = shown(member, messages, state.get("merged", []), prompt, kwargs=kwargs, state=state)
+        sent = shown(member, messages, state.get("merged", []), prompt, place=placed.place, kwargs=kwargs, state=state)
         emit("aggregating", name=member.name, model=member.id)
         # A compiled graph streams states, not an answer; its answer is sent whole.
         streams = context.stream_answer and not member.is_graph
@@ -315,7 +317,7 @@ class Aggregate(Node):
             adjusted=self._settings.adjusted(context_of()),
             author=author_of(message) if member.is_mixture else call.author,
         )
-        tell(moa, min_references=self._settings.min_references)
+        tell(moa, min_references=self._settings.min_references, max_cost_usd=self._settings.max_cost_usd)
         emit("aggregated", **place, status="ok", error=flaw, seconds=aggregated["seconds"])
         message = own_message(message, state["messages"], moa)
         return {"messages": [message], "steps": tried} if tried else {"messages": [message]}

@@ -20,7 +20,8 @@ from langchain_moa.engine.progress import RunState
 from langchain_moa.limits.deadline import Limit
 from langchain_moa.members.conversation import for_aggregator
 from langchain_moa.members.member import json_kwargs
-from langchain_moa.prompting.prompts import add_system_text, cutting
+from langchain_moa.prompting.place import add_system_text
+from langchain_moa.prompting.prompts import cutting
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -68,7 +69,7 @@ class Asking:
     limit: Limit | None = None
 
     async def ask(self, ask: Ask) -> Answer:
-        """Ask a model, and the aggregator's fallbacks where it is the aggregator, until one answers.
+        """Ask a model, and its fallbacks, until one answers.
 
         Args:
             ask: Whom to ask what.
@@ -98,8 +99,7 @@ class Asking:
     def _calls(self, ask: Ask) -> Iterator[_InquiryCall]:
         """Prepare the call of whoever is asked, and of those that stand in for the aggregator, each when its turn comes."""
         members = [self.settings.member(ask.model)]
-        if ask.model is None:
-            members += self.settings.members.fallbacks
+        members += self.settings.members.fallbacks if ask.model is None else members[0].fallbacks
         for place, member in enumerate(members):
             yield self._prepare(ask, member, left=len(members) - place)
 
@@ -123,7 +123,7 @@ class Asking:
         tokens = self.settings.max_reference_tokens
         show = ask.prompt
         if show is None:
-            show = self.settings.prompt if ask.references else None
+            show = self.settings.prompt_for(member) if ask.references else None
         elif tokens is not None:
             show = cutting(show, tokens)
 
@@ -135,7 +135,8 @@ class Asking:
             messages = show(messages, references) if show is not None else messages
             return add_system_text(messages, role) if role and not ask.drafts else messages
 
-        return shown(member, list(ask.messages), ask.references, prompt, kwargs=kwargs, state=self.state)
+        place = self.settings.place(member)
+        return shown(member, list(ask.messages), ask.references, prompt, place=place, kwargs=kwargs, state=self.state)
 
     def _limit(self, ask: Ask, left: int) -> Limit | None:
         limit, timeout = self.limit, self.settings.proposer_timeout

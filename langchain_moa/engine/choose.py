@@ -88,7 +88,7 @@ class Choose(Node):
             selected=None if chosen is None else self._origin(chosen),
             adjusted=self._settings.adjusted(context_of()),
         )
-        tell(moa, min_references=self._settings.min_references)
+        tell(moa, min_references=self._settings.min_references, max_cost_usd=self._settings.max_cost_usd)
         emit("aggregated", name=self._name, model=None, selected=moa.get("selected"))
         return {"messages": [own_message(message, state["messages"], moa)], "steps": consultation.steps}
 

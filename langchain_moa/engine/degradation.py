@@ -6,6 +6,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from langchain_moa.data.state import emit
+from langchain_moa.data.usage import unpriced
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 _logger = logging.getLogger("langchain_moa")
 
 
-def tell(moa: dict[str, Any], *, min_references: int) -> None:
+def tell(moa: dict[str, Any], *, min_references: int, max_cost_usd: float | None = None) -> None:
     """Say of an answer what it had to do without: in its metadata, in the log and on the `custom` stream.
 
     The metadata get `fell_back`, the layers that went on with the references of an earlier one, and `degraded`, everything
@@ -23,13 +24,17 @@ def tell(moa: dict[str, Any], *, min_references: int) -> None:
     Args:
         moa: The answer's `response_metadata["moa"]`; it is added to.
         min_references: How many good references a layer needs.
+        max_cost_usd: The limit of what the answer may cost, which calls without a known price do not count towards.
     """
     fell_back = [
         number
         for number, calls in enumerate(moa["layers"], start=1)
         if number > 1 and sum(call["status"] == "ok" for call in calls) < min_references
     ]
-    if not (words := list(_words(moa, fell_back))):
+    words = list(_words(moa, fell_back))
+    if max_cost_usd is not None:
+        words += _uncounted(moa)
+    if not words:
         return
     if fell_back:
         moa["fell_back"] = fell_back
@@ -40,6 +45,14 @@ def tell(moa: dict[str, Any], *, min_references: int) -> None:
     level = logging.WARNING if has_failed else logging.INFO
     _logger.log(level, "an answer had to do without something: %s", "; ".join(words))
     emit("degraded", fell_back=fell_back, degraded=words)
+
+
+def _uncounted(moa: Mapping[str, Any]) -> Iterator[str]:
+    """Say which calls did not count towards `max_cost_usd`, because their price is not known."""
+    calls = [*(call for calls in moa["layers"] for call in calls), *moa.get("steps", ())]
+    paid = [call for call in calls if call["status"] == "ok" or call.get("usage")]
+    if models := unpriced(call["model"] for call in paid if call.get("cost_usd") is None):
+        yield f"max_cost_usd: the price of {', '.join(models)} is not known, so these calls did not count"
 
 
 def _words(moa: Mapping[str, Any], fell_back: list[int]) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from langchain_moa.members.member import Member
     from langchain_moa.members.proposer import Proposer
     from langchain_moa.mixture.fields import MemberLike, MixtureOptions
-    from langchain_moa.prompting.prompts import Prompt
+    from langchain_moa.prompting.prompts import PlacedPrompt, Prompt
     from langchain_moa.strategies.inquiry import Inquiry
 
 # Beside the proposers, LangGraph's sync executor has a thread that waits for the stream's next item.
@@ -144,10 +145,10 @@ def _add_layer(builder: MoAGraph, settings: NodeSettings, closing: Closing) -> _
     layers, number = settings.members.layers, closing.layer
     members = layers[number - 1]
     names = []
-    for position, member in enumerate(members, start=1):
-        node = Propose(member, layer=number, position=position, settings=settings, closing=closing)
+    for position, (member, distinct) in enumerate(zip(members, _distinct_names(members), strict=True), start=1):
         names.append(proposer_node(number, position, layers=len(layers), proposers=len(members)))
-        metadata = {"layer": number, "proposer": member.name, "model": member.id}
+        node = Propose(member, layer=number, position=position, node=names[-1], settings=settings, closing=closing)
+        metadata = {"layer": number, "proposer": distinct, "model": member.id}
         # A member with a system prompt and a name has a role, and the name says which.
         if member.spec.system_prompt and member.spec.name:
             metadata["role"] = member.spec.name
@@ -157,6 +158,15 @@ def _add_layer(builder: MoAGraph, settings: NodeSettings, closing: Closing) -> _
     merge = Merge(settings, strategies, layer=number, num_layers=len(layers), node=name)
     builder.add_node(name, merge, metadata={"layer": number, **_shown_rules(settings, is_last=number == len(layers))})
     return _LayerNodes(names, name)
+
+
+def _distinct_names(members: Sequence[Member]) -> list[str]:
+    """Return the names of a layer's proposers for the metadata of its nodes, numbered where several have one name."""
+    counts, seen, names = Counter(member.name for member in members), Counter[str](), []
+    for member in members:
+        seen[member.name] += 1
+        names.append(f"{member.name} #{seen[member.name]}" if counts[member.name] > 1 else member.name)
+    return names
 
 
 def _shown_rules(settings: NodeSettings, *, is_last: bool) -> dict[str, Any]:
@@ -232,10 +242,10 @@ class GraphEnd:
         node = Consult(work, self._settings, node=name, closing=closing)
         self._builder.add_node(name, node, metadata={"model": self.member(model).id})
 
-    def add_aggregator(self, *, prompt: Callable[[MoAState, Prompt], Prompt] | None = None) -> str:
+    def add_aggregator(self, *, prompt: Callable[[MoAState, PlacedPrompt], Prompt] | None = None) -> str:
         """Add the node that has the aggregator write the answer."""
         settings = self._settings
-        node = Aggregate(settings, prompt=None if prompt is None else lambda state: prompt(state, settings.prompt))
+        node = Aggregate(settings, prompt=prompt)
         self._builder.add_node(AGGREGATOR, node, metadata={"model": settings.members.aggregator.id})
         self._builder.add_edge(AGGREGATOR, END)
         return AGGREGATOR

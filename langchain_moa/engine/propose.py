@@ -12,13 +12,14 @@ from langgraph.errors import GraphBubbleUp
 
 from langchain_moa.data.errors import OutOfTimeError, paid_for
 from langchain_moa.data.redaction import describe
+from langchain_moa.data.reference import Failure, Step
 from langchain_moa.data.state import emit, turn_of
 from langchain_moa.engine.node import Node, NodeSettings, call_traced, called, context_of, introduce, shown
 from langchain_moa.engine.progress import RunState, progress_of
 from langchain_moa.limits.deadline import Limit
 from langchain_moa.limits.retry import is_retryable
 from langchain_moa.members.conversation import for_proposer
-from langchain_moa.prompting.prompts import add_system_text
+from langchain_moa.prompting.place import add_system_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 
 class _ProposerCall(NamedTuple):
+    member: Member
     messages: list[BaseMessage]
     trimmed: list[str]
     config: RunnableConfig
@@ -44,6 +46,8 @@ class _ProposerCall(NamedTuple):
 class Propose(Node):
     """A node that asks one proposer and writes its reference; no proposer fails the graph, only a prompt of the user's does.
 
+    A proposer that fails is followed by its fallbacks, in their order, as long as the layer is open.
+
     What a proposer raises becomes a failed reference, so that the others' answers, already paid for, are not lost.
     LangGraph's own `error_handler` does not serve here: behind a join over several nodes it never releases the join.
     """
@@ -54,6 +58,7 @@ class Propose(Node):
         *,
         layer: int,
         position: int,
+        node: str,
         settings: NodeSettings,
         closing: Closing,
     ) -> None:
@@ -63,19 +68,36 @@ class Propose(Node):
             member: Who answers.
             layer: The layer's number, from 1.
             position: The proposer's place in the layer, from 1.
+            node: The node's name.
             settings: The settings of the mixture's nodes.
             closing: When the layer closes.
         """
         self._member = member
         self._layer = layer
         self._position = position
+        self._node = node
         self._settings = settings
         self._closing = closing
 
     async def ainvoke(self, input: RunState, config: RunnableConfig | None = None, **_: Any) -> dict[str, Any]:  # noqa: A002  # Runnable's name
-        """Ask the proposer."""
+        """Ask the proposer, and its fallbacks until one answers."""
+        tried: list[Step] = []
+        reference = await self._reference(self._member, input, config)
+        for member in self._member.fallbacks:
+            # A late one was not waited for: nor would be another.
+            if reference["status"] != "failed":
+                break
+            tried.append(self._step(reference))
+            reference = await self._reference(member, input, config)
+        if tried and (failure := reference["error"]) is not None:
+            reference["error"] = _all_failures(tried, failure)
+        place = {"layer": self._layer, "proposer": self._position, "name": reference["name"], "model": reference["model"]}
+        emit("proposed", **place, status=reference["status"], error=reference["error"], seconds=reference["seconds"])
+        return {"references": [reference], **({"steps": tried} if tried else {})}
+
+    async def _reference(self, member: Member, state: RunState, config: RunnableConfig | None) -> Reference:
         with ExitStack() as stack:
-            call = self._prepare(input, config, stack)
+            call = self._prepare(member, state, config, stack)
             try:
                 answer = await self._ask(call)
             except GraphBubbleUp:  # an interrupt inside a proposer is the graph's business, not a failure
@@ -84,34 +106,35 @@ class Propose(Node):
                 if (task := asyncio.current_task()) is None or task.cancelling():
                     raise
                 # This node was not cancelled: something inside the member has cancelled itself.
-                return self._failed(input, call, error)
+                return self._failed(state, call, error)
             except Exception as error:  # noqa: BLE001  # whatever it raises is its failure, not the mixture's
-                return self._failed(input, call, error)
-            return self._answered(input, call, answer)
+                return self._failed(state, call, error)
+            return self._answered(state, call, answer)
 
     async def _ask(self, call: _ProposerCall) -> Answer:
         async def ask(config: RunnableConfig) -> Answer:
-            return await self._member.ainvoke(call.messages, config, call.kwargs, limit=call.limit)
+            return await call.member.ainvoke(call.messages, config, call.kwargs, limit=call.limit)
 
         return await call_traced(call.limit, call.config, ask)
 
-    def _prepare(self, state: RunState, config: RunnableConfig | None, stack: ExitStack) -> _ProposerCall:
+    def _prepare(self, member: Member, state: RunState, config: RunnableConfig | None, stack: ExitStack) -> _ProposerCall:
         settings = self._settings
         introduce(config, settings)
         context = context_of()
-        member = self._member
         tools = context.aggregator_kwargs.get("tools") or ()
+        show = settings.prompt_for(member)
 
         def prompt(messages: list[BaseMessage], references: Sequence[Reference]) -> list[BaseMessage]:
             messages = for_proposer(messages, member, tools=tools)
             if member.spec.system_prompt:
                 messages = add_system_text(messages, member.spec.system_prompt)
-            return settings.prompt(messages, references) if self._layer > 1 else messages
+            return show(messages, references) if self._layer > 1 else messages
 
         kwargs = member.kwargs(member.parameters(settings.call_kwargs, context.model_kwargs))
         references = state.get("merged", []) if self._layer > 1 else []
-        sent = shown(member, cast("list[BaseMessage]", state["messages"]), references, prompt, kwargs=kwargs, state=state)
-        emit("proposing", layer=self._layer, proposer=self._position, name=member.name, model=member.id)
+        asked = member.spec.seen(cast("list[BaseMessage]", state["messages"]))
+        sent = shown(member, asked, references, prompt, place=show.place, kwargs=kwargs, state=state)
+        emit("proposing", **self._place(member))
         began = perf_counter()
         current, timeout = None, settings.proposer_timeout
         limit = None if timeout is None else Limit(timeout=timeout)
@@ -120,9 +143,13 @@ class Propose(Node):
             current = progress.round(f"layer {self._layer}", self._closing)
             limit = stack.enter_context(current.joined(timeout))
         config = called(config, f"layer {self._layer}: {member.name}", member)
-        return _ProposerCall(sent.messages, sent.trimmed, config, kwargs, began, current, limit)
+        return _ProposerCall(member, sent.messages, sent.trimmed, config, kwargs, began, current, limit)
 
-    def _answered(self, state: RunState, call: _ProposerCall, answer: Answer) -> dict[str, Any]:
+    def _place(self, member: Member) -> dict[str, Any]:
+        # Whoever answers, the place has one name; strategies find a proposer's reference by it.
+        return {"layer": self._layer, "proposer": self._position, "name": self._member.name, "model": member.id}
+
+    def _answered(self, state: RunState, call: _ProposerCall, answer: Answer) -> Reference:
         paid = {"usage": answer["usage"], "cost_usd": answer.get("cost_usd")}
         if (failure := answer["failure"]) is not None:
             return self._write(state, call, text="", status="failed", error=failure, **paid)
@@ -130,22 +157,49 @@ class Propose(Node):
             call.round.answered()
         return self._write(state, call, text=answer["text"], status="ok", error=None, **paid)
 
-    def _failed(self, state: RunState, call: _ProposerCall, error: BaseException) -> dict[str, Any]:
+    def _failed(self, state: RunState, call: _ProposerCall, error: BaseException) -> Reference:
         status: Status = "failed"
         if isinstance(error, OutOfTimeError):
             # A proposer that was not waited for has done nothing wrong; one that took longer than it may has failed.
             status = "failed" if error.kind == "timeout" else "late"
-        failure = describe(error, self._member.secrets)
+        failure = describe(error, call.member.secrets)
         if is_retryable(error):
             # As data: the error itself would not outlive a checkpoint.
             failure["retryable"] = True
         return self._write(state, call, text="", status=status, error=failure, **paid_for(error))
 
-    def _write(self, state: RunState, call: _ProposerCall, **outcome: Any) -> dict[str, Any]:
+    def _write(self, state: RunState, call: _ProposerCall, **outcome: Any) -> Reference:
         seconds = round(perf_counter() - call.began, 6)
-        place = {"layer": self._layer, "proposer": self._position, "name": self._member.name, "model": self._member.id}
+        place = self._place(call.member)
         reference = cast("Reference", {"turn": turn_of(state["messages"]), **place, **outcome, "seconds": seconds})
         if call.trimmed:
             reference["trimmed"] = call.trimmed
-        emit("proposed", **place, status=reference["status"], error=reference["error"], seconds=seconds)
-        return {"references": [reference]}
+        return reference
+
+    def _step(self, failed: Reference) -> Step:
+        """Return a failed call that a fallback follows as plain data for the account of the answer."""
+        step = Step(
+            turn=failed["turn"],
+            node=self._node,
+            name=failed["name"],
+            model=failed["model"],
+            text="",
+            status="failed",
+            error=failed["error"],
+            usage=failed["usage"],
+            cost_usd=failed.get("cost_usd"),
+            seconds=failed["seconds"],
+        )
+        if trimmed := failed.get("trimmed"):
+            step["trimmed"] = trimmed
+        return step
+
+
+def _all_failures(tried: Sequence[Step], last: Failure) -> Failure:
+    """Return the failure of a proposer whose fallbacks have failed, too: the last one's, with those before it in its text."""
+    earlier = [(step["model"], why) for step in tried if (why := step["error"]) is not None]
+    before = "; ".join(f"{model} failed: {why['kind']}: {why['message']}" for model, why in earlier)
+    failure = Failure(kind=last["kind"], message=f"{last['message']} (before that, {before})")
+    if any(why.get("retryable") for why in (last, *(why for _, why in earlier))):
+        failure["retryable"] = True
+    return failure

@@ -21,13 +21,16 @@ class CallLimiter:
     share one loop.
     """
 
-    def __init__(self, most: int | None) -> None:
+    def __init__(self, most: int | None, *, within: CallLimiter | None = None) -> None:
         """Make the limiter.
 
         Args:
             most: How many calls may run at once; `None`: any number.
+            within: The limiter of a larger group of calls. Its place is taken after this one's, so that a call which waits
+                for its server keeps no place from calls to other servers.
         """
         self._most = most
+        self._within = within
         self._semaphores: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.BoundedSemaphore] = WeakKeyDictionary()
 
     @asynccontextmanager
@@ -38,6 +41,10 @@ class CallLimiter:
             limit: How long the call may then take; its own seconds begin with the place.
         """
         async with nullcontext() if self._most is None else self._semaphore(self._most):
+            if self._within is not None:
+                async with self._within.taken(limit):
+                    yield
+                return
             if limit is not None:
                 limit.begin()
             yield

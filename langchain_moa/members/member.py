@@ -25,7 +25,7 @@ from langchain_moa.limits.retry import Retry, retrying
 from langchain_moa.members.clients import callable_here
 from langchain_moa.members.dialects import Dialect, dialect_of
 from langchain_moa.members.history import fingerprint
-from langchain_moa.members.models import addresses_of, chat_model_of, model_id
+from langchain_moa.members.models import addresses_of, chat_model_of, model_id, server_of_model
 from langchain_moa.members.parameters import COMMON, Sent, spelled
 
 if TYPE_CHECKING:
@@ -143,13 +143,15 @@ class Member:
         runnable: What is called.
         id: The model id.
         retry: How its calls are tried again; `None` if they are not, or if its client sees to it.
-        limiter: The places that the mixture's calls share.
+        fallbacks: Who is asked, in this order, when it fails.
+        limiter: The places that its calls share with those of other members.
     """
 
     spec: Proposer
     runnable: Runnable[Any, Any]
     id: str
     retry: Retry | None = None
+    fallbacks: tuple[Member, ...] = ()
     limiter: CallLimiter = field(default_factory=lambda: CallLimiter(None))
     _of_loops: WeakKeyDictionary[asyncio.AbstractEventLoop, tuple[Any, bool]] = field(
         default_factory=WeakKeyDictionary, init=False, compare=False
@@ -168,6 +170,11 @@ class Member:
     def chat_model(self) -> BaseChatModel | None:
         """The chat model inside, if it is one; only chat models take call-time parameters."""
         return chat_model_of(self.runnable)
+
+    @cached_property
+    def server(self) -> str:
+        """Whose calls count together where a limit is set for the member: those to one address, or of one Runnable."""
+        return f"{id(self.runnable):#x}" if self.chat_model is None else server_of_model(self.chat_model)
 
     @cached_property
     def profile(self) -> ModelProfile | None:
@@ -246,7 +253,12 @@ class Member:
             "name": spec.name,
             "system_prompt": spec.system_prompt,
             "settings": masked(spec.settings),
+            **({} if spec.history is None else {"history": spec.history}),
+            **({"fallbacks": [each.describe() for each in self.fallbacks]} if self.fallbacks else {}),
         }
+        # Only where they are given, so that the keys of what was kept before stay the same.
+        placed = {"references_at": spec.references_at, "system_role": spec.system_role}
+        described |= {key: value for key, value in placed.items() if value is not None}
         if self.chat_model is None:
             # Nothing tells two such Runnables apart but that they are two.
             return {**described, "runnable": f"{type(self.runnable).__name__} at {id(self.runnable):#x}"}

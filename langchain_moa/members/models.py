@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from difflib import get_close_matches
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.language_models import BaseChatModel
@@ -14,6 +15,7 @@ from pydantic import SecretStr, ValidationError
 from langchain_moa._compat import known_providers, provider_of, tracing_params
 from langchain_moa.data.redaction import is_secret_name, redact
 from langchain_moa.data.validation import explain
+from langchain_moa.members.keys import addresses_in, checks_key, missing_key, placeholders, server_of, with_keys
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 
 _LOCAL = "local:"
 _REPLAY = "replay:"
+_PRESET = "preset:"
+_CONFIG = "config:"
 
 # How the fields end that hold a client's address.
 _ADDRESS = ("api_base", "api_url", "base_url", "endpoint", "endpoint_url", "region_name")
@@ -30,13 +34,15 @@ _ADDRESS = ("api_base", "api_url", "base_url", "endpoint", "endpoint_url", "regi
 _COUNTS_STREAMS = "stream_usage"
 
 
-def resolve_model(name: str, settings: Mapping[str, Any]) -> BaseChatModel:
+def resolve_model(name: str, settings: Mapping[str, Any], *, key: Any = None) -> BaseChatModel:
     """Make the chat model that a string names.
 
     Args:
         name: `provider:model` as `langchain.chat_models.init_chat_model` takes it, or `local:` and the name of a model on
             this machine, or `replay:FILE#MODEL` for recorded answers.
-        settings: Arguments of the model's constructor.
+        settings: Arguments of the model's constructor; a key among them may be a reference, `${NAME}`.
+        key: The key for a model whose settings name none, a text or a SecretStr. Default: that of the environment, at the
+            provider's own address.
 
     Returns:
         The model, ready to be called.
@@ -45,31 +51,71 @@ def resolve_model(name: str, settings: Mapping[str, Any]) -> BaseChatModel:
         ValueError: The provider is unknown, a key is missing, or a setting is wrong; the text names the remedy.
         ImportError: The provider's package is not installed; the text names the pip command.
     """
+    provider = provider_of(name) or settings.get("model_provider")
+    try:
+        given = _given(name, provider, settings, key)
+    except ValueError as error:
+        msg = f"cannot make the model {name!r}: {error}"
+        raise ValueError(msg) from None
     try:
         if name.startswith(_LOCAL):
             from langchain_moa.local import ChatLocal
 
-            return ChatLocal(model=name.removeprefix(_LOCAL), **settings)
+            return ChatLocal(model=name.removeprefix(_LOCAL), **given)
         if name.startswith(_REPLAY):
             from langchain_moa.testing.replay import replay_model
 
-            return replay_model(name, **settings)
+            return replay_model(name, **given)
         from langchain.chat_models import init_chat_model
 
-        model: BaseChatModel = init_chat_model(name, **settings)
+        model: BaseChatModel = init_chat_model(name, **given)
     except ImportError as error:
         msg = f"cannot make the model {name!r}: {error}"
         raise type(error)(msg, name=error.name, path=error.path) from error
     except Exception as error:
         # Some clients name another provider's variable here, OpenAI's for Together, whose client is made of OpenAI's.
-        if variable := _variable_of_missing_key(name, settings):
-            raise _no_key(name, variable) from error
+        if said := _missing_key(name, provider, given):
+            msg = f"cannot make the model {name!r}: {said}."
+            raise ValueError(msg) from error
         reason = explain(error) if isinstance(error, ValidationError) else _provider_missing(name) or str(error)
-        msg = redact(f"cannot make the model {name!r}: {reason}", _values(settings))
+        msg = redact(f"cannot make the model {name!r}: {reason}", _values(given))
         # Providers raise what their client raises; one type, with their text, is what a caller can handle.
         raise ValueError(msg) from error
-    _require_key(name, model)
+    _require_key(name, provider, model)
     _count_streams(model, settings)
+    return model
+
+
+def names_mixture(name: str) -> bool:
+    """Tell whether a model string names another mixture: `preset:NAME` or `config:FILE`."""
+    return name.startswith((_PRESET, _CONFIG))
+
+
+def resolve_mixture(name: str, settings: Mapping[str, Any], defaults: Mapping[str, Any]) -> BaseChatModel:
+    """Make the mixture that a string names, as a chat model.
+
+    Args:
+        name: `preset:NAME` or `config:FILE`.
+        settings: Fields of the mixture that override those of the preset or the file.
+        defaults: Fields that the preset or the file overrides.
+
+    Raises:
+        ValueError: There is no such preset or file, or it describes no mixture.
+        ImportError: A provider's package is not installed; the text names the pip command.
+    """
+    # By name, like the providers' classes: a mixture is made of members, and this one is a member.
+    make = import_module("langchain_moa.chat_model.chat_model").ChatMoA
+    config = import_module("langchain_moa.mixture.config")
+    kind, _, what = name.partition(":")
+    read = config.read_preset if kind == "preset" else config.read_config
+    try:
+        model: BaseChatModel = read(make, what.strip(), settings, defaults=defaults)
+    except ImportError as error:
+        msg = f"cannot make the mixture {name!r}: {error}"
+        raise type(error)(msg, name=error.name, path=error.path) from error
+    except ValueError as error:
+        msg = f"cannot make the mixture {name!r}: {error}"
+        raise ValueError(msg) from error
     return model
 
 
@@ -97,6 +143,20 @@ def model_id(runnable: Runnable[Any, Any]) -> str:
     return f"{params.get('ls_provider')}:{name}" if name else model.get_name()
 
 
+def server_of_model(model: BaseChatModel) -> str:
+    """Return the server that a chat model calls: `host:port` where it has an address, the provider where it has none."""
+    fields = {name: getattr(model, name, None) for name in type(model).model_fields}
+    address = next(addresses_in({name: value for name, value in fields.items() if isinstance(value, str)}), None)
+    return server_of(address) if address else str(tracing_params(model).get("ls_provider"))
+
+
+def _given(name: str, provider: str | None, settings: Mapping[str, Any], key: Any) -> dict[str, Any]:
+    """Return what a model is made with: its settings and its key."""
+    if name.startswith((_LOCAL, _REPLAY)):
+        return {**({} if key is None else {"api_key": key}), **settings}
+    return with_keys(provider, settings, shared=key)
+
+
 def addresses_of(model: BaseChatModel) -> list[str]:
     """Return the addresses at which a model's client asks, as far as its fields say so."""
     named = sorted(name for name in type(model).model_fields if name.endswith(_ADDRESS))
@@ -112,12 +172,23 @@ def _count_streams(model: BaseChatModel, settings: Mapping[str, Any]) -> None:
         setattr(model, _COUNTS_STREAMS, True)
 
 
-def _require_key(name: str, model: BaseChatModel) -> None:
-    """Refuse a model whose provider takes a key and has none: the first call would fail, and only then."""
+def _require_key(name: str, provider: str | None, model: BaseChatModel) -> None:
+    """Refuse a model without a key if its client would only say so at the first call, or send another provider's key."""
+    checks = checks_key(provider)
+    if checks or (checks is None and not _takes_openai_key(model)):
+        return
     for attribute, variable in _key_variables(model).items():
         value = getattr(model, attribute)
         if not (value.get_secret_value() if isinstance(value, SecretStr) else value):
-            raise _no_key(name, variable)
+            msg = f"cannot make the model {name!r}: {missing_key(provider, (variable,))}."
+            raise ValueError(msg)
+
+
+def _takes_openai_key(model: BaseChatModel) -> bool:
+    """Tell whether a model's client is OpenAI's, which takes OpenAI's key from the environment where it is given none."""
+    from langchain_openai.chat_models.base import BaseChatOpenAI
+
+    return isinstance(model, BaseChatOpenAI)
 
 
 def _key_variables(model: BaseChatModel) -> dict[str, str]:
@@ -126,22 +197,24 @@ def _key_variables(model: BaseChatModel) -> dict[str, str]:
     return {name: variable for name, variable in secrets if name.endswith("api_key") and hasattr(model, name)}
 
 
-def _variable_of_missing_key(name: str, settings: Mapping[str, Any]) -> str | None:
-    """Return the variable that a model which could not be made wants its key in; `None` if something else is wrong."""
-    if name.startswith((_LOCAL, _REPLAY)) or "api_key" in settings:
+def _missing_key(name: str, provider: str | None, settings: Mapping[str, Any]) -> str | None:
+    """Say that a model which could not be made has no key; `None` if something else is wrong.
+
+    Args:
+        name: The model's name.
+        provider: Its provider.
+        settings: The settings with which it could not be made.
+    """
+    if name.startswith((_LOCAL, _REPLAY)) or any(is_secret_name(each) and value for each, value in settings.items()):
         return None
     from langchain.chat_models import init_chat_model
 
     try:
         # Only made, never called: if any key will do, then a key is what was missing.
-        model = init_chat_model(name, **settings, api_key="any")
+        model = init_chat_model(name, **{**settings, **placeholders(provider)})
     except Exception:  # noqa: BLE001  # the first error says what is wrong
         return None
-    return next(iter(_key_variables(model).values()), None)
-
-
-def _no_key(name: str, variable: str) -> ValueError:
-    return ValueError(f"cannot make the model {name!r}: no key. Set the environment variable {variable}.")
+    return missing_key(provider, tuple(_key_variables(model).values()))
 
 
 def _provider_missing(name: str) -> str | None:

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import KW_ONLY, dataclass, field, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.language_models import BaseLanguageModel
+from langchain_core.messages import HumanMessage, SystemMessage
 from langchain_core.runnables import Runnable
 from langchain_core.runnables.retry import RunnableRetry
 
 from langchain_moa._compat import default_settings, llm_type
 from langchain_moa.data.parts import parts_of
-from langchain_moa.data.validation import at
+from langchain_moa.data.validation import at, each
 from langchain_moa.limits.retry import Retry
 from langchain_moa.members.dialects import dialect_of
 from langchain_moa.members.member import Member
-from langchain_moa.members.models import chat_model_of, model_id, resolve_model
+from langchain_moa.members.models import chat_model_of, model_id, names_mixture, resolve_mixture, resolve_model
+from langchain_moa.prompting.place import ReferencesAt  # noqa: TC001  # pydantic reads the annotations
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
+    from langchain_core.messages import BaseMessage
+
+_QUESTION = "question"
 
 
 def policy_for(runnable: Runnable[Any, Any], *, own: Retry | None, shared: Retry | None) -> Retry | None:
@@ -93,16 +98,33 @@ class Proposer:
     The aggregator may be one, too.
 
     Args:
-        model: `provider:model` as `init_chat_model` takes it, `local:` and a local model's name, a chat model, or any
-            Runnable from messages to a message or a text: a chain, an agent, a compiled graph with `messages`.
+        model: `provider:model` as `init_chat_model` takes it, `local:` and a local model's name, another mixture as
+            `preset:NAME` or `config:FILE`, a chat model, or any Runnable from messages to a message or a text: a chain, an
+            agent, a compiled graph with `messages`.
         name: What drawings, events and reports call it. Default: the model id.
         system_prompt: Its role; it follows the user's own system message after a blank line.
-        settings: Arguments of the model's constructor, for a model given as a string (`temperature`, `base_url`, ...).
+        settings: Arguments of the model's constructor, for a model given as a string (`temperature`, `base_url`, ...); for
+            another mixture, its fields. An `api_key` may refer to an environment variable, `${NAME}`. A `base_url` that is
+            not the provider's own does not get the provider's key from the environment: it needs an `api_key`, unless it is
+            on this machine.
         retry: How a failed call of this member is tried again. Default: the mixture's `retry`.
+        references_at: Where this member's prompts show the references: `system` or `end`. Default: the mixture's
+            `references_at`.
+        system_role: Whether the model takes system messages. With `False`, all that would stand in one goes to the user's
+            messages: what opens the conversation in front of the first, and the instruction with the references behind the
+            last. Default: what the model's class says, and, where `references_at` is `end`, its name (Gemma up to 3).
+        fallbacks: Members that are asked in this order when this one fails: it raises, is out of time (`proposer_timeout`,
+            which each of them has for itself), refuses, or answers nothing. They take over its name, its role and its
+            `history` unless they have their own. The failed calls are in `response_metadata["moa"]["steps"]`. Default: none.
+        history: What it is shown of the conversation: `"all"` (default), a number of turns, from 1, which are the last ones
+            with the question, or `"question"`, the user's last message alone. System messages are always shown. For
+            proposers only: the aggregator needs the results of the tools that it has called.
+        max_concurrency: How many calls run at once at this member's server, over all answers of the mixture. Members at the
+            same server share the limit; the smallest counts. Default: no limit but the mixture's own.
 
     Raises:
-        ValueError: `model` is neither a non-empty string nor a Runnable, `name` or `system_prompt` is no text, or `settings`
-            are no mapping or are given for a model object, or `retry` is wrong.
+        ValueError: `model` is neither a non-empty string nor a Runnable, `name` or `system_prompt` is no text, `settings`
+            are no mapping or are given for a model object, or another field is wrong.
 
     Example:
         ```python
@@ -123,6 +145,11 @@ class Proposer:
     system_prompt: str | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
     retry: Retry | None = None
+    references_at: ReferencesAt | None = None
+    system_role: bool | None = None
+    fallbacks: Sequence[Any] = ()
+    history: str | int | None = None
+    max_concurrency: int | None = None
 
     def __post_init__(self) -> None:
         """Check the fields, so that a wrong one fails where it is written."""
@@ -146,8 +173,21 @@ class Proposer:
         if settings and not isinstance(model, str):
             msg = "settings are for models given as strings; give this one's to its own constructor"
             raise ValueError(msg)
+        if self.references_at not in (None, "system", "end"):
+            msg = f"references_at must be 'system' or 'end', not {self.references_at!r}"
+            raise ValueError(msg)
+        if self.system_role not in (None, True, False):
+            msg = f"system_role must be true or false, not {self.system_role!r}"
+            raise ValueError(msg)
         with at("retry"):
             object.__setattr__(self, "retry", Retry.coerce(self.retry))
+        with at("fallbacks"):
+            object.__setattr__(self, "fallbacks", _coerce_fallbacks(self.fallbacks))
+        _require_history(self.history)
+        most: Any = self.max_concurrency
+        if most is not None and (isinstance(most, bool) or not isinstance(most, int) or most < 1):
+            msg = f"max_concurrency must be a whole number of at least 1, not {most!r}"
+            raise ValueError(msg)
 
     def __repr__(self) -> str:
         """Show the model's id and never the model, whose own repr may hold anything."""
@@ -158,6 +198,22 @@ class Proposer:
     def id(self) -> str:
         """The model id: the string it was given by, or what the model says of itself."""
         return self.model if isinstance(self.model, str) else model_id(self.model)
+
+    def seen(self, messages: Sequence[BaseMessage]) -> list[BaseMessage]:
+        """Return what this proposer is shown of a conversation: all of it, its last turns, or the last question.
+
+        Args:
+            messages: The conversation.
+        """
+        if self.history is None or self.history == "all":
+            return list(messages)
+        questions = [place for place, message in enumerate(messages) if isinstance(message, HumanMessage)]
+        turns = self.history if isinstance(self.history, int) else 1
+        first = questions[-turns:][0] if questions else len(messages) - 1
+        last = first + 1 if self.history == _QUESTION else len(messages)
+        return [
+            message for place, message in enumerate(messages) if isinstance(message, SystemMessage) or first <= place < last
+        ]
 
     @classmethod
     def coerce(cls, value: Any) -> Proposer:
@@ -179,12 +235,13 @@ class Proposer:
         if not isinstance(value, Mapping):
             msg = f"{value!r} is no member: give 'provider:model', a chat model, another Runnable, or a Proposer"
             raise ValueError(msg)  # noqa: TRY004  # pydantic reports ValueErrors with the field's place
-        known = [each.name for each in fields(cls)]
+        value = _with_mixture(value)
+        known = [one.name for one in fields(cls)]
         if unknown := sorted(set(value) - set(known)):
             msg = f"unknown key {unknown[0]!r} in a member; known are {', '.join(known)}"
             raise ValueError(msg)
         if "model" not in value:
-            msg = "a member has no `model`; add `model: provider:model`"
+            msg = "a member has no `model`; add `model: provider:model`, or `preset: NAME` or `config: FILE` for a mixture"
             raise ValueError(msg)
         return cls(**value)
 
@@ -198,12 +255,19 @@ class Proposer:
         Raises:
             ValueError: The model cannot be made, or tries again by itself although this proposer has a policy.
         """
+        fallbacks = each(self.fallbacks, lambda other: self._role_of(other).resolve(client, retry=retry), place="fallbacks: ")
         if not isinstance(self.model, str):
             policy = policy_for(self.model, own=self.retry, shared=retry)
-            return Member(spec=self, runnable=self.model, id=self.id, retry=policy)
+            return Member(spec=self, runnable=self.model, id=self.id, retry=policy, fallbacks=fallbacks)
+        if names_mixture(self.model):
+            model = resolve_mixture(self.model, self.settings, client)
+            policy = policy_for(model, own=self.retry, shared=retry)
+            return Member(spec=self, runnable=model, id=self.model, retry=policy, fallbacks=fallbacks)
         own = {name: value for name, value in self.settings.items() if value is not None}
-        settings = {**client, **own}
-        model = resolve_model(self.model, settings)
+        # The mixture's key is for members that name none of their own.
+        key = client.get("api_key")
+        settings = {**{name: value for name, value in client.items() if name != "api_key"}, **own}
+        model = resolve_model(self.model, settings, key=key)
         policy = self.retry or retry
         if policy is not None and "max_retries" in settings:
             msg = f"{self.model!r} has both retry and max_retries, which would multiply; give one of them"
@@ -218,8 +282,50 @@ class Proposer:
             changed |= {"timeout": None, **_at_place(place, settings["timeout"], settings)}
         if changed:
             kept = {name: value for name, value in {**settings, **changed}.items() if value is not None}
-            model = resolve_model(self.model, kept)
-        return Member(spec=self, runnable=model, id=self.model, retry=policy)
+            model = resolve_model(self.model, kept, key=key)
+        return Member(spec=self, runnable=model, id=self.model, retry=policy, fallbacks=fallbacks)
+
+    def _role_of(self, other: Proposer) -> Proposer:
+        """Return a fallback with what it takes over of this proposer."""
+        return replace(
+            other,
+            name=self.name if other.name is None else other.name,
+            system_prompt=self.system_prompt if other.system_prompt is None else other.system_prompt,
+            history=self.history if other.history is None else other.history,
+        )
+
+
+def _with_mixture(value: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a member's arguments with another mixture, which they name by `preset` or `config`, as its `model`."""
+    named = [name for name in ("preset", "config") if name in value]
+    if not named:
+        return value
+    if len(named) > 1 or "model" in value:
+        msg = "a member has one of `model`, `preset` and `config`"
+        raise ValueError(msg)
+    what: Any = value[named[0]]
+    if not isinstance(what, str) or not what.strip():
+        msg = f"{named[0]} must be a text, not {what!r}"
+        raise ValueError(msg)
+    return {"model": f"{named[0]}:{what}", **{name: item for name, item in value.items() if name != named[0]}}
+
+
+def _coerce_fallbacks(value: Any) -> tuple[Proposer, ...]:
+    # One alone may stand without a list.
+    items = value if isinstance(value, Sequence) and not isinstance(value, str) else [value]
+    found = each(items, Proposer.coerce)
+    for number, fallback in enumerate(found, start=1):
+        if fallback.fallbacks:
+            msg = f"item {number} has fallbacks of its own; list them all here, in their order"
+            raise ValueError(msg)
+    return found
+
+
+def _require_history(value: Any) -> None:
+    is_number = isinstance(value, int) and not isinstance(value, bool) and value >= 1
+    if value is not None and not is_number and value not in ("all", _QUESTION):  # it may be unhashable
+        msg = f"history must be 'all', 'question' or a number of turns of at least 1, not {value!r}"
+        raise ValueError(msg)
 
 
 def _at_place(place: tuple[str, ...], value: Any, settings: Mapping[str, Any]) -> dict[str, Any]:

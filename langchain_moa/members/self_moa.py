@@ -60,6 +60,18 @@ def sample(
     return made
 
 
+def without_history(model: Any) -> Any:
+    """Return what may stand for a proposer as it may stand for the aggregator, which is shown all of the conversation.
+
+    Args:
+        model: Whatever may stand for a proposer.
+    """
+    spec = Proposer.coerce(model)
+    if all(each.history is None for each in (spec, *spec.fallbacks)):
+        return model
+    return replace(spec, history=None, fallbacks=[replace(each, history=None) for each in spec.fallbacks])
+
+
 def _is_range(value: Any) -> bool:
     if not isinstance(value, Sequence) or len(value) != len(TEMPERATURES):
         return False

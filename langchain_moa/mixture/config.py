@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+from contextvars import ContextVar
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -10,9 +12,11 @@ from pydantic import ValidationError
 
 from langchain_moa.data.redaction import names_secret, redact
 from langchain_moa.data.validation import explain
+from langchain_moa.members.keys import is_open
+from langchain_moa.members.models import names_mixture
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from importlib.resources.abc import Traversable
 
     from langchain_moa.mixture.mixture import Mixture
@@ -59,13 +63,14 @@ def presets() -> dict[str, str]:
     return {each.name.removesuffix(".yaml"): _first_comment(each) for each in found if each.name.endswith(".yaml")}
 
 
-def read_preset(cls: type[M], name: str, overrides: Mapping[str, Any]) -> M:
+def read_preset(cls: type[M], name: str, overrides: Mapping[str, Any], *, defaults: Mapping[str, Any] | None = None) -> M:
     """Make a mixture of a preset.
 
     Args:
         cls: `Mixture` or `ChatMoA`.
         name: The preset's name.
         overrides: Fields that go before the preset's.
+        defaults: Fields that the preset's go before.
 
     Raises:
         ValueError: There is no preset of this name; the text lists them.
@@ -73,21 +78,29 @@ def read_preset(cls: type[M], name: str, overrides: Mapping[str, Any]) -> M:
     if name not in presets():
         msg = f"unknown preset {name!r}; known are {', '.join(presets())}"
         raise ValueError(msg)
-    return _read(cls, _PRESETS / f"{name}.yaml", f"preset {name!r}", overrides)
+    title = f"preset {name!r}"
+    with _reading(title, title):
+        values = {**(defaults or {}), **_values(_PRESETS / f"{name}.yaml", title)}
+        return _make(cls, values, title, overrides)
 
 
-def read_config(cls: type[M], path: str | Path, overrides: Mapping[str, Any]) -> M:
+def read_config(
+    cls: type[M], path: str | Path, overrides: Mapping[str, Any], *, defaults: Mapping[str, Any] | None = None
+) -> M:
     """Make a mixture of a YAML file.
 
     Args:
         cls: `Mixture` or `ChatMoA`.
         path: The file.
         overrides: Fields that go before the file's.
+        defaults: Fields that the file's go before.
 
     Raises:
-        ValueError: There is no such file, it is not YAML or no mapping, or it holds a key.
+        ValueError: There is no such file, it is not YAML or no mapping, it holds a key, or it has itself for a member.
     """
-    return _read(cls, _existing(path), str(path), overrides)
+    file = _existing(path)
+    with _reading(str(file.resolve()), str(path)):
+        return _make(cls, {**(defaults or {}), **_anchored(_values(file, str(path)), file.parent)}, str(path), overrides)
 
 
 def read_mixtures(cls: type[M], path: str | Path, overrides: Mapping[str, Any]) -> dict[str, M]:
@@ -105,7 +118,102 @@ def read_mixtures(cls: type[M], path: str | Path, overrides: Mapping[str, Any]) 
         ValueError: As for `read_config`; or the file has something beside `mixtures`, or no mapping in it.
     """
     file = _existing(path)
-    values = _values(file, str(path))
+    with _reading(str(file.resolve()), str(path)):
+        return _several(cls, file, path, overrides)
+
+
+def inner_mixtures(fields: Any) -> Iterator[dict[str, Any]]:
+    """Yield the fields of the mixtures that are members of a mixture, at any depth, each once.
+
+    Args:
+        fields: The fields of a mixture, as a file has them.
+
+    Raises:
+        ValueError: One of them cannot be read.
+    """
+    seen: set[str] = set()
+    waiting = list(_inner_names(fields))
+    while waiting:
+        if (name := waiting.pop(0)) in seen:
+            continue
+        seen.add(name)
+        kind, _, what = name.partition(":")
+        make: Any = dict
+        inner: Any = read_preset(make, what, {}) if kind == "preset" else read_config(make, what, {})
+        yield inner
+        waiting += _inner_names(inner)
+
+
+def _inner_names(fields: Any) -> Iterator[str]:
+    for member in _members(fields):
+        model = member.get("model") if isinstance(member, dict) else member
+        if isinstance(member, dict) and "model" not in member:
+            model = next((f"{kind}:{member[kind]}" for kind in ("preset", "config") if kind in member), None)
+        if isinstance(model, str) and names_mixture(model):
+            yield model
+
+
+def _members(value: Any, key: str = "") -> Iterator[Any]:
+    """Yield what may stand for a member in the fields of a mixture, at any depth: texts and mappings."""
+    if isinstance(value, dict):
+        yield value
+        for name, item in value.items():
+            yield from _members(item, str(name)) if name not in _NO_MEMBERS else ()
+    elif isinstance(value, list):
+        for item in value:
+            yield from _members(item, key)
+    elif isinstance(value, str) and key != "model":
+        yield value
+
+
+# Fields whose texts name no member.
+_NO_MEMBERS = {"name", "prompt", "settings", "stop", "system_prompt"}
+
+_files: ContextVar[tuple[tuple[str, str], ...]] = ContextVar("files", default=())
+
+
+@contextmanager
+def _reading(key: str, title: str) -> Iterator[None]:
+    """Refuse a mixture that is being made already: it has itself for a member.
+
+    Args:
+        key: What tells it from others.
+        title: What errors call it.
+
+    Raises:
+        ValueError: It is.
+    """
+    before = _files.get()
+    if key in [known for known, _ in before]:
+        msg = f"{title} has itself for a member: {' > '.join([*(each for _, each in before), title])}"
+        raise ValueError(msg)
+    token = _files.set((*before, (key, title)))
+    try:
+        yield
+    finally:
+        _files.reset(token)
+
+
+def _anchored(value: Any, folder: Path, key: str = "") -> Any:
+    """Return the fields of a file with the paths of mixtures in them, which are relative to the file, as others find them."""
+    if isinstance(value, dict):
+        return {
+            name: str(folder / item)
+            if name == "config" and isinstance(item, str)
+            else item
+            if name in _NO_MEMBERS
+            else _anchored(item, folder, str(name))
+            for name, item in value.items()
+        }
+    if isinstance(value, list):
+        return [_anchored(item, folder, key) for item in value]
+    if isinstance(value, str) and value.startswith("config:"):
+        return f"config:{folder / value.removeprefix('config:').strip()}"
+    return value
+
+
+def _several(cls: type[M], file: Path, path: str | Path, overrides: Mapping[str, Any]) -> dict[str, M]:
+    values = _anchored(_values(file, str(path)), file.parent)
     if "mixtures" not in values:
         return {file.stem: _make(cls, values, str(path), overrides)}
     several = values.pop("mixtures")
@@ -121,10 +229,6 @@ def _existing(path: str | Path) -> Path:
         msg = f"there is no configuration file {str(path)!r}"
         raise ValueError(msg)
     return file
-
-
-def _read(cls: type[M], file: Traversable, title: str, overrides: Mapping[str, Any]) -> M:
-    return _make(cls, _values(file, title), title, overrides)
 
 
 def _values(file: Traversable, title: str) -> dict[Any, Any]:
@@ -145,8 +249,11 @@ def _values(file: Traversable, title: str) -> dict[Any, Any]:
     if not isinstance(values, dict):
         msg = f"{title} holds no mapping of fields; it begins like `proposers: [...]`"
         raise ValueError(msg)  # noqa: TRY004  # a wrong file is a wrong value
-    if (secret := names_secret(values)) is not None:
-        msg = f"{title} has {secret!r}; keys do not belong in files. Remove it and set the provider's environment variable"
+    if (secret := names_secret(values, allows=is_open)) is not None:
+        msg = (
+            f"{title} has {secret!r}; keys do not belong in files. Remove it and set the provider's environment variable, or "
+            "name a variable of your own: ${NAME}"
+        )
         raise ValueError(msg)
     return values
 

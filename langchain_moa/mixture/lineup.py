@@ -27,7 +27,7 @@ class Members(NamedTuple):
     Attributes:
         layers: The proposers of each layer.
         aggregator: Who writes the final answer; where there is none, a member that refuses to be called.
-        fallbacks: Who stands in for the aggregator, in this order.
+        fallbacks: Who stands in for the aggregator, in this order: its own fallbacks, then the mixture's.
         others: The models that the strategies call, each beside what the user wrote.
     """
 
@@ -50,12 +50,10 @@ def resolve_members(mixture: Mixture, strategies: Strategies) -> Members:
     """
     given = {name: getattr(mixture, name) for name in fields_for(Use.CLIENT)}
     client = {name: value for name, value in given.items() if value is not None}
-    limiter = CallLimiter(mixture.max_concurrency)
-
     retry = cast("Retry | None", mixture.retry)  # the field's validator has made it one
 
     def resolve(proposer: Proposer) -> Member:
-        return replace(proposer.resolve(client, retry=retry), limiter=limiter)
+        return proposer.resolve(client, retry=retry)
 
     proposers: Sequence[Any] = mixture.proposers
     nested = [item for item in proposers if isinstance(item, tuple)]
@@ -64,18 +62,65 @@ def resolve_members(mixture: Mixture, strategies: Strategies) -> Members:
     shared = each(flat, resolve, place="proposers: ")
     layers = tuple(each(layer, resolve, place=f"proposers: layer {number}, ") for number, layer in enumerate(nested, start=1))
     with at("aggregator"):
-        aggregator = resolve(cast("Proposer | None", mixture.aggregator) or Proposer(Nobody()))
-    fallbacks = each(mixture.aggregator_fallbacks, resolve, place="aggregator_fallbacks: ")
+        aggregator = resolve(_whole(cast("Proposer | None", mixture.aggregator) or Proposer(Nobody())))
+    after_aggregator = each(mixture.aggregator_fallbacks, lambda other: resolve(_whole(other)), place="aggregator_fallbacks: ")
+    fallbacks = (*aggregator.fallbacks, *(one for other in after_aggregator for one in (other, *other.fallbacks)))
     others = []
     for field, model in strategies.models():
         if model is not None:
             with at(field):
-                others.append((model, resolve(model)))
+                others.append((model, resolve(_whole(model))))
         elif mixture.aggregator is None:
             msg = f"aggregator is missing, and {field} asks it; give one, as 'provider:model' for example"
             raise ValueError(msg)
+    alone = replace(aggregator, fallbacks=())
     layers = layers or (shared,) * mixture.num_layers
-    return Members(layers=layers, aggregator=aggregator, fallbacks=fallbacks, others=tuple(others))
+    members = Members(layers=layers, aggregator=alone, fallbacks=fallbacks, others=tuple(others))
+    return _limited(members, CallLimiter(mixture.max_concurrency))
+
+
+def _whole(proposer: Proposer) -> Proposer:
+    """Return a member that is no proposer, and needs all of the conversation.
+
+    Raises:
+        ValueError: It is to be shown less.
+    """
+    for member in (proposer, *proposer.fallbacks):
+        if member.history not in {None, "all"}:
+            msg = f"history is {member.history!r}, which is for proposers: this model is shown all of the conversation"
+            raise ValueError(msg)
+    return proposer
+
+
+def _limited(members: Members, limiter: CallLimiter) -> Members:
+    """Return the members with the limiters that their calls share.
+
+    Args:
+        members: The members, each with a limiter of its own.
+        limiter: The mixture's.
+    """
+    flat = [*(each for layer in members.layers for each in layer), members.aggregator, *members.fallbacks]
+    flat += [member for _, member in members.others]
+    most: dict[Any, int] = {}
+    for member in [one for listed in flat for one in (listed, *listed.fallbacks)]:
+        if (given := member.spec.max_concurrency) is not None:
+            most[member.server] = min(given, most.get(member.server, given))
+    limiters = {server: CallLimiter(number, within=limiter) for server, number in most.items()}
+    # A set of proposers that all layers share stays one set.
+    made: dict[int, Member] = {}
+
+    def limited(member: Member) -> Member:
+        if id(member) not in made:
+            own = limiters.get(member.server, limiter) if limiters else limiter
+            made[id(member)] = replace(member, limiter=own, fallbacks=tuple(map(limited, member.fallbacks)))
+        return made[id(member)]
+
+    return Members(
+        layers=tuple(tuple(map(limited, layer)) for layer in members.layers),
+        aggregator=limited(members.aggregator),
+        fallbacks=tuple(map(limited, members.fallbacks)),
+        others=tuple((spec, limited(member)) for spec, member in members.others),
+    )
 
 
 def closings(mixture: Mixture, sizes: Iterable[int], *, enough: int) -> list[Closing]:

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any, Self
 from pydantic import PrivateAttr, model_validator
 from typing_extensions import override
 
+from langchain_moa._compat import llm_type
 from langchain_moa.data.redaction import secrets_of
+from langchain_moa.data.usage import unpriced
 from langchain_moa.limits.retry import Retry
-from langchain_moa.members.self_moa import TEMPERATURES, sample
+from langchain_moa.members.self_moa import TEMPERATURES, sample, without_history
 from langchain_moa.mixture.fields import MemberLike, MixtureFields, Use, fields_for
 from langchain_moa.mixture.lineup import Members, closings, resolve_members
 from langchain_moa.strategies.resolved import Strategies, described, resolve_aggregation
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
     from langchain_moa.members.member import Member
     from langchain_moa.members.proposer import Proposer
 
+
+# Chat models whose answers say what they cost: mixtures, and recorded answers.
+_PRICED_INSIDE = {"moa", "replay"}
 
 _logger = logging.getLogger("langchain_moa")
 
@@ -43,6 +48,10 @@ class Mixture(MixtureFields):
         prompt: How references are shown. `paper` (default), the paper's instruction and layout; `hardened`, for members that
             you do not trust; an instruction in your own words for the paper's layout; or a callable from messages and
             references to messages.
+        references_at: Where a prompt shows the references. `system` (default): in the system message, as in the paper. `end`:
+            after the last message, so that the beginning of a prompt stays the same from call to call and the providers'
+            prompt caches work; the instruction, which never changes, stays in the system message. A `Proposer` may say it for
+            itself. A `prompt` that is a callable puts the references where it will.
         max_reference_tokens: Tokens, at least 16 and counted as four characters each, to which each reference is cut when it
             is shown to a member or to a model that a strategy asks, at a sentence where there is one and with a mark.
             Default: shown whole, unless the prompt would not fit into the reader's context window.
@@ -82,12 +91,15 @@ class Mixture(MixtureFields):
             for (a ranker's, a judge's, an analyst's) have no such limit: one that is cut cannot be read.
         stop: Stop words of every call, verdicts excepted. Default: each member's own.
         max_cost_usd: US dollars after which no further layer is begun: when a layer closes and the answer has cost as much,
-            the aggregator writes it from what is there. Calls whose price is not known count as nothing. Default: no limit.
+            the aggregator writes it from what is there. Calls whose price is not known do not count: a warning in the log
+            names their models when the mixture is made, and each answer does in `degraded`. Default: no limit.
         max_concurrency: How many calls run at once, over all answers of this mixture; sync and async ones are counted apart.
-            Default: as many as there are.
+            A `Proposer` has a `max_concurrency` for its server. Default: as many as there are.
         timeout: Seconds that the clients of members given as strings wait for an answer. Default: the provider's.
         max_retries: How often those clients try again. Default: the provider's.
-        api_key: Key for those clients. Default, and the better way: the provider's environment variable.
+        api_key: Key for those clients that name none of their own: a text or a SecretStr, or `${NAME}` for an environment
+            variable. It is sent to every provider among them. Default, and the better way: the provider's environment
+            variable, whose key is sent to the provider's own address only.
 
     Raises:
         ValueError: As `pydantic.ValidationError`, which names the field.
@@ -121,14 +133,24 @@ class Mixture(MixtureFields):
         closings(self, map(len, self.members.layers), enough=self.min_references)
         if (what := self.strategies.without_effect(len(self.members.layers))) is not None:
             _logger.warning("%s", what)
+        if self.max_cost_usd is not None and (unknown := unpriced(self._models_before_the_answer())):
+            _logger.warning("max_cost_usd: the price of %s is not known; these calls will not count", ", ".join(unknown))
         return self
+
+    def _models_before_the_answer(self) -> list[str]:
+        """Return the ids of the models that the layers call, without those whose answers say what they cost."""
+        members = self.members
+        before = [*(each for layer in members.layers for each in layer), *(other for _, other in members.others)]
+        everyone = [one for member in before for one in (member, *member.fallbacks)]
+        return [each.id for each in everyone if each.chat_model is not None and llm_type(each.chat_model) not in _PRICED_INSIDE]
 
     @classmethod
     def from_config(cls, path: str | Path, **overrides: Any) -> Self:
         """Read a mixture from a YAML file.
 
         Args:
-            path: The file; its keys are this class's fields, `api_key` excepted: keys come from the environment only.
+            path: The file; its keys are this class's fields. A key in clear is refused: `api_key: ${NAME}` refers to an
+                environment variable.
             **overrides: Fields that go before the file's.
 
         Raises:
@@ -201,7 +223,7 @@ class Mixture(MixtureFields):
             msg = "window: it makes the aggregation 'sequential'; leave it out, or leave the aggregation out"
             raise ValueError(msg)
         windowed = {} if window is None else {"aggregation": {"sequential": {"window": window}}}
-        return cls(**{"aggregator": model, "num_layers": 1, **windowed, **options, "proposers": proposers})
+        return cls(**{"aggregator": without_history(model), "num_layers": 1, **windowed, **options, "proposers": proposers})
 
     @property
     def members(self) -> Members:
@@ -231,7 +253,8 @@ class Mixture(MixtureFields):
         members, strategies = self._parts()
         if self._known is None or self._known[0] is not members:
             all_members = (*(each for layer in members.layers for each in layer), members.aggregator, *members.fallbacks)
-            of_members = [each for member in (*all_members, *(other for _, other in members.others)) for each in member.secrets]
+            everyone = (*all_members, *(other for _, other in members.others))
+            of_members = [each for member in everyone for one in (member, *member.fallbacks) for each in one.secrets]
             self._known = (members, tuple(dict.fromkeys([*of_members, *secrets_of(strategies)])))
         return self._known[1]
 

@@ -158,7 +158,8 @@ class RunRecorder:
         place = place_of(node)
         if place.layer is not None and "merged" in outputs:
             self._read.closed(place.layer, outputs["merged"])
-        for reference, call in zip(outputs.get("references") or (), calls, strict=False):
+        # The last call of a proposer's node wrote its reference; the calls before it failed, and a fallback followed.
+        for reference, call in zip(outputs.get("references") or (), calls[::-1], strict=False):
             call.outcome = dict(reference)
         waiting = self._stepped([call for call in calls if call.outcome is None], outputs.get("steps") or ())
         answers = [message for message in outputs.get("messages") or () if isinstance(message, AIMessage)]
@@ -341,7 +342,7 @@ def _reason(error: BaseException, serializer: Serializer, secrets: list[str]) ->
 
 
 def _role(call: CallRecorder) -> CallRole:
-    if place_of(call.node).proposer is not None:
+    if place_of(call.node).proposer is not None and "node" not in (call.outcome or {}):
         return "proposer"
     return "aggregator" if call.node == AGGREGATOR and call.name == f"aggregator: {call.member.name}" else "step"
 

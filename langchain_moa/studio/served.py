@@ -118,7 +118,9 @@ class Served:
 
     def _require_offered(self, model: str, known: dict[str, list[Proposer]]) -> None:
         models = ("*",) if self._models is None else self._models
-        is_path = model.startswith("local:") and any(sign in model for sign in "/\\~")
+        is_path = model.startswith(("config:", "replay:")) or (
+            model.startswith("local:") and any(sign in model for sign in "/\\~")
+        )
         # A client of the server has no business in its files.
         if is_path or not any(fnmatchcase(model, pattern) for pattern in models):
             offered = [*known, *(pattern for pattern in models if pattern != "*")]

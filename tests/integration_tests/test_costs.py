@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -137,3 +138,36 @@ def test_a_mixture_in_a_strategy_costs_what_its_calls_cost(chat: Chat) -> None:
     account = ChatMoA(proposers=[chat("gpt-4.1-mini")], aggregation=judged, num_layers=1).invoke("Hi").response_metadata["moa"]
     assert account["steps"][0]["cost_usd"] == pytest.approx(2 * MINI + FULL)
     assert account["cost_usd"] == pytest.approx(2 * MINI + FULL + MINI)
+
+
+@pytest.mark.parametrize("aggregation", ["synthesize", "vote"])
+def test_a_limit_that_cannot_count_a_call_says_so(
+    loopback: Loopback, chat: Chat, caplog: pytest.LogCaptureFixture, aggregation: str
+) -> None:
+    proposers = [chat("unheard-of"), chat("gpt-4.1-mini")]
+    fields: Any = {"proposers": proposers, "aggregator": chat("agg"), "aggregation": aggregation, "num_layers": 2}
+    said = "the price of openai:unheard-of is not known"
+    with caplog.at_level(logging.WARNING, "langchain_moa"):
+        ChatMoA(**fields)
+        assert said not in caplog.text
+        moa = ChatMoA(**fields, max_cost_usd=1.0)
+        assert f"max_cost_usd: {said}" in caplog.text
+    (words,) = moa.invoke("Hi").response_metadata["moa"]["degraded"]
+    assert words == f"max_cost_usd: {said}, so these calls did not count"
+
+
+def test_a_call_that_failed_for_nothing_has_no_price_to_know(loopback: Loopback, chat: Chat) -> None:
+    loopback.script("unheard-of", Reply("down", status=500))
+    moa = ChatMoA(proposers=[chat("unheard-of"), chat("gpt-4.1-mini")], aggregator=chat("agg"), num_layers=1, max_cost_usd=1.0)
+    assert "max_cost_usd" not in str(moa.invoke("Hi").response_metadata["moa"]["degraded"])
+
+
+@pytest.mark.parametrize("shape", ["mixture", "graph", "agent with a mixture"])
+def test_a_price_that_is_known_inside_is_known(
+    loopback: Loopback, chat: Chat, caplog: pytest.LogCaptureFixture, shape: str
+) -> None:
+    make, _ = MEMBERS[shape]
+    with caplog.at_level(logging.WARNING, "langchain_moa"):
+        moa = ChatMoA(proposers=[make(chat)], aggregator=chat("gpt-4.1"), num_layers=1, max_cost_usd=100.0)
+    assert "max_cost_usd" not in caplog.text
+    assert "degraded" not in moa.invoke("Hi").response_metadata["moa"]

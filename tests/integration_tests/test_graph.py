@@ -192,6 +192,24 @@ async def test_messages_stream_has_every_members_tokens_tagged(chat: Chat) -> No
         }
 
 
+@pytest.mark.parametrize("same", ["models", "names"])
+async def test_twins_have_names_of_their_own_in_the_stream(chat: Chat, same: str) -> None:
+    proposers: list[Any] = [chat("p"), chat("q"), chat("p")]
+    if same == "names":
+        proposers = [Proposer(model, name="expert") for model in proposers]
+    graph = create_moa(proposers, chat("agg")).compile()
+    stream: Any = graph.astream(QUESTION, stream_mode="messages")
+    seen = {
+        (metadata["layer"], metadata["proposer"], metadata["langgraph_node"])
+        async for _, metadata in stream
+        if "layer" in metadata
+    }
+    names = ["openai:p #1", "openai:q", "openai:p #2"] if same == "models" else ["expert #1", "expert #2", "expert #3"]
+    assert seen == {
+        (layer, name, f"layer_{layer}_proposer_{place}") for layer in (1, 2) for place, name in enumerate(names, start=1)
+    }
+
+
 async def test_proposers_tokens_are_interleaved(loopback: Loopback, chat: Chat) -> None:
     gates = [loopback.gate(), loopback.gate()]
     loopback.script("p", Reply("a b", gate=gates[0], after_chunks=1))

@@ -185,7 +185,10 @@ def test_what_is_no_mapping(write: Write, text: str) -> None:
 )
 def test_a_key_is_refused_at_any_depth(write: Write, text: str, name: str) -> None:
     said = refused(write(MEMBERS + text))
-    assert said == (f"FILE has {name!r}; keys do not belong in files. Remove it and set the provider's environment variable")
+    assert said == (
+        f"FILE has {name!r}; keys do not belong in files. Remove it and set the provider's environment variable, or name a "
+        "variable of your own: ${NAME}"
+    )
 
 
 @pytest.mark.parametrize(

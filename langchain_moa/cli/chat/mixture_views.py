@@ -57,7 +57,9 @@ def _places(mixture: Mixture) -> Iterator[tuple[str, Member]]:
     for layer, same in groupby(members.layers):
         last = number + len(list(same)) - 1
         place = f"layer {number}" if last == number else f"layers {number}-{last}"
-        yield from ((place, member) for member in layer)
+        for member in layer:
+            yield place, member
+            yield from (("fallback", other) for other in member.fallbacks)
         number = last + 1
     yield from (("strategy", member) for _, member in members.others)
     if mixture.aggregator is not None:

@@ -118,6 +118,7 @@ async def _check(mixture: Mixture, seconds: float) -> list[MemberCheck]:
     everyone += [member for _, member in members.others]
     if mixture.aggregator is not None:
         everyone.append(members.aggregator)
+    everyone = [one for member in everyone for one in (member, *member.fallbacks)]
     # The same model with the same settings is called once, in however many layers it is.
     different = list({(member.id, repr(member.spec.settings)): member for member in everyone}.values())
     return list(await asyncio.gather(*(_check_member(member, seconds) for member in different)))

@@ -97,6 +97,8 @@ def drawable_mixture(**fields: Any) -> Mixture:
             member = Proposer.coerce(written)
         except ValueError:
             return written  # the mixture says what is wrong with it, and where
-        return replace(member, model=NamedModel(member.model), settings={}) if isinstance(member.model, str) else member
+        fallbacks = [named(each) for each in member.fallbacks]
+        model: Any = NamedModel(member.model) if isinstance(member.model, str) else member.model
+        return replace(member, model=model, settings={}, fallbacks=fallbacks)
 
     return Mixture(**{name: named(value) if name in _MEMBERS else value for name, value in fields.items()})

@@ -331,9 +331,13 @@ def _candidates(given: Sequence[str] | None, config: Path | None, *, named: bool
         msg = f"--config: {config} has to hold a list of `candidates`, each 'provider:model' or a mapping as of a proposer"
         raise UsageError(msg)
     from langchain_moa.data.redaction import names_secret
+    from langchain_moa.members.keys import is_open
 
-    if (secret := names_secret({"candidates": listed})) is not None:
-        msg = f"--config: {config} has {secret!r}; keys do not belong in files. Set the provider's environment variable"
+    if (secret := names_secret({"candidates": listed}, allows=is_open)) is not None:
+        msg = (
+            f"--config: {config} has {secret!r}; keys do not belong in files. Set the provider's environment "
+            "variable, or name a variable of your own: ${NAME}"
+        )
         raise UsageError(msg)
     return [*found, *listed]
 

@@ -151,6 +151,8 @@ def test_layers(base: dict[str, Any], context: dict[str, Any], layers: list[int]
         ({"proposers": [{"model": "openai:p", "settings": {"base_url": "x"}}]}, "settings: extra inputs are not permitted"),
         ({"aggregator": "together:x"}, "context: aggregator: .* no key. Set the environment variable TOGETHER_API_KEY"),
         ({"proposers": ["local:/etc/passwd"]}, "context: proposers: this server does not offer 'local:/etc/passwd'"),
+        ({"proposers": ["config:moa.yaml"]}, "context: proposers: this server does not offer 'config:moa.yaml'"),
+        ({"aggregator": "replay:a.jsonl#b"}, "context: aggregator: this server does not offer 'replay:a.jsonl#b'"),
         ({"proposers": [["openai:p"]], "num_layers": 2}, "leave num_layers out"),
     ],
 )

@@ -9,9 +9,9 @@ import pytest
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
 
 from langchain_moa import ChatMoA
-from tests.promises.mixing import ask_once, converse
 from tests.providers import PROVIDERS, Answer, Call, member
 from tests.providers.asking import MODES, ask, multiply
+from tests.providers.mixing import ask_once, converse
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

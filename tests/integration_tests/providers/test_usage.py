@@ -15,9 +15,9 @@ from pydantic import ValidationError
 
 from langchain_moa import AggregatorFailedError, ChatMoA, create_moa
 from langchain_moa.serving import make_app
-from tests.promises.mixing import ask_once, tokens_of, usage_problems
 from tests.providers import PROVIDERS, Answer, Call, member
 from tests.providers.asking import ask, multiply
+from tests.providers.mixing import ask_once, tokens_of, usage_problems
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

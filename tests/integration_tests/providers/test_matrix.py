@@ -14,9 +14,9 @@ from allpairspy import AllPairs
 
 from langchain_moa import ChatMoA
 from tests.integration_tests.providers.test_protocols import SPLITS_STREAMED_TOOL_CALLS
-from tests.promises.mixing import converse
 from tests.providers import PROVIDERS, member
 from tests.providers.asking import MODES
+from tests.providers.mixing import converse
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -1,0 +1,323 @@
+"""Keys: which key a model's client gets, and to which address it is sent.
+
+A provider's key from the environment goes to the provider's own address. Another address needs a key that is named for it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from fnmatch import fnmatchcase
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import urlsplit
+
+from pydantic import SecretStr
+
+from langchain_moa.data.redaction import is_secret_name, redact
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+NO_KEY = "none"
+"""What is sent as a key where a server needs none: clients insist on some text."""
+
+# What the documentation of vLLM, llama.cpp, LM Studio and Ollama writes for a key; none of them is a secret.
+_PLACEHOLDERS = {
+    *("empty", "none", "null", "no-key", "nokey", "not-needed", "not-used", "not-required", "unused", "ignored", "dummy"),
+    *("sk-no-key-required", "no-key-required", "lm-studio", "ollama", "local", "test", "x", "xx", "xxx", "-"),
+}
+
+# `${NAME}`, or `Bearer ${NAME}` as a header has it.
+_REFERENCE = re.compile(r"\s*(?:(?P<scheme>[A-Za-z]+) +)?\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)\}\s*")
+
+# Settings that bring credentials and are not secrets themselves.
+_OTHER_CREDENTIALS = {"azure_ad_token_provider", "credentials", "credentials_profile_name"}
+
+_ADDRESS_NAME = re.compile(r"(^|_|-)(url|uri|base|host|endpoint|server|address)$", re.IGNORECASE)
+
+# urlsplit and HTTP clients may disagree about where the host ends.
+_STRANGE = re.compile(r"[\\\s\x00-\x1f\x7f]")
+
+
+class _Provider(NamedTuple):
+    """What is known of a provider's keys and addresses.
+
+    Attributes:
+        hosts: Patterns of its own hosts.
+        addresses: Environment variables that name another address for it, such as a gateway's.
+        variables: Environment variables of its credentials; several in one text belong together.
+        placeholders: Settings that keep its client from taking credentials from the environment; those that are `None` do so
+            beside a key that is named, too.
+        needs_key: Whether an address that is not its own needs a key.
+        checks_key: Whether its client says at construction that there is no key, and takes no other provider's.
+        token: An environment variable that its client takes a token from whatever other credentials it is given.
+    """
+
+    hosts: tuple[str, ...] = ()
+    addresses: tuple[str, ...] = ()
+    variables: tuple[str, ...] = ()
+    placeholders: Mapping[str, Any] = {"api_key": NO_KEY}  # never changed
+    needs_key: bool = True
+    checks_key: bool = True
+    token: str | None = None
+
+
+_AWS = _Provider(
+    hosts=("bedrock*.amazonaws.com", "bedrock*.amazonaws.com.cn", "bedrock*.api.aws", "vpce-*.bedrock*.vpce.amazonaws.com"),
+    addresses=("AWS_ENDPOINT_URL_BEDROCK_RUNTIME", "AWS_ENDPOINT_URL"),
+    variables=("AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY", "AWS_PROFILE", "AWS_BEARER_TOKEN_BEDROCK"),
+    placeholders={"aws_access_key_id": NO_KEY, "aws_secret_access_key": NO_KEY, "aws_session_token": None},
+    token="AWS_BEARER_TOKEN_BEDROCK",  # noqa: S106  # the name of a variable
+)
+
+_PROVIDERS: dict[str, _Provider] = {
+    "anthropic": _Provider(
+        ("api.anthropic.com",), ("ANTHROPIC_BASE_URL", "ANTHROPIC_API_URL"), ("ANTHROPIC_API_KEY",), checks_key=False
+    ),
+    "anthropic_bedrock": _AWS,
+    "azure_openai": _Provider(
+        (
+            "*.openai.azure.com",
+            "*.cognitiveservices.azure.com",
+            "*.services.ai.azure.com",
+            "*.openai.azure.us",
+            "*.openai.azure.cn",
+        ),
+        ("AZURE_OPENAI_ENDPOINT", "OPENAI_API_BASE"),
+        ("AZURE_OPENAI_API_KEY", "AZURE_OPENAI_AD_TOKEN"),
+        {"api_key": NO_KEY, "azure_ad_token": NO_KEY},
+    ),
+    "bedrock": _AWS,
+    "bedrock_converse": _AWS,
+    "cohere": _Provider(
+        ("api.cohere.com", "api.cohere.ai"), ("CO_API_URL",), ("COHERE_API_KEY", "CO_API_KEY"), {"cohere_api_key": NO_KEY}
+    ),
+    "deepseek": _Provider(("api.deepseek.com",), ("DEEPSEEK_API_BASE",), ("DEEPSEEK_API_KEY",)),
+    "fireworks": _Provider(("api.fireworks.ai",), ("FIREWORKS_API_BASE", "FIREWORKS_BASE_URL"), ("FIREWORKS_API_KEY",)),
+    "google_genai": _Provider(
+        ("generativelanguage.googleapis.com", "*aiplatform.googleapis.com"),
+        ("GOOGLE_GEMINI_BASE_URL", "GOOGLE_VERTEX_BASE_URL"),
+        ("GOOGLE_API_KEY", "GEMINI_API_KEY", "GOOGLE_GENAI_USE_VERTEXAI and GOOGLE_CLOUD_PROJECT"),
+        {"api_key": NO_KEY, "vertexai": False},
+    ),
+    "groq": _Provider(("api.groq.com",), ("GROQ_API_BASE", "GROQ_BASE_URL"), ("GROQ_API_KEY",)),
+    "mistralai": _Provider(("*.mistral.ai",), ("MISTRAL_BASE_URL",), ("MISTRAL_API_KEY",), checks_key=False),
+    "ollama": _Provider(("ollama.com",), ("OLLAMA_HOST",), ("OLLAMA_API_KEY",), needs_key=False),
+    "openai": _Provider(("api.openai.com", "*.api.openai.com"), ("OPENAI_BASE_URL", "OPENAI_API_BASE"), ("OPENAI_API_KEY",)),
+    "together": _Provider(
+        ("api.together.xyz", "api.together.ai"), ("TOGETHER_API_BASE",), ("TOGETHER_API_KEY",), checks_key=False
+    ),
+    "xai": _Provider(("api.x.ai", "*.api.x.ai"), ("XAI_API_BASE",), ("XAI_API_KEY",)),
+}
+
+
+def is_open(value: Any) -> bool:
+    """Tell whether a file or a command line may hold this value for a key: a reference, or a text that is no secret.
+
+    Args:
+        value: What stands there: `${NAME}`, `Bearer ${NAME}`, `EMPTY`, ...
+    """
+    return _is_placeholder(value) or (isinstance(value, str) and _REFERENCE.fullmatch(value) is not None)
+
+
+def variables_named(value: Any) -> Iterator[str]:
+    """Yield the environment variables that settings name as `${NAME}`, at any depth.
+
+    Args:
+        value: Settings, or the fields of a mixture.
+    """
+    if isinstance(value, Mapping):
+        for name, item in value.items():
+            found = _REFERENCE.fullmatch(item) if isinstance(item, str) and is_secret_name(str(name)) else None
+            yield from [found["name"]] if found else variables_named(item)
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            yield from variables_named(item)
+
+
+def with_keys(provider: str | None, settings: Mapping[str, Any], *, shared: Any = None) -> dict[str, Any]:
+    """Return the settings for a model's client, with the keys that it may have.
+
+    Args:
+        provider: The provider, as `init_chat_model` names it.
+        settings: Arguments of the model's constructor; a key may be a reference to an environment variable, `${NAME}`.
+        shared: The key of the mixture, for a member that names none.
+
+    Raises:
+        ValueError: A variable is not set, or the address is not the provider's and no key is named for it.
+    """
+    known = _PROVIDERS.get(provider or "", _Provider(addresses=_usual_addresses(provider)))
+    # A placeholder says that no key is needed, such as for a drawing: then no variable needs to be set either.
+    unset = NO_KEY if _is_placeholder(shared) else None
+    given = {name: _resolved(value, name, unset) for name, value in settings.items()}
+    if shared is not None and not any(is_secret_name(name) for name in given):
+        key = {"api_key": _resolved(shared, "api_key", unset)}
+        given |= key if unset is None or "api_key" in known.placeholders else known.placeholders
+    if provider == "azure_openai" and not os.environ.get("AZURE_OPENAI_API_KEY"):
+        # Its class would send OpenAI's key to Azure.
+        given.setdefault("api_key", None)
+    elsewhere = [address for address in addresses_in(given) if not _is_own(address, known)]
+    if elsewhere and not _has_key(given):
+        if known.needs_key and not all(map(is_local, elsewhere)):
+            raise ValueError(_no_key_for(elsewhere[0], provider, known))
+        given |= known.placeholders
+    if elsewhere:
+        # What is set to nothing is not taken from the environment beside a key that is named.
+        given = {**{name: value for name, value in known.placeholders.items() if value is None}, **given}
+    if elsewhere and known.token and os.environ.get(known.token) and not {"api_key", "bedrock_api_key"} & given.keys():
+        msg = f"{redact(elsewhere[0])} would get the token in {known.token}; name a key for it, api_key: ${{NAME}}, or unset it"
+        raise ValueError(msg)
+    return _placed(provider, given)
+
+
+def addresses_in(settings: Any, name: str = "") -> Iterator[str]:
+    """Yield the addresses of servers in settings, at any depth.
+
+    Args:
+        settings: Arguments of a model's constructor.
+        name: The name that they stand under.
+    """
+    if isinstance(settings, Mapping):
+        for key, value in settings.items():
+            yield from addresses_in(value, str(key))
+    elif isinstance(settings, str) and settings.strip() and _ADDRESS_NAME.search(name):
+        yield settings
+
+
+def is_local(address: str) -> bool:
+    """Tell whether an address is one of this machine.
+
+    Args:
+        address: A URL, or a host with or without a port.
+    """
+    host = _parts(address)[1]
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        found = ip_address(host)
+    except ValueError:
+        return False
+    return found.is_loopback or found.is_unspecified
+
+
+def server_of(address: str) -> str:
+    """Return the server of an address, `host:port`, by which calls to it are counted."""
+    scheme, host, port, _ = _parts(address)
+    return f"{host}:{port or (80 if scheme == 'http' else 443)}"
+
+
+def missing_key(provider: str | None, variables: tuple[str, ...]) -> str:
+    """Say that a model has no key, and what to set.
+
+    Args:
+        provider: The provider.
+        variables: The environment variables that its class names, for a provider of which nothing is known here.
+    """
+    names = _PROVIDERS[provider].variables if provider in _PROVIDERS else variables
+    if not names:
+        return "no key. Set the environment variable of its provider"
+    one = f"the environment variable {names[0]}" if len(names) == 1 else f"one of these in the environment: {'; '.join(names)}"
+    return f"no key. Set {one}"
+
+
+def placeholders(provider: str | None) -> dict[str, Any]:
+    """Return settings with which a provider's client can be made without any key, to see whether a key was missing."""
+    return dict(_PROVIDERS.get(provider or "", _Provider()).placeholders)
+
+
+def checks_key(provider: str | None) -> bool | None:
+    """Tell whether a provider's client says at construction that there is no key; `None` if nothing is known of it.
+
+    If not, its first call would fail, or send another provider's key.
+    """
+    return _PROVIDERS[provider].checks_key if provider in _PROVIDERS else None
+
+
+def _is_placeholder(value: Any) -> bool:
+    text = _plain(value)
+    return isinstance(text, str) and text.strip().lower() in _PLACEHOLDERS
+
+
+def _plain(value: Any) -> Any:
+    return value.get_secret_value() if isinstance(value, SecretStr) else value
+
+
+def _resolved(value: Any, name: str, unset: str | None) -> Any:
+    """Return a setting with the keys that it refers to.
+
+    Args:
+        value: The setting.
+        name: Its name: only what has a key's name can refer to one.
+        unset: What a variable that is not set counts as. Default: it is an error.
+    """
+    if isinstance(value, Mapping):
+        return {key: _resolved(item, str(key), unset) for key, item in value.items()}
+    text = _plain(value)
+    found = _REFERENCE.fullmatch(text) if isinstance(text, str) and is_secret_name(name) else None
+    if found is None:
+        return value
+    if not (key := os.environ.get(found["name"]) or unset):
+        msg = f"{name} refers to the environment variable {found['name']}, which is not set; set it"
+        raise ValueError(msg)
+    # Plain, since not every client's field takes a SecretStr; `secrets_of` finds it by its name.
+    return f"{found['scheme']} {key}" if found["scheme"] else key
+
+
+def _has_key(settings: Any) -> bool:
+    """Tell whether settings hold a credential, at any depth."""
+    if not isinstance(settings, Mapping):
+        return False
+    return any(bool(value) if _holds_key(str(name)) else _has_key(value) for name, value in settings.items())
+
+
+def _holds_key(name: str) -> bool:
+    return is_secret_name(name) or name in _OTHER_CREDENTIALS
+
+
+def _is_own(address: str, provider: _Provider) -> bool:
+    """Tell whether an address is the provider's, or the one that the environment names for it."""
+    scheme, host, port, path = _parts(address)
+    if scheme in {"https", ""} and port in (None, 443) and any(fnmatchcase(host, pattern) for pattern in provider.hosts):
+        return True
+    named = [_parts(os.environ[name]) for name in provider.addresses if os.environ.get(name)]
+    return bool(host) and any((scheme, host, port, path.rstrip("/")) == (*each[:3], each[3].rstrip("/")) for each in named)
+
+
+def _parts(address: str) -> tuple[str, str, int | None, str]:
+    """Return scheme, host, port and path of an address; empty texts if it is no plain one."""
+    address = address.strip()
+    if _STRANGE.search(address):
+        return "", "", None, ""
+    try:
+        found = urlsplit(address if "://" in address else f"//{address}")
+        return found.scheme.lower(), (found.hostname or "").rstrip("."), found.port, found.path
+    except ValueError:
+        return "", "", None, ""
+
+
+def _usual_addresses(provider: str | None) -> tuple[str, ...]:
+    prefix = (provider or "").upper()
+    return tuple(f"{prefix}_{end}" for end in ("BASE_URL", "API_BASE", "API_URL", "ENDPOINT", "URL")) if prefix else ()
+
+
+def _no_key_for(address: str, provider: str | None, known: _Provider) -> str:
+    key = next(iter(known.variables), "the provider's key")
+    msg = f"{redact(address)} is not an address of {provider}, so it does not get {key}. Name a key for it with "
+    msg += "`api_key: ${NAME}`, or write `api_key: none` if it needs none"
+    return f"{msg}; if it is your gateway to {provider}, set {known.addresses[0]} instead" if known.addresses else msg
+
+
+def _placed(provider: str | None, settings: dict[str, Any]) -> dict[str, Any]:
+    """Return settings with the key where the provider's class takes it, for those that take no `api_key`."""
+    if "api_key" not in settings or provider not in {"cohere", "ollama"}:
+        return settings
+    key = settings.pop("api_key")
+    if provider == "cohere":
+        return {"cohere_api_key": key, **settings}
+    if _is_placeholder(key) and not os.environ.get("OLLAMA_API_KEY"):
+        return settings
+    client = dict(settings.get("client_kwargs") or {})
+    headers = {"Authorization": f"Bearer {_plain(key)}", **(client.get("headers") or {})}
+    return {**settings, "client_kwargs": {**client, "headers": headers}}

@@ -103,7 +103,7 @@ $(VENV)/.user: pyproject.toml $(VENV)/.made
 
 $(VENV)/.developer: pyproject.toml $(VENV)/.user
 	@echo "Installing what tests and checks need into $(VENV) (once; a minute or so) ..."
-	$(BIN)/python -m pip install --quiet --editable ".[cli,local,draw,eval,serve,studio]" --group dev
+	$(BIN)/python -m pip install --quiet --editable ".[cli,local,draw,eval,serve,studio,batch,ray]" --group dev
 	@touch $@
 
 $(VENV)/.mutants: pyproject.toml $(VENV)/.developer

@@ -4,6 +4,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from langchain_moa.batch.answers import batch_answers
+    from langchain_moa.batch.asker import BatchAnswer
     from langchain_moa.chat_model.chat_model import ChatMoA
     from langchain_moa.data.errors import AggregatorFailedError, MoAError, ProposersFailedError, StrategyFailedError
     from langchain_moa.data.reference import Failure, Reference, Step
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 # package too, is there before LangChain is.
 _HOMES = {
     "AggregatorFailedError": "data.errors",
+    "BatchAnswer": "batch.asker",
     "ChatMoA": "chat_model.chat_model",
     "Choice": "strategies.aggregation",
     "ClosedLayer": "strategies.layer",
@@ -40,6 +43,7 @@ _HOMES = {
     "Step": "data.reference",
     "StrategyFailedError": "data.errors",
     "awrite_roles": "strategies.roles",
+    "batch_answers": "batch.answers",
     "create_moa": "engine.graph",
     "presets": "mixture.config",
     "record_moa": "runs.recorder",
@@ -49,6 +53,7 @@ _HOMES = {
 
 __all__ = [
     "AggregatorFailedError",
+    "BatchAnswer",
     "ChatMoA",
     "Choice",
     "ClosedLayer",
@@ -66,6 +71,7 @@ __all__ = [
     "Step",
     "StrategyFailedError",
     "awrite_roles",
+    "batch_answers",
     "create_moa",
     "presets",
     "record_moa",

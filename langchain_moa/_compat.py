@@ -248,6 +248,36 @@ def copy_for_loop(model: BaseChatModel, client: MakeClient, on_close: Callable[[
     return None
 
 
+def sdk_client(model: Any) -> Any:
+    """Return the async client of OpenAI's or Anthropic's SDK that a chat model calls; `None` for models of other packages.
+
+    Private: where langchain-anthropic keeps its client; langchain-openai has it in a field.
+
+    Args:
+        model: The model.
+    """
+    if _inherits(model, "langchain_openai"):
+        return model.root_async_client
+    return model._async_client if _inherits(model, "langchain_anthropic") else None
+
+
+def with_sdk_client(model: Any, client: Any) -> Any:
+    """Return a copy of a chat model that calls another async client of the same SDK.
+
+    Private: where langchain-anthropic keeps its client.
+
+    Args:
+        model: A model that `sdk_client` knows.
+        client: The client.
+    """
+    if _inherits(model, "langchain_openai"):
+        return model.model_copy(update={"root_async_client": client, "async_client": client.chat.completions})
+    copy = model.model_copy()
+    # A cached property: what stands in `__dict__` is what it returns.
+    copy.__dict__["_async_client"] = client
+    return copy
+
+
 def _copy_openai(model: Any, client: MakeClient, _: Callable[[Close], None]) -> BaseChatModel | None:
     """OpenAI's SDK: OpenAI, Azure, Together, DeepSeek, xAI and others."""
     from langchain_openai.chat_models import _client_utils as utils

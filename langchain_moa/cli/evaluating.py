@@ -74,8 +74,8 @@ def run_to_the_end(work: Callable[[ProgressWatch], Coroutine[Any, Any, T]], ledg
     Raises:
         typer.Exit: It has ended early; the code is 128 and the signal's number, or 1.
     """
+    from langchain_moa.batch.limits import StoppedError
     from langchain_moa.cli.signals import run_until_signalled
-    from langchain_moa.evaluation.limits import StoppedError
 
     code = FAILED
 

@@ -7,9 +7,9 @@ import json
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from langchain_moa.batch.limits import EvaluationError, tokens_in
 from langchain_moa.data.rows import RowError, read_rows
 from langchain_moa.data.usage import cost_usd
-from langchain_moa.evaluation.limits import EvaluationError, tokens_in
 from langchain_moa.evaluation.questions import Question, questions_of
 from langchain_moa.evaluation.scorers import by_answer_type
 from langchain_moa.strategies.extract import EXTRACTORS

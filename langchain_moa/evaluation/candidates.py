@@ -8,12 +8,11 @@ from dataclasses import dataclass, field
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any
 
+from langchain_moa.batch.calls import QuestionRun, belonging_to, member_with_ledger, reason_of
+from langchain_moa.batch.limits import CircuitBreaker, EvaluationError
 from langchain_moa.data.errors import MoAError
 from langchain_moa.engine.graph import build_alone
 from langchain_moa.evaluation.answer_table import AnswerTable, Sample, grade, guess_extract, short_answer
-from langchain_moa.evaluation.calls import QuestionRun, belonging_to, member_with_ledger
-from langchain_moa.evaluation.comparison import reason_of
-from langchain_moa.evaluation.limits import CircuitBreaker, EvaluationError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -8,18 +8,17 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from langchain_moa.data.errors import AggregatorFailedError, MoAError
-from langchain_moa.evaluation.calls import QuestionRun, belonging_to
+from langchain_moa.batch.calls import QuestionRun, belonging_to, reason_of
+from langchain_moa.batch.limits import CircuitBreaker, HaltedError
+from langchain_moa.data.errors import MoAError
 from langchain_moa.evaluation.judge import EVEN, PairwiseJudge, judging
-from langchain_moa.evaluation.limits import CircuitBreaker, HaltedError
 from langchain_moa.evaluation.variants import first_variants, self_moa
 from langchain_moa.members.member import Member
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Hashable, Sequence
 
-    from langchain_moa.data.reference import Failure
-    from langchain_moa.evaluation.calls import FailedCall
+    from langchain_moa.batch.calls import FailedCall
     from langchain_moa.evaluation.judge import JudgeTally
     from langchain_moa.evaluation.ledger import Ledger
     from langchain_moa.evaluation.questions import Question
@@ -99,18 +98,6 @@ class VariantResult:
     def failed(self) -> float:
         """The share of answers that failed."""
         return fmean(answer.error is not None for answers in self.answers for answer in answers)
-
-
-def reason_of(error: MoAError) -> str:
-    """Return in a line why a mixture, or a member alone, has not answered."""
-    if isinstance(error, AggregatorFailedError) and error.failures:
-        return "; then ".join(map(_words, error.failures))
-    failed = [reference["error"] for reference in error.references if reference["error"] is not None]
-    return "; ".join(dict.fromkeys(map(_words, failed))) or str(error)
-
-
-def _words(failure: Failure) -> str:
-    return f"{failure['kind']}: {failure['message']}"
 
 
 Answers: TypeAlias = "list[list[VariantAnswer]]"

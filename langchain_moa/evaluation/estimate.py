@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import TYPE_CHECKING, NamedTuple
 
-from langchain_moa.evaluation.calls import about, call_site_of, with_ledger
+from langchain_moa.batch.calls import about, call_site_of, with_ledger
+from langchain_moa.batch.limits import ANSWER_TOKENS, callable_members, expected_usd, tokens_in, unpriced
 from langchain_moa.evaluation.judge import judging
-from langchain_moa.evaluation.limits import ANSWER_TOKENS, callable_members, expected_usd, tokens_in, unpriced
 from langchain_moa.evaluation.variants import SELF_MOA, members_alone, samples_of_best, shortened
 from langchain_moa.prompting.prompts import is_blind
 

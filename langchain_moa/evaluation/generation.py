@@ -8,26 +8,26 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 
+from langchain_moa.batch.calls import QuestionRun, belonging_to, member_with_ledger, reason_of, with_ledger
+from langchain_moa.batch.limits import CircuitBreaker
+from langchain_moa.batch.pace import Paces
 from langchain_moa.data.answer import reference_text
 from langchain_moa.data.errors import MoAError
 from langchain_moa.data.reference import Reference
 from langchain_moa.data.rows import RowError, read_rows
 from langchain_moa.data.state import MoAContext
 from langchain_moa.engine.graph import build_aggregator, build_alone, build_graph
-from langchain_moa.evaluation.calls import QuestionRun, belonging_to, member_with_ledger, with_ledger
-from langchain_moa.evaluation.comparison import reason_of
 from langchain_moa.evaluation.harnesses import Answered, HarnessWithReferences
-from langchain_moa.evaluation.limits import CircuitBreaker
 from langchain_moa.evaluation.variants import find_member
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from langchain_moa.evaluation.calls import FailedCall
+    from langchain_moa.batch.calls import FailedCall
+    from langchain_moa.batch.limits import Reason
     from langchain_moa.evaluation.harnesses import BenchmarkQuestion, Harness
     from langchain_moa.evaluation.ledger import Ledger
-    from langchain_moa.evaluation.limits import Reason
     from langchain_moa.members.member import Member
     from langchain_moa.mixture.mixture import Mixture
 
@@ -233,7 +233,7 @@ class _GenerationRun:
         if given.member is not None:
             member = find_member(given.mixture, given.member)
             return build_alone(given.mixture, member_with_ledger(member, given.ledger, "alone"))
-        mixture = with_ledger(given.mixture, given.ledger)
+        mixture = Paces().paced(with_ledger(given.mixture, given.ledger))
         return build_graph(mixture) if given.references is None else build_aggregator(mixture)
 
     async def _ask(self, question: BenchmarkQuestion) -> None:

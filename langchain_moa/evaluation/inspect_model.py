@@ -29,6 +29,7 @@ from langchain_core.messages import convert_to_messages
 from langchain_core.runnables import RunnableBinding
 from typing_extensions import override
 
+from langchain_moa.batch.limits import callable_members
 from langchain_moa.chat_model.binding import MARK
 from langchain_moa.chat_model.chat_model import ChatMoA
 from langchain_moa.data.answer import read_answer
@@ -38,7 +39,6 @@ from langchain_moa.data.state import MoAContext
 from langchain_moa.data.usage import total_usage
 from langchain_moa.engine.graph import build_alone, build_graph
 from langchain_moa.evaluation.inspect_settings import call_settings
-from langchain_moa.evaluation.limits import callable_members
 from langchain_moa.evaluation.variants import find_member
 from langchain_moa.limits.retry import is_retryable, retry_after
 

@@ -117,8 +117,8 @@ def _require(name: str, members: Iterable[Member]) -> None:
 
 def _models(member: Member) -> Iterator[tuple[str, BaseChatModel]]:
     """Yield the chat model of a member and its name, or those of the members of a mixture that is one."""
+    from langchain_moa.batch.limits import callable_members
     from langchain_moa.chat_model.chat_model import ChatMoA
-    from langchain_moa.evaluation.limits import callable_members
 
     model = member.chat_model
     if isinstance(model, ChatMoA):

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Literal
 
 from langchain_core.messages import HumanMessage, SystemMessage
 
+from langchain_moa.batch.calls import QuestionRun, belonging_to, member_with_ledger
+from langchain_moa.batch.limits import HaltedError
 from langchain_moa.data.answer import read_answer
 from langchain_moa.data.redaction import describe
-from langchain_moa.evaluation.calls import QuestionRun, belonging_to, member_with_ledger
-from langchain_moa.evaluation.limits import HaltedError
 
 if TYPE_CHECKING:
+    from langchain_moa.batch.limits import CircuitBreaker
     from langchain_moa.evaluation.comparison import VariantAnswer
     from langchain_moa.evaluation.ledger import Ledger
-    from langchain_moa.evaluation.limits import CircuitBreaker
     from langchain_moa.evaluation.questions import Question
     from langchain_moa.members.member import Member
     from langchain_moa.mixture.mixture import Mixture

@@ -7,74 +7,31 @@ where it was, also inside a question: what is missing is found by the calls them
 from __future__ import annotations
 
 import asyncio
-import errno
 import json
-import os
 from collections import defaultdict
-from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
-from io import FileIO
-from time import perf_counter, time
-from typing import TYPE_CHECKING, Any, Self, cast
+from typing import TYPE_CHECKING, Self
 
-from langchain_core.messages import message_to_dict, messages_from_dict
+from typing_extensions import override
 
-from langchain_moa.data.usage import cost_of_call, cost_of_messages
-from langchain_moa.evaluation.limits import Budget, EvaluationError, Gate, HaltedError
+from langchain_moa.batch.call_log import CallLog, CallRecord
+from langchain_moa.batch.limits import Budget, EvaluationError, Gate, HaltedError
+from langchain_moa.batch.line_file import LineFile, open_private
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable
     from pathlib import Path
 
     from filelock import BaseFileLock
     from langchain_core.messages import AIMessage
 
-    from langchain_moa.evaluation.calls import CallRequest, QuestionRun
-
-
-@dataclass(frozen=True, kw_only=True)
-class CallRecord:
-    """One call that was answered.
-
-    Attributes:
-        key: What was asked of whom, as a hash.
-        question: The question's id.
-        about: A hash of what the question asks.
-        epoch: Which time it was asked, from 1.
-        place: Who was asked: `layer 1, proposer 2`, `aggregator`, ...
-        layer: The layer, whose proposers are asked at the same time; `None` for one that is asked by itself.
-        model: The model id.
-        origin: A hash of all that bears on the call beside the question.
-        time: When it was answered, in seconds since 1970.
-        seconds: Wall-clock time of the call.
-        cost_usd: US dollars, `None` where the price is not known.
-        message: The answer, as LangChain writes messages down.
-    """
-
-    key: str
-    question: str
-    about: str
-    epoch: int
-    place: str
-    layer: int | None
-    model: str
-    origin: str
-    time: float
-    seconds: float
-    cost_usd: float | None
-    message: Mapping[str, Any]
-
-    @property
-    def answer(self) -> AIMessage:
-        """The answer."""
-        return cast("AIMessage", messages_from_dict([dict(self.message)])[0])
+    from langchain_moa.batch.calls import CallRequest, QuestionRun
 
 
 # How each line begins, whole or half.
 _BEGINNING = b'{"key": "'
 
 
-class Ledger:
+class Ledger(CallLog):
     """A ledger. It can be read without further ado; to add to it, use it as a context manager, one at a time for each file.
 
     A line that is not complete JSON, which a killed process or a full disk may leave, is skipped and its number kept in
@@ -107,8 +64,7 @@ class Ledger:
         self._most = max_cost_usd
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._failed: dict[str, tuple[QuestionRun, Exception]] = {}
-        self._unsaved: list[bytes] = []
-        self._file: FileIO | None = None
+        self._file: LineFile | None = None
         self._read()
 
     def __enter__(self) -> Self:
@@ -116,8 +72,7 @@ class Ledger:
         self._lock = _file_lock(self.path)
         try:
             # Another run may have added to it since it was read.
-            self._end = self._read()
-            self._file = _opened(self.path)
+            self._file = LineFile(self.path, end=self._read())
         except BaseException:
             self._lock.release()
             raise
@@ -132,106 +87,45 @@ class Ledger:
     @property
     def unsaved(self) -> int:
         """How many answers are only in memory, because the file could not be written."""
-        return len(self._unsaved)
+        return 0 if self._file is None else len(self._file.unsaved)
 
     def save(self) -> bool:
         """Try again to write the records that could not be written, and return whether all are in the file."""
-        try:
-            while self._unsaved:
-                self._append(self._unsaved[0])
-                del self._unsaved[0]
-        except OSError:
-            return False
-        return True
+        return self._file is None or self._file.save()
 
+    @override
     async def answer(self, call: CallRequest, ask: Callable[[], Awaitable[AIMessage]]) -> CallRecord:
-        """Return what was answered to a call; it is made if it is not in the ledger.
-
-        Args:
-            call: The call.
-            ask: Makes it.
-
-        Raises:
-            HaltedError: It would have to be made, and the run is to end.
-        """
         key = call.key
         # The same call at the same time waits for the first one's answer.
         async with self._locks[key]:
-            if (record := self.records.get(key)) is not None:
-                return record
             # What failed in one run is not tried again by the next, which has the same call to make.
             run, error = self._failed.get(key, (call.run, None))
-            if error is not None and run is not call.run:
+            if error is not None and run is not call.run and key not in self.records:
                 raise error
-            content = json.dumps(call.content, default=str)
-            async with self.budget.spending(call.site.model, content, max_tokens=call.max_tokens) as spent:
-                began = perf_counter()
+
+            async def asked() -> AIMessage:
                 try:
-                    message = await ask()
+                    return await ask()
                 except HaltedError:
                     raise
                 except Exception as error:
                     self._failed[key] = (call.run, error)
                     raise
-                record = self._recorded(call, message, perf_counter() - began)
-                spent(record.cost_usd, message)
-            self.made += 1
-            call.run.made += 1
-            return record
 
-    def _recorded(self, call: CallRequest, message: AIMessage, seconds: float) -> CallRecord:
-        """Write an answer down, and return its record as the file has it."""
-        usage = message.usage_metadata
-        record = CallRecord(
-            key=call.key,
-            question=call.run.question,
-            about=call.run.about,
-            epoch=call.run.epoch,
-            place=call.site.place,
-            layer=call.site.layer,
-            model=call.site.model,
-            origin=call.site.origin,
-            time=round(time(), 3),
-            seconds=round(seconds, 6),
-            cost_usd=cost_of_call({"model": call.site.model, "usage": usage, "cost_usd": _said_cost(message)}),
-            message=message_to_dict(message),
-        )
-        # In ASCII, because an answer may hold half a character; and clients leave all kinds of objects in what they return.
-        line = json.dumps(asdict(record), default=str, skipkeys=True)
-        self._write(line.encode() + b"\n")
-        self.records[record.key] = replace(record, message=json.loads(line)["message"])
-        return self.records[record.key]
+            return await super().answer(call, asked)
 
-    def _write(self, line: bytes) -> None:
-        """Append a line, or keep it in memory and close the gate."""
-        self._unsaved.append(line)
-        if len(self._unsaved) > 1:
-            return  # the gate is closed; what is under way is kept for `save`
-        try:
-            self._append(line)
-            self._unsaved.clear()
-        except OSError as error:
+    @override
+    def find(self, call: CallRequest) -> CallRecord | None:
+        return self.records.get(call.key)
+
+    @override
+    def keep(self, record: CallRecord, line: bytes) -> None:
+        self.records[record.key] = record
+        if self._file is None:
+            self.gate.close("write", f"{self.path} is not open for writing: no further call is made")
+        elif (error := self._file.add(line)) is not None:
             reason = error.strerror or str(error)
             self.gate.close("write", f"{self.path} cannot be written ({reason}): no further call is made")
-
-    def _append(self, line: bytes) -> None:
-        """Write a whole line behind the last whole one; nothing is left to a buffer, so a killed process loses nothing."""
-        if self._file is None:
-            raise OSError(errno.EBADF, "the ledger is not open")
-        try:
-            # Half a line that a killed process has left is overwritten.
-            self._file.truncate(self._end)
-            self._file.seek(self._end)
-            view = memoryview(line)
-            while view:
-                view = view[self._file.write(view) or 0 :]
-        except ValueError as error:  # closed meanwhile
-            raise OSError(errno.EBADF, str(error)) from error
-        except OSError:
-            with suppress(OSError):
-                self._file.truncate(self._end)
-            raise
-        self._end += len(line)
 
     def _read(self) -> int:
         """Read all records, and return where the next one belongs: behind the last line that is whole."""
@@ -265,12 +159,6 @@ class Ledger:
         return end
 
 
-def _said_cost(message: AIMessage) -> float | None:
-    """Return what a message itself says that it cost, a recorded one for example, or what its model's price makes of it."""
-    said = message.response_metadata.get("cost_usd")
-    return float(said) if isinstance(said, int | float) else cost_of_messages([message])
-
-
 def write_whole(path: Path, content: str | bytes, *, errors: str = "strict") -> None:
     """Write a file that only you can read, beside its place first: a reader, or a full disk, never finds half of it.
 
@@ -285,7 +173,7 @@ def write_whole(path: Path, content: str | bytes, *, errors: str = "strict") -> 
     aside = path.with_name(f".{path.name}.part")
     data = content.encode("utf-8", errors) if isinstance(content, str) else content
     try:
-        with _opened(aside, truncate=True) as file:
+        with open_private(aside, truncate=True) as file:
             view = memoryview(data)
             while view:
                 view = view[file.write(view) or 0 :]
@@ -293,15 +181,6 @@ def write_whole(path: Path, content: str | bytes, *, errors: str = "strict") -> 
     except OSError:
         aside.unlink(missing_ok=True)
         raise
-
-
-def _opened(path: Path, *, truncate: bool = False) -> FileIO:
-    """Open a file for writing, readable for its owner alone."""
-    number = os.open(path, os.O_RDWR | os.O_CREAT | (os.O_TRUNC if truncate else 0) | getattr(os, "O_BINARY", 0), 0o600)
-    if hasattr(os, "fchmod"):
-        with suppress(OSError):  # somebody else's file that may be written all the same
-            os.fchmod(number, 0o600)
-    return FileIO(number, "r+")
 
 
 def _file_lock(path: Path) -> BaseFileLock:

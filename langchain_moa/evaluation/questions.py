@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_core.messages import HumanMessage, SystemMessage
 
+from langchain_moa.batch.limits import EvaluationError
 from langchain_moa.data.rows import Row, RowError, read_rows
-from langchain_moa.evaluation.limits import EvaluationError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

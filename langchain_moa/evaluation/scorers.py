@@ -11,8 +11,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from langchain_moa.batch.limits import EvaluationError
 from langchain_moa.data.rows import RowError
-from langchain_moa.evaluation.limits import EvaluationError
 from langchain_moa.strategies.extract import boxed, letter, number
 from langchain_moa.strategies.loading import load_function
 

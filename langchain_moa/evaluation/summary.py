@@ -12,7 +12,7 @@ from langchain_moa.evaluation.significance import ENOUGH, PairedDifference, boot
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from langchain_moa.evaluation.calls import FailedCall
+    from langchain_moa.batch.calls import FailedCall
     from langchain_moa.evaluation.comparison import ComparisonResult, VariantAnswer, VariantResult
     from langchain_moa.evaluation.judge import JudgeTally
     from langchain_moa.evaluation.variants import Kind

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from langchain_moa.evaluation.limits import EvaluationError
+from langchain_moa.batch.limits import EvaluationError
 from langchain_moa.evaluation.significance import bootstrap_interval, questions_needed
 
 if TYPE_CHECKING:

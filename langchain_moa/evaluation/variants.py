@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
+from langchain_moa.batch.calls import member_with_ledger, with_ledger
 from langchain_moa.engine.aggregate import AGGREGATOR
 from langchain_moa.engine.graph import build_alone, build_graph
-from langchain_moa.evaluation.calls import member_with_ledger, with_ledger
 from langchain_moa.mixture.fields import Use, fields_for
 from langchain_moa.mixture.mixture import Mixture
 from langchain_moa.prompting.prompts import for_layers, is_blind

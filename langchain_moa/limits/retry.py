@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 # Request timeout, conflict, too early, too many requests; and every error of the server.
 _WORTH_IT = {408, 409, 425, 429}
+_TOO_MANY = 429
 _ERROR = 400
 _SERVER_ERROR = 500
 
@@ -66,6 +67,17 @@ def retry_after(error: BaseException | None) -> float | None:
             if (seconds := _seconds(headers.get(name), unit)) is not None:
                 return seconds
     return None
+
+
+def is_rate_limit(error: BaseException) -> bool:
+    """Tell whether a provider asks for fewer calls: by a rate limit, or by saying how long to wait.
+
+    Args:
+        error: What a call raised.
+    """
+    if not is_retryable(error):
+        return False
+    return retry_after(error) is not None or any(_status(each) == _TOO_MANY for each in _chain(error))
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

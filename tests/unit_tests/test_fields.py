@@ -37,7 +37,7 @@ from pathlib import Path
 
 from langchain_moa import ChatMoA, Mixture
 from langchain_moa.evaluation.ledger import Ledger
-from langchain_moa.evaluation.calls import call_site_of, with_ledger
+from langchain_moa.batch.calls import call_site_of, with_ledger
 from langchain_moa.evaluation.variants import samples_of_best
 from langchain_moa.mixture.fields import MixtureFields, Use, fields_for
 

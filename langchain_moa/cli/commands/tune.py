@@ -119,8 +119,8 @@ def tune(
     [dim]$[/dim] langchain-moa tune --recorded answers.jsonl -o tuned
     """
     with explained(debug=debug):
+        from langchain_moa.batch.limits import EvaluationError
         from langchain_moa.data.rows import RowError
-        from langchain_moa.evaluation.limits import EvaluationError
 
         _require_extra()
         if objective == "price" and tolerance is None:
@@ -223,9 +223,9 @@ class _TuneJob:
             note(command)
 
     def _asked(self, questions: Sequence[Question]) -> tuple[AnswerTable, Mapping[str, Any]]:
+        from langchain_moa.batch.limits import unpriced
         from langchain_moa.evaluation.candidates import Tournament
         from langchain_moa.evaluation.ledger import Ledger
-        from langchain_moa.evaluation.limits import unpriced
         from langchain_moa.evaluation.tuning import FEWEST_QUESTIONS
 
         if len(self.candidates) < 2:  # noqa: PLR2004  # it takes two to choose
@@ -262,7 +262,7 @@ class _TuneJob:
         return table, dict(zip(names, self.candidates, strict=True))
 
     def _announce(self, mixture: Mixture, questions: Sequence[Question], ledger: Any) -> None:
-        from langchain_moa.evaluation.limits import ANSWER_TOKENS, expected_usd, tokens_in, unpriced
+        from langchain_moa.batch.limits import ANSWER_TOKENS, expected_usd, tokens_in, unpriced
 
         members = mixture.members.layers[0]
         answer = mixture.max_tokens or ANSWER_TOKENS

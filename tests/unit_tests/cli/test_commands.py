@@ -39,7 +39,7 @@ def run(*args: str) -> Result:
     return CliRunner().invoke(app, args, env={"COLUMNS": "200", "NO_COLOR": "1"})
 
 
-@pytest.mark.parametrize("command", ["ask", "chat", "doctor", "draw", "models", "presets", "report", "show"])
+@pytest.mark.parametrize("command", ["ask", "batch", "chat", "doctor", "draw", "models", "presets", "report", "show"])
 def test_every_command_has_help_with_its_exit_codes(command: str) -> None:
     listed = run("--help")
     assert re.search(rf"^│ {command} ", listed.stdout, re.MULTILINE)
@@ -51,7 +51,9 @@ def test_every_command_has_help_with_its_exit_codes(command: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "command", [["ask"], ["chat"], ["doctor"], ["draw"], ["show"], ["eval", "compare"], ["eval", "generate"]], ids=" ".join
+    "command",
+    [["ask"], ["batch"], ["chat"], ["doctor"], ["draw"], ["show"], ["eval", "compare"], ["eval", "generate"]],
+    ids=" ".join,
 )
 def test_every_command_takes_the_same_options_for_its_mixture(command: list[str]) -> None:
     def panel(*args: str) -> list[list[str]]:

@@ -8,8 +8,8 @@ import pytest
 from langchain_core.runnables import Runnable, RunnableLambda
 
 from langchain_moa import ChatMoA, Mixture
+from langchain_moa.batch.limits import callable_members
 from langchain_moa.evaluation.inspect_settings import TREATMENTS, call_settings
-from langchain_moa.evaluation.limits import callable_members
 from langchain_moa.testing import ReplayChatModel
 
 GenerateConfig = pytest.importorskip("inspect_ai.model", reason="the extra eval is not installed").GenerateConfig

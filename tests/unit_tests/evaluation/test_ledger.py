@@ -13,9 +13,9 @@ import pytest
 from langchain_core.messages import AIMessage, HumanMessage
 from langchain_core.messages.ai import UsageMetadata
 
-from langchain_moa.evaluation.calls import CallRequest, CallSite, QuestionRun
+from langchain_moa.batch.calls import CallRequest, CallSite, QuestionRun
+from langchain_moa.batch.limits import CircuitBreaker, EvaluationError, Gate, HaltedError, StoppedError
 from langchain_moa.evaluation.ledger import Ledger, write_whole
-from langchain_moa.evaluation.limits import CircuitBreaker, EvaluationError, Gate, HaltedError, StoppedError
 
 pytest.importorskip("filelock", reason="the extra eval is not installed")
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from langchain_moa.batch.limits import EvaluationError
 from langchain_moa.data.rows import RowError
-from langchain_moa.evaluation.limits import EvaluationError
 from langchain_moa.evaluation.questions import gsm8k, read_questions
 
 if TYPE_CHECKING:

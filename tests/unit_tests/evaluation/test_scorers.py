@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from langchain_moa.batch.limits import EvaluationError
 from langchain_moa.data.rows import RowError
-from langchain_moa.evaluation.limits import EvaluationError
 from langchain_moa.evaluation.questions import Question
 from langchain_moa.evaluation.scorers import exact, mathematical, numeric, resolve_scorer
 from tests.waiting import PATIENCE

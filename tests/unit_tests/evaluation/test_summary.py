@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 import pytest
 from langchain_core.messages import HumanMessage
 
-from langchain_moa.evaluation.calls import FailedCall, QuestionRun
+from langchain_moa.batch.call_log import CallRecord
+from langchain_moa.batch.calls import FailedCall, QuestionRun
 from langchain_moa.evaluation.comparison import ComparisonResult, VariantAnswer, VariantResult
 from langchain_moa.evaluation.judge import JudgeTally
-from langchain_moa.evaluation.ledger import CallRecord
 from langchain_moa.evaluation.plots import draw_pareto, side_by_side
 from langchain_moa.evaluation.questions import Question
 from langchain_moa.evaluation.report import document, markdown, page

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from langchain_moa import ChatMoA
+from langchain_moa.batch.limits import EvaluationError
 from langchain_moa.data.rows import RowError
 from langchain_moa.evaluation.answer_table import AnswerTable, Sample, grade, guess_extract, read_recorded, short_answer
-from langchain_moa.evaluation.limits import EvaluationError
 from langchain_moa.evaluation.questions import Question
 
 np = pytest.importorskip("numpy", reason="the extra eval is not installed")

@@ -113,8 +113,8 @@ def compare(
     [dim]$[/dim] langchain-moa eval compare -c moa.yaml --task questions.jsonl --limit 50
     """
     with explained(debug=debug):
+        from langchain_moa.batch.limits import EvaluationError
         from langchain_moa.data.rows import RowError
-        from langchain_moa.evaluation.limits import EvaluationError
         from langchain_moa.evaluation.scorers import BY_ANSWER_TYPE, resolve_scorer
 
         _require_extra()

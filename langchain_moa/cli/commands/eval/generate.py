@@ -106,10 +106,10 @@ def generate(
         --questions flask_evaluation.jsonl -o moa.jsonl
     """
     with explained(debug=debug):
+        from langchain_moa.batch.limits import EvaluationError
         from langchain_moa.data.rows import RowError
         from langchain_moa.evaluation.generation import read_references
         from langchain_moa.evaluation.ledger import Ledger, write_whole
-        from langchain_moa.evaluation.limits import EvaluationError
 
         harness = _harness(benchmark)
         try:
@@ -154,8 +154,8 @@ class _Job:
 
     def announce(self, ledger: Ledger, *, has_limit: bool, quiet: bool) -> None:
         """Say what will be asked, and refuse what cannot be."""
+        from langchain_moa.batch.limits import callable_members, unpriced
         from langchain_moa.evaluation.generation import asked
-        from langchain_moa.evaluation.limits import callable_members, unpriced
 
         if self.alone is not None and self.references is not None:
             msg = "--alone asks one member by itself, which reads no --references; leave one of them out"
@@ -179,7 +179,7 @@ class _Job:
 
     def _price(self, members: Sequence[Member]) -> str:
         """Say what all calls will cost, without those that the ledger answers being taken off."""
-        from langchain_moa.evaluation.limits import ANSWER_TOKENS, expected_usd, tokens_in, unpriced
+        from langchain_moa.batch.limits import ANSWER_TOKENS, expected_usd, tokens_in, unpriced
 
         usd = sum(
             expected_usd(member.id, prompt=tokens_in(turn), answer=ANSWER_TOKENS) or 0.0

@@ -1,9 +1,10 @@
-"""The calls of an evaluation: who is asked what, for which question, and members whose calls go through a ledger."""
+"""The calls of a run over many prompts: who is asked what, for which one, and members whose calls go through a ledger."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections import Counter
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -14,9 +15,10 @@ from langchain_core.messages import AIMessage
 from langchain_core.runnables.base import RunnableBindingBase
 from typing_extensions import override
 
+from langchain_moa.batch.limits import HaltedError
 from langchain_moa.data.answer import read_answer
+from langchain_moa.data.errors import AggregatorFailedError
 from langchain_moa.data.redaction import describe
-from langchain_moa.evaluation.limits import HaltedError
 from langchain_moa.members.member import Nobody
 from langchain_moa.mixture.fields import MixtureFields, Use, fields_for
 from langchain_moa.prompting.prompts import is_blind
@@ -27,8 +29,9 @@ if TYPE_CHECKING:
     from langchain_core.messages import BaseMessage
     from langchain_core.runnables import RunnableConfig
 
+    from langchain_moa.batch.call_log import CallLog, CallRecord
+    from langchain_moa.data.errors import MoAError
     from langchain_moa.data.reference import Failure
-    from langchain_moa.evaluation.ledger import CallRecord, Ledger
     from langchain_moa.members.member import Member
     from langchain_moa.mixture.mixture import Mixture
 
@@ -200,7 +203,7 @@ class LedgerRunnable(RunnableBindingBase[Any, Any]):
             answer = read_answer(output, seen=len(messages))
             return answer["message"].model_copy(update={"usage_metadata": answer["usage"]})
 
-        ledger: Ledger = self.ledger
+        ledger: CallLog = self.ledger
         site: CallSite = self.site
         content = [site.identity, kwargs, [[message.type, message.content] for message in messages]]
         call = CallRequest(run=run, site=site, content=content, max_tokens=kwargs.get("max_tokens"))
@@ -221,7 +224,7 @@ class LedgerRunnable(RunnableBindingBase[Any, Any]):
         return record.answer
 
 
-def with_ledger(mixture: Mixture, ledger: Ledger, *, prefix: str = "") -> Mixture:
+def with_ledger(mixture: Mixture, ledger: CallLog, *, prefix: str = "") -> Mixture:
     """Return a copy of a mixture whose calls go through a ledger.
 
     Args:
@@ -258,7 +261,7 @@ def with_ledger(mixture: Mixture, ledger: Ledger, *, prefix: str = "") -> Mixtur
 
 
 def member_with_ledger(
-    member: Member, ledger: Ledger, place: str, *, layer: int | None = None, upstream: list[Any] | None = None
+    member: Member, ledger: CallLog, place: str, *, layer: int | None = None, upstream: list[Any] | None = None
 ) -> Member:
     """Return a member whose calls go through a ledger; nobody stays nobody.
 
@@ -295,3 +298,32 @@ def _identity(member: Member) -> dict[str, Any]:
         # Where it lies in memory is another place in the next process.
         identity["runnable"] = type(member.runnable).__name__
     return identity
+
+
+def fingerprint(mixture: Mixture, ledger: CallLog) -> str:
+    """Return a hash of all that bears on a mixture's answers; it is the same in another process.
+
+    Args:
+        mixture: The mixture, with or without a ledger.
+        ledger: Any ledger; nothing is asked.
+    """
+    described = {name: value for name, value in mixture.describe().items() if name not in _APART}
+    members = with_ledger(mixture, ledger).members
+    proposers = [member for layer in members.layers for member in layer]
+    others = [other for _, other in members.others]
+    sites = map(call_site_of, [*proposers, members.aggregator, *members.fallbacks, *others])
+    whole = json.dumps([described, *(site.identity if site else None for site in sites)], sort_keys=True, default=str)
+    # Where a function lies in memory is another place in the next process.
+    return digest(re.sub(r" at 0x[0-9a-f]+", "", whole))
+
+
+def reason_of(error: MoAError) -> str:
+    """Return in a line why a mixture, or a member alone, has not answered."""
+    if isinstance(error, AggregatorFailedError) and error.failures:
+        return "; then ".join(map(_words, error.failures))
+    failed = [reference["error"] for reference in error.references if reference["error"] is not None]
+    return "; ".join(dict.fromkeys(map(_words, failed))) or str(error)
+
+
+def _words(failure: Failure) -> str:
+    return f"{failure['kind']}: {failure['message']}"

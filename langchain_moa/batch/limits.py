@@ -1,4 +1,4 @@
-"""What an evaluation may spend, and what ends it early: the budget, the gate before every call, repeated failures."""
+"""What a run over many prompts may spend, and what ends it early: the budget, the gate before every call, repeated failures."""
 
 from __future__ import annotations
 
@@ -19,7 +19,11 @@ if TYPE_CHECKING:
     from langchain_moa.mixture.mixture import Mixture
 
 
-class EvaluationError(ValueError):
+class BatchError(ValueError):
+    """A run over many prompts cannot begin or go on as it was asked for; the text says why, and the remedy."""
+
+
+class EvaluationError(BatchError):
     """The questions, the scorer or what was recorded cannot be used; the text says where and what would do."""
 
 
@@ -31,7 +35,7 @@ class HaltedError(Exception):
     """A call was to begin after the gate had been closed; whatever it was for has no answer."""
 
 
-class StoppedError(EvaluationError):
+class StoppedError(BatchError):
     """A run has ended early; what was answered until then is kept.
 
     Attributes:

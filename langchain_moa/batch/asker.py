@@ -1,0 +1,171 @@
+"""Who answers a row: the mixture in this process, or workers elsewhere."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from typing_extensions import override
+
+from langchain_moa.batch.calls import QuestionRun, belonging_to, reason_of, with_ledger
+from langchain_moa.batch.output import with_columns
+from langchain_moa.batch.pace import Paces
+from langchain_moa.data.answer import reference_text
+from langchain_moa.data.errors import MoAError
+from langchain_moa.data.redaction import describe
+from langchain_moa.engine.graph import build_graph
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from langchain_moa.batch.half_price import HalfPrice
+    from langchain_moa.batch.journal import Journal
+    from langchain_moa.batch.rows import BatchRow
+    from langchain_moa.data.reference import Reference
+    from langchain_moa.mixture.mixture import Mixture
+
+# The graph's own shape bounds its steps.
+_NO_LIMIT = 10_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchAnswer:
+    """The answer to one row.
+
+    Attributes:
+        id: The row's `id`, or the number of its line.
+        columns: The row's columns, without its `id`.
+        answer: The answer; `None` if there is none.
+        error: Why there is none, without secrets; `None` if there is one.
+        cost_usd: US dollars of all its calls, those of earlier runs included; `None` where a price is not known.
+        tokens: Tokens of all its calls: `input_tokens`, `output_tokens` and `total_tokens`; `None` where nobody counted them.
+        degraded: What the answer lacks, in words: a proposer that failed, for example. Usually empty.
+        references: The proposers' answers, by layer and proposer.
+
+    Example:
+        ```python
+        import asyncio
+
+        from langchain_moa import BatchAnswer, Mixture, batch_answers
+
+
+        async def failed(rows: list[str]) -> list[BatchAnswer]:
+            answers = batch_answers(Mixture.from_preset("local"), rows)
+            return [answer async for answer in answers if answer.error is not None]
+
+
+        print(asyncio.run(failed(["Why is the sky blue?"])))
+        ```
+    """
+
+    id: str | int
+    columns: Mapping[str, Any] = field(default_factory=dict)
+    answer: str | None
+    error: str | None
+    cost_usd: float | None = None
+    tokens: Mapping[str, int] | None = None
+    degraded: Sequence[str] = ()
+    references: Sequence[Mapping[str, Any]] = ()
+
+    def line(self, *, references: bool) -> dict[str, Any]:
+        """Return it as a line of the output.
+
+        Args:
+            references: Whether the references are in it.
+        """
+        own = {
+            "id": self.id,
+            "answer": self.answer,
+            "error": self.error,
+            "cost_usd": self.cost_usd,
+            "tokens": None if self.tokens is None else dict(self.tokens),
+            "degraded": list(self.degraded),
+            **({"references": list(self.references)} if references else {}),
+        }
+        return with_columns(self.columns, own)
+
+
+class Asker(ABC):
+    """Asks rows."""
+
+    @abstractmethod
+    async def ask(self, row: BatchRow) -> BatchAnswer | None:
+        """Return a row's answer; `None` if the run is to end before it is complete."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let go of what it holds."""
+
+
+class LocalAsker(Asker):
+    """Asks a mixture in this process."""
+
+    def __init__(
+        self, mixture: Mixture, journal: Journal, *, paces: Paces | None = None, half_price: HalfPrice | None = None
+    ) -> None:
+        """Build the graph.
+
+        Args:
+            mixture: The mixture.
+            journal: Where its calls are kept.
+            paces: The paces of its providers. Default: new ones.
+            half_price: Sends the calls as batch jobs. Default: they are made directly.
+        """
+        self._secrets = mixture.secrets
+        called = (paces or Paces()).paced(mixture) if half_price is None else half_price.applied(mixture)
+        self._graph: Any = build_graph(with_ledger(called, journal)).compile(checkpointer=False)
+
+    @override
+    def close(self) -> None:
+        """Do nothing: clients are closed with their event loop."""
+
+    @override
+    async def ask(self, row: BatchRow) -> BatchAnswer | None:
+        with belonging_to(QuestionRun.of(str(row.id), row.messages)) as run:
+            references: Sequence[Reference] = ()
+            text = reason = None
+            degraded: Sequence[str] = ()
+            try:
+                state = await self._graph.ainvoke({"messages": row.messages}, {"recursion_limit": _NO_LIMIT})
+                message = state["messages"][-1]
+                text = reference_text(message).strip()
+                degraded = message.response_metadata.get("moa", {}).get("degraded", ())
+                references = state.get("references", ())
+            except MoAError as error:
+                reason, references = reason_of(error), error.references
+            except Exception as error:  # noqa: BLE001  # one row must not end all others; its line says why
+                failure = describe(error, self._secrets)
+                reason = f"{failure['kind']}: {failure['message']}"
+        if run.is_halted:
+            return None
+        costs = [record.cost_usd for record in run.records]
+        known = [cost for cost in costs if cost is not None]
+        return BatchAnswer(
+            id=row.id,
+            columns=row.columns,
+            answer=text,
+            error=reason,
+            cost_usd=sum(known) if len(known) == len(costs) and costs else None,
+            tokens=_tokens(run),
+            degraded=tuple(degraded),
+            references=tuple(map(_plain, references)),
+        )
+
+
+def _tokens(run: QuestionRun) -> dict[str, int] | None:
+    usages = [usage for record in run.records if (usage := record.answer.usage_metadata) is not None]
+    if not usages:
+        return None
+    return {name: sum(usage[name] for usage in usages) for name in ("input_tokens", "output_tokens", "total_tokens")}
+
+
+def _plain(reference: Reference) -> dict[str, Any]:
+    error = reference["error"]
+    return {
+        "layer": reference["layer"],
+        "proposer": reference["proposer"],
+        "model": reference["model"],
+        "text": reference["text"] if error is None else None,
+        "error": None if error is None else f"{error['kind']}: {error['message']}",
+    }

@@ -1,0 +1,358 @@
+"""The journal of a batch: the calls of answers that are not complete yet, and which rows have their answers.
+
+It is an SQLite database beside the output. Each call is a transaction of its own, so a process that is killed loses none. The
+calls of a row are removed when its line is in the output, so the journal stays small. Nothing of it grows in memory with the
+number of rows. The database is locked as long as a run has it open: a second run on the same output is refused.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import sqlite3
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, NamedTuple
+
+from typing_extensions import override
+
+from langchain_moa.batch.call_log import CallLog, CallRecord
+from langchain_moa.batch.limits import BatchError, Budget, Gate
+from langchain_moa.batch.line_file import open_private
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+    from langchain_moa.batch.calls import CallRequest
+
+_TABLES = """
+CREATE TABLE IF NOT EXISTS calls (row TEXT NOT NULL, key TEXT NOT NULL, record TEXT NOT NULL, PRIMARY KEY (row, key));
+CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS jobs (token TEXT PRIMARY KEY, provider TEXT NOT NULL, endpoint TEXT NOT NULL, began REAL NOT NULL,
+    job TEXT);
+CREATE TABLE IF NOT EXISTS job_lines (id TEXT PRIMARY KEY, key TEXT NOT NULL, token TEXT NOT NULL, status INTEGER, body TEXT);
+CREATE INDEX IF NOT EXISTS job_lines_by_key ON job_lines (key);
+CREATE INDEX IF NOT EXISTS job_lines_by_token ON job_lines (token);
+CREATE TEMP TABLE lines (row TEXT PRIMARY KEY, start INTEGER, size INTEGER, failed INTEGER, about TEXT) WITHOUT ROWID;
+CREATE TEMP TABLE seen (row TEXT PRIMARY KEY, line INTEGER) WITHOUT ROWID;
+"""
+
+
+class OutputLine(NamedTuple):
+    """Where a row's line is in the output.
+
+    Attributes:
+        row: The row's id.
+        start: Its first byte.
+        size: How many bytes it has, its end included.
+        failed: Whether it has an error in place of an answer.
+        about: A hash of what was asked.
+    """
+
+    row: str
+    start: int
+    size: int
+    failed: bool
+    about: str
+
+
+class Job(NamedTuple):
+    """A job at a provider.
+
+    Attributes:
+        token: A name that we have given it.
+        provider: Whose it is.
+        endpoint: What its lines are sent to.
+        began: When it was submitted, in seconds since 1970.
+        job: The id that the provider has given it; `None` if the process ended before that was known.
+    """
+
+    token: str
+    provider: str
+    endpoint: str
+    began: float
+    job: str | None = None
+
+
+class JobLine(NamedTuple):
+    """A line of a job.
+
+    Attributes:
+        id: Its id.
+        status: The HTTP status of its result; `None` if there is none yet.
+    """
+
+    id: str
+    status: int | None
+
+
+class Journal(CallLog):
+    """A journal that is open.
+
+    Attributes:
+        path: The file; `None` where there is no output, and the journal is temporary.
+        unsaved: Calls that could not be written; `save` tries them again.
+    """
+
+    def __init__(self, path: Path | None, *, max_cost_usd: float | None = None) -> None:
+        """Open the journal.
+
+        Args:
+            path: The file; it is made if it is not there. `None`: a temporary one that ends with the process.
+            max_cost_usd: US dollars that may be spent, by all runs together. Default: no limit.
+
+        Raises:
+            BatchError: Another run has it open, or the file is no journal.
+            OSError: It cannot be opened.
+        """
+        self.path = path
+        self.gate = Gate()
+        self.budget = Budget(self.gate, most=max_cost_usd)
+        self.unsaved: list[CallRecord] = []
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            open_private(path).close()
+        # SQLite's own locks end with the process, on every system.
+        self._database = sqlite3.connect("" if path is None else path, timeout=0, isolation_level=None, check_same_thread=False)
+        try:
+            self._database.execute("PRAGMA locking_mode = EXCLUSIVE")
+            self._database.execute("PRAGMA journal_mode = WAL")
+            # A process that is killed loses nothing. What a power failure may lose, `sync` writes every second.
+            self._database.execute("PRAGMA synchronous = NORMAL")
+            self._database.executescript(f"BEGIN EXCLUSIVE; COMMIT; {_TABLES}")
+        except sqlite3.Error as error:
+            self._database.close()
+            if getattr(error, "sqlite_errorcode", 0) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+                msg = f"{path} is in use by another run; wait for its end, or give another --output"
+            else:
+                msg = f"{path} cannot be used as a journal ({error}); remove it, or give another --output"
+            raise BatchError(msg) from error
+
+    def close(self) -> None:
+        """Close it; another run may open it then."""
+        self.save()
+        self._database.close()
+
+    @override
+    def find(self, call: CallRequest) -> CallRecord | None:
+        # A row's calls are its own: two rows that ask the same are two samples.
+        key = (call.run.question, call.key)
+        found = self._database.execute("SELECT record FROM calls WHERE row = ? AND key = ?", key).fetchone()
+        return None if found is None else CallRecord(**json.loads(found[0]))
+
+    @override
+    def keep(self, record: CallRecord, line: bytes) -> None:
+        self.unsaved.append(record)
+        if len(self.unsaved) > 1:
+            return  # the gate is closed; what is under way is kept for `save`
+        try:
+            self._insert(record, line.decode())
+            self.unsaved.clear()
+        except sqlite3.Error as error:
+            self.gate.close("write", f"{self.path or 'the journal'} cannot be written ({error}): no further call is made")
+
+    def save(self) -> bool:
+        """Try again to write the calls that could not be written, and return whether all are in the file."""
+        try:
+            while self.unsaved:
+                self._insert(self.unsaved[0], json.dumps(vars(self.unsaved[0])))
+                del self.unsaved[0]
+        except sqlite3.Error:
+            return False
+        return True
+
+    def _insert(self, record: CallRecord, line: str) -> None:
+        self._database.execute("INSERT OR REPLACE INTO calls VALUES (?, ?, ?)", (record.question, record.key, line))
+
+    def count_spent(self, answered: float) -> None:
+        """Count what was spent until now.
+
+        Args:
+            answered: US dollars of the rows in the output; to these come the calls of rows without a line in it.
+        """
+        self.budget.spent = answered
+        calls = self._database.execute("SELECT record FROM calls WHERE row NOT IN (SELECT row FROM lines)")
+        for (line,) in calls:
+            record = CallRecord(**json.loads(line))
+            self.budget.count(record.model, record.cost_usd, record.answer)
+
+    # --- the rows ---
+
+    def require(self, name: str, value: str, refusal: str) -> None:
+        """Refuse to go on with something else than the run that began the output.
+
+        Args:
+            name: What is to be the same.
+            value: What it is now; kept if nothing is known yet.
+            refusal: What the error says.
+
+        Raises:
+            BatchError: It was something else before.
+        """
+        self._database.execute("INSERT OR IGNORE INTO facts VALUES (?, ?)", (name, value))
+        if self._database.execute("SELECT value FROM facts WHERE name = ?", (name,)).fetchone() != (value,):
+            raise BatchError(refusal)
+
+    def index(self, lines: Iterable[OutputLine]) -> None:
+        """Take down which rows have a line in the output; of several lines of a row, the last one counts.
+
+        Args:
+            lines: The lines.
+        """
+        self._database.execute("BEGIN")
+        try:
+            self._database.execute("DELETE FROM lines")
+            self._database.executemany("INSERT OR REPLACE INTO lines VALUES (?, ?, ?, ?, ?)", lines)
+        finally:
+            self._database.execute("COMMIT")
+
+    def add_line(self, line: OutputLine) -> None:
+        """Take down that a row has its line in the output."""
+        self._database.execute("INSERT OR REPLACE INTO lines VALUES (?, ?, ?, ?, ?)", line)
+
+    def line_of(self, row: str) -> OutputLine | None:
+        """Return where a row's line is in the output; `None` if it has none."""
+        found = self._database.execute("SELECT * FROM lines WHERE row = ?", (row,)).fetchone()
+        return None if found is None else OutputLine(*found)
+
+    def lines(self) -> Iterator[OutputLine]:
+        """Yield the lines of the output, one for each row, in the order in which they were written."""
+        for found in self._database.execute("SELECT * FROM lines ORDER BY start"):
+            yield OutputLine(*found)
+
+    def lines_in_order(self) -> Iterator[OutputLine]:
+        """Yield the lines of the output in the order in which their rows were seen in the input; the others follow."""
+        order = "SELECT lines.* FROM lines LEFT JOIN seen USING (row) ORDER BY seen.line IS NULL, seen.line, lines.start"
+        for found in self._database.execute(order):
+            yield OutputLine(*found)
+
+    def counted(self) -> tuple[int, int]:
+        """Return how many rows have a line, and how many of these failed."""
+        found = self._database.execute("SELECT COUNT(*), COALESCE(SUM(failed), 0) FROM lines").fetchone()
+        return int(found[0]), int(found[1])
+
+    def see(self, row: str, line: int) -> int | None:
+        """Take down that the input has a row.
+
+        Args:
+            row: Its id.
+            line: Where it stands.
+
+        Returns:
+            Where a row with the same id was seen before; `None` if it is new.
+        """
+        try:
+            self._database.execute("INSERT INTO seen VALUES (?, ?)", (row, line))
+        except sqlite3.IntegrityError:
+            return int(self._database.execute("SELECT line FROM seen WHERE row = ?", (row,)).fetchone()[0])
+        return None
+
+    def forget_seen(self) -> None:
+        """Forget which rows were seen, before the input is read again."""
+        self._database.execute("DELETE FROM seen")
+
+    def remove_calls(self, rows: Iterable[str]) -> None:
+        """Remove the calls of rows whose answers are in the output.
+
+        Args:
+            rows: Their ids.
+        """
+        with suppress(sqlite3.Error):  # on a full disk they stay, which is no harm
+            self._database.execute("BEGIN")
+            try:
+                self._database.executemany("DELETE FROM calls WHERE row = ?", ((row,) for row in rows))
+            finally:
+                self._database.execute("COMMIT")
+
+    def remove_answered(self) -> None:
+        """Remove the calls of all rows that have an answer, which a process that was killed may have left."""
+        with suppress(sqlite3.Error):
+            self._database.execute("DELETE FROM calls WHERE row IN (SELECT row FROM lines WHERE NOT failed)")
+
+    def sync(self) -> None:
+        """Have the system write to the disk what it has of the journal, so that it outlives a power failure, too."""
+        with suppress(sqlite3.Error):
+            self._database.execute("PRAGMA wal_checkpoint(PASSIVE)")
+
+    # --- the jobs of `--half-price` ---
+
+    def add_job(self, job: Job, lines: Iterable[tuple[str, str]]) -> None:
+        """Write down a job that is about to be submitted, so that it is found even if the process is killed meanwhile.
+
+        Args:
+            job: The job, without its id.
+            lines: The id of each line, and the hash of what it asks.
+
+        Raises:
+            OSError: It cannot be written.
+        """
+        with self._transaction():
+            self._database.execute("INSERT INTO jobs VALUES (?, ?, ?, ?, ?)", job)
+            self._database.executemany(
+                "INSERT INTO job_lines VALUES (?, ?, ?, NULL, NULL)", ((line, key, job.token) for line, key in lines)
+            )
+
+    def name_job(self, token: str, job: str) -> None:
+        """Write down the id that the provider has given to a job.
+
+        Raises:
+            OSError: It cannot be written.
+        """
+        with self._transaction():
+            self._database.execute("UPDATE jobs SET job = ? WHERE token = ?", (job, token))
+
+    def jobs(self, provider: str) -> list[Job]:
+        """Return the jobs of a provider that are not over."""
+        return [
+            Job(*each) for each in self._database.execute("SELECT * FROM jobs WHERE provider = ? ORDER BY began", (provider,))
+        ]
+
+    def job_lines(self, token: str) -> list[str]:
+        """Return the ids of a job's lines that have no result yet."""
+        found = self._database.execute("SELECT id FROM job_lines WHERE token = ? AND status IS NULL", (token,))
+        return [each[0] for each in found]
+
+    def add_results(self, results: Iterable[tuple[str, int, str]]) -> None:
+        """Write down the results of lines: the id, the HTTP status and the body.
+
+        Raises:
+            OSError: They cannot be written.
+        """
+        with self._transaction():
+            self._database.executemany(
+                "UPDATE job_lines SET status = ?, body = ? WHERE id = ?",
+                ((status, body, line) for line, status, body in results),
+            )
+
+    def end_job(self, token: str) -> None:
+        """Forget a job whose results are written down, and its lines that have none."""
+        with self._transaction():
+            self._database.execute("DELETE FROM jobs WHERE token = ?", (token,))
+            self._database.execute("DELETE FROM job_lines WHERE token = ? AND status IS NULL", (token,))
+
+    def job_lines_for(self, key: str) -> list[JobLine]:
+        """Return the lines that ask something, by its hash."""
+        return [JobLine(*each) for each in self._database.execute("SELECT id, status FROM job_lines WHERE key = ?", (key,))]
+
+    def result(self, line: str) -> tuple[int, str] | None:
+        """Return the HTTP status and the body of a line's result; `None` if it has none yet."""
+        found = self._database.execute("SELECT status, body FROM job_lines WHERE id = ?", (line,)).fetchone()
+        return None if found is None or found[0] is None else (found[0], found[1])
+
+    def remove_job_line(self, line: str) -> None:
+        """Forget a line whose result has become a call's answer."""
+        with suppress(sqlite3.Error):
+            self._database.execute("DELETE FROM job_lines WHERE id = ?", (line,))
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        try:
+            self._database.execute("BEGIN")
+            try:
+                yield
+            except BaseException:
+                self._database.execute("ROLLBACK")
+                raise
+            self._database.execute("COMMIT")
+        except sqlite3.Error as error:
+            raise OSError(errno.EIO, str(error)) from error

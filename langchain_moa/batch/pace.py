@@ -1,0 +1,235 @@
+"""The pace of calls: fewer at once where a provider says that there are too many, and more again when it takes them."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import random
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from langchain_core.runnables.base import RunnableBindingBase
+from typing_extensions import override
+
+from langchain_moa._compat import tracing_params
+from langchain_moa.limits.concurrency import CallLimiter
+from langchain_moa.limits.retry import is_rate_limit, retry_after
+from langchain_moa.members.member import Nobody
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Awaitable, Callable
+
+    from langchain_core.runnables import RunnableConfig
+
+    from langchain_moa.limits.deadline import Limit
+    from langchain_moa.members.member import Member
+    from langchain_moa.mixture.mixture import Mixture
+
+# Seconds. The wait doubles with each refusal in a row where the provider does not say how long to wait.
+_FIRST_WAIT = 1.0
+_LONGEST_WAIT = 60.0
+
+_ANY_NUMBER = 10**9
+
+PATIENCE = 900.0
+"""Seconds that a call is tried again while its provider refuses all calls; then it has failed."""
+
+_ADDRESSES = ("openai_api_base", "base_url", "anthropic_api_url", "azure_endpoint", "endpoint_url")
+
+
+class ProviderPace:
+    """How many calls of one provider run at once.
+
+    The number is not limited until the provider refuses a call. Then all its calls wait as long as it says, and half as many
+    run at once; with each call that is answered there may be a few more.
+
+    Attributes:
+        limit: How many calls may run at once.
+        open: How many do.
+    """
+
+    def __init__(self) -> None:
+        """Begin without a limit."""
+        self.limit = math.inf
+        self.open = 0
+        self._asking = 0
+        self._refused = 0
+        self._resumes_at = 0.0
+        self._cuts = 0
+        self._changed = asyncio.Event()
+
+    @asynccontextmanager
+    async def taken(self) -> AsyncGenerator[None]:
+        """Hold a place for a call."""
+        await self.enter()
+        try:
+            yield
+        finally:
+            await self.leave()
+
+    async def call(self, ask: Callable[[], Awaitable[Any]]) -> Any:
+        """Make a call that holds a place, again as long as the provider refuses it.
+
+        Args:
+            ask: Makes it.
+
+        Raises:
+            Exception: What it raised, if that is no refusal, or if the provider has refused for 15 minutes.
+        """
+        first = monotonic()
+        while True:
+            # Of those that were refused together, no more are made again at once than the limit says.
+            cuts = await self.begin()
+            answered = False
+            try:
+                answer = await ask()
+                answered = True
+            except Exception as error:
+                if not is_rate_limit(error):
+                    raise
+                wait = await self.refused(retry_after(error), cuts)
+                if monotonic() + wait - first > PATIENCE:
+                    raise
+                continue
+            finally:
+                await self.end(answered=answered)
+            return answer
+
+    async def enter(self) -> None:
+        """Wait for a place."""
+        await self._until_below(lambda: self.open)
+        self.open += 1
+
+    async def leave(self) -> None:
+        """Free a place."""
+        self.open -= 1
+        self._tell()
+
+    async def begin(self) -> int:
+        """Begin a call, and return how often the number was halved until now."""
+        await self._until_below(lambda: self._asking)
+        self._asking += 1
+        return self._cuts
+
+    async def end(self, *, answered: bool) -> None:
+        """End a call.
+
+        Args:
+            answered: Whether the provider has answered it.
+        """
+        self._asking -= 1
+        if answered:
+            self._refused = 0
+            if self.limit < math.inf:
+                self.limit += 1 / self.limit
+        self._tell()
+
+    async def refused(self, told: float | None, cuts: int) -> float:
+        """Slow down, and return the seconds that the call is to wait.
+
+        Args:
+            told: The seconds that the provider has said.
+            cuts: What `begin` has returned for the call.
+        """
+        if cuts == self._cuts:
+            # Calls that were under way at the last refusal say nothing new.
+            self.limit = max(1.0, min(self.limit, self.open) / 2)
+            self._cuts += 1
+            self._refused += 1
+        wait = told if told is not None else min(_LONGEST_WAIT, _FIRST_WAIT * 2.0 ** min(self._refused - 1, 10))
+        wait += random.random() * min(wait, _FIRST_WAIT) / 2  # noqa: S311  # it spreads load, it guards nothing
+        self._resumes_at = max(self._resumes_at, monotonic() + wait)
+        return wait
+
+    async def _until_below(self, number: Callable[[], int]) -> None:
+        """Wait until the provider is to be called again, and a number is below the limit."""
+        while True:
+            if (seconds := self._resumes_at - monotonic()) > 0:
+                await asyncio.sleep(seconds)
+            elif number() < int(min(self.limit, _ANY_NUMBER)):
+                return
+            else:
+                await self._changed.wait()
+
+    def _tell(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+
+class _PacedLimiter(CallLimiter):
+    """A mixture's limiter of calls, behind the pace of a provider: a call's time begins when both let it begin."""
+
+    def __init__(self, limiter: CallLimiter, pace: ProviderPace) -> None:
+        super().__init__(None)
+        self._limiter = limiter
+        self._pace = pace
+
+    @override
+    @asynccontextmanager
+    async def taken(self, limit: Limit | None = None) -> AsyncGenerator[None]:
+        async with self._pace.taken(), self._limiter.taken(limit):
+            yield
+
+
+class PacedRunnable(RunnableBindingBase[Any, Any]):
+    """A member's Runnable that is called again while its provider refuses calls."""
+
+    pace: Any
+
+    @override
+    async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
+        return await self.pace.call(lambda: self.bound.ainvoke(input, config, **kwargs))
+
+
+class Paces:
+    """The paces of all providers of a batch."""
+
+    def __init__(self) -> None:
+        """Begin with none."""
+        self.of: dict[str, ProviderPace] = {}
+
+    def make(self, provider: str) -> ProviderPace:  # noqa: ARG002  # for heirs that share one
+        """Return the pace of a provider that is new.
+
+        Args:
+            provider: Its name.
+        """
+        return ProviderPace()
+
+    def paced(self, mixture: Mixture) -> Mixture:
+        """Return a copy of a mixture whose members keep to the paces of their providers.
+
+        Args:
+            mixture: The mixture.
+        """
+        members = mixture.members
+        return mixture.with_members(
+            members._replace(
+                layers=tuple(tuple(map(self._paced, layer)) for layer in members.layers),
+                aggregator=self._paced(members.aggregator),
+                fallbacks=tuple(map(self._paced, members.fallbacks)),
+                others=tuple((spec, self._paced(member)) for spec, member in members.others),
+            )
+        )
+
+    def _paced(self, member: Member) -> Member:
+        if isinstance(member.runnable, Nobody):
+            return member
+        provider = provider_of(member)
+        if provider not in self.of:
+            self.of[provider] = self.make(provider)
+        pace = self.of[provider]
+        limiter = _PacedLimiter(member.limiter, pace)
+        return replace(member, runnable=PacedRunnable(bound=member.runnable, pace=pace), limiter=limiter)
+
+
+def provider_of(member: Member) -> str:
+    """Return a name for whoever limits a member's calls: its provider and the address, or the kind of Runnable that it is."""
+    model = member.chat_model
+    if model is None:
+        return f"{type(member.runnable).__name__} {member.id}"
+    provider = tracing_params(model).get("ls_provider", type(model).__name__)
+    addresses = (getattr(model, name, None) for name in _ADDRESSES)
+    return " ".join([str(provider), *(str(address) for address in addresses if isinstance(address, str))])

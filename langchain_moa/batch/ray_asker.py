@@ -1,0 +1,246 @@
+"""Batches on Ray: workers that are async actors ask, and this process keeps the journal and the output.
+
+Ray starts a worker again that has died, and gives it the rows again that it had: a row is asked at least once. What is in the
+output is not asked again. The workers share the pace of each provider by an actor of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+from collections import Counter
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+from langchain_core.messages import messages_from_dict, messages_to_dict
+from typing_extensions import override
+
+from langchain_moa.batch.asker import Asker, LocalAsker
+from langchain_moa.batch.journal import Journal
+from langchain_moa.batch.limits import BatchError
+from langchain_moa.batch.pace import Paces, ProviderPace
+from langchain_moa.batch.rows import BatchRow
+from langchain_moa.members.member import Nobody
+
+if TYPE_CHECKING:
+    from langchain_moa.batch.asker import BatchAnswer
+    from langchain_moa.mixture.mixture import Mixture
+
+LOCAL = "local"
+"""The address of a Ray of this process's own, on this machine."""
+
+
+def require_sendable(mixture: Mixture, *, half_price: bool = False, max_cost_usd: float | None = None) -> None:
+    """Refuse what several processes cannot do.
+
+    Args:
+        mixture: The mixture.
+        half_price: Whether the calls go into batch jobs.
+        max_cost_usd: What may be spent.
+
+    Raises:
+        ValueError: One process alone can keep to `half_price` and `max_cost_usd`.
+        BatchError: A member of the mixture is an object, or the mixture has a key.
+    """
+    if half_price or max_cost_usd is not None:
+        msg = f"{'half_price' if half_price else 'max_cost_usd'} is kept by one process, and ray has several; leave one out"
+        raise ValueError(msg)
+    members = mixture.members
+    each = [*(member for layer in members.layers for member in layer), members.aggregator, *members.fallbacks]
+    each += [member for _, member in members.others]
+    for member in each:
+        if not isinstance(member.spec.model, str) and not isinstance(member.runnable, Nobody):
+            msg = (
+                f"ray: {member.name} is an object, which cannot be sent to another process, since its clients hold locks; give "
+                "every member as a string, 'provider:model'"
+            )
+            raise BatchError(msg)
+    if mixture.api_key is not None:
+        msg = "ray: api_key would be sent to other machines; set the provider's environment variable on each of them"
+        raise BatchError(msg)
+
+
+class SharedPaces:
+    """The paces of all providers, in an actor that all workers ask."""
+
+    def __init__(self) -> None:
+        """Begin with none."""
+        self._paces: dict[str, ProviderPace] = {}
+        self._living: dict[int, str] = {}
+        self._held: dict[str, Counter[tuple[str, str]]] = {}
+
+    async def join(self, place: int, worker: str) -> None:
+        """Take a worker, and free what the one before it at the same place held when it died."""
+        before, self._living[place] = self._living.get(place), worker
+        self._held[worker] = Counter()
+        for (provider, kind), number in (self._held.pop(before, None) or Counter()).items() if before is not None else ():
+            pace = self._pace(provider)
+            for _ in range(number):
+                await (pace.leave() if kind == "place" else pace.end(answered=False))
+
+    async def enter(self, worker: str, provider: str) -> None:
+        """Wait for a place."""
+        await self._pace(provider).enter()
+        if not self._hold(worker, provider, "place", 1):
+            await self._pace(provider).leave()
+
+    async def leave(self, worker: str, provider: str) -> None:
+        """Free a place."""
+        if self._hold(worker, provider, "place", -1):
+            await self._pace(provider).leave()
+
+    async def begin(self, worker: str, provider: str) -> int:
+        """Begin a call."""
+        cuts = await self._pace(provider).begin()
+        if not self._hold(worker, provider, "call", 1):
+            await self._pace(provider).end(answered=False)
+        return cuts
+
+    async def end(self, worker: str, provider: str, *, answered: bool) -> None:
+        """End a call."""
+        if self._hold(worker, provider, "call", -1):
+            await self._pace(provider).end(answered=answered)
+
+    async def refused(self, provider: str, told: float | None, cuts: int) -> float:
+        """Slow down, and return how long a call is to wait."""
+        return await self._pace(provider).refused(told, cuts)
+
+    async def limits(self) -> dict[str, float]:
+        """Return how many calls of each provider run at once at most."""
+        return {provider: pace.limit for provider, pace in self._paces.items()}
+
+    def _pace(self, provider: str) -> ProviderPace:
+        return self._paces.setdefault(provider, ProviderPace())
+
+    def _hold(self, worker: str, provider: str, kind: str, number: int) -> bool:
+        """Count what a worker holds; return whether it is alive."""
+        held = self._held.get(worker)
+        if held is None:
+            return False
+        held[provider, kind] += number
+        return True
+
+
+class _RemotePace(ProviderPace):
+    """A provider's pace that is kept by another actor."""
+
+    def __init__(self, actor: Any, worker: str, provider: str) -> None:
+        super().__init__()
+        self._actor = actor
+        self._names = (worker, provider)
+
+    @override
+    async def enter(self) -> None:
+        await self._actor.enter.remote(*self._names)
+
+    @override
+    async def leave(self) -> None:
+        # Nothing waits for it: it may be called while a call is being cancelled.
+        self._actor.leave.remote(*self._names)
+
+    @override
+    async def begin(self) -> int:
+        return int(await self._actor.begin.remote(*self._names))
+
+    @override
+    async def end(self, *, answered: bool) -> None:
+        self._actor.end.remote(*self._names, answered=answered)
+
+    @override
+    async def refused(self, told: float | None, cuts: int) -> float:
+        return float(await self._actor.refused.remote(self._names[1], told, cuts))
+
+
+class _RemotePaces(Paces):
+    def __init__(self, actor: Any, worker: str) -> None:
+        super().__init__()
+        self._actor = actor
+        self._worker = worker
+
+    @override
+    def make(self, provider: str) -> ProviderPace:
+        return _RemotePace(self._actor, self._worker, provider)
+
+
+class RowWorker:
+    """An actor that asks rows."""
+
+    def __init__(self, mixture: Mixture, paces: Any, place: int) -> None:
+        """Build the mixture anew in this process."""
+        self._mixture = mixture
+        self._paces = paces
+        self._place = place
+        self._asker: asyncio.Task[LocalAsker] | None = None
+
+    async def ask(self, id_: str | int, messages: list[dict[str, Any]]) -> BatchAnswer | None:
+        """Return a row's answer, without its columns."""
+        if self._asker is None:
+            self._asker = asyncio.create_task(self._make())
+        asker = await asyncio.shield(self._asker)
+        return await asker.ask(BatchRow(id=id_, messages=list(messages_from_dict(messages)), columns={}))
+
+    async def pid(self) -> int:
+        """Return its process."""
+        import os
+
+        return os.getpid()
+
+    async def _make(self) -> LocalAsker:
+        worker = uuid4().hex
+        await self._paces.join.remote(self._place, worker)
+        return LocalAsker(self._mixture, Journal(None), paces=_RemotePaces(self._paces, worker))
+
+
+class RayAsker(Asker):
+    """Workers on Ray that ask rows in turn.
+
+    Attributes:
+        workers: The actors.
+    """
+
+    def __init__(self, mixture: Mixture, *, address: str, workers: int, concurrency: int) -> None:
+        """Connect to Ray and start the workers.
+
+        Args:
+            mixture: The mixture; its members are given as strings.
+            address: A cluster's address, `auto` for the one of this machine, or `local` for one that is started here.
+            workers: How many workers.
+            concurrency: How many rows are under way at once.
+
+        Raises:
+            BatchError: The mixture cannot be sent to other processes.
+            ImportError: Ray is not installed.
+        """
+        require_sendable(mixture)
+        try:
+            import ray
+        except ImportError as error:
+            msg = 'batches on Ray take another package: pip install "langchain-moa[ray]"'
+            raise ImportError(msg) from error
+        self._ray = ray
+        self._is_ours = not ray.is_initialized()
+        if self._is_ours:
+            given: dict[str, Any] = {} if address == LOCAL else {"address": address}
+            ray.init(**given, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+        paces = ray.remote(SharedPaces).options(num_cpus=0, max_concurrency=100_000).remote()
+        # As often as it takes: a row is asked at least once.
+        worker = ray.remote(RowWorker).options(
+            num_cpus=1 if address != LOCAL else 0, max_restarts=-1, max_task_retries=-1, max_concurrency=concurrency
+        )
+        self.workers: list[Any] = [worker.remote(mixture, paces, place) for place in range(workers)]
+        self._paces: Any = paces
+        self._turns = itertools.cycle(self.workers)
+
+    @override
+    async def ask(self, row: BatchRow) -> BatchAnswer | None:
+        answer: BatchAnswer | None = await next(self._turns).ask.remote(row.id, messages_to_dict(row.messages))
+        return None if answer is None else replace(answer, columns=row.columns)
+
+    @override
+    def close(self) -> None:
+        for actor in (*self.workers, self._paces):
+            self._ray.kill(actor)
+        if self._is_ours:
+            self._ray.shutdown()

@@ -1,0 +1,245 @@
+"""The rows of a batch: what is asked, read one at a time from JSONL, CSV or Parquet, or from any iterable."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from langchain_core.messages import HumanMessage, SystemMessage, convert_to_messages
+
+from langchain_moa.batch.calls import about
+from langchain_moa.data.rows import Row, RowError, read_rows
+
+if TYPE_CHECKING:
+    from langchain_core.messages import BaseMessage
+
+PROMPT_FIELDS = ("prompt", "question", "input", "messages")
+"""The columns that are asked; a row has one of them."""
+
+_SHOWN = 60
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchRow:
+    """A row that can be asked.
+
+    Attributes:
+        id: Its `id`, as the row has it, or the number of its line.
+        messages: What is asked.
+        columns: The whole row, without its `id`.
+        place: Where it stands, in words.
+    """
+
+    id: str | int
+    messages: list[BaseMessage]
+    columns: Mapping[str, Any] = field(repr=False)
+    place: str = ""
+
+    @property
+    def about(self) -> str:
+        """A hash of what is asked."""
+        return about(self.messages)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowReader:
+    """Makes what can be asked of the rows of a file or an iterable.
+
+    Attributes:
+        prompt_field: The column that is asked. Default: the one of `prompt`, `question`, `input` and `messages` that is there.
+        system: The system message of rows that have no `system` of their own. Default: none.
+    """
+
+    prompt_field: str | None = None
+    system: str | None = None
+
+    def read(self, row: Row) -> BatchRow:
+        """Return what a row asks.
+
+        Args:
+            row: The row.
+
+        Raises:
+            RowError: It cannot be asked; the text has the place and the remedy.
+        """
+        columns = {name: value for name, value in row.data.items() if name != "id"}
+        given = row.data.get("id")
+        if given is None or given == "":
+            given = row.line
+        if isinstance(given, bool) or not isinstance(given, str | int):
+            row.refuse(f"the id is {type(given).__name__}, and has to be a text or a whole number")
+        row.require_whole(str(given), "the id")
+        return BatchRow(id=given, messages=self._messages(row), columns=columns, place=row.place)
+
+    def _messages(self, row: Row) -> list[BaseMessage]:
+        name = self._field(row)
+        value = row.data[name]
+        if name == "messages" or isinstance(value, list):
+            messages = _conversation(row, name, value)
+        else:
+            messages = [HumanMessage(row.text(name))]
+        system = row.data.get("system") or self.system
+        if system and messages[0].type != "system":
+            if not isinstance(system, str):
+                row.refuse(f"the column 'system' is {type(system).__name__}, and has to be a text")
+            row.require_whole(system, "the column 'system'")
+            messages.insert(0, SystemMessage(system))
+        return messages
+
+    def _field(self, row: Row) -> str:
+        """Return the column that is asked."""
+        has = ", ".join(map(repr, row.data)) or "none"
+        if self.prompt_field is not None:
+            if self.prompt_field not in row.data:
+                row.refuse(f"there is no column {self.prompt_field!r} (--prompt-field); there are {has}")
+            return self.prompt_field
+        found = [name for name in PROMPT_FIELDS if row.data.get(name) not in (None, "", [])]
+        if len(found) > 1:
+            row.refuse(f"several columns could be asked: {', '.join(found)}; name one by --prompt-field")
+        if not found:
+            row.refuse(f"nothing to ask: none of {', '.join(PROMPT_FIELDS)} is there, but {has}; name one by --prompt-field")
+        return found[0]
+
+
+def _conversation(row: Row, name: str, value: Any) -> list[BaseMessage]:
+    """Read a conversation: a list of messages, or JSON of one, as a CSV file has it."""
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except ValueError:
+            row.refuse(f"the column {name!r} is a text and no JSON; give a list of messages, or use the column prompt")
+    if not isinstance(value, list) or not value:
+        row.refuse(f"the column {name!r} has to be a list of messages, and not an empty one")
+    # Parquet has every key in every message, and nothing in those that a message lacks.
+    plain = [{key: it for key, it in each.items() if it is not None} if isinstance(each, dict) else each for each in value]
+    row.require_whole(json.dumps(plain, ensure_ascii=False, default=str), f"the column {name!r}")
+    try:
+        messages = convert_to_messages(plain)
+    except Exception as error:  # noqa: BLE001  # whatever LangChain has against it, the row cannot be asked
+        reason = " ".join(str(error).split())
+        row.refuse(f"the column {name!r} is no conversation: {reason[:_SHOWN]}; give messages such as {_EXAMPLE}")
+    return list(messages)
+
+
+_EXAMPLE = '{"role": "user", "content": "Why?"}'
+
+
+def rows_in(path: Path) -> Iterator[Row]:
+    """Yield the rows of a file, read as they are needed.
+
+    Args:
+        path: A `.csv` or `.parquet` file; any other is JSON, an object a line. A file that is one JSON list is read whole.
+
+    Raises:
+        RowError: It cannot be read; the text has the line and the remedy.
+    """
+    if not path.is_file():
+        msg = f"{path}: there is no such file; give a JSONL, CSV or Parquet file"
+        raise RowError(msg)
+    match path.suffix.lower():
+        case ".csv":
+            return _csv(path)
+        case ".parquet":
+            return _parquet(path)
+        case _:
+            return _jsonl(path)
+
+
+def _jsonl(path: Path) -> Iterator[Row]:
+    try:
+        with path.open(encoding="utf-8-sig", newline="\n") as file:
+            for line, text in enumerate(file, start=1):
+                if not text.strip():
+                    continue
+                if line == 1 and text.lstrip().startswith("["):
+                    yield from read_rows(path)
+                    return
+                try:
+                    value = json.loads(text)
+                except json.JSONDecodeError as error:
+                    msg = f"{path}, line {line}: not JSON: {error.msg} at column {error.colno}"
+                    raise RowError(msg) from error
+                if not isinstance(value, dict):
+                    msg = f"{path}, line {line}: it is {type(value).__name__}, and has to be an object"
+                    raise RowError(msg)
+                yield Row(str(path), line, value)
+    except (OSError, UnicodeDecodeError) as error:
+        msg = f"{path} cannot be read: {error.strerror if isinstance(error, OSError) else 'it is not UTF-8'}"
+        raise RowError(msg) from error
+
+
+def _csv(path: Path) -> Iterator[Row]:
+    """Read a CSV file whose first line names the columns; a row is named by the line in which it ends."""
+    csv.field_size_limit(max(csv.field_size_limit(), _LONGEST_FIELD))
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file)
+            for fields in reader:
+                row = Row(str(path), reader.line_num, {name: value for name, value in fields.items() if value is not None})
+                if None in fields:
+                    row.refuse("it has more fields than the first line names")
+                yield row
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        msg = f"{path} cannot be read as CSV: {error}"
+        raise RowError(msg) from error
+
+
+def _parquet(path: Path) -> Iterator[Row]:
+    try:
+        from pyarrow import ArrowException
+        from pyarrow.parquet import ParquetFile
+    except ImportError as error:
+        msg = f'{path}: Parquet files take another package: pip install "langchain-moa[batch]"'
+        raise ImportError(msg) from error
+    try:
+        with ParquetFile(path) as file:
+            number = 0
+            for some in file.iter_batches(batch_size=_AT_ONCE):
+                for fields in some.to_pylist():
+                    number += 1
+                    yield Row(str(path), number, fields)
+    except (OSError, ArrowException) as error:
+        msg = f"{path} cannot be read as Parquet: {error}"
+        raise RowError(msg) from error
+
+
+# Rows of a Parquet file that are in memory at once.
+_AT_ONCE = 256
+
+# Characters; Python's own limit is 128 Ki, and a prompt may be longer.
+_LONGEST_FIELD = 2**31 - 1
+
+
+async def rows_of(given: str | Path | Iterable[Any] | AsyncIterable[Any]) -> AsyncIterator[Row]:
+    """Yield the rows of whatever holds some, one at a time.
+
+    Args:
+        given: A file, or an iterable, sync or async, of mappings, or of texts, each of which is a prompt.
+
+    Raises:
+        RowError: A file cannot be read, or an item is something else.
+    """
+    if isinstance(given, str | Path):
+        for row in rows_in(Path(given)):
+            yield row
+    elif isinstance(given, AsyncIterable):
+        number = 0
+        async for item in given:
+            number += 1
+            yield _row(number, item)
+    else:
+        for number, item in enumerate(given, start=1):
+            yield _row(number, item)
+
+
+def _row(number: int, item: Any) -> Row:
+    if isinstance(item, str):
+        item = {"prompt": item}
+    if not isinstance(item, Mapping):
+        msg = f"rows, item {number}: it is {type(item).__name__}; give mappings with a prompt, or texts"
+        raise RowError(msg)
+    return Row("rows", number, item)

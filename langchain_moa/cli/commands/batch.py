@@ -1,0 +1,316 @@
+"""`batch`: a mixture's answers to the rows of a file."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from langchain_moa.cli.arguments import OUTPUT, CallArguments, Debug, Quiet, with_arguments
+from langchain_moa.cli.console import complain, console_on, counted, is_terminal, note, one_line, warn
+from langchain_moa.cli.evaluating import RUN, EstimateOnly, MaxCost, budget_refused
+from langchain_moa.cli.exit_codes import EXIT_CODES, FAILED, UsageError, explain, explained
+from langchain_moa.cli.mixture_arguments import MixtureArguments
+
+if TYPE_CHECKING:
+    import signal
+    from collections.abc import Callable, Iterator
+
+    from langchain_moa.batch.asker import BatchAnswer
+    from langchain_moa.batch.run import BatchRun
+    from langchain_moa.mixture.mixture import Mixture
+
+app = typer.Typer()
+
+_SHOWN_FAILURES = 3
+
+# Exit codes above it say which signal ended a run.
+_SIGNALLED = 128
+
+_CENT = 0.01
+
+Input = Annotated[Path, typer.Argument(metavar="INPUT", help="The rows: a .jsonl, .csv or .parquet file.", show_default=False)]
+Output = Annotated[
+    Path,
+    typer.Option("--output", "-o", metavar="FILE", help="Where the answers go, a JSON object a line.", rich_help_panel=OUTPUT),
+]
+PromptField = Annotated[
+    str | None,
+    typer.Option(
+        "--prompt-field",
+        metavar="COLUMN",
+        help="The column that is asked.  [dim]\\[default: prompt, question, input or messages][/dim]",
+    ),
+]
+References = Annotated[bool, typer.Option("--references", help="Write the proposers' answers, too.", rich_help_panel=OUTPUT)]
+Ordered = Annotated[
+    bool,
+    typer.Option("--ordered", help="Put the output into the order of the input at the end.", rich_help_panel=OUTPUT),
+]
+RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Ask the rows again that have failed.", rich_help_panel=RUN)]
+HalfPriceOption = Annotated[
+    bool,
+    typer.Option(
+        "--half-price",
+        help="Send the calls as batch jobs, which providers answer within a day at half the price.",
+        rich_help_panel=RUN,
+    ),
+]
+Poll = Annotated[
+    float,
+    typer.Option(
+        "--poll",
+        metavar="SECONDS",
+        min=0.01,
+        help="With --half-price, the time between two looks at a job; it rises to 10 minutes.",
+        rich_help_panel=RUN,
+    ),
+]
+Ray = Annotated[
+    str | None,
+    typer.Option(
+        "--ray",
+        metavar="ADDRESS",
+        help="Ask on a Ray cluster: its address, 'auto' for that of this machine, or 'local' to start one.",
+        rich_help_panel=RUN,
+    ),
+]
+Workers = Annotated[
+    int, typer.Option("--workers", metavar="N", min=1, help="With --ray, how many workers.", rich_help_panel=RUN)
+]
+Concurrency = Annotated[
+    int,
+    typer.Option(
+        "--concurrency",
+        metavar="N",
+        min=1,
+        help="Rows under way at once; fewer calls are made at once while a provider refuses them.",
+        rich_help_panel=RUN,
+    ),
+]
+
+
+@app.command("batch", epilog=EXIT_CODES)
+@with_arguments
+def batch(
+    *,
+    rows: Input,
+    output: Output,
+    prompt_field: PromptField = None,
+    mixture: MixtureArguments,
+    call: CallArguments,
+    concurrency: Concurrency = 8,
+    max_cost_usd: MaxCost = None,
+    half_price: HalfPriceOption = False,
+    poll: Poll = 30.0,
+    ray: Ray = None,
+    workers: Workers = 2,
+    retry_failed: RetryFailed = False,
+    references: References = False,
+    ordered: Ordered = False,
+    estimate: EstimateOnly = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    r"""Answer every row of a file.
+
+    A row has a prompt, question, input or messages, and an id, or else its
+    line number is its id; its other columns are carried over. The answers are
+    written as they come, and beside them stands a journal of the calls.
+    Ctrl-C waits for the calls under way, a second one does not; the same
+    command then goes on, and nothing that was answered is asked again.
+
+    [dim]$[/dim] langchain-moa batch questions.jsonl -c moa.yaml -o answers.jsonl
+    """
+    with explained(debug=debug):
+        from langchain_moa.batch.limits import BatchError
+        from langchain_moa.data.rows import RowError
+
+        overrides = call.fields
+        if estimate:
+            built = mixture.mixture(asked=False, overrides=overrides)
+        else:
+            built = mixture.load(quiet=quiet, overrides=overrides)
+        job = _Job(built, rows, output, quiet=quiet)
+        if ray is not None and (half_price or max_cost_usd is not None):
+            other = "--half-price" if half_price else "--max-cost-usd"
+            msg = f"{other} is kept by one process, and --ray has several; leave one of them out"
+            raise UsageError(msg)
+        job.require_prices(max_cost_usd)
+        if half_price and max_cost_usd is not None and built.max_tokens is None:
+            msg = "--max-cost-usd with --half-price needs --max-tokens: a job's calls are reserved before one is answered"
+            raise UsageError(msg)
+        try:
+            with job.open(
+                prompt_field=prompt_field,
+                system=call.system,
+                concurrency=concurrency,
+                max_cost_usd=max_cost_usd,
+                retry_failed=retry_failed and not estimate,
+                references=references,
+                ordered=ordered and not estimate,
+                half_price=half_price,
+                poll=poll,
+                ray=None if estimate else ray,
+                workers=workers,
+                is_kept=not estimate or output.exists(),
+            ) as run:
+                run.check()
+                job.announce(run, is_asked=estimate)
+                if estimate:
+                    return
+                code = job.work(run)
+        except (RowError, BatchError) as error:
+            raise UsageError(explain(error)) from error
+        typer.echo(output)
+        if code:
+            raise typer.Exit(code)
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What is to be answered, and where the answers go."""
+
+    mixture: Mixture
+    rows: Path
+    output: Path
+    quiet: bool
+
+    def require_prices(self, max_cost_usd: float | None) -> None:
+        """Refuse a limit in dollars that cannot be kept."""
+        from langchain_moa.batch.limits import callable_members, unpriced
+
+        if max_cost_usd is not None and (unknown := unpriced(callable_members(self.mixture))):
+            raise UsageError(budget_refused(unknown))
+
+    def open(self, *, is_kept: bool, **settings: Any) -> BatchRun:
+        """Open the output, if there is one already or will be."""
+        from langchain_moa.batch.run import BatchRun
+
+        return BatchRun(self.mixture, self.rows, output=self.output if is_kept else None, **settings)
+
+    def announce(self, run: BatchRun, *, is_asked: bool) -> None:
+        """Say how much there is to do, and what it costs."""
+        if self.quiet and not is_asked:
+            return
+        progress = run.progress
+        if run.output is not None and (skipped := run.output.skipped):
+            which = f"line {skipped[0]:,} is" if len(skipped) == 1 else f"{len(skipped):,} lines are"
+            warn(f"{self.output}: {which} incomplete and skipped; the rows are asked again")
+        kept = f", {progress.kept:,} of them in {self.output} already" if progress.kept else ""
+        note(f"{counted(progress.total or 0, 'row')}{kept}; {self._price(run)}")
+
+    def _price(self, run: BatchRun) -> str:
+        """Say what the rows that are left will cost, if all layers are asked."""
+        from langchain_moa.batch.half_price import SHARE, jobs_of
+        from langchain_moa.batch.limits import ANSWER_TOKENS, callable_members, expected_usd, unpriced
+
+        left = run.progress.left or 0
+        members = self.mixture.members
+        last = [members.aggregator] if self.mixture.aggregator is not None else []
+        asked = [*(member for layer in members.layers for member in layer), *last]
+        prompt = run.progress.prompt_tokens // max(left, 1)
+        answer = self.mixture.max_tokens or ANSWER_TOKENS
+        usd = left * sum(expected_usd(member.id, prompt=prompt, answer=answer) or 0.0 for member in asked)
+        unknown = unpriced(callable_members(self.mixture))
+        calls = counted(left * len(asked), "call")
+        in_jobs = [member for member in asked if jobs_of(member.chat_model) is not None] if run.desk is not None else []
+        saved = left * sum(SHARE * (expected_usd(member.id, prompt=prompt, answer=answer) or 0.0) for member in in_jobs)
+        if not usd:
+            return f"{calls}; no price is known" if left else calls
+        without = f" without the price of {', '.join(unknown)}, which is not known" if unknown else ""
+        half = f"; ${usd - saved:,.2f} where the providers have batch jobs" if saved else ""
+        return f"{calls}; ${usd:,.2f} and more{half}{without}, with answers of {answer} tokens"
+
+    def work(self, run: BatchRun) -> int:
+        """Ask the rows, and return the exit code."""
+        from langchain_moa.cli.signals import run_until_signalled
+
+        code = 0
+        failures: list[BatchAnswer] = []
+        gate = run.journal.gate
+
+        def drain(number: signal.Signals) -> None:
+            nonlocal code
+            code = _SIGNALLED + number
+            run.halt()
+            if not self.quiet and run.desk is None:
+                note("ending when the calls under way have answered; once more ends at once, and loses them")
+            elif not self.quiet:
+                note("the batch jobs go on at the providers; the same command collects their answers")
+
+        async def work(watch: Callable[[], object]) -> None:
+            async for answer in run.answers():
+                if answer.error is not None and len(failures) < _SHOWN_FAILURES:
+                    failures.append(answer)
+                watch()
+
+        try:
+            with _watching(run, quiet=self.quiet) as watch:
+                run_until_signalled(work(watch), drain=drain)
+        except typer.Exit as ended:
+            code = ended.exit_code
+        if gate.reason not in (None, "signal"):
+            complain(gate.why)
+            code = code or FAILED
+        self._report(run, failures)
+        return code or (FAILED if run.progress.failed + run.progress.kept_failed else 0)
+
+    def _report(self, run: BatchRun, failures: list[BatchAnswer]) -> None:
+        progress = run.progress
+        for answer in failures:
+            warn(f"no answer to row {one_line(str(answer.id))}: {one_line(answer.error or '')}")
+        if failed := progress.failed + progress.kept_failed:
+            warn(f"{counted(failed, 'row')} failed; why stands in {self.output}, and --retry-failed asks them again")
+        if not run.save():
+            warn(
+                f"{counted(run.unsaved, 'answer')} could not be written and will be lost; free some space or mend the "
+                "permissions, and give the same command, which asks for them again"
+            )
+        if self.quiet:
+            return
+        if run.desk is not None:
+            direct = (
+                f"; asked directly, since there are no batch jobs: {', '.join(sorted(run.desk.direct))}"
+                if run.desk.direct
+                else ""
+            )
+            note(f"{counted(run.desk.submitted, 'batch job')} submitted{direct}")
+        total = progress.answered + progress.kept - progress.kept_failed
+        earlier = f", {progress.kept:,} rows of them from earlier runs" if progress.kept else ""
+        lacking = f"; {progress.degraded:,} lack a member's part (degraded)" if progress.degraded else ""
+        spent = run.journal.budget.spent
+        cost = f"; ${spent:.4f} in all" if spent else ""
+        note(f"{counted(total, 'answer')}{earlier}{cost}{lacking}")
+        if (left := progress.left) is not None and left > 0:
+            note(f"{counted(left, 'row')} left; the same command goes on from there")
+
+
+@contextmanager
+def _watching(run: BatchRun, *, quiet: bool) -> Iterator[Callable[[], object]]:
+    """Show on a terminal how far a run is; in a pipe, nothing."""
+    errors = console_on(sys.stderr)
+    if quiet or not is_terminal(sys.stderr) or errors.is_dumb_terminal:
+        yield lambda: None
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), TimeRemainingColumn())
+    with Progress(*columns, console=errors, transient=True) as progress:
+        task = progress.add_task("rows", total=run.progress.total, completed=run.progress.kept)
+
+        def watch() -> None:
+            progress.update(task, completed=run.progress.kept + run.progress.done, description=_words(run))
+
+        yield watch
+
+
+def _words(run: BatchRun) -> str:
+    progress, spent = run.progress, run.journal.budget.spent
+    cost = f", ${spent:.2f}" if spent >= _CENT / 2 else ""
+    failed = f", {progress.failed:,} failed" if progress.failed else ""
+    return f"rows, {progress.rate:.1f}/s{cost}{failed}"

@@ -1,0 +1,292 @@
+"""A loopback server that speaks OpenAI's `/v1/files` and `/v1/batches`, and Anthropic's `/v1/messages/batches`."""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+import time
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import parse_qs, urlparse
+
+from tests.loopback.recorded import last_user_text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Body = dict[str, Any]
+
+
+def says(body: Body) -> tuple[int, str]:
+    """Answer as an unscripted model of the loopback server does."""
+    return 200, f"{body['model']} says: {last_user_text(body['messages'])}"
+
+
+@dataclass
+class ServedJob:
+    """A job.
+
+    Attributes:
+        id: Its id.
+        lines: The id and the body of each line.
+        metadata: What its owner has said of it.
+        ending: How it ends: `completed`, or `expired` or `cancelled` after half of its lines, or `failed`.
+    """
+
+    id: str
+    lines: list[tuple[str, Body]]
+    metadata: dict[str, str]
+    ending: str
+    created: float = field(default_factory=time.time)
+
+
+class JobServer:
+    """The server, from `__enter__` to `__exit__`.
+
+    Attributes:
+        answer: From the body of a line to its status and text.
+        jobs: All jobs, in the order in which they were submitted.
+        endings: How the next jobs end; `completed` when there are none left.
+        direct: The bodies of the calls that were made directly.
+        holds_from: The first job, from 0, that stays under way, and all after it; `None`: none does.
+        drops_created: Whether the response to a job that is created never comes.
+        has_jobs: Whether there are batch jobs at all.
+    """
+
+    def __init__(self) -> None:
+        """Make a server."""
+        self.answer: Callable[[Body], tuple[int, str]] = says
+        self.jobs: list[ServedJob] = []
+        self.endings: list[str] = []
+        self.direct: list[Body] = []
+        self.holds_from: int | None = None
+        self.drops_created = False
+        self.has_jobs = True
+        self.lock = threading.Lock()
+        self.files: dict[str, bytes] = {}
+
+    def __enter__(self) -> Self:
+        """Start it."""
+        self._server = _Server(("127.0.0.1", 0), type("Handler", (_Handler,), {"owner": self}))
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        threading.Thread(target=self._server.serve_forever, daemon=True, kwargs={"poll_interval": 0.01}).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop it."""
+        self._server.shutdown()
+        self._server.server_close()
+
+    def submit(self, lines: list[tuple[str, Body]], metadata: dict[str, str]) -> ServedJob:
+        """Take a job."""
+        with self.lock:
+            ending = self.endings.pop(0) if self.endings else "completed"
+            job = ServedJob(f"job_{len(self.jobs)}", lines, metadata, ending)
+            self.jobs.append(job)
+        return job
+
+    def job(self, id_: str) -> ServedJob:
+        """Return a job."""
+        return next(job for job in self.jobs if job.id == id_)
+
+    def is_held(self, job: ServedJob) -> bool:
+        """Tell whether a job stays under way."""
+        return self.holds_from is not None and self.jobs.index(job) >= self.holds_from
+
+    def answered(self, job: ServedJob) -> list[tuple[str, int, Body, str]]:
+        """Return the id, the status, the body and the text of each line that has a result."""
+        lines = job.lines if job.ending == "completed" else job.lines[: len(job.lines) // 2]
+        return [(id_, *self._one(body)) for id_, body in lines]
+
+    def _one(self, body: Body) -> tuple[int, Body, str]:
+        status, text = self.answer(body)
+        return status, body, text
+
+
+def completion(status: int, body: Body, text: str) -> Body:
+    """Return an answer, or an error, as OpenAI has it."""
+    if status != 200:
+        return {"error": {"message": text, "type": "server_error", "code": None}}
+    message = {"role": "assistant", "content": text, "refusal": None}
+    usage = {"prompt_tokens": 1_000_000, "completion_tokens": 0, "total_tokens": 1_000_000}
+    return {
+        "id": "chatcmpl-1",
+        "object": "chat.completion",
+        "created": 1,
+        "model": body["model"],
+        "choices": [{"index": 0, "message": message, "finish_reason": "stop", "logprobs": None}],
+        "usage": usage,
+    }
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, *_: object) -> None:
+        """Say nothing of clients that were killed."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    owner: JobServer
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+    def do_GET(self) -> None:
+        owner, path = self.owner, urlparse(self.path).path
+        if not owner.has_jobs:
+            self._send(404, {"error": {"message": "unknown", "type": "not_found_error"}})
+        elif found := re.fullmatch(r"/v1/files/(\w+)/content", path):
+            self._raw(200, owner.files[found[1]])
+        elif path == "/v1/batches":
+            data = [self._openai(job) for job in reversed(owner.jobs)]
+            self._send(200, {"object": "list", "data": data, "has_more": False})
+        elif found := re.fullmatch(r"/v1/batches/(\w+)", path):
+            self._send(200, self._openai(owner.job(found[1])))
+        elif path == "/v1/messages/batches":
+            data = [self._anthropic(job) for job in reversed(owner.jobs)]
+            self._send(200, {"data": data, "has_more": False, "first_id": None, "last_id": None})
+        elif found := re.fullmatch(r"/v1/messages/batches/(\w+)/results", path):
+            job = owner.job(found[1])
+            rows = [{"custom_id": each[0], "result": _result(*each[1:])} for each in owner.answered(job)]
+            rest = "canceled" if job.ending == "cancelled" else "expired"
+            rows += [{"custom_id": id_, "result": {"type": rest}} for id_, _ in job.lines[len(rows) :]]
+            self._raw(200, b"".join(json.dumps(row).encode() + b"\n" for row in rows))
+        elif found := re.fullmatch(r"/v1/messages/batches/(\w+)", path):
+            self._send(200, self._anthropic(owner.job(found[1])))
+        else:
+            self._send(404, {"error": {"message": path, "type": "not_found_error"}})
+
+    def do_POST(self) -> None:
+        owner, path = self.owner, urlparse(self.path).path
+        assert not parse_qs(urlparse(self.path).query)
+        content = self.rfile.read(int(self.headers["content-length"]))
+        match path:
+            case "/v1/files":
+                with owner.lock:
+                    id_ = f"file_{len(owner.files)}"
+                    assert b'name="purpose"\r\n\r\nbatch\r\n' in content
+                    owner.files[id_] = content.split(b'name="file"')[1].split(b"\r\n\r\n", 1)[1].rsplit(b"\r\n--", 1)[0]
+                self._send(200, _file(id_))
+            case "/v1/batches":
+                asked = json.loads(content)
+                assert (asked["endpoint"], asked["completion_window"]) == ("/v1/chat/completions", "24h")
+                rows = [json.loads(line) for line in owner.files[asked["input_file_id"]].splitlines()]
+                assert {(row["method"], row["url"]) for row in rows} == {("POST", "/v1/chat/completions")}
+                job = owner.submit([(row["custom_id"], row["body"]) for row in rows], asked["metadata"])
+                if owner.drops_created:
+                    self.close_connection = True
+                    threading.Event().wait()
+                self._send(200, self._openai(job))
+            case "/v1/messages/batches":
+                requests = json.loads(content)["requests"]
+                job = owner.submit([(each["custom_id"], each["params"]) for each in requests], {})
+                self._send(200, self._anthropic(job))
+            case "/v1/chat/completions":
+                body = json.loads(content)
+                owner.direct.append(body)
+                status, text = owner.answer(body)
+                self._send(status, completion(status, body, text))
+            case _:
+                self._send(404, {"error": {"message": path, "type": "not_found_error"}})
+
+    def _openai(self, job: ServedJob) -> Body:
+        owner = self.owner
+        said: Body = {
+            "id": job.id,
+            "object": "batch",
+            "endpoint": "/v1/chat/completions",
+            "completion_window": "24h",
+            "created_at": int(job.created),
+            "input_file_id": "file",
+            "metadata": job.metadata,
+            "status": "in_progress" if owner.is_held(job) else job.ending,
+        }
+        if owner.is_held(job):
+            return said
+        if job.ending == "failed":
+            problem = {"code": "model_not_found", "message": "there is no such model", "line": 1, "param": None}
+            return {**said, "errors": {"object": "list", "data": [problem]}}
+        rows = owner.answered(job)
+        done = [self._row(id_, status, completion(status, body, text)) for id_, status, body, text in rows if status == 200]
+        bad = [self._row(id_, status, completion(status, body, text)) for id_, status, body, text in rows if status != 200]
+        expired = {
+            "code": "batch_expired",
+            "message": "This request could not be executed before the completion window expired.",
+        }
+        bad += [
+            {"custom_id": id_, "response": None, "error": expired}
+            for id_, _ in job.lines[len(rows) :]
+            if job.ending == "expired"
+        ]
+        for name, lines in (("output_file_id", done), ("error_file_id", bad)):
+            if lines:
+                owner.files[f"{name}_{job.id}"] = b"".join(json.dumps(line).encode() + b"\n" for line in lines)
+                said[name] = f"{name}_{job.id}"
+        return said
+
+    def _row(self, id_: str, status: int, body: Body) -> Body:
+        return {
+            "id": "r",
+            "custom_id": id_,
+            "response": {"status_code": status, "request_id": "x", "body": body},
+            "error": None,
+        }
+
+    def _anthropic(self, job: ServedJob) -> Body:
+        at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(job.created))
+        held = self.owner.is_held(job)
+        return {
+            "id": job.id,
+            "type": "message_batch",
+            "processing_status": "in_progress" if held else "ended",
+            "request_counts": {"processing": len(job.lines), "succeeded": 0, "errored": 0, "canceled": 0, "expired": 0},
+            "created_at": at,
+            "expires_at": at,
+            "archived_at": None,
+            "ended_at": None if held else at,
+            "cancel_initiated_at": at if job.ending == "cancelled" else None,
+            "results_url": None if held else f"{self.owner.url}/v1/messages/batches/{job.id}/results",
+        }
+
+    def _send(self, status: int, body: Body) -> None:
+        self._raw(status, json.dumps(body).encode())
+
+    def _raw(self, status: int, data: bytes) -> None:
+        self.send_response(status)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+
+def _file(id_: str) -> Body:
+    return {
+        "id": id_,
+        "object": "file",
+        "bytes": 1,
+        "created_at": 1,
+        "filename": "f",
+        "purpose": "batch",
+        "status": "processed",
+    }
+
+
+def _result(status: int, body: Body, text: str) -> Body:
+    if status != 200:
+        kind = {429: "rate_limit_error", 500: "api_error"}.get(status, "invalid_request_error")
+        return {"type": "errored", "error": {"type": "error", "request_id": None, "error": {"type": kind, "message": text}}}
+    message = {
+        "id": "msg",
+        "type": "message",
+        "role": "assistant",
+        "model": body["model"],
+        "content": [{"type": "text", "text": text}],
+        "stop_reason": "end_turn",
+        "stop_sequence": None,
+        "usage": {"input_tokens": 1_000_000, "output_tokens": 0},
+    }
+    return {"type": "succeeded", "message": message}

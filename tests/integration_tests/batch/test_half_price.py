@@ -1,0 +1,270 @@
+"""`half_price`: the calls of all rows go into few jobs, whose answers are used once, whatever becomes of job and process."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import signal
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from langchain_core.runnables import RunnableLambda
+from langchain_openai import ChatOpenAI
+from pydantic import SecretStr
+
+from langchain_moa import BatchAnswer, Mixture
+from langchain_moa.batch.run import BatchRun
+from tests.integration_tests.batch.job_server import JobServer, says
+from tests.loopback.fixtures import forget_clients
+from tests.waiting import PATIENCE, until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.integration_tests.batch.job_server import Body
+
+# A million tokens that it reads are 10 cents.
+NANO = "gpt-4.1-nano"
+_ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture
+def server() -> Iterator[JobServer]:
+    with JobServer() as made:
+        yield made
+    forget_clients()
+
+
+def _chat(server: JobServer, model: str = NANO, **more: Any) -> ChatOpenAI:
+    return ChatOpenAI(model=model, base_url=f"{server.url}/v1", api_key=SecretStr("test"), max_retries=0, **more)
+
+
+def _mixture(server: JobServer, **fields: Any) -> Mixture:
+    first, second = _chat(server, temperature=0.1), _chat(server, temperature=0.2)
+    return Mixture(**{"proposers": [first, second], "aggregator": _chat(server), "num_layers": 2, **fields})
+
+
+def _answers(mixture: Mixture, rows: Any, **settings: Any) -> tuple[list[BatchAnswer], BatchRun]:
+    async def collect(run: BatchRun) -> list[BatchAnswer]:
+        return [answer async for answer in run.answers()]
+
+    with BatchRun(mixture, rows, half_price=True, poll=0.01, **settings) as run:
+        return asyncio.run(collect(run)), run
+
+
+def _rows(number: int) -> list[dict[str, Any]]:
+    return [{"id": f"r{each}", "prompt": f"question {each}."} for each in range(number)]
+
+
+def _asked(server: JobServer) -> Counter[str]:
+    """Return how often each call was sent."""
+    return Counter(json.dumps(body, sort_keys=True) for job in server.jobs for _, body in job.lines)
+
+
+def test_two_layers_and_an_aggregator_are_three_jobs(server: JobServer, tmp_path: Path) -> None:
+    out = tmp_path / "out.jsonl"
+    answers, _ = _answers(_mixture(server, proposer_timeout=0.001, deadline=0.001), _rows(40), output=out, references=True)
+    assert {answer.answer for answer in answers} == {f"{NANO} says: question {number}." for number in range(40)}
+    assert [len(job.lines) for job in server.jobs] == [80, 80, 40]
+    assert server.direct == []
+    assert all(answer.degraded == () for answer in answers)
+    # Five calls with a million tokens each, at half of ten cents.
+    assert [answer.cost_usd for answer in answers] == [pytest.approx(5 * 0.05)] * 40
+    # The second layer has read the first one's answers.
+    for _, body in server.jobs[1].lines:
+        question = body["messages"][-1]["content"]
+        assert f"1. {NANO} says: {question}\n2. {NANO} says: {question}" in body["messages"][0]["content"]
+    assert set(_asked(server).values()) == {1}
+
+
+def test_rounds_keep_the_number_of_rows_under_way(server: JobServer) -> None:
+    answers, _ = _answers(_mixture(server, num_layers=1), _rows(25), round_size=10)
+    assert len(answers) == 25
+    assert [len(job.lines) for job in server.jobs] == [20, 10, 20, 10, 10, 5]
+
+
+def test_lines_that_fail_in_passing_are_in_the_next_job(server: JobServer) -> None:
+    chance = random.Random(1)  # noqa: S311  # which lines fail
+
+    def sometimes(body: Body) -> tuple[int, str]:
+        return (500, "try again") if chance.random() < 0.02 else says(body)
+
+    server.answer = sometimes
+    answers, _ = _answers(_mixture(server, num_layers=3), _rows(300))
+    assert len(answers) == 300
+    assert {answer.error for answer in answers} == {None}
+    assert {answer.degraded for answer in answers} == {()}
+    assert len(server.jobs) <= 4 * 3
+    assert max(_asked(server).values()) <= 3
+
+
+def test_lines_that_fail_for_good_fail_as_a_call_does(server: JobServer) -> None:
+    server.answer = lambda body: (400, "too long") if "question 1." in str(body["messages"]) else says(body)
+    answers, _ = _answers(_mixture(server, num_layers=1), _rows(3))
+    by_id = {answer.id: answer for answer in answers}
+    assert "Error code: 400" in str(by_id["r1"].error)
+    assert "too long" in str(by_id["r1"].error)
+    assert [by_id[row].error for row in ("r0", "r2")] == [None, None]
+    assert len(server.jobs) == 2
+
+
+def test_what_an_expired_job_has_answered_is_used_and_the_rest_is_sent_again(server: JobServer) -> None:
+    server.endings = ["expired"]
+    answers, _ = _answers(_mixture(server, num_layers=1), _rows(10))
+    assert [answer.error for answer in answers] == [None] * 10
+    assert sum(_asked(server).values()) == 10 * 3 + 10
+
+
+def test_a_cancelled_job_is_not_sent_again(server: JobServer) -> None:
+    server.endings = ["cancelled"]
+    answers, _ = _answers(_mixture(server, num_layers=1), _rows(10))
+    lacking = [answer.error or "; ".join(answer.degraded) for answer in answers]
+    assert sum(said.count("the job job_0 was cancelled") for said in lacking if said) >= 5
+    assert all("the job job_0 was cancelled" in said for said in lacking if said)
+    assert sum(_asked(server).values()) == 20 + sum(answer.error is None for answer in answers)
+
+
+def test_a_job_that_the_provider_refuses_says_why(server: JobServer) -> None:
+    server.endings = ["failed"]
+    answers, _ = _answers(_mixture(server, num_layers=1), _rows(2))
+    assert all("the job job_0 failed: there is no such model" in str(answer.error) for answer in answers)
+
+
+def test_members_without_jobs_are_asked_directly(server: JobServer) -> None:
+    with JobServer() as other:
+        other.has_jobs = False
+        function: Any = RunnableLambda(lambda _: "a function")
+        proposers = [_chat(server), _chat(other, "plain"), function]
+        answers, run = _answers(_mixture(server, proposers=proposers, num_layers=1), _rows(6))
+        assert [answer.degraded for answer in answers] == [()] * 6
+        assert len(other.direct) == 6
+        assert other.jobs == []
+    assert run.desk is not None
+    assert run.desk.direct == {"openai:plain", "RunnableLambda"}
+    assert [len(job.lines) for job in server.jobs] == [6, 6]
+
+
+def test_one_model_is_in_each_job(server: JobServer) -> None:
+    _answers(_mixture(server, proposers=[_chat(server, "one"), _chat(server, "two")], num_layers=1), _rows(4))
+    assert [len({body["model"] for _, body in job.lines}) for job in server.jobs] == [1] * 3
+
+
+def test_anthropics_batches_are_used_by_their_sdk(server: JobServer) -> None:
+    anthropic = pytest.importorskip("langchain_anthropic", reason="the provider's package is not installed")
+    key = SecretStr("test")
+    claude = anthropic.ChatAnthropic(model="claude-haiku-4-5", base_url=server.url, api_key=key, max_retries=0, max_tokens=9)
+    server.endings = ["completed", "expired"]
+    answers, _ = _answers(_mixture(server, proposers=[claude], aggregator=claude, num_layers=1), _rows(6))
+    assert {answer.answer for answer in answers} == {f"claude-haiku-4-5 says: question {number}." for number in range(6)}
+    assert [len(job.lines) for job in server.jobs] == [6, 6, 3]
+    # A dollar for a million tokens, and half of it.
+    assert [answer.cost_usd for answer in answers] == [pytest.approx(2 * 0.5)] * 6
+    server.answer = lambda _: (400, "no")
+    answers, _ = _answers(_mixture(server, proposers=[claude], aggregator=claude, num_layers=1), _rows(1))
+    assert "no" in str(answers[0].error)
+
+
+def test_a_limit_in_dollars_needs_the_longest_answer(server: JobServer) -> None:
+    with pytest.raises(ValueError, match="max_cost_usd with half_price needs max_tokens"):
+        _answers(_mixture(server), _rows(1), max_cost_usd=1.0)
+    with pytest.raises(ValueError, match="poll is 0; give more than 0"):
+        BatchRun(_mixture(server), [], half_price=True, poll=0)
+
+
+_PROGRAM = """
+import asyncio, json, sys
+from langchain_openai import ChatOpenAI
+from langchain_moa import Mixture, batch_answers
+
+url, out, rows = sys.argv[1:]
+
+def chat(temperature):
+    return ChatOpenAI(model="gpt-4.1-nano", base_url=url, api_key="test", max_retries=0, temperature=temperature)
+
+async def main():
+    mixture = Mixture(proposers=[chat(0.1), chat(0.2)], aggregator=chat(0.3), num_layers=2)
+    async for answer in batch_answers(mixture, json.loads(rows), output=out, half_price=True, poll=0.01):
+        assert answer.error is None, answer
+
+asyncio.run(main())
+"""
+
+
+def _start(server: JobServer, out: Path, rows: list[dict[str, Any]]) -> subprocess.Popen[bytes]:
+    arguments = [sys.executable, "-c", _PROGRAM, f"{server.url}/v1", str(out), json.dumps(rows)]
+    return subprocess.Popen(arguments, cwd=_ROOT)  # noqa: S603  # our own program
+
+
+@pytest.mark.parametrize("at", [0, 1, 2])
+def test_a_process_that_comes_back_finds_its_jobs(server: JobServer, tmp_path: Path, at: int) -> None:
+    out, rows = tmp_path / "out.jsonl", _rows(12)
+    server.holds_from = at
+    process = _start(server, out, rows)
+    until(lambda: len(server.jobs) > at or process.poll() is not None, "the job")
+    process.send_signal(signal.SIGKILL)
+    process.wait(timeout=PATIENCE)
+    assert [len(job.lines) for job in server.jobs] == [24, 24, 12][: at + 1]
+    server.holds_from = None
+    assert _start(server, out, rows).wait(timeout=PATIENCE) == 0
+    assert [len(job.lines) for job in server.jobs] == [24, 24, 12]
+    assert set(_asked(server).values()) == {1}
+    lines = [json.loads(line) for line in out.read_text().splitlines()]
+    assert sorted(line["id"] for line in lines) == sorted(row["id"] for row in rows)
+
+
+def test_a_job_that_was_submitted_when_the_process_was_killed_is_found(server: JobServer, tmp_path: Path) -> None:
+    out, rows = tmp_path / "out.jsonl", _rows(5)
+    server.drops_created = True
+    process = _start(server, out, rows)
+    until(lambda: server.jobs or process.poll() is not None, "a job")
+    process.kill()
+    process.wait(timeout=PATIENCE)
+    server.drops_created = False
+    assert _start(server, out, rows).wait(timeout=PATIENCE) == 0
+    assert [len(job.lines) for job in server.jobs] == [10, 10, 5]
+    assert set(_asked(server).values()) == {1}
+
+
+def test_ctrl_c_leaves_the_jobs_to_the_next_run(server: JobServer, tmp_path: Path) -> None:
+    out = tmp_path / "out.jsonl"
+    server.holds_from = 0
+
+    async def begin(run: BatchRun) -> list[BatchAnswer]:
+        async def halt() -> None:
+            await asyncio.to_thread(until, lambda: server.jobs, "a job")
+            run.halt()
+
+        task = asyncio.create_task(halt())
+        answers = [answer async for answer in run.answers()]
+        await task
+        return answers
+
+    with BatchRun(_mixture(server), _rows(4), output=out, half_price=True, poll=0.01) as run:
+        assert asyncio.run(begin(run)) == []
+    assert out.read_text() == ""
+    server.holds_from = None
+    answers, _ = _answers(_mixture(server), _rows(4), output=out)
+    assert len(answers) == 4
+    assert [len(job.lines) for job in server.jobs] == [8, 8, 4]
+
+
+def test_answers_of_jobs_are_kept_like_all_others(server: JobServer, tmp_path: Path) -> None:
+    out = tmp_path / "out.jsonl"
+    server.answer = lambda body: (400, "no") if "helpful" in str(body) or body.get("temperature") is None else says(body)
+    mixture = _mixture(server, num_layers=1)
+    answers, _ = _answers(mixture, _rows(3), output=out)
+    assert all(answer.error is not None for answer in answers)
+    server.answer = says
+    answers, _ = _answers(mixture, _rows(3), output=out, retry_failed=True)
+    assert [answer.error for answer in answers] == [None] * 3
+    # The proposers' answers were paid for before.
+    assert len(server.jobs[-1].lines) == 3
+    assert [len(job.lines) for job in server.jobs] == [6, 3, 3]
+    with BatchRun(mixture, [], output=out, half_price=True) as run:
+        left = run.journal._database.execute("SELECT (SELECT COUNT(*) FROM jobs), (SELECT COUNT(*) FROM job_lines)").fetchone()
+    assert left == (0, 0)

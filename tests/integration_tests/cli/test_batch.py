@@ -1,0 +1,222 @@
+"""`langchain-moa batch` as a program: files in, files out, killed and resumed, ended, and told how far it is."""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.loopback import Reply, Usage
+from tests.waiting import PATIENCE, until
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.integration_tests.cli.conftest import Command
+    from tests.integration_tests.cli.program import Program
+    from tests.loopback import Loopback
+
+MEMBERS = ("-p", "openai:a", "-p", "openai:b", "-a", "openai:last", "-l", "1")
+
+
+def _batch(*more: str, rows: str = "rows.jsonl", members: tuple[str, ...] = MEMBERS) -> tuple[str, ...]:
+    return ("batch", rows, "-o", "out.jsonl", *members, *more)
+
+
+def _write(folder: Path, number: int) -> None:
+    rows = [{"id": f"r{each}", "prompt": f"question {each}."} for each in range(number)]
+    (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def _read(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "out.jsonl").read_text().splitlines()]
+
+
+def test_rows_are_answered_and_where_is_said(moa: Command, loopback: Loopback, tmp_path: Path) -> None:
+    _write(tmp_path, 3)
+    done = moa(*_batch("--references", "--ordered", "-s", "Be brief.", "-t", "0.5"))
+    assert done.code == 0, done.err
+    assert done.out == "out.jsonl\n"
+    assert "3 rows; 9 calls; no price is known" in done.err
+    assert "3 answers" in done.err
+    assert [(row["id"], row["answer"], len(row["references"])) for row in _read(tmp_path)] == [
+        (f"r{number}", f"last says: question {number}.", 2) for number in range(3)
+    ]
+    assert {request.body["temperature"] for request in loopback.requests} == {0.5}
+    assert all("Be brief." in request.system for request in loopback.requests)
+    again = moa(*_batch("-s", "Be brief.", "-t", "0.5"))
+    assert again.code == 0
+    assert "3 rows, 3 of them in out.jsonl already; 0 calls" in again.err
+    assert len(loopback.requests) == 9
+
+
+def test_quiet_says_nothing(moa: Command, tmp_path: Path) -> None:
+    _write(tmp_path, 2)
+    done = moa(*_batch("--quiet"))
+    assert (done.code, done.out, done.err) == (0, "out.jsonl\n", "")
+
+
+def test_an_estimate_asks_nothing_and_writes_nothing(moa: Command, loopback: Loopback, tmp_path: Path) -> None:
+    _write(tmp_path, 1000)
+    members = ("-p", "openai:gpt-4.1-nano", "-a", "openai:gpt-4.1-nano", "-l", "1")
+    done = moa(*_batch("--estimate", members=members))
+    assert done.code == 0, done.err
+    assert "1,000 rows; 2,000 calls; $0.24 and more, with answers of 300 tokens" in done.err
+    assert loopback.requests == []
+    assert [path.name for path in tmp_path.iterdir()] == ["rows.jsonl"]
+
+
+def test_an_estimate_says_both_prices(moa: Command, loopback: Loopback, tmp_path: Path) -> None:
+    _write(tmp_path, 1000)
+    members = ("-p", "openai:gpt-4.1-nano", "-a", "openai:gpt-4.1-nano", "-l", "1")
+    done = moa(*_batch("--estimate", "--half-price", members=members))
+    assert "$0.24 and more; $0.12 where the providers have batch jobs, with answers of 300 tokens" in done.err
+    assert loopback.requests == []
+
+
+def test_a_provider_without_jobs_is_asked_directly_and_that_is_said(moa: Command, loopback: Loopback, tmp_path: Path) -> None:
+    _write(tmp_path, 3)
+    done = moa(*_batch("--half-price", "--poll", "0.1"))
+    assert done.code == 0, done.err
+    assert "0 batch jobs submitted; asked directly, since there are no batch jobs: openai:a, openai:b, openai:last" in done.err
+    assert len(loopback.requests) == 9
+    refused = moa(
+        *_batch("--half-price", "--max-cost-usd", "1", members=("-p", "openai:gpt-4.1-nano", "-a", "openai:gpt-4.1-nano"))
+    )
+    assert refused.code == 2
+    assert "--max-cost-usd with --half-price needs --max-tokens" in refused.err
+
+
+@pytest.mark.parametrize(
+    ("content", "more", "told"),
+    [
+        ('{"prompt": "a"}\n{"text": "b"}\n', (), "rows.jsonl, line 2: nothing to ask"),
+        ('{"prompt": "a"}\n', ("--prompt-field", "text"), "no column 'text' (--prompt-field)"),
+        ('{"prompt": "a"}\n', ("--max-cost-usd", "1"), "--max-cost-usd cannot be kept: the prices of"),
+        ("", (), "rows.jsonl holds no rows"),
+        ('{"prompt": "a"}\n', ("--ray", "local", "--half-price"), "--half-price is kept by one process, and --ray has several"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_anything_is_asked(
+    moa: Command, loopback: Loopback, tmp_path: Path, content: str, more: tuple[str, ...], told: str
+) -> None:
+    (tmp_path / "rows.jsonl").write_text(content)
+    done = moa(*_batch(*more))
+    assert done.code == 2
+    assert told in done.err
+    assert loopback.requests == []
+
+
+def test_failed_rows_make_the_exit_code_and_can_be_asked_again(moa: Command, loopback: Loopback, tmp_path: Path) -> None:
+    _write(tmp_path, 3)
+    loopback.script("last", lambda body: Reply("no", status=400) if "question 1." in str(body["messages"]) else "ok")
+    done = moa(*_batch())
+    assert done.code == 1
+    assert "no answer to row r1: " in done.err
+    assert "1 row failed; why stands in out.jsonl, and --retry-failed asks them again" in done.err
+    assert moa(*_batch()).code == 1
+    loopback.script("last", "now")
+    done = moa(*_batch("--retry-failed"))
+    assert done.code == 0, done.err
+    assert Counter(row["answer"] for row in _read(tmp_path)) == {"ok": 2, "now": 1}
+
+
+def test_the_money_is_not_exceeded(moa: Command, loopback: Loopback, tmp_path: Path) -> None:
+    _write(tmp_path, 50)
+    loopback.script("*", Reply("so", usage=Usage(prompt=0, completion=1_000_000)))  # 40 cents
+    members = ("-p", "openai:gpt-4.1-nano", "-a", "openai:gpt-4.1-nano", "-l", "1", "--max-tokens", "1000000")
+    done = moa(*_batch("--max-cost-usd", "2", members=members))
+    assert done.code == 1
+    assert "--max-cost-usd 2: $" in done.err
+    assert len(loopback.requests) <= 5
+    assert "rows left; the same command goes on from there" in done.err
+
+
+def test_a_run_that_is_killed_again_and_again_asks_each_row_once(program: Program, loopback: Loopback, tmp_path: Path) -> None:
+    _write(tmp_path, 500)
+    loopback.script("*", lambda body: Reply(f"{body['model']} said", delay=0.002))
+    chance = random.Random(7)  # noqa: S311  # where the run is killed
+    calls = 0
+    for _ in range(5):
+        calls += chance.randrange(80, 250)
+        assert program.signalled(*_batch("--concurrency", "8"), calls=calls, by=signal.SIGKILL).code == -signal.SIGKILL
+        calls = len(loopback.settle())
+    done = program(*_batch("--concurrency", "8", "--ordered"))
+    assert done.code == 0, done.err
+    assert [row["id"] for row in _read(tmp_path)] == [f"r{number}" for number in range(500)]
+    assert {row["error"] for row in _read(tmp_path)} == {None}
+    asked = Counter((request.model, request.user) for request in loopback.requests)
+    assert len(asked) == 1500
+    # Only what was under way when the process was killed is paid twice: at most a row's two proposers for each place.
+    assert sum(asked.values()) - 1500 <= 5 * 8 * 2
+
+
+def test_ctrl_c_lets_what_is_under_way_end(program: Program, loopback: Loopback, tmp_path: Path) -> None:
+    _write(tmp_path, 100)
+    gate = loopback.gate()
+    loopback.script("last", Reply("done", gate=gate))
+    with program.begun(*_batch("--concurrency", "2"), calls=6) as process:
+        process.send_signal(signal.SIGINT)
+        assert process.stderr is not None
+        while "once more ends at once" not in (line := process.stderr.readline()):
+            assert line
+        gate.open()
+        _, err = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 130
+    assert len(loopback.requests) == 6
+    assert [row["answer"] for row in _read(tmp_path)] == ["done", "done"]
+    assert "98 rows left; the same command goes on from there" in err
+
+
+def test_a_second_signal_ends_it_at_once_and_pays_only_what_is_missing(
+    program: Program, loopback: Loopback, tmp_path: Path
+) -> None:
+    _write(tmp_path, 3)
+    loopback.script("last", Reply(hang=True))
+    with program.begun(*_batch(), calls=9) as process:
+        process.send_signal(signal.SIGTERM)
+        assert process.stderr is not None
+        while "once more ends at once" not in (line := process.stderr.readline()):
+            assert line
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=PATIENCE)
+    assert process.returncode == 143
+    loopback.settle()
+    loopback.reset()
+    loopback.script("last", "done")
+    assert program(*_batch()).code == 0
+    assert loopback.models == ["last"] * 3
+
+
+def test_two_runs_on_one_output_are_refused(program: Program, moa: Command, loopback: Loopback, tmp_path: Path) -> None:
+    _write(tmp_path, 2)
+    gate = loopback.gate()
+    loopback.script("last", Reply("done", gate=gate))
+    with program.begun(*_batch(), calls=6) as process:
+        second = moa(*_batch())
+        assert second.code == 2
+        assert "out.jsonl.journal is in use by another run; wait for its end, or give another --output" in second.err
+        gate.open()
+        process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0
+    assert len(loopback.requests) == 6
+
+
+def test_a_terminal_shows_how_far_it_is_and_a_pipe_does_not(program: Program, loopback: Loopback, tmp_path: Path) -> None:
+    _write(tmp_path, 4)
+    gate = loopback.gate()
+    loopback.script("last", lambda body: Reply("ok", gate=gate) if "question 3." in str(body["messages"]) else "ok")
+    done = program.in_terminal(*_batch("--concurrency", "1"), seen="3/4", then=gate.open, width=100)
+    assert done.code == 0, done.text
+    assert "rows, " in done.text
+    assert "/s" in done.text
+    (tmp_path / "out.jsonl").unlink()
+    (tmp_path / "out.jsonl.journal").unlink()
+    piped = program(*_batch())
+    assert "3/4" not in piped.err
+    assert "\x1b" not in piped.err
+    until(lambda: len(loopback.requests) == 24, "both runs")

@@ -17,7 +17,17 @@ from langchain_moa.data.reference import Failure, Step, steps_of
 from langchain_moa.data.state import emit, references_of, turn_of
 from langchain_moa.data.usage import Paid, account
 from langchain_moa.engine.degradation import tell
-from langchain_moa.engine.node import Node, NodeSettings, call_traced, called, context_of, introduce, share_of, shown
+from langchain_moa.engine.node import (
+    Node,
+    NodeSettings,
+    call_traced,
+    called,
+    context_of,
+    introduce,
+    secrets_of_call,
+    share_of,
+    shown,
+)
 from langchain_moa.engine.progress import RunState
 from langchain_moa.engine.streaming import AnswerStream
 from langchain_moa.limits.deadline import Limit
@@ -110,8 +120,9 @@ class Attempt(NamedTuple):
     def raised(self, error: BaseException) -> FailedAttempt:
         """Return what has become of an attempt that raised."""
         # The error of the mixture has it as its cause, whose text Python shows.
-        cleanse(error, self.member.secrets)
-        return self._failed(describe(error, self.member.secrets), cause=error)
+        secrets = secrets_of_call(self.member, self.config)
+        cleanse(error, secrets)
+        return self._failed(describe(error, secrets), cause=error)
 
     def said_nothing(self, answer: Answer, failure: Failure) -> FailedAttempt:
         """Return what has become of an attempt whose answer is none."""

@@ -13,7 +13,7 @@ from langgraph.errors import GraphBubbleUp
 from langchain_moa.data.errors import OutOfTimeError, paid_for
 from langchain_moa.data.redaction import describe
 from langchain_moa.data.state import emit, turn_of
-from langchain_moa.engine.node import Node, NodeSettings, call_traced, called, context_of, introduce, shown
+from langchain_moa.engine.node import Node, NodeSettings, call_traced, called, context_of, introduce, secrets_of_call, shown
 from langchain_moa.engine.progress import RunState, progress_of
 from langchain_moa.limits.deadline import Limit
 from langchain_moa.limits.retry import is_retryable
@@ -71,6 +71,11 @@ class Propose(Node):
         self._position = position
         self._settings = settings
         self._closing = closing
+
+    @property
+    def deps(self) -> list[Any]:
+        """The mixture, as a `RunnableLambda` names what its function calls."""
+        return [self._settings.mixture]
 
     async def ainvoke(self, input: RunState, config: RunnableConfig | None = None, **_: Any) -> dict[str, Any]:  # noqa: A002  # Runnable's name
         """Ask the proposer."""
@@ -135,7 +140,7 @@ class Propose(Node):
         if isinstance(error, OutOfTimeError):
             # A proposer that was not waited for has done nothing wrong; one that took longer than it may has failed.
             status = "failed" if error.kind == "timeout" else "late"
-        failure = describe(error, self._member.secrets)
+        failure = describe(error, secrets_of_call(self._member, call.config))
         if is_retryable(error):
             # As data: the error itself would not outlive a checkpoint.
             failure["retryable"] = True

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import aclosing
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -12,13 +12,14 @@ from weakref import WeakKeyDictionary
 from langchain_core.language_models import BaseChatModel
 from langchain_core.runnables import Runnable, RunnableBinding, RunnableSequence
 from langchain_core.runnables.base import RunnableBindingBase
+from langchain_core.runnables.config import var_child_runnable_config
 from langchain_core.runnables.fallbacks import RunnableWithFallbacks
 from langgraph.pregel import Pregel
 from langgraph.pregel.protocol import PregelProtocol
 
 from langchain_moa._compat import identifying_params
 from langchain_moa.data.answer import Answer, read_answer
-from langchain_moa.data.redaction import RedactionHandler, masked, redact, secrets_of, surrounding
+from langchain_moa.data.redaction import masked, redact, secrets_of
 from langchain_moa.limits.concurrency import CallLimiter
 from langchain_moa.limits.portal import in_worker, iterate_in_worker
 from langchain_moa.limits.retry import Retry, retrying
@@ -26,7 +27,7 @@ from langchain_moa.members.clients import callable_here
 from langchain_moa.members.models import chat_model_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
 
     from langchain_core.language_models.model_profile import ModelProfile
     from langchain_core.messages import BaseMessage
@@ -35,6 +36,20 @@ if TYPE_CHECKING:
 
     from langchain_moa.limits.deadline import Limit
     from langchain_moa.members.proposer import Proposer
+
+
+@contextmanager
+def surrounding(config: RunnableConfig) -> Generator[None]:
+    """Make a call's config the one that models inherit which are called without a config, inside a function for example.
+
+    Args:
+        config: The call's config.
+    """
+    token = var_child_runnable_config.set(config)
+    try:
+        yield
+    finally:
+        var_child_runnable_config.reset(token)
 
 
 class Nobody(Runnable[Any, Any]):
@@ -208,11 +223,6 @@ class Member:
         """Values that no text about this member may show."""
         return secrets_of(self.runnable)
 
-    @cached_property
-    def redaction(self) -> RedactionHandler:
-        """What keeps them, and those of the environment, out of its errors."""
-        return RedactionHandler(self.secrets)
-
     def describe(self) -> dict[str, Any]:
         """Return as plain data, without secrets, what bears on this member's answers."""
         spec = self.spec
@@ -220,7 +230,7 @@ class Member:
             "model": self.id,
             "name": spec.name,
             "system_prompt": spec.system_prompt,
-            "settings": masked(spec.settings),
+            "settings": masked(spec.settings, self.secrets),
         }
         if self.chat_model is None:
             # Nothing tells two such Runnables apart but that they are two.

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, ValidationError, WithJsonSchema
 
-from langchain_moa.data.redaction import is_secret_name, names_secret
+from langchain_moa.data.credentials import is_secret_name
+from langchain_moa.data.redaction import names_secret
 from langchain_moa.data.validation import explain
 
 if TYPE_CHECKING:

@@ -97,7 +97,7 @@ async def test_nothing_shows_a_key(
         traceback="".join(traceback.format_exception(error)),
         pickled=pickle.dumps(error).decode("latin-1"),
         log=caplog.text,
-        **{f"trace of {run.name}": everything(run) for run in tree.runs()},
+        **{f"trace of {run.name}": everything(run) for run in tree.own_runs()},
     )
 
 

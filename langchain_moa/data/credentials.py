@@ -63,6 +63,7 @@ _IN_ADDRESS = re.compile(r"://([^\s/:@\"'<>?#]*):([^\s/@\"'<>]+)@")
 _LEFT_OUT = {"curl-auth-header", "curl-auth-user", "generic-api-key", "kubernetes-secret-yaml", "nuget-config-password"}
 
 # What gitleaks wants behind a key. In prose, a comma or a full stop follows.
+_BEFORE_NAME = r"[\w.-]{0,50}?"
 _BEHIND = (r"""(?:[\x60'"\s;]|\\[nr]|$)""", r"""(?:[\x60'"\s;]|\\[nr]|$|\b)""")
 
 
@@ -168,7 +169,8 @@ class Rule:
     @cached_property
     def pattern(self) -> re.Pattern[str]:
         """The pattern as Python's."""
-        expression = self.expression
+        # What may stand in front of a name may be left out, and would be looked for at every place of a text.
+        expression = self.expression.replace(_BEFORE_NAME, "")
         for behind in _BEHIND:
             if expression.endswith(behind):
                 expression = f"{expression.removesuffix(behind)}(?![A-Za-z0-9])"
@@ -180,7 +182,7 @@ class Rule:
     def found(self, text: str) -> Iterator[Span]:
         """Return where the secrets of this rule stand in a text."""
         # Some rules find a secret by the name in front of it.
-        group = 1 if "{0,50}?" in self.expression else 0
+        group = 1 if _BEFORE_NAME in self.expression else 0
         for match in self.pattern.finditer(text):
             if _entropy(match[group]) >= self.entropy:
                 yield match.span(group)

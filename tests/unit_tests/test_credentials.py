@@ -116,7 +116,7 @@ def test_every_rule_of_the_list_is_read() -> None:
     rules = credentials._rules()
     assert len(rules) > 200
     for rule in rules:
-        assert rule.pattern.groups >= (1 if "{0,50}?" in rule.expression else 0), rule.id
+        assert rule.pattern.groups >= (1 if credentials._BEFORE_NAME in rule.expression else 0), rule.id
         assert rule.keywords, rule.id
 
 

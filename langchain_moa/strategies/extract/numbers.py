@@ -185,7 +185,8 @@ def number(text: str) -> str | None:
     """Return the number that a text gives as its answer: the one said to be it, or the only one, or else the last one."""
     if (found := said_number(text) or lone_number(text)) is not None:
         return found
-    return next((each.value for each in reversed(numerals(plain(text))) if each.is_number), None)
+    found = reversed([*_FOUND.finditer(plain(text))])
+    return next((each.value for each in map(_read, found) if each.is_number), None)
 
 
 def said_number(text: str) -> str | None:
@@ -198,7 +199,7 @@ def said_number(text: str) -> str | None:
 def lone_number(text: str) -> str | None:
     """Return the only number of a reply that is one line of a few words, such as `It is 42.`; no index of a list."""
     text = plain(text).strip()
-    if "\n" in text or len(_WORD.findall(text)) > _FEW or _INDEX.match(text):
+    if "\n" in text or len(text) > _REACH or len(_WORD.findall(text)) > _FEW or _INDEX.match(text):
         return None
     equations = _equations(text, numerals(text))
     return equations[0] if len(equations) == 1 else None

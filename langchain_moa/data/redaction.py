@@ -22,7 +22,7 @@ from langchain_moa.data.errors import OutOfTimeError
 from langchain_moa.data.reference import Failure
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 _MASK = "**********"
 
@@ -35,21 +35,25 @@ _ASSIGNED = re.compile(
 _MIN_LENGTH = 8
 
 
-def names_secret(value: Any, name: str = "") -> str | None:
+def names_secret(value: Any, name: str = "", *, allows: Callable[[Any], bool] = lambda _: False) -> str | None:
     """Return the first key, at any depth, that holds a credential by its name or by the look of its value.
 
     Args:
         value: What a configuration file holds: mappings, lists, texts, numbers.
         name: The key that `value` stands under.
+        allows: Whether a value may stand under such a name after all: a reference to a key, and not a key.
 
     Returns:
         The key; `None` if there is no credential.
     """
     found: Iterator[str | None] = iter(())
     if isinstance(value, Mapping):
-        found = (str(key) if is_secret_name(str(key)) else names_secret(item, str(key)) for key, item in value.items())
+        found = (
+            (None if allows(item) else str(key)) if is_secret_name(str(key)) else names_secret(item, str(key), allows=allows)
+            for key, item in value.items()
+        )
     elif isinstance(value, list):
-        found = (names_secret(item, name) for item in value)
+        found = (names_secret(item, name, allows=allows) for item in value)
     elif isinstance(value, str) and credentials_in(value):
         return name
     return next((key for key in found if key is not None), None)

@@ -64,7 +64,7 @@ def reference(text: str, proposer: int = 1) -> Reference:
 
 def duplicates(text: str) -> None:
     """Compare two long references by their numbers and negations."""
-    layer = ClosedLayer(number=1, of=2, messages=[], references=[reference(text), reference(f"{text}.", 2)])
+    layer = ClosedLayer(messages=[], references=[reference(text), reference(f"{text}.", 2)])
     inquiry: Any = Duplicates()(layer)
     next(inquiry)
     try:

@@ -227,6 +227,19 @@ def provider_of(name: str) -> str | None:
     return provider if colon and provider in known_providers() else _attempt_infer_model_provider(name)
 
 
+def ollama_options(model: BaseChatModel) -> dict[str, Any]:
+    """Return the options of an Ollama model that its fields set.
+
+    `options` of a call replace those of the model as a whole. Private: which fields are options.
+    """
+    names = (
+        *("mirostat", "mirostat_eta", "mirostat_tau", "num_ctx", "num_gpu", "num_thread", "num_predict", "repeat_last_n"),
+        *("repeat_penalty", "temperature", "seed", "stop", "tfs_z", "top_k", "top_p"),
+    )
+    found = {name: getattr(model, name, None) for name in names}
+    return {name: value for name, value in found.items() if value is not None}
+
+
 def copy_for_loop(model: BaseChatModel, client: MakeClient, on_close: Callable[[Close], None]) -> BaseChatModel | None:
     """Return a copy of a chat model whose async side has an HTTP client that belongs to the running event loop.
 

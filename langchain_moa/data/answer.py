@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from functools import cache
 from typing import Any, NotRequired
 
@@ -12,6 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
 from langchain_moa.data.reference import Failure, says_something
+from langchain_moa.data.thoughts import without_thoughts
 from langchain_moa.data.usage import cost_of_messages, total_usage
 
 
@@ -32,9 +32,11 @@ _FILTERED = {
 }
 _REFUSED = {"refusal", "refused"}
 
-# Open reasoning models on plain chat endpoints (DeepSeek-R1, Qwen3, ...) put their chain of thought in front of the answer;
-# one that was cut in the middle of it has not come to the answer.
-_THOUGHTS = re.compile(r"\A\s*<think(?:ing)?>.*?(?:</think(?:ing)?>\s*|\Z)", re.DOTALL)
+# What providers call an answer that has reached its limit of tokens.
+_CUT = {"length", "max_tokens", "max_output_tokens", "model_length", "max_completion_tokens", "model_context_window_exceeded"}
+
+# Blocks of thoughts beside the text.
+_THOUGHT_BLOCKS = {"reasoning", "reasoning_content", "redacted_thinking", "thinking"}
 
 
 def read_answer(output: Any, *, seen: int = 0) -> Answer:
@@ -79,8 +81,8 @@ def _messages() -> TypeAdapter[Any]:
 
 
 def reference_text(message: AIMessage) -> str:
-    """Return the answer in a message: its text, not its chain of thought."""
-    text = _THOUGHTS.sub("", str(message.text))
+    """Return the answer in a message: its visible text, without thoughts in any spelling."""
+    text = without_thoughts(str(message.text), is_cut=is_cut(message)).text
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -100,7 +102,27 @@ def _failure(message: AIMessage, text: str) -> Failure | None:
         return None
     if message.tool_calls or message.invalid_tool_calls:
         return Failure(kind="tool_call_only", message="the model called a tool instead of answering")
+    if _has_thoughts(message):
+        remedy = "; raise max_tokens" if is_cut(message) else ""
+        return Failure(kind="empty", message=f"the answer is only thoughts (finish reason: {reason or 'not given'}){remedy}")
     return Failure(kind="empty", message=f"the model answered nothing (finish reason: {reason or 'not given'})")
+
+
+def is_cut(message: AIMessage) -> bool:
+    """Tell whether an answer ended because it reached its limit of tokens."""
+    return _finish_reason(message).lower() in _CUT
+
+
+def _has_thoughts(message: AIMessage) -> bool:
+    blocks = message.content if isinstance(message.content, list) else ()
+    if any(isinstance(block, dict) and block.get("type") in _THOUGHT_BLOCKS for block in blocks):
+        return True
+    beside = message.additional_kwargs
+    return bool(
+        beside.get("reasoning_content")
+        or beside.get("reasoning")
+        or without_thoughts(str(message.text), is_cut=is_cut(message)).thought
+    )
 
 
 def _finish_reason(message: AIMessage) -> str:

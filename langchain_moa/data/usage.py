@@ -38,6 +38,8 @@ def account(
     selected: Mapping[str, Any] | None = None,
     stopped: str | None,
     passed_on: Sequence[Sequence[int]] | None = None,
+    adjusted: Sequence[Mapping[str, Any]] = (),
+    author: str | None = None,
 ) -> dict[str, Any]:
     """Break an answer down by call.
 
@@ -48,10 +50,13 @@ def account(
         selected: Where the answer comes from, if it is one of the references.
         stopped: Why the layers ended early, if they did.
         passed_on: The proposers of each layer whose references were read, in that order, if a filter chose them.
+        adjusted: The parameters that members were not sent as they were given.
+        author: What tells the model that wrote the answer from all others.
 
     Returns:
         Plain data: `layers` (a list of calls for each), `steps` (the other calls, where there are any), `aggregator`,
-        `calls`, `selected` where the answer is a reference, `stopped` where the layers ended early, `passed_on` where there
+        `calls`, `usage` (the tokens of all calls, where any were counted), `author` and `adjusted` where they are given,
+        `selected` where the answer is a reference, `stopped` where the layers ended early, `passed_on` where there
         are filters, `uncounted` where the tokens of so many successful calls were not counted, so that the sum of all tokens is
         less than was used, and `cost_usd` where the price of every call is known that was answered or counted: one that failed
         without a word of its tokens counts as nothing, and stands there as failed.
@@ -70,6 +75,12 @@ def account(
         moa["steps"] = others
     calls = calls_of(moa)
     moa["calls"] = len(calls)
+    if (usage := total_usage(moa)) is not None:
+        moa["usage"] = usage
+    if author is not None:
+        moa["author"] = author
+    if adjusted:
+        moa["adjusted"] = [dict(each) for each in adjusted]
     if selected is not None:
         moa["selected"] = dict(selected)
     if stopped:

@@ -33,7 +33,9 @@ from langchain_moa.engine.streaming import AnswerStream
 from langchain_moa.limits.deadline import Limit
 from langchain_moa.limits.retry import retrying
 from langchain_moa.members.conversation import for_aggregator
+from langchain_moa.members.history import author_of
 from langchain_moa.members.member import kwargs_of_standin
+from langchain_moa.members.parameters import COMMON
 from langchain_moa.prompting.prompts import add_system_text
 
 if TYPE_CHECKING:
@@ -87,6 +89,11 @@ class Attempt(NamedTuple):
     def seconds(self) -> float:
         """The seconds since it began."""
         return round(perf_counter() - self.began, 6)
+
+    @property
+    def author(self) -> str | None:
+        """Which model writes the answer; `None` where that is not known."""
+        return None if "model" in self.kwargs else self.member.author
 
     @property
     def is_final(self) -> bool:
@@ -235,13 +242,14 @@ class Aggregate(Node):
     ) -> Attempt:
         context = context_of()
         messages = cast("list[BaseMessage]", state["messages"])
-        own = kwargs_of_standin(member, context.aggregator_kwargs, of=self._members[0])
-        kwargs = member.kwargs(member.defaults(self._settings.call_kwargs), context.model_kwargs, own)
+        others = {key: value for key, value in context.model_kwargs.items() if key not in COMMON}
+        own = kwargs_of_standin(member, {**others, **context.aggregator_kwargs}, of=self._members[0])
+        kwargs = member.kwargs(member.parameters(self._settings.call_kwargs, context.model_kwargs), own)
         has_tools = bool(kwargs.get("tools")) or member.has_tools
         show = self._settings.prompt if self._prompt is None else self._prompt(state)
 
         def prompt(messages: list[BaseMessage], references: Sequence[Reference]) -> list[BaseMessage]:
-            messages = for_aggregator(messages, has_tools=has_tools, profile=member.profile)
+            messages = for_aggregator(messages, member, has_tools=has_tools)
             if member.spec.system_prompt:
                 messages = add_system_text(messages, member.spec.system_prompt)
             return show(messages, references)
@@ -295,6 +303,8 @@ class Aggregate(Node):
             steps=steps,
             stopped=state.get("stopped"),
             passed_on=state.get("passed_on"),
+            adjusted=self._settings.adjusted(context_of()),
+            author=author_of(message) if member.is_mixture else call.author,
         )
         tell(moa, min_references=self._settings.min_references)
         emit("aggregated", **place, status="ok", error=flaw, seconds=aggregated["seconds"])

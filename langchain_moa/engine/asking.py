@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from langchain_moa.members.member import Member
     from langchain_moa.strategies.inquiry import Ask
 
-# What ends an answer early, by the names that providers have for it.
-_ENDS_OF_ANSWERS = {"max_completion_tokens", "max_output_tokens", "max_tokens", "stop", "stop_sequences"}
+# What ends an answer early.
+_ENDS_OF_ANSWERS = {"max_tokens", "stop"}
 
 
 class _InquiryCall(NamedTuple):
@@ -104,10 +104,11 @@ class Asking:
             yield self._prepare(ask, member, left=len(members) - place)
 
     def _prepare(self, ask: Ask, member: Member, *, left: int) -> _InquiryCall:
-        kwargs = member.kwargs(member.defaults(self.settings.call_kwargs), context_of().model_kwargs)
+        parameters = member.parameters(self.settings.call_kwargs, context_of().model_kwargs)
         if not ask.drafts:
             # They end an answer of the user's; a verdict that they cut could not be read.
-            kwargs = {key: value for key, value in kwargs.items() if key not in _ENDS_OF_ANSWERS}
+            parameters = {key: value for key, value in parameters.items() if key not in _ENDS_OF_ANSWERS}
+        kwargs = member.kwargs(parameters)
         if ask.schema is not None:
             kwargs |= json_kwargs(member, ask.schema)
         emit("asking", node=self.node, name=ask.name, model=member.id)
@@ -127,7 +128,7 @@ class Asking:
             show = cutting(show, tokens)
 
         def prompt(messages: list[BaseMessage], references: Sequence[Reference]) -> list[BaseMessage]:
-            messages = for_aggregator(messages, has_tools=False, profile=member.profile)
+            messages = for_aggregator(messages, member, has_tools=False)
             # Where it drafts, the role stands in front of the references, as for the aggregator itself.
             if role and ask.drafts:
                 messages = add_system_text(messages, role)

@@ -85,6 +85,7 @@ class Choose(Node):
             stopped=state.get("stopped"),
             passed_on=state.get("passed_on"),
             selected=None if chosen is None else self._origin(chosen),
+            adjusted=self._settings.adjusted(context_of()),
         )
         tell(moa, min_references=self._settings.min_references)
         emit("aggregated", name=self._name, model=None, selected=moa.get("selected"))

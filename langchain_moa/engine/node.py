@@ -88,6 +88,22 @@ class NodeSettings:
         """Values that no text about a run of the mixture may show."""
         return self.mixture.secrets
 
+    def adjusted(self, context: MoAContext) -> list[dict[str, Any]]:
+        """Return which common parameters of a call members were not sent, or not as they were given; each member stands once.
+
+        Args:
+            context: The run's context.
+        """
+        entries: dict[str, dict[str, Any]] = {}
+        members = (*(each for layer in self.members.layers for each in layer), self.members.aggregator)
+        for member in members:
+            own = context.aggregator_kwargs if member is self.members.aggregator else {}
+            for each in member.adjusted(member.parameters(self.call_kwargs, context.model_kwargs), own):
+                named = {} if member.name == member.id else {"name": member.name}
+                entry = {**named, "model": member.id, **each}
+                entries.setdefault(repr(entry), entry)
+        return list(entries.values())
+
     def member(self, model: Proposer | None) -> Member:
         """Return the member that a strategy calls; `None` is the aggregator."""
         return self.mixture.member(model)

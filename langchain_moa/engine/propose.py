@@ -108,12 +108,12 @@ class Propose(Node):
         tools = context.aggregator_kwargs.get("tools") or ()
 
         def prompt(messages: list[BaseMessage], references: Sequence[Reference]) -> list[BaseMessage]:
-            messages = for_proposer(messages, tools=tools, profile=member.profile)
+            messages = for_proposer(messages, member, tools=tools)
             if member.spec.system_prompt:
                 messages = add_system_text(messages, member.spec.system_prompt)
             return settings.prompt(messages, references) if self._layer > 1 else messages
 
-        kwargs = member.kwargs(member.defaults(settings.call_kwargs), context.model_kwargs)
+        kwargs = member.kwargs(member.parameters(settings.call_kwargs, context.model_kwargs))
         references = state.get("merged", []) if self._layer > 1 else []
         sent = shown(member, cast("list[BaseMessage]", state["messages"]), references, prompt, kwargs=kwargs, state=state)
         emit("proposing", layer=self._layer, proposer=self._position, name=member.name, model=member.id)

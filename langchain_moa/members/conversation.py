@@ -1,4 +1,4 @@
-"""The conversation as each member can take it: tools in words, and media only where they can be seen."""
+"""The conversation as each member can take it: history, order and content of its provider, tools in words."""
 
 from __future__ import annotations
 
@@ -7,67 +7,75 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
 
+from langchain_moa.members.history import calls_before_user, in_order, visible_history
 from langchain_moa.prompting.prompts import add_system_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Container, Iterable, Mapping, Sequence
 
-    from langchain_core.language_models.model_profile import ModelProfile
+    from langchain_moa.members.member import Member
 
 _TOOLS_INTRODUCTION = (
     "Whoever writes the final answer can call the tools below; you cannot. Where the request needs one, say which, with which "
     "arguments and why; where the results you need are in the conversation, answer from them."
 )
 
-# Which kinds of content block need which capability of a model's profile. A block of an unknown kind is passed on.
-_CAPABILITIES = {
-    "image": "image_inputs",
-    "image_url": "image_inputs",
-    "input_image": "image_inputs",
-    "audio": "audio_inputs",
-    "input_audio": "audio_inputs",
-    "video": "video_inputs",
-    "file": "pdf_inputs",
-    "input_file": "pdf_inputs",
-    "document": "pdf_inputs",
-}
 
-
-def for_proposer(messages: list[BaseMessage], *, tools: Sequence[Any], profile: ModelProfile | None) -> list[BaseMessage]:
+def for_proposer(messages: Sequence[BaseMessage], member: Member, *, tools: Sequence[Any]) -> list[BaseMessage]:
     """Return the conversation for a model that has no tools and may not see every medium.
 
     Args:
         messages: The conversation; it is not changed.
+        member: The proposer.
         tools: What the aggregator has been bound to, in any provider's format.
-        profile: What the proposer can take; where it says nothing, everything is passed on.
     """
-    adapted = without_unseen_media(without_tool_messages(messages), profile)
+    adapted = _for_member(messages, member, has_tools=False)
     words = tools_in_words(tools)
     return add_system_text(adapted, words) if words else adapted
 
 
-def for_aggregator(messages: list[BaseMessage], *, has_tools: bool, profile: ModelProfile | None) -> list[BaseMessage]:
-    """Return the conversation for the model that writes the answer.
+def for_aggregator(messages: Sequence[BaseMessage], member: Member, *, has_tools: bool) -> list[BaseMessage]:
+    """Return the conversation for the model that writes the answer, or that a strategy asks.
 
     Args:
         messages: The conversation; it is not changed.
+        member: The aggregator.
         has_tools: Whether tools are bound to it; without, some providers refuse a conversation with tool messages.
-        profile: What the aggregator can take; where it says nothing, everything is passed on.
     """
-    return without_unseen_media(messages if has_tools else without_tool_messages(messages), profile)
+    return _for_member(messages, member, has_tools=has_tools)
 
 
-def without_tool_messages(messages: list[BaseMessage]) -> list[BaseMessage]:
-    """Return the conversation with tool calls and their results as text, for a model that has no tools bound."""
-    if not any(isinstance(message, ToolMessage) or getattr(message, "tool_calls", None) for message in messages):
-        return messages
+def _for_member(messages: Sequence[BaseMessage], member: Member, *, has_tools: bool) -> list[BaseMessage]:
+    if member.is_mixture:
+        # Its own members are sent what each of them can take.
+        return list(messages) if has_tools else without_tool_messages(messages)
+    dialect = member.dialect
+    seen = visible_history(messages, member.author, dialect)
+    if not has_tools:
+        seen = without_tool_messages(seen)
+    elif not dialect.user_after_tool and (calls := calls_before_user(seen)):
+        seen = without_tool_messages(seen, only=calls)
+    return in_order(seen, dialect, member.profile)
+
+
+def without_tool_messages(messages: Sequence[BaseMessage], *, only: Container[str] | None = None) -> list[BaseMessage]:
+    """Return the conversation with tool calls and their results as text, for a model that has no tools bound.
+
+    Args:
+        messages: The conversation; it is not changed.
+        only: The ids of the calls that are meant. Default: all.
+    """
+
+    def is_meant(call: str | None) -> bool:
+        return only is None or call in only
+
     flat: list[BaseMessage] = []
     for message in messages:
-        if isinstance(message, ToolMessage):
+        if isinstance(message, ToolMessage) and is_meant(message.tool_call_id):
             outcome = "failed with" if message.status == "error" else "returned"
             head = f"[The tool {message.name or message.tool_call_id} {outcome}:]\n"
             _append(flat, HumanMessage([{"type": "text", "text": head}, *_blocks(message)]))
-        elif isinstance(message, AIMessage) and message.tool_calls:
+        elif isinstance(message, AIMessage) and any(is_meant(call["id"]) for call in message.tool_calls):
             calls = [
                 f"[Called the tool {call['name']} with {json.dumps(call['args'], ensure_ascii=False, default=str)}]"
                 for call in message.tool_calls
@@ -76,14 +84,6 @@ def without_tool_messages(messages: list[BaseMessage]) -> list[BaseMessage]:
         else:
             flat.append(message)
     return flat
-
-
-def without_unseen_media(messages: list[BaseMessage], profile: ModelProfile | None) -> list[BaseMessage]:
-    """Return the conversation with a note in place of each medium that the profile says the model cannot take."""
-    missing = {kind for kind, capability in _CAPABILITIES.items() if profile and profile.get(capability) is False}
-    if not missing:
-        return messages
-    return [_noted(message, missing) for message in messages]
 
 
 def tools_in_words(tools: Sequence[Any]) -> str:
@@ -111,18 +111,6 @@ def _blocks(message: BaseMessage) -> list[Any]:
     if isinstance(message.content, str):
         return [{"type": "text", "text": message.content}]
     return [{"type": "text", "text": block} if isinstance(block, str) else block for block in message.content]
-
-
-def _noted(message: BaseMessage, missing: set[str]) -> BaseMessage:
-    if isinstance(message.content, str) or not any(isinstance(b, dict) and b.get("type") in missing for b in message.content):
-        return message
-    content = [
-        {"type": "text", "text": f"[{block['type'].replace('_', ' ')} omitted: this model cannot take it]"}
-        if isinstance(block, dict) and block.get("type") in missing
-        else block
-        for block in message.content
-    ]
-    return message.model_copy(update={"content": content})
 
 
 def _functions(tools: Sequence[Any]) -> Iterable[Mapping[str, Any]]:

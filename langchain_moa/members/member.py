@@ -17,14 +17,17 @@ from langchain_core.runnables.fallbacks import RunnableWithFallbacks
 from langgraph.pregel import Pregel
 from langgraph.pregel.protocol import PregelProtocol
 
-from langchain_moa._compat import identifying_params
+from langchain_moa._compat import identifying_params, llm_type
 from langchain_moa.data.answer import Answer, read_answer
 from langchain_moa.data.redaction import masked, redact, secrets_of
 from langchain_moa.limits.concurrency import CallLimiter
 from langchain_moa.limits.portal import in_worker, iterate_in_worker
 from langchain_moa.limits.retry import Retry, retrying
 from langchain_moa.members.clients import callable_here
-from langchain_moa.members.models import chat_model_of
+from langchain_moa.members.dialects import Dialect, dialect_of
+from langchain_moa.members.history import fingerprint
+from langchain_moa.members.models import addresses_of, chat_model_of, model_id
+from langchain_moa.members.parameters import COMMON, Sent, spelled
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
@@ -86,7 +89,8 @@ def kwargs_of_standin(member: Member, kwargs: Mapping[str, Any], *, of: Member) 
     model, other = member.chat_model, of.chat_model
     if not kwargs or member is of or model is None or other is None or type(model) is type(other):
         return kwargs
-    rest = {key: value for key, value in kwargs.items() if key not in {"tools", "tool_choice"}}
+    # What else another provider's client would make of its own arguments, no other one knows.
+    rest = {key: value for key, value in kwargs.items() if key in {"response_format", "parallel_tool_calls"}}
     if not kwargs.get("tools"):
         return rest
     choice = _choice(kwargs.get("tool_choice"))
@@ -186,6 +190,27 @@ class Member:
         return self.chat_model.profile if self.chat_model is not None else None
 
     @cached_property
+    def dialect(self) -> Dialect:
+        """What its client takes."""
+        return dialect_of(self.chat_model)
+
+    @cached_property
+    def author(self) -> str | None:
+        """What tells its answers from those of every other model: class, address and model id, as one short text.
+
+        `None` where an answer may be another model's (fallbacks, models chosen by the call, chains, agents).
+        """
+        model = _model_of(self.runnable)
+        if model is None or self.is_mixture:
+            return None
+        return f"{type(model).__name__}:{fingerprint(type(model).__module__, *addresses_of(model), model_id(model))}"
+
+    @cached_property
+    def is_mixture(self) -> bool:
+        """Whether it is itself a mixture, as a chat model."""
+        return self.chat_model is not None and llm_type(self.chat_model) == "moa"
+
+    @cached_property
     def is_graph(self) -> bool:
         """Whether it is a compiled graph, which takes and returns a state; one with retries or fallbacks is still one."""
         runnable = self.runnable
@@ -256,24 +281,56 @@ class Member:
         """
         return {} if self.is_remote else config
 
-    def kwargs(self, *layers: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the keyword arguments of a call; of those given twice, the last one counts.
+    def kwargs(self, call: Mapping[str, Any], *own: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the keyword arguments of a call, in the spelling of the member's client.
 
-        A Runnable that is no chat model takes none of them: what it would do with them is its own affair.
+        A Runnable that is no chat model takes none of them: what it would do with them is its own affair. A mixture takes
+        them as they are, for members of its own.
 
         Args:
-            *layers: Keyword arguments from the most general to the most specific.
+            call: The common parameters of the call, by their common names.
+            *own: Keyword arguments that are for this member alone; of those given twice, the last one counts.
         """
         if self.is_remote:
             # By default a server goes on with a run that nobody waits for.
             return {"on_disconnect": "cancel"}
         if self.chat_model is None:
             return {}
-        return {key: value for layer in layers for key, value in layer.items()}
+        others = {key: value for layer in own for key, value in layer.items()}
+        return {**self._spelled(call, others).kwargs, **others}
 
-    def defaults(self, call: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the mixture's parameters that this member has not set for itself."""
-        return {key: value for key, value in call.items() if key not in self.spec.settings}
+    def adjusted(self, call: Mapping[str, Any], *own: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Return what of a call's common parameters this member is not sent, or not as it was given.
+
+        Args:
+            call: The common parameters of the call.
+            *own: Keyword arguments that are for this member alone.
+        """
+        if self.chat_model is None:
+            return []
+        return self._spelled(call, {key: value for layer in own for key, value in layer.items()}).adjusted
+
+    def _spelled(self, call: Mapping[str, Any], own: Mapping[str, Any]) -> Sent:
+        wanted = {key: value for key, value in call.items() if key not in self._never_sent}
+        if self.chat_model is None or self.is_mixture:
+            return Sent(wanted, [])
+        return spelled(self.chat_model, wanted, bound={**self.bound, **own})
+
+    @cached_property
+    def _never_sent(self) -> set[str]:
+        return {name for name, value in self.spec.settings.items() if value is None}
+
+    def parameters(self, mixture: Mapping[str, Any], call: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the common parameters of a call to this member, by their common names.
+
+        Args:
+            mixture: The mixture's own, which the settings of the member override.
+            call: The call's, which override both.
+        """
+        return {
+            **{key: value for key, value in mixture.items() if key not in self.spec.settings},
+            **{key: value for key, value in call.items() if key in COMMON},
+        }
 
     async def ainvoke(
         self,

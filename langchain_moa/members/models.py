@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 _LOCAL = "local:"
 _REPLAY = "replay:"
 
+# How the fields end that hold a client's address.
+_ADDRESS = ("api_base", "api_url", "base_url", "endpoint", "endpoint_url", "region_name")
+
 # The field by which LangChain's clients have a server count the tokens of a stream.
 _COUNTS_STREAMS = "stream_usage"
 
@@ -93,6 +96,12 @@ def model_id(runnable: Runnable[Any, Any]) -> str:
     params = tracing_params(model)
     name = params.get("ls_model_name")
     return f"{params.get('ls_provider')}:{name}" if name else model.get_name()
+
+
+def addresses_of(model: BaseChatModel) -> list[str]:
+    """Return the addresses at which a model's client asks, as far as its fields say so."""
+    named = sorted(name for name in type(model).model_fields if name.endswith(_ADDRESS))
+    return [str(value) for name in named if (value := getattr(model, name, None))]
 
 
 def _count_streams(model: BaseChatModel, settings: Mapping[str, Any]) -> None:

@@ -55,7 +55,8 @@ def sample(
             made.append(replace(numbered, settings={**settings, **spec.settings}))
         else:
             # Bound, not copied: all samples share the object's client and connections.
-            made.append(replace(numbered, model=spec.model.bind(**settings) if settings else spec.model))
+            sent = {} if member.chat_model is None else member.kwargs(settings)
+            made.append(replace(numbered, model=spec.model.bind(**sent) if sent else spec.model))
     return made
 
 

@@ -33,11 +33,13 @@ def test_a_medium_goes_to_who_can_take_it(loopback: Loopback, chat: Chat, block:
     message = HumanMessage([{"type": "text", "text": "What is this?"}, block])
     before = message.model_dump()
     moa.invoke([message])
-    for name in ("seeing", "unknown", "agg"):
+    # Of a model without a profile, only images are assumed: many servers speak this protocol, and refuse what they do not know.
+    for name in ("seeing", "agg", *(["unknown"] if "image" in note else [])):
         parts = loopback.calls(name)[0].messages[-1]["content"]
         assert [part["type"] == "text" for part in parts] == [True, False], name
-    parts = loopback.calls("blind")[0].messages[-1]["content"]
-    assert parts[1] == {"type": "text", "text": f"[{note} omitted: this model cannot take it]"}
+    for name in ("blind", *([] if "image" in note else ["unknown"])):
+        parts = loopback.calls(name)[0].messages[-1]["content"]
+        assert parts[1] == {"type": "text", "text": f"[{note} omitted: this model cannot take it]"}
     assert message.model_dump() == before
 
 

@@ -178,9 +178,13 @@ async def test_a_user_who_speaks_after_a_tool_result(providers: ProviderServer, 
 async def test_an_image_between_two_results(providers: ProviderServer, provider: str) -> None:
     image = [{"type": "image", "base64": PNG, "mime_type": "image/png"}]
     moa = mixture([member(providers, provider)], member(providers, provider))
-    answer = await ask(moa.bind_tools([multiply]), tool_turn("41", image, "42"), "invoke")
+    await ask(moa.bind_tools([multiply]), tool_turn("41", image, "42"), "invoke")
     assert not providers.rules, [str(request.refused) for request in providers.refused]
-    assert "42" in answer.text
+    for request in providers.requests:
+        assert "41" in request.text
+        assert "42" in request.text
+        # A provider that takes no image in the result of a tool is shown it after the results.
+        assert PNG[:60] in request.text or "image omitted" in request.text
 
 
 @pytest.mark.parametrize("provider", PROVIDERS)

@@ -1,0 +1,130 @@
+"""Thoughts: the chain of thought that models write into the text of their answers, and what stays without it."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+
+class _Spelling(NamedTuple):
+    """One way in which models mark their thoughts.
+
+    Attributes:
+        opens: What opens them, as a regular expression.
+        closes: What closes them.
+        ends_alone: Whether what closes them may stand alone, since the prompt may have opened them. Otherwise it has another
+            meaning alone: the end of a turn.
+    """
+
+    opens: str
+    closes: str
+    ends_alone: bool = True
+
+
+# From DeepSeek, Qwen and GLM; with a prefix, from Seed and Anthropic's dialects; from Magistral, Kimi, Sky-T1 and Cohere; the
+# channels of gpt-oss and of Gemma. To know one more, add a line.
+_SPELLINGS = (
+    *(
+        _Spelling(rf"<(?:[\w-]{{1,20}}:)?{name}>", rf"</(?:[\w-]{{1,20}}:)?{name}>")
+        for name in ("think", "thinking", "thoughts?", "reasoning")
+    ),
+    _Spelling(r"\[THINK\]", r"\[/THINK\]"),
+    _Spelling("◁think▷", "◁/think▷"),
+    _Spelling(r"<\|begin_of_thought\|>", r"<\|end_of_thought\|>"),
+    _Spelling(r"<\|START_THINKING\|>", r"<\|END_THINKING\|>"),
+    _Spelling(
+        r"<\|channel\|>(?:analysis|commentary)[^<>\n]{0,80}<\|message\|>", r"<\|(?:end|return|call)\|>", ends_alone=False
+    ),
+    _Spelling(r"<\|channel>thought\b", r"<channel\|>"),
+)
+
+# What these models write around the answer itself, once their thoughts are over.
+_WRAPPERS = re.compile(
+    r"(?:<\|start\|>assistant)?<\|channel\|>final[^<>\n]{0,80}<\|message\|>"
+    r"|<\|start\|>assistant(?=<\|channel\|>)"
+    r"|<\|(?:begin|end)_of_solution\|>|<\|(?:START|END)_RESPONSE\|>"
+    r"|<\|(?:end|return)\|>\s*\Z",
+    re.IGNORECASE,
+)
+
+# Text between backticks shows a tag and is none.
+_CODE = r"^ {0,3}```[^\n]*\n(?s:.*?)^ {0,3}```|`[^`\n]+`"
+
+_OPENS = "|".join(f"(?P<open_{number}>{spelling.opens})" for number, spelling in enumerate(_SPELLINGS))
+_CLOSES = "|".join(spelling.closes for spelling in _SPELLINGS if spelling.ends_alone)
+_MARKS = re.compile(f"(?P<code>{_CODE})|{_OPENS}|(?P<close>{_CLOSES})", re.IGNORECASE | re.MULTILINE)
+_CLOSE = [re.compile(spelling.closes, re.IGNORECASE) for spelling in _SPELLINGS]
+
+# A word or two in front of the thoughts ("Okay."), as far as a text that was cut inside them is told from one about a tag.
+_FEW = 24
+
+
+class Visible(NamedTuple):
+    """A text without its thoughts.
+
+    Attributes:
+        text: What is left: the answer.
+        thought: Whether something was taken out.
+    """
+
+    text: str
+    thought: bool
+
+
+def without_thoughts(text: str, *, is_cut: bool = False) -> Visible:
+    """Take the thoughts out of a model's text, in every well-known spelling.
+
+    A closing tag alone ends thoughts that the prompt had opened (the templates of DeepSeek and Qwen do). An opening tag alone
+    begins nothing, since some servers send the thoughts beside the text and leave the tag in it, unless the text was cut: then
+    the thoughts were. Tags in code and in the middle of a sentence about them are text.
+
+    The time that this takes is linear in the length of the text.
+
+    Args:
+        text: What the model wrote.
+        is_cut: Whether it was cut at its limit of tokens.
+
+    Example:
+        ```python
+        from langchain_moa.data.thoughts import without_thoughts
+
+        without_thoughts("<think>6 times 7 ...</think>It is 42.").text  # "It is 42."
+        ```
+    """
+    kept: list[str] = []
+    thought = False
+    unclosed: set[int] = set()
+    place = start = 0
+    while (mark := _MARKS.search(text, place)) is not None:
+        place = mark.end()
+        kind, _, number = (mark.lastgroup or "").partition("_")
+        if kind == "open":
+            which = int(number)
+            if which in unclosed:
+                continue
+            if (close := _CLOSE[which].search(text, place)) is not None:
+                kept.append(text[start : mark.start()])
+                thought, start, place = True, close.end(), close.end()
+                continue
+            unclosed.add(which)
+            before = "".join([*kept, text[start : mark.start()]])
+            if is_cut and (len(before.strip()) <= _FEW or before.endswith("\n")):
+                return Visible(_answer(before), thought=True)
+            if not before.strip():
+                kept, start = [], place
+        elif kind == "close" and not _is_in_sentence(text, mark):
+            kept, start, thought = [], place, True
+    kept.append(text[start:])
+    if not thought and not _WRAPPERS.search(text):
+        return Visible(text[start:] if start else text, thought=False)
+    return Visible(_answer("".join(kept)), thought=thought)
+
+
+def _answer(text: str) -> str:
+    return _WRAPPERS.sub("", text).lstrip()
+
+
+def _is_in_sentence(text: str, mark: re.Match[str]) -> bool:
+    """Tell whether a closing tag is a word of a sentence: between a space and a space or a full stop."""
+    before, after = text[max(mark.start() - 1, 0) : mark.start()], text[mark.end() : mark.end() + 1]
+    return before in {" ", '"', "'", "("} and after != "" and after in " .,;:!?\"')"

@@ -1,0 +1,222 @@
+"""Content blocks: what a user or a tool has sent in one provider's form, in a form that another provider takes."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from typing import TYPE_CHECKING, Any
+
+from langchain_moa.members.dialects import AUDIO, FILE, IMAGE, VIDEO, Dialect
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from langchain_core.language_models.model_profile import ModelProfile
+
+Block = dict[str, Any]
+
+_KINDS = {
+    **dict.fromkeys(("image", "image_url", "input_image"), IMAGE),
+    **dict.fromkeys(("audio", "input_audio"), AUDIO),
+    **dict.fromkeys(("video", "video_url"), VIDEO),
+    **dict.fromkeys(("file", "input_file", "document"), FILE),
+}
+
+
+def adapted(content: str | list[Any], dialect: Dialect, profile: ModelProfile | None, *, in_result: bool) -> str | list[Any]:
+    """Return the content of a message in a form that a member takes.
+
+    Blocks of the member's own provider, and of an unknown member, stay as they are. Media that the member cannot take are
+    replaced by a note.
+
+    Args:
+        content: The content of a user's, a tool's or a system message.
+        dialect: What the member's client takes.
+        profile: What the member's model takes, where it says so.
+        in_result: Whether the message is the result of a tool.
+    """
+    if isinstance(content, str):
+        return content
+    blocks = [_adapted(_as_block(each), dialect, profile, in_result=in_result) for each in content]
+    if dialect.strings_only and all(block.get("type") == "text" for block in blocks):
+        return "\n".join(block["text"] for block in blocks)
+    return blocks
+
+
+def kind_of(block: Any) -> str | None:
+    """Return which kind of medium a block holds, in whatever provider's form; `None` for text and unknown blocks."""
+    if not isinstance(block, dict):
+        return None
+    if block.get("type") == "media":  # Google's
+        return _kind_of_mime_type(str(block.get("mime_type")))
+    if "type" not in block:  # Bedrock's
+        return next((kind for name, kind in _KINDS.items() if name in block), None)
+    if _text_of(block) is not None:
+        return None
+    return _KINDS.get(str(block["type"]))
+
+
+def standard(block: Block) -> Block:
+    """Return a block in LangChain's standard form; one of an unknown form as it is.
+
+    Args:
+        block: A block of Anthropic's, OpenAI's, Google's or Bedrock's form, or a standard one, old or new.
+    """
+    if (text := _text_of(block)) is not None:
+        return {"type": "text", "text": text}
+    kind = kind_of(block)
+    if kind is None:
+        return block
+    data = _data_of(block, kind)
+    return block if data is None else {"type": kind, **data}
+
+
+def _as_block(block: Any) -> Block:
+    return block if isinstance(block, dict) else {"type": "text", "text": str(block)}
+
+
+def _adapted(block: Block, dialect: Dialect, profile: ModelProfile | None, *, in_result: bool) -> Block:
+    kind = kind_of(block)
+    if kind is not None and not dialect.takes(kind, profile, in_result=in_result):
+        return {"type": "text", "text": f"[{_name(block, kind)} omitted: this model cannot take it]"}
+    family = _family_of(block)
+    if dialect.family == "any" or (family and family == dialect.family):
+        return block
+    if block.get("type") == "text":
+        kept = {"cache_control"} if dialect.cache_control else set()
+        return {key: value for key, value in block.items() if key in {"type", "text", *kept}}
+    made = standard(block)
+    if made is block and not _is_standard(block):
+        return {"type": "text", "text": f"[{_name(block, kind)} omitted: this model cannot take it]"}
+    if dialect.image_urls and kind == IMAGE:
+        url = made.get("url") or f"data:{made.get('mime_type') or 'image/png'};base64,{made.get('base64')}"
+        return {"type": "image_url", "image_url": {"url": url}}
+    return made
+
+
+def _name(block: Mapping[str, Any], kind: str | None) -> str:
+    return str(block.get("type") or kind or "content").replace("_", " ")
+
+
+def _family_of(block: Mapping[str, Any]) -> str:
+    """Return whose form a block has; empty for text and for LangChain's standard blocks."""
+    kind = block.get("type")
+    if kind is None:
+        return "bedrock"
+    if kind == "media":
+        return "google"
+    if kind in {"image_url", "input_image", "input_audio", "input_file", "input_text"} or "file" in block:
+        return "openai"
+    if isinstance(block.get("source"), dict) or kind in {"document", "search_result"}:
+        return "anthropic"
+    return ""
+
+
+def _is_standard(block: Mapping[str, Any]) -> bool:
+    return block.get("type") in _KINDS and any(key in block for key in ("url", "base64", "file_id"))
+
+
+def _text_of(block: Mapping[str, Any]) -> str | None:
+    """Return the text of a block that is text in whatever form; `None` if it is not."""
+    match block:
+        case {"type": "text" | "input_text" | "text-plain", "text": str(text)}:
+            found: str | None = text
+        case {"type": "document", "source": {"type": "text", "data": str(text)}}:
+            found = text
+        case {"type": "document", "source": {"type": "content", "content": str(text)}}:
+            found = text
+        case {"type": "document", "source": {"type": "content", "content": list(parts)}}:
+            found = "\n".join(str(part.get("text", "")) for part in parts if isinstance(part, dict))
+        case {"type": "text-plain" | "file", "base64": str(data), "mime_type": str(mime)} if mime.startswith("text/"):
+            found = _decoded(data)
+        case {"text": str(text), **rest} if not rest:
+            found = text
+        case _:
+            found = None
+    return found
+
+
+def _decoded(data: str) -> str | None:
+    try:
+        return base64.b64decode(data).decode()
+    except (binascii.Error, UnicodeDecodeError):
+        return None
+
+
+def _data_of(block: Mapping[str, Any], kind: str) -> dict[str, Any] | None:
+    """Return a medium's address, or its data and type, from whatever form; `None` for one that is not known."""
+    for form in (_of_standard, _of_anthropic, _of_openai, _of_google, _of_bedrock):
+        if (found := form(block, kind)) is not None:
+            return found
+    return None
+
+
+def _of_standard(block: Mapping[str, Any], _: str) -> dict[str, Any] | None:
+    match block:
+        case {"base64": str()} | {"url": str()} | {"file_id": str()}:
+            return {key: block[key] for key in ("base64", "url", "file_id", "mime_type", "filename") if block.get(key)}
+        case {"source_type": "base64", "data": str(data)}:  # before version 1
+            return {"base64": data, **_mime(block.get("mime_type"))}
+    return None
+
+
+def _of_anthropic(block: Mapping[str, Any], kind: str) -> dict[str, Any] | None:
+    match block:
+        case {"source": {"type": "base64", "data": str(data)} as source}:
+            return {"base64": data, **_mime(source.get("media_type")), **_named(block.get("title"), kind)}
+        case {"source": {"type": "url", "url": str(url)}}:
+            return {"url": url}
+    return None
+
+
+def _of_openai(block: Mapping[str, Any], kind: str) -> dict[str, Any] | None:
+    match block:
+        case {"image_url": {"url": str(url)}} | {"image_url": str(url)} | {"file_url": str(url)}:
+            return _of_url(url)
+        case {"input_audio": {"data": str(data)} as audio}:
+            return {"base64": data, **_mime(f"audio/{audio.get('format') or 'wav'}")}
+        case {"file": {"file_data": str(url)} as file} | ({"type": "input_file", "file_data": str(url)} as file):
+            return {**_of_url(url), **_named(file.get("filename"), kind)}
+    return None
+
+
+def _of_google(block: Mapping[str, Any], _: str) -> dict[str, Any] | None:
+    match block:
+        case {"type": "media", "data": data}:
+            return {"base64": _encoded(data), **_mime(block.get("mime_type"))}
+        case {"type": "media", "file_uri": str(url)}:
+            return {"url": url, **_mime(block.get("mime_type"))}
+    return None
+
+
+def _of_bedrock(block: Mapping[str, Any], kind: str) -> dict[str, Any] | None:
+    part = block.get("document" if kind == FILE else kind)
+    data = (part.get("source") or {}).get("bytes") if isinstance(part, dict) else None
+    if not isinstance(part, dict) or data is None:
+        return None
+    mime = "application" if kind == FILE else kind
+    return {"base64": _encoded(data), **_mime(f"{mime}/{part.get('format')}"), **_named(part.get("name"), kind)}
+
+
+def _of_url(url: str) -> dict[str, Any]:
+    head, comma, data = url.partition(",")
+    if comma and head.startswith("data:") and head.endswith(";base64"):
+        return {"base64": data, **_mime(head.removeprefix("data:").removesuffix(";base64"))}
+    return {"url": url}
+
+
+def _encoded(data: Any) -> str:
+    return data if isinstance(data, str) else base64.b64encode(bytes(data)).decode()
+
+
+def _mime(value: Any) -> dict[str, str]:
+    return {"mime_type": str(value)} if value else {}
+
+
+def _named(value: Any, kind: str) -> dict[str, str]:
+    return {"filename": str(value)} if value and kind == FILE else {}
+
+
+def _kind_of_mime_type(mime: str) -> str:
+    first = mime.partition("/")[0]
+    return first if first in {IMAGE, AUDIO, VIDEO} else FILE

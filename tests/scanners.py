@@ -103,7 +103,7 @@ SCANNERS: dict[str, tuple[Callable[[str], Any], list[str]]] = {
     "bleu": (lambda text: bleu(text, f"{text}x"), ["a ", "a'", "a"]),
     "difference": (lambda text: difference(text, f"x {text}"), ["a ", "a\n", " ", "a b\n"]),
     "render": (render, ["[", "* ", "> ", "`", "**", "|a|\n", "![", "<"]),
-    "streamed": (streamed, ["* a\n", "[", "`", "> ", "|a|\n", "a\n\n"]),
+    "streamed": (streamed, ["* a\n", "[", "`", "> ", "|a|\n"]),
     "duplicates": (duplicates, ["answer: ", "n't ", "1-", "\\frac{", "1,"]),
     **{
         f"extract {name}": (find, ["answer: ", "not ", "0 ", "1,", "\\frac{1}{", "\\boxed{", "\\text{", "A, ", "```a\n", "`", "* "])

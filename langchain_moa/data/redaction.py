@@ -17,6 +17,7 @@ from langchain_core.load.serializable import Serializable
 from pydantic import SecretStr
 
 from langchain_moa.data.components import components_of
+from langchain_moa.data.connections import cause_of
 from langchain_moa.data.credentials import credentials_in, in_address, is_secret_name
 from langchain_moa.data.errors import OutOfTimeError
 from langchain_moa.data.reference import Failure
@@ -179,9 +180,16 @@ def _longest_first(secrets: Iterable[str]) -> tuple[str, ...]:
 
 
 def describe(error: BaseException, secrets: Iterable[str] = ()) -> Failure:
-    """Return an exception as plain data: its type's name, or which limit has come, and its text without secrets."""
+    """Return an exception as plain data: its type's name, or which limit has come, and its text without secrets.
+
+    Of a connection that failed, the text also says where and what to check.
+    """
     kind = error.kind if isinstance(error, OutOfTimeError) else type(error).__name__
-    return Failure(kind=kind, message=redact(str(error), [*secrets, *_sent(error)]) or "no message")
+    message = str(error) or "no message"
+    if not isinstance(error, OutOfTimeError) and (cause := cause_of(error, _chain(error))) is not None:
+        # Clients say no more than "Connection error."
+        message = f"{message} ({cause})"
+    return Failure(kind=kind, message=redact(message, [*secrets, *_sent(error)]))
 
 
 def cleanse(error: BaseException, secrets: Iterable[str]) -> None:

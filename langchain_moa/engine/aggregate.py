@@ -11,6 +11,7 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.errors import GraphBubbleUp
 from langgraph.runtime import get_runtime
 
+from langchain_moa.data.answer import has_no_end, is_cut
 from langchain_moa.data.errors import aggregator_failed, paid_for
 from langchain_moa.data.redaction import cleanse, describe
 from langchain_moa.data.reference import Failure, Step, steps_of
@@ -294,6 +295,10 @@ class Aggregate(Node):
         aggregated: dict[str, Any] = {**place, "status": "ok", "seconds": call.seconds, **paid, "error": flaw}
         if call.trimmed:
             aggregated["trimmed"] = call.trimmed
+        if is_cut(message):
+            aggregated["cut"] = "cut at max_tokens"
+        elif call.stream is not None and has_no_end(message):
+            aggregated["cut"] = "the stream ended without a finish reason, so that its end may be missing"
         turn = turn_of(state["messages"])
         tried = [each.step(turn=turn, node=AGGREGATOR) for each in failed]
         steps = [*steps_of(state.get("steps", []), turn), *tried]

@@ -166,7 +166,7 @@ class Completion:
             text, finish_reason = cut(text, self.request.body)
         if reply.tool_calls:
             finish_reason = "tool_calls"
-        return text, reply.finish_reason or finish_reason
+        return text, finish_reason if reply.finish_reason is None else reply.finish_reason or None
 
     def _usage(self, text: str | None) -> dict[str, Any] | None:
         usage = self.reply.usage

@@ -40,8 +40,8 @@ def policy_for(runnable: Runnable[Any, Any], *, own: Retry | None, shared: Retry
         return own or (None if model is None or _is_mixture(model) else shared)
     if own is not None:
         msg = (
-            "retry is given for a model that tries again by itself; make the model, and every model inside a chain, a fallback "
-            "or an agent, with max_retries=0 and without with_retry(), or leave retry out"
+            "retry is given for a model that tries again by itself; make the model, and every model inside a chain or a "
+            "fallback, with max_retries=0 and without with_retry(), or leave retry out"
         )
         raise ValueError(msg)
     return None

@@ -177,6 +177,8 @@ _HEDGES = re.compile(
 )
 _FEW = 6
 
+_MOST_CUES = 1_000
+
 # No sentence is longer, in characters, before it comes to its answer.
 _REACH = 400
 
@@ -192,7 +194,8 @@ def number(text: str) -> str | None:
 def said_number(text: str) -> str | None:
     """Return the number that is last said to be the answer; numbers that are merely mentioned behind it do not count."""
     text = plain(text)
-    said = (_said(text, cue) for cue in reversed([*_CUE.finditer(text)]))
+    # Behind each cue, a sentence is read: a text of nothing but cues would take long.
+    said = (_said(text, cue) for cue in reversed([*_CUE.finditer(text)][-_MOST_CUES:]))
     return next((value for value in said if value is not None), None)
 
 

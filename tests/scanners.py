@@ -1,7 +1,7 @@
 """Every pattern and scanner that text of others passes, each with its worst texts.
 
-`python -m tests.scanners` gives each scanner a megabyte of each of its worst texts. A scanner whose time grows with the square of
-the text takes hours for that.
+`python -m tests.scanners` gives each scanner a megabyte of each of its worst texts. A scanner whose time grows with the square
+of the text takes hours for that.
 """
 
 from __future__ import annotations
@@ -84,7 +84,10 @@ def streamed(text: str) -> None:
 
 
 SCANNERS: dict[str, tuple[Callable[[str], Any], list[str]]] = {
-    "redact": (redact, ["sk-", "sk-1", "bearer ", "basic ", "://a:", "://", "api_key=", "token: ", "a.ey", "password", "-", "@"]),
+    "redact": (
+        redact,
+        ["sk-", "sk-1", "bearer ", "basic ", "://a:", "://", "api_key=", "token: ", "a.ey", "password", "-", "@"],
+    ),
     "names_secret": (names_secret, ["sk-", "hf_a", "eyJ", "://:@"]),
     "printable": (printable, ["\x1b[", "\u200d", "\r"]),
     "one_line": (one_line, [" ", "\n", "\x1b]8;;"]),
@@ -106,7 +109,10 @@ SCANNERS: dict[str, tuple[Callable[[str], Any], list[str]]] = {
     "streamed": (streamed, ["* a\n", "[", "`", "> ", "|a|\n"]),
     "duplicates": (duplicates, ["answer: ", "n't ", "1-", "\\frac{", "1,"]),
     **{
-        f"extract {name}": (find, ["answer: ", "not ", "0 ", "1,", "\\frac{1}{", "\\boxed{", "\\text{", "A, ", "```a\n", "`", "* "])
+        f"extract {name}": (
+            find,
+            ["answer: ", "not ", "0 ", "1,", "\\frac{1}{", "\\boxed{", "\\text{", "A, ", "```a\n", "`", "* "],
+        )
         for name, find in EXTRACTORS.items()
     },
 }

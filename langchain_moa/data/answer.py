@@ -114,7 +114,7 @@ def is_cut(message: AIMessage) -> bool:
 
 
 def has_no_end(message: AIMessage) -> bool:
-    """Tell whether a stream in OpenAI's protocol ended without a finish reason: the connection was lost, or the server failed."""
+    """Tell whether a stream in OpenAI's protocol ended without a finish reason, and so perhaps too early."""
     said = message.response_metadata
     # The Responses API has a status in place of a finish reason.
     return said.get("model_provider") == "openai" and not (_finish_reason(message) or said.get("status"))

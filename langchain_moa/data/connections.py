@@ -20,7 +20,7 @@ _OF_NUMBERS = {
     errno.ENETUNREACH: "there is no way to its network; check the network and the proxy",
     errno.EHOSTUNREACH: "there is no way to it; check the network and the address",
     errno.ETIMEDOUT: "it did not answer; check the address, the firewall and the proxy",
-    errno.ECONNRESET: "it closed the connection; check that the address speaks HTTP, and with or without TLS as the address says",
+    errno.ECONNRESET: "it closed the connection; check that a server of models listens there, and whether it speaks TLS",
 }
 
 

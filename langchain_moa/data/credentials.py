@@ -38,11 +38,49 @@ _SECRET_TOKENS = {"access", "api", "auth", "bearer", "refresh", "session"}
 
 # Names of parameters and of figures, which are no credentials.
 _PLAIN_TOKENS = {
-    *("begin", "bos", "cls", "end", "eos", "first", "image", "last", "mask", "max", "min", "next", "pad", "per", "sep", "special"),
+    *(
+        "begin",
+        "bos",
+        "cls",
+        "end",
+        "eos",
+        "first",
+        "image",
+        "last",
+        "mask",
+        "max",
+        "min",
+        "next",
+        "pad",
+        "per",
+        "sep",
+        "special",
+    ),
     *("start", "stop", "think", "unk"),
 }
 _DATABASES = {
-    *("amqp", "broker", "database", "db", "mongo", "mongodb", "mysql", "postgres", "postgresql", "rabbitmq", "redis", "sqlalchemy"),
+    *(
+        "amqp",
+        "broker",
+        "database",
+        "db",
+        "mongo",
+        "mongodb",
+        "mysql",
+        "postgres",
+        "postgresql",
+        "rabbitmq",
+        "redis",
+        "sqlalchemy",
+    ),
+}
+
+# Words that make a name that of a credential only behind certain others.
+_SECRET_BEHIND = {
+    **dict.fromkeys(("key", "keys"), _SECRET_KEYS),
+    **dict.fromkeys(("uri", "url", "urls"), _DATABASES),
+    **dict.fromkeys(("str", "string"), frozenset({"conn", "connection"})),
+    "tokens": _SECRET_TOKENS,
 }
 
 # Models' providers of which gitleaks has no rule, or a narrow one. A key has a digit, which is checked apart: no pattern may
@@ -76,17 +114,10 @@ def is_secret_name(name: str) -> bool:
         return False
     *before, last = words
     kind = before[-1] if before else ""
-    match last:
-        case "key" | "keys":
-            return kind in _SECRET_KEYS
-        case "token":
-            return kind not in _PLAIN_TOKENS
-        case "tokens":
-            return kind in _SECRET_TOKENS
-        case "url" | "uri" | "urls":
-            return kind in _DATABASES
-        case "string" | "str":
-            return kind in {"connection", "conn"}
+    if last in _SECRET_BEHIND:
+        return kind in _SECRET_BEHIND[last]
+    if last == "token":
+        return kind not in _PLAIN_TOKENS
     return last in _SECRET_WORDS or last.endswith(_SECRET_ENDS)
 
 

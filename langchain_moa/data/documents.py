@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NoReturn
 
 import yaml
 
@@ -47,25 +47,25 @@ class _Loader(yaml.SafeLoader):
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         event: Any = self.peek_event()
         if len(self._open) >= _DEEPEST:
-            raise _error(f"it is nested more than {_DEEPEST} levels deep", event)
+            _refuse(f"it is nested more than {_DEEPEST} levels deep", event)
         if isinstance(event, yaml.AliasEvent):
             node = super().compose_node(parent, index)
             if id(node) not in self._sizes:
-                raise _error(f"the anchor &{event.anchor} refers to itself", event)
+                _refuse(f"the anchor &{event.anchor} refers to itself", event)
             return node
         self._open.append(parent)
         node = super().compose_node(parent, index)
         self._open.pop()
         self._sizes[id(node)] = size = 1 + sum(self._sizes[id(each)] for each in _children(node))
         if size > _MOST_VALUES:
-            raise _error(f"it holds more than {_MOST_VALUES:,} values, those of its aliases included", event)
+            _refuse(f"it holds more than {_MOST_VALUES:,} values, those of its aliases included", event)
         return node
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002  # PyYAML's
         seen: dict[tuple[str, str], yaml.Node] = {}
         for key, _ in node.value if isinstance(node, yaml.MappingNode) else ():
             if isinstance(key, yaml.ScalarNode) and (first := seen.setdefault((key.tag, key.value), key)) is not key:
-                raise _error(f"a key stands twice in one mapping; the first is in line {first.start_mark.line + 1}", key)
+                _refuse(f"a key stands twice in one mapping; the first is in line {first.start_mark.line + 1}", key)
         return super().construct_mapping(node, deep)
 
 
@@ -75,5 +75,5 @@ def _children(node: yaml.Node | None) -> list[yaml.Node]:
     return list(node.value) if isinstance(node, yaml.SequenceNode) else []
 
 
-def _error(problem: str, place: Any) -> yaml.MarkedYAMLError:
-    return yaml.MarkedYAMLError(problem=problem, problem_mark=place.start_mark)
+def _refuse(problem: str, place: Any) -> NoReturn:
+    raise yaml.MarkedYAMLError(problem=problem, problem_mark=place.start_mark)

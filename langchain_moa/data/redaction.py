@@ -1,7 +1,7 @@
 """Redaction: keep credentials out of what this package writes: errors, references, states, metadata, logs, files, pages.
 
-Credentials are known by declaration: secret fields, headers, addresses with a user, variables of the environment with a secret's
-name, and what the request behind an error carried. Beside these, anything of a key's form is masked.
+Credentials are known by declaration: secret fields, headers, addresses with a user, variables of the environment with a
+secret's name, and what the request behind an error carried. Beside these, anything of a key's form is masked.
 """
 
 from __future__ import annotations

@@ -354,7 +354,8 @@ def _refuse_arguments_of_callers(config: RunnableConfig | None, context: Any) ->
     for field in ("model_kwargs", "aggregator_kwargs"):
         given = context.get(field) if isinstance(context, Mapping) else getattr(context, field, None)
         if refused := sorted(set(given or ()) - _OF_CALLERS):
-            msg = f"context: {field}: callers of a server may not set {refused[0]!r}; they may set {', '.join(sorted(_OF_CALLERS))}"
+            may = ", ".join(sorted(_OF_CALLERS))
+            msg = f"context: {field}: callers of a server may not set {refused[0]!r}; they may set {may}"
             raise MoAError(msg)
 
 

@@ -159,7 +159,7 @@ class Completion:
         number = self.request.number
         return [(call.id or f"call_{number}_{i}", call) for i, call in enumerate(self.reply.tool_calls)]
 
-    def _cut(self) -> tuple[str | None, str]:
+    def _cut(self) -> tuple[str | None, str | None]:
         reply = self.reply
         text, finish_reason = reply.content, "stop"
         if text is not None:

@@ -151,8 +151,14 @@ def test_a_folder_is_no_file(tmp_path: Path) -> None:
         ("proposers: [openai:gpt-6-luna\naggregator: x\n", "FILE is no usable YAML: line 2, column 11: "),
         ("prompt: 'never closed\n", "is no usable YAML: line 2, column 1: found unexpected end of stream"),
         ("proposers: [a]\n---\nproposers: [b]\n", "is no usable YAML: line 2, column 1: but found another document"),
-        ("aggregator: !!python/object/apply:os.system [id]\n", "is no usable YAML: line 1, column 13: could not determine a constructor"),
-        ("num_layers: 1\nproposers: [a]\nnum_layers: 2\n", "line 3, column 1: a key stands twice in one mapping; the first is in line 1"),
+        (
+            "aggregator: !!python/object/apply:os.system [id]\n",
+            "is no usable YAML: line 1, column 13: could not determine a constructor",
+        ),
+        (
+            "num_layers: 1\nproposers: [a]\nnum_layers: 2\n",
+            "line 3, column 1: a key stands twice in one mapping; the first is in line 1",
+        ),
         ("proposers: &p [*p]\n", "line 1, column 16: the anchor &p refers to itself"),
         ("proposers: &p\n  - a: *p\n", "line 2, column 8: the anchor &p refers to itself"),
         ("proposers: " + "[" * 3_000, "line 1, column 61: it is nested more than 50 levels deep"),

@@ -15,8 +15,7 @@ LIMIT = 900
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no limit of the processor's time for a process")
 def test_no_text_takes_more_than_linear_time() -> None:
     program = (
-        "import resource; from tests.scanners import main; "
-        f"resource.setrlimit(resource.RLIMIT_CPU, ({LIMIT}, {LIMIT})); main()"
+        f"import resource; from tests.scanners import main; resource.setrlimit(resource.RLIMIT_CPU, ({LIMIT}, {LIMIT})); main()"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)  # noqa: S603  # our own
     last = done.stdout.splitlines()[-1:]

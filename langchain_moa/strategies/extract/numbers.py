@@ -187,8 +187,8 @@ def number(text: str) -> str | None:
     """Return the number that a text gives as its answer: the one said to be it, or the only one, or else the last one."""
     if (found := said_number(text) or lone_number(text)) is not None:
         return found
-    found = reversed([*_FOUND.finditer(plain(text))])
-    return next((each.value for each in map(_read, found) if each.is_number), None)
+    matches = reversed([*_FOUND.finditer(plain(text))])
+    return next((each.value for each in map(_read, matches) if each.is_number), None)
 
 
 def said_number(text: str) -> str | None:

@@ -46,7 +46,9 @@ CAUSES = {
 @pytest.mark.parametrize("kind", CAUSES)
 def test_the_cause_is_told(kind: str) -> None:
     cause, said = CAUSES[kind]
-    error = httpx.ConnectError("All connection attempts failed", request=httpx.Request("GET", "https://me:secret-0123@host.example/v1"))
+    error = httpx.ConnectError(
+        "All connection attempts failed", request=httpx.Request("GET", "https://me:secret-0123@host.example/v1")
+    )
     error.__cause__ = cause
     message = describe(error)["message"]
     assert message.startswith("All connection attempts failed (at host.example:443: ")

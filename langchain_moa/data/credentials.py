@@ -27,7 +27,7 @@ _TRAILING = {"b", "base", "dev", "header", "headers", "json", "new", "old", "pro
 # The names that Sentry's SDK and detect-secrets take for those of secrets, by their last word, or their last two.
 _SECRET_WORDS = {
     *("auth", "authorization", "cookie", "cookies", "credential", "credentials", "dsn", "passphrase", "passwd", "password"),
-    *("passwords", "pwd", "secret", "secrets", "csrftoken", "sessionid"),
+    *("passwords", "secret", "secrets", "csrftoken", "sessionid"),
 }
 _SECRET_ENDS = ("apikey", "apikeys", "accesskey", "accesstoken", "authtoken", "passphrase", "passwd", "password", "secret")
 _SECRET_KEYS = {
@@ -81,6 +81,8 @@ _SECRET_BEHIND = {
     **dict.fromkeys(("uri", "url", "urls"), _DATABASES),
     **dict.fromkeys(("str", "string"), frozenset({"conn", "connection"})),
     "tokens": _SECRET_TOKENS,
+    # By itself it is the shell's name for the current folder.
+    "pwd": {*_DATABASES, "admin", "root", "user"},
 }
 
 # Models' providers of which gitleaks has no rule, or a narrow one. A key has a digit, which is checked apart: no pattern may

@@ -150,9 +150,7 @@ def test_errors_at_construction_show_no_key(fields: dict[str, Any]) -> None:
 PASSWORD = "pass-word-0123456789"
 
 
-def test_no_password_in_an_address_is_shown(
-    loopback: Loopback, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_password_in_an_address_is_shown(loopback: Loopback, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = {name: value for name, value in loopback.settings().items() if name != "model"}
     settings["base_url"] = settings["base_url"].replace("://", f"://me:{PASSWORD}@")
     members: list[Any] = [ChatOpenAI(model="a", **settings), Proposer("openai:b", settings=settings)]

@@ -254,7 +254,7 @@ def copy_for_loop(model: BaseChatModel, client: MakeClient, on_close: Callable[[
     Returns:
         The copy; the model itself where the user has given the HTTP client; `None` for a package that is not known here.
     """
-    for recipe in (_copy_openai, _copy_anthropic, _copy_ollama):
+    for recipe in (_copy_openai, _copy_anthropic, _copy_ollama, _copy_cohere, _copy_groq):
         if (copy := recipe(model, client, on_close)) is not None:
             return copy
     return None
@@ -316,6 +316,30 @@ def _copy_ollama(model: Any, _: MakeClient, on_close: Callable[[Close], None]) -
     copy._set_clients()
     on_close(copy._async_client.close)
     return copy  # type: ignore[no-any-return]
+
+
+def _copy_cohere(model: Any, _: MakeClient, on_close: Callable[[Close], None]) -> BaseChatModel | None:
+    """Cohere's SDK, whose clients are made by a validator of the model."""
+    if not _inherits(model, "langchain_cohere"):
+        return None
+    copy: Any = model.model_copy()
+    copy.validate_environment()
+    on_close(copy.async_client._client_wrapper.httpx_client.httpx_client.aclose)
+    return copy  # type: ignore[no-any-return]
+
+
+def _copy_groq(model: Any, client: MakeClient, _: Callable[[Close], None]) -> BaseChatModel | None:
+    """Groq's SDK."""
+    if not _inherits(model, "langchain_groq"):
+        return None
+    if model.http_async_client is not None:
+        return model  # type: ignore[no-any-return]
+    import groq
+
+    root = model.async_client._client
+    http_client = client(("groq", str(root.base_url)), groq.DefaultAsyncHttpxClient)
+    own = root.copy(http_client=http_client)
+    return model.model_copy(update={"async_client": own.chat.completions})  # type: ignore[no-any-return]
 
 
 def _inherits(model: Any, package: str) -> bool:

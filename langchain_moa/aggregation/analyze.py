@@ -12,7 +12,6 @@ from typing_extensions import override
 from langchain_moa.data.reference import steps_of
 from langchain_moa.data.sanitizing import plain
 from langchain_moa.data.state import turn_of
-from langchain_moa.prompting.prompts import add_system_text
 from langchain_moa.strategies.aggregation import Aggregation
 from langchain_moa.strategies.ballot import Ballot
 from langchain_moa.strategies.inquiry import decide, reads_json
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
     from langchain_moa.data.reference import Reference
     from langchain_moa.data.state import MoAState
     from langchain_moa.members.proposer import Proposer
-    from langchain_moa.prompting.prompts import Prompt
+    from langchain_moa.prompting.prompts import PlacedPrompt, Prompt
     from langchain_moa.strategies.aggregation import AnswerGraph
     from langchain_moa.strategies.inquiry import Inquiry
 
@@ -142,7 +141,7 @@ class Analyze(Aggregation):
         return {}
 
 
-def _informed(state: MoAState, prompt: Prompt) -> Prompt:
+def _informed(state: MoAState, prompt: PlacedPrompt) -> Prompt:
     """Return the prompt with the analysis after the references, where there is one."""
     said = [step for step in steps_of(state.get("steps", []), turn_of(state["messages"])) if step["node"] == _NODE]
     analysis = reads_json(Analysis)(said[-1]["text"]) if said else None
@@ -150,6 +149,6 @@ def _informed(state: MoAState, prompt: Prompt) -> Prompt:
         return prompt
 
     def informed(messages: list[BaseMessage], references: Sequence[Reference]) -> list[BaseMessage]:
-        return add_system_text(prompt(messages, references), analysis.to_text())
+        return prompt.add(prompt(messages, references), analysis.to_text())
 
     return informed

@@ -20,8 +20,7 @@ from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, Huma
 from langchain_core.outputs import ChatGenerationChunk
 from langchain_core.tracers.base import AsyncBaseTracer, BaseTracer
 
-from langchain_moa._compat import inherited_context, is_run_id, streams_tokens
-from langchain_moa.data.usage import total_usage
+from langchain_moa._compat import inherited_context, streams_tokens
 from langchain_moa.engine.node import RunWatcher
 
 if TYPE_CHECKING:
@@ -182,12 +181,11 @@ class InnerRun(NamedTuple):
     turns: TurnReferences | None
 
     def answer(self, state: Mapping[str, Any]) -> AIMessage:
-        """Return the answer as the outer model's: its own id, and the tokens of all calls."""
+        """Return the answer as the outer model's, which gives it an id of its own."""
         if self.turns is not None and "merged" not in self.input:
             self.turns.keep(self.input["messages"], self.context.model_kwargs, state["merged"])
         answer: AIMessage = state["messages"][-1]
-        usage = total_usage(answer.response_metadata["moa"])
-        return answer.model_copy(update={"usage_metadata": usage, "id": _provider_id(answer)})
+        return answer.model_copy(update={"id": None})
 
     async def chunks(self) -> AsyncGenerator[ChatGenerationChunk]:
         """Run the graph and yield the answer's chunks.
@@ -243,10 +241,10 @@ class _StreamReader:
             self._state = data
         elif isinstance(data, AIMessageChunk):
             self._sent = True
-            # The tokens of all calls, their account, and the end, are said once, in the last chunk. An aggregator that is a
-            # mixture has an account of its own, with which it could not be merged.
+            # The tokens, the account and the end are said once, in the last chunk. An aggregator that is a mixture has an
+            # account of its own, with which it could not be merged.
             said = {key: value for key, value in data.response_metadata.items() if key != "moa"}
-            update = {"usage_metadata": None, "chunk_position": None, "id": _provider_id(data), "response_metadata": said}
+            update = {"usage_metadata": None, "chunk_position": None, "id": None, "response_metadata": said}
             yield ChatGenerationChunk(message=data.model_copy(update=update))
 
     def last(self) -> ChatGenerationChunk:
@@ -262,8 +260,3 @@ class _StreamReader:
         # The aggregator could not stream: its answer is one chunk.
         message = AIMessageChunk(**answer.model_dump(exclude={"type"}), chunk_position="last")
         return ChatGenerationChunk(message=message)
-
-
-def _provider_id(message: BaseMessage) -> str | None:
-    """Return a message's id where the provider gave it; LangChain gives the outer run's where there is none."""
-    return None if is_run_id(message.id) else message.id

@@ -12,7 +12,7 @@ from typing_extensions import TypedDict
 
 from langchain_moa.data.reference import Failure, says_something
 from langchain_moa.data.thoughts import without_thoughts
-from langchain_moa.data.usage import cost_of_messages, total_usage
+from langchain_moa.data.usage import cost_of_messages, counted, total_usage
 
 
 class Answer(TypedDict):
@@ -59,6 +59,9 @@ def read_answer(output: Any, *, seen: int = 0) -> Answer:
         found = f"it returned {type(output).__name__}, which holds no message and no text"
         return Answer(message=AIMessage(""), text="", failure=Failure(kind="no_text", message=found), usage=None, cost_usd=None)
     message = last if isinstance(last, AIMessage) else AIMessage(last.content, id=last.id)
+    if (usage := counted(message.usage_metadata)) != message.usage_metadata:
+        message = message.model_copy(update={"usage_metadata": usage})
+        new[-1] = message
     text = reference_text(message)
     cost = cost_of_messages(new)
     return Answer(message=message, text=text, failure=_failure(message, text), usage=_usage(new), cost_usd=cost)
@@ -160,6 +163,6 @@ def _usage(messages: list[Any]) -> UsageMetadata | None:
             continue
         # The answer of a mixture's graph counts its aggregator's tokens alone; its account has all that were paid for.
         account = message.response_metadata.get("moa")
-        usage = message.usage_metadata if account is None else total_usage(account)
+        usage = counted(message.usage_metadata) if account is None else total_usage(account)
         total = total if usage is None else add_usage(total, usage)
     return total

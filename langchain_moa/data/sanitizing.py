@@ -55,10 +55,12 @@ def left_out(piece: str) -> str:
     return _UNSEEN_IN_PIECES.sub("", piece)
 
 
-# All that Unicode lets a reader ignore (Default_Ignorable_Code_Point), but for those signs that spell something in their place.
+# All that Unicode lets a reader ignore (Default_Ignorable_Code_Point), but for those signs that spell something in their place;
+# other characters without a shape of their own: marks of Syriac, Khitan and hieroglyphs, an empty note.
 _IGNORED = re.compile(
-    "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0d\ufeff\uffa0"
-    "\ufff0-\ufffb\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
+    "[\u00ad\u034f\u061c\u070f\u115f\u1160\u17b4\u17b5\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0d\ufeff"
+    "\uffa0\ufff0-\ufffb\U00013430-\U0001343f\U00016fe4\U0001bca0-\U0001bca3\U0001d159\U0001d173-\U0001d17a"
+    "\U000e0000-\U000e0fff]"
 )
 
 # The joiners, which spell words in Persian and in the scripts of India, and make one sign of several in emoji; the selectors of
@@ -82,23 +84,54 @@ _ENDS_SYLLABLE = 9
 _VARIANT = (range(0xFF10, 0xFF1A), range(0xFF21, 0xFF3B), range(0xFF41, 0xFF5B), range(0x1D400, 0x1D800))
 _PLAIN = {code: unicodedata.normalize("NFKC", chr(code)) for codes in _VARIANT for code in codes}
 
-# Controls, and halves of characters, which no client could send.
-_UNPRINTABLE = {"Cc", "Cs"}
+# Controls; halves of characters, which no client could send; characters for private use, which look like nothing or anything.
+_UNPRINTABLE = {"Cc", "Cs", "Co"}
 
-# Lines end in one way.
-_PLAIN |= {0x2028: "\n", 0x2029: "\n"}
+# Lines end in one way, and the blank of Braille is a space.
+_PLAIN |= {0x2028: "\n", 0x2029: "\n", 0x2800: " "}
 
-# What the chat templates of open models mark turns, roles, tools and thoughts with: `<|im_start|>` and its like (`<|turn>` and
-# `<turn|>` of Gemma 4, full-width bars of DeepSeek), Llama 2's and Mistral's, those of Gemma and of SentencePiece, of Qwen,
-# GLM, Seed and MiniMax. A server's tokenizer reads them as control tokens wherever they stand.
+# What a joiner joins to one sign in the sequences of Unicode (emoji-zwj-sequences). Elsewhere between emoji it is not seen. A
+# tone of skin or a style may stand between a sign and its joiner.
+_PEOPLE = "👦👧👨👩🧑🧒"
+_GENDERED = "⛹🏃🏄🏊🏋🏌👮👯👰👱👳👷💁💂💆💇🕴🕵🙅🙆🙇🙋🙍🙎🚣🚴🚵🚶🤦🤵🤷🤸🤹🤼🤽🤾🦸🦹🧍🧎🧏🧔🧖🧗🧘🧙🧚🧛🧜🧝🧞🧟"
+_JOINED_EMOJI = {
+    **dict.fromkeys("👨👩🧑", f"{_PEOPLE}❤🤝🐰⚕⚖✈🌾🍳🍼🎄🎓🎤🎨🏫🏭💻💼🔧🔬🚀🚒🦯🦰🦱🦲🦳🦼🦽🩰"),
+    **dict.fromkeys("👦👧🧒", _PEOPLE),
+    **dict.fromkeys(_GENDERED, "♀♂"),
+    **dict.fromkeys("🚶🏃🧎", "♀♂➡"),
+    **dict.fromkeys("♀♂🦯🦼🦽", "➡"),
+    **dict.fromkeys("💋🤝🐰", "👨👩🧑"),
+    "❤": "🔥🩹💋👨👩🧑",
+    "🏳": "🌈⚧",
+    "🐦": "⬛🔥",
+    "🙂": "↔↕",
+    **dict(zip("🏴🐕🐈🐻😮😵😶👁🍋🍄⛓", "☠🦺⬛❄💨💫🌫🗨🟩🟫💥", strict=True)),
+}
+_TONES = range(0x1F3FB, 0x1F400)
+
+# What the chat templates of open models mark turns, roles, tools, thoughts and media with. A server's tokenizer reads them as
+# control tokens wherever they stand. No alternative looks further than a bounded number of characters, or to the next bracket.
 _MARKERS = re.compile(
-    r"<(?=[|\uff5c][^\s<>|\uff5c]{1,64}[|\uff5c]?>|[^\s<>|\uff5c]{1,64}[|\uff5c]>)"
-    r"|<(?=</?SYS>>)"
-    r"|<(?=/?(?:s|pad|unk|bos|eos|cls|sep|sop|eop|eot|eod|think|thinking|tools?|tool_(?:call|response)s?"
-    r"|(?:start|end)_of_(?:turn|image)|unused\d+|reserved_\d+|extra_id_\d+|seed:[\w:]+)>)"
+    # `<|im_start|>` and its like; `<|turn>` and `<turn|>` of Gemma 4; full-width bars of DeepSeek, also inside of longer names.
+    r"<(?=/?[|\uff5c][^\s<>|\uff5c]{1,64}[|\uff5c]?>|/?\uff5c[^\s<>|\uff5c]{1,64}\uff5c|[^\s<>|\uff5c]{1,64}[|\uff5c]>)"
+    # Llama 2, CodeLlama.
+    r"|<(?=</?SYS>>)|<(?=(?:PRE|SUF|MID)>)"
+    # SentencePiece, BERT and T5.
+    r"|<(?=/?(?:s|pad|unk|bos|eos|cls|sep|mask|sop|eop|bop|eot|eod|eom|unused\d+|reserved_\d+|extra_id_\d+|mask:\d+|ctrl\d+)>)"
+    # Thoughts and tools of Qwen, GLM, Hermes and others.
+    r"|<(?=/?(?:think|thinking|tools?|tool_(?:call|response)s?|arg_(?:key|value)|function_calls?)>)"
+    # Gemma, and images of many; Cohere; Nemotron and Mistral; Ling; MiniCPM; InternLM; Baichuan; StarCoder.
+    r"|<(?=(?:start|end)_of_(?:turn|image|audio)>|(?:start|end)_function_(?:call|declaration|response)>|escape>"
+    r"|/?image>|(?:image|audio)_soft_token>|IMG_CONTEXT>|[A-Z]{2,8}_TOKEN>|SPECIAL_\d+>|/?role>|用户>|AI>|eo[ah]>"
+    r"|TOKENS_UNUSED_\d+>|fim_[a-z]{3,6}>|file_sep>|repo_?name>|gh_stars>)"
+    # Seed, MiniMax, LongCat.
+    r"|<(?=/?(?:seed:[\w:]+|minimax:[\w:]+|longcat_\w+)>)"
+    # Mistral, GLM, Kimi, BERT; EXAONE's `[|user|]`.
     r"|\[(?=/?(?:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS|TOOL_CONTENT|MODEL_SETTINGS|CALL_ID|ARGS|THINK"
-    r"|IMG|BOS|EOS|EOT|PAD|UNK|CLS|SEP|gMASK|sMASK)\])"
-    r"|\](?=~!?b[\[\]])|\[(?=e~\[)"
+    r"|IMG|IMG_BREAK|IMG_END|AUDIO|BEGIN_AUDIO|PREFIX|MIDDLE|SUFFIX|BOS|EOS|EOT|PAD|UNK|CLS|SEP|MASK|gMASK|sMASK)\])"
+    r"|\[(?=\|[^\s|\[\]]{1,64}\|\])"
+    # MiniMax; Kimi's `◁think▷`; Falcon's `>>QUESTION<<`.
+    r"|\](?=~!?b[\[\]])|\[(?=e~\[)|\](?=<\][a-z ]{1,32}\[>\[)|◁(?=/?[a-z_]{1,32}▷)|>(?=>[A-Z_]{3,24}<<)"
 )
 
 
@@ -133,19 +166,21 @@ def _spelling(match: re.Match[str]) -> str:
     if _STYLE.fullmatch(signs):
         return signs if _has_style(before) or re.fullmatch("[0-9#*]\u20e3", before + after) else ""
     if _JOINING.fullmatch(signs):
-        is_between = _is_joined(before) and _is_joined(after)
-        if len(signs) == 1:
-            # At the end of a word, too, a joiner behind a sign that ends a syllable spells another letter.
-            return signs if is_between or (before and unicodedata.combining(before) == _ENDS_SYLLABLE) else ""
-        return signs if is_between and _has_style(before) else ""
+        if before and ord(before) in _TONES:
+            before = text[max(match.start() - 2, 0) : match.start() - 1]
+        if signs[-1] == "\u200d" and after and after in _JOINED_EMOJI.get(before, ""):
+            return signs
+        # At the end of a word, too, a joiner behind a sign that ends a syllable spells another letter.
+        ends_syllable = bool(before) and unicodedata.combining(before) == _ENDS_SYLLABLE
+        return signs if len(signs) == 1 and (ends_syllable or (_is_joined(before) and _is_joined(after))) else ""
     return ""
 
 
 def _is_joined(character: str) -> bool:
-    """Tell whether it is a letter, a mark or a sign of those that can be joined."""
+    """Tell whether it is a letter or a mark of those that can be joined."""
     if not character or ord(character) < _FIRST_JOINED or any(ord(character) in codes for codes in _NEVER_JOINED):
         return False
-    return unicodedata.category(character)[0] in "LMS"
+    return unicodedata.category(character)[0] in "LM"
 
 
 def _has_style(character: str) -> bool:

@@ -6,7 +6,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.messages import AIMessage
-from langchain_core.messages.ai import UsageMetadata, add_usage
+from langchain_core.messages.ai import InputTokenDetails, OutputTokenDetails, UsageMetadata, add_usage
 from typing_extensions import TypedDict
 
 if TYPE_CHECKING:
@@ -75,18 +75,15 @@ def account(
         moa["steps"] = others
     calls = calls_of(moa)
     moa["calls"] = len(calls)
-    if (usage := total_usage(moa)) is not None:
-        moa["usage"] = usage
-    if author is not None:
-        moa["author"] = author
-    if adjusted:
-        moa["adjusted"] = [dict(each) for each in adjusted]
-    if selected is not None:
-        moa["selected"] = dict(selected)
-    if stopped:
-        moa["stopped"] = stopped
-    if passed_on is not None:
-        moa["passed_on"] = [list(layer) for layer in passed_on]
+    optional = {
+        "usage": total_usage(moa),
+        "author": author,
+        "adjusted": [dict(each) for each in adjusted] or None,
+        "selected": None if selected is None else dict(selected),
+        "stopped": stopped or None,
+        "passed_on": None if passed_on is None else [list(layer) for layer in passed_on],
+    }
+    moa |= {name: value for name, value in optional.items() if value is not None}
     if uncounted := sum(call["status"] == "ok" and not call.get("usage") for call in calls):
         moa["uncounted"] = uncounted
     paid = [call.get("cost_usd") for call in calls if call["status"] == "ok" or call.get("usage")]
@@ -94,6 +91,40 @@ def account(
     if paid and len(costs) == len(paid):
         moa["cost_usd"] = sum(costs)
     return moa
+
+
+def counted(usage: Any) -> UsageMetadata | None:
+    """Return the tokens that a server has counted, as far as they are numbers; `None` where the totals are not.
+
+    Args:
+        usage: The `usage_metadata` of a message, which some clients pass on as the server has sent it.
+    """
+    if not isinstance(usage, dict):
+        return None
+    totals = [_count(usage.get(name)) for name in ("input_tokens", "output_tokens")]
+    if None in totals:
+        return None
+    given, written = (total or 0 for total in totals)
+    made = UsageMetadata(
+        input_tokens=given, output_tokens=written, total_tokens=_count(usage.get("total_tokens")) or given + written
+    )
+    if (details := _details(usage.get("input_token_details"))) is not None:
+        made["input_token_details"] = InputTokenDetails(**details)  # type: ignore[typeddict-item]  # providers add names
+    if (details := _details(usage.get("output_token_details"))) is not None:
+        made["output_token_details"] = OutputTokenDetails(**details)  # type: ignore[typeddict-item]  # providers add names
+    return made
+
+
+def _details(details: Any) -> dict[str, int] | None:
+    if not isinstance(details, dict):
+        return None
+    return {name: count for name, value in details.items() if (count := _count(value)) is not None} or None
+
+
+def _count(value: Any) -> int | None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < float("inf"):
+        return None
+    return int(value)
 
 
 def total_usage(moa: Mapping[str, Any]) -> UsageMetadata | None:
@@ -148,7 +179,8 @@ def _cost_of_message(message: AIMessage) -> float | None:
         cost: float | None = said["moa"].get("cost_usd")
         return cost
     model = f"{said.get('model_provider')}:{said.get('model_name') or said.get('model')}"
-    return None if message.usage_metadata is None else cost_usd(model, message.usage_metadata)
+    usage = counted(message.usage_metadata)
+    return None if usage is None else cost_usd(model, usage)
 
 
 def cost_usd(model: str, usage: UsageMetadata) -> float | None:

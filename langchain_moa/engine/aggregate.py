@@ -6,11 +6,14 @@ import asyncio
 from contextlib import aclosing
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from uuid import uuid4
 
 from langchain_core.runnables import RunnableConfig
+from langchain_core.utils.utils import LC_ID_PREFIX
 from langgraph.errors import GraphBubbleUp
 from langgraph.runtime import get_runtime
 
+from langchain_moa._compat import is_run_id
 from langchain_moa.data.answer import has_no_end, is_cut
 from langchain_moa.data.errors import aggregator_failed, paid_for
 from langchain_moa.data.redaction import cleanse, describe
@@ -37,18 +40,18 @@ from langchain_moa.members.conversation import for_aggregator
 from langchain_moa.members.history import author_of
 from langchain_moa.members.member import kwargs_of_standin
 from langchain_moa.members.parameters import COMMON
-from langchain_moa.prompting.prompts import add_system_text
+from langchain_moa.prompting.place import add_system_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from langchain_core.messages import BaseMessage
+    from langchain_core.messages import AIMessage, BaseMessage
 
     from langchain_moa.data.answer import Answer
     from langchain_moa.data.errors import AggregatorFailedError
     from langchain_moa.data.reference import Reference
     from langchain_moa.members.member import Member
-    from langchain_moa.prompting.prompts import Prompt
+    from langchain_moa.prompting.prompts import PlacedPrompt, Prompt
 
 
 AGGREGATOR = "aggregator"
@@ -188,15 +191,31 @@ class FailedAttempt(NamedTuple):
         return step
 
 
+def own_message(message: AIMessage, conversation: Sequence[BaseMessage], moa: dict[str, Any]) -> AIMessage:
+    """Return the answer with its account, and an id of its own where the conversation has a message of that id already.
+
+    Args:
+        message: The answer.
+        conversation: The messages before it.
+        moa: The account of its calls.
+    """
+    update: dict[str, Any] = {"response_metadata": {**message.response_metadata, "moa": moa}}
+    if message.id is not None and any(message.id == each.id for each in conversation):
+        # A server that gives the same id each time: the message before would be replaced.
+        update["id"] = f"{LC_ID_PREFIX}-{uuid4()}"
+    return message.model_copy(update=update)
+
+
 class Aggregate(Node):
     """A node that asks the aggregator, or those that stand in for it, and appends the answer to the conversation."""
 
-    def __init__(self, settings: NodeSettings, *, prompt: Callable[[RunState], Prompt] | None = None) -> None:
+    def __init__(self, settings: NodeSettings, *, prompt: Callable[[RunState, PlacedPrompt], Prompt] | None = None) -> None:
         """Make the node.
 
         Args:
             settings: The settings of the mixture's nodes; the members are its aggregator and the fallbacks.
-            prompt: How the references are shown in a state. Default: the mixture's prompt.
+            prompt: From a state and the mixture's prompt for the member that is called to how the references are shown.
+                Default: the mixture's prompt.
         """
         self._settings = settings
         self._members = (settings.members.aggregator, *settings.members.fallbacks)
@@ -247,7 +266,8 @@ class Aggregate(Node):
         own = kwargs_of_standin(member, {**others, **context.aggregator_kwargs}, of=self._members[0])
         kwargs = member.kwargs(member.parameters(self._settings.call_kwargs, context.model_kwargs), own)
         has_tools = bool(kwargs.get("tools")) or member.has_tools
-        show = self._settings.prompt if self._prompt is None else self._prompt(state)
+        placed = self._settings.prompt_for(member)
+        show = placed if self._prompt is None else self._prompt(state, placed)
 
         def prompt(messages: list[BaseMessage], references: Sequence[Reference]) -> list[BaseMessage]:
             messages = for_aggregator(messages, member, has_tools=has_tools)
@@ -255,7 +275,7 @@ class Aggregate(Node):
                 messages = add_system_text(messages, member.spec.system_prompt)
             return show(messages, references)
 
-        sent = shown(member, messages, state.get("merged", []), prompt, kwargs=kwargs, state=state)
+        sent = shown(member, messages, state.get("merged", []), prompt, place=placed.place, kwargs=kwargs, state=state)
         emit("aggregating", name=member.name, model=member.id)
         # A compiled graph streams states, not an answer; its answer is sent whole.
         streams = context.stream_answer and not member.is_graph
@@ -293,6 +313,8 @@ class Aggregate(Node):
         paid = {"usage": answer["usage"], "cost_usd": answer.get("cost_usd")}
         flaw = call.flaw(answer)
         aggregated: dict[str, Any] = {**place, "status": "ok", "seconds": call.seconds, **paid, "error": flaw}
+        if message.id is not None and not is_run_id(message.id):
+            aggregated["message_id"] = message.id
         if call.trimmed:
             aggregated["trimmed"] = call.trimmed
         if is_cut(message):
@@ -313,7 +335,7 @@ class Aggregate(Node):
         )
         tell(moa, min_references=self._settings.min_references)
         emit("aggregated", **place, status="ok", error=flaw, seconds=aggregated["seconds"])
-        message = message.model_copy(update={"response_metadata": {**message.response_metadata, "moa": moa}})
+        message = own_message(message, state["messages"], moa)
         return {"messages": [message], "steps": tried} if tried else {"messages": [message]}
 
     def _error(self, failed: Sequence[FailedAttempt], state: RunState) -> AggregatorFailedError:

@@ -20,7 +20,8 @@ from langchain_moa.engine.progress import RunState
 from langchain_moa.limits.deadline import Limit
 from langchain_moa.members.conversation import for_aggregator
 from langchain_moa.members.member import json_kwargs
-from langchain_moa.prompting.prompts import add_system_text, cutting
+from langchain_moa.prompting.place import add_system_text
+from langchain_moa.prompting.prompts import cutting
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -123,7 +124,7 @@ class Asking:
         tokens = self.settings.max_reference_tokens
         show = ask.prompt
         if show is None:
-            show = self.settings.prompt if ask.references else None
+            show = self.settings.prompt_for(member) if ask.references else None
         elif tokens is not None:
             show = cutting(show, tokens)
 
@@ -135,7 +136,8 @@ class Asking:
             messages = show(messages, references) if show is not None else messages
             return add_system_text(messages, role) if role and not ask.drafts else messages
 
-        return shown(member, list(ask.messages), ask.references, prompt, kwargs=kwargs, state=self.state)
+        place = self.settings.place(member)
+        return shown(member, list(ask.messages), ask.references, prompt, place=place, kwargs=kwargs, state=self.state)
 
     def _limit(self, ask: Ask, left: int) -> Limit | None:
         limit, timeout = self.limit, self.settings.proposer_timeout

@@ -19,6 +19,7 @@ from langchain_moa.data.reference import Reference, is_reference, steps_of
 from langchain_moa.data.state import emit, references_of, turn_of
 from langchain_moa.data.usage import account
 from langchain_moa.data.validation import plain_data
+from langchain_moa.engine.aggregate import own_message
 from langchain_moa.engine.consultation import Consultation
 from langchain_moa.engine.degradation import tell
 from langchain_moa.engine.node import Node, NodeSettings, context_of, introduce
@@ -89,8 +90,7 @@ class Choose(Node):
         )
         tell(moa, min_references=self._settings.min_references)
         emit("aggregated", name=self._name, model=None, selected=moa.get("selected"))
-        answer = message.model_copy(update={"response_metadata": {**message.response_metadata, "moa": moa}})
-        return {"messages": [answer], "steps": consultation.steps}
+        return {"messages": [own_message(message, state["messages"], moa)], "steps": consultation.steps}
 
     def _origin(self, chosen: Choice) -> dict[str, Any]:
         place = {key: chosen.reference[key] for key in ("layer", "proposer", "name", "model")}
@@ -139,7 +139,9 @@ def _read(result: Any, stream: AnswerStream | None) -> Choice | AIMessage:
 
 def _selected(reference: Reference) -> AIMessage:
     # The prefix says that no provider gave this id, so that whoever runs the graph as a model gives its own.
-    return AIMessage(reference["text"], id=f"{LC_ID_PREFIX}-{uuid4()}", response_metadata={"model_name": reference["model"]})
+    said = {"model_name": reference["model"]}
+    usage = reference.get("usage")
+    return AIMessage(reference["text"], id=f"{LC_ID_PREFIX}-{uuid4()}", response_metadata=said, usage_metadata=usage)
 
 
 def _kind(value: Any) -> str:

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from langchain_moa.members.member import Member
     from langchain_moa.members.proposer import Proposer
     from langchain_moa.mixture.fields import MemberLike, MixtureOptions
-    from langchain_moa.prompting.prompts import Prompt
+    from langchain_moa.prompting.prompts import PlacedPrompt, Prompt
     from langchain_moa.strategies.inquiry import Inquiry
 
 # Beside the proposers, LangGraph's sync executor has a thread that waits for the stream's next item.
@@ -236,10 +236,10 @@ class GraphEnd:
         node = Consult(work, self._settings, node=name, closing=closing)
         self._builder.add_node(name, node, metadata={"model": self.member(model).id})
 
-    def add_aggregator(self, *, prompt: Callable[[MoAState, Prompt], Prompt] | None = None) -> str:
+    def add_aggregator(self, *, prompt: Callable[[MoAState, PlacedPrompt], Prompt] | None = None) -> str:
         """Add the node that has the aggregator write the answer."""
         settings = self._settings
-        node = Aggregate(settings, prompt=None if prompt is None else lambda state: prompt(state, settings.prompt))
+        node = Aggregate(settings, prompt=prompt)
         self._builder.add_node(AGGREGATOR, node, metadata={"model": settings.members.aggregator.id})
         self._builder.add_edge(AGGREGATOR, END)
         return AGGREGATOR

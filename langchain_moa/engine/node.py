@@ -21,7 +21,8 @@ from langchain_moa.engine.progress import RunState, progress_of
 from langchain_moa.limits.deadline import Limit, call_within
 from langchain_moa.limits.portal import wait_for
 from langchain_moa.prompting.budget import fit, room_for_messages
-from langchain_moa.prompting.prompts import Prompt, PromptError, resolve_prompt
+from langchain_moa.prompting.place import ReferencePlace
+from langchain_moa.prompting.prompts import PlacedPrompt, Prompt, PromptError, resolve_prompt
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from langchain_moa.members.proposer import Proposer
     from langchain_moa.mixture.lineup import Members
     from langchain_moa.mixture.mixture import Mixture
+    from langchain_moa.prompting.place import ReferencesAt
 
 T = TypeVar("T")
 
@@ -49,7 +51,8 @@ class NodeSettings:
     Attributes:
         mixture: The mixture, for handlers that record which one a run belongs to.
         members: Its members, resolved.
-        prompt: How references are shown.
+        prompt: How references are shown, as the mixture's field has it.
+        references_at: Where they are shown.
         call_kwargs: The mixture's parameters for every model call.
         max_reference_tokens: Tokens to which each reference is cut when it is shown.
         min_references: How many good references a layer needs.
@@ -60,7 +63,8 @@ class NodeSettings:
 
     mixture: Mixture
     members: Members
-    prompt: Prompt
+    prompt: str | Prompt
+    references_at: ReferencesAt
     call_kwargs: Mapping[str, Any]
     max_reference_tokens: int | None
     min_references: int
@@ -74,7 +78,8 @@ class NodeSettings:
         return cls(
             mixture=mixture,
             members=mixture.members,
-            prompt=resolve_prompt(mixture.prompt, max_reference_tokens=mixture.max_reference_tokens),
+            prompt=mixture.prompt,
+            references_at=mixture.references_at,
             call_kwargs=mixture.call_kwargs,
             max_reference_tokens=mixture.max_reference_tokens,
             min_references=mixture.min_references,
@@ -107,6 +112,22 @@ class NodeSettings:
     def member(self, model: Proposer | None) -> Member:
         """Return the member that a strategy calls; `None` is the aggregator."""
         return self.mixture.member(model)
+
+    def place(self, member: Member) -> ReferencePlace:
+        """Return where the references stand in a member's prompt."""
+        spec = member.spec
+        at = spec.references_at or self.references_at
+        return ReferencePlace.of(
+            member.chat_model,
+            member.id,
+            at=at,
+            has_system_role=spec.system_role,
+            has_user_after_tools=member.dialect.user_after_tool,
+        )
+
+    def prompt_for(self, member: Member) -> PlacedPrompt:
+        """Return how the references are shown to a member."""
+        return resolve_prompt(self.prompt, place=self.place(member), max_reference_tokens=self.max_reference_tokens)
 
 
 class Node(Runnable[RunState, dict[str, Any]]):
@@ -203,6 +224,7 @@ def shown(
     references: Sequence[Reference],
     prompt: Prompt,
     *,
+    place: ReferencePlace,
     kwargs: Mapping[str, Any],
     state: RunState,
 ) -> Shown:
@@ -215,6 +237,7 @@ def shown(
         messages: The conversation as it is in the state.
         references: What it is to read, if anything.
         prompt: From these to what the member is sent.
+        place: Where the references stand in its prompt.
         kwargs: What else the call sends.
         state: The graph's state, whose references are paid for.
 
@@ -222,8 +245,14 @@ def shown(
         StrategyFailedError: A prompt of the user's own failed: a mistake that no other member would mend.
     """
     window = room_for_messages(member.chat_model, {**member.bound, **kwargs})
+
+    def adapted(messages: list[BaseMessage], references: Sequence[Reference]) -> list[BaseMessage]:
+        return place.adapt(prompt(messages, references))
+
+    # The reference code of the paper strips every answer.
+    stripped: list[Reference] = [{**reference, "text": reference["text"].strip()} for reference in references]
     try:
-        sent, trimmed = fit(messages, references, prompt, window=window)
+        sent, trimmed = fit(messages, stripped, adapted, window=window)
     except PromptError as error:
         cause = error.__cause__ or error
         reason = describe(cause, member.secrets)

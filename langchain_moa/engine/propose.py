@@ -18,7 +18,7 @@ from langchain_moa.engine.progress import RunState, progress_of
 from langchain_moa.limits.deadline import Limit
 from langchain_moa.limits.retry import is_retryable
 from langchain_moa.members.conversation import for_proposer
-from langchain_moa.prompting.prompts import add_system_text
+from langchain_moa.prompting.place import add_system_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -106,16 +106,18 @@ class Propose(Node):
         context = context_of()
         member = self._member
         tools = context.aggregator_kwargs.get("tools") or ()
+        show = settings.prompt_for(member)
 
         def prompt(messages: list[BaseMessage], references: Sequence[Reference]) -> list[BaseMessage]:
             messages = for_proposer(messages, member, tools=tools)
             if member.spec.system_prompt:
                 messages = add_system_text(messages, member.spec.system_prompt)
-            return settings.prompt(messages, references) if self._layer > 1 else messages
+            return show(messages, references) if self._layer > 1 else messages
 
         kwargs = member.kwargs(member.parameters(settings.call_kwargs, context.model_kwargs))
         references = state.get("merged", []) if self._layer > 1 else []
-        sent = shown(member, cast("list[BaseMessage]", state["messages"]), references, prompt, kwargs=kwargs, state=state)
+        asked = cast("list[BaseMessage]", state["messages"])
+        sent = shown(member, asked, references, prompt, place=show.place, kwargs=kwargs, state=state)
         emit("proposing", layer=self._layer, proposer=self._position, name=member.name, model=member.id)
         began = perf_counter()
         current, timeout = None, settings.proposer_timeout

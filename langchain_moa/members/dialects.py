@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -43,6 +43,8 @@ class Dialect:
         options: Whether they are sent as `options`, together with those of the model.
         most_temperature: The highest temperature; `None` where that is not known.
         one_of_temperature_and_top_p: Whether only one of these two can be sent.
+        timeout: Where the client takes its timeout, if it has no field of that name: the path of the setting.
+        no_retries: The keyword arguments of a call that keep the client from trying again, where its fields cannot.
     """
 
     family: str = ""
@@ -62,6 +64,8 @@ class Dialect:
     options: bool = False
     most_temperature: float | None = None
     one_of_temperature_and_top_p: bool = False
+    timeout: tuple[str, ...] = ("timeout",)
+    no_retries: Mapping[str, Any] = field(default_factory=dict)
 
     def spelling(self, parameter: str) -> str:
         """Return the client's name of a common parameter."""
@@ -132,6 +136,8 @@ _DIALECTS = {
         spellings={"top_p": "p", "top_k": "k"},
         without=frozenset({"reasoning_effort", "verbosity"}),
         most_temperature=1.0,
+        timeout=("timeout_seconds",),
+        no_retries={"request_options": {"max_retries": 0}},
     ),
     "ChatDeepSeek": Dialect(media=frozenset(), strings_only=True, without=frozenset({"top_k", "seed", "verbosity"})),
     "ChatFireworks": Dialect(image_urls=True, without=frozenset({"verbosity"})),
@@ -150,6 +156,7 @@ _DIALECTS = {
         spellings={"max_tokens": "num_predict"},
         without=frozenset({"reasoning_effort", "verbosity"}),
         options=True,
+        timeout=("client_kwargs", "timeout"),
     ),
     "ChatTogether": Dialect(image_urls=True, without=frozenset({"verbosity"}), in_body=frozenset({"top_k"})),
     "ChatVertexAI": _GOOGLE,

@@ -257,6 +257,9 @@ class Member:
             "system_prompt": spec.system_prompt,
             "settings": masked(spec.settings, self.secrets),
         }
+        # Only where they are given, so that the keys of what was kept before stay the same.
+        placed = {"references_at": spec.references_at, "system_role": spec.system_role}
+        described |= {key: value for key, value in placed.items() if value is not None}
         if self.chat_model is None:
             # Nothing tells two such Runnables apart but that they are two.
             return {**described, "runnable": f"{type(self.runnable).__name__} at {id(self.runnable):#x}"}
@@ -297,6 +300,8 @@ class Member:
         if self.chat_model is None:
             return {}
         others = {key: value for layer in own for key, value in layer.items()}
+        if self.retry is not None:
+            others = {**self.dialect.no_retries, **others}
         return {**self._spelled(call, others).kwargs, **others}
 
     def adjusted(self, call: Mapping[str, Any], *own: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -15,8 +15,10 @@ from langchain_moa._compat import default_settings, llm_type
 from langchain_moa.data.components import components_of
 from langchain_moa.data.validation import at
 from langchain_moa.limits.retry import Retry
+from langchain_moa.members.dialects import dialect_of
 from langchain_moa.members.member import Member
 from langchain_moa.members.models import chat_model_of, model_id, resolve_model
+from langchain_moa.prompting.place import ReferencesAt  # noqa: TC001  # pydantic reads the annotations
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
@@ -100,10 +102,16 @@ class Proposer:
         system_prompt: Its role; it follows the user's own system message after a blank line.
         settings: Arguments of the model's constructor, for a model given as a string (`temperature`, `base_url`, ...).
         retry: How a failed call of this member is tried again. Default: the mixture's `retry`.
+        references_at: Where this member's prompts show the references: `system` or `end`. Default: the mixture's
+            `references_at`.
+        system_role: Whether the model takes system messages. With `False`, all that would stand in one goes to the user's
+            messages: what opens the conversation in front of the first, and the instruction with the references behind the
+            last. Default: what the model's class says, and, where `references_at` is `end`, its name (Gemma up to 3).
 
     Raises:
         ValueError: `model` is neither a non-empty string nor a Runnable, `name` or `system_prompt` is no text, or `settings`
-            are no mapping or are given for a model object, or `retry` is wrong.
+            are no mapping or are given for a model object, or `retry`, `references_at` or
+            `system_role` is wrong.
 
     Example:
         ```python
@@ -124,6 +132,8 @@ class Proposer:
     system_prompt: str | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
     retry: Retry | None = None
+    references_at: ReferencesAt | None = None
+    system_role: bool | None = None
 
     def __post_init__(self) -> None:
         """Check the fields, so that a wrong one fails where it is written."""
@@ -146,6 +156,12 @@ class Proposer:
             raise ValueError(msg)  # noqa: TRY004  # pydantic reports ValueErrors with the field's place
         if settings and not isinstance(model, str):
             msg = "settings are for models given as strings; give this one's to its own constructor"
+            raise ValueError(msg)
+        if self.references_at not in (None, "system", "end"):
+            msg = f"references_at must be 'system' or 'end', not {self.references_at!r}"
+            raise ValueError(msg)
+        if self.system_role not in (None, True, False):
+            msg = f"system_role must be true or false, not {self.system_role!r}"
             raise ValueError(msg)
         with at("retry"):
             object.__setattr__(self, "retry", Retry.coerce(self.retry))
@@ -202,12 +218,28 @@ class Proposer:
         if not isinstance(self.model, str):
             policy = policy_for(self.model, own=self.retry, shared=retry)
             return Member(spec=self, runnable=self.model, id=self.id, retry=policy)
-        settings = {**client, **self.settings}
+        own = {name: value for name, value in self.settings.items() if value is not None}
+        settings = {**client, **own}
         model = resolve_model(self.model, settings)
         policy = self.retry or retry
         if policy is not None and "max_retries" in settings:
             msg = f"{self.model!r} has both retry and max_retries, which would multiply; give one of them"
             raise ValueError(msg)
-        if policy is not None and (once := without_retries(model)):
-            model = resolve_model(self.model, {**settings, **once})
+        changed: dict[str, Any] = {}
+        if "max_retries" in settings and "max_retries" not in type(model).model_fields:
+            policy = Retry(attempts=settings["max_retries"] + 1)
+            changed["max_retries"] = None
+        elif policy is not None:
+            changed.update(without_retries(model))
+        if settings.get("timeout") is not None and (place := dialect_of(model).timeout) != ("timeout",):
+            changed |= {"timeout": None, **_at_place(place, settings["timeout"], settings)}
+        if changed:
+            kept = {name: value for name, value in {**settings, **changed}.items() if value is not None}
+            model = resolve_model(self.model, kept)
         return Member(spec=self, runnable=model, id=self.model, retry=policy)
+
+
+def _at_place(place: tuple[str, ...], value: Any, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a setting at its place: by its name, or inside a mapping of others."""
+    name, *inner = place
+    return {name: {**(settings.get(name) or {}), inner[0]: value} if inner else value}

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, PlainValidator, SecretStr, fi
 from langchain_moa.data.validation import each
 from langchain_moa.limits.retry import Retry
 from langchain_moa.members.proposer import Proposer
+from langchain_moa.prompting.place import ReferencesAt
 from langchain_moa.prompting.prompts import Prompt, resolve_prompt
 from langchain_moa.strategies.resolved import resolve_aggregation, resolve_filters, resolve_stop
 
@@ -97,6 +98,7 @@ class MixtureFields(BaseModel):
     aggregator: Annotated[MemberLike | None, PlainValidator(coerce_aggregator), Use.RESOLVED | Use.STUDIO] = None
     num_layers: Annotated[int, Use.STUDIO] = 2
     prompt: Annotated[str | Callable[..., Any], Use.ANSWER | Use.SHARED | Use.STUDIO] = "paper"
+    references_at: Annotated[ReferencesAt, Use.ANSWER | Use.SHARED] = "system"
     max_reference_tokens: Annotated[int | None, Field(ge=16), Use.ANSWER | Use.SHARED] = None
     min_references: Annotated[int, Field(ge=1), Use.ANSWER] = 1
     aggregation: Annotated[Any, PlainValidator(resolve_aggregation), Use.ANSWER | Use.RESOLVED] = "synthesize"
@@ -166,6 +168,7 @@ class MixtureOptions(TypedDict, total=False):
 
     num_layers: int
     prompt: str | Callable[..., Any]
+    references_at: ReferencesAt
     max_reference_tokens: int | None
     min_references: int
     aggregation: Any

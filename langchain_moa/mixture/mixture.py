@@ -43,6 +43,10 @@ class Mixture(MixtureFields):
         prompt: How references are shown. `paper` (default), the paper's instruction and layout; `hardened`, for members that
             you do not trust; an instruction in your own words for the paper's layout; or a callable from messages and
             references to messages.
+        references_at: Where a prompt shows the references. `system` (default): in the system message, as in the paper. `end`:
+            after the last message, so that the beginning of a prompt stays the same from call to call and the providers'
+            prompt caches work; the instruction, which never changes, stays in the system message. A `Proposer` may say it for
+            itself. A `prompt` that is a callable puts the references where it will.
         max_reference_tokens: Tokens, at least 16 and counted as four characters each, to which each reference is cut when it
             is shown to a member or to a model that a strategy asks, at a sentence where there is one and with a mark.
             Default: shown whole, unless the prompt would not fit into the reader's context window.

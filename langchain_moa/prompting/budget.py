@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from langchain_moa.prompting.prompts import Prompt
 
 # The most tokens of an answer, by the names that clients have for it.
-_ANSWER = ("max_tokens", "max_completion_tokens", "max_output_tokens", "num_predict")
+_ANSWER = ("max_tokens", "max_completion_tokens", "max_output_tokens", "maxTokens", "num_predict")
 
 # What is sent beside the messages and counts like them, by the names that clients have for it.
 _SCHEMAS = ("tools", "functions", "response_format", "format", "output_config", "response_schema", "response_json_schema")
@@ -47,8 +47,10 @@ def room_for_messages(model: BaseChatModel | None, kwargs: Mapping[str, Any]) ->
         The tokens; `None` where the profile does not say how large the window is.
     """
     profile = getattr(model, "profile", None) or {}
-    window = profile.get("max_input_tokens")
-    if not window:
+    # Ollama cuts a prompt at its `num_ctx` without a word.
+    options = kwargs.get("options") or {}
+    sizes = [profile.get("max_input_tokens"), options.get("num_ctx") or getattr(model, "num_ctx", None)]
+    if not (window := min(filter(None, sizes), default=None)):
         return None
     schemas = [json.dumps(kwargs[name], default=_schema) for name in _SCHEMAS if kwargs.get(name)]
     return (
@@ -60,7 +62,8 @@ def room_for_messages(model: BaseChatModel | None, kwargs: Mapping[str, Any]) ->
 
 def _answer(model: BaseChatModel | None, kwargs: Mapping[str, Any], window: int, most: int | None) -> int:
     """Return how many tokens of a window are to be kept for the answer."""
-    asked = [*(kwargs.get(name) for name in _ANSWER), *(getattr(model, name, None) for name in _ANSWER)]
+    options = kwargs.get("options") or {}
+    asked = [*(kwargs.get(name, options.get(name)) for name in _ANSWER), *(getattr(model, name, None) for name in _ANSWER)]
     for tokens in asked:
         if isinstance(tokens, int) and tokens > 0:
             # As large as the window, it cannot be within it: the window is of the input alone, or the server cuts the answer.

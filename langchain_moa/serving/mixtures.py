@@ -24,7 +24,7 @@ from langchain_moa.chat_model.chat_model import ChatMoA
 from langchain_moa.data.errors import AggregatorFailedError, MoAError
 from langchain_moa.data.redaction import redact
 from langchain_moa.data.state import MoAContext
-from langchain_moa.data.usage import account, calls_of, total_usage
+from langchain_moa.data.usage import account, calls_of
 from langchain_moa.engine.graph import build_aggregator, build_graph
 from langchain_moa.limits.portal import iterate, iterate_in_worker
 from langchain_moa.serving.errors import ApiError
@@ -194,7 +194,7 @@ class ServedMixture:
             message = state["messages"][-1]
             calls = calls_of(message.response_metadata["moa"])
             self._kept.succeeded(prompting, closed)
-            yield FinalAnswer(_accounted(message), bound.by_tool)
+            yield FinalAnswer(message, bound.by_tool)
             closed = None
         except MoAError as error:
             calls = [*error.references, *error.steps]
@@ -202,7 +202,7 @@ class ServedMixture:
                 raise
             calls = calls_of(message.response_metadata["moa"])
             closed = None
-            yield FinalAnswer(_accounted(message), bound.by_tool)
+            yield FinalAnswer(message, bound.by_tool)
         finally:
             if closed:
                 self._kept.failed(prompting, closed)
@@ -301,17 +301,6 @@ def _aggregator_of(moa: ChatMoA) -> ChatMoA:
     names = ("aggregator_fallbacks", "temperature", "max_tokens", "stop", "deadline", "timeout", "max_retries", "api_key")
     fields = {name: value for name in names if (value := getattr(moa, name)) is not None}
     return ChatMoA(proposers=[moa.aggregator], aggregator=moa.aggregator, num_layers=1, **fields)  # type: ignore[arg-type]  # checked by the model
-
-
-def _accounted(message: AIMessage) -> AIMessage:
-    """Return an answer with its own call's tokens as `usage_metadata`, and those of all calls in the account."""
-    moa = message.response_metadata["moa"]
-    own = message.usage_metadata
-    if own is None and (chosen := moa.get("selected")) is not None:
-        same = [each for layer in moa["layers"] for each in layer if each.get("proposer") == chosen.get("proposer")]
-        own = same[-1].get("usage") if same else None
-    metadata = {**message.response_metadata, "moa": {**moa, "usage": total_usage(moa)}}
-    return message.model_copy(update={"usage_metadata": own, "response_metadata": metadata})
 
 
 def _cut_answer(error: MoAError, moa: ChatMoA) -> AIMessage | None:

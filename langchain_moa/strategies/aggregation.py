@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from langchain_moa.data.state import MoAState
     from langchain_moa.members.member import Member
     from langchain_moa.members.proposer import Proposer
-    from langchain_moa.prompting.prompts import Prompt
+    from langchain_moa.prompting.prompts import PlacedPrompt, Prompt
     from langchain_moa.strategies.inquiry import Inquiry
 
 # Where an answer comes from, which its reasons cannot say otherwise.
@@ -112,11 +112,12 @@ class AnswerGraph(Protocol):
         """
         ...
 
-    def add_aggregator(self, *, prompt: Callable[[MoAState, Prompt], Prompt] | None = None) -> str:
+    def add_aggregator(self, *, prompt: Callable[[MoAState, PlacedPrompt], Prompt] | None = None) -> str:
         """Add the node that has the aggregator write the answer, with tools, streaming, fallbacks and the account of all calls.
 
         Args:
-            prompt: From the state and the mixture's prompt to the prompt that shows the references. Default: the mixture's.
+            prompt: From the state and the mixture's prompt to the prompt that shows the references. The mixture's prompt has
+                a method `add(messages, text)`, which adds a text where the references stand. Default: the mixture's prompt.
 
         Returns:
             The node's name, `aggregator`; it leads to the end.

@@ -21,7 +21,7 @@ from langchain_moa.data.redaction import describe
 from langchain_moa.data.validation import each
 from langchain_moa.limits.portal import wait_for
 from langchain_moa.members.proposer import Proposer
-from langchain_moa.prompting.prompts import add_system_text
+from langchain_moa.prompting.place import add_system_text
 from langchain_moa.strategies.inquiry import Ask, conduct, decide, reads_json
 
 if TYPE_CHECKING:

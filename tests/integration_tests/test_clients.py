@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 few_authorities = fixtures.few_authorities
 providers = fixtures.providers
 
-PACKAGES = ("openai", "together", "anthropic", "ollama")
+PACKAGES = ("openai", "together", "anthropic", "ollama", "cohere", "groq")
 ROUNDS = 8
 THREADS = 4
 

@@ -28,12 +28,15 @@ if TYPE_CHECKING:
 few_authorities = fixtures.few_authorities
 providers = fixtures.providers
 
-COPIED = ("openai", "responses", "openrouter", "together", "deepseek", "xai", "anthropic", "ollama")
-NOT_COPIED = ("bedrock", "cohere", "fireworks", "gemini", "groq", "mistral")
+COPIED = ("openai", "responses", "openrouter", "together", "deepseek", "xai", "anthropic", "groq", "ollama", "cohere")
+NOT_COPIED = ("bedrock", "fireworks", "gemini", "mistral")
+# Whose copies make HTTP clients of their own, and have no settings for retries.
+MAKES_ITS_OWN = {"ollama", "cohere"}
 # The others have their tests among the unit tests, since they need no server.
 TESTED = {
     *("read_channel", "copy_for_loop", "streams_tokens", "inherited_context", "is_run_id", "tracing_params"),
     *("identifying_params", "llm_type", "has_async_methods", "default_settings", "known_providers", "provider_of"),
+    "ollama_options",
 }
 
 NO_CHANNEL = (
@@ -158,9 +161,9 @@ async def test_a_copied_model_uses_the_client_of_its_loop(providers: ProviderSer
     try:
         assert copy is not None, NO_COPY.format(provider)
         assert copy is not model, OLD_CLIENT.format(provider)
-        if provider == "ollama":  # its copy makes a client of its own
-            assert copy._async_client is not model._async_client, OLD_CLIENT.format(provider)  # type: ignore[attr-defined]
-            watched.watch(copy._async_client._client)
+        if provider in MAKES_ITS_OWN:
+            assert http_client(copy) is not http_client(model), OLD_CLIENT.format(provider)
+            watched.watch(http_client(copy))
         async with asyncio.timeout(PATIENCE):
             answer = await copy.ainvoke("Hi")
             pieces = [piece async for piece in copy.astream("Hi")]
@@ -174,7 +177,7 @@ async def test_a_copied_model_uses_the_client_of_its_loop(providers: ProviderSer
 
 @pytest.mark.parametrize("provider", COPIED)
 async def test_a_copy_leaves_the_model_as_it_was(providers: ProviderServer, provider: str) -> None:
-    settings: dict[str, Any] = {} if provider == "ollama" else {"max_retries": 3, "timeout": 41.0}
+    settings: dict[str, Any] = {} if provider in MAKES_ITS_OWN else {"max_retries": 3, "timeout": 41.0}
     model = member(providers, provider, **settings)
     before, client = model.model_dump(), async_client(model)
     watched = Watched()
@@ -182,7 +185,7 @@ async def test_a_copy_leaves_the_model_as_it_was(providers: ProviderServer, prov
     await watched.close()
     assert async_client(model) is client, f"copying the chat model of {provider} changes the user's own"
     assert model.model_dump() == before
-    if provider != "ollama":
+    if provider not in MAKES_ITS_OWN:
         own = async_client(copy)
         assert (own.max_retries, own.timeout) == (3, 41.0), f"the copy of {provider} loses the client's retries and timeout"
         assert own.api_key == client.api_key, f"the copy of {provider} loses the key"
@@ -194,11 +197,11 @@ async def test_the_clients_of_copies_are_closed(providers: ProviderServer, provi
     clients = LoopClients()
     await clients.anchor()
     copy: Any = copy_for_loop(member(providers, provider), clients.get, clients.on_close)
-    own = copy._async_client if provider == "ollama" else async_client(copy)
-    assert not own._client.is_closed
+    own = http_client(copy)
+    assert not own.is_closed
     anchor: Any = clients._anchor
     await anchor.aclose()
-    assert own._client.is_closed, f"the HTTP client of a copied chat model of {provider} stays open when its loop has ended"
+    assert own.is_closed, f"the HTTP client of a copied chat model of {provider} stays open when its loop has ended"
 
 
 @pytest.mark.parametrize("provider", NOT_COPIED)
@@ -213,4 +216,12 @@ def async_client(model: Any) -> Any:
     """Return the async client of a provider's SDK in a model."""
     if hasattr(model, "root_async_client"):
         return model.root_async_client or model.async_client._client
+    if hasattr(model, "async_client"):
+        return getattr(model.async_client, "_client", model.async_client)
     return model._async_client
+
+
+def http_client(model: Any) -> Any:
+    """Return the HTTP client of a provider's SDK in a model."""
+    sdk = async_client(model)
+    return sdk._client_wrapper.httpx_client.httpx_client if hasattr(sdk, "_client_wrapper") else sdk._client

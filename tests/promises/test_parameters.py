@@ -34,7 +34,6 @@ SPELLING: dict[str, dict[str, tuple[str, ...] | None]] = {
         "responses": ("max_output_tokens",),
         "openai": ("max_completion_tokens",),
         "openrouter": ("max_completion_tokens",),
-        "xai": ("max_completion_tokens",),
     },
     "temperature": {
         "gemini": ("generationConfig", "temperature"),

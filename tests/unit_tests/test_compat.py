@@ -218,3 +218,9 @@ def test_every_standard_error_of_langchain_has_a_class_for_the_aggregator() -> N
         assert isinstance(error, kind), f"data/errors.py has no class for {kind.__name__}, which is new in langchain-core"
         assert type(error).__name__ == f"Aggregator{kind.__name__}"
         assert getattr(importlib.import_module(type(error).__module__), type(error).__name__) is type(error)
+
+
+def test_the_options_of_an_ollama_model_are_those_that_it_would_send() -> None:
+    ollama = pytest.importorskip("langchain_ollama", reason="the providers' packages are not among the oldest dependencies")
+    model: Any = ollama.ChatOllama(model="a", num_ctx=2048, temperature=0.5, top_k=3, stop=["END"], repeat_penalty=1.1)
+    assert _compat.ollama_options(model) == model._chat_params([])["options"], "ChatOllama has other options than before"

@@ -49,7 +49,7 @@ NAMES = [
     *("X-Auth-Key", "Helicone-Auth", "Cookie", "Set-Cookie", "private_key", "credentials", "passwd", "api_keys", "apiKey"),
     *("OPENAI_API_KEY", "OPENAI_API_KEY_2", "OPENAI_API_KEY_PROD", "DATABASE_URL", "REDIS_URL", "api-key", "Authorization"),
     *("HF_TOKEN", "access_token", "accessToken", "client_secret", "PGPASSWORD", "Ocp-Apim-Subscription-Key", "token"),
-    *("x-goog-api-key", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "SENTRY_DSN", "connection_string", "Proxy-Authorization"),
+    *("x-goog-api-key", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "SENTRY_DSN", "connection_string", "MYSQL_PWD"),
 ]
 
 PLAIN_NAMES = [
@@ -63,7 +63,8 @@ PLAIN_NAMES = [
         "password_policy",
         "max_reference_tokens",
         "sort_key",
-        "XAUTHORITY",
+        "PWD",
+        "OLDPWD",
     ),
 ]
 

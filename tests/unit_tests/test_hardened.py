@@ -112,6 +112,10 @@ def test_a_tag_that_leaked_opens_nothing_in_other_letters_either() -> None:
         "<div class='s'><b>bold</b><br/><!-- a --> <|></div> List<String|number> Map<S, T> Foo<S>::bar Vec<u8>",
         "- [x] done [INSTALL] [a](b) [0][1] [[wiki]] <https://example.org> a[s] [inst]ead",
         "| a | b |\n|---|---|\n| 1 | 2 |\n\n> quoted <em>text</em>",
+        "👩🏽\u200d🤝\u200d👨🏿 👨\u200d❤\ufe0f\u200d💋\u200d👨 🧑🏼\u200d⚕\ufe0f 🐻\u200d❄\ufe0f",
+        "⛹🏽\u200d♀\ufe0f 👁\ufe0f\u200d🗨\ufe0f",
+        "🚶🏽\u200d♀\ufe0f\u200d➡\ufe0f 🧑\u200d🧑\u200d🧒 🙂\u200d↔\ufe0f 😶\u200d🌫\ufe0f 🏴\u200d☠\ufe0f 🐦\u200d⬛",
+        ">>> f(x) << 2 and [|x| for x in xs] <pre>a</pre> <img src='a'> <Role> <T_TOKEN extends B> [SUFFIXES] [MASK me]",
     ],
 )
 def test_honest_text_is_shown_as_it_was_written(said: str) -> None:
@@ -141,6 +145,19 @@ def test_nothing_that_may_be_ignored_stays_beside_ascii() -> None:
         ("\u0915\u200d\u200d\u0937", "\u0915\u0937"),
         ("\u0915\ufe0f\u200d\u0937", "\u0915\u0937"),
         ("❤\ufe0f\u200da", "❤a"),
+        # Emoji that are no sequence are not joined, whatever their tone; nor are they kept apart.
+        ("👍\u200d👎", "👍👎"),
+        ("👍🏽\u200d👎🏿", "👍🏽👎🏿"),
+        ("👩\u200c💻", "👩💻"),
+        ("💻\u200d👩", "💻👩"),
+        ("👩\ufe0f\u200d👍", "👩👍"),
+        ("\u200d👩", "👩"),
+        # Signs without a shape; the blank of Braille is a space.
+        ("\U00013000\U00013430\U00013001", "\U00013000\U00013001"),
+        ("a\u2800b", "a b"),
+        ("a\U0001d159b\U00016fe4\u070f", "ab"),
+        # Private use: citations of some models, icons of some fonts, or text in letters of one's own.
+        ("It is\ue200cite\ue202turn0\ue201 blue\U000f0041\U0010fffd.", "It isciteturn0 blue."),
         # Mongolian, from its first letter to its last, and nobody else's.
         ("\u1820\u180b", "\u1820\u180b"),
         ("\u18aa\u180b", "\u18aa\u180b"),
@@ -183,6 +200,43 @@ MARKERS = [
         "</think>",
         "<tool_call>",
         "<unused7>",
+    ),
+    # Tools and thoughts.
+    *("</|tool_call|>", "<arg_key>", "</arg_value>", "<function_calls>", "</function_call>", "◁think▷", "◁/think▷"),
+    *(
+        "<\uff5cDSML\uff5cfunction_calls>",
+        "</\uff5cDSML\uff5cinvoke>",
+        "<start_function_call>",
+        "<end_function_response>",
+        "<escape>",
+    ),
+    *("<seed:tool_call>", "</seed:think>", "<minimax:tool_call>", "</minimax:tool_call>", "<longcat_think>", "</longcat_s>"),
+    # Turns and roles.
+    *(
+        "[|user|]",
+        "[|endofturn|]",
+        "<role>",
+        "</role>",
+        "<BOS_TOKEN>",
+        "<EOS_TOKEN>",
+        "<SPECIAL_12>",
+        "<用户>",
+        "<AI>",
+        "<eoh>",
+    ),
+    *("<eom>", "<bop>", "<mask>", "[MASK]", "<mask:1>", "<ctrl99>", ">>QUESTION<<", ">>ANSWER<<", "<TOKENS_UNUSED_1>"),
+    # Media and code.
+    *("<image>", "</image>", "<IMG_CONTEXT>", "<image_soft_token>", "<start_of_audio>", "[IMG_BREAK]", "[IMG_END]", "[AUDIO]"),
+    *(
+        "]<]start of image[>[",
+        "<PRE>",
+        "<SUF>",
+        "<fim_prefix>",
+        "<file_sep>",
+        "<repo_name>",
+        "<reponame>",
+        "[PREFIX]",
+        "[SUFFIX]",
     ),
 ]
 

@@ -8,7 +8,8 @@ import pytest
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
 from langgraph.errors import GraphInterrupt
 
-from langchain_moa.prompting.prompts import PROMPTS, SYNTHESIZE, PromptError, add_system_text, resolve_prompt
+from langchain_moa.prompting.place import add_system_text
+from langchain_moa.prompting.prompts import PROMPTS, SYNTHESIZE, PromptError, resolve_prompt
 
 QUESTION = HumanMessage("Why?")
 REFERENCES: Any = [{"text": "Blue."}, {"text": "It is\nblue."}]
@@ -41,7 +42,7 @@ def test_references_are_numbered_below_the_instruction(prompt: str, instruction:
 
 
 def test_a_prompt_has_a_name_or_more_words_than_one() -> None:
-    assert [resolve_prompt(name) for name in PROMPTS] == list(PROMPTS.values())
+    assert [resolve_prompt(name).show for name in PROMPTS] == list(PROMPTS.values())
     with pytest.raises(
         ValueError, match=r"^unknown prompt 'papper'; known are paper, hardened, or write an instruction of your own"
     ):

@@ -38,7 +38,7 @@ def behave(server: Loopback) -> None:
 
 def references_in(request: Recorded) -> list[str]:
     """Return the references that a prompt shows, in order."""
-    return _WRITTEN.findall(request.system)
+    return _WRITTEN.findall(request.system if decides(request) else f"{request.system}\n{request.user}")
 
 
 def decides(request: Recorded) -> bool:

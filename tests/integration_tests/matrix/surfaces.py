@@ -60,7 +60,7 @@ class Outcome:
 
 def of_message(message: BaseMessage, **more: Any) -> Outcome:
     assert isinstance(message, AIMessage)
-    usage = message.usage_metadata
+    usage = message.response_metadata.get("moa", {}).get("usage")
     tokens = None if usage is None else usage["total_tokens"]
     return Outcome(text=message.text, moa=message.response_metadata.get("moa"), tokens=tokens, **more)
 

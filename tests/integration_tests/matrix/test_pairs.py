@@ -56,6 +56,7 @@ FACTORS: dict[str, list[Any]] = {
     ],
     "stop_when": [None, "agreement", "moderator", "residual", {"residual": {"similarity": "lexical"}}],
     "prompt": ["paper", "hardened", "Use these."],
+    "references_at": ["system", "end"],
     "quorum": [None, 2, 0.5],
 }
 STATEFUL = {"graph", "subgraph", "agent", "agent_server"}
@@ -80,7 +81,7 @@ CASES = {
 
 def options_of(case: dict[str, Any]) -> dict[str, Any]:
     """Return the fields of the case's mixture, but for its members."""
-    options = {key: case[key] for key in ("aggregation", "reference_filters", "stop_when", "prompt", "quorum")}
+    options = {key: case[key] for key in ("aggregation", "reference_filters", "stop_when", "prompt", "references_at", "quorum")}
     return {key: value for key, value in options.items() if value is not None}
 
 
@@ -137,7 +138,7 @@ def test_what_always_holds(
     outcome = ask()
     requests = loopback.settle()
     nobody_reads_of_a_failure(requests)
-    the_users_messages_are_intact(requests)
+    the_users_messages_are_intact(requests, case)
     every_reader_sees_the_same_references_in_order(requests, case)
     it_answers_once(outcome, requests, case)
     the_account_is_right(outcome, requests, case)
@@ -168,12 +169,14 @@ def nobody_reads_of_a_failure(requests: list[Recorded]) -> None:
     assert not any(FAILURE in str(request.body) for request in requests)
 
 
-def the_users_messages_are_intact(requests: list[Recorded]) -> None:
+def the_users_messages_are_intact(requests: list[Recorded], case: dict[str, Any]) -> None:
     for request in requests:
         if decides(request):
             assert QUESTION in request.user
         else:
-            assert request.user == QUESTION
+            # The mixture around a nested one has them in the system message.
+            shows = case["references_at"] == "end" and request.model != "outer" and references_in(request)
+            assert request.user.startswith(f"{QUESTION}\n\n") if shows else request.user == QUESTION
             assert request.system.startswith(SYSTEM)
 
 

@@ -55,8 +55,10 @@ def test_an_answer_is_recorded_with_every_call(chat: Chat, loopback: Loopback) -
     assert [call.name for call in run.calls] == ["first", "openai:b", "first", "openai:b", "openai:agg"]
     assert [call.text for call in run.calls[:2]] == ["a says: Why?", "b says: Why?"]
     assert [call.kept for call in run.calls] == [True, True, True, True, None]
-    assert answer.usage_metadata is not None
-    assert run.tokens == (answer.usage_metadata["input_tokens"], answer.usage_metadata["output_tokens"])
+    assert run.tokens == (
+        answer.response_metadata["moa"]["usage"]["input_tokens"],
+        answer.response_metadata["moa"]["usage"]["output_tokens"],
+    )
     assert run.parameters == {"stop": ["END"]}
     assert run.mixture is not None
     assert run.mixture["temperature"] == 0.5

@@ -50,8 +50,7 @@ async def every_way(moa: ChatMoA) -> list[AIMessage]:
     chunks = [list(moa.stream(QUESTION)), [chunk async for chunk in moa.astream(QUESTION)]]
     answers = [moa.invoke(QUESTION), await moa.ainvoke(QUESTION), *(sum_of(each) for each in chunks)]
     for answer in answers:
-        assert answer.usage_metadata is not None
-        assert answer.usage_metadata["total_tokens"] == total(answer)
+        assert answer.response_metadata["moa"]["usage"]["total_tokens"] == total(answer)
     return answers
 
 

@@ -155,8 +155,7 @@ class TestAgents:
         agent = create_agent(chat("agent"), [multiply])
         moa = panel.model(proposers=[Proposer(agent, name="calculator"), chat("p1")])
         for answer in (moa.invoke(QUESTION), await moa.ainvoke(QUESTION)):
-            assert answer.usage_metadata is not None
-            assert answer.usage_metadata["total_tokens"] == total(answer)
+            assert answer.response_metadata["moa"]["usage"]["total_tokens"] == total(answer)
         assert len(panel.server.calls("agent")) == 4
         assert panel.server.calls("agent")[1].messages[-1]["content"] == "42"
         for asked in panel.server.calls("agg"):

@@ -81,7 +81,7 @@ class Says:
 
 def paper(system: str, texts: list[str]) -> str:
     """Return the system text of who reads these references, by the paper."""
-    listed = "".join(f"\n{number}. {text}" for number, text in enumerate(texts, start=1))
+    listed = "".join(f"\n{number}. {text.strip()}" for number, text in enumerate(texts, start=1))
     prompt = f"{SYNTHESIZE}\n\nResponses from models:{listed}"
     return f"{system}\n\n{prompt}" if system else prompt
 

@@ -45,7 +45,7 @@ class _Loader(yaml.SafeLoader):
         self._sizes: dict[int, int] = {}
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        event: Any = self.peek_event()
+        event: Any = self.peek_event()  # type: ignore[no-untyped-call]  # its stub has no types
         if len(self._open) >= _DEEPEST:
             _refuse(f"it is nested more than {_DEEPEST} levels deep", event)
         if isinstance(event, yaml.AliasEvent):
@@ -63,7 +63,8 @@ class _Loader(yaml.SafeLoader):
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002  # PyYAML's
         seen: dict[tuple[str, str], yaml.Node] = {}
-        for key, _ in node.value if isinstance(node, yaml.MappingNode) else ():
+        given: Any = node  # `!!map` may stand before anything
+        for key, _ in given.value if isinstance(given, yaml.MappingNode) else ():
             if isinstance(key, yaml.ScalarNode) and (first := seen.setdefault((key.tag, key.value), key)) is not key:
                 _refuse(f"a key stands twice in one mapping; the first is in line {first.start_mark.line + 1}", key)
         return super().construct_mapping(node, deep)

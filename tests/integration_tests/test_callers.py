@@ -33,5 +33,5 @@ async def test_callers_set_how_models_sample(loopback: Loopback, chat: Chat) -> 
     await graph.ainvoke(QUESTION, SERVED, context=context)
     assert {call.body["temperature"] for call in loopback.calls("a")} == {0.25}
     # In a program of your own, you may set anything.
-    await graph.ainvoke(QUESTION, context=MoAContext(model_kwargs={"extra_headers": {"X-Mine": "1"}}))
-    assert loopback.calls("a")[-1].headers["x-mine"] == "1"
+    await graph.ainvoke(QUESTION, context=MoAContext(aggregator_kwargs={"extra_headers": {"X-Mine": "1"}}))
+    assert loopback.calls("agg")[-1].headers["x-mine"] == "1"

@@ -163,6 +163,8 @@ def test_a_folder_is_no_file(tmp_path: Path) -> None:
         ("proposers: &p\n  - a: *p\n", "line 2, column 8: the anchor &p refers to itself"),
         ("proposers: " + "[" * 3_000, "line 1, column 61: it is nested more than 50 levels deep"),
         ("proposers: " + "{a: " * 3_000, "it is nested more than 50 levels deep"),
+        ("prompt: !!map x\n", "line 1, column 9: expected a mapping node"),
+        ("prompt: !!map [x]\n", "line 1, column 9: expected a mapping node"),
         (BOMB, "it holds more than 100,000 values, those of its aliases included"),
     ],
 )

@@ -62,8 +62,15 @@ def _inner(part: Any) -> Iterable[tuple[str, Any]]:
             public = [(name, each) for name, each in [*vars(part).items()] if not name.startswith("_")]
             inner = [*public, *(default_settings(part) or {}).items()]
             if hasattr(type(part), "deps"):
-                inner = [*inner, *(("", each) for each in getattr(part, "deps", ()))]
+                inner = [*inner, *(("", each) for each in _dependencies(part))]
         case _ if not isinstance(part, type) and isinstance(headers := getattr(part, "headers", None), Mapping):
             # An HTTP client of the user's.
             inner = headers.items()
     return inner
+
+
+def _dependencies(part: Any) -> list[Any]:
+    try:
+        return list(part.deps)
+    except Exception:  # noqa: BLE001  # LangChain reads the function's source, which may be missing or another file's
+        return []

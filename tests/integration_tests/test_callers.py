@@ -21,7 +21,8 @@ QUESTION: Any = {"messages": [("user", "Hi")]}
 @pytest.mark.parametrize("name", ["model", "extra_headers", "base_url", "tools"])
 async def test_callers_choose_no_other_model_and_no_other_server(loopback: Loopback, chat: Chat, field: str, name: str) -> None:
     graph = create_moa([chat("a")], chat("agg"), num_layers=1).compile()
-    for context in ({field: {name: "dear"}}, MoAContext(**{field: {name: "dear"}})):  # type: ignore[arg-type]  # a field of it
+    contexts: list[Any] = [{field: {name: "dear"}}, MoAContext(**{field: {name: "dear"}})]  # type: ignore[arg-type]  # a field
+    for context in contexts:
         with pytest.raises(MoAError, match=f"context: {field}: callers of a server may not set '{name}'"):
             await graph.ainvoke(QUESTION, SERVED, context=context)
     assert loopback.models == []

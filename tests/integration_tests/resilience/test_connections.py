@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import socket
 import ssl
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
@@ -28,8 +28,9 @@ async def test_a_server_that_does_not_run_is_named(chat: Chat) -> None:
     port = closed_port()
     gone = ChatOpenAI(model="m", api_key="test", base_url=f"http://127.0.0.1:{port}/v1", max_retries=0)  # type: ignore[arg-type]
     graph = create_moa([chat("a"), gone], gone, num_layers=1).compile()
+    question: Any = {"messages": [("user", "Hi")]}
     with pytest.raises(MoAError, match=f"at 127.0.0.1:{port}: it refused the connection; check that the server runs") as raised:
-        await graph.ainvoke({"messages": [("user", "Hi")]})
+        await graph.ainvoke(question)
     [_, failed] = raised.value.references
     assert failed["error"] is not None
     assert f"127.0.0.1:{port}" in failed["error"]["message"]

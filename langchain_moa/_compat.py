@@ -149,6 +149,18 @@ def default_settings(runnable: Any) -> Mapping[str, Any] | None:
     return settings if isinstance(settings, dict) else None
 
 
+def remote_headers(graph: Any) -> Mapping[str, str]:
+    """Return the HTTP headers that a `RemoteGraph` sends; an empty mapping for any other graph.
+
+    Its `api_key` is only kept in them. Undocumented: the way from the graph to its HTTP client.
+
+    Args:
+        graph: A graph on a server.
+    """
+    client = getattr(getattr(getattr(graph, "client", None), "http", None), "client", None)
+    return getattr(client, "headers", None) or {}
+
+
 class ScopedChatModel(BaseChatModel):
     """A chat model that enters a context around each of its calls.
 

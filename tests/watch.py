@@ -51,6 +51,15 @@ class Tree(BaseTracer):
         """Draw the trees: a run a line, indented by depth, siblings in the order of their names."""
         return "\n".join(line for root in self.roots for line in self._lines(root, 0))
 
+    def own_runs(self) -> list[Run]:
+        """The runs of the mixture itself, parents first: without the calls of models, and what is inside them."""
+        found = list(self.roots)
+        for run in found:
+            found.extend(
+                each for each in run.child_runs if ": " not in each.name and each.run_type not in {"llm", "chat_model"}
+            )
+        return found
+
     def runs(self) -> list[Run]:
         """All runs, parents first."""
         found = list(self.roots)

@@ -228,8 +228,7 @@ class MixtureArguments:
 
 def _setting(text: str) -> tuple[str, Any]:
     """Read `field=value`."""
-    import yaml
-
+    from langchain_moa.data.documents import read_yaml
     from langchain_moa.data.redaction import names_secret
     from langchain_moa.members.keys import is_open
 
@@ -238,8 +237,8 @@ def _setting(text: str) -> tuple[str, Any]:
         msg = "--set takes FIELD=VALUE: --set min_references=2, for example"
         raise UsageError(msg)
     try:
-        value = yaml.safe_load(written)
-    except yaml.YAMLError as error:
+        value = read_yaml(written)
+    except ValueError as error:
         # Its text would quote the value, which may be a key by mistake.
         msg = f"--set {name}: the value is no YAML; put it into quotes if it has signs like : [ {{"
         raise UsageError(msg) from error

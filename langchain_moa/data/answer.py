@@ -116,6 +116,13 @@ def is_cut(message: AIMessage) -> bool:
     return _finish_reason(message).lower() in _CUT
 
 
+def has_no_end(message: AIMessage) -> bool:
+    """Tell whether a stream in OpenAI's protocol ended without a finish reason, and so perhaps too early."""
+    said = message.response_metadata
+    # The Responses API has a status in place of a finish reason.
+    return said.get("model_provider") == "openai" and not (_finish_reason(message) or said.get("status"))
+
+
 def _has_thoughts(message: AIMessage) -> bool:
     blocks = message.content if isinstance(message.content, list) else ()
     if any(isinstance(block, dict) and block.get("type") in _THOUGHT_BLOCKS for block in blocks):

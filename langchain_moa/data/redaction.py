@@ -1,4 +1,8 @@
-"""Redaction: keep keys out of everything that is shown, stored or sent on: errors, references, traces, events."""
+"""Redaction: keep credentials out of what this package writes: errors, references, states, metadata, logs, files, pages.
+
+Credentials are known by declaration: secret fields, headers, addresses with a user, variables of the environment with a
+secret's name, and what the request behind an error carried. Beside these, anything of a key's form is masked.
+"""
 
 from __future__ import annotations
 
@@ -6,51 +10,30 @@ import os
 import re
 from base64 import b64encode
 from collections.abc import Mapping
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
-from langchain_core.callbacks import BaseCallbackHandler, BaseCallbackManager
-from langchain_core.outputs import ChatGeneration, LLMResult
-from langchain_core.runnables.config import var_child_runnable_config
+from langchain_core.load.serializable import Serializable
 from pydantic import SecretStr
 
+from langchain_moa.data.components import components_of
+from langchain_moa.data.connections import cause_of
+from langchain_moa.data.credentials import credentials_in, in_address, is_secret_name
 from langchain_moa.data.errors import OutOfTimeError
-from langchain_moa.data.parts import parts_of
 from langchain_moa.data.reference import Failure
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-
-    from langchain_core.runnables import RunnableConfig
+    from collections.abc import Callable, Iterable, Iterator
 
 _MASK = "**********"
 
-# A name that holds a credential, in configuration and in the environment.
-_SECRET_NAME = re.compile(
-    r"((api|access|subscription)[-_]?key|secret|password|credential|(access|auth|bearer)_?token|(\b|[-_])token|authorization)$",
-    re.IGNORECASE,
+# In the text of an error, what follows the name of a credential.
+_ASSIGNED = re.compile(
+    r"(?i)\b(?:api[_-]?keys?|token|secret|password|passwd)[\"']?[ \t]{0,4}[=:][ \t]{0,4}[\"']?([^\s\"',;}&]{8,})"
 )
-
-# What nothing but a credential looks like; the looser pattern below would take prose for one.
-_SECRET_VALUE = re.compile(
-    r"\b(sk|pk|tgp|gsk|xai|lsv2)[-_](?=[\w-]*\d)[\w-]{20,}|\bhf_[A-Za-z0-9]{30,}|(?i:\bbearer)\s+(?=\S*\d)\S{16,}"
-)
-
-_SECRET_TEXT = re.compile(
-    r"(?i)\b(bearer\s+)\S+|\b(sk|pk|tgp|gsk|xai|hf|lsv2)[-_][\w-]{8,}|((?:api[_-]?key|token)[\"']?\s*[=:]\s*[\"']?)[^\s\"',}]{8,}"
-    r"|(://[^\s/:@]*:)[^\s/@]+(?=@)"
-)
-
-_IN_URL = re.compile(r"://([^\s/:@]*)(?::([^\s/@]*))?@")
 
 # Shorter values are no keys, and masking them would garble the text around.
 _MIN_LENGTH = 8
-
-
-def is_secret_name(name: str) -> bool:
-    """Tell whether a setting of this name holds a credential."""
-    return _SECRET_NAME.search(name) is not None
 
 
 def names_secret(value: Any, name: str = "", *, allows: Callable[[Any], bool] = lambda _: False) -> str | None:
@@ -72,7 +55,7 @@ def names_secret(value: Any, name: str = "", *, allows: Callable[[Any], bool] = 
         )
     elif isinstance(value, list):
         found = (names_secret(item, name, allows=allows) for item in value)
-    elif isinstance(value, str) and _SECRET_VALUE.search(value):
+    elif isinstance(value, str) and credentials_in(value):
         return name
     return next((key for key in found if key is not None), None)
 
@@ -90,28 +73,37 @@ def masked(value: Any, secrets: Iterable[str] = ()) -> Any:
 def _masked(value: Any, known: tuple[str, ...]) -> Any:
     if isinstance(value, Mapping):
         return {key: _MASK if is_secret_name(str(key)) else _masked(item, known) for key, item in value.items()}
-    if isinstance(value, str) and known:
+    if isinstance(value, str):
         return conceal(value, known)
     return [_masked(item, known) for item in value] if isinstance(value, list) else value
 
 
 def secrets_of(whole: object) -> tuple[str, ...]:
-    """Return the credentials inside a model, a chain, a graph, embeddings or a strategy, wherever they stand in it.
+    """Return the credentials that a model, a chain, a graph, embeddings or a strategy declares.
 
-    They are the values of secret fields, the texts that have a secret's name (in `default_headers`, for example), and those
-    in addresses such as `https://user:password@host`.
+    They are the values of secret fields and of the fields and variables in `lc_secrets`, the texts that have a secret's name
+    (in `default_headers`, for example), and those in addresses such as `https://user:password@host`.
 
     Args:
         whole: What to look into, or a list of it.
     """
     found: dict[str, None] = {}
-    for name, part in parts_of(whole):
+    for name, part in components_of(whole):
         if isinstance(part, SecretStr):
             found[part.get_secret_value()] = None
         elif isinstance(part, str):
             values = _in_header(part) if is_secret_name(name) else _in_address(part) if "://" in part else ()
             found |= dict.fromkeys(values)
+        elif isinstance(part, Serializable):
+            found |= dict.fromkeys(_declared(part))
     return tuple(text for text in found if text)
+
+
+def _declared(part: Serializable) -> Iterator[str]:
+    for field, variable in part.lc_secrets.items():
+        for value in (getattr(part, field, None), os.environ.get(variable)):
+            if isinstance(value, str):
+                yield value
 
 
 def _in_header(value: str) -> Iterator[str]:
@@ -121,7 +113,7 @@ def _in_header(value: str) -> Iterator[str]:
 
 
 def _in_address(address: str) -> Iterator[str]:
-    for user, password in _IN_URL.findall(address):
+    for user, password in in_address(address):
         yield from (f"{user}:{password}", password) if password else (user,)
         # As clients send them.
         plain = f"{unquote(user)}:{unquote(password)}"
@@ -129,18 +121,24 @@ def _in_address(address: str) -> Iterator[str]:
 
 
 def redact(text: str, secrets: Iterable[str] = ()) -> str:
-    """Mask credentials in a text.
+    """Mask credentials in a text that is no prose, such as an error.
 
     Args:
         text: Any text, a provider's error for example.
         secrets: Values known to be secret, beside those of the environment.
 
     Returns:
-        The text with `**********` wherever a known value, or something of a key's shape, stood.
+        The text with `**********` wherever a known value, something of a key's form, or the value of a secret's name stood.
     """
-    for value in known_secrets(secrets):
-        text = text.replace(value, _MASK)
-    return _SECRET_TEXT.sub(lambda match: f"{match[1] or match[3] or match[4] or ''}{_MASK}", text)
+    concealed = conceal(text, known_secrets(secrets))
+    return _ASSIGNED.sub(_without_value, concealed)
+
+
+def _without_value(match: re.Match[str]) -> str:
+    value = match[1]
+    if value.startswith(_MASK) or not re.search(r"\d", value):
+        return match[0]  # `unexpected token: identifier`
+    return f"{match[0].removesuffix(value)}{_MASK}"
 
 
 def conceal(text: str, known: Iterable[str]) -> str:
@@ -151,11 +149,13 @@ def conceal(text: str, known: Iterable[str]) -> str:
         known: What `known_secrets` has returned.
 
     Returns:
-        The text with `**********` wherever a known value, or what looks like nothing but a key, stood.
+        The text with `**********` wherever a known value, or something of a key's form, stood.
     """
     for value in known:
         text = text.replace(value, _MASK)
-    return _SECRET_VALUE.sub(_MASK, text)
+    for start, end in reversed(credentials_in(text)):
+        text = f"{text[:start]}{_MASK}{text[end:]}"
+    return text
 
 
 def known_secrets(secrets: Iterable[str] = ()) -> tuple[str, ...]:
@@ -164,8 +164,15 @@ def known_secrets(secrets: Iterable[str] = ()) -> tuple[str, ...]:
     Args:
         secrets: The others.
     """
-    environment = (value for name, value in os.environ.items() if is_secret_name(name))
-    return _longest_first((*secrets, *environment))
+    return _longest_first((*secrets, *_of_environment()))
+
+
+def _of_environment() -> Iterator[str]:
+    for name, value in os.environ.items():
+        if is_secret_name(name):
+            yield value
+        if "://" in value and any(password for _, password in in_address(value)):
+            yield from _in_address(value)
 
 
 def _longest_first(secrets: Iterable[str]) -> tuple[str, ...]:
@@ -173,102 +180,16 @@ def _longest_first(secrets: Iterable[str]) -> tuple[str, ...]:
 
 
 def describe(error: BaseException, secrets: Iterable[str] = ()) -> Failure:
-    """Return an exception as plain data: its type's name, or which limit has come, and its text without secrets."""
+    """Return an exception as plain data: its type's name, or which limit has come, and its text without secrets.
+
+    Of a connection that failed, the text also says where and what to check.
+    """
     kind = error.kind if isinstance(error, OutOfTimeError) else type(error).__name__
-    return Failure(kind=kind, message=redact(str(error), secrets) or "no message")
-
-
-class RedactionHandler(BaseCallbackHandler):
-    """Masks a member's keys in its errors, in place, and in what traces are told of its models.
-
-    Some servers say in their errors what they were shown. The text of such an error reaches tracers by LangChain's callbacks
-    before it reaches whoever made the call; so this is the first of the callbacks. Of a model they are told all parameters,
-    headers included, where it is called.
-    """
-
-    run_inline = True
-    ignore_custom_event = True
-
-    def __init__(self, secrets: Sequence[str]) -> None:
-        """Make it for one member.
-
-        Args:
-            secrets: The values that no error may show.
-        """
-        self._secrets = secrets
-
-    def __hash__(self) -> int:
-        """Return what keeps it in front: LangChain merges the callbacks of two configs as sets, and those begin with 0."""
-        return 0
-
-    def __eq__(self, other: object) -> bool:
-        """Tell whether it is the same one."""
-        return self is other
-
-    def on_chat_model_start(self, serialized: Any, *_: Any, invocation_params: Any = None, **__: Any) -> None:
-        """Cleanse what the other handlers are told of a chat model; the call itself goes by other objects."""
-        self._cleanse_start(serialized, invocation_params)
-
-    def on_llm_start(self, serialized: Any, *_: Any, invocation_params: Any = None, **__: Any) -> None:
-        """Cleanse what they are told of any other model."""
-        self._cleanse_start(serialized, invocation_params)
-
-    def on_chain_error(self, error: BaseException, **_: Any) -> None:
-        """Cleanse what a chain, a graph or a function raises."""
-        cleanse(error, self._secrets)
-
-    def on_tool_error(self, error: BaseException, **_: Any) -> None:
-        """Cleanse what a tool raises."""
-        cleanse(error, self._secrets)
-
-    def on_retriever_error(self, error: BaseException, **_: Any) -> None:
-        """Cleanse what a retriever raises."""
-        cleanse(error, self._secrets)
-
-    def on_llm_error(self, error: BaseException, *, response: LLMResult | None = None, **_: Any) -> None:
-        """Cleanse the error, and what LangChain has made of the server's response, before the other handlers see them."""
-        cleanse(error, self._secrets)
-        for generation in (each for several in (response.generations if response else ()) for each in several):
-            if isinstance(generation, ChatGeneration):
-                message = generation.message
-                message.response_metadata = _cleansed(message.response_metadata, tuple(self._secrets))
-
-    def _cleanse_start(self, *told: Any) -> None:
-        for each in told:
-            # The outermost dict is made for the callbacks; what is in it is the model's own, and only replaced.
-            for name, value in list(each.items()) if isinstance(each, dict) else ():
-                each[name] = masked(value, self._secrets)
-
-
-def in_front(handler: BaseCallbackHandler, callbacks: Any) -> Any:
-    """Return a config's callbacks with a handler in front, which they themselves do not get."""
-    if isinstance(callbacks, BaseCallbackManager):
-        manager = callbacks.copy()
-        manager.handlers = [handler, *manager.handlers]
-        manager.inheritable_handlers = [handler, *manager.inheritable_handlers]
-        return manager
-    return [handler, *(callbacks or ())]
-
-
-@contextmanager
-def surrounding(config: RunnableConfig) -> Generator[None]:
-    """Have a call's config be the one that is found by whoever looks around, as graphs and bindings do.
-
-    Else they would merge the callbacks of the node's, which have no redaction handler, with those that they are given.
-
-    Args:
-        config: The call's config.
-    """
-    token = var_child_runnable_config.set(config)
-    try:
-        yield
-    finally:
-        var_child_runnable_config.reset(token)
-
-
-def handlers_of(callbacks: Any) -> list[BaseCallbackHandler]:
-    """Return the handlers of a config's callbacks."""
-    return list(callbacks.handlers if isinstance(callbacks, BaseCallbackManager) else callbacks or ())
+    message = str(error) or "no message"
+    if not isinstance(error, OutOfTimeError) and (cause := cause_of(error, _chain(error))) is not None:
+        # Clients say no more than "Connection error."
+        message = f"{message} ({cause})"
+    return Failure(kind=kind, message=redact(message, [*secrets, *_sent(error)]))
 
 
 def cleanse(error: BaseException, secrets: Iterable[str]) -> None:
@@ -278,14 +199,8 @@ def cleanse(error: BaseException, secrets: Iterable[str]) -> None:
         error: The exception.
         secrets: Values known to be secret, beside those of the environment.
     """
-    known, seen = tuple(secrets), set[int]()
-    waiting: list[BaseException | None] = [error]
-    while waiting:
-        each = waiting.pop()
-        if each is None or id(each) in seen:
-            continue
-        seen.add(id(each))
-        waiting += [each.__cause__, each.__context__, *(each.exceptions if isinstance(each, BaseExceptionGroup) else ())]
+    known = (*secrets, *_sent(error))
+    for each in _chain(error):
         arguments = _cleansed(each.args, known)
         if arguments != each.args:
             each.args = arguments
@@ -293,6 +208,38 @@ def cleanse(error: BaseException, secrets: Iterable[str]) -> None:
         for name, value in list(vars(each).items()):
             if isinstance(value, (str, Mapping, list, tuple)) and (clean := _cleansed(value, known)) != value:
                 vars(each)[name] = clean
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    seen = set[int]()
+    waiting: list[BaseException | None] = [error]
+    while waiting:
+        each = waiting.pop()
+        if each is None or id(each) in seen:
+            continue
+        seen.add(id(each))
+        waiting += [each.__cause__, each.__context__, *(each.exceptions if isinstance(each, BaseExceptionGroup) else ())]
+        yield each
+
+
+def _sent(error: BaseException) -> Iterator[str]:
+    """Return the credentials of the requests that HTTP clients put beside their errors: a server may show what it was sent."""
+    for each in _chain(error):
+        for request in (_request(each), _request(getattr(each, "response", None))):
+            headers = getattr(request, "headers", None)
+            # Some clients keep their headers as bytes or lists.
+            if isinstance(headers, Mapping):
+                for name, value in headers.items():
+                    if is_secret_name(str(name)) and isinstance(value, str):
+                        yield from _in_header(value)
+            yield from _in_address(str(getattr(request, "url", "")))
+
+
+def _request(holder: object) -> Any:
+    try:
+        return getattr(holder, "request", None)
+    except RuntimeError:
+        return None  # httpx's errors and responses say so where they have none
 
 
 def _cleansed(value: Any, secrets: tuple[str, ...]) -> Any:

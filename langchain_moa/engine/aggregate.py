@@ -14,13 +14,24 @@ from langgraph.errors import GraphBubbleUp
 from langgraph.runtime import get_runtime
 
 from langchain_moa._compat import is_run_id
+from langchain_moa.data.answer import has_no_end, is_cut
 from langchain_moa.data.errors import aggregator_failed, paid_for
 from langchain_moa.data.redaction import cleanse, describe
 from langchain_moa.data.reference import Failure, Step, steps_of
 from langchain_moa.data.state import emit, references_of, turn_of
 from langchain_moa.data.usage import Paid, account
 from langchain_moa.engine.degradation import tell
-from langchain_moa.engine.node import Node, NodeSettings, call_traced, called, context_of, introduce, share_of, shown
+from langchain_moa.engine.node import (
+    Node,
+    NodeSettings,
+    call_traced,
+    called,
+    context_of,
+    introduce,
+    secrets_of_call,
+    share_of,
+    shown,
+)
 from langchain_moa.engine.progress import RunState
 from langchain_moa.engine.streaming import AnswerStream
 from langchain_moa.limits.deadline import Limit
@@ -120,8 +131,9 @@ class Attempt(NamedTuple):
     def raised(self, error: BaseException) -> FailedAttempt:
         """Return what has become of an attempt that raised."""
         # The error of the mixture has it as its cause, whose text Python shows.
-        cleanse(error, self.member.secrets)
-        return self._failed(describe(error, self.member.secrets), cause=error)
+        secrets = secrets_of_call(self.member, self.config)
+        cleanse(error, secrets)
+        return self._failed(describe(error, secrets), cause=error)
 
     def said_nothing(self, answer: Answer, failure: Failure) -> FailedAttempt:
         """Return what has become of an attempt whose answer is none."""
@@ -313,6 +325,10 @@ class Aggregate(Node):
             aggregated["message_id"] = message.id
         if call.trimmed:
             aggregated["trimmed"] = call.trimmed
+        if is_cut(message):
+            aggregated["cut"] = "cut at max_tokens"
+        elif call.stream is not None and has_no_end(message):
+            aggregated["cut"] = "the stream ended without a finish reason, so that its end may be missing"
         turn = turn_of(state["messages"])
         tried = [each.step(turn=turn, node=AGGREGATOR) for each in failed]
         steps = [*steps_of(state.get("steps", []), turn), *tried]

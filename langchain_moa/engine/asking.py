@@ -15,7 +15,7 @@ from langchain_moa.data.errors import paid_for
 from langchain_moa.data.redaction import describe
 from langchain_moa.data.reference import Step
 from langchain_moa.data.state import emit, turn_of
-from langchain_moa.engine.node import NodeSettings, Shown, call_traced, called, context_of, share_of, shown
+from langchain_moa.engine.node import NodeSettings, Shown, call_traced, called, context_of, secrets_of_call, share_of, shown
 from langchain_moa.engine.progress import RunState
 from langchain_moa.limits.deadline import Limit
 from langchain_moa.members.conversation import for_aggregator
@@ -94,7 +94,7 @@ class Asking:
         except GraphBubbleUp:  # an interrupt is the graph's business, not a failure
             raise
         except Exception as error:  # noqa: BLE001  # whatever a provider raises, the inquiry decides what comes of it
-            return _failed(error, call.member)
+            return _failed(error, secrets_of_call(call.member, call.config))
 
     def _calls(self, ask: Ask) -> Iterator[_InquiryCall]:
         """Prepare the call of whoever is asked, and of those that stand in for the aggregator, each when its turn comes."""
@@ -172,5 +172,5 @@ class Asking:
         return answer
 
 
-def _failed(error: Exception, member: Member) -> Answer:
-    return Answer(message=AIMessage(""), text="", failure=describe(error, member.secrets), **paid_for(error))
+def _failed(error: Exception, secrets: Sequence[str]) -> Answer:
+    return Answer(message=AIMessage(""), text="", failure=describe(error, secrets), **paid_for(error))

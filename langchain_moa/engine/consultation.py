@@ -20,7 +20,7 @@ from langgraph.pregel.protocol import PregelProtocol
 from typing_extensions import override
 
 from langchain_moa.data.answer import reference_text
-from langchain_moa.data.redaction import RedactionHandler, describe, in_front, surrounding
+from langchain_moa.data.redaction import describe
 from langchain_moa.data.state import turn_of
 from langchain_moa.data.usage import cost_of_messages
 from langchain_moa.engine.asking import Asking
@@ -29,6 +29,7 @@ from langchain_moa.engine.progress import RunState, progress_of
 from langchain_moa.limits.deadline import Limit, call_within
 from langchain_moa.limits.portal import in_worker, iterate_in_worker
 from langchain_moa.members.clients import callable_here
+from langchain_moa.members.member import surrounding
 from langchain_moa.strategies.inquiry import Ask, Compare, conduct
 from langchain_moa.strategies.similarity import compare, name_of_embeddings
 
@@ -62,13 +63,15 @@ class CallCounter(BaseCallbackHandler):
     # In async code, too, at once: a handler in a thread would have the steps come late.
     run_inline = True
 
-    def __init__(self, *, turn: str, node: str) -> None:
+    def __init__(self, *, turn: str, node: str, secrets: Sequence[str] = ()) -> None:
         """Make a counter.
 
         Args:
             turn: The turn of its steps.
             node: The node of its steps.
+            secrets: Values that no step may show.
         """
+        self._secrets = secrets
         self._turn = turn
         self._node = node
         self._runs: dict[UUID, _OpenCall] = {}
@@ -95,7 +98,7 @@ class CallCounter(BaseCallbackHandler):
 
     @override
     def on_llm_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
-        self._close(run_id, text="", status="failed", error=describe(error), usage=None)
+        self._close(run_id, text="", status="failed", error=describe(error, self._secrets), usage=None)
 
     def _close(self, run_id: UUID, **outcome: Any) -> None:
         if run := self._runs.pop(run_id, None):
@@ -150,11 +153,9 @@ class Consultation:
     @contextmanager
     def _counted(self, name: str) -> Iterator[RunnableConfig]:
         """Count the calls of models that are made with this config."""
-        counter = CallCounter(turn=self.turn, node=self.node)
+        counter = CallCounter(turn=self.turn, node=self.node, secrets=self.settings.secrets)
         try:
             config = merge_configs(self.config, {"callbacks": [counter], "run_name": name})
-            # What a strategy calls by itself is no member, but may have keys all the same.
-            config["callbacks"] = in_front(RedactionHandler(self.settings.secrets), config["callbacks"])
             with surrounding(config):
                 yield config
         finally:
@@ -198,7 +199,7 @@ class Consultation:
             name: The strategy's.
             error: Why.
         """
-        self._failed(name, name, describe(error))
+        self._failed(name, name, describe(error, self.settings.secrets))
 
     def _not_compared(self, by: Embeddings, error: Exception, began: float) -> None:
         """Record that embeddings have failed: the inquiry decides what comes of it."""

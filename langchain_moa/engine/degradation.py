@@ -71,6 +71,8 @@ def _words(moa: Mapping[str, Any], fell_back: list[int]) -> Iterator[str]:
     if (aggregator := moa.get("aggregator")) is not None:
         if aggregator.get("error"):
             yield f"aggregator: {_who(aggregator)}: {_why(aggregator)}"
+        if aggregator.get("cut"):
+            yield f"aggregator: {_who(aggregator)}: {aggregator['cut']}"
         yield from _trimmed(aggregator, f"aggregator: {_who(aggregator)}")
 
 

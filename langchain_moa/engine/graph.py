@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Mapping
+from contextlib import aclosing
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, cast
 
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.stream import StreamChannel, StreamTransformer
 from typing_extensions import override
 
+from langchain_moa.data.errors import MoAError
 from langchain_moa.data.state import MoAContext, MoAState
 from langchain_moa.engine.aggregate import AGGREGATOR, Aggregate
 from langchain_moa.engine.choose import Choose, Review, is_answered
@@ -28,8 +31,9 @@ from langchain_moa.strategies.aggregation import Aggregation
 from langchain_moa.strategies.registry import name_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 
+    from langchain_core.runnables import RunnableConfig
     from langgraph.stream import ProtocolEvent
     from typing_extensions import Unpack
 
@@ -357,6 +361,20 @@ class CompiledMoA(CompiledStateGraph[MoAState, MoAContext, MoAState, MoAState]):
         """
         return leavable(super().stream(*args, **kwargs))
 
+    @override
+    async def astream(
+        self, input: Any, config: RunnableConfig | None = None, *, context: Any = None, **kwargs: Any
+    ) -> AsyncIterator[Any]:
+        """Run the graph step by step; the arguments are those of LangGraph.
+
+        Raises:
+            MoAError: A caller of a server sets arguments of model calls that may cost the server more, or leak from it.
+        """
+        _refuse_arguments_of_callers(config, context)
+        async with aclosing(cast("AsyncGenerator[Any]", super().astream(input, config, context=context, **kwargs))) as items:
+            async for item in items:
+                yield item
+
     def _repr_html_(self) -> str | None:
         from langchain_moa.drawing.svg import drawing_html
 
@@ -367,6 +385,22 @@ class CompiledMoA(CompiledStateGraph[MoAState, MoAContext, MoAState, MoAState]):
         # LangGraph's own sends the graph to mermaid.ink, and fails where that cannot be reached.
         html = self._repr_html_()
         return {"text/plain": repr(self), **({} if html is None else {"text/html": html})}
+
+
+# What a caller of a server may set of every model call: nothing that chooses another model, another server or a tool.
+_OF_CALLERS = {"frequency_penalty", "max_tokens", "presence_penalty", "seed", "stop", "temperature", "top_k", "top_p"}
+
+
+def _refuse_arguments_of_callers(config: RunnableConfig | None, context: Any) -> None:
+    # LangGraph's server says which of its graphs and assistants a run belongs to.
+    if not context or not {"assistant_id", "graph_id"} <= ((config or {}).get("configurable") or {}).keys():
+        return
+    for field in ("model_kwargs", "aggregator_kwargs"):
+        given = context.get(field) if isinstance(context, Mapping) else getattr(context, field, None)
+        if refused := sorted(set(given or ()) - _OF_CALLERS):
+            may = ", ".join(sorted(_OF_CALLERS))
+            msg = f"context: {field}: callers of a server may not set {refused[0]!r}; they may set {may}"
+            raise MoAError(msg)
 
 
 class ReferencesTransformer(StreamTransformer):

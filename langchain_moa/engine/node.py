@@ -10,12 +10,12 @@ from functools import cached_property
 from time import monotonic
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, BaseCallbackHandler
+from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, BaseCallbackHandler, BaseCallbackManager
 from langchain_core.runnables import Runnable, RunnableConfig
 from langgraph.runtime import get_runtime
 
 from langchain_moa.data.errors import OutOfTimeError, StrategyFailedError
-from langchain_moa.data.redaction import RedactionHandler, describe, handlers_of, in_front, is_secret_name, secrets_of
+from langchain_moa.data.redaction import describe, secrets_of
 from langchain_moa.data.state import MoAContext, emit, references_of
 from langchain_moa.engine.progress import RunState, progress_of
 from langchain_moa.limits.deadline import Limit, call_within
@@ -164,24 +164,41 @@ def called(config: RunnableConfig | None, name: str, member: Member) -> Runnable
     Args:
         config: The node's config.
         name: The name.
-        member: Who is called, so that watchers know, and no tracer sees its keys in an error of its server.
+        member: Who is called, so that watchers know.
     """
     named: RunnableConfig = {**(config or {}), "run_name": name}
     for watcher in watchers_of(config):
-        named["callbacks"] = in_front(watcher.watch_call(named, name, member), named.get("callbacks"))
-    brought = _keys_of_call(named)
-    redaction = RedactionHandler([*member.secrets, *brought]) if brought else member.redaction
-    named["callbacks"] = in_front(redaction, named.get("callbacks"))
+        named["callbacks"] = _with_handler(watcher.watch_call(named, name, member), named.get("callbacks"))
     return named
 
 
-def _keys_of_call(config: RunnableConfig) -> list[str]:
-    """Return the keys that a call brings along: for a configurable model, or as headers of every model's call."""
-    configured = (config.get("configurable") or {}).items()
-    # What else stands there is LangGraph's own.
-    keys = [value for name, value in configured if isinstance(value, str) and is_secret_name(name)]
+def secrets_of_call(member: Member, config: RunnableConfig | None) -> tuple[str, ...]:
+    """Return the values that no text about a call may show: the member's secrets, and those that come with the call.
+
+    The latter are keys for a configurable model, and headers of every model's call.
+
+    Args:
+        member: The member that is called.
+        config: The call's config.
+    """
+    # The other entries are LangGraph's own.
+    configured = {name: value for name, value in ((config or {}).get("configurable") or {}).items() if isinstance(value, str)}
     kwargs = context_of().model_kwargs
-    return [*keys, *(secrets_of(kwargs) if kwargs else ())]
+    return (*member.secrets, *secrets_of([configured, kwargs] if kwargs else configured))
+
+
+def handlers_of(callbacks: Any) -> list[BaseCallbackHandler]:
+    """Return the handlers of a config's callbacks."""
+    return list(callbacks.handlers if isinstance(callbacks, BaseCallbackManager) else callbacks or ())
+
+
+def _with_handler(handler: BaseCallbackHandler, callbacks: Any) -> Any:
+    """Return a config's callbacks and one handler more; the config's own are not changed."""
+    if isinstance(callbacks, BaseCallbackManager):
+        manager = callbacks.copy()
+        manager.add_handler(handler)
+        return manager
+    return [handler, *(callbacks or ())]
 
 
 def introduce(config: RunnableConfig | None, settings: NodeSettings) -> None:
@@ -322,11 +339,11 @@ async def call_traced(limit: Limit | None, config: RunnableConfig, call: Callabl
     if limit is None:
         return await call(config)
     callbacks = config.get("callbacks")
-    if all(isinstance(handler, RedactionHandler) for handler in handlers_of(callbacks)):
+    if not handlers_of(callbacks):
         # No handler traces.
         return await call_within(limit, lambda: call(config))
     unfinished = OpenRuns()
-    watched: RunnableConfig = {**config, "callbacks": in_front(unfinished, callbacks)}
+    watched: RunnableConfig = {**config, "callbacks": _with_handler(unfinished, callbacks)}
     try:
         return await call_within(limit, lambda: call(watched))
     except OutOfTimeError as error:

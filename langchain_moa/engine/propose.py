@@ -15,7 +15,7 @@ from langchain_moa.data.redaction import describe
 from langchain_moa.data.reference import Failure, Step
 from langchain_moa.data.state import emit, turn_of
 from langchain_moa.engine.deciding import answers_before, examined
-from langchain_moa.engine.node import Node, NodeSettings, call_traced, called, context_of, introduce, shown
+from langchain_moa.engine.node import Node, NodeSettings, call_traced, called, context_of, introduce, secrets_of_call, shown
 from langchain_moa.engine.progress import RunState, progress_of
 from langchain_moa.limits.deadline import Limit, call_within
 from langchain_moa.limits.quorum import DECIDED
@@ -80,6 +80,11 @@ class Propose(Node):
         self._node = node
         self._settings = settings
         self._closing = closing
+
+    @property
+    def deps(self) -> list[Any]:
+        """The mixture, as a `RunnableLambda` names what its function calls."""
+        return [self._settings.mixture]
 
     async def ainvoke(self, input: RunState, config: RunnableConfig | None = None, **_: Any) -> dict[str, Any]:  # noqa: A002  # Runnable's name
         """Ask the proposer, and its fallbacks until one answers."""
@@ -183,7 +188,7 @@ class Propose(Node):
         if isinstance(error, OutOfTimeError) and error.kind != "timeout":
             # A proposer that was not waited for has done nothing wrong; one that took longer than it may has failed.
             status = "cancelled" if error.kind == DECIDED else "late"
-        failure = describe(error, call.member.secrets)
+        failure = describe(error, secrets_of_call(call.member, call.config))
         if status != "cancelled" and is_retryable(error):
             # As data: the error itself would not outlive a checkpoint.
             failure["retryable"] = True

@@ -136,12 +136,13 @@ class Retry:
     a wrong request or a wrong key. Where the server says how long to wait (`retry-after`), that counts. A wait that would
     outlast the call's time limit, or the longest wait, is not begun: the call has failed.
 
-    The clients of most providers try again by themselves, and two loops around one another would multiply. So a model
-    given as a string is made without retries of its own, and a model object that has some keeps them and none of these are
-    added: make it with `max_retries=0` if you want this policy. The same goes for a model inside a binding, a fallback or a
+    The clients of most providers try again by themselves, and two loops around one another would multiply. So a model given
+    as a string is made without retries of its own, and a model object that has some keeps them and none of these are added:
+    make it with `max_retries=0` if you want this policy. The same goes for a model inside a binding, a fallback or a
     `with_retry()`; one with fallbacks is asked again with all of them. For a member that is no chat model, an agent that may
-    have done half its work, only the policy of its own `Proposer(retry=...)` counts, and it is refused where a model inside
-    tries again by itself. A mixture inside keeps to its own policies.
+    have done half its work, only the policy of its own `Proposer(retry=...)` counts, and it is refused where a model that the
+    member declares tries again by itself. The models inside a compiled graph or an agent are not declared: make them with
+    `max_retries=0`. A mixture inside keeps to its own policies.
 
     Args:
         attempts: How often a call is made at most, the first time included. Default: 3.

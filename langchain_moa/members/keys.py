@@ -15,7 +15,8 @@ from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
-from langchain_moa.data.redaction import is_secret_name, redact
+from langchain_moa.data.credentials import is_secret_name
+from langchain_moa.data.redaction import redact
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import aclosing
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -12,13 +12,14 @@ from weakref import WeakKeyDictionary
 from langchain_core.language_models import BaseChatModel
 from langchain_core.runnables import Runnable, RunnableBinding, RunnableSequence
 from langchain_core.runnables.base import RunnableBindingBase
+from langchain_core.runnables.config import var_child_runnable_config
 from langchain_core.runnables.fallbacks import RunnableWithFallbacks
 from langgraph.pregel import Pregel
 from langgraph.pregel.protocol import PregelProtocol
 
 from langchain_moa._compat import identifying_params, llm_type
 from langchain_moa.data.answer import Answer, read_answer
-from langchain_moa.data.redaction import RedactionHandler, masked, redact, secrets_of, surrounding
+from langchain_moa.data.redaction import masked, redact, secrets_of
 from langchain_moa.limits.concurrency import CallLimiter
 from langchain_moa.limits.portal import in_worker, iterate_in_worker
 from langchain_moa.limits.retry import Retry, retrying
@@ -29,7 +30,7 @@ from langchain_moa.members.models import addresses_of, chat_model_of, model_id, 
 from langchain_moa.members.parameters import COMMON, Sent, spelled
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
 
     from langchain_core.language_models.model_profile import ModelProfile
     from langchain_core.messages import BaseMessage
@@ -38,6 +39,20 @@ if TYPE_CHECKING:
 
     from langchain_moa.limits.deadline import Limit
     from langchain_moa.members.proposer import Proposer
+
+
+@contextmanager
+def surrounding(config: RunnableConfig) -> Generator[None]:
+    """Make a call's config the one that models inherit which are called without a config, inside a function for example.
+
+    Args:
+        config: The call's config.
+    """
+    token = var_child_runnable_config.set(config)
+    try:
+        yield
+    finally:
+        var_child_runnable_config.reset(token)
 
 
 class Nobody(Runnable[Any, Any]):
@@ -238,12 +253,8 @@ class Member:
     @cached_property
     def secrets(self) -> tuple[str, ...]:
         """Values that no text about this member may show."""
-        return secrets_of(self.runnable)
-
-    @cached_property
-    def redaction(self) -> RedactionHandler:
-        """What keeps them, and those of the environment, out of its errors."""
-        return RedactionHandler(self.secrets)
+        of_fallbacks = (secret for fallback in self.fallbacks for secret in fallback.secrets)
+        return tuple(dict.fromkeys([*secrets_of(self.runnable), *of_fallbacks]))
 
     def describe(self) -> dict[str, Any]:
         """Return as plain data, without secrets, what bears on this member's answers."""
@@ -252,7 +263,7 @@ class Member:
             "model": self.id,
             "name": spec.name,
             "system_prompt": spec.system_prompt,
-            "settings": masked(spec.settings),
+            "settings": masked(spec.settings, self.secrets),
             **({} if spec.history is None else {"history": spec.history}),
             **({"fallbacks": [each.describe() for each in self.fallbacks]} if self.fallbacks else {}),
         }

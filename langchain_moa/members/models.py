@@ -13,7 +13,8 @@ from langchain_core.runnables.fallbacks import RunnableWithFallbacks
 from pydantic import SecretStr, ValidationError
 
 from langchain_moa._compat import known_providers, provider_of, tracing_params
-from langchain_moa.data.redaction import is_secret_name, redact
+from langchain_moa.data.credentials import is_secret_name
+from langchain_moa.data.redaction import redact
 from langchain_moa.data.validation import explain
 from langchain_moa.members.keys import addresses_in, checks_key, missing_key, placeholders, server_of, with_keys
 

@@ -10,9 +10,10 @@ from langchain_core.language_models import BaseLanguageModel
 from langchain_core.messages import HumanMessage, SystemMessage
 from langchain_core.runnables import Runnable
 from langchain_core.runnables.retry import RunnableRetry
+from langgraph.pregel.protocol import PregelProtocol
 
 from langchain_moa._compat import default_settings, llm_type
-from langchain_moa.data.parts import parts_of
+from langchain_moa.data.components import components_of
 from langchain_moa.data.validation import at, each
 from langchain_moa.limits.retry import Retry
 from langchain_moa.members.dialects import dialect_of
@@ -45,8 +46,8 @@ def policy_for(runnable: Runnable[Any, Any], *, own: Retry | None, shared: Retry
         return own or (None if model is None or _is_mixture(model) else shared)
     if own is not None:
         msg = (
-            "retry is given for a model that tries again by itself; make the model, and every model inside a chain, a fallback "
-            "or an agent, with max_retries=0 and without with_retry(), or leave retry out"
+            "retry is given for a model that tries again by itself; make the model, and every model inside a chain or a "
+            "fallback, with max_retries=0 and without with_retry(), or leave retry out"
         )
         raise ValueError(msg)
     return None
@@ -58,11 +59,12 @@ def without_retries(model: BaseChatModel) -> dict[str, Any]:
 
 
 def retries_itself(runnable: Runnable[Any, Any]) -> bool:
-    """Tell whether a member, or the client of any model inside it, may try again without anybody seeing it."""
-    from langchain_moa.members.proposer import Proposer  # which asks this module
+    """Tell whether a member, or a model that it declares to be made of, tries again by itself.
 
-    # The members of a mixture inside it go by the policies of that mixture.
-    parts = parts_of(runnable, enters=lambda part: not isinstance(part, (Member, Proposer)))
+    A compiled graph or an agent is not looked into: its nodes are functions, which do not declare what they call.
+    """
+    # The members of a mixture inside it have the policies of that mixture.
+    parts = components_of(runnable, enters=lambda part: not isinstance(part, PregelProtocol) and not _is_mixture(part))
     return any(_repeats(part) for _, part in parts)
 
 
@@ -81,8 +83,8 @@ def _repeats(part: Any) -> bool:
     return has_setting and (retries is None or retries > none)
 
 
-def _is_mixture(model: BaseLanguageModel[Any]) -> bool:
-    return llm_type(model) == "moa"
+def _is_mixture(model: Any) -> bool:
+    return isinstance(model, BaseLanguageModel) and llm_type(model) == "moa"
 
 
 def _no_retries(model: BaseLanguageModel[Any]) -> int:

@@ -233,18 +233,12 @@ def _existing(path: str | Path) -> Path:
 
 def _values(file: Traversable, title: str) -> dict[Any, Any]:
     """Read a file that holds a mapping, and no key."""
-    import yaml
+    from langchain_moa.data.documents import read_yaml
 
     try:
-        values = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        # Its own text quotes the line, and a key may stand in it.
-        msg = f"{title}{where} is no YAML: {error.problem or error.context}"
-        raise ValueError(msg) from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        msg = f"{title} is no YAML: {redact(str(error))}"
+        values = read_yaml(file.read_text(encoding="utf-8"))
+    except ValueError as error:  # UnicodeDecodeError is one
+        msg = f"{title} is no usable YAML: {redact(str(error))}"
         raise ValueError(msg) from None
     if not isinstance(values, dict):
         msg = f"{title} holds no mapping of fields; it begins like `proposers: [...]`"

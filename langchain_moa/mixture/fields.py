@@ -77,6 +77,13 @@ def _coerce_fallbacks(value: Any) -> tuple[Proposer, ...]:
 _SAMPLING = Use.ANSWER | Use.CALL | Use.SHARED
 
 
+# pydantic takes `true` for 1, and a quorum of 1 is no quorum.
+_NUMBERS = (
+    *("num_layers", "max_reference_tokens", "min_references", "proposer_timeout", "deadline", "quorum", "quorum_grace"),
+    *("temperature", "max_tokens", "max_concurrency", "max_cost_usd", "timeout", "max_retries"),
+)
+
+
 class MixtureFields(BaseModel):
     """The fields of a mixture, checked; see `Mixture` for what they mean."""
 
@@ -123,6 +130,14 @@ class MixtureFields(BaseModel):
                     msg = f"unknown field {name!r}; {remedy}"
                     raise ValueError(msg)
         return values
+
+    @field_validator(*_NUMBERS, mode="before")
+    @classmethod
+    def _no_truth_value(cls, value: Any) -> Any:
+        if isinstance(value, bool):
+            msg = f"{str(value).lower()} is no number; give one, or leave the field out"
+            raise ValueError(msg)  # noqa: TRY004  # pydantic reports ValueErrors with the field's place
+        return value
 
     @field_validator("num_layers")
     @classmethod

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 from langchain_core.runnables import Runnable
 from pydantic import BaseModel
 
-from langchain_moa.data.redaction import conceal, is_secret_name, known_secrets, masked
+from langchain_moa.data.credentials import is_secret_name
+from langchain_moa.data.redaction import conceal, known_secrets, masked
 from langchain_moa.limits.retry import Retry
 from langchain_moa.members.proposer import Proposer
 from langchain_moa.runs.run import MessageRecord, Outline, OutlinedEdge, OutlinedNode

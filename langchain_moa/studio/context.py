@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, ValidationError, WithJsonSchema
 
-from langchain_moa.data.redaction import is_secret_name, names_secret
+from langchain_moa.data.redaction import names_secret
 from langchain_moa.data.validation import explain
 
 if TYPE_CHECKING:
@@ -147,7 +147,7 @@ class MixtureContext(BaseModel):
 
 
 def refuse_secrets(given: Mapping[str, Any]) -> None:
-    """Refuse a context that holds a key under whatever name: the server keeps contexts, and shows them to who may look.
+    """Refuse a context that holds a key at any depth: the server keeps contexts, and shows them to those who may look.
 
     Args:
         given: The context as the client has sent it.
@@ -155,9 +155,10 @@ def refuse_secrets(given: Mapping[str, Any]) -> None:
     Raises:
         ValueError: There is one; the text names the field.
     """
-    for name in given:
-        if is_secret_name(name):
-            raise ValueError(_no_secrets(name))
+    # A `configurable` has entries of the server's own, which no client sets.
+    of_client = {name: value for name, value in given.items() if not name.startswith(("__", "langgraph_"))}
+    if (secret := names_secret(of_client)) is not None:
+        raise ValueError(_no_secrets(secret))
 
 
 def _no_secrets(name: str) -> str:

@@ -41,8 +41,10 @@ def graph_factory(mixture: Mixture | Callable[[], Mixture] | None = None, *, mod
             the YAML file that the environment variable `LANGCHAIN_MOA_CONFIG` names, or the preset that
             `LANGCHAIN_MOA_PRESET` names, or `./moa.yaml` if it is there, or the preset `local`.
         models: Patterns of the models that contexts may name beside the mixture's own members, `openai:*` for example; an
-            empty list leaves them these members alone. Default: those of `LANGCHAIN_MOA_MODELS`, with commas between, or
-            any; none if the mixture has an `api_key`, which is not for other providers.
+            empty list leaves them these members alone. A pattern that begins with `*` is for providers that run models on
+            their own servers, as far as the server has their key in its environment; models that would be loaded here
+            (`local:*`, `huggingface:*`) have to be named. Default: those of `LANGCHAIN_MOA_MODELS`, with commas between,
+            or `*`; none if the mixture has an `api_key`, which is not for other providers.
 
     Returns:
         The function. It is async, and builds in a thread.
@@ -68,7 +70,11 @@ def graph_factory(mixture: Mixture | Callable[[], Mixture] | None = None, *, mod
         context: Any = settled if running.context is None else running.context
         given = dict(context) if isinstance(context, Mapping) else vars(context)
         refuse_secrets(given)
-        return await served.graph(MixtureContext.read(given))
+        try:
+            return await served.graph(MixtureContext.read(given))
+        except ImportError as error:
+            # The server shows callers the text of a wrong value; any other error is "internal" to it.
+            raise ValueError(str(error)) from error
 
     return make_graph
 

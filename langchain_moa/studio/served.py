@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections import Counter
 from dataclasses import replace
 from fnmatch import fnmatchcase
@@ -117,15 +118,50 @@ class Served:
         return replace(spec, name=wanted.name or spec.name, system_prompt=wanted.system_prompt or spec.system_prompt)
 
     def _require_offered(self, model: str, known: dict[str, list[Proposer]]) -> None:
-        models = ("*",) if self._models is None else self._models
-        is_path = model.startswith(("config:", "replay:")) or (
-            model.startswith("local:") and any(sign in model for sign in "/\\~")
-        )
-        # A client of the server has no business in its files.
-        if is_path or not any(fnmatchcase(model, pattern) for pattern in models):
-            offered = [*known, *(pattern for pattern in models if pattern != "*")]
+        patterns = ["*"] if self._models is None else self._models
+        if not any(_offers(pattern, model) for pattern in patterns):
+            offered = [*known, *(pattern for pattern in patterns if pattern != "*")]
+            if "*" in patterns:
+                offered += [f"{provider}:*" for provider in sorted(_HOSTED) if _has_key(provider)]
             msg = f"this server does not offer {model!r}; it has {', '.join(offered)}"
             raise ValueError(msg)
+
+
+# Providers that run models on servers of their own, each with the variables that its key is looked for in. What other providers
+# load (`huggingface:`, `local:`) would be loaded on this server, from its disk or from a repository of the caller's choice.
+_HOSTED = {
+    "anthropic": ("ANTHROPIC_API_KEY",),
+    "cohere": ("COHERE_API_KEY",),
+    "deepseek": ("DEEPSEEK_API_KEY",),
+    "fireworks": ("FIREWORKS_API_KEY",),
+    "google_genai": ("GOOGLE_API_KEY", "GEMINI_API_KEY"),
+    "groq": ("GROQ_API_KEY",),
+    "mistralai": ("MISTRAL_API_KEY",),
+    "nvidia": ("NVIDIA_API_KEY",),
+    "openai": ("OPENAI_API_KEY",),
+    "openrouter": ("OPENROUTER_API_KEY",),
+    "perplexity": ("PPLX_API_KEY", "PERPLEXITY_API_KEY"),
+    "together": ("TOGETHER_API_KEY",),
+    "xai": ("XAI_API_KEY",),
+}
+
+
+def _has_key(provider: str) -> bool:
+    return any(os.environ.get(variable) for variable in _HOSTED[provider])
+
+
+def _offers(pattern: str, model: str) -> bool:
+    """Tell whether a pattern of the operator's offers a model to callers."""
+    kind, _, name = model.partition(":")
+    # A client of the server has no business in its files.
+    if kind in {"replay", "config"}:
+        return False
+    if kind == "local" and (any(sign in name for sign in "/\\~#") or name.lower().endswith(".gguf")):
+        return False
+    # A pattern has to name a provider that loads models here: `*` is for hosted ones only.
+    if "*" in pattern.partition(":")[0] and not (kind in _HOSTED and _has_key(kind)):
+        return False
+    return fnmatchcase(model, pattern)
 
 
 def _flat(proposers: Iterable[Any]) -> list[Proposer]:

@@ -159,14 +159,14 @@ class Completion:
         number = self.request.number
         return [(call.id or f"call_{number}_{i}", call) for i, call in enumerate(self.reply.tool_calls)]
 
-    def _cut(self) -> tuple[str | None, str]:
+    def _cut(self) -> tuple[str | None, str | None]:
         reply = self.reply
         text, finish_reason = reply.content, "stop"
         if text is not None:
             text, finish_reason = cut(text, self.request.body)
         if reply.tool_calls:
             finish_reason = "tool_calls"
-        return text, reply.finish_reason or finish_reason
+        return text, finish_reason if reply.finish_reason is None else reply.finish_reason or None
 
     def _usage(self, text: str | None) -> dict[str, Any] | None:
         usage = self.reply.usage

@@ -21,6 +21,12 @@ aggregator: openai:gpt-6.1-sol
 """
 
 
+def with_members(text: str) -> str:
+    """Return fields, and of `MEMBERS` those that are not among them: a key that stands twice is refused."""
+    given = {line.partition(":")[0] for line in text.splitlines()}
+    return "\n".join([*(line for line in MEMBERS.splitlines() if line.partition(":")[0] not in given), text])
+
+
 class Write(Protocol):
     def __call__(self, text: str, name: str = "moa.yaml") -> Path:
         """Write a file."""
@@ -121,6 +127,12 @@ def test_letters_outside_ascii_are_kept(write: Write) -> None:
     assert Mixture.from_config(write(f"{MEMBERS}prompt: {prompt}\n")).prompt == prompt
 
 
+# Nine times nine times nine, and so on: half a kilobyte that stands for 400 million values.
+BOMB = "\n".join(
+    ["a0: &a0 [x, x, x, x, x, x, x, x, x]", *(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 9))]
+)
+
+
 # What is no file, no YAML, or no mapping.
 
 
@@ -135,11 +147,25 @@ def test_a_folder_is_no_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "place"),
     [
-        ("proposers:\n\t- openai:gpt-6-luna\n", "FILE, line 2, column 1 is no YAML: found character '\\t'"),
-        ("proposers: [openai:gpt-6-luna\naggregator: x\n", "FILE, line 2, column 11 is no YAML"),
-        ("prompt: 'never closed\n", "is no YAML: found unexpected end of stream"),
-        ("proposers: [a]\n---\nproposers: [b]\n", "is no YAML: but found another document"),
-        ("aggregator: !!python/object/apply:os.system [id]\n", "is no YAML: could not determine a constructor"),
+        ("proposers:\n\t- openai:gpt-6-luna\n", "FILE is no usable YAML: line 2, column 1: found character '\\t'"),
+        ("proposers: [openai:gpt-6-luna\naggregator: x\n", "FILE is no usable YAML: line 2, column 11: "),
+        ("prompt: 'never closed\n", "is no usable YAML: line 2, column 1: found unexpected end of stream"),
+        ("proposers: [a]\n---\nproposers: [b]\n", "is no usable YAML: line 2, column 1: but found another document"),
+        (
+            "aggregator: !!python/object/apply:os.system [id]\n",
+            "is no usable YAML: line 1, column 13: could not determine a constructor",
+        ),
+        (
+            "num_layers: 1\nproposers: [a]\nnum_layers: 2\n",
+            "line 3, column 1: a key stands twice in one mapping; the first is in line 1",
+        ),
+        ("proposers: &p [*p]\n", "line 1, column 16: the anchor &p refers to itself"),
+        ("proposers: &p\n  - a: *p\n", "line 2, column 8: the anchor &p refers to itself"),
+        ("proposers: " + "[" * 3_000, "line 1, column 61: it is nested more than 50 levels deep"),
+        ("proposers: " + "{a: " * 3_000, "it is nested more than 50 levels deep"),
+        ("prompt: !!map x\n", "line 1, column 9: expected a mapping node"),
+        ("prompt: !!map [x]\n", "line 1, column 9: expected a mapping node"),
+        (BOMB, "it holds more than 100,000 values, those of its aliases included"),
     ],
 )
 def test_a_typo_in_the_yaml_is_found_by_line(write: Write, text: str, place: str) -> None:
@@ -155,7 +181,7 @@ def test_a_typo_in_a_line_with_a_key_does_not_show_the_key(write: Write) -> None
 def test_bytes_that_are_no_text(tmp_path: Path) -> None:
     file = tmp_path / "moa.yaml"
     file.write_bytes(b"\xff\xfe\xba\xad")
-    assert "is no YAML" in refused(file)
+    assert "is no usable YAML" in refused(file)
 
 
 @pytest.mark.parametrize("text", ["", "# only a comment\n", "- openai:gpt-6-luna\n", "openai:gpt-6-luna\n", "3\n"])
@@ -184,7 +210,7 @@ def test_what_is_no_mapping(write: Write, text: str) -> None:
     ],
 )
 def test_a_key_is_refused_at_any_depth(write: Write, text: str, name: str) -> None:
-    said = refused(write(MEMBERS + text))
+    said = refused(write(with_members(text)))
     assert said == (
         f"FILE has {name!r}; keys do not belong in files. Remove it and set the provider's environment variable, or name a "
         "variable of your own: ${NAME}"
@@ -200,7 +226,7 @@ def test_a_key_is_refused_at_any_depth(write: Write, text: str, name: str) -> No
     ],
 )
 def test_what_only_sounds_like_a_key_is_taken(write: Write, text: str) -> None:
-    assert Mixture.from_config(write(MEMBERS + text)).num_layers == 2
+    assert Mixture.from_config(write(with_members(text))).num_layers == 2
 
 
 # Wrong fields: each error names the field, the value and the remedy.
@@ -276,7 +302,7 @@ def test_what_only_sounds_like_a_key_is_taken(write: Write, text: str) -> None:
     ],
 )
 def test_a_wrong_field_is_told_what_is_wrong_with_it(write: Write, text: str, said: str) -> None:
-    assert refused(write(f"{MEMBERS}{text}\n")).startswith(said)
+    assert refused(write(with_members(f"{text}\n"))).startswith(said)
 
 
 @pytest.mark.parametrize("missing", ["proposers", "aggregator"])

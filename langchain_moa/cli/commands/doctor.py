@@ -127,7 +127,7 @@ async def _check(mixture: Mixture, seconds: float) -> list[MemberCheck]:
 async def _check_member(member: Member, seconds: float) -> MemberCheck:
     from langchain_core.messages import HumanMessage
 
-    from langchain_moa.data.redaction import redact
+    from langchain_moa.data.redaction import describe
 
     profile: Any = member.profile or {}
     started = perf_counter()
@@ -138,7 +138,8 @@ async def _check_member(member: Member, seconds: float) -> MemberCheck:
     except TimeoutError:
         error = f"timed out after {seconds:g} s"
     except Exception as raised:  # noqa: BLE001  # whatever it is, it is the finding
-        error = redact(f"{type(raised).__name__}: {raised}", member.secrets)
+        failure = describe(raised, member.secrets)
+        error = f"{failure['kind']}: {failure['message']}"
     return MemberCheck(
         model=member.id,
         address=_address(member),

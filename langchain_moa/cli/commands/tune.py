@@ -362,11 +362,11 @@ def _candidates(given: Sequence[str] | None, config: Path | None, *, named: bool
     if named:
         msg = "--config names models to ask; with --recorded give --candidate and a recorded name"
         raise UsageError(msg)
-    import yaml
+    from langchain_moa.data.documents import read_yaml
 
     try:
-        data = yaml.safe_load(config.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        data = read_yaml(config.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
         msg = f"--config: {config} cannot be read: {explain(error)}"
         raise UsageError(msg) from error
     listed = data.get("candidates", data.get("proposers")) if isinstance(data, dict) else data

@@ -73,7 +73,7 @@ _OPTION = rf"{_BEFORE}(?:[(\[<{{]\s*([A-Ja-j])\s*[)\]>}}]|([A-J])(?!{_WORD}))(?!
 
 _FILLERS = (
     r"(?:[\s*_:]++(?:answer|choice|clearly|definitely|indeed|just|letter|likely|most|now|option|probably|simply|the|then"
-    r"|therefore|thus)\b)*"
+    r"|therefore|thus)\b){0,12}"
 )
 
 _CHOOSE = r"(?:choose|chose|select(?:ed)?|pick(?:ed)?|(?:go|going|went) with|opt for|settle on|vote for)"
@@ -90,7 +90,7 @@ _MUST_BE = rf"(?i:\b(?:must|has to|have to|should) be\b{_FILLERS}){_OPTION}"
 _RIGHT = (
     rf"(?i:\b(?:option|choice|answer|and|because|believe|so|that|therefore|think|thus)\b|(?m:^)|[.!?;,:(]){_OPTION}[).:*]*+"
     r"\s++(?i:(?:is|looks|must be|seems|would be)\s++"
-    r"(?:(?:a|clearly|definitely|indeed|most|likely|obviously|only|probably|the)\s++)*(?:answer|best|correct|right|true)\b)"
+    r"(?:(?:a|clearly|definitely|indeed|most|likely|obviously|only|probably|the)\s++){0,12}(?:answer|best|correct|right|true)\b)"
 )
 _CONCLUDED = (
     rf"(?i:\b(?:consequently|hence|so|therefore|thus)\b[\s,:]*+(?:(?:it|that|this)(?:['\u2019]s|\s+is)\b)?{_FILLERS}){_OPTION}"

@@ -177,6 +177,8 @@ _HEDGES = re.compile(
 )
 _FEW = 6
 
+_MOST_CUES = 1_000
+
 # No sentence is longer, in characters, before it comes to its answer.
 _REACH = 400
 
@@ -185,20 +187,22 @@ def number(text: str) -> str | None:
     """Return the number that a text gives as its answer: the one said to be it, or the only one, or else the last one."""
     if (found := said_number(text) or lone_number(text)) is not None:
         return found
-    return next((each.value for each in reversed(numerals(plain(text))) if each.is_number), None)
+    matches = reversed([*_FOUND.finditer(plain(text))])
+    return next((each.value for each in map(_read, matches) if each.is_number), None)
 
 
 def said_number(text: str) -> str | None:
     """Return the number that is last said to be the answer; numbers that are merely mentioned behind it do not count."""
     text = plain(text)
-    said = (_said(text, cue) for cue in reversed([*_CUE.finditer(text)]))
+    # Behind each cue, a sentence is read: a text of nothing but cues would take long.
+    said = (_said(text, cue) for cue in reversed([*_CUE.finditer(text)][-_MOST_CUES:]))
     return next((value for value in said if value is not None), None)
 
 
 def lone_number(text: str) -> str | None:
     """Return the only number of a reply that is one line of a few words, such as `It is 42.`; no index of a list."""
     text = plain(text).strip()
-    if "\n" in text or len(_WORD.findall(text)) > _FEW or _INDEX.match(text):
+    if "\n" in text or len(text) > _REACH or len(_WORD.findall(text)) > _FEW or _INDEX.match(text):
         return None
     equations = _equations(text, numerals(text))
     return equations[0] if len(equations) == 1 else None

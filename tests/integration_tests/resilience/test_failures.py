@@ -78,6 +78,21 @@ async def test_an_answer_that_nothing_is_missing_from_says_nothing(moa: ChatMoA,
     assert not [record for record in caplog.records if record.name == "langchain_moa"]
 
 
+@pytest.mark.parametrize("way", WAYS)
+async def test_an_answer_that_was_cut_says_so(loopback: Loopback, moa: ChatMoA, way: str) -> None:
+    loopback.script("agg", Reply("The sky is, in all directions,", finish_reason="length"))
+    answer = await ask(moa, way)
+    assert answer.response_metadata["moa"]["degraded"] == ["aggregator: openai:agg: cut at max_tokens"]
+
+
+async def test_a_stream_without_an_end_says_so(loopback: Loopback, moa: ChatMoA) -> None:
+    loopback.script("agg", Reply("The sky is", finish_reason=""))
+    whole = [chunk async for chunk in moa.astream("Hi")]
+    assert "".join(chunk.text for chunk in whole) == "The sky is"
+    [said] = whole[-1].response_metadata["moa"]["degraded"]
+    assert said.startswith("aggregator: openai:agg: the stream ended without a finish reason")
+
+
 def test_failures_are_events_of_the_graph(loopback: Loopback, chat: Chat) -> None:
     loopback.script("q", Reply("slow down", status=429))
     graph = create_moa([chat("p"), chat("q")], chat("agg"), num_layers=1).compile()

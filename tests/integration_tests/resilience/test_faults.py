@@ -48,6 +48,7 @@ AT_THE_SERVER: dict[str, Reply] = {
     "529": Reply("bad", status=529),
     "cut off": Reply("half an answer", drop=True),
     "hung up": Reply(drop=True, after_chunks=0),
+    "repeats the key": Reply("you sent Bearer test-key-0123456789", status=401),
     "no json": Reply(malformed=True),
     "no choices": Reply(no_choices=True),
 }

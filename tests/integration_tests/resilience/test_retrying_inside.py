@@ -75,13 +75,18 @@ def test_a_members_own_policy_is_for_whatever_does_not_try_again(loopback: Loopb
     assert requests(loopback, chat, Proposer(make(chat("m")), retry=AT_ONCE)) == asked(shape) * 3
 
 
-@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("shape", [shape for shape in SHAPES if shape != "agent"])
 def test_what_tries_again_by_itself_gets_no_policy_beside(loopback: Loopback, chat: Chat, shape: str) -> None:
     make, _ = SHAPES[shape]
     member = make(chat("m", max_retries=1))
     with pytest.raises(ValueError, match="tries again by itself"):
         ChatMoA(proposers=[Proposer(member, retry=AT_ONCE)], aggregator=chat("agg"))
     assert requests(loopback, chat, member) == asked(shape) * 2
+
+
+def test_the_models_of_an_agent_are_not_looked_for(loopback: Loopback, chat: Chat) -> None:
+    member = create_agent(chat("m", max_retries=1), [])
+    assert requests(loopback, chat, Proposer(member, retry=AT_ONCE)) == 2 * 3
 
 
 @pytest.mark.parametrize("shape", SHAPES)

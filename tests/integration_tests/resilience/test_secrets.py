@@ -9,6 +9,8 @@ import traceback
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from langchain_core.caches import InMemoryCache
+from langchain_core.globals import set_llm_cache
 from langchain_openai import ChatOpenAI
 from langgraph.checkpoint.memory import InMemorySaver
 from pydantic import SecretStr
@@ -19,6 +21,8 @@ from tests.loopback import Reply
 from tests.watch import Tree
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.loopback import Loopback
 
 OF_THE_ENVIRONMENT = "sk-environment-0123456789abcdef"
@@ -97,7 +101,7 @@ async def test_nothing_shows_a_key(
         traceback="".join(traceback.format_exception(error)),
         pickled=pickle.dumps(error).decode("latin-1"),
         log=caplog.text,
-        **{f"trace of {run.name}": everything(run) for run in tree.runs()},
+        **{f"trace of {run.name}": everything(run) for run in tree.own_runs()},
     )
 
 
@@ -141,3 +145,42 @@ def test_errors_at_construction_show_no_key(fields: dict[str, Any]) -> None:
         with pytest.raises(ValueError, match=r"\w") as raised:
             Mixture(**{**fields, **update})
         hold_no_secret(error=raised.value, traceback="".join(traceback.format_exception(raised.value)))
+
+
+PASSWORD = "pass-word-0123456789"
+
+
+def test_no_password_in_an_address_is_shown(loopback: Loopback, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = {name: value for name, value in loopback.settings().items() if name != "model"}
+    settings["base_url"] = settings["base_url"].replace("://", f"://me:{PASSWORD}@")
+    members: list[Any] = [ChatOpenAI(model="a", **settings), Proposer("openai:b", settings=settings)]
+    moa = ChatMoA(proposers=members, aggregator=members[0], num_layers=1)
+    tree, cache = Tree(), InMemoryCache()
+    set_llm_cache(cache)
+    try:
+        answer = moa.invoke("Hi", {"callbacks": [tree]})
+        keys = list(cache._cache)
+    finally:
+        set_llm_cache(None)
+    own = [key for key in keys if "aggregation" in str(key)]
+    assert own, "the mixture's own answer was not cached"
+    assert loopback.requests[0].headers["authorization"]
+    monkeypatch.setenv("OPENAI_API_KEY", "test")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "moa.yaml").write_text(
+        f"proposers: [{{model: 'openai:a', settings: {{base_url: 'http://me:{PASSWORD}@host/v1'}}}}]\naggregator: openai:a\n"
+    )
+    with pytest.raises(ValueError, match="base_url") as refused:
+        Mixture.from_config("moa.yaml")
+    shown = {
+        "described": moa.describe(),
+        "parameters": moa._identifying_params,
+        "repr": repr(moa),
+        "answer": answer,
+        "cache": own,
+        "refused": refused.value,
+        **{f"trace of {run.name}": everything(run) for run in tree.own_runs()},
+    }
+    for where, what in shown.items():
+        assert PASSWORD not in f"{what!r} {what}", where
+    assert "://**********@" in str(moa.describe())

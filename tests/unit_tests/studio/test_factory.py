@@ -149,10 +149,15 @@ def test_layers(base: dict[str, Any], context: dict[str, Any], layers: list[int]
         ({"proposers": ["openai:p"] * 33}, "at most 32"),
         ({"proposers": 3}, "context: proposers"),
         ({"proposers": [{"model": "openai:p", "settings": {"base_url": "x"}}]}, "settings: extra inputs are not permitted"),
-        ({"aggregator": "together:x"}, "context: aggregator: .* no key. Set the environment variable TOGETHER_API_KEY"),
+        ({"aggregator": "together:x"}, "context: aggregator: this server does not offer 'together:x'; it has .*, openai:\\*"),
         ({"proposers": ["local:/etc/passwd"]}, "context: proposers: this server does not offer 'local:/etc/passwd'"),
         ({"proposers": ["config:moa.yaml"]}, "context: proposers: this server does not offer 'config:moa.yaml'"),
         ({"aggregator": "replay:a.jsonl#b"}, "context: aggregator: this server does not offer 'replay:a.jsonl#b'"),
+        ({"proposers": ["local:x.gguf"]}, "context: proposers: this server does not offer 'local:x.gguf'"),
+        ({"proposers": ["huggingface:/etc"]}, "context: proposers: this server does not offer 'huggingface:/etc'"),
+        ({"proposers": ["huggingface:some/repo"]}, "context: proposers: this server does not offer"),
+        ({"proposers": ["replay:/etc/passwd#m"]}, "context: proposers: this server does not offer"),
+        ({"proposers": ["ollama:x"]}, "context: proposers: this server does not offer"),
         ({"proposers": [["openai:p"]], "num_layers": 2}, "leave num_layers out"),
     ],
 )
@@ -169,6 +174,8 @@ def test_a_wrong_context_says_what_is_wrong(context: dict[str, Any], problem: st
     [
         {"api_key": "anything"},
         {"openai_api_key": "anything"},
+        {"foo": {"api_key": "anything"}},
+        {"foo": [{"headers": {"X-Auth-Key": "anything"}}]},
         {"prompt": "Use sk-abcdefghij0123456789xyz for it."},
         {"proposers": [{"model": "openai:p", "system_prompt": "The key is sk-abcdefghij0123456789xyz."}]},
     ],
@@ -197,6 +204,30 @@ def test_the_models_of_contexts_can_be_limited(said: str, monkeypatch: pytest.Mo
     assert run(factory, {"proposers": ["openai:cheap-1", "openai:r", "sceptic"]})
     with pytest.raises(ValueError, match=r"does not offer 'openai:dear'; it has .*openai:cheap-\*, openai:r"):
         run(factory, {"aggregator": "openai:dear"})
+
+
+def test_models_that_are_loaded_on_the_server_have_to_be_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    everything = graph_factory(mixture(), models=["*"])
+    with pytest.raises(ValueError, match="does not offer 'local:smollm2-135m'"):
+        run(everything, {"aggregator": "local:smollm2-135m"})
+    named = graph_factory(mixture(), models=["*", "local:*"])
+    assert run(named, {"aggregator": "local:smollm2-135m"})
+    for path in ("local:/etc/passwd", "local:x.gguf", "local:../x", "local:~/x"):
+        with pytest.raises(ValueError, match="does not offer"):
+            run(named, {"aggregator": path})
+    monkeypatch.delenv("OPENAI_API_KEY")
+    with pytest.raises(ValueError, match="does not offer 'openai:x'"):
+        run(everything, {"aggregator": "openai:x"})
+
+
+def test_a_missing_package_is_told_to_the_caller(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def missing(*_: object) -> Any:
+        msg = "Initializing ChatGroq requires the langchain-groq package. Please install it with `pip install langchain-groq`"
+        raise ImportError(msg)
+
+    monkeypatch.setattr("langchain_moa.studio.served.Served.graph", missing)
+    with pytest.raises(ValueError, match="pip install langchain-groq"):
+        run(graph_factory(mixture()), {"num_layers": 1})
 
 
 def test_a_mixture_without_an_aggregator_is_served() -> None:

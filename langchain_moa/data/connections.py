@@ -1,0 +1,63 @@
+"""Connections that failed: which host, which port, why, and what to check."""
+
+from __future__ import annotations
+
+import errno
+import socket
+import ssl
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_PORTS = {"http": 80, "https": 443}
+
+_OF_NUMBERS = {
+    errno.ECONNREFUSED: "it refused the connection; check that the server runs and that the port is right",
+    errno.EMFILE: "this process has too many open files; raise `ulimit -n`, or lower max_concurrency",
+    errno.ENFILE: "this system has too many open files; close some programs",
+    errno.ENETUNREACH: "there is no way to its network; check the network and the proxy",
+    errno.EHOSTUNREACH: "there is no way to it; check the network and the address",
+    errno.ETIMEDOUT: "it did not answer; check the address, the firewall and the proxy",
+    errno.ECONNRESET: "it closed the connection; check that a server of models listens there, and whether it speaks TLS",
+}
+
+
+def cause_of(error: BaseException, chain: Iterator[BaseException]) -> str | None:
+    """Return where a connection failed and what to check; `None` for an error of any other kind.
+
+    Args:
+        error: What a client raised.
+        chain: The error and those that caused it.
+    """
+    every = list(chain)
+    if not any("connect" in type(each).__name__.lower() for each in every) and not isinstance(error, OSError):
+        return None
+    why = next((found for each in every if (found := _why(each)) is not None), None)
+    where = next((found for each in every if (found := _where(each)) is not None), None)
+    if where is None or why is None:
+        return where and f"at {where}" if why is None else why
+    return f"at {where}: {why}"
+
+
+def _why(error: BaseException) -> str | None:
+    if isinstance(error, socket.gaierror):
+        return "its name cannot be resolved; check the address, the network and DNS"
+    if isinstance(error, ssl.SSLError):
+        reason = getattr(error, "verify_message", "") or getattr(error, "reason", "") or "no reason given"
+        return f"TLS failed ({reason}); check the certificate, the clock, and that the port speaks https"
+    return _OF_NUMBERS.get(error.errno) if isinstance(error, OSError) and error.errno is not None else None
+
+
+def _where(error: BaseException) -> str | None:
+    try:
+        request: Any = getattr(error, "request", None)
+    except RuntimeError:
+        return None  # httpx's errors say so where they have none
+    parts = urlsplit(str(getattr(request, "url", "")))
+    try:
+        port = parts.port or _PORTS.get(parts.scheme)
+    except ValueError:
+        return None
+    return f"{parts.hostname}:{port}" if parts.hostname and port else None

@@ -1,0 +1,80 @@
+"""YAML documents of others: plain data, each key once, and no more of it than there is in the file."""
+
+from __future__ import annotations
+
+from typing import Any, NoReturn
+
+import yaml
+
+# No mixture is nested so deeply, or has so many values.
+_DEEPEST = 50
+_MOST_VALUES = 100_000
+
+
+def read_yaml(text: str) -> Any:
+    """Return what a YAML document holds.
+
+    Args:
+        text: The document.
+
+    Raises:
+        ValueError: It is no YAML, a key stands twice in one mapping, or it is nested too deeply, refers to itself, or grows too
+            large by its aliases. The text says where, and quotes nothing of the document.
+    """
+    try:
+        loader = _Loader(text)
+        try:
+            return loader.get_single_data()
+        finally:
+            loader.dispose()
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+        # PyYAML's own text quotes the line, and a key may stand in it.
+        msg = f"{where}{error.problem or error.context}"
+        raise ValueError(msg) from None
+    except yaml.reader.ReaderError as error:
+        msg = f"position {error.position}: {error.reason}"
+        raise ValueError(msg) from None
+
+
+class _Loader(yaml.SafeLoader):
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self._open: list[yaml.Node | None] = []
+        self._sizes: dict[int, int] = {}
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        event: Any = self.peek_event()  # type: ignore[no-untyped-call]  # its stub has no types
+        if len(self._open) >= _DEEPEST:
+            _refuse(f"it is nested more than {_DEEPEST} levels deep", event)
+        if isinstance(event, yaml.AliasEvent):
+            node = super().compose_node(parent, index)
+            if id(node) not in self._sizes:
+                _refuse(f"the anchor &{event.anchor} refers to itself", event)
+            return node
+        self._open.append(parent)
+        node = super().compose_node(parent, index)
+        self._open.pop()
+        self._sizes[id(node)] = size = 1 + sum(self._sizes[id(each)] for each in _children(node))
+        if size > _MOST_VALUES:
+            _refuse(f"it holds more than {_MOST_VALUES:,} values, those of its aliases included", event)
+        return node
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002  # PyYAML's
+        seen: dict[tuple[str, str], yaml.Node] = {}
+        given: Any = node  # `!!map` may stand before anything
+        for key, _ in given.value if isinstance(given, yaml.MappingNode) else ():
+            if isinstance(key, yaml.ScalarNode) and (first := seen.setdefault((key.tag, key.value), key)) is not key:
+                _refuse(f"a key stands twice in one mapping; the first is in line {first.start_mark.line + 1}", key)
+        return super().construct_mapping(node, deep)
+
+
+def _children(node: yaml.Node | None) -> list[yaml.Node]:
+    if isinstance(node, yaml.MappingNode):
+        return [each for pair in node.value for each in pair]
+    return list(node.value) if isinstance(node, yaml.SequenceNode) else []
+
+
+def _refuse(problem: str, place: Any) -> NoReturn:
+    raise yaml.MarkedYAMLError(problem=problem, problem_mark=place.start_mark)

@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
 
 from langchain_moa.prompting.place import ReferencePlace, add_last_text, without_system_messages
-from langchain_moa.prompting.prompts import PROMPTS, resolve_prompt
+from langchain_moa.prompting.prompts import BLIND, PROMPTS, resolve_prompt
 
 CALL = AIMessage("", tool_calls=[{"name": "look", "args": {}, "id": "1"}])
 RESULT = ToolMessage("It is day.", tool_call_id="1")
+SHOWING = [name for name in PROMPTS if name != BLIND]
 REFERENCES: Any = [{"text": "Blue."}, {"text": "It is blue."}]
 
 
@@ -137,7 +138,7 @@ CONTENT = st.text(max_size=20) | st.lists(
 MESSAGES = st.lists(st.tuples(st.sampled_from([HumanMessage, AIMessage, SystemMessage]), CONTENT), max_size=6)
 
 
-@given(MESSAGES, st.sampled_from([*PROMPTS, "Answer from these."]), st.booleans(), st.booleans(), st.booleans())
+@given(MESSAGES, st.sampled_from([*SHOWING, "Answer from these."]), st.booleans(), st.booleans(), st.booleans())
 def test_nothing_in_front_of_the_references_changes(
     said: Any, prompt: str, has_system_role: bool, has_user_after_tools: bool, ends_with_tool: bool
 ) -> None:
@@ -153,6 +154,6 @@ def test_nothing_in_front_of_the_references_changes(
     assert has_system_role or not any(isinstance(message, SystemMessage) for message in one)
 
 
-@pytest.mark.parametrize("prompt", PROMPTS)
+@pytest.mark.parametrize("prompt", SHOWING)
 def test_without_references_nothing_is_added(prompt: str) -> None:
     assert resolve_prompt(prompt, place=ReferencePlace("end"))([HumanMessage("Why?")], []) == [HumanMessage("Why?")]

@@ -28,7 +28,7 @@ FAILURES: list[tuple[Any, str]] = [
     (ai("\u200b\ufeff\u2060"), "empty"),
     (ai([]), "empty"),
     (ai([{"type": "text", "text": "  "}]), "empty"),
-    (ai("<think>long thoughts, then the tokens ran out"), "empty"),
+    (ai("<think>long thoughts, then the tokens ran out", response_metadata={"finish_reason": "length"}), "empty"),
     (ai("<think>thoughts only</think>\n"), "empty"),
     (ai([{"type": "reasoning", "reasoning": "thoughts only"}]), "empty"),
     (ai("", tool_calls=[CALL]), "tool_call_only"),
@@ -66,7 +66,8 @@ ANSWERS: list[tuple[Any, str]] = [
     (ai([{"type": "text", "text": "in "}, {"type": "text", "text": "blocks"}]), "in blocks"),
     (ai("I have looked it up.", tool_calls=[CALL]), "I have looked it up."),
     (ai("<think>thoughts</think>\nthe answer"), "the answer"),
-    (ai("<think>one</think><think>two</think>the answer"), "<think>two</think>the answer"),
+    (ai("<think>one</think><think>two</think>the answer"), "the answer"),
+    (ai("<think>the answer, its thoughts beside it"), "the answer, its thoughts beside it"),
     # Half a character cannot be sent on; both halves are one.
     (ai("cut in an emoji: \ud83d"), "cut in an emoji: \ufffd"),
     (ai("sent in halves: \ud83d\ude00, and \udc00"), "sent in halves: \U0001f600, and \ufffd"),

@@ -35,7 +35,7 @@ def member(cls: type[GenericFakeChatModel]) -> Any:
 
 
 def test_the_aggregators_own_kind_takes_what_is_bound() -> None:
-    kwargs = {"tools": TOOLS, "tool_choice": "required", "strict": True}
+    kwargs = {"tools": TOOLS, "tool_choice": "required", "parallel_tool_calls": True}
     aggregator = member(One)
     assert kwargs_of_standin(aggregator, kwargs, of=aggregator) is kwargs
     assert kwargs_of_standin(member(One), kwargs, of=aggregator) is kwargs
@@ -57,8 +57,8 @@ def test_the_aggregators_own_kind_takes_what_is_bound() -> None:
     ],
 )
 def test_another_provider_binds_the_tools_in_its_own_form(given: dict[str, Any], chosen: str | None) -> None:
-    kwargs = kwargs_of_standin(member(Another), {"tools": TOOLS, "strict": True, **given}, of=member(One))
-    assert kwargs == {"tools": [{"called": "search"}], "choice": chosen, "strict": True}
+    kwargs = kwargs_of_standin(member(Another), {"tools": TOOLS, "parallel_tool_calls": True, **given}, of=member(One))
+    assert kwargs == {"tools": [{"called": "search"}], "choice": chosen, "parallel_tool_calls": True}
 
 
 def test_one_who_can_have_no_tools_is_called_all_the_same() -> None:

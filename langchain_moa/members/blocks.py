@@ -88,6 +88,8 @@ def _adapted(block: Block, dialect: Dialect, profile: ModelProfile | None, *, in
     made = standard(block)
     if made is block and not _is_standard(block):
         return {"type": "text", "text": f"[{_name(block, kind)} omitted: this model cannot take it]"}
+    if dialect.family == "openai" and kind == FILE and "base64" in made:
+        return {"filename": "document.pdf", **made}  # OpenAI wants a name
     if dialect.image_urls and kind == IMAGE:
         url = made.get("url") or f"data:{made.get('mime_type') or 'image/png'};base64,{made.get('base64')}"
         return {"type": "image_url", "image_url": {"url": url}}

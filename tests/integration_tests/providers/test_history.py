@@ -65,7 +65,7 @@ async def test_thoughts_of_the_aggregator_stay_with_it(providers: ProviderServer
 
 @pytest.mark.parametrize("mode", MODES)
 async def test_a_signed_thought_goes_to_no_other_model_of_its_vendor(providers: ProviderServer, mode: str) -> None:
-    others = ("claude-haiku-4-5", "claude-opus-4-6")
+    others = ("claude-haiku-4-5", "claude-opus-4-5")
     moa = mixture(
         [member(providers, "anthropic", thinking=True, model=model) for model in others],
         member(providers, "anthropic", thinking=True),

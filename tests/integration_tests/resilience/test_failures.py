@@ -32,7 +32,7 @@ BAD = {
     "refusal": Reply(None, refusal="I cannot help with that."),
     "tool call": Reply(None, tool_calls=[ToolCall("search")]),
     "content filter": Reply("half an ans", finish_reason="content_filter"),
-    "thoughts": Reply("<think>I wonder"),
+    "thoughts": Reply("<think>I wonder", finish_reason="length"),
     "400": Reply("bad request", status=400),
     "401": Reply("wrong key", status=401),
     "404": Reply("no such model", status=404),

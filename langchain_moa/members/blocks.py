@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from typing import TYPE_CHECKING, Any
 
 from langchain_moa.members.dialects import AUDIO, FILE, IMAGE, VIDEO, Dialect
@@ -88,16 +89,24 @@ def _adapted(block: Block, dialect: Dialect, profile: ModelProfile | None, *, in
     made = standard(block)
     if made is block and not _is_standard(block):
         return {"type": "text", "text": f"[{_name(block, kind)} omitted: this model cannot take it]"}
-    if dialect.family == "openai" and kind == FILE and "base64" in made:
-        return {"filename": "document.pdf", **made}  # OpenAI wants a name
-    if dialect.image_urls and kind == IMAGE:
-        url = made.get("url") or f"data:{made.get('mime_type') or 'image/png'};base64,{made.get('base64')}"
-        return {"type": "image_url", "image_url": {"url": url}}
-    return made
+    return _in_dialect(made, dialect, kind)
 
 
 def _name(block: Mapping[str, Any], kind: str | None) -> str:
     return str(block.get("type") or kind or "content").replace("_", " ")
+
+
+def _in_dialect(block: Block, dialect: Dialect, kind: str | None) -> Block:
+    """Return a standard block with what a provider wants besides: an image as `image_url`, a file with a name."""
+    if kind == IMAGE and dialect.image_urls:
+        url = block.get("url") or f"data:{block.get('mime_type') or 'image/png'};base64,{block.get('base64')}"
+        return {"type": "image_url", "image_url": {"url": url}}
+    if kind == FILE and "base64" in block and dialect.family == "openai":
+        return {"filename": "document.pdf", **block}
+    if kind == FILE and "base64" in block and dialect.family == "bedrock":  # which takes few signs in a name
+        stem = str(block.get("filename") or "document").partition(".")[0]
+        return {**block, "name": re.sub(r"[^A-Za-z0-9-]+", "-", stem)}
+    return block
 
 
 def _family_of(block: Mapping[str, Any]) -> str:

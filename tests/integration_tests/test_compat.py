@@ -10,10 +10,11 @@ import pytest
 from langchain_core.runnables import RunnableLambda
 from langgraph.channels import UntrackedValue
 from langgraph.graph import END, START, StateGraph
+from langgraph.pregel.remote import RemoteGraph
 from typing_extensions import TypedDict
 
 from langchain_moa import _compat
-from langchain_moa._compat import copy_for_loop, read_channel
+from langchain_moa._compat import copy_for_loop, read_channel, remote_headers, sdk_client, with_sdk_client
 from langchain_moa.members.clients import LoopClients
 from tests.providers import ProviderServer, fixtures, member
 from tests.waiting import PATIENCE
@@ -36,7 +37,7 @@ MAKES_ITS_OWN = {"ollama", "cohere"}
 TESTED = {
     *("read_channel", "copy_for_loop", "streams_tokens", "inherited_context", "is_run_id", "tracing_params"),
     *("identifying_params", "llm_type", "has_async_methods", "default_settings", "known_providers", "provider_of"),
-    "ollama_options",
+    *("ollama_options", "remote_headers", "sdk_client", "with_sdk_client"),
 }
 
 NO_CHANNEL = (
@@ -210,6 +211,30 @@ async def test_other_packages_are_not_copied(providers: ProviderServer, provider
     model: BaseChatModel = member(providers, provider)
     assert copy_for_loop(model, watched.get, watched.closers.append) is None
     assert not watched.made
+
+
+@pytest.mark.parametrize("provider", ["openai", "anthropic"])
+async def test_a_model_calls_the_client_of_its_sdk_that_it_is_given(providers: ProviderServer, provider: str) -> None:
+    model = member(providers, provider)
+    client = sdk_client(model)
+    assert client is async_client(model), f"the chat model of {provider} keeps its SDK's client elsewhere"
+    own = client.copy()
+    copy = with_sdk_client(model, own)
+    assert sdk_client(copy) is own, OLD_CLIENT.format(provider)
+    assert sdk_client(model) is client
+    assert (await copy.ainvoke("Hi")).text
+    await own.close()
+
+
+def test_other_packages_have_no_such_client(providers: ProviderServer) -> None:
+    assert sdk_client(member(providers, "mistral")) is None
+
+
+async def test_the_headers_of_a_remote_graph_are_found() -> None:
+    remote = RemoteGraph("agent", url="http://127.0.0.1:9", api_key="lsv2_a_key_of_the_loopback")
+    missing = "remote_headers no longer finds the HTTP headers of a RemoteGraph, whose api_key is then not redacted"
+    assert remote_headers(remote).get("x-api-key") == "lsv2_a_key_of_the_loopback", missing
+    assert remote_headers(object()) == {}
 
 
 def async_client(model: Any) -> Any:

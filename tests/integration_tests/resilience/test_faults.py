@@ -29,7 +29,7 @@ AT_THE_SERVER: dict[str, Reply] = {
     "empty": Reply(""),
     "null": Reply(None),
     "whitespace": Reply(" \n\u200b"),
-    "thoughts": Reply("<think>I wonder"),
+    "thoughts": Reply("<think>I wonder", finish_reason="length"),
     "refusal": Reply(None, refusal="I cannot."),
     "tool call": Reply(None, tool_calls=[ToolCall("search", {"q": "x"})]),
     "broken tool call": Reply(None, tool_calls=[ToolCall("search", "{no json")]),

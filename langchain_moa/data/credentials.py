@@ -88,7 +88,7 @@ _SECRET_BEHIND = {
 # Models' providers of which gitleaks has no rule, or a narrow one. A key has a digit, which is checked apart: no pattern may
 # look ahead without a bound.
 _OF_PROVIDERS = re.compile(
-    r"\b(?:(?:sk|pk|rk|tgp|gsk|xai|lsv2|nvapi|pplx|csk|fw|r8)[-_][\w-]{20,}|hf_\w{30,}|AIza[\w-]{30,}|gh[pousr]_\w{30,}"
+    r"\b(?:(?:sk|pk|rk|tgp|gsk|xai|lsv2|nvapi|pplx|csk|fw|r8)[-_][\w-]{16,}|hf_\w{30,}|AIza[\w-]{30,}|gh[pousr]_\w{30,}"
     r"|(?:AKIA|ASIA)[A-Z0-9]{16}\b)"
 )
 

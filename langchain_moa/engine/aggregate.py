@@ -326,7 +326,7 @@ class Aggregate(Node):
         if call.trimmed:
             aggregated["trimmed"] = call.trimmed
         if is_cut(message):
-            aggregated["cut"] = "cut at max_tokens"
+            aggregated["cut"] = "the answer was cut at max_tokens"
         elif call.stream is not None and has_no_end(message):
             aggregated["cut"] = "the stream ended without a finish reason, so that its end may be missing"
         turn = turn_of(state["messages"])

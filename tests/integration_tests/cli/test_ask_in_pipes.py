@@ -107,7 +107,7 @@ def test_an_answer_that_was_cut_is_said_to_be(moa: Command, loopback: Loopback) 
     loopback.script("agg", Reply("in all directions,", finish_reason="length"))
     done = moa("ask", *MEMBERS, "-l", "1", "Why?")
     assert (done.code, done.out) == (0, "in all directions,\n")
-    assert done.err == "warning: the answer was cut at max_tokens\n"
+    assert done.err == "warning: aggregator: openai:agg: the answer was cut at max_tokens\n"
     assert moa("ask", *MEMBERS, "-l", "1", "--quiet", "Why?").err == ""
 
 

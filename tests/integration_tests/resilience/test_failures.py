@@ -82,7 +82,7 @@ async def test_an_answer_that_nothing_is_missing_from_says_nothing(moa: ChatMoA,
 async def test_an_answer_that_was_cut_says_so(loopback: Loopback, moa: ChatMoA, way: str) -> None:
     loopback.script("agg", Reply("The sky is, in all directions,", finish_reason="length"))
     answer = await ask(moa, way)
-    assert answer.response_metadata["moa"]["degraded"] == ["aggregator: openai:agg: cut at max_tokens"]
+    assert answer.response_metadata["moa"]["degraded"] == ["aggregator: openai:agg: the answer was cut at max_tokens"]
 
 
 async def test_a_stream_without_an_end_says_so(loopback: Loopback, moa: ChatMoA) -> None:

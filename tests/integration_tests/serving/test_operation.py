@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
 import socket
 import threading
@@ -188,7 +189,8 @@ def test_failures_to_accept_are_logged_once_a_second(caplog: pytest.LogCaptureFi
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_long_conversations_are_answered_beside_the_event_loop(loopback: Loopback, stream: bool) -> None:
-    messages: Any = [{"role": "user", "content": f"number {number}"} for number in range(300)]
+    roles = itertools.cycle(["user", "assistant"])
+    messages: Any = [{"role": next(roles), "content": f"number {number}"} for number in range(301)]
     gate = loopback.gate()
     loopback.script("agg", [Reply("there", gate=gate), Reply("no", status=400)])
     with served(mixture(loopback)) as endpoint:
@@ -211,4 +213,4 @@ def test_long_conversations_are_answered_beside_the_event_loop(loopback: Loopbac
             ask()
     assert said == ["there"]
     assert caught.value.code == "invalid_request"
-    assert len(loopback.calls("agg")[0].messages) == 301
+    assert len(loopback.calls("agg")[0].messages) == 302

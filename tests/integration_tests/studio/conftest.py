@@ -44,7 +44,8 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     (folder / "mixture.yaml").write_text(MIXTURE, encoding="utf-8")
     with Loopback() as models:
         # Keys, and which mixture it is, stand in .env, as langgraph.json says.
-        (folder / ".env").write_text("OPENAI_API_KEY=test\nLANGCHAIN_MOA_CONFIG=mixture.yaml\n", encoding="utf-8")
+        variables = ["OPENAI_API_KEY=test", "LANGCHAIN_MOA_CONFIG=mixture.yaml", "LANGCHAIN_MOA_MODELS=openai:*,local:*"]
+        (folder / ".env").write_text("\n".join(variables), encoding="utf-8")
         env = {"OPENAI_BASE_URL": models.url}
         server = DevServer(folder, config=ROOT / "langgraph.json", env=env)
         with server, get_sync_client(url=server.url) as client:

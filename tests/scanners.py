@@ -133,7 +133,7 @@ def main() -> None:
         for keyword in rule.keywords:
             for piece in (keyword, f"{keyword}=", f"{keyword}0a-", f"{keyword}{'A1B2C3D4' * 6} "):
                 print(rule.id, repr(piece), flush=True)
-                list(rule.found(of(piece, MEGABYTE // 10)))
+                list(rule.found(of(piece, MEGABYTE // 30)))
 
 
 if __name__ == "__main__":

@@ -48,9 +48,9 @@ COMMANDS = {
     "models pull": ["models", "pull", FORGED],
     "presets": ["presets"],
     "report": ["report", FORGED],
-    "eval compare": ["eval", "compare", "--task", "questions.jsonl", "-o", "compared"],
+    "eval compare": ["eval", "compare", "--task", "questions.jsonl", "-o", "compared", "--yes"],
     "eval generate": ["eval", "generate", "-b", "flask", "--questions", "flask.jsonl", "-o", "answers.jsonl"],
-    "tune": ["tune", "--task", "questions.jsonl", "-c", "candidates.yaml", "-o", "tuned"],
+    "tune": ["tune", "--task", "questions.jsonl", "-c", "candidates.yaml", "-o", "tuned", "--yes"],
     "doctor": ["doctor"],
 }
 

@@ -36,4 +36,4 @@ def test_a_present_model_is_not_fetched_again(moa: Command) -> None:
 def test_the_default_mixture_is_drawn(moa: Command) -> None:
     drawn = moa("draw")
     assert drawn.code == 0
-    assert drawn.out.count("local:smollm2-135m") >= 2
+    assert drawn.out.count("smollm2-135m") >= 2

@@ -73,6 +73,11 @@ def waited(process: subprocess.Popen[bytes]) -> tuple[float, float]:
     return usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
 
 
+def is_over(process: subprocess.Popen[bytes]) -> bool:
+    """Tell whether a program has ended, and leave what it has used to `waited`."""
+    return os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+
 def first_line(path: Path) -> float:
     while not path.exists() or not path.stat().st_size:
         sleep(0.02)
@@ -106,7 +111,7 @@ def growth(sizes: list[int]) -> None:
             write(folder / "0.jsonl", range(rows))
             process = start(folder, url, "0")
             began = first_line(folder / "0-answers.jsonl")
-            while process.poll() is None and sum(1 for _ in (folder / "0-answers.jsonl").open("rb")) < rows:
+            while not is_over(process):
                 pipe.send("count")
                 pipe.recv()
                 sleep(1)

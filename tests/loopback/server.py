@@ -119,6 +119,11 @@ class Loopback:
         self._wait(lambda: len(arrived()) >= count, f"{count} requests to {model or 'any model'}")
         return self.requests if model is None else self.calls(model)
 
+    @property
+    def open_calls(self) -> int:
+        """How many calls have no complete response yet; a script sees its own call among them."""
+        return len(self._open)
+
     def settle(self) -> list[Recorded]:
         """Block until no call is open any more, and return all requests.
 

@@ -4,31 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import json
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from langchain_moa import Mixture
 from langchain_moa.batch.run import BatchRun
+from tests.full_disk import full_at
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from tests.loopback import Loopback
-
-
-@contextmanager
-def _full_at(size: int) -> Iterator[None]:
-    """Let no file grow beyond a size, as on a full disk."""
-    resource = pytest.importorskip("resource", reason="Windows has no limit on the size of files")
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 async def _all(run: BatchRun) -> list[Any]:
@@ -43,7 +30,7 @@ def test_a_full_disk_ends_the_run_and_loses_nothing_that_was_paid(loopback: Loop
     with BatchRun(mixture, rows, output=out) as run:
         # Whichever file comes first: the journal, its log, or the output.
         size = max(path.stat().st_size for path in tmp_path.iterdir())
-        with _full_at(size + more):
+        with full_at(size + more):
             asyncio.run(_all(run))
         assert run.journal.gate.reason == "write"
         assert "cannot be written" in run.journal.gate.why

@@ -6,9 +6,11 @@ import asyncio
 import json
 import random
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -265,6 +267,6 @@ def test_answers_of_jobs_are_kept_like_all_others(server: JobServer, tmp_path: P
     # The proposers' answers were paid for before.
     assert len(server.jobs[-1].lines) == 3
     assert [len(job.lines) for job in server.jobs] == [6, 3, 3]
-    with BatchRun(mixture, [], output=out, half_price=True) as run:
-        left = run.journal._database.execute("SELECT (SELECT COUNT(*) FROM jobs), (SELECT COUNT(*) FROM job_lines)").fetchone()
+    with closing(sqlite3.connect(tmp_path / "out.jsonl.journal")) as journal:
+        left = journal.execute("SELECT (SELECT COUNT(*) FROM jobs), (SELECT COUNT(*) FROM job_lines)").fetchone()
     assert left == (0, 0)

@@ -49,7 +49,7 @@ def test_each_of_500_rows_is_answered_once_though_a_worker_is_killed(loopback: L
 
     def sometimes(body: dict[str, Any]) -> Reply:
         # Too many at once are refused; the workers share the pace.
-        if len(loopback._open) > 12:
+        if loopback.open_calls > 12:
             refused.append(body)
             return Reply("slow down", status=429, headers={"retry-after": "0.05"})
         return Reply("ok")

@@ -158,6 +158,24 @@ class Program:
             raise AssertionError(told())
 
 
+def until_signal_is_heard(process: subprocess.Popen[str]) -> str:
+    """Wait until the program says that it has heard the first signal.
+
+    Args:
+        process: The program; its standard error is a pipe.
+
+    Returns:
+        All that it has said.
+    """
+    assert process.stderr is not None
+    told = ""
+    while "once more ends at once" not in told:
+        line = process.stderr.readline()
+        assert line, told
+        told += line
+    return told
+
+
 def _inherited() -> dict[str, str]:
     """Return our own environment without what changes how a terminal looks."""
     return {name: value for name, value in os.environ.items() if name not in {"NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES"}}

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.integration_tests.cli.program import until_signal_is_heard
 from tests.loopback import Reply, Usage
-from tests.waiting import PATIENCE, until
+from tests.waiting import PATIENCE
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -161,9 +162,7 @@ def test_ctrl_c_lets_what_is_under_way_end(program: Program, loopback: Loopback,
     loopback.script("last", Reply("done", gate=gate))
     with program.begun(*_batch("--concurrency", "2"), calls=6) as process:
         process.send_signal(signal.SIGINT)
-        assert process.stderr is not None
-        while "once more ends at once" not in (line := process.stderr.readline()):
-            assert line
+        until_signal_is_heard(process)
         gate.open()
         _, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130
@@ -179,9 +178,7 @@ def test_a_second_signal_ends_it_at_once_and_pays_only_what_is_missing(
     loopback.script("last", Reply(hang=True))
     with program.begun(*_batch(), calls=9) as process:
         process.send_signal(signal.SIGTERM)
-        assert process.stderr is not None
-        while "once more ends at once" not in (line := process.stderr.readline()):
-            assert line
+        until_signal_is_heard(process)
         process.send_signal(signal.SIGTERM)
         process.communicate(timeout=PATIENCE)
     assert process.returncode == 143
@@ -219,4 +216,4 @@ def test_a_terminal_shows_how_far_it_is_and_a_pipe_does_not(program: Program, lo
     piped = program(*_batch())
     assert "3/4" not in piped.err
     assert "\x1b" not in piped.err
-    until(lambda: len(loopback.requests) == 24, "both runs")
+    assert len(loopback.requests) == 24

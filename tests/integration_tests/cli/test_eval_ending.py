@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.full_disk import full_at
 from tests.integration_tests.cli import sums
+from tests.integration_tests.cli.program import until_signal_is_heard
 from tests.loopback import Reply
 from tests.loopback.reply import Usage
 from tests.waiting import PATIENCE
 
 if TYPE_CHECKING:
     from pathlib import Path
-    from subprocess import Popen
 
     from tests.integration_tests.cli.conftest import Command
     from tests.integration_tests.cli.program import Program
@@ -28,17 +29,6 @@ COMPARE = ("eval", "compare", "--task", "sums.jsonl")
 @pytest.fixture(autouse=True)
 def _task(loopback: Loopback, tmp_path: Path) -> None:
     sums.lay_out(loopback, tmp_path)
-
-
-def _until_told(process: Popen[str]) -> str:
-    """Wait until the program says that it has heard the signal, and return all that it has said."""
-    assert process.stderr is not None
-    told = ""
-    while "once more ends at once" not in told:
-        line = process.stderr.readline()
-        assert line, told
-        told += line
-    return told
 
 
 @pytest.mark.parametrize(("by", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -56,7 +46,7 @@ def test_the_first_signal_waits_for_the_calls_under_way(
         loopback.script(model, answer)
     with program.begun(*COMPARE, "--concurrency", "2", calls=6) as process:
         process.send_signal(by)
-        told = _until_told(process)
+        told = until_signal_is_heard(process)
         gate.open()
         _, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == code
@@ -73,7 +63,7 @@ def test_the_second_signal_ends_it_at_once(program: Program, loopback: Loopback,
     sums.hang_after(loopback, 12)
     with program.begun(*COMPARE, "--concurrency", "1", calls=13) as process:
         process.send_signal(signal.SIGINT)
-        _until_told(process)
+        until_signal_is_heard(process)
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130
@@ -172,13 +162,8 @@ def test_a_limit_that_cannot_be_kept_is_refused(moa: Command, loopback: Loopback
 
 
 def test_a_full_disk_stops_the_spending_and_nothing_is_paid_twice(moa: Command, loopback: Loopback, tmp_path: Path) -> None:
-    resource = pytest.importorskip("resource", reason="Windows has no limit on the size of files")
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (6000, before[1]))
-    try:
+    with full_at(6000):
         done = moa(*COMPARE, "--concurrency", "2")
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert done.code == 1
     assert "moa-eval/sums/ledger.jsonl cannot be written (File too large): no further call is made" in done.err
     # The two questions under way have a call of each proposer under way, and no call more.

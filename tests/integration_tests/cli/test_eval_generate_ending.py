@@ -6,6 +6,7 @@ import signal
 from typing import TYPE_CHECKING
 
 from tests.integration_tests.cli.answers import FLASK, generate, read, write
+from tests.integration_tests.cli.program import until_signal_is_heard
 from tests.loopback import Reply, Usage
 from tests.waiting import PATIENCE
 
@@ -43,9 +44,7 @@ def test_the_first_signal_waits_for_the_calls_under_way(program: Program, loopba
     arguments = generate("flask", "--concurrency", "1", "--set", "num_layers=1")
     with program.begun(*arguments, calls=6) as process:
         process.send_signal(signal.SIGINT)
-        assert process.stderr is not None
-        while "once more ends at once" not in (line := process.stderr.readline()):
-            assert line
+        until_signal_is_heard(process)
         gate.open()
         _, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130
@@ -64,9 +63,7 @@ def test_the_second_signal_ends_it_at_once(program: Program, loopback: Loopback,
     loopback.script("last", Reply(hang=True))
     with program.begun(*generate("flask", "--set", "num_layers=1"), calls=9) as process:
         process.send_signal(signal.SIGTERM)
-        assert process.stderr is not None
-        while "once more ends at once" not in (line := process.stderr.readline()):
-            assert line
+        until_signal_is_heard(process)
         process.send_signal(signal.SIGTERM)
         _, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 143

@@ -19,7 +19,7 @@ def test_a_rate_limit_slows_it_and_fails_no_question(moa: Command, loopback: Loo
     refused = []
 
     def sometimes(body: dict[str, Any]) -> Reply:
-        if len(loopback._open) > 3:
+        if loopback.open_calls > 3:
             refused.append(body)
             return Reply("slow down", status=429, headers={"retry-after": "0.05"})
         return Reply("ok", delay=0.01)

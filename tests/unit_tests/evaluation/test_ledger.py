@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -16,11 +15,12 @@ from langchain_core.messages.ai import UsageMetadata
 from langchain_moa.batch.calls import CallRequest, CallSite, QuestionRun
 from langchain_moa.batch.limits import CircuitBreaker, EvaluationError, Gate, HaltedError, StoppedError
 from langchain_moa.evaluation.ledger import Ledger, write_whole
+from tests.full_disk import full_at
 
 pytest.importorskip("filelock", reason="the extra eval is not installed")
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Awaitable, Callable
     from pathlib import Path
 
 # A million tokens of its answers are 40 cents.
@@ -69,18 +69,6 @@ def test_whatever_an_answer_holds_it_is_kept_and_not_paid_again(tmp_path: Path, 
     assert len({repr(each) for each in said}) == 1
 
 
-@contextmanager
-def _full_at(size: int) -> Iterator[None]:
-    """Let no file grow beyond a size, as on a full disk."""
-    resource = pytest.importorskip("resource", reason="Windows has no limit on the size of files")
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-
 def test_a_full_disk_stops_every_further_call_and_loses_nothing_that_was_answered(tmp_path: Path) -> None:
     path = tmp_path / "ledger.jsonl"
     asked: list[str] = []
@@ -88,7 +76,7 @@ def test_a_full_disk_stops_every_further_call_and_loses_nothing_that_was_answere
     async def work(ledger: Ledger) -> list[Any]:
         await ledger.answer(_call("a"), _saying(_message(), asked, "a"))
         size = path.stat().st_size
-        with _full_at(size + size // 2):
+        with full_at(size + size // 2):
             # Two are under way when the first one cannot be written; the others have not begun.
             under_way = await asyncio.gather(*(ledger.answer(_call(n), _saying(_message(), asked, n)) for n in "bc"))
             later = [ledger.answer(_call(name), _saying(_message(), asked, name)) for name in "de"]
@@ -112,7 +100,7 @@ def test_a_full_disk_stops_every_further_call_and_loses_nothing_that_was_answere
 
 def test_answers_that_cannot_be_saved_until_the_end_leave_a_ledger_that_can_be_read(tmp_path: Path) -> None:
     path = tmp_path / "ledger.jsonl"
-    with _full_at(700), Ledger(path) as ledger:
+    with full_at(700), Ledger(path) as ledger:
         asyncio.run(ledger.answer(_call("a"), _saying(_message(), [])))
         asyncio.run(ledger.answer(_call("b"), _saying(_message(), [])))
         assert not ledger.save()
@@ -160,7 +148,7 @@ def test_a_ledger_and_the_files_of_a_report_are_its_owners_alone(tmp_path: Path)
 def test_a_file_that_cannot_be_written_whole_is_left_as_it_was(tmp_path: Path) -> None:
     path = tmp_path / "table.md"
     write_whole(path, "before")
-    with _full_at(10), pytest.raises(OSError, match="File too large"):
+    with full_at(10), pytest.raises(OSError, match="File too large"):
         write_whole(path, "x" * 100)
     assert path.read_text() == "before"
     assert [each.name for each in tmp_path.iterdir()] == ["table.md"]

@@ -12,26 +12,17 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterable, Iterable
     from pathlib import Path
 
+    from typing_extensions import Unpack
+
     from langchain_moa.batch.asker import BatchAnswer
+    from langchain_moa.batch.settings import BatchOptions
     from langchain_moa.mixture.mixture import Mixture
 
 
 async def batch_answers(
     mixture: Mixture,
     rows: str | Path | Iterable[Any] | AsyncIterable[Any],
-    *,
-    output: str | Path | None = None,
-    prompt_field: str | None = None,
-    system: str | None = None,
-    concurrency: int = 8,
-    max_cost_usd: float | None = None,
-    retry_failed: bool = False,
-    ordered: bool = False,
-    references: bool = False,
-    half_price: bool = False,
-    poll: float = 30.0,
-    ray: str | None = None,
-    workers: int = 2,
+    **options: Unpack[BatchOptions],
 ) -> AsyncGenerator[BatchAnswer]:
     """Ask a mixture many rows, and yield the answers as they come.
 
@@ -62,7 +53,6 @@ async def batch_answers(
             way at once; `concurrency` is how many calls run at once at providers without jobs. With `max_cost_usd`, the
             mixture needs `max_tokens`. Default: no.
         poll: With `half_price`, seconds between two looks at a job; the time rises to 10 minutes. Default: 30.
-
         ray: The address of a Ray cluster whose workers ask the rows; `auto` is that of this machine, `local` starts one.
             Every member is given as a string. Default: this process asks.
         workers: With `ray`, how many workers; `concurrency` is over all of them. Default: 2.
@@ -92,22 +82,7 @@ async def batch_answers(
         asyncio.run(main())
         ```
     """
-    with BatchRun(
-        mixture,
-        rows,
-        output=output,
-        prompt_field=prompt_field,
-        system=system,
-        concurrency=concurrency,
-        max_cost_usd=max_cost_usd,
-        retry_failed=retry_failed,
-        ordered=ordered,
-        references=references,
-        half_price=half_price,
-        poll=poll,
-        ray=ray,
-        workers=workers,
-    ) as run:
+    with BatchRun(mixture, rows, **options) as run:
         await asyncio.to_thread(run.check)
         async with aclosing(run.answers()) as answers:
             async for answer in answers:

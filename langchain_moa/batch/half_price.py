@@ -19,21 +19,20 @@ from langchain_moa.batch.calls import digest
 from langchain_moa.batch.job_apis import AnthropicJobs, JobApi, JobRequest, OpenAIJobs
 from langchain_moa.batch.limits import HaltedError
 from langchain_moa.batch.pace import provider_of
+from langchain_moa.data.redaction import describe
 from langchain_moa.data.usage import cost_usd
 from langchain_moa.limits.concurrency import CallLimiter
 from langchain_moa.limits.portal import in_worker
+from langchain_moa.limits.retry import is_retryable
 from langchain_moa.members.clients import callable_here, clients_here
 from langchain_moa.members.member import Nobody
 
 if TYPE_CHECKING:
     from langchain_core.runnables import Runnable, RunnableConfig
 
-    from langchain_moa.batch.job_desk import JobDesk
+    from langchain_moa.batch.job_queue import JobQueue
     from langchain_moa.members.member import Member
     from langchain_moa.mixture.mixture import Mixture
-
-ROUND = 10_000
-"""Rows that are under way at once, so that their calls share jobs."""
 
 OFF = ("proposer_timeout", "deadline", "quorum", "max_concurrency")
 """The fields of a mixture that mean nothing where an answer takes hours."""
@@ -67,15 +66,15 @@ def jobs_of(model: Any) -> JobApi | None:
 class HalfPrice:
     """The members of a mixture whose calls go into batch jobs."""
 
-    def __init__(self, desk: JobDesk, *, concurrency: int) -> None:
+    def __init__(self, queue: JobQueue, *, concurrency: int) -> None:
         """Take what gathers the calls.
 
         Args:
-            desk: Gathers them.
+            queue: Gathers them.
             concurrency: How many calls run at once at providers that have no jobs.
         """
-        self.desk = desk
-        self.places = CallLimiter(concurrency)
+        self.queue = queue
+        self.direct_calls = CallLimiter(concurrency)
         self._callables: dict[int, asyncio.Task[_Callable]] = {}
         self._opening: dict[str, asyncio.Task[bool]] = {}
 
@@ -85,22 +84,14 @@ class HalfPrice:
         Args:
             mixture: The mixture, as `without_limits` returns it.
         """
-        members = mixture.members
-        return mixture.with_members(
-            members._replace(
-                layers=tuple(tuple(map(self._changed, layer)) for layer in members.layers),
-                aggregator=self._changed(members.aggregator),
-                fallbacks=tuple(map(self._changed, members.fallbacks)),
-                others=tuple((spec, self._changed(member)) for spec, member in members.others),
-            )
-        )
+        return mixture.with_members(mixture.members.changed(self._changed))
 
     def _changed(self, member: Member) -> Member:
         if isinstance(member.runnable, Nobody):
             return member
         # A line that fails in passing goes into the next job; a second loop around that would take days.
         retry = member.retry if jobs_of(member.chat_model) is None else None
-        return replace(member, runnable=HalfPriceRunnable(bound=member.runnable, office=self, member=member), retry=retry)
+        return replace(member, runnable=HalfPriceRunnable(bound=member.runnable, half_price=self, member=member), retry=retry)
 
     async def callable_of(self, member: Member) -> _Callable:
         """Return what to call for a member on the running loop."""
@@ -120,19 +111,24 @@ class HalfPrice:
                 self._opening[provider] = asyncio.create_task(self._open(provider, api))
             if await self._opening[provider]:
                 changed = here.model_copy(update={"disable_streaming": True})
-                waiting = with_sdk_client(changed, _client(api, _JobTransport(self.desk, provider, api)))
+                waiting = with_sdk_client(changed, _client(api, _JobTransport(self.queue, provider, api)))
                 return _Callable(_with_model(member.runnable, waiting), is_async=True, has_jobs=True)
-        self.desk.direct.add(member.id)
+        self.queue.direct.add(member.id)
         return _Callable(*await callable_here(member.runnable), has_jobs=False)
 
     async def _open(self, provider: str, api: JobApi) -> bool:
         """Tell whether a provider has jobs, and begin to look after those of earlier processes."""
         try:
-            await api.is_there()
-        except Exception as error:  # noqa: BLE001  # whatever the SDK raises, the calls themselves will say what is wrong
+            await api.probe()
+        except Exception as error:  # noqa: BLE001  # whatever the SDK raises
+            if is_retryable(error):
+                # Direct calls would cost twice what was asked for.
+                why = f"{provider} does not say whether it has batch jobs: {describe(error)['message']}; try again later"
+                self.queue.give_up("failures", why)
+                raise HaltedError(why) from None
             _logger.info("%s has no batch jobs (%s): it is asked directly", provider, type(error).__name__)
             return False
-        await self.desk.open(provider, api)
+        await self.queue.open(provider, api)
         return True
 
 
@@ -164,36 +160,36 @@ class HalfPriceRunnable(RunnableBindingBase[Any, Any]):
     # The copy for the running loop is made in the first call, with a transport of ours.
     any_loop: ClassVar[bool] = True
 
-    office: Any
+    half_price: Any
     member: Any
 
     @override
     async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
-        office: HalfPrice = self.office
-        office.desk.begun()
+        half_price: HalfPrice = self.half_price
+        half_price.queue.begun()
         lines: list[str] = []
         token = _lines.set(lines)
         try:
-            called = await office.callable_of(self.member)
+            called = await half_price.callable_of(self.member)
             if called.has_jobs:
                 message = await called.runnable.ainvoke(input, config, **kwargs)
             else:
-                async with office.places.taken():
+                async with half_price.direct_calls.taken():
                     if called.is_async:
                         return await called.runnable.ainvoke(input, config, **kwargs)
                     return await in_worker(partial(called.runnable.invoke, input, config, **kwargs))
         except Exception as error:
             for line in lines:
-                office.desk.taken(line)
+                half_price.queue.taken(line)
             if (halted := _halted(error)) is not None:
                 raise halted from None
             raise
         finally:
             _lines.reset(token)
-            office.desk.ended()
+            half_price.queue.ended()
         # The lines are forgotten after this step of the task, in which the answer is written into the journal.
         for line in lines:
-            asyncio.get_running_loop().call_soon(office.desk.taken, line)
+            asyncio.get_running_loop().call_soon(half_price.queue.taken, line)
         return self._at_half_price(message) if lines else message
 
     def _at_half_price(self, message: Any) -> Any:
@@ -225,8 +221,8 @@ def _client(api: JobApi, transport: _JobTransport) -> Any:
 class _JobTransport:
     """A transport of httpx: what it is asked to send waits for a job, and the job's result is the response."""
 
-    def __init__(self, desk: JobDesk, provider: str, api: JobApi) -> None:
-        self._desk = desk
+    def __init__(self, queue: JobQueue, provider: str, api: JobApi) -> None:
+        self._queue = queue
         self._provider = provider
         self._api = api
 
@@ -251,6 +247,6 @@ class _JobTransport:
         body = json.loads(content)
         body.pop("stream", None)
         call = JobRequest("", digest([self._provider, endpoint, body]), endpoint, body)
-        status, text, line = await self._desk.answer(self._provider, call)
+        status, text, line = await self._queue.answer(self._provider, call)
         _lines.get().append(line)
         return httpx2.Response(status, headers={"content-type": "application/json"}, content=text.encode(), request=request)

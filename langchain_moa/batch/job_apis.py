@@ -70,8 +70,12 @@ class JobApi(ABC):
         """Return the endpoint of a request's path; `None` if no job can have it."""
 
     @abstractmethod
-    async def is_there(self) -> bool:
-        """Tell whether the provider has batch jobs at all."""
+    async def probe(self) -> None:
+        """Ask the provider for its batch jobs, which costs nothing.
+
+        Raises:
+            Exception: What the SDK raises if there are none, or if the provider does not answer.
+        """
 
     @abstractmethod
     async def submit(self, job: Job, lines: Sequence[JobRequest]) -> str:
@@ -106,9 +110,8 @@ class OpenAIJobs(JobApi):
         return None
 
     @override
-    async def is_there(self) -> bool:
+    async def probe(self) -> None:
         await self.client.batches.list(limit=1)
-        return True
 
     @override
     async def submit(self, job: Job, lines: Sequence[JobRequest]) -> str:
@@ -182,9 +185,8 @@ class AnthropicJobs(JobApi):
         return "/v1/messages" if path.endswith("/messages") else None
 
     @override
-    async def is_there(self) -> bool:
+    async def probe(self) -> None:
         await self.client.messages.batches.list(limit=1)
-        return True
 
     @override
     async def submit(self, job: Job, lines: Sequence[JobRequest]) -> str:

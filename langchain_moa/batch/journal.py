@@ -64,14 +64,14 @@ class Job(NamedTuple):
         provider: Whose it is.
         endpoint: What its lines are sent to.
         began: When it was submitted, in seconds since 1970.
-        job: The id that the provider has given it; `None` if the process ended before that was known.
+        id: The id that the provider has given it; `None` if the process ended before that was known.
     """
 
     token: str
     provider: str
     endpoint: str
     began: float
-    job: str | None = None
+    id: str | None = None
 
 
 class JobLine(NamedTuple):
@@ -188,10 +188,12 @@ class Journal(CallLog):
 
         Raises:
             BatchError: It was something else before.
+            OSError: It cannot be written.
         """
-        self._database.execute("INSERT OR IGNORE INTO facts VALUES (?, ?)", (name, value))
-        if self._database.execute("SELECT value FROM facts WHERE name = ?", (name,)).fetchone() != (value,):
-            raise BatchError(refusal)
+        with self._transaction():
+            self._database.execute("INSERT OR IGNORE INTO facts VALUES (?, ?)", (name, value))
+            if self._database.execute("SELECT value FROM facts WHERE name = ?", (name,)).fetchone() != (value,):
+                raise BatchError(refusal)
 
     def index(self, lines: Iterable[OutputLine]) -> None:
         """Take down which rows have a line in the output; of several lines of a row, the last one counts.
@@ -199,12 +201,9 @@ class Journal(CallLog):
         Args:
             lines: The lines.
         """
-        self._database.execute("BEGIN")
-        try:
+        with self._transaction():
             self._database.execute("DELETE FROM lines")
             self._database.executemany("INSERT OR REPLACE INTO lines VALUES (?, ?, ?, ?, ?)", lines)
-        finally:
-            self._database.execute("COMMIT")
 
     def add_line(self, line: OutputLine) -> None:
         """Take down that a row has its line in the output."""
@@ -257,12 +256,8 @@ class Journal(CallLog):
         Args:
             rows: Their ids.
         """
-        with suppress(sqlite3.Error):  # on a full disk they stay, which is no harm
-            self._database.execute("BEGIN")
-            try:
-                self._database.executemany("DELETE FROM calls WHERE row = ?", ((row,) for row in rows))
-            finally:
-                self._database.execute("COMMIT")
+        with suppress(OSError), self._transaction():  # on a full disk they stay, which is no harm
+            self._database.executemany("DELETE FROM calls WHERE row = ?", ((row,) for row in rows))
 
     def remove_answered(self) -> None:
         """Remove the calls of all rows that have an answer, which a process that was killed may have left."""
@@ -292,14 +287,18 @@ class Journal(CallLog):
                 "INSERT INTO job_lines VALUES (?, ?, ?, NULL, NULL)", ((line, key, job.token) for line, key in lines)
             )
 
-    def name_job(self, token: str, job: str) -> None:
+    def name_job(self, token: str, id_: str) -> None:
         """Write down the id that the provider has given to a job.
+
+        Args:
+            token: Our name of the job.
+            id_: The id.
 
         Raises:
             OSError: It cannot be written.
         """
         with self._transaction():
-            self._database.execute("UPDATE jobs SET job = ? WHERE token = ?", (job, token))
+            self._database.execute("UPDATE jobs SET job = ? WHERE token = ?", (id_, token))
 
     def jobs(self, provider: str) -> list[Job]:
         """Return the jobs of a provider that are not over."""

@@ -164,11 +164,8 @@ def callable_members(mixture: Mixture, *, with_proposers: bool = True) -> list[M
         mixture: The mixture.
         with_proposers: Whether the proposers are called, beside the aggregator, its stand-ins, and the models of strategies.
     """
-    members = mixture.members
-    proposers = [member for layer in members.layers for member in layer] if with_proposers else []
-    each = [*proposers, members.aggregator, *members.fallbacks, *(other for _, other in members.others)]
-    everyone = [one for member in each for one in (member, *member.fallbacks)]
-    return [member for member in everyone if not isinstance(member.runnable, Nobody)]
+    members = mixture.members if with_proposers else mixture.members._replace(layers=())
+    return [member for member in members.everyone if not isinstance(member.runnable, Nobody)]
 
 
 def unpriced(members: Iterable[Member]) -> list[str]:

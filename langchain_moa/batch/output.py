@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -97,26 +98,15 @@ class Output:
         if not failed:
             self._unsynced.append(row)
 
-    def sync(self) -> None:
-        """Have what was written outlive a power failure; safe in a thread of its own.
+    async def sync(self) -> None:
+        """Have what was written outlive a power failure; only then are the calls of these rows removed from the journal.
 
         Raises:
             OSError: It cannot be written.
         """
-        self._file.sync()
-
-    def remove_calls(self, rows: list[str]) -> None:
-        """Remove the calls of rows whose lines outlive a power failure.
-
-        Args:
-            rows: What `unsynced` has returned before the last `sync`.
-        """
-        self._journal.remove_calls(rows)
-
-    def unsynced(self) -> list[str]:
-        """Return the rows that have been answered since the last time."""
         rows, self._unsynced = self._unsynced, []
-        return rows
+        await asyncio.to_thread(self._file.sync)
+        self._journal.remove_calls(rows)
 
     def save(self) -> bool:
         """Try again to write what could not be written, and return whether all is in the file."""
@@ -124,11 +114,10 @@ class Output:
 
     def close(self) -> None:
         """Close the file."""
-        rows = self.unsynced()
         if self.save():
             with suppress(OSError):
-                self.sync()
-                self.remove_calls(rows)
+                self._file.sync()
+                self._journal.remove_calls(self._unsynced)
         self._file.close()
 
     def drop_failed(self) -> None:

@@ -184,19 +184,20 @@ class PacedRunnable(RunnableBindingBase[Any, Any]):
 
 
 class Paces:
-    """The paces of all providers of a batch."""
+    """The paces of all providers of a batch.
 
-    def __init__(self) -> None:
-        """Begin with none."""
-        self.of: dict[str, ProviderPace] = {}
+    Attributes:
+        of: The pace of each provider, by its name.
+    """
 
-    def make(self, provider: str) -> ProviderPace:  # noqa: ARG002  # for heirs that share one
-        """Return the pace of a provider that is new.
+    def __init__(self, make: Callable[[str], ProviderPace] | None = None) -> None:
+        """Begin with no provider.
 
         Args:
-            provider: Its name.
+            make: Makes the pace of a provider, given its name. Default: one of this process.
         """
-        return ProviderPace()
+        self.of: dict[str, ProviderPace] = {}
+        self._make = make or (lambda _: ProviderPace())
 
     def paced(self, mixture: Mixture) -> Mixture:
         """Return a copy of a mixture whose members keep to the paces of their providers.
@@ -204,22 +205,14 @@ class Paces:
         Args:
             mixture: The mixture.
         """
-        members = mixture.members
-        return mixture.with_members(
-            members._replace(
-                layers=tuple(tuple(map(self._paced, layer)) for layer in members.layers),
-                aggregator=self._paced(members.aggregator),
-                fallbacks=tuple(map(self._paced, members.fallbacks)),
-                others=tuple((spec, self._paced(member)) for spec, member in members.others),
-            )
-        )
+        return mixture.with_members(mixture.members.changed(self._paced))
 
     def _paced(self, member: Member) -> Member:
         if isinstance(member.runnable, Nobody):
             return member
         provider = provider_of(member)
         if provider not in self.of:
-            self.of[provider] = self.make(provider)
+            self.of[provider] = self._make(provider)
         pace = self.of[provider]
         limiter = _PacedLimiter(member.limiter, pace)
         return replace(member, runnable=PacedRunnable(bound=member.runnable, pace=pace), limiter=limiter)

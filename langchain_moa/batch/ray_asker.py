@@ -47,10 +47,7 @@ def require_sendable(mixture: Mixture, *, half_price: bool = False, max_cost_usd
     if half_price or max_cost_usd is not None:
         msg = f"{'half_price' if half_price else 'max_cost_usd'} is kept by one process, and ray has several; leave one out"
         raise ValueError(msg)
-    members = mixture.members
-    each = [*(member for layer in members.layers for member in layer), members.aggregator, *members.fallbacks]
-    each += [member for _, member in members.others]
-    for member in each:
+    for member in mixture.members.everyone:
         if not isinstance(member.spec.model, str) and not isinstance(member.runnable, Nobody):
             msg = (
                 f"ray: {member.name} is an object, which cannot be sent to another process, since its clients hold locks; give "
@@ -153,17 +150,6 @@ class _RemotePace(ProviderPace):
         return float(await self._actor.refused.remote(self._names[1], told, cuts))
 
 
-class _RemotePaces(Paces):
-    def __init__(self, actor: Any, worker: str) -> None:
-        super().__init__()
-        self._actor = actor
-        self._worker = worker
-
-    @override
-    def make(self, provider: str) -> ProviderPace:
-        return _RemotePace(self._actor, self._worker, provider)
-
-
 class RowWorker:
     """An actor that asks rows."""
 
@@ -190,7 +176,8 @@ class RowWorker:
     async def _make(self) -> LocalAsker:
         worker = uuid4().hex
         await self._paces.join.remote(self._place, worker)
-        return LocalAsker(self._mixture, Journal(None), paces=_RemotePaces(self._paces, worker))
+        paces = Paces(lambda provider: _RemotePace(self._paces, worker, provider))
+        return LocalAsker(self._mixture, Journal(None), paces=paces)
 
 
 class RayAsker(Asker):
@@ -204,16 +191,14 @@ class RayAsker(Asker):
         """Connect to Ray and start the workers.
 
         Args:
-            mixture: The mixture; its members are given as strings.
+            mixture: The mixture; `require_sendable` has taken it.
             address: A cluster's address, `auto` for the one of this machine, or `local` for one that is started here.
             workers: How many workers.
             concurrency: How many rows are under way at once.
 
         Raises:
-            BatchError: The mixture cannot be sent to other processes.
             ImportError: Ray is not installed.
         """
-        require_sendable(mixture)
         try:
             import ray
         except ImportError as error:

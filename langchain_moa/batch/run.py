@@ -11,19 +11,22 @@ from typing import TYPE_CHECKING, Any, Self
 
 from langchain_moa.batch.asker import Asker, BatchAnswer, LocalAsker
 from langchain_moa.batch.calls import fingerprint
-from langchain_moa.batch.half_price import ROUND, HalfPrice, without_limits
-from langchain_moa.batch.job_desk import JobDesk
+from langchain_moa.batch.half_price import HalfPrice, without_limits
+from langchain_moa.batch.job_queue import JobQueue
 from langchain_moa.batch.journal import Journal
-from langchain_moa.batch.limits import BatchError, CircuitBreaker, HaltedError, callable_members, tokens_in, unpriced
+from langchain_moa.batch.limits import BatchError, CircuitBreaker, tokens_in
 from langchain_moa.batch.output import Output
-from langchain_moa.batch.pace import Paces
-from langchain_moa.batch.ray_asker import RayAsker, require_sendable
+from langchain_moa.batch.ray_asker import RayAsker
 from langchain_moa.batch.rows import BatchRow, RowReader, rows_in, rows_of
+from langchain_moa.batch.settings import BatchSettings
 from langchain_moa.data.rows import RowError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable
+    from collections.abc import AsyncGenerator, AsyncIterable, Iterable
 
+    from typing_extensions import Unpack
+
+    from langchain_moa.batch.settings import BatchOptions
     from langchain_moa.data.rows import Row
     from langchain_moa.mixture.mixture import Mixture
 
@@ -78,82 +81,52 @@ class BatchRun:
     """A batch that is under way. Use it as a context manager; `answers` can be read once.
 
     Attributes:
-        mixture: Who answers.
-        reader: Makes what can be asked of the rows.
-        concurrency: How many rows are under way at once.
-        with_references: Whether the output has the references.
+        mixture: The mixture that answers.
+        settings: How rows are read, asked and written.
         journal: The journal, with the gate and the budget.
         output: The output; `None` if there is none.
         progress: How far it is.
-        paces: How many calls of each provider run at once.
-        desk: The calls that wait for batch jobs; `None` if all are made directly.
-        at_once: How many rows are under way at once.
+        job_queue: The calls that wait for batch jobs; `None` if all are made directly.
+        asker: What asks the rows; `None` before `answers` is read, except on Ray.
     """
 
     def __init__(
-        self,
-        mixture: Mixture,
-        rows: str | Path | Iterable[Any] | AsyncIterable[Any],
-        *,
-        output: str | Path | None = None,
-        prompt_field: str | None = None,
-        system: str | None = None,
-        concurrency: int = 8,
-        max_cost_usd: float | None = None,
-        retry_failed: bool = False,
-        ordered: bool = False,
-        references: bool = False,
-        half_price: bool = False,
-        poll: float = 30.0,
-        round_size: int = ROUND,
-        ray: str | None = None,
-        workers: int = 2,
+        self, mixture: Mixture, rows: str | Path | Iterable[Any] | AsyncIterable[Any], **options: Unpack[BatchOptions]
     ) -> None:
         """Open the journal and the output; see `batch_answers` for the arguments and the errors."""
-        if half_price:
-            mixture = without_limits(mixture)
-        _require_positive(concurrency=concurrency, workers=workers, poll=poll)
-        if (ordered or retry_failed) and output is None:
-            msg = f"{'ordered' if ordered else 'retry_failed'} is about the output file; give an output"
-            raise ValueError(msg)
-        if ray is not None:
-            require_sendable(mixture, half_price=half_price, max_cost_usd=max_cost_usd)
-        if max_cost_usd is not None:
-            _require_prices(mixture, is_batched=half_price)
-        self.progress = BatchProgress()
-        self.paces = Paces()
-        self.mixture = mixture
-        self._rows = rows
-        self.reader = RowReader(prompt_field=prompt_field, system=system)
-        self.concurrency = concurrency
-        self._ordered = ordered
-        self.with_references = references
-        self._path = path = None if output is None else Path(output)
+        self.settings = settings = BatchSettings(**options)
+        self.mixture = without_limits(mixture) if settings.half_price else mixture
+        settings.require_possible(self.mixture)
+        path = settings.path
         if path is not None and isinstance(rows, str | Path) and path.absolute() == Path(rows).absolute():
             msg = f"{path} is the input; give another --output"
             raise BatchError(msg)
-        self.at_once = round_size if half_price else concurrency
-        self.journal = Journal(None if path is None else journal_of(path), max_cost_usd=max_cost_usd)
+        self.progress = BatchProgress()
+        self._rows = rows
+        self._reader = RowReader(prompt_field=settings.prompt_field, system=settings.system)
+        self.journal = Journal(None if path is None else journal_of(path), max_cost_usd=settings.max_cost_usd)
         self.output: Output | None = None
-        self.desk = JobDesk(self.journal, poll=poll) if half_price else None
+        self.job_queue = JobQueue(self.journal, poll=settings.poll) if settings.half_price else None
         self.asker: Asker | None = None
         try:
             if path is not None:
-                self._open(path, retry_failed=retry_failed)
-            if ray is not None:
-                self.asker = RayAsker(mixture, address=ray, workers=workers, concurrency=concurrency)
+                self._open(path)
+            if settings.ray is not None:
+                self.asker = RayAsker(
+                    self.mixture, address=settings.ray, workers=settings.workers, concurrency=settings.concurrency
+                )
         except BaseException:
             self.close()
             raise
 
-    def _open(self, path: Path, *, retry_failed: bool) -> None:
+    def _open(self, path: Path) -> None:
         refusal = (
             f"{path} was begun by another mixture; give another --output, or remove {journal_of(path)} if the answers of both "
             "belong into one file"
         )
         self.journal.require("mixture", fingerprint(self.mixture, self.journal), refusal)
-        self.output = Output(path, self.journal, self.reader)
-        if retry_failed:
+        self.output = Output(path, self.journal, self._reader)
+        if self.settings.retry_failed:
             self.output.drop_failed()
         self.journal.count_spent(self.output.spent_usd)
 
@@ -191,12 +164,13 @@ class BatchRun:
         total = kept = failed = tokens = 0
         for row in rows_in(Path(self._rows)):
             total += 1
-            found = self.reader.read(row)
-            if (line := self._known(row, found)) is None:
+            found = self._reader.read(row)
+            has_failed = self._known(row, found)
+            if has_failed is None:
                 tokens += sum(tokens_in(message.text) for message in found.messages)
             else:
                 kept += 1
-                failed += line
+                failed += has_failed
         if not total:
             msg = f"{self._rows} holds no rows"
             raise RowError(msg)
@@ -214,8 +188,8 @@ class BatchRun:
             return None
         if line.about and line.about != found.about:
             row.refuse(
-                f"the id {id_!r} has an answer in {self._path} already, to another prompt; give the rows ids that stay, or "
-                "another --output"
+                f"the id {id_!r} has an answer in {self.settings.output} already, to another prompt; give the rows ids that "
+                "stay, or another --output"
             )
         return bool(line.failed)
 
@@ -231,11 +205,12 @@ class BatchRun:
         ending = asyncio.Event()
         async with aclosing(self._waiting()) as waiting:
             if self.asker is None:
-                half_price = None if self.desk is None else HalfPrice(self.desk, concurrency=self.concurrency)
-                self.asker = LocalAsker(self.mixture, self.journal, paces=self.paces, half_price=half_price)
+                queue = self.job_queue
+                half_price = None if queue is None else HalfPrice(queue, concurrency=self.settings.concurrency)
+                self.asker = LocalAsker(self.mixture, self.journal, half_price=half_price)
             work = _Work(self, self.asker, waiting, found)
-            tasks = [asyncio.create_task(work.run()) for _ in range(self.at_once)]
-            desk = [] if self.desk is None else [asyncio.create_task(self.desk.run())]
+            tasks = [asyncio.create_task(work.run()) for _ in range(self.settings.rows_at_once)]
+            submitting = [] if self.job_queue is None else [asyncio.create_task(self.job_queue.run())]
             syncing = asyncio.create_task(self._sync(ending))
             try:
                 running = len(tasks)
@@ -247,41 +222,40 @@ class BatchRun:
                         work.room.release()
             finally:
                 ending.set()
-                for task in (*tasks, *desk):
+                for task in (*tasks, *submitting):
                     task.cancel()
-                ended = await asyncio.gather(*tasks, *desk, syncing, return_exceptions=True)
+                ended = await asyncio.gather(*tasks, *submitting, syncing, return_exceptions=True)
             for each in ended:
                 if isinstance(each, Exception):
                     raise each
-        if self._ordered and self.output is not None and self.journal.gate.reason is None:
-            self.output.rewrite(self.journal.lines_in_order())
+        if self.settings.ordered and self.output is not None and self.journal.gate.reason is None:
+            await asyncio.to_thread(self.output.rewrite, self.journal.lines_in_order())
 
     def halt(self) -> None:
         """End early: no further call begins, and calls that wait for a batch job are left to the next run, which finds it."""
         self.journal.gate.close("signal", "the run was ended")
-        if self.desk is not None:
-            self.desk.halt(HaltedError(self.journal.gate.why))
+        if self.job_queue is not None:
+            self.job_queue.halt()
 
-    async def _waiting(self) -> AsyncGenerator[tuple[Row, BatchRow | None]]:
-        """Yield the rows that have no line in the output; `None` beside one that cannot be asked."""
-        kept = failed = passed = 0
+    async def _waiting(self) -> AsyncGenerator[BatchRow | BatchAnswer]:
+        """Yield the rows that have no line in the output; in place of one that cannot be asked, the answer that says why."""
+        kept = failed = 0
         async for row in rows_of(self._rows):
             try:
-                found = self.reader.read(row)
-            except RowError:
-                # A file was checked before.
-                yield row, None
+                found = self._reader.read(row)
+            except RowError as error:  # of an iterable; a file was checked before
+                yield _refused(row, error)
                 continue
-            known = self._known(row, found)
-            if known is None:
-                yield row, found
+            has_failed = self._known(row, found)
+            if has_failed is None:
+                yield found
                 continue
-            kept, failed, passed = kept + 1, failed + known, passed + 1
-            self.progress.kept, self.progress.kept_failed = (
-                max(self.progress.kept, kept),
-                max(self.progress.kept_failed, failed),
-            )
-            if not passed % _BETWEEN_LOOKS:
+            kept += 1
+            failed += has_failed
+            # `check` has counted those of a file.
+            self.progress.kept = max(self.progress.kept, kept)
+            self.progress.kept_failed = max(self.progress.kept_failed, failed)
+            if not kept % _BETWEEN_LOOKS:
                 await asyncio.sleep(0)
 
     async def _sync(self, ending: asyncio.Event) -> None:
@@ -289,38 +263,24 @@ class BatchRun:
         while self.output is not None and not ending.is_set():
             with suppress(TimeoutError):
                 await asyncio.wait_for(ending.wait(), _BETWEEN_SYNCS)
-            rows = self.output.unsynced()
             try:
-                await asyncio.to_thread(self.output.sync)
+                await self.output.sync()
             except OSError as error:
-                self.journal.gate.close("write", f"{self._path} cannot be written ({error.strerror}): no further call is made")
+                path = self.output.path
+                self.journal.gate.close("write", f"{path} cannot be written ({error.strerror}): no further call is made")
                 return
-            self.output.remove_calls(rows)
             self.journal.sync()
-
-
-def _require_positive(**numbers: float) -> None:
-    for name, number in numbers.items():
-        if number <= 0:
-            msg = f"{name} is {number:g}; give more than 0"
-            raise ValueError(msg)
-
-
-def _require_prices(mixture: Mixture, *, is_batched: bool) -> None:
-    """Refuse a limit in dollars that cannot be kept."""
-    if unknown := unpriced(callable_members(mixture)):
-        msg = f"max_cost_usd cannot be kept: the price of {', '.join(unknown)} is not known"
-        raise ValueError(msg)
-    if is_batched and mixture.max_tokens is None:
-        msg = "max_cost_usd with half_price needs max_tokens: all calls of a job are reserved before one is answered"
-        raise ValueError(msg)
 
 
 class _Work:
     """What the tasks of a run do: take a row, ask it, write its line."""
 
     def __init__(
-        self, run: BatchRun, asker: Asker, waiting: AsyncIterator[Any], found: asyncio.Queue[BatchAnswer | None]
+        self,
+        run: BatchRun,
+        asker: Asker,
+        waiting: AsyncGenerator[BatchRow | BatchAnswer],
+        found: asyncio.Queue[BatchAnswer | None],
     ) -> None:
         self._run = run
         self._asker = asker
@@ -328,21 +288,19 @@ class _Work:
         self._found = found
         self._taking = asyncio.Lock()
         # Answers that are not read yet do not pile up.
-        self.room = asyncio.Semaphore(run.at_once)
+        self.room = asyncio.Semaphore(run.settings.rows_at_once)
         # Only rows that begin together share their jobs.
-        self._round = _Round() if run.desk is not None else None
-        self._is_over = False
-        self._patience = CircuitBreaker(run.journal.gate, concurrency=run.at_once)
+        self._round = None if run.job_queue is None else _Round()
+        self._breaker = CircuitBreaker(run.journal.gate, concurrency=run.settings.rows_at_once)
 
     async def run(self) -> None:
         try:
             while (taken := await self._take()) is not None:
-                row, found = taken
                 if self._round is not None:
                     self._round.begin()
-                answer = await self._asker.ask(found) if found is not None else _refused(row, self._run.reader)
+                answer = taken if isinstance(taken, BatchAnswer) else await self._asker.ask(taken)
                 if answer is not None:
-                    self._write(answer, "" if found is None else found.about)
+                    self._write(answer, "" if isinstance(taken, BatchAnswer) else taken.about)
                     await self.room.acquire()
                     self._found.put_nowait(answer)
                 if self._round is not None:
@@ -350,30 +308,23 @@ class _Work:
         finally:
             self._found.put_nowait(None)
 
-    async def _take(self) -> tuple[Row, BatchRow | None] | None:
+    async def _take(self) -> BatchRow | BatchAnswer | None:
         async with self._taking:
-            if self._is_over or self._run.journal.gate.reason is not None:
+            if self._run.journal.gate.reason is not None:
                 return None
-            try:
-                taken: tuple[Row, BatchRow | None] = await anext(self._waiting)
-            except StopAsyncIteration:
-                self._is_over = True
-                return None
-            except BaseException:
-                self._is_over = True
-                raise
-            return taken
+            # Once the rows are at their end, or have raised, there are none for the other tasks either.
+            return await anext(self._waiting, None)
 
     def _write(self, answer: BatchAnswer, about: str) -> None:
         run, progress = self._run, self._run.progress
         progress.failed += answer.error is not None
         progress.answered += answer.error is None
         progress.degraded += bool(answer.degraded)
-        self._patience.count("the mixture", answer.error)
+        self._breaker.count("the mixture", answer.error)
         if run.output is None:
             run.journal.remove_calls([str(answer.id)])
         else:
-            run.output.add(str(answer.id), answer.line(references=run.with_references), about)
+            run.output.add(str(answer.id), answer.line(references=run.settings.references), about)
 
 
 class _Round:
@@ -398,17 +349,12 @@ class _Round:
         over.set()
 
 
-def _refused(row: Row, reader: RowReader) -> BatchAnswer:
-    """Return the answer of a row that cannot be asked: why."""
-    try:
-        reader.read(row)
-    except RowError as error:
-        given = row.data.get("id")
-        columns = {name: value for name, value in row.data.items() if name != "id"}
-        named = given if isinstance(given, str | int) and not isinstance(given, bool) else row.line
-        return BatchAnswer(id=named, columns=columns, answer=None, error=str(error))
-    msg = "the row can be asked"
-    raise AssertionError(msg)
+def _refused(row: Row, error: RowError) -> BatchAnswer:
+    """Return the answer of a row that cannot be asked."""
+    columns = {name: value for name, value in row.data.items() if name != "id"}
+    given = row.data.get("id")
+    named = given if isinstance(given, str | int) and not isinstance(given, bool) else row.line
+    return BatchAnswer(id=named, columns=columns, answer=None, error=str(error))
 
 
 def journal_of(output: Path) -> Path:

@@ -14,7 +14,7 @@ from langchain_moa.mixture.fields import Use, fields_for
 from langchain_moa.prompting.prompts import is_blind
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from langchain_moa.limits.retry import Retry
     from langchain_moa.members.member import Member
@@ -36,6 +36,26 @@ class Members(NamedTuple):
     aggregator: Member
     fallbacks: tuple[Member, ...]
     others: tuple[tuple[Proposer, Member], ...]
+
+    @property
+    def everyone(self) -> list[Member]:
+        """All of them: proposers, aggregator, its fallbacks and the models of strategies, each before its own fallbacks."""
+        own = [*(each for layer in self.layers for each in layer), self.aggregator, *self.fallbacks]
+        own += [member for _, member in self.others]
+        return [each for member in own for each in (member, *member.fallbacks)]
+
+    def changed(self, change: Callable[[Member], Member]) -> Members:
+        """Return the same line-up with each member changed.
+
+        Args:
+            change: Returns what takes a member's place; it changes the member's own fallbacks, if they are to be changed.
+        """
+        return Members(
+            layers=tuple(tuple(map(change, layer)) for layer in self.layers),
+            aggregator=change(self.aggregator),
+            fallbacks=tuple(map(change, self.fallbacks)),
+            others=tuple((spec, change(member)) for spec, member in self.others),
+        )
 
 
 def resolve_members(mixture: Mixture, strategies: Strategies) -> Members:
@@ -100,10 +120,8 @@ def _limited(members: Members, limiter: CallLimiter) -> Members:
         members: The members, each with a limiter of its own.
         limiter: The mixture's.
     """
-    flat = [*(each for layer in members.layers for each in layer), members.aggregator, *members.fallbacks]
-    flat += [member for _, member in members.others]
     most: dict[Any, int] = {}
-    for member in [one for listed in flat for one in (listed, *listed.fallbacks)]:
+    for member in members.everyone:
         if (given := member.spec.max_concurrency) is not None:
             most[member.server] = min(given, most.get(member.server, given))
     limiters = {server: CallLimiter(number, within=limiter) for server, number in most.items()}
@@ -116,12 +134,7 @@ def _limited(members: Members, limiter: CallLimiter) -> Members:
             made[id(member)] = replace(member, limiter=own, fallbacks=tuple(map(limited, member.fallbacks)))
         return made[id(member)]
 
-    return Members(
-        layers=tuple(tuple(map(limited, layer)) for layer in members.layers),
-        aggregator=limited(members.aggregator),
-        fallbacks=tuple(map(limited, members.fallbacks)),
-        others=tuple((spec, limited(member)) for spec, member in members.others),
-    )
+    return members.changed(limited)
 
 
 def closings(mixture: Mixture, sizes: Iterable[int], *, enough: int) -> list[Closing]:

@@ -264,9 +264,7 @@ class Mixture(MixtureFields):
         """Values that no text about a run of this mixture may show: those of all whom it may call."""
         members, strategies = self._parts()
         if self._known is None or self._known[0] is not members:
-            all_members = (*(each for layer in members.layers for each in layer), members.aggregator, *members.fallbacks)
-            everyone = (*all_members, *(other for _, other in members.others))
-            of_members = [each for member in everyone for one in (member, *member.fallbacks) for each in one.secrets]
+            of_members = [secret for member in members.everyone for secret in member.secrets]
             self._known = (members, tuple(dict.fromkeys([*of_members, *secrets_of(strategies)])))
         return self._known[1]
 

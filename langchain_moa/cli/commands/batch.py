@@ -218,7 +218,7 @@ class _Job:
         usd = left * sum(expected_usd(member.id, prompt=prompt, answer=answer) or 0.0 for member in asked)
         unknown = unpriced(callable_members(self.mixture))
         calls = counted(left * len(asked), "call")
-        in_jobs = [member for member in asked if jobs_of(member.chat_model) is not None] if run.desk is not None else []
+        in_jobs = [member for member in asked if jobs_of(member.chat_model) is not None] if run.job_queue is not None else []
         saved = left * sum(SHARE * (expected_usd(member.id, prompt=prompt, answer=answer) or 0.0) for member in in_jobs)
         if not usd:
             return f"{calls}; no price is known" if left else calls
@@ -238,7 +238,7 @@ class _Job:
             nonlocal code
             code = _SIGNALLED + number
             run.halt()
-            if not self.quiet and run.desk is None:
+            if not self.quiet and run.job_queue is None:
                 note("ending when the calls under way have answered; once more ends at once, and loses them")
             elif not self.quiet:
                 note("the batch jobs go on at the providers; the same command collects their answers")
@@ -273,13 +273,13 @@ class _Job:
             )
         if self.quiet:
             return
-        if run.desk is not None:
+        if run.job_queue is not None:
             direct = (
-                f"; asked directly, since there are no batch jobs: {', '.join(sorted(run.desk.direct))}"
-                if run.desk.direct
+                f"; asked directly, since there are no batch jobs: {', '.join(sorted(run.job_queue.direct))}"
+                if run.job_queue.direct
                 else ""
             )
-            note(f"{counted(run.desk.submitted, 'batch job')} submitted{direct}")
+            note(f"{counted(run.job_queue.submitted, 'batch job')} submitted{direct}")
         total = progress.answered + progress.kept - progress.kept_failed
         earlier = f", {progress.kept:,} rows of them from earlier runs" if progress.kept else ""
         lacking = f"; {progress.degraded:,} lack a member's part (degraded)" if progress.degraded else ""

@@ -53,6 +53,8 @@ class JobServer:
         holds_from: The first job, from 0, that stays under way, and all after it; `None`: none does.
         drops_created: Whether the response to a job that is created never comes.
         has_jobs: Whether there are batch jobs at all.
+        list_status: The status of the list of jobs.
+        refusals: The statuses with which the next jobs are refused.
     """
 
     def __init__(self) -> None:
@@ -64,6 +66,8 @@ class JobServer:
         self.holds_from: int | None = None
         self.drops_created = False
         self.has_jobs = True
+        self.list_status = 200
+        self.refusals: list[int] = []
         self.lock = threading.Lock()
         self.files: dict[str, bytes] = {}
 
@@ -141,6 +145,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(404, {"error": {"message": "unknown", "type": "not_found_error"}})
         elif found := re.fullmatch(r"/v1/files/(\w+)/content", path):
             self._raw(200, owner.files[found[1]])
+        elif owner.list_status != 200:
+            self._send(owner.list_status, {"error": {"message": "busy", "type": "server_error"}})
         elif path == "/v1/batches":
             data = [self._openai(job) for job in reversed(owner.jobs)]
             self._send(200, {"object": "list", "data": data, "has_more": False})
@@ -176,6 +182,9 @@ class _Handler(BaseHTTPRequestHandler):
                 assert (asked["endpoint"], asked["completion_window"]) == ("/v1/chat/completions", "24h")
                 rows = [json.loads(line) for line in owner.files[asked["input_file_id"]].splitlines()]
                 assert {(row["method"], row["url"]) for row in rows} == {("POST", "/v1/chat/completions")}
+                if owner.refusals:
+                    self._send(owner.refusals.pop(0), {"error": {"message": "not now", "type": "server_error"}})
+                    return
                 job = owner.submit([(row["custom_id"], row["body"]) for row in rows], asked["metadata"])
                 if owner.drops_created:
                     self.close_connection = True

@@ -20,6 +20,7 @@ from langchain_openai import ChatOpenAI
 from pydantic import SecretStr
 
 from langchain_moa import BatchAnswer, Mixture
+from langchain_moa.batch import settings
 from langchain_moa.batch.run import BatchRun
 from tests.integration_tests.batch.job_server import JobServer, says
 from tests.loopback.fixtures import forget_clients
@@ -51,11 +52,11 @@ def _mixture(server: JobServer, **fields: Any) -> Mixture:
     return Mixture(**{"proposers": [first, second], "aggregator": _chat(server), "num_layers": 2, **fields})
 
 
-def _answers(mixture: Mixture, rows: Any, **settings: Any) -> tuple[list[BatchAnswer], BatchRun]:
+def _answers(mixture: Mixture, rows: Any, **options: Any) -> tuple[list[BatchAnswer], BatchRun]:
     async def collect(run: BatchRun) -> list[BatchAnswer]:
         return [answer async for answer in run.answers()]
 
-    with BatchRun(mixture, rows, half_price=True, poll=0.01, **settings) as run:
+    with BatchRun(mixture, rows, half_price=True, poll=0.01, **options) as run:
         return asyncio.run(collect(run)), run
 
 
@@ -84,8 +85,9 @@ def test_two_layers_and_an_aggregator_are_three_jobs(server: JobServer, tmp_path
     assert set(_asked(server).values()) == {1}
 
 
-def test_rounds_keep_the_number_of_rows_under_way(server: JobServer) -> None:
-    answers, _ = _answers(_mixture(server, num_layers=1), _rows(25), round_size=10)
+def test_rounds_keep_the_number_of_rows_under_way(server: JobServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(settings, "ROUND", 10)
+    answers, _ = _answers(_mixture(server, num_layers=1), _rows(25))
     assert len(answers) == 25
     assert [len(job.lines) for job in server.jobs] == [20, 10, 20, 10, 10, 5]
 
@@ -137,6 +139,23 @@ def test_a_job_that_the_provider_refuses_says_why(server: JobServer) -> None:
     assert all("the job job_0 failed: there is no such model" in str(answer.error) for answer in answers)
 
 
+def test_a_job_that_the_provider_refuses_in_passing_is_submitted_again(server: JobServer) -> None:
+    server.refusals = [429, 503]
+    answers, _ = _answers(_mixture(server, num_layers=1), _rows(3))
+    assert [(answer.error, answer.degraded) for answer in answers] == [(None, ())] * 3
+    assert [len(job.lines) for job in server.jobs] == [6, 3]
+    assert server.refusals == []
+
+
+def test_a_provider_that_does_not_say_whether_it_has_jobs_is_not_asked_at_the_full_price(server: JobServer) -> None:
+    server.list_status = 503
+    answers, run = _answers(_mixture(server), _rows(3))
+    assert answers == []
+    assert run.journal.gate.reason == "failures"
+    assert "does not say whether it has batch jobs" in run.journal.gate.why
+    assert (server.jobs, server.direct) == ([], [])
+
+
 def test_members_without_jobs_are_asked_directly(server: JobServer) -> None:
     with JobServer() as other:
         other.has_jobs = False
@@ -146,8 +165,8 @@ def test_members_without_jobs_are_asked_directly(server: JobServer) -> None:
         assert [answer.degraded for answer in answers] == [()] * 6
         assert len(other.direct) == 6
         assert other.jobs == []
-    assert run.desk is not None
-    assert run.desk.direct == {"openai:plain", "RunnableLambda"}
+    assert run.job_queue is not None
+    assert run.job_queue.direct == {"openai:plain", "RunnableLambda"}
     assert [len(job.lines) for job in server.jobs] == [6, 6]
 
 

@@ -1,4 +1,4 @@
-"""The desk of batch jobs: gathers the calls that wait, submits them together, and hands out the answers when they are there."""
+"""The queue of batch jobs: gathers the calls that wait, submits them together, and hands out their answers."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from langchain_moa.batch.job_apis import JobApi, JobState
     from langchain_moa.batch.journal import Journal
+    from langchain_moa.batch.limits import Reason
 
 _logger = logging.getLogger("langchain_moa")
 
@@ -40,10 +41,10 @@ _MOST_BYTES = 90_000_000
 _QUIET_TURNS = 50
 _QUIET_SECONDS = 0.25
 
-_TOO_MANY, _SERVER_ERROR = 429, 500
+_TOO_MANY, _SERVER_ERROR, _UNAVAILABLE = 429, 500, 503
 
 
-class JobDesk:
+class JobQueue:
     """The calls of a run that go into batch jobs.
 
     A job is submitted when all calls under way wait for one: then no further call can come before an answer does.
@@ -56,7 +57,12 @@ class JobDesk:
     """
 
     def __init__(self, journal: Journal, *, poll: float) -> None:
-        """Make the desk; `run` has to be under way when calls come."""
+        """Begin without calls; `run` has to be under way when calls come.
+
+        Args:
+            journal: Where jobs and their results are written down.
+            poll: Seconds between two looks at a job, at first; also before a job that was refused in passing is sent again.
+        """
         self.journal = journal
         self.poll = poll
         self.submitted = 0
@@ -94,12 +100,12 @@ class JobDesk:
             return
         self._apis[provider] = api
         for job in self.journal.jobs(provider):
-            id_ = job.job or await api.find(job, len(self.journal.job_lines(job.token)))
+            id_ = job.id or await api.find(job, len(self.journal.job_lines(job.token)))
             if id_ is None:
                 self.journal.end_job(job.token)  # it was never submitted
                 continue
             self.journal.name_job(job.token, id_)
-            self._follow(job._replace(job=id_))
+            self._follow(job._replace(id=id_))
 
     async def answer(self, provider: str, request: JobRequest) -> tuple[int, str, str]:
         """Return the answer to a call, once a job has it.
@@ -155,16 +161,25 @@ class JobDesk:
         self.journal.remove_job_line(line)
         self._attempts.pop(line, None)
 
-    def halt(self, error: HaltedError) -> None:
-        """End all calls that wait; their jobs go on, and the next process finds them.
-
-        Args:
-            error: What they raise.
-        """
-        self._halted = error
+    def halt(self) -> None:
+        """End all calls that wait, once the gate is closed; their jobs go on, and the next process finds them."""
+        self._halted = HaltedError(self.journal.gate.why)
         for future in self._waiting.values():
             if not future.done():
-                future.set_exception(error)
+                future.set_exception(self._halted)
+
+    def give_up(self, reason: Reason, why: str) -> None:
+        """Close the gate, and end all calls that wait.
+
+        Args:
+            reason: Why.
+            why: The same in a sentence.
+        """
+        self.journal.gate.close(reason, why)
+        self.halt()
+
+    def _give_up_writing(self, error: OSError) -> None:
+        self.give_up("write", f"the journal cannot be written ({error.strerror}): no further call is made")
 
     # --- jobs ---
 
@@ -180,8 +195,7 @@ class JobDesk:
                             await self._submit(provider, lines)
         except Exception as error:
             # Nothing would end the calls that wait.
-            self.journal.gate.close("failures", f"batch jobs cannot be submitted: {describe(error)['message']}")
-            self.halt(HaltedError(self.journal.gate.why))
+            self.give_up("failures", f"batch jobs cannot be submitted: {describe(error)['message']}")
             raise
         finally:
             for task in self._following.values():
@@ -226,22 +240,25 @@ class JobDesk:
             id_ = await self._apis[provider].submit(job, lines)
             self.journal.name_job(job.token, id_)
         except OSError as error:
-            self.journal.gate.close("write", f"the journal cannot be written ({error.strerror}): no further call is made")
-            self.halt(HaltedError(self.journal.gate.why))
+            self._give_up_writing(error)
             return
         except Exception as error:  # noqa: BLE001  # whatever the SDK raises: the calls have failed by it
             failure = describe(error)
+            why = f"{failure['kind']}: {failure['message']}"
             self.journal.end_job(job.token)
             status = getattr(error, "status_code", None)
-            self._refuse(
-                [line.id for line in lines],
-                status if isinstance(status, int) else 503,
-                f"{failure['kind']}: {failure['message']}",
-            )
+            if isinstance(status, int) and _is_passing(status):
+                # The provider has said that there is no such job: sent again, it is not paid twice.
+                _logger.warning("a job of %d calls was refused: %s", len(lines), why)
+                await asyncio.sleep(self.poll)
+                for line in lines:
+                    self._again(provider, line.id, status, _error(why))
+            else:
+                self._refuse([line.id for line in lines], status if isinstance(status, int) else _UNAVAILABLE, why)
             return
         self.submitted += 1
         _logger.info("the job %s has %d calls", id_, len(lines))
-        self._follow(job._replace(job=id_))
+        self._follow(job._replace(id=id_))
 
     def _follow(self, job: Job) -> None:
         task = asyncio.create_task(self._collect(job))
@@ -251,32 +268,29 @@ class JobDesk:
     async def _collect(self, job: Job) -> None:
         """Wait for a job's end, and hand out its results."""
         api, wait = self._apis[job.provider], self.poll
-        state = None
-        while state is None or not state.is_over:
+        while True:
             await asyncio.sleep(wait)
             wait = min(wait * _RISES_BY, max(LONGEST_POLL, self.poll))
             try:
-                state = await api.look(job.job or "")
+                state = await api.look(job.id or "")
                 if state.is_over:
                     await self._store(job, api, state)
+                    return
             except OSError as error:
-                self.journal.gate.close("write", f"the journal cannot be written ({error.strerror}): no further call is made")
-                self.halt(HaltedError(self.journal.gate.why))
+                self._give_up_writing(error)
                 return
             except Exception as error:  # noqa: BLE001  # whatever the SDK raises
-                state = None
                 failure = describe(error)
-                _logger.warning("the job %s cannot be looked after: %s: %s", job.job, failure["kind"], failure["message"])
+                _logger.warning("the job %s cannot be polled: %s: %s", job.id, failure["kind"], failure["message"])
                 if not is_retryable(error):
-                    self.journal.gate.close("failures", f"the job {job.job} cannot be looked after: {failure['message']}")
-                    self.halt(HaltedError(self.journal.gate.why))
+                    self.give_up("failures", f"the job {job.id} cannot be polled: {failure['message']}")
                     return
 
     async def _store(self, job: Job, api: JobApi, state: JobState) -> None:
         """Write a job's results down, and hand them out."""
         lines = set(self.journal.job_lines(job.token))
         some: list[tuple[str, int, str]] = []
-        async for result in api.results(job.job or ""):
+        async for result in api.results(job.id or ""):
             if result[0] in lines:
                 some.append(result)
                 lines.discard(result[0])

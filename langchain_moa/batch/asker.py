@@ -1,4 +1,4 @@
-"""Who answers a row: the mixture in this process, or workers elsewhere."""
+"""What answers a row: the mixture in this process, or workers elsewhere."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from langchain_moa.data.reference import Reference
     from langchain_moa.mixture.mixture import Mixture
 
-# The graph's own shape bounds its steps.
+# The graph has no cycles, so its steps need no limit.
 _NO_LIMIT = 10_000
 
 
@@ -39,7 +39,8 @@ class BatchAnswer:
         answer: The answer; `None` if there is none.
         error: Why there is none, without secrets; `None` if there is one.
         cost_usd: US dollars of all its calls, those of earlier runs included; `None` where a price is not known.
-        tokens: Tokens of all its calls: `input_tokens`, `output_tokens` and `total_tokens`; `None` where nobody counted them.
+        tokens: Tokens of all its calls: `input_tokens`, `output_tokens` and `total_tokens`; `None` where no provider has
+            counted them.
         degraded: What the answer lacks, in words: a proposer that failed, for example. Usually empty.
         references: The proposers' answers, by layer and proposer.
 
@@ -69,10 +70,17 @@ class BatchAnswer:
     references: Sequence[Mapping[str, Any]] = ()
 
     def line(self, *, references: bool) -> dict[str, Any]:
-        """Return it as a line of the output.
+        """Return it as a line of the output, which can be written as JSON.
 
         Args:
             references: Whether the references are in it.
+
+        Example:
+            ```python
+            from langchain_moa import BatchAnswer
+
+            print(BatchAnswer(id=1, columns={"prompt": "1 + 1?"}, answer="2", error=None).line(references=False))
+            ```
         """
         own = {
             "id": self.id,
@@ -95,7 +103,7 @@ class Asker(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Let go of what it holds."""
+        """Release what it holds."""
 
 
 class LocalAsker(Asker):

@@ -99,8 +99,7 @@ class CallLog(ABC):
         """
         if (found := self.find(call)) is not None:
             return found
-        content = json.dumps(call.content, default=str)
-        async with self.budget.spending(call.site.model, content, max_tokens=call.max_tokens) as spent:
+        async with self.budget.spending(call.site.model, call.content, max_tokens=call.max_tokens) as spent:
             began = perf_counter()
             message = await ask()
             record, line = _recorded(call, message, perf_counter() - began)
@@ -128,7 +127,7 @@ def _recorded(call: CallRequest, message: AIMessage, seconds: float) -> tuple[Ca
         cost_usd=cost_of_call({"model": call.site.model, "usage": usage, "cost_usd": _said_cost(message)}),
         message=message_to_dict(message),
     )
-    # In ASCII, because an answer may hold half a character; and clients leave all kinds of objects in what they return.
+    # In ASCII, because an answer may hold half a surrogate pair; `default`, because clients return objects of any class.
     line = json.dumps(asdict(record), default=str, skipkeys=True)
     return replace(record, message=json.loads(line)["message"]), line.encode()
 

@@ -9,6 +9,7 @@ from collections import Counter
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.messages import AIMessage
@@ -154,9 +155,9 @@ class CallRequest:
     max_tokens: int | None = None
     repeat: int = 1
 
-    @property
+    @cached_property
     def key(self) -> str:
-        """What is asked of whom, as a hash: whoever asks the same has the same answer."""
+        """A hash of what is asked of whom: the same call has the same answer."""
         return digest([self.run.epoch, self.site.place, self.site.model, self.content, self.repeat])
 
 
@@ -165,10 +166,10 @@ def about(messages: Sequence[BaseMessage]) -> str:
     return digest([[message.type, message.content] for message in messages])
 
 
-# Who answers, and how the calls are made, is no part of what they are made of.
+# The members are hashed by themselves, and how calls are made changes no answer.
 _APART = {*MixtureFields.model_fields} - {*fields_for(Use.ANSWER)}
 
-_current: ContextVar[QuestionRun] = ContextVar("run of an evaluation")
+_current: ContextVar[QuestionRun] = ContextVar("run that calls belong to")
 
 
 @contextmanager
@@ -212,7 +213,7 @@ class LedgerRunnable(RunnableBindingBase[Any, Any]):
             try:
                 record = await ledger.answer(call, ask)
             except HaltedError:
-                # The member goes for one that failed, and the mixture on without it: its answer is none.
+                # For the mixture the member has failed, and it continues without it: what it then answers does not count.
                 run.is_halted = True
                 raise
             except Exception as error:
@@ -263,7 +264,7 @@ def with_ledger(mixture: Mixture, ledger: CallLog, *, prefix: str = "") -> Mixtu
 def member_with_ledger(
     member: Member, ledger: CallLog, place: str, *, layer: int | None = None, upstream: list[Any] | None = None
 ) -> Member:
-    """Return a member whose calls go through a ledger; nobody stays nobody.
+    """Return a member whose calls go through a ledger; where a mixture has no aggregator, it still has none.
 
     Args:
         member: The member.
@@ -295,7 +296,7 @@ def call_site_of(member: Member) -> CallSite | None:
 def _identity(member: Member) -> dict[str, Any]:
     identity = member.describe()
     if "runnable" in identity:
-        # Where it lies in memory is another place in the next process.
+        # Its `repr` has its address in memory, which differs in the next process.
         identity["runnable"] = type(member.runnable).__name__
     return identity
 
@@ -313,7 +314,7 @@ def fingerprint(mixture: Mixture, ledger: CallLog) -> str:
     others = [other for _, other in members.others]
     sites = map(call_site_of, [*proposers, members.aggregator, *members.fallbacks, *others])
     whole = json.dumps([described, *(site.identity if site else None for site in sites)], sort_keys=True, default=str)
-    # Where a function lies in memory is another place in the next process.
+    # A function's address in memory differs in the next process.
     return digest(re.sub(r" at 0x[0-9a-f]+", "", whole))
 
 

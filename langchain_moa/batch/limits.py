@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections import Counter
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from langchain_moa.data.usage import cost_usd
 from langchain_moa.members.member import Nobody
@@ -32,7 +33,7 @@ Reason = Literal["cost", "failures", "signal", "write"]
 
 
 class HaltedError(Exception):
-    """A call was to begin after the gate had been closed; whatever it was for has no answer."""
+    """A call was to begin after the gate had been closed; what it was for has no answer."""
 
 
 class StoppedError(BatchError):
@@ -89,7 +90,7 @@ class Gate:
             raise HaltedError(str(self._stopped))
 
     def require_open(self) -> None:
-        """Refuse to call a result what has been ended early.
+        """Refuse to return a result of a run that has ended early.
 
         Raises:
             StoppedError: The gate is closed.
@@ -102,9 +103,9 @@ _MOST = 8
 
 
 class CircuitBreaker:
-    """Closes the gate when somebody fails over and over: a key that has expired will not come back.
+    """Closes the gate when a member or the mixture fails again and again, with an expired key for example.
 
-    Whoever fails is counted by itself: a mixture does without a member, which would make it another mixture.
+    Failures are counted for each member: a mixture answers without a member that fails, and would then be another mixture.
     """
 
     def __init__(self, gate: Gate, *, concurrency: int) -> None:
@@ -158,11 +159,11 @@ def expected_usd(model: str, *, prompt: int, answer: int) -> float | None:
 
 
 def callable_members(mixture: Mixture, *, with_proposers: bool = True) -> list[Member]:
-    """Return whoever a mixture may call.
+    """Return the members that a mixture may call.
 
     Args:
         mixture: The mixture.
-        with_proposers: Whether the proposers are called, beside the aggregator, its stand-ins, and the models of strategies.
+        with_proposers: Whether the proposers are called, beside the aggregator, its fallbacks, and the models of strategies.
     """
     members = mixture.members if with_proposers else mixture.members._replace(layers=())
     return [member for member in members.everyone if not isinstance(member.runnable, Nobody)]
@@ -172,7 +173,7 @@ def unpriced(members: Iterable[Member]) -> list[str]:
     """Return the models whose price is not known: with one of them, no limit in dollars can be kept.
 
     Args:
-        members: Whoever may be called.
+        members: The members that may be called.
     """
     return sorted({member.id for member in members if expected_usd(member.id, prompt=1, answer=1) is None})
 
@@ -217,22 +218,22 @@ class Budget:
 
     @asynccontextmanager
     async def spending(
-        self, model: str, prompt: str, *, max_tokens: int | None
+        self, model: str, content: Any, *, max_tokens: int | None
     ) -> AsyncIterator[Callable[[float | None, AIMessage], None]]:
         """Reserve what a call costs while it is made.
 
         Args:
             model: The model id.
-            prompt: What it reads.
-            max_tokens: The longest that its answer may be.
+            content: What it reads, as plain data.
+            max_tokens: The longest that its answer may be, in tokens.
 
         Yields:
-            What to tell the cost to, and the answer.
+            A function that takes the cost in US dollars, and the answer.
 
         Raises:
             HaltedError: The money is not enough, or the run is to end.
         """
-        reserved = await self._reserve(model, tokens_in(prompt), max_tokens)
+        reserved = await self._reserve(model, content, max_tokens)
         self._reserved += reserved
         self._under_way[model] += 1
         try:
@@ -240,22 +241,24 @@ class Budget:
         finally:
             self._reserved -= reserved
             self._under_way[model] -= 1
-            # Whoever waits looks again; the next to wait has an event of their own.
+            # All calls that wait check again; those that wait after that have a new event.
             self._released.set()
             self._released = asyncio.Event()
 
-    async def _reserve(self, model: str, prompt: int, max_tokens: int | None) -> float:
+    async def _reserve(self, model: str, content: Any, max_tokens: int | None) -> float:
+        if self._most is None:
+            self._gate.check()
+            return 0.0
+        prompt = tokens_in(json.dumps(content, default=str))
         while True:
             self._gate.check()
             answer = max_tokens or self._longest.get(model, ANSWER_TOKENS)
             reserved = expected_usd(model, prompt=prompt, answer=answer) or 0.0
-            if self._most is None:
-                return reserved
             if self.spent + reserved > self._most:
                 left = max(0.0, self._most - self.spent)
                 why = f"--max-cost-usd {self._most:g}: ${left:.4f} is left, and the next call may cost ${reserved:.4f}"
                 self._gate.close("cost", why)
-            # Nobody knows how long a model's answers are before the first one: that one is waited for.
+            # The length of a model's answers is not known before the first one: other calls wait for it.
             is_known = max_tokens is not None or model in self._longest or not self._under_way[model]
             if is_known and self.spent + self._reserved + reserved <= self._most:
                 return reserved

@@ -1,4 +1,4 @@
-"""A file of lines that is added to: no line is ever lost in half, whether the process is killed or the disk is full."""
+"""A file that lines are appended to: half a line, after a kill or on a full disk, costs no other line."""
 
 from __future__ import annotations
 
@@ -107,6 +107,6 @@ def open_private(path: Path, *, truncate: bool = False) -> FileIO:
     """
     number = os.open(path, os.O_RDWR | os.O_CREAT | (os.O_TRUNC if truncate else 0) | getattr(os, "O_BINARY", 0), 0o600)
     if hasattr(os, "fchmod"):
-        with suppress(OSError):  # somebody else's file that may be written all the same
+        with suppress(OSError):  # a file of another user that may be written
             os.fchmod(number, 0o600)
     return FileIO(number, "r+")

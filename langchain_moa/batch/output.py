@@ -85,7 +85,7 @@ class Output:
             line: What it says.
             about: A hash of what was asked.
         """
-        # In ASCII, because an answer may hold half a character; columns may hold dates.
+        # In ASCII, because an answer may hold half a surrogate pair; `default`, because columns may hold dates.
         data = json.dumps(line, default=str, skipkeys=True).encode()
         start = self._file.end
         error = self._file.add(data)

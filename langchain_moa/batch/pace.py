@@ -219,7 +219,7 @@ class Paces:
 
 
 def provider_of(member: Member) -> str:
-    """Return a name for whoever limits a member's calls: its provider and the address, or the kind of Runnable that it is."""
+    """Return a name for what limits a member's calls: its provider and address, or the class of its Runnable and its id."""
     model = member.chat_model
     if model is None:
         return f"{type(member.runnable).__name__} {member.id}"

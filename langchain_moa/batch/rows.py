@@ -119,7 +119,7 @@ def _conversation(row: Row, name: str, value: Any) -> list[BaseMessage]:
     row.require_whole(json.dumps(plain, ensure_ascii=False, default=str), f"the column {name!r}")
     try:
         messages = convert_to_messages(plain)
-    except Exception as error:  # noqa: BLE001  # whatever LangChain has against it, the row cannot be asked
+    except Exception as error:  # noqa: BLE001  # whatever LangChain raises, the row cannot be asked
         reason = " ".join(str(error).split())
         row.refuse(f"the column {name!r} is no conversation: {reason[:_SHOWN]}; give messages such as {_EXAMPLE}")
     return list(messages)
@@ -215,7 +215,7 @@ _LONGEST_FIELD = 2**31 - 1
 
 
 async def rows_of(given: str | Path | Iterable[Any] | AsyncIterable[Any]) -> AsyncIterator[Row]:
-    """Yield the rows of whatever holds some, one at a time.
+    """Yield the rows of a file or an iterable, one at a time.
 
     Args:
         given: A file, or an iterable, sync or async, of mappings, or of texts, each of which is a prompt.

@@ -1,4 +1,4 @@
-"""What the commands of `eval` share: their options, how far they are, and how they end early."""
+"""What `batch`, `tune` and the commands of `eval` share: their options, their progress, and how they end early."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator, Sequence
     from typing import TypeVar
 
+    from rich.progress import Progress
+
     from langchain_moa.evaluation.ledger import Ledger
 
     T = TypeVar("T")
@@ -27,7 +29,7 @@ Limit = Annotated[
     int | None, typer.Option("--limit", metavar="N", min=1, help="Only the first N questions.", rich_help_panel=RUN)
 ]
 Concurrency = Annotated[
-    int, typer.Option("--concurrency", metavar="N", min=1, help="Questions under way at once.", rich_help_panel=RUN)
+    int, typer.Option("--concurrency", metavar="N", min=1, help="Questions or rows under way at once.", rich_help_panel=RUN)
 ]
 MaxCost = Annotated[
     float | None,
@@ -49,8 +51,11 @@ _CENT = 0.01
 
 _NO_LOG = logging.NullHandler()
 
-# Exit codes above it say which signal ended a run.
-_SIGNALLED = 128
+SIGNALLED = 128
+"""Exit codes above it say which signal ended a run."""
+
+DRAINING = "ending when the calls under way have answered; once more ends at once, and loses them"
+"""What is said after the first signal."""
 
 
 class ProgressWatch:
@@ -81,10 +86,10 @@ def run_to_the_end(work: Callable[[ProgressWatch], Coroutine[Any, Any, T]], ledg
 
     def drain(number: signal.Signals) -> None:
         nonlocal code
-        code = _SIGNALLED + number
+        code = SIGNALLED + number
         ledger.gate.close("signal", f"{number.name} came")
         if not quiet:
-            note("ending when the calls under way have answered; once more ends at once, and loses them")
+            note(DRAINING)
 
     # What the log warns of, the report says.
     logging.getLogger("langchain_moa").addHandler(_NO_LOG)
@@ -156,16 +161,23 @@ def warn_of_skipped(ledger: Ledger) -> None:
         warn(f"{ledger.path}: {which} incomplete and skipped; what stood there is asked again")
 
 
+def progress_bar() -> Progress | None:
+    """Return a bar on standard error, with a task's description behind it; `None` where that is no terminal that shows one."""
+    errors = console_on(sys.stderr)
+    if not is_terminal(sys.stderr) or errors.is_dumb_terminal:
+        return None
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), TimeRemainingColumn())
+    return Progress(*columns, console=errors, transient=True)
+
+
 @contextmanager
 def _watching(ledger: Ledger, *, quiet: bool) -> Iterator[ProgressWatch]:
-    errors = console_on(sys.stderr)
     if quiet:
         yield ProgressWatch()
-    elif is_terminal(sys.stderr) and not errors.is_dumb_terminal:
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-        columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), TimeRemainingColumn())
-        with Progress(*columns, console=errors, transient=True) as progress:
+    elif (bar := progress_bar()) is not None:
+        with bar as progress:
             yield _Bar(progress, ledger)
     else:
         yield _Lines(ledger)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +10,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from langchain_moa.cli.arguments import OUTPUT, CallArguments, Debug, Quiet, with_arguments
-from langchain_moa.cli.console import complain, console_on, counted, is_terminal, note, one_line, warn
-from langchain_moa.cli.evaluating import RUN, EstimateOnly, MaxCost, budget_refused
+from langchain_moa.cli.console import complain, counted, note, one_line, warn
+from langchain_moa.cli.evaluating import (
+    DRAINING,
+    RUN,
+    SIGNALLED,
+    Concurrency,
+    EstimateOnly,
+    MaxCost,
+    budget_refused,
+    progress_bar,
+)
 from langchain_moa.cli.exit_codes import EXIT_CODES, FAILED, UsageError, explain, explained
 from langchain_moa.cli.mixture_arguments import MixtureArguments
 
@@ -27,9 +35,6 @@ if TYPE_CHECKING:
 app = typer.Typer()
 
 _SHOWN_FAILURES = 3
-
-# Exit codes above it say which signal ended a run.
-_SIGNALLED = 128
 
 _CENT = 0.01
 
@@ -81,16 +86,6 @@ Ray = Annotated[
 ]
 Workers = Annotated[
     int, typer.Option("--workers", metavar="N", min=1, help="With --ray, how many workers.", rich_help_panel=RUN)
-]
-Concurrency = Annotated[
-    int,
-    typer.Option(
-        "--concurrency",
-        metavar="N",
-        min=1,
-        help="Rows under way at once; fewer calls are made at once while a provider refuses them.",
-        rich_help_panel=RUN,
-    ),
 ]
 
 
@@ -236,10 +231,10 @@ class _Job:
 
         def drain(number: signal.Signals) -> None:
             nonlocal code
-            code = _SIGNALLED + number
+            code = SIGNALLED + number
             run.halt()
             if not self.quiet and run.job_queue is None:
-                note("ending when the calls under way have answered; once more ends at once, and loses them")
+                note(DRAINING)
             elif not self.quiet:
                 note("the batch jobs go on at the providers; the same command collects their answers")
 
@@ -293,14 +288,11 @@ class _Job:
 @contextmanager
 def _watching(run: BatchRun, *, quiet: bool) -> Iterator[Callable[[], object]]:
     """Show on a terminal how far a run is; in a pipe, nothing."""
-    errors = console_on(sys.stderr)
-    if quiet or not is_terminal(sys.stderr) or errors.is_dumb_terminal:
+    bar = None if quiet else progress_bar()
+    if bar is None:
         yield lambda: None
         return
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), TimeRemainingColumn())
-    with Progress(*columns, console=errors, transient=True) as progress:
+    with bar as progress:
         task = progress.add_task("rows", total=run.progress.total, completed=run.progress.kept)
 
         def watch() -> None:

@@ -37,7 +37,7 @@ CALLS = 3
 
 
 def models(pipe: Connection) -> None:
-    """Answer until the end; whoever asks is told how many calls there were, and how many different ones."""
+    """Answer until the end; each message but `end` is answered with the number of calls, and of different ones."""
     asked: Counter[tuple[str, str]] = Counter()
 
     def answer(body: Body) -> str:

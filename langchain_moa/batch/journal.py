@@ -196,7 +196,7 @@ class Journal(CallLog):
                 raise BatchError(refusal)
 
     def index(self, lines: Iterable[OutputLine]) -> None:
-        """Take down which rows have a line in the output; of several lines of a row, the last one counts.
+        """Record which rows have a line in the output; of several lines of a row, the last one counts.
 
         Args:
             lines: The lines.
@@ -206,7 +206,7 @@ class Journal(CallLog):
             self._database.executemany("INSERT OR REPLACE INTO lines VALUES (?, ?, ?, ?, ?)", lines)
 
     def add_line(self, line: OutputLine) -> None:
-        """Take down that a row has its line in the output."""
+        """Record that a row has its line in the output."""
         self._database.execute("INSERT OR REPLACE INTO lines VALUES (?, ?, ?, ?, ?)", line)
 
     def line_of(self, row: str) -> OutputLine | None:
@@ -231,14 +231,14 @@ class Journal(CallLog):
         return int(found[0]), int(found[1])
 
     def see(self, row: str, line: int) -> int | None:
-        """Take down that the input has a row.
+        """Record that the input has a row.
 
         Args:
             row: Its id.
-            line: Where it stands.
+            line: The number of its line.
 
         Returns:
-            Where a row with the same id was seen before; `None` if it is new.
+            The line of a row with the same id that was seen before; `None` if it is new.
         """
         try:
             self._database.execute("INSERT INTO seen VALUES (?, ?)", (row, line))

@@ -83,9 +83,7 @@ class LineFile:
         try:
             self._file.truncate(self.end)
             self._file.seek(self.end)
-            view = memoryview(line)
-            while view:
-                view = view[self._file.write(view) or 0 :]
+            write_all(self._file, line)
         except ValueError as error:  # closed meanwhile
             raise OSError(errno.EBADF, str(error)) from error
         except OSError:
@@ -93,6 +91,21 @@ class LineFile:
                 self._file.truncate(self.end)
             raise
         self.end += len(line)
+
+
+def write_all(file: FileIO, data: bytes) -> None:
+    """Write all of some bytes to a file without a buffer, which may take less at a time.
+
+    Args:
+        file: The file.
+        data: The bytes.
+
+    Raises:
+        OSError: They cannot be written; the file may hold a part of them.
+    """
+    view = memoryview(data)
+    while view:
+        view = view[file.write(view) or 0 :]
 
 
 def open_private(path: Path, *, truncate: bool = False) -> FileIO:

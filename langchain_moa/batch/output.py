@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_moa.batch.journal import Journal, OutputLine
 from langchain_moa.batch.limits import BatchError
-from langchain_moa.batch.line_file import LineFile, open_private
+from langchain_moa.batch.line_file import LineFile, open_private, write_all
 from langchain_moa.data.rows import Row, RowError
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class Output:
 
         Args:
             path: The file; it need not be there yet.
-            journal: The journal, which takes down whose lines there are.
+            journal: The journal, which records which rows have a line.
             reader: What the columns of a line have asked.
 
         Raises:
@@ -139,9 +139,7 @@ class Output:
             with self.path.open("rb") as before, open_private(aside, truncate=True) as file:
                 for line in lines:
                     before.seek(line.start)
-                    view = memoryview(before.read(line.size))
-                    while view:
-                        view = view[file.write(view) or 0 :]
+                    write_all(file, before.read(line.size))
         except OSError:
             aside.unlink(missing_ok=True)
             raise
@@ -166,7 +164,7 @@ class Output:
                 except ValueError:
                     line = None
                 if line is None:
-                    # Half a line at the end is written over; one in the middle is left where it is.
+                    # Half a line at the end is overwritten; one in the middle stays.
                     self.skipped.append(number)
                     self._end += len(data) if data.endswith(b"\n") else 0
                     continue

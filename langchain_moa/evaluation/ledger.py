@@ -15,7 +15,7 @@ from typing_extensions import override
 
 from langchain_moa.batch.call_log import CallLog, CallRecord
 from langchain_moa.batch.limits import Budget, EvaluationError, Gate, HaltedError
-from langchain_moa.batch.line_file import LineFile, open_private
+from langchain_moa.batch.line_file import LineFile, open_private, write_all
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -32,7 +32,7 @@ _BEGINNING = b'{"key": "'
 
 
 class Ledger(CallLog):
-    """A ledger. It can be read without further ado; to add to it, use it as a context manager, one at a time for each file.
+    """A ledger. You can read it at once; to add to it, use it as a context manager, one at a time for each file.
 
     A line that is not complete JSON, which a killed process or a full disk may leave, is skipped and its number kept in
     `skipped`; its call is made again. If a record cannot be written, the gate is closed, so that no further call begins. The
@@ -174,9 +174,7 @@ def write_whole(path: Path, content: str | bytes, *, errors: str = "strict") -> 
     data = content.encode("utf-8", errors) if isinstance(content, str) else content
     try:
         with open_private(aside, truncate=True) as file:
-            view = memoryview(data)
-            while view:
-                view = view[file.write(view) or 0 :]
+            write_all(file, data)
         aside.replace(path)
     except OSError:
         aside.unlink(missing_ok=True)

@@ -272,7 +272,7 @@ def test_no_more_rows_than_asked_for_are_under_way_or_read_ahead(loopback: Loopb
             read = 0
             async for _ in answers:
                 read += 1
-                # Three that nobody has read yet, and three under way.
+                # Three that are not read yet, and three under way.
                 assert len(taken) <= read + 2 * 3 + 1
                 if read == 20:
                     break

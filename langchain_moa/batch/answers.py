@@ -38,24 +38,27 @@ async def batch_answers(
         mixture: The mixture, or a `ChatMoA`.
         rows: A `.jsonl`, `.csv` or `.parquet` file, which is checked before anything is asked; or an iterable, sync or async,
             of mappings, or of texts, each of which is a prompt.
-        output: A JSONL file for the answers. Default: none; nothing is kept.
-        prompt_field: The column that is asked. Default: the one of the four that is there.
-        system: The system message of rows that have no `system` of their own. Default: none.
-        concurrency: How many rows are under way at once. Where a provider refuses calls because there are too many, fewer
-            are made at once until it takes them again. Default: 8.
-        max_cost_usd: US dollars that all runs on this output may spend. Each call's cost is reserved before it is made.
-            Default: no limit.
-        retry_failed: Whether rows that have failed are asked again. Default: no.
-        ordered: Whether the output is put into the order of the rows at the end. Default: no.
-        references: Whether the proposers' answers are in the output. Default: no.
-        half_price: Whether calls go into the batch jobs of OpenAI, Anthropic, Together and others, which answer within a day
-            at half the price. Time limits, the quorum and limits of calls at once are off then; up to 10,000 rows are under
-            way at once; `concurrency` is how many calls run at once at providers without jobs. With `max_cost_usd`, the
-            mixture needs `max_tokens`. Default: no.
-        poll: With `half_price`, seconds between two looks at a job; the time rises to 10 minutes. Default: 30.
-        ray: The address of a Ray cluster whose workers ask the rows; `auto` is that of this machine, `local` starts one.
-            Every member is given as a string. Default: this process asks.
-        workers: With `ray`, how many workers; `concurrency` is over all of them. Default: 2.
+        **options: All can be left out:
+
+            - `output` (`str | Path`): a JSONL file for the answers. Default: none; nothing is kept.
+            - `prompt_field` (`str`): the column that is asked. Default: the one of the four that is there.
+            - `system` (`str`): the system message of rows that have no `system` of their own. Default: none.
+            - `concurrency` (`int`): how many rows are under way at once. Where a provider refuses calls because there are too
+              many, fewer are made at once until it takes them again. Default: 8.
+            - `max_cost_usd` (`float`): US dollars that all runs on this output may spend. Each call's cost is reserved before
+              it is made. Default: no limit.
+            - `retry_failed` (`bool`): whether rows that have failed are asked again. Default: `False`.
+            - `ordered` (`bool`): whether the output is put into the order of the rows at the end. Default: `False`.
+            - `references` (`bool`): whether the proposers' answers are in the output. Default: `False`.
+            - `half_price` (`bool`): whether calls go into the batch jobs of OpenAI, Anthropic, Together and others, which
+              answer within a day at half the price. Time limits, the quorum and limits of calls at once are off then; up to
+              10,000 rows are under way at once; `concurrency` is how many calls run at once at providers without jobs. With
+              `max_cost_usd`, the mixture needs `max_tokens`. Default: `False`.
+            - `poll` (`float`): with `half_price`, seconds between two looks at a job; the time rises to 10 minutes.
+              Default: 30.
+            - `ray` (`str`): the address of a Ray cluster whose workers ask the rows; `auto` is that of this machine, `local`
+              starts one. Every member is given as a string. Default: this process asks.
+            - `workers` (`int`): with `ray`, how many workers; `concurrency` is over all of them. Default: 2.
 
     Yields:
         The answers of this run, in the order in which they are complete; also those of rows that have failed.
@@ -64,7 +67,9 @@ async def batch_answers(
         ValueError: An argument is out of its range, or `max_cost_usd` is given and a price is not known.
         RowError: A file cannot be read, a row of it cannot be asked, or two rows have one id.
         BatchError: The output is in use by another run, was begun by another mixture, or is another kind of file.
-        StoppedError: At the end: the money is used up, rows fail one after the other, or a file cannot be written.
+        StoppedError: After the last answer: the money is used up, rows fail one after the other, or a file cannot be written.
+        ImportError: A package for Parquet, Ray or a provider is missing; the text has the pip command.
+        TypeError: There is no such option.
 
     Example:
         ```python

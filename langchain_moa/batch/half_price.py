@@ -91,7 +91,8 @@ class HalfPrice:
             return member
         # A line that fails in passing goes into the next job; a second loop around that would take days.
         retry = member.retry if jobs_of(member.chat_model) is None else None
-        return replace(member, runnable=HalfPriceRunnable(bound=member.runnable, half_price=self, member=member), retry=retry)
+        runnable = HalfPriceRunnable(bound=member.runnable, half_price=self, member=member)
+        return replace(member, runnable=runnable, retry=retry, fallbacks=tuple(map(self._changed, member.fallbacks)))
 
     async def callable_of(self, member: Member) -> _Callable:
         """Return what to call for a member on the running loop."""

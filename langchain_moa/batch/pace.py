@@ -214,8 +214,12 @@ class Paces:
         if provider not in self.of:
             self.of[provider] = self._make(provider)
         pace = self.of[provider]
-        limiter = _PacedLimiter(member.limiter, pace)
-        return replace(member, runnable=PacedRunnable(bound=member.runnable, pace=pace), limiter=limiter)
+        return replace(
+            member,
+            runnable=PacedRunnable(bound=member.runnable, pace=pace),
+            limiter=_PacedLimiter(member.limiter, pace),
+            fallbacks=tuple(map(self._paced, member.fallbacks)),
+        )
 
 
 def provider_of(member: Member) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import aclosing, suppress
+from contextlib import aclosing, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
@@ -290,21 +290,18 @@ class _Work:
         # Answers that are not read yet do not pile up.
         self.room = asyncio.Semaphore(run.settings.rows_at_once)
         # Only rows that begin together share their jobs.
-        self._round = None if run.job_queue is None else _Round()
+        self._round = nullcontext() if run.job_queue is None else _Round()
         self._breaker = CircuitBreaker(run.journal.gate, concurrency=run.settings.rows_at_once)
 
     async def run(self) -> None:
         try:
             while (taken := await self._take()) is not None:
-                if self._round is not None:
-                    self._round.begin()
-                answer = taken if isinstance(taken, BatchAnswer) else await self._asker.ask(taken)
-                if answer is not None:
-                    self._write(answer, "" if isinstance(taken, BatchAnswer) else taken.about)
-                    await self.room.acquire()
-                    self._found.put_nowait(answer)
-                if self._round is not None:
-                    await self._round.end()
+                async with self._round:
+                    answer = taken if isinstance(taken, BatchAnswer) else await self._asker.ask(taken)
+                    if answer is not None:
+                        self._write(answer, "" if isinstance(taken, BatchAnswer) else taken.about)
+                        await self.room.acquire()
+                        self._found.put_nowait(answer)
         finally:
             self._found.put_nowait(None)
 
@@ -328,25 +325,23 @@ class _Work:
 
 
 class _Round:
-    """The rows that are under way at the same time; the next begin when all of them are over."""
+    """The rows that are under way at the same time; each waits at its end for all others, so that the next begin together."""
 
     def __init__(self) -> None:
         self._under_way = 0
         self._over = asyncio.Event()
 
-    def begin(self) -> None:
-        """Begin a row."""
+    async def __aenter__(self) -> None:
         self._under_way += 1
 
-    async def end(self) -> None:
-        """End a row, and wait until all are over."""
+    async def __aexit__(self, error: type[BaseException] | None, *_: object) -> None:
         self._under_way -= 1
         over = self._over
-        if self._under_way:
+        if not self._under_way:
+            self._over = asyncio.Event()
+            over.set()
+        elif error is None:
             await over.wait()
-            return
-        self._over = asyncio.Event()
-        over.set()
 
 
 def _refused(row: Row, error: RowError) -> BatchAnswer:

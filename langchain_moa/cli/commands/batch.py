@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -43,50 +43,85 @@ Output = Annotated[
     Path,
     typer.Option("--output", "-o", metavar="FILE", help="Where the answers go, a JSON object a line.", rich_help_panel=OUTPUT),
 ]
-PromptField = Annotated[
-    str | None,
-    typer.Option(
-        "--prompt-field",
-        metavar="COLUMN",
-        help="The column that is asked.  [dim]\\[default: prompt, question, input or messages][/dim]",
-    ),
-]
-References = Annotated[bool, typer.Option("--references", help="Write the proposers' answers, too.", rich_help_panel=OUTPUT)]
-Ordered = Annotated[
-    bool,
-    typer.Option("--ordered", help="Put the output into the order of the input at the end.", rich_help_panel=OUTPUT),
-]
-RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Ask the rows again that have failed.", rich_help_panel=RUN)]
-HalfPriceOption = Annotated[
-    bool,
-    typer.Option(
-        "--half-price",
-        help="Send the calls as batch jobs, which providers answer within a day at half the price.",
-        rich_help_panel=RUN,
-    ),
-]
-Poll = Annotated[
-    float,
-    typer.Option(
-        "--poll",
-        metavar="SECONDS",
-        min=0.01,
-        help="With --half-price, the time between two looks at a job; it rises to 10 minutes.",
-        rich_help_panel=RUN,
-    ),
-]
-Ray = Annotated[
-    str | None,
-    typer.Option(
-        "--ray",
-        metavar="ADDRESS",
-        help="Ask on a Ray cluster: its address, 'auto' for that of this machine, or 'local' to start one.",
-        rich_help_panel=RUN,
-    ),
-]
-Workers = Annotated[
-    int, typer.Option("--workers", metavar="N", min=1, help="With --ray, how many workers.", rich_help_panel=RUN)
-]
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchArguments:
+    """How rows are read, asked and written; the fields are options of `batch_answers`."""
+
+    prompt_field: Annotated[
+        str | None,
+        typer.Option(
+            "--prompt-field",
+            metavar="COLUMN",
+            help="The column that is asked.  [dim]\\[default: prompt, question, input or messages][/dim]",
+        ),
+    ] = None
+    concurrency: Concurrency = 8
+    max_cost_usd: MaxCost = None
+    half_price: Annotated[
+        bool,
+        typer.Option(
+            "--half-price",
+            help="Send the calls as batch jobs, which providers answer within a day at half the price.",
+            rich_help_panel=RUN,
+        ),
+    ] = False
+    poll: Annotated[
+        float,
+        typer.Option(
+            "--poll",
+            metavar="SECONDS",
+            min=0.01,
+            help="With --half-price, the time between two looks at a job; it rises to 10 minutes.",
+            rich_help_panel=RUN,
+        ),
+    ] = 30.0
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            "--ray",
+            metavar="ADDRESS",
+            help="Ask on a Ray cluster: its address, 'auto' for that of this machine, or 'local' to start one.",
+            rich_help_panel=RUN,
+        ),
+    ] = None
+    workers: Annotated[
+        int, typer.Option("--workers", metavar="N", min=1, help="With --ray, how many workers.", rich_help_panel=RUN)
+    ] = 2
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Ask the rows again that have failed.", rich_help_panel=RUN)
+    ] = False
+    references: Annotated[
+        bool, typer.Option("--references", help="Write the proposers' answers, too.", rich_help_panel=OUTPUT)
+    ] = False
+    ordered: Annotated[
+        bool,
+        typer.Option("--ordered", help="Put the output into the order of the input at the end.", rich_help_panel=OUTPUT),
+    ] = False
+
+    def require_possible(self, mixture: Mixture) -> None:
+        """Refuse what cannot be kept, in the words of the command line.
+
+        Args:
+            mixture: The mixture.
+
+        Raises:
+            UsageError: A limit in dollars cannot be kept, or one process would have to.
+        """
+        from langchain_moa.batch.limits import callable_members, unpriced
+
+        if self.ray is not None and (self.half_price or self.max_cost_usd is not None):
+            other = "--half-price" if self.half_price else "--max-cost-usd"
+            msg = f"{other} is kept by one process, and --ray has several; leave one of them out"
+            raise UsageError(msg)
+        if self.max_cost_usd is None:
+            return
+        if unknown := unpriced(callable_members(mixture)):
+            raise UsageError(budget_refused(unknown))
+        if self.half_price and mixture.max_tokens is None:
+            msg = "--max-cost-usd with --half-price needs --max-tokens: a job's calls are reserved before one is answered"
+            raise UsageError(msg)
 
 
 @app.command("batch", epilog=EXIT_CODES)
@@ -95,18 +130,9 @@ def batch(
     *,
     rows: Input,
     output: Output,
-    prompt_field: PromptField = None,
     mixture: MixtureArguments,
     call: CallArguments,
-    concurrency: Concurrency = 8,
-    max_cost_usd: MaxCost = None,
-    half_price: HalfPriceOption = False,
-    poll: Poll = 30.0,
-    ray: Ray = None,
-    workers: Workers = 2,
-    retry_failed: RetryFailed = False,
-    references: References = False,
-    ordered: Ordered = False,
+    settings: BatchArguments,
     estimate: EstimateOnly = False,
     quiet: Quiet = False,
     debug: Debug = False,
@@ -130,30 +156,12 @@ def batch(
             built = mixture.mixture(asked=False, overrides=overrides)
         else:
             built = mixture.load(quiet=quiet, overrides=overrides)
+        settings.require_possible(built)
         job = _Job(built, rows, output, quiet=quiet)
-        if ray is not None and (half_price or max_cost_usd is not None):
-            other = "--half-price" if half_price else "--max-cost-usd"
-            msg = f"{other} is kept by one process, and --ray has several; leave one of them out"
-            raise UsageError(msg)
-        job.require_prices(max_cost_usd)
-        if half_price and max_cost_usd is not None and built.max_tokens is None:
-            msg = "--max-cost-usd with --half-price needs --max-tokens: a job's calls are reserved before one is answered"
-            raise UsageError(msg)
+        if estimate:
+            settings = replace(settings, retry_failed=False, ordered=False, ray=None)
         try:
-            with job.open(
-                prompt_field=prompt_field,
-                system=call.system,
-                concurrency=concurrency,
-                max_cost_usd=max_cost_usd,
-                retry_failed=retry_failed and not estimate,
-                references=references,
-                ordered=ordered and not estimate,
-                half_price=half_price,
-                poll=poll,
-                ray=None if estimate else ray,
-                workers=workers,
-                is_kept=not estimate or output.exists(),
-            ) as run:
+            with job.open(system=call.system, is_kept=not estimate or output.exists(), **asdict(settings)) as run:
                 run.check()
                 job.announce(run, is_asked=estimate)
                 if estimate:
@@ -174,13 +182,6 @@ class _Job:
     rows: Path
     output: Path
     quiet: bool
-
-    def require_prices(self, max_cost_usd: float | None) -> None:
-        """Refuse a limit in dollars that cannot be kept."""
-        from langchain_moa.batch.limits import callable_members, unpriced
-
-        if max_cost_usd is not None and (unknown := unpriced(callable_members(self.mixture))):
-            raise UsageError(budget_refused(unknown))
 
     def open(self, *, is_kept: bool, **settings: Any) -> BatchRun:
         """Open the output, if there is one already or will be."""

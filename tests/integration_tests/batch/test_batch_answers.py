@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from langchain_moa import BatchAnswer, ChatMoA, Mixture, Retry, batch_answers
+from langchain_moa import BatchAnswer, ChatMoA, Mixture, Proposer, Retry, batch_answers
 from langchain_moa.batch.limits import BatchError, StoppedError
 from langchain_moa.batch.run import BatchRun
 from langchain_moa.data.rows import RowError
@@ -299,6 +299,16 @@ def test_a_rate_limit_slows_the_calls_and_fails_no_row(loopback: Loopback) -> No
     assert refused
     assert [answer.error for answer in answers] == [None] * 60
     assert [answer.degraded for answer in answers] == [()] * 60
+
+
+def test_a_rate_limit_of_a_proposers_fallback_fails_no_row_either(loopback: Loopback) -> None:
+    refused = iter([True] * 3)
+    loopback.script("broken", Reply("no", status=400))
+    loopback.script("other", lambda _: Reply(status=429, headers={"retry-after": "0"}) if next(refused, False) else "ok")
+    proposer = Proposer(loopback.chat("broken"), fallbacks=[loopback.chat("other")])
+    [answer] = _answers(_mixture(loopback, proposers=[proposer], retry=None), ["Why?"], references=True)
+    assert [reference["text"] for reference in answer.references] == ["ok"]
+    assert loopback.models == ["broken", *["other"] * 4, "last"]
 
 
 def test_money_is_reserved_before_it_is_spent(loopback: Loopback, tmp_path: Path) -> None:

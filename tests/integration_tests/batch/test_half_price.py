@@ -19,7 +19,7 @@ from langchain_core.runnables import RunnableLambda
 from langchain_openai import ChatOpenAI
 from pydantic import SecretStr
 
-from langchain_moa import BatchAnswer, Mixture
+from langchain_moa import BatchAnswer, Mixture, Proposer
 from langchain_moa.batch import settings
 from langchain_moa.batch.run import BatchRun
 from tests.integration_tests.batch.job_server import JobServer, says
@@ -168,6 +168,15 @@ def test_members_without_jobs_are_asked_directly(server: JobServer) -> None:
     assert run.job_queue is not None
     assert run.job_queue.direct == {"openai:plain", "RunnableLambda"}
     assert [len(job.lines) for job in server.jobs] == [6, 6]
+
+
+def test_a_proposers_fallback_is_in_a_job_too(server: JobServer) -> None:
+    server.answer = lambda body: (400, "no") if body["model"] == "one" else says(body)
+    proposer = Proposer(_chat(server, "one"), fallbacks=[_chat(server, "two")])
+    answers, _ = _answers(_mixture(server, proposers=[proposer], num_layers=1), _rows(4))
+    assert [answer.error for answer in answers] == [None] * 4
+    assert server.direct == []
+    assert [{body["model"] for _, body in job.lines} for job in server.jobs] == [{"one"}, {"two"}, {NANO}]
 
 
 def test_one_model_is_in_each_job(server: JobServer) -> None:

@@ -53,12 +53,14 @@ def without_limits(mixture: Mixture) -> Mixture:
 
 
 def jobs_of(model: Any) -> JobApi | None:
-    """Return the batch jobs that a chat model's calls can go into; `None` where its package is neither of the two.
+    """Return the batch jobs that a chat model's calls can go into; `None` if there are none.
 
     Args:
         model: A chat model, or anything else.
     """
-    if (client := sdk_client(model)) is None:
+    client = sdk_client(model)
+    # A line of a job has no place for the parameters in the addresses of Azure, whose own batches are another API.
+    if client is None or client.default_query:
         return None
     return AnthropicJobs(client) if type(client).__module__.startswith("anthropic") else OpenAIJobs(client)
 

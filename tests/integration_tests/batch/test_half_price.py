@@ -179,6 +179,16 @@ def test_a_proposers_fallback_is_in_a_job_too(server: JobServer) -> None:
     assert [{body["model"] for _, body in job.lines} for job in server.jobs] == [{"one"}, {"two"}, {NANO}]
 
 
+def test_a_member_whose_address_has_parameters_is_asked_directly(server: JobServer) -> None:
+    azure = _chat(server, "plain", default_query={"api-version": "2024-10-21"})
+    answers, run = _answers(_mixture(server, proposers=[azure], num_layers=1), _rows(3))
+    assert [(answer.error, answer.degraded) for answer in answers] == [(None, ())] * 3
+    assert [body["model"] for body in server.direct] == ["plain"] * 3
+    assert [len(job.lines) for job in server.jobs] == [3]
+    assert run.job_queue is not None
+    assert run.job_queue.direct == {"openai:plain"}
+
+
 def test_one_model_is_in_each_job(server: JobServer) -> None:
     _answers(_mixture(server, proposers=[_chat(server, "one"), _chat(server, "two")], num_layers=1), _rows(4))
     assert [len({body["model"] for _, body in job.lines}) for job in server.jobs] == [1] * 3

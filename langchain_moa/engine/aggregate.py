@@ -15,7 +15,7 @@ from langgraph.runtime import get_runtime
 
 from langchain_moa._compat import is_run_id
 from langchain_moa.data.answer import has_no_end, is_cut
-from langchain_moa.data.errors import aggregator_failed, paid_for
+from langchain_moa.data.errors import aggregator_failed, paid_for, was_sent
 from langchain_moa.data.redaction import cleanse, describe
 from langchain_moa.data.reference import Failure, Step, steps_of
 from langchain_moa.data.state import emit, references_of, turn_of
@@ -188,6 +188,8 @@ class FailedAttempt(NamedTuple):
         )
         if self.trimmed:
             step["trimmed"] = self.trimmed
+        if not was_sent(self.cause):
+            step["sent"] = False
         return step
 
 

@@ -167,6 +167,8 @@ class Asking:
         )
         if call.trimmed:
             step["trimmed"] = call.trimmed
+        if failure is not None and call.limit is not None and not call.limit.has_begun:
+            step["sent"] = False
         self.steps.append(step)
         emit("asked", **{key: step[key] for key in ("node", "name", "model", "status", "error", "seconds")})
         return answer

@@ -199,7 +199,7 @@ class Consultation:
             name: The strategy's.
             error: Why.
         """
-        self._failed(name, name, describe(error, self.settings.secrets))
+        self._failed(name, name, describe(error, self.settings.secrets), sent=False)
 
     def _not_compared(self, by: Embeddings, error: Exception, began: float) -> None:
         """Record that embeddings have failed: the inquiry decides what comes of it."""
@@ -207,10 +207,10 @@ class Consultation:
             "embeddings", name_of_embeddings(by), describe(error, self.settings.secrets), seconds=perf_counter() - began
         )
 
-    def _failed(self, name: str, model: str, failure: Failure, *, seconds: float = 0.0) -> None:
+    def _failed(self, name: str, model: str, failure: Failure, *, seconds: float = 0.0, **more: Any) -> None:
         place = {"turn": self.turn, "node": self.node, "name": name, "model": model}
         outcome = {"text": "", "status": "failed", "error": failure, "usage": None, "seconds": round(seconds, 6)}
-        self.steps.append(cast("Step", {**place, **outcome}))
+        self.steps.append(cast("Step", {**place, **outcome, **more}))
 
 
 async def _read(strategy: Runnable[Any, Any], given: Any, config: RunnableConfig, stream: AnswerStream | None) -> Any:

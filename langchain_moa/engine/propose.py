@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from langchain_core.runnables import RunnableConfig
 from langgraph.errors import GraphBubbleUp
 
-from langchain_moa.data.errors import OutOfTimeError, paid_for
+from langchain_moa.data.errors import OutOfTimeError, paid_for, was_sent
 from langchain_moa.data.redaction import describe
 from langchain_moa.data.reference import Failure, Step
 from langchain_moa.data.state import emit, turn_of
@@ -192,7 +192,10 @@ class Propose(Node):
         if status != "cancelled" and is_retryable(error):
             # As data: the error itself would not outlive a checkpoint.
             failure["retryable"] = True
-        return self._write(state, call, text="", status=status, error=failure, **paid_for(error))
+        reference = self._write(state, call, text="", status=status, error=failure, **paid_for(error))
+        if not was_sent(error):
+            reference["sent"] = False
+        return reference
 
     def _write(self, state: RunState, call: _ProposerCall, **outcome: Any) -> Reference:
         seconds = round(perf_counter() - call.began, 6)
@@ -218,6 +221,8 @@ class Propose(Node):
         )
         if trimmed := failed.get("trimmed"):
             step["trimmed"] = trimmed
+        if not failed.get("sent", True):
+            step["sent"] = False
         return step
 
 

@@ -56,12 +56,12 @@ def account(
         author: What tells the model that wrote the answer from all others.
 
     Returns:
-        Plain data: `layers` (a list of calls for each), `steps` (the other calls, where there are any), `aggregator`,
-        `calls` (how many were made), `usage` (the tokens of all calls, where any were counted), `author` and `adjusted` where they are given,
-        `selected` where the answer is a reference, `stopped` where the layers ended early, `passed_on` where there
-        are filters, `uncounted` where the tokens of so many successful calls were not counted, so that the sum of all tokens is
-        less than was used, and `cost_usd` where the price of every call is known that was answered or counted: one that failed
-        without a word of its tokens counts as nothing, and stands there as failed.
+        Plain data: `layers` (a list of calls for each), `steps` (the other calls, where there are any), `aggregator`, `calls`
+        (how many were made), `usage` (the tokens of all calls, where any were counted), `author` and `adjusted` where they
+        are given, `selected` where the answer is a reference, `stopped` where the layers ended early, `passed_on` where there
+        are filters, `uncounted` where the tokens of so many successful calls were not counted, so that the sum of all tokens
+        is less than was used, and `cost_usd` where the price of every call is known that was answered or counted: one that
+        failed without a word of its tokens counts as nothing, and stands there as failed.
     """
     kept = ("proposer", "name", "model", "status", "seconds", "usage", "cost_usd", "error", "trimmed", "check", "sent")
     entries: list[list[dict[str, Any]]] = []

@@ -21,19 +21,10 @@ from langchain_moa.data.reference import Failure, Step, steps_of
 from langchain_moa.data.state import emit, references_of, turn_of
 from langchain_moa.data.usage import Paid, account
 from langchain_moa.engine.degradation import tell
-from langchain_moa.engine.node import (
-    Node,
-    NodeSettings,
-    call_traced,
-    called,
-    context_of,
-    introduce,
-    secrets_of_call,
-    share_of,
-    shown,
-)
+from langchain_moa.engine.node import Node, NodeSettings, context_of, secrets_of_call, share_of, shown
 from langchain_moa.engine.progress import RunState
 from langchain_moa.engine.streaming import AnswerStream
+from langchain_moa.engine.tracing import call_traced, called, introduce
 from langchain_moa.limits.deadline import Limit
 from langchain_moa.limits.retry import retrying
 from langchain_moa.members.conversation import for_aggregator
@@ -256,7 +247,7 @@ class Aggregate(Node):
 
     def _calls(self, state: RunState, config: RunnableConfig | None) -> Iterator[Attempt]:
         """Prepare the call of one member after the other, each when its turn comes."""
-        introduce(config, self._settings)
+        introduce(config, self._settings.mixture)
         deadline = self._settings.deadline
         for place, member in enumerate(self._members):
             limit, left = None, len(self._members) - place

@@ -15,8 +15,9 @@ from langchain_moa.data.errors import paid_for
 from langchain_moa.data.redaction import describe
 from langchain_moa.data.reference import Step
 from langchain_moa.data.state import emit, turn_of
-from langchain_moa.engine.node import NodeSettings, Shown, call_traced, called, context_of, secrets_of_call, share_of, shown
+from langchain_moa.engine.node import NodeSettings, Shown, context_of, secrets_of_call, share_of, shown
 from langchain_moa.engine.progress import RunState
+from langchain_moa.engine.tracing import call_traced, called
 from langchain_moa.limits.deadline import Limit
 from langchain_moa.members.conversation import for_aggregator
 from langchain_moa.members.member import json_kwargs

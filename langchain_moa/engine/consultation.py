@@ -24,8 +24,9 @@ from langchain_moa.data.redaction import describe
 from langchain_moa.data.state import turn_of
 from langchain_moa.data.usage import cost_of_messages
 from langchain_moa.engine.asking import Asking
-from langchain_moa.engine.node import Node, NodeSettings, introduce, share_of
+from langchain_moa.engine.node import Node, NodeSettings, share_of
 from langchain_moa.engine.progress import RunState, progress_of
+from langchain_moa.engine.tracing import introduce
 from langchain_moa.limits.deadline import Limit, call_within
 from langchain_moa.limits.portal import in_worker, iterate_in_worker
 from langchain_moa.members.clients import callable_here
@@ -280,7 +281,7 @@ class Consult(Node):
 
     async def ainvoke(self, input: RunState, config: RunnableConfig | None = None, **_: Any) -> dict[str, Any]:  # noqa: A002  # Runnable's name
         """Do the work."""
-        introduce(config, self._settings)
+        introduce(config, self._settings.mixture)
         if self._closing is not None:
             return await self._in_round(self._closing, input, config)
         consultation = Consultation(self._settings, input, config or {}, self._node)

@@ -15,8 +15,9 @@ from langchain_moa.data.redaction import describe
 from langchain_moa.data.reference import Failure, Step
 from langchain_moa.data.state import emit, turn_of
 from langchain_moa.engine.deciding import answers_before, examined
-from langchain_moa.engine.node import Node, NodeSettings, call_traced, called, context_of, introduce, secrets_of_call, shown
+from langchain_moa.engine.node import Node, NodeSettings, context_of, secrets_of_call, shown
 from langchain_moa.engine.progress import RunState, progress_of
+from langchain_moa.engine.tracing import call_traced, called, introduce
 from langchain_moa.limits.deadline import Limit, call_within
 from langchain_moa.limits.quorum import DECIDED
 from langchain_moa.limits.retry import is_retryable
@@ -128,7 +129,7 @@ class Propose(Node):
 
     def _prepare(self, member: Member, state: RunState, config: RunnableConfig | None, stack: ExitStack) -> _ProposerCall:
         settings = self._settings
-        introduce(config, settings)
+        introduce(config, settings.mixture)
         context = context_of()
         tools = context.aggregator_kwargs.get("tools") or ()
         show = settings.prompt_for(member, self._layer)

@@ -107,8 +107,7 @@ class Choose(Node):
             notes=self._verdict(chosen),
             adjusted=self._settings.adjusted(context_of()),
         )
-        settings = self._settings
-        tell(moa, min_references=settings.min_references, max_cost_usd=settings.max_cost_usd, blind=settings.blind)
+        tell(moa, self._settings)
         emit("aggregated", name=self._name, model=None, selected=moa.get("selected"))
         return {"messages": [own_message(message, state["messages"], moa)], "steps": consultation.steps, "notes": None}
 
@@ -192,7 +191,7 @@ def _read(result: Any, stream: AnswerStream | None) -> Choice | AIMessage:
 
 
 def _selected(reference: Reference) -> AIMessage:
-    # The prefix says that no provider gave this id, so that whoever runs the graph as a model gives its own.
+    # The prefix says that no provider gave this id, so that a model that runs the graph gives its own.
     said = {"model_name": reference["model"]}
     usage = reference.get("usage")
     return AIMessage(reference["text"], id=f"{LC_ID_PREFIX}-{uuid4()}", response_metadata=said, usage_metadata=usage)

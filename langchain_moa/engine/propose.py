@@ -156,7 +156,7 @@ class Propose(Node):
         return _ProposerCall(member, sent.messages, sent.trimmed, config, kwargs, began, current, limit)
 
     def _place(self, member: Member) -> dict[str, Any]:
-        # Whoever answers, the place has one name; strategies find a proposer's reference by it.
+        # A fallback's answer keeps the proposer's name, by which strategies find references.
         return {"layer": self._layer, "proposer": self._position, "name": self._member.name, "model": member.id}
 
     async def _answered(self, state: RunState, call: _ProposerCall, answer: Answer) -> Reference:

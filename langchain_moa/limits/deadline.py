@@ -70,7 +70,7 @@ class Limit:
 
     @contextmanager
     def telling(self, changed: Callable[[], object]) -> Iterator[None]:
-        """Call something when it is brought forward; whoever waits for a call is told, one at a time.
+        """Call something when it is brought forward; for the one waiter of a call.
 
         Args:
             changed: What to call.

@@ -21,7 +21,7 @@ from rich.table import Table
 
 from langchain_moa.evaluation.answer_table import AnswerTable, Sample, read_recorded
 from langchain_moa.evaluation.questions import Question
-from langchain_moa.evaluation.tuning import WRITTEN_KINDS, Kind, Policy, choose, judged, replay, trust_order
+from langchain_moa.evaluation.tuning import KINDS, Kind, Policy, choose, judged, replay, trust_order
 from langchain_moa.strategies.extract import boxed
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def math_l5(path: Path) -> AnswerTable:
     return AnswerTable.of(questions, answers, extract="boxed")
 
 
-def held_out(pool: Pool, size: int, *, splits: int, kinds: Sequence[Kind] = WRITTEN_KINDS) -> Held:
+def held_out(pool: Pool, size: int, *, splits: int, kinds: Sequence[Kind] = KINDS) -> Held:
     """Choose on so many questions, and compare on the others.
 
     Args:

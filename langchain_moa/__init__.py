@@ -10,7 +10,8 @@ if TYPE_CHECKING:
     from langchain_moa.data.errors import AggregatorFailedError, MoAError, ProposersFailedError, StrategyFailedError
     from langchain_moa.data.reference import Failure, Reference, Step
     from langchain_moa.data.state import MoAContext, MoAState
-    from langchain_moa.engine.graph import ReferencesTransformer, create_moa
+    from langchain_moa.engine.compiled import ReferencesTransformer
+    from langchain_moa.engine.graph import create_moa
     from langchain_moa.limits.retry import Retry
     from langchain_moa.members.proposer import Proposer
     from langchain_moa.mixture.config import presets
@@ -38,7 +39,7 @@ _HOMES = {
     "Proposer": "members.proposer",
     "ProposersFailedError": "data.errors",
     "Reference": "data.reference",
-    "ReferencesTransformer": "engine.graph",
+    "ReferencesTransformer": "engine.compiled",
     "Retry": "limits.retry",
     "Step": "data.reference",
     "StrategyFailedError": "data.errors",

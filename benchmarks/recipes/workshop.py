@@ -135,4 +135,4 @@ def workshop(description: str | None, **judges: Behaviour) -> Iterator[tuple[Wor
         for model, behaviour in judges.items():
             server.script(model.replace("_", "-"), behaviour)
         yield Workshop(given.folder.resolve(), server), given
-    print(f"{server.requests and 'judged'}: {len(server.requests)} calls on the loopback")
+    print(f"judged: {len(server.requests)} calls on the loopback")

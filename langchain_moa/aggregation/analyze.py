@@ -73,7 +73,7 @@ class Analysis(BaseModel):
     def to_text(self) -> str:
         """Return the analysis as the writer reads it.
 
-        Whoever wrote it has read what is not to be trusted, and may repeat it: it stands between lines with a tag that is made
+        Its author has read untrusted text, and may repeat it: it is shown between lines with a tag that is made
         from the text, so that the text cannot hold it.
         """
         lists = [(name.replace("_", " ").capitalize(), getattr(self, name)) for name in _POINTS]

@@ -1,4 +1,4 @@
-"""Verified: the answer is the first reference that passes a check of yours."""
+"""Verified: the answer is the first reference that passes your check."""
 
 from __future__ import annotations
 
@@ -63,11 +63,11 @@ class Verified:
     `response_metadata["moa"]["verified"]` is true where the answer has passed, and `["check"]` is what the check said.
 
     A check that raises, or that takes longer than `timeout`, has not passed; the message says so. Sync checks run in a worker
-    thread, which cannot be stopped: a check that hangs is left behind. Checks of the references of one layer run at the same
+    thread, which cannot be stopped: a check that hangs keeps its thread. Checks of the references of one layer run at the same
     time.
 
-    A check that runs what a model has written runs foreign code. There is no sandbox here: run it in one of yours, such as a
-    container without network, and return what it said.
+    A check that runs code which a model has written runs untrusted code. This package has no sandbox: run the code in your
+    own, such as a container without network, and return the result.
 
     Attributes:
         check: A callable, sync or async, from the text of an answer and the question (the text of the user's last message) to
@@ -112,7 +112,7 @@ class Verified:
 
     @property
     def models(self) -> tuple[None, ...]:
-        """Who writes the answer where no reference passes: the aggregator."""
+        """The model that writes the answer where no reference passes: `None` is the aggregator."""
         return (None,) if self.may_pass_on else ()
 
     @property
@@ -181,7 +181,7 @@ def _has_passed(reference: Reference) -> bool:
 def _read(result: Any) -> Check:
     if isinstance(result, str):
         return Check(passed=False, said=_cut(result))
-    # A truth value of numpy's is none of Python's.
+    # The booleans of numpy are not of the type `bool`.
     if isinstance(result, bool) or type(result).__module__ == "numpy":
         return Check(passed=bool(result), said="")
     msg = f"the check returned {type(result).__name__}; return True, False, or a message of what is wrong"

@@ -38,7 +38,7 @@ class Vote:
     proposers' order, so name the proposer that you trust most first, or give `trust`. Where no reference has a short answer,
     the medoid is the answer.
 
-    How many agree stands in `response_metadata["moa"]["selected"]`: `votes`, `of`, and their share, `agreement`. A low one is a
+    `response_metadata["moa"]["selected"]` says how many agree: `votes`, `of`, and their share, `agreement`. A low one is a
     reason to send an answer to a person, or, with a `threshold`, to have a model write it.
 
     Attributes:
@@ -75,7 +75,7 @@ class Vote:
     undecided: Annotated[Any, PlainValidator(_coerce_writer)] = None
 
     def __post_init__(self) -> None:
-        """Refuse a next step that is never taken."""
+        """Refuse a writer that would never be asked."""
         if self.undecided is not None and self.threshold is None:
             msg = "undecided says who writes where the vote is undecided; give the threshold as well, such as 0.6"
             raise ValueError(msg)

@@ -21,7 +21,7 @@ from langchain_core.outputs import ChatGenerationChunk
 from langchain_core.tracers.base import AsyncBaseTracer, BaseTracer
 
 from langchain_moa._compat import inherited_context, streams_tokens
-from langchain_moa.engine.node import RunWatcher
+from langchain_moa.engine.tracing import RunWatcher
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Generator, Iterator, Mapping, Sequence

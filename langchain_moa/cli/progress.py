@@ -7,7 +7,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, Self
 
 from langchain_moa.cli.console import counted, elided, one_line
-from langchain_moa.cli.run_views import RunView
+from langchain_moa.cli.run_views import NOT_WAITED_FOR, RunView
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -23,11 +23,7 @@ _NARROWEST_NAME = 12
 # A row has a sign, the seconds, and a reason, which gets at least half of the rest.
 _BESIDE_NAME = 16
 
-# A straggler was not needed any more; that is no failure.
-_LATE = "late"
-_UNNEEDED = {_LATE, "cancelled"}
-"""Calls that were not waited for."""
-_LATE_SIGN = "\N{EN DASH}"
+_DASH = "\N{EN DASH}"
 
 
 @dataclass
@@ -193,10 +189,10 @@ class ProgressView(RunView):
 
         stage = self._layer(event["layer"])
         good = sum(call.status == "ok" for call in stage.calls)
-        late = sum(call.status in _UNNEEDED for call in stage.calls)
-        failed = any(call.is_over and call.status not in {"ok", *_UNNEEDED} for call in stage.calls)
+        others = {status: sum(call.status == status for call in stage.calls) for status in NOT_WAITED_FOR}
+        failed = any(call.is_over and call.status not in ("ok", *NOT_WAITED_FOR) for call in stage.calls)
         remarks = [
-            f", {late} late" if late else "",
+            "".join(f", {count} {status}" for status, count in others.items() if count),
             " · goes on with the layer before" if event.get("fell_back") else "",
             f" · stopped: {one_line(event['stopped'])}" if event.get("stopped") else "",
         ]
@@ -255,7 +251,7 @@ def _row(call: _ShownCall, name: Text, width: int, running: str) -> Text:
         case "ok":
             sign, style, remark = "✓", "green", ""
         case "late" | "cancelled" as status:
-            sign, style, remark = _LATE_SIGN, "yellow", f"{status}: {one_line(call.reason)}" if call.reason else status
+            sign, style, remark = _DASH, "yellow", f"{status}: {one_line(call.reason)}" if call.reason else status
         case status:
             sign, style, remark = "✗", "red", one_line(call.reason) or status
     name.pad_right(width - name.cell_len)
@@ -271,9 +267,9 @@ def _failures(calls: Sequence[_ShownCall], place: str = "") -> RenderableType:
     rows = Table.grid(padding=(0, 1))
     for call in calls:
         who = f"{place}, {call.name}" if place else call.name
-        if call.status in _UNNEEDED:
+        if call.status in NOT_WAITED_FOR:
             said = f"{one_line(who)}: {call.status}: {one_line(call.reason)}"
-            rows.add_row(" ", Text(_LATE_SIGN, "yellow"), Text(said, "yellow"))
+            rows.add_row(" ", Text(_DASH, "yellow"), Text(said, "yellow"))
         else:
             rows.add_row(" ", Text("✗", "red"), Text(f"{one_line(who)}: {one_line(call.reason)}", "red"))
     return rows

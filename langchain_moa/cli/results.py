@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from langchain_moa.cli.console import counted, elided, printable
-from langchain_moa.cli.run_views import RunResult, RunView
+from langchain_moa.cli.run_views import NOT_WAITED_FOR, RunResult, RunView
 from langchain_moa.cli.spending import Spending
 from langchain_moa.data.sanitizing import replaced
 
@@ -148,7 +148,7 @@ def _cells(call: Mapping[str, Any], cells: int, *, priced: bool) -> list[Any]:
 
 def _style(status: str) -> str:
     """Return the colour of a call without an answer; one that was not waited for has not failed."""
-    return "yellow" if status in ("late", "cancelled") else "red"
+    return "yellow" if status in NOT_WAITED_FOR else "red"
 
 
 def _figures(call: Mapping[str, Any], *, priced: bool) -> list[str]:

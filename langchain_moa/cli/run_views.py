@@ -28,6 +28,9 @@ _SECONDS_BETWEEN_TICKS = 0.1
 CUT = "the answer was cut at max_tokens"
 """What is said of an answer that has reached the longest length that was allowed."""
 
+NOT_WAITED_FOR = ("late", "cancelled")
+"""The statuses of calls that were not waited for; they have not failed."""
+
 # How the providers say it.
 _CUT_REASONS = {"length", "max_tokens", "max_output_tokens", "model_length"}
 

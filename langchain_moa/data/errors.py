@@ -31,18 +31,30 @@ class OutOfTimeError(TimeoutError):
     """A call was given up because its time was over.
 
     Attributes:
-        kind: What set the limit: `timeout`, `quorum` or `deadline`.
+        kind: What set the limit: `timeout`, `quorum`, `deadline` or `decided`.
+        was_sent: Whether the call had been made by then; one that was still waiting for its turn has cost nothing.
     """
 
-    def __init__(self, kind: str, message: str) -> None:
+    def __init__(self, kind: str, message: str, *, was_sent: bool = True) -> None:
         """Make the error.
 
         Args:
             kind: What set the limit.
             message: The same in words.
+            was_sent: Whether the call had been made.
         """
         super().__init__(message)
         self.kind = kind
+        self.was_sent = was_sent
+
+
+def was_sent(error: BaseException | None) -> bool:
+    """Tell whether a call that failed had been made.
+
+    Args:
+        error: What it raised, if it raised something.
+    """
+    return error.was_sent if isinstance(error, OutOfTimeError) else True
 
 
 class MoAError(LangChainException):

@@ -75,6 +75,7 @@ class Reference(TypedDict):
         seconds: Wall-clock time of the call.
         trimmed: What of its prompt had to be left out to fit into its context window, in words; only where something had.
         check: What the check said, where the aggregation checks references.
+        sent: There, and false, where the call was given up before it was made; the account does not count it.
 
     Example:
         ```python
@@ -100,6 +101,7 @@ class Reference(TypedDict):
     seconds: float
     trimmed: NotRequired[list[str]]
     check: NotRequired[Check]
+    sent: NotRequired[bool]
 
 
 def says_something(text: str) -> bool:
@@ -187,6 +189,7 @@ class Step(TypedDict):
         cost_usd: US dollars, where the answer says who has written it and the price is known.
         seconds: Wall-clock time of the call.
         trimmed: What of its prompt had to be left out to fit into its context window, in words; only where something had.
+        sent: There, and false, where the call was given up before it was made; the account does not count it.
 
     Example:
         ```python
@@ -210,6 +213,7 @@ class Step(TypedDict):
     cost_usd: NotRequired[float | None]
     seconds: float
     trimmed: NotRequired[list[str]]
+    sent: NotRequired[bool]
 
 
 def merge_steps(left: list[Step] | None, right: list[Step] | None) -> list[Step]:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from langchain_moa.data.reference import Reference, Step
 
 
-_OF_STEP = ("node", "name", "model", "status", "seconds", "usage", "cost_usd", "error", "trimmed")
+_OF_STEP = ("node", "name", "model", "status", "seconds", "usage", "cost_usd", "error", "trimmed", "sent")
 
 
 class Paid(TypedDict):
@@ -56,14 +56,14 @@ def account(
         author: What tells the model that wrote the answer from all others.
 
     Returns:
-        Plain data: `layers` (a list of calls for each), `steps` (the other calls, where there are any), `aggregator`,
-        `calls`, `usage` (the tokens of all calls, where any were counted), `author` and `adjusted` where they are given,
-        `selected` where the answer is a reference, `stopped` where the layers ended early, `passed_on` where there
-        are filters, `uncounted` where the tokens of so many successful calls were not counted, so that the sum of all tokens is
-        less than was used, and `cost_usd` where the price of every call is known that was answered or counted: one that failed
-        without a word of its tokens counts as nothing, and stands there as failed.
+        Plain data: `layers` (a list of calls for each), `steps` (the other calls, where there are any), `aggregator`, `calls`
+        (how many were made), `usage` (the tokens of all calls, where any were counted), `author` and `adjusted` where they
+        are given, `selected` where the answer is a reference, `stopped` where the layers ended early, `passed_on` where there
+        are filters, `uncounted` where the tokens of so many successful calls were not counted, so that the sum of all tokens
+        is less than was used, and `cost_usd` where the price of every call is known that was answered or counted: one that
+        failed without a word of its tokens counts as nothing, and stands there as failed.
     """
-    kept = ("proposer", "name", "model", "status", "seconds", "usage", "cost_usd", "error", "trimmed", "check")
+    kept = ("proposer", "name", "model", "status", "seconds", "usage", "cost_usd", "error", "trimmed", "check", "sent")
     entries: list[list[dict[str, Any]]] = []
     for reference in references:
         while len(entries) < reference["layer"]:
@@ -76,7 +76,7 @@ def account(
     if others:
         moa["steps"] = others
     calls = calls_of(moa)
-    moa["calls"] = len(calls)
+    moa["calls"] = sum(call.get("sent", True) for call in calls)
     optional = {
         "usage": total_usage(moa),
         "author": author,

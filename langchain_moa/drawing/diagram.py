@@ -18,12 +18,11 @@ if TYPE_CHECKING:
     from langchain_core.runnables import RunnableConfig
     from langchain_core.runnables.graph import Node
 
-# One of several proposers of a layer that have one name.
-_TWIN = re.compile(r"(.+) (#\d+)", re.DOTALL)
-
 _START, _END, _AGGREGATOR = "__start__", "__end__", "aggregator"
 # The provider, the owner and the model's own name. Any later colon belongs to the name, as in "ollama:gpt-oss:20b".
 _MODEL = re.compile(r"([a-z_]+:)?(.*/)?(.*)", re.DOTALL)
+# The name of a proposer that shares it with others of its layer: the engine numbers these.
+_NUMBERED = re.compile(r"(.+)( #\d+)", re.DOTALL)
 # The model id of a mixture that is a member of another mixture; the id of its aggregator follows.
 _NESTED_MIXTURE = "moa:moa/"
 
@@ -62,14 +61,16 @@ class Box:
     @property
     def name(self) -> str:
         """The node's name on one line: the whole model id if the node is named after its model."""
-        if self.model is not None and self.sublabel != self.model and self.model.endswith(self.label):
-            return self.model
+        label, number = _numbered(self.label)
+        if self.model is not None and self.sublabel != self.model and self.model.endswith(label):
+            return f"{self.model}{number}"
         return self.label
 
     @property
     def full_name(self) -> str:
         """Everything that the box says, on one line."""
-        return ", ".join([self.name if self.model in {None, self.name} else f"{self.name}: {self.model}", *self.notes])
+        is_whole = self.model is None or _numbered(self.name)[0] == self.model
+        return ", ".join([self.name if is_whole else f"{self.name}: {self.model}", *self.notes])
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,13 +266,20 @@ def _box(node: Node, *, answers: bool) -> Box:
 
 def _caption(name: str, model: str | None) -> tuple[str, str | None]:
     """Return the two lines of a box: where the name is the model id, the model's own name and then its provider."""
+    own_name, number = _numbered(name)
     if model is not None and model.startswith(_NESTED_MIXTURE):
         writer = f"by {model.removeprefix(_NESTED_MIXTURE)}"
-        return ("mixture", writer) if name == model else (name, f"mixture {writer}")
+        return (f"mixture{number}", writer) if own_name == model else (name, f"mixture {writer}")
     provider, owner, own = _MODEL.fullmatch(model or "").groups(default="")  # type: ignore[union-attr]  # it matches any text
-    if own and (twin := _TWIN.fullmatch(name)) and twin[1] == model:
-        return f"{own} {twin[2]}", f"{provider}{owner}".rstrip(":/") or None
-    return (own, f"{provider}{owner}".rstrip(":/") or None) if own and name in {model, own} else (name, model)
+    if own and own_name in {model, own}:
+        return f"{own}{number}", f"{provider}{owner}".rstrip(":/") or None
+    return name, model
+
+
+def _numbered(name: str) -> tuple[str, str]:
+    """Return a name without its number, and the number as it is written behind it; empty where the name has none."""
+    found = _NUMBERED.fullmatch(name)
+    return (found[1], found[2]) if found else (name, "")
 
 
 def _labelled(nodes: Mapping[str, Node], boxes: Mapping[str, Box], arrows: Sequence[Arrow]) -> Iterator[Arrow]:

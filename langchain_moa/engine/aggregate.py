@@ -15,25 +15,16 @@ from langgraph.runtime import get_runtime
 
 from langchain_moa._compat import is_run_id
 from langchain_moa.data.answer import has_no_end, is_cut
-from langchain_moa.data.errors import aggregator_failed, paid_for
+from langchain_moa.data.errors import aggregator_failed, paid_for, was_sent
 from langchain_moa.data.redaction import cleanse, describe
 from langchain_moa.data.reference import Failure, Step, steps_of
 from langchain_moa.data.state import emit, references_of, turn_of
 from langchain_moa.data.usage import Paid, account
 from langchain_moa.engine.degradation import tell
-from langchain_moa.engine.node import (
-    Node,
-    NodeSettings,
-    call_traced,
-    called,
-    context_of,
-    introduce,
-    secrets_of_call,
-    share_of,
-    shown,
-)
+from langchain_moa.engine.node import Node, NodeSettings, context_of, secrets_of_call, share_of, shown
 from langchain_moa.engine.progress import RunState
 from langchain_moa.engine.streaming import AnswerStream
+from langchain_moa.engine.tracing import call_traced, called, introduce
 from langchain_moa.limits.deadline import Limit
 from langchain_moa.limits.retry import retrying
 from langchain_moa.members.conversation import for_aggregator
@@ -58,7 +49,7 @@ AGGREGATOR = "aggregator"
 """The name of the node that writes the answer."""
 
 
-# An answer of these kinds is none where another can stand in; a refusal is one.
+# Where a fallback can be asked, such an answer does not count. A refusal does.
 _NO_ANSWER = {"empty", "no_text", "content_filter", "tool_call_only"}
 
 
@@ -74,7 +65,7 @@ class Attempt(NamedTuple):
         may_call: Whether it may answer with a call of a tool: whether it has been given any.
         stream: Where its chunks go, if it streams.
         limit: How long it may take, if that is limited.
-        is_last: Whether nobody else stands in.
+        is_last: Whether no fallback is left.
         began: When, on the clock of `time.perf_counter`.
     """
 
@@ -110,7 +101,7 @@ class Attempt(NamedTuple):
         if failure is None or failure["kind"] not in _NO_ANSWER:
             return None
         if self.is_last or self.is_final:
-            # There is nobody else. What a filter has left, or a call of a tool that nobody has given, is passed on, as by any
+            # No fallback follows. What a filter has left, or a call of a tool that was not given, is passed on, as by any
             # model; and an agent that has called its tools may well have nothing to add.
             is_rest = failure["kind"] == "content_filter" and answer["text"].strip()
             is_end = failure["kind"] == "empty" and self.kwargs.get("tools")
@@ -188,6 +179,8 @@ class FailedAttempt(NamedTuple):
         )
         if self.trimmed:
             step["trimmed"] = self.trimmed
+        if not was_sent(self.cause):
+            step["sent"] = False
         return step
 
 
@@ -207,7 +200,7 @@ def own_message(message: AIMessage, conversation: Sequence[BaseMessage], moa: di
 
 
 class Aggregate(Node):
-    """A node that asks the aggregator, or those that stand in for it, and appends the answer to the conversation."""
+    """A node that asks the aggregator, or its fallbacks, and appends the answer to the conversation."""
 
     def __init__(
         self,
@@ -254,12 +247,12 @@ class Aggregate(Node):
 
     def _calls(self, state: RunState, config: RunnableConfig | None) -> Iterator[Attempt]:
         """Prepare the call of one member after the other, each when its turn comes."""
-        introduce(config, self._settings)
+        introduce(config, self._settings.mixture)
         deadline = self._settings.deadline
         for place, member in enumerate(self._members):
             limit, left = None, len(self._members) - place
             if deadline is not None:
-                # Those that may still have to stand in keep their parts.
+                # The fallbacks keep their parts.
                 at = share_of(deadline, config, parts=left)
                 whose = "its part of the deadline" if left > 1 else "the deadline"
                 limit = Limit(at, "deadline", f"it had not answered when {whose} ({deadline:g} s) was over")
@@ -287,7 +280,7 @@ class Aggregate(Node):
         emit("aggregating", name=member.name, model=member.id)
         # A compiled graph streams states, not an answer; its answer is sent whole.
         streams = context.stream_answer and not member.is_graph
-        # Of a chain or an agent nobody knows from outside what it may call.
+        # What a chain or an agent may call is not known from outside.
         may_call = has_tools or bool(kwargs.get("functions")) or member.chat_model is None
         stream = AnswerStream(get_runtime().stream_writer, may_call=may_call) if streams else None
         config = called(config, member.name if self._is_alone else f"aggregator: {member.name}", member)
@@ -342,8 +335,7 @@ class Aggregate(Node):
             adjusted=self._settings.adjusted(context_of()),
             author=author_of(message) if member.is_mixture else call.author,
         )
-        settings = self._settings
-        tell(moa, min_references=settings.min_references, max_cost_usd=settings.max_cost_usd, blind=settings.blind)
+        tell(moa, self._settings)
         emit("aggregated", **place, status="ok", error=flaw, seconds=aggregated["seconds"])
         message = own_message(message, state["messages"], moa)
         return {"messages": [message], "steps": tried} if tried else {"messages": [message]}

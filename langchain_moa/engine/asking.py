@@ -15,8 +15,9 @@ from langchain_moa.data.errors import paid_for
 from langchain_moa.data.redaction import describe
 from langchain_moa.data.reference import Step
 from langchain_moa.data.state import emit, turn_of
-from langchain_moa.engine.node import NodeSettings, Shown, call_traced, called, context_of, secrets_of_call, share_of, shown
+from langchain_moa.engine.node import NodeSettings, Shown, context_of, secrets_of_call, share_of, shown
 from langchain_moa.engine.progress import RunState
+from langchain_moa.engine.tracing import call_traced, called
 from langchain_moa.limits.deadline import Limit
 from langchain_moa.members.conversation import for_aggregator
 from langchain_moa.members.member import json_kwargs
@@ -97,7 +98,7 @@ class Asking:
             return _failed(error, secrets_of_call(call.member, call.config))
 
     def _calls(self, ask: Ask) -> Iterator[_InquiryCall]:
-        """Prepare the call of whoever is asked, and of those that stand in for the aggregator, each when its turn comes."""
+        """Prepare the call of the member, and of its fallbacks, each when its turn comes."""
         members = [self.settings.member(ask.model)]
         members += self.settings.members.fallbacks if ask.model is None else members[0].fallbacks
         for place, member in enumerate(members):
@@ -129,7 +130,7 @@ class Asking:
 
         def prompt(messages: list[BaseMessage], references: Sequence[Reference]) -> list[BaseMessage]:
             messages = for_aggregator(messages, member, has_tools=False)
-            # Where it drafts, the role stands in front of the references, as for the aggregator itself.
+            # Where it drafts, the role comes before the references, as for the aggregator itself.
             if role and ask.drafts:
                 messages = add_system_text(messages, role)
             messages = show(messages, references) if show is not None else messages
@@ -141,11 +142,11 @@ class Asking:
     def _limit(self, ask: Ask, left: int) -> Limit | None:
         limit, timeout = self.limit, self.settings.proposer_timeout
         if limit is None and timeout is not None and not ask.drafts:
-            # Nobody waits for a verdict longer than for what it is about.
+            # A verdict gets no more time than the answers that it is about.
             limit = Limit(timeout=timeout)
         if (deadline := self.settings.deadline) is None:
             return limit
-        # What comes after it, the answer above all, keeps its part, and so do those that may still have to stand in.
+        # What comes after it, the answer above all, keeps its part, and so do the fallbacks.
         at = share_of(deadline, self.config, parts=left + self.parts)
         limit = limit or Limit()
         limit.bring_forward(at, "deadline", f"{ask.name} had not answered in its part of the deadline ({deadline:g} s)")
@@ -167,6 +168,8 @@ class Asking:
         )
         if call.trimmed:
             step["trimmed"] = call.trimmed
+        if failure is not None and call.limit is not None and not call.limit.has_begun:
+            step["sent"] = False
         self.steps.append(step)
         emit("asked", **{key: step[key] for key in ("node", "name", "model", "status", "error", "seconds")})
         return answer

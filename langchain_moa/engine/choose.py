@@ -23,9 +23,10 @@ from langchain_moa.engine.aggregate import own_message
 from langchain_moa.engine.consultation import Consultation
 from langchain_moa.engine.deciding import answers_of_layers, examined
 from langchain_moa.engine.degradation import tell
-from langchain_moa.engine.node import Node, NodeSettings, context_of, introduce
+from langchain_moa.engine.node import Node, NodeSettings, context_of
 from langchain_moa.engine.progress import RunState
 from langchain_moa.engine.streaming import AnswerStream
+from langchain_moa.engine.tracing import introduce
 from langchain_moa.strategies.aggregation import Choice, Undecided, refuse_unusable
 from langchain_moa.strategies.registry import name_of
 
@@ -71,7 +72,7 @@ class Choose(Node):
         """Return what it chooses from: what the last merge has passed on, or the good answers of all layers."""
         merged = state.get("merged", [])
         # In the middle of a turn, the state may have only what was merged.
-        return (answers_of_layers(state) or merged) if self._settings.mixture.strategies.counts_all else merged
+        return (answers_of_layers(state) or merged) if self._settings.strategies.counts_all else merged
 
     def _require_way_on(self) -> None:
         if not getattr(self._aggregation, "may_pass_on", False):
@@ -79,7 +80,7 @@ class Choose(Node):
             raise TypeError(msg)
 
     def _prepare(self, state: RunState, config: RunnableConfig | None) -> tuple[Consultation, AnswerStream | None]:
-        introduce(config, self._settings)
+        introduce(config, self._settings.mixture)
         context = context_of()
         refuse_unusable(self._aggregation, context.aggregator_kwargs)
         if not state.get("merged"):
@@ -106,14 +107,13 @@ class Choose(Node):
             notes=self._verdict(chosen),
             adjusted=self._settings.adjusted(context_of()),
         )
-        settings = self._settings
-        tell(moa, min_references=settings.min_references, max_cost_usd=settings.max_cost_usd, blind=settings.blind)
+        tell(moa, self._settings)
         emit("aggregated", name=self._name, model=None, selected=moa.get("selected"))
         return {"messages": [own_message(message, state["messages"], moa)], "steps": consultation.steps, "notes": None}
 
     def _verdict(self, chosen: Choice | None) -> dict[str, Any]:
         """Say whether the answer has passed the aggregation's check, if it has one."""
-        if not hasattr(self._aggregation, "examine"):
+        if self._settings.strategies.examine is None:
             return {}
         check = None if chosen is None else chosen.reference.get("check")
         return {"verified": check is not None and check["passed"], **({} if check is None else {"check": dict(check)})}
@@ -151,7 +151,7 @@ class Review(Node):
 
     async def ainvoke(self, input: RunState, config: RunnableConfig | None = None, **_: Any) -> dict[str, Any]:  # noqa: A002  # Runnable's name
         """Check the answer."""
-        introduce(config, self._settings)
+        introduce(config, self._settings.mixture)
         *asked, answer = input["messages"]
         check = await examined(self._settings, asked, str(answer.text))
         passed = check is not None and check["passed"]
@@ -191,7 +191,7 @@ def _read(result: Any, stream: AnswerStream | None) -> Choice | AIMessage:
 
 
 def _selected(reference: Reference) -> AIMessage:
-    # The prefix says that no provider gave this id, so that whoever runs the graph as a model gives its own.
+    # The prefix says that no provider gave this id, so that a model that runs the graph gives its own.
     said = {"model_name": reference["model"]}
     usage = reference.get("usage")
     return AIMessage(reference["text"], id=f"{LC_ID_PREFIX}-{uuid4()}", response_metadata=said, usage_metadata=usage)

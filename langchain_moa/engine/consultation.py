@@ -24,8 +24,9 @@ from langchain_moa.data.redaction import describe
 from langchain_moa.data.state import turn_of
 from langchain_moa.data.usage import cost_of_messages
 from langchain_moa.engine.asking import Asking
-from langchain_moa.engine.node import Node, NodeSettings, introduce, share_of
+from langchain_moa.engine.node import Node, NodeSettings, share_of
 from langchain_moa.engine.progress import RunState, progress_of
+from langchain_moa.engine.tracing import introduce
 from langchain_moa.limits.deadline import Limit, call_within
 from langchain_moa.limits.portal import in_worker, iterate_in_worker
 from langchain_moa.members.clients import callable_here
@@ -199,7 +200,7 @@ class Consultation:
             name: The strategy's.
             error: Why.
         """
-        self._failed(name, name, describe(error, self.settings.secrets))
+        self._failed(name, name, describe(error, self.settings.secrets), sent=False)
 
     def _not_compared(self, by: Embeddings, error: Exception, began: float) -> None:
         """Record that embeddings have failed: the inquiry decides what comes of it."""
@@ -207,10 +208,10 @@ class Consultation:
             "embeddings", name_of_embeddings(by), describe(error, self.settings.secrets), seconds=perf_counter() - began
         )
 
-    def _failed(self, name: str, model: str, failure: Failure, *, seconds: float = 0.0) -> None:
+    def _failed(self, name: str, model: str, failure: Failure, *, seconds: float = 0.0, **more: Any) -> None:
         place = {"turn": self.turn, "node": self.node, "name": name, "model": model}
         outcome = {"text": "", "status": "failed", "error": failure, "usage": None, "seconds": round(seconds, 6)}
-        self.steps.append(cast("Step", {**place, **outcome}))
+        self.steps.append(cast("Step", {**place, **outcome, **more}))
 
 
 async def _read(strategy: Runnable[Any, Any], given: Any, config: RunnableConfig, stream: AnswerStream | None) -> Any:
@@ -280,7 +281,7 @@ class Consult(Node):
 
     async def ainvoke(self, input: RunState, config: RunnableConfig | None = None, **_: Any) -> dict[str, Any]:  # noqa: A002  # Runnable's name
         """Do the work."""
-        introduce(config, self._settings)
+        introduce(config, self._settings.mixture)
         if self._closing is not None:
             return await self._in_round(self._closing, input, config)
         consultation = Consultation(self._settings, input, config or {}, self._node)

@@ -44,14 +44,9 @@ def answers_before(state: MoAState, layer: int, settings: NodeSettings) -> list[
         layer: The layer's number, from 1.
         settings: The settings of the mixture's nodes.
     """
-    if settings.mixture.strategies.counts_all:
+    if settings.strategies.counts_all:
         return answers_of_layers(state, before=layer)
     return [*state.get("merged", [])] if layer in settings.blind else []
-
-
-def question_of(messages: Sequence[BaseMessage]) -> str:
-    """Return the text of the last message of the user's."""
-    return next((str(message.text) for message in reversed(messages) if isinstance(message, HumanMessage)), "")
 
 
 async def examined(settings: NodeSettings, messages: Sequence[BaseMessage], text: str) -> Check | None:
@@ -62,8 +57,7 @@ async def examined(settings: NodeSettings, messages: Sequence[BaseMessage], text
         messages: The conversation.
         text: The answer.
     """
-    examine = getattr(settings.mixture.strategies.aggregation, "examine", None)
-    if examine is None:
+    if (examine := settings.strategies.examine) is None:
         return None
-    check: Check = await examine(text, question_of(messages))
-    return check
+    question = next((str(message.text) for message in reversed(messages) if isinstance(message, HumanMessage)), "")
+    return await examine(text, question)

@@ -9,13 +9,15 @@ from langchain_moa.data.state import emit
 from langchain_moa.data.usage import unpriced
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
+
+    from langchain_moa.engine.node import NodeSettings
 
 _logger = logging.getLogger("langchain_moa")
 
 
-def tell(moa: dict[str, Any], *, min_references: int, max_cost_usd: float | None = None, blind: Collection[int] = ()) -> None:
-    """Say of an answer what it had to do without: in its metadata, in the log and on the `custom` stream.
+def tell(moa: dict[str, Any], settings: NodeSettings) -> None:
+    """Record what is missing from an answer: in its metadata, in the log and on the `custom` stream.
 
     The metadata get `fell_back`, the layers that went on with the references of an earlier one, and `degraded`, everything
     in words; an answer that nothing was missing from has neither. The log gets one warning per answer, or a mere note
@@ -23,17 +25,18 @@ def tell(moa: dict[str, Any], *, min_references: int, max_cost_usd: float | None
 
     Args:
         moa: The answer's `response_metadata["moa"]`; it is added to.
-        min_references: How many good references a layer needs.
-        max_cost_usd: The limit of what the answer may cost, which calls without a known price do not count towards.
-        blind: The layers that add to those before them, and so never fall back on them.
+        settings: The settings of the mixture's nodes.
     """
     fell_back = [
         number
         for number, calls in enumerate(moa["layers"], start=1)
-        if number > 1 and number not in blind and sum(call["status"] == "ok" for call in calls) < min_references
+        # A blind layer adds to those before it, and never falls back on them.
+        if number > 1
+        and number not in settings.blind
+        and sum(call["status"] == "ok" for call in calls) < settings.min_references
     ]
     words = list(_words(moa, fell_back))
-    if max_cost_usd is not None:
+    if settings.max_cost_usd is not None:
         words += _uncounted(moa)
     if not words:
         return
@@ -44,7 +47,7 @@ def tell(moa: dict[str, Any], *, min_references: int, max_cost_usd: float | None
     is_flawed = bool((moa.get("aggregator") or {}).get("error"))
     has_failed = fell_back or is_flawed or any(call["status"] == "failed" for call in calls)
     level = logging.WARNING if has_failed else logging.INFO
-    _logger.log(level, "an answer had to do without something: %s", "; ".join(words))
+    _logger.log(level, "an answer is degraded: %s", "; ".join(words))
     emit("degraded", fell_back=fell_back, degraded=words)
 
 

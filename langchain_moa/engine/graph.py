@@ -4,26 +4,19 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping
-from contextlib import aclosing
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from langgraph.graph import END, START, StateGraph
-from langgraph.graph.state import CompiledStateGraph
-from langgraph.stream import StreamChannel, StreamTransformer
-from typing_extensions import override
 
-from langchain_moa.data.errors import MoAError
 from langchain_moa.data.state import MoAContext, MoAState
 from langchain_moa.engine.aggregate import AGGREGATOR, Aggregate
 from langchain_moa.engine.choose import Choose, Review, is_answered
+from langchain_moa.engine.compiled import MoAGraph
 from langchain_moa.engine.consultation import Consult
 from langchain_moa.engine.merge import Merge, stopped_or
 from langchain_moa.engine.node import NodeSettings, merge_node, proposer_node
-from langchain_moa.engine.progress import RunState
 from langchain_moa.engine.propose import Propose
-from langchain_moa.limits.portal import leavable
 from langchain_moa.limits.quorum import Closing, quorum_of
 from langchain_moa.mixture.lineup import closings
 from langchain_moa.mixture.mixture import Mixture
@@ -31,21 +24,15 @@ from langchain_moa.strategies.aggregation import Aggregation
 from langchain_moa.strategies.registry import name_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+    from collections.abc import Callable, Sequence
 
-    from langchain_core.runnables import RunnableConfig
-    from langgraph.stream import ProtocolEvent
     from typing_extensions import Unpack
 
-    from langchain_moa.data.reference import Reference
     from langchain_moa.members.member import Member
     from langchain_moa.members.proposer import Proposer
     from langchain_moa.mixture.fields import MemberLike, MixtureOptions
     from langchain_moa.prompting.prompts import PlacedPrompt, Prompt
     from langchain_moa.strategies.inquiry import Inquiry
-
-# Beside the proposers, LangGraph's sync executor has a thread that waits for the stream's next item.
-_SPARE_THREADS = 2
 
 
 def create_moa(
@@ -158,8 +145,7 @@ def _add_layer(builder: MoAGraph, settings: NodeSettings, closing: Closing) -> _
             metadata["role"] = member.spec.name
         builder.add_node(names[-1], node, metadata=metadata)
     name = merge_node(number, layers=len(layers))
-    strategies = settings.mixture.strategies
-    merge = Merge(settings, strategies, layer=number, num_layers=len(layers), node=name, closing=closing)
+    merge = Merge(settings, layer=number, num_layers=len(layers), node=name, closing=closing)
     rules = _shown_rules(settings, is_last=number == len(layers), closing=closing)
     builder.add_node(name, merge, metadata={"layer": number, **rules})
     return _LayerNodes(names, name)
@@ -176,7 +162,7 @@ def _distinct_names(members: Sequence[Member]) -> list[str]:
 
 def _shown_rules(settings: NodeSettings, *, is_last: bool, closing: Closing) -> dict[str, Any]:
     """Return what a drawing shows of a merge: its filters, what may end the layers there, and what the layer itself."""
-    strategies = settings.mixture.strategies
+    strategies = settings.strategies
     filters = [name_of(each) for each in strategies.filters]
     may_stop = [each for each in strategies.filters if getattr(each, "may_stop", False)]
     stops = [name_of(each) for each in (*may_stop, *([strategies.stop_when] if strategies.stop_when is not None else []))]
@@ -200,7 +186,7 @@ def _decision(aggregation: Any) -> str:
 
 def _add_aggregation(builder: MoAGraph, settings: NodeSettings) -> list[str]:
     """Add what turns the last references into the answer, and return the nodes that come first."""
-    aggregation = settings.mixture.strategies.aggregation
+    aggregation = settings.strategies.aggregation
     if isinstance(aggregation, Aggregation):
         first = aggregation.add_to(GraphEnd(builder, settings))
         return [first] if isinstance(first, str) else [*first]
@@ -218,14 +204,14 @@ def _add_aggregation(builder: MoAGraph, settings: NodeSettings) -> list[str]:
 
 def _add_passing_on(builder: MoAGraph, settings: NodeSettings, node: str, writer: Proposer | None) -> str:
     """Add an aggregation that chooses or leaves it to a model to write the answer, which is checked if there is a check."""
-    aggregation = settings.mixture.strategies.aggregation
+    aggregation = settings.strategies.aggregation
     builder.add_node(node, Choose(aggregation, settings, node=node))
     member = settings.member(writer)
     members = settings.members if writer is None else settings.members._replace(aggregator=member, fallbacks=())
     builder.add_node(AGGREGATOR, Aggregate(replace(settings, members=members)), metadata={"model": member.id})
     builder.add_conditional_edges(node, lambda state: END if is_answered(state) else AGGREGATOR, [END, AGGREGATOR])
     last = AGGREGATOR
-    if hasattr(aggregation, "examine"):
+    if settings.strategies.examine is not None:
         last = "verify"
         builder.add_node(last, Review(settings))
         builder.add_edge(AGGREGATOR, last)
@@ -295,151 +281,3 @@ class GraphEnd:
     def add_conditional_edges(self, start: str, choose: Callable[[MoAState], str], ends: list[str]) -> None:
         """Add edges of which one is taken."""
         self._builder.add_conditional_edges(start, choose, ends)
-
-
-class MoAGraph(StateGraph[MoAState, MoAContext, MoAState, MoAState]):
-    """A mixture's graph before it is compiled: a `StateGraph` in every way, two defaults apart.
-
-    Attributes:
-        width: The most nodes that run at once.
-    """
-
-    def __init__(self, *, width: int) -> None:
-        """Make an empty graph.
-
-        Args:
-            width: The most nodes that run at once: the proposers of the widest layer.
-        """
-        super().__init__(RunState, context_schema=MoAContext, input_schema=MoAState, output_schema=MoAState)
-        self.width = width
-
-    @override
-    def add_node(self, node: Any, action: Any = None, **options: Any) -> Any:
-        """Add a node, which is given the state without what only the run's own nodes share; see `StateGraph.add_node`."""
-        return super().add_node(node, action, **{"input_schema": MoAState, **options})
-
-    @override
-    def compile(
-        self,
-        checkpointer: Any = None,
-        *,
-        transformers: Sequence[Callable[[tuple[str, ...]], Any]] | None = None,
-        **options: Any,
-    ) -> CompiledMoA:
-        """Compile the graph.
-
-        Args:
-            checkpointer: As `StateGraph.compile` takes it.
-            transformers: Stream transformers, beside `ReferencesTransformer`, which every mixture has.
-            **options: The other arguments of `StateGraph.compile`.
-
-        Returns:
-            The compiled graph. In sync code, as many proposers run at once as a layer has: by default LangGraph starts no
-            more threads than the machine has cores, and four. A `max_concurrency` in the call's config overrides that.
-        """
-        all_transformers = [ReferencesTransformer, *(transformers or ())]
-        graph = super().compile(checkpointer, transformers=all_transformers, **options)
-        # As `Pregel.copy` makes a copy, with a class of ours. What the nodes of a run share beside its state is not shown.
-        parts = {**graph.__dict__, "stream_channels": [*MoAState.__annotations__]}
-        return CompiledMoA(**parts).with_config(max_concurrency=self.width + _SPARE_THREADS)
-
-    def _repr_html_(self) -> str | None:
-        """Show the graph in a notebook."""
-        from langchain_moa.drawing.svg import drawing_html
-
-        return drawing_html(self)
-
-
-class CompiledMoA(CompiledStateGraph[MoAState, MoAContext, MoAState, MoAState]):
-    """A mixture's compiled graph: LangGraph's own but for how sync runs end, and how it looks in a notebook."""
-
-    @override
-    def stream(self, *args: Any, **kwargs: Any) -> Any:
-        """Run the graph step by step; the arguments are those of LangGraph.
-
-        When you leave the stream, or interrupt it or `invoke` by Ctrl-C, the calls under way are cancelled.
-        """
-        return leavable(super().stream(*args, **kwargs))
-
-    @override
-    async def astream(
-        self, input: Any, config: RunnableConfig | None = None, *, context: Any = None, **kwargs: Any
-    ) -> AsyncIterator[Any]:
-        """Run the graph step by step; the arguments are those of LangGraph.
-
-        Raises:
-            MoAError: A caller of a server sets arguments of model calls that may cost the server more, or leak from it.
-        """
-        _refuse_arguments_of_callers(config, context)
-        async with aclosing(cast("AsyncGenerator[Any]", super().astream(input, config, context=context, **kwargs))) as items:
-            async for item in items:
-                yield item
-
-    def _repr_html_(self) -> str | None:
-        from langchain_moa.drawing.svg import drawing_html
-
-        return drawing_html(self)
-
-    @override
-    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
-        # LangGraph's own sends the graph to mermaid.ink, and fails where that cannot be reached.
-        html = self._repr_html_()
-        return {"text/plain": repr(self), **({} if html is None else {"text/html": html})}
-
-
-# What a caller of a server may set of every model call: nothing that chooses another model, another server or a tool.
-_OF_CALLERS = {"frequency_penalty", "max_tokens", "presence_penalty", "seed", "stop", "temperature", "top_k", "top_p"}
-
-
-def _refuse_arguments_of_callers(config: RunnableConfig | None, context: Any) -> None:
-    # LangGraph's server says which of its graphs and assistants a run belongs to.
-    if not context or not {"assistant_id", "graph_id"} <= ((config or {}).get("configurable") or {}).keys():
-        return
-    for field in ("model_kwargs", "aggregator_kwargs"):
-        given = context.get(field) if isinstance(context, Mapping) else getattr(context, field, None)
-        if refused := sorted(set(given or ()) - _OF_CALLERS):
-            may = ", ".join(sorted(_OF_CALLERS))
-            msg = f"context: {field}: callers of a server may not set {refused[0]!r}; they may set {may}"
-            raise MoAError(msg)
-
-
-class ReferencesTransformer(StreamTransformer):
-    """Projects a run onto its references: each is there as soon as its proposer has answered, failed ones included.
-
-    Every graph of `create_moa` has it; a graph that embeds one takes it as `compile(transformers=[ReferencesTransformer])`
-    or finds it at the subgraph's own run.
-
-    Example:
-        ```python
-        from langchain_moa import create_moa
-
-        graph = create_moa(["local:smollm2-135m", "local:gemma3-270m"], "local:smollm2-135m", num_layers=1).compile()
-        run = graph.stream_events({"messages": [("user", "Why is the sky blue?")]}, version="v3")
-        for reference in run.extensions["references"]:
-            print(reference["name"], reference["status"], reference["text"])
-        ```
-    """
-
-    required_stream_modes: ClassVar[tuple[str, ...]] = ("updates",)
-
-    def __init__(self, scope: tuple[str, ...] = ()) -> None:
-        """Make the projection of one run.
-
-        Args:
-            scope: The namespace of the run; references of other graphs inside it are theirs.
-        """
-        super().__init__(scope)
-        self._references: StreamChannel[Reference] = StreamChannel()
-
-    @override
-    def init(self) -> dict[str, Any]:
-        return {"references": self._references}
-
-    @override
-    def process(self, event: ProtocolEvent) -> bool:
-        params = event["params"]
-        if event["method"] == "updates" and params["namespace"] == list(self.scope):
-            for update in params["data"].values():
-                for reference in (update or {}).get("references", ()) if isinstance(update, dict) else ():
-                    self._references.push(reference)
-        return True

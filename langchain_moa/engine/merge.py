@@ -17,15 +17,15 @@ from langchain_moa.data.usage import spent_usd
 from langchain_moa.data.validation import plain_data
 from langchain_moa.engine.consultation import Consultation
 from langchain_moa.engine.deciding import answers_before
-from langchain_moa.engine.node import Node, NodeSettings, introduce
+from langchain_moa.engine.node import Node, NodeSettings
 from langchain_moa.engine.progress import RunState
+from langchain_moa.engine.tracing import introduce
 from langchain_moa.strategies.layer import ClosedLayer, Filtered
 from langchain_moa.strategies.registry import name_of
 
 if TYPE_CHECKING:
     from langchain_moa.data.reference import Reference, Step
     from langchain_moa.limits.quorum import Closing
-    from langchain_moa.strategies.resolved import Strategies
 
 
 class _MergedLayer(NamedTuple):
@@ -44,14 +44,11 @@ class _MergedLayer(NamedTuple):
 class Merge(Node):
     """A node that closes a layer: it drops failures, applies the reference filters in order, asks the stop condition."""
 
-    def __init__(
-        self, settings: NodeSettings, strategies: Strategies, *, layer: int, num_layers: int, node: str, closing: Closing
-    ) -> None:
+    def __init__(self, settings: NodeSettings, *, layer: int, num_layers: int, node: str, closing: Closing) -> None:
         """Make the node.
 
         Args:
             settings: The settings of the mixture's nodes.
-            strategies: Its filters and its stop condition.
             layer: The layer's number, from 1.
             num_layers: How many layers there are.
             node: The node's name.
@@ -61,9 +58,9 @@ class Merge(Node):
         self._layer = layer
         self._num_layers = num_layers
         self._node = node
-        self._filters = strategies.filters
+        self._filters = settings.strategies.filters
         # After the last layer there is nothing to stop.
-        self._stop_when = strategies.stop_when if layer < num_layers else None
+        self._stop_when = settings.strategies.stop_when if layer < num_layers else None
         self._closing = closing
 
     async def ainvoke(self, input: RunState, config: RunnableConfig | None = None, **_: Any) -> dict[str, Any]:  # noqa: A002  # Runnable's name
@@ -86,7 +83,7 @@ class Merge(Node):
         return self._closed(closing, layer, stopped)
 
     def _close(self, state: RunState, config: RunnableConfig | None) -> _MergedLayer:
-        introduce(config, self._settings)
+        introduce(config, self._settings.mixture)
         turn = turn_of(state["messages"])
         references = references_of(state)
         of_turn = [reference for reference in references if reference["status"] == "ok"]

@@ -1,32 +1,28 @@
-"""What every node of a mixture's graph needs: its name, settings, context, a prompt that fits, a traced call, watchers."""
+"""What every node of a mixture's graph needs: its name, settings, context, and a prompt that fits."""
 
 from __future__ import annotations
 
 import logging
 import re
-from abc import abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
 from time import monotonic
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, BaseCallbackHandler, BaseCallbackManager
 from langchain_core.runnables import Runnable, RunnableConfig
 from langgraph.runtime import get_runtime
 
-from langchain_moa.data.errors import OutOfTimeError, StrategyFailedError
+from langchain_moa.data.errors import StrategyFailedError
 from langchain_moa.data.redaction import describe, secrets_of
 from langchain_moa.data.state import MoAContext, emit, references_of
 from langchain_moa.engine.progress import RunState, progress_of
-from langchain_moa.limits.deadline import Limit, call_within
 from langchain_moa.limits.portal import wait_for
 from langchain_moa.prompting.budget import fit, room_for_messages
 from langchain_moa.prompting.place import ReferencePlace
 from langchain_moa.prompting.prompts import PlacedPrompt, Prompt, PromptError, is_blind, prompt_of, resolve_prompt
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
-    from uuid import UUID
+    from collections.abc import Mapping, Sequence
 
     from langchain_core.messages import BaseMessage
 
@@ -36,8 +32,7 @@ if TYPE_CHECKING:
     from langchain_moa.mixture.lineup import Members
     from langchain_moa.mixture.mixture import Mixture
     from langchain_moa.prompting.place import ReferencesAt
-
-T = TypeVar("T")
+    from langchain_moa.strategies.resolved import Strategies
 
 _logger = logging.getLogger("langchain_moa")
 
@@ -51,6 +46,7 @@ class NodeSettings:
     Attributes:
         mixture: The mixture, for handlers that record which one a run belongs to.
         members: Its members, resolved.
+        strategies: Its strategies, resolved.
         prompt: How references are shown, as the mixture's field has it.
         references_at: Where they are shown.
         blind: The numbers of the layers that do not see the layers before.
@@ -64,6 +60,7 @@ class NodeSettings:
 
     mixture: Mixture
     members: Members
+    strategies: Strategies
     prompt: str | Prompt | Mapping[Any, Any]
     references_at: ReferencesAt
     blind: frozenset[int]
@@ -81,6 +78,7 @@ class NodeSettings:
         return cls(
             mixture=mixture,
             members=mixture.members,
+            strategies=mixture.strategies,
             prompt=mixture.prompt,
             references_at=mixture.references_at,
             blind=frozenset(number for number in numbers if is_blind(mixture.prompt, number)),
@@ -98,14 +96,17 @@ class NodeSettings:
         return self.mixture.secrets
 
     def adjusted(self, context: MoAContext) -> list[dict[str, Any]]:
-        """Return which common parameters of a call members were not sent, or not as they were given; each member stands once.
+        """Return which common parameters of a call were not sent to members, or not as given, once for each member.
 
         Args:
             context: The run's context.
         """
+        if not (self.call_kwargs or context.model_kwargs):
+            return []
         entries: dict[str, dict[str, Any]] = {}
         members = (*(each for layer in self.members.layers for each in layer), self.members.aggregator)
-        for member in members:
+        # The layers may have the same members.
+        for member in {id(member): member for member in members}.values():
             own = context.aggregator_kwargs if member is self.members.aggregator else {}
             for each in member.adjusted(member.parameters(self.call_kwargs, context.model_kwargs), own):
                 named = {} if member.name == member.id else {"name": member.name}
@@ -134,13 +135,13 @@ class NodeSettings:
 
         Args:
             member: Who reads them.
-            layer: The layer of proposers that it stands in. Default: it is the aggregator, or a strategy asks it.
+            layer: The layer whose proposer it is. Default: it is the aggregator, or a strategy asks it.
         """
         return resolve_prompt(
             prompt_of(self.prompt, layer),
             place=self.place(member),
             max_reference_tokens=self.max_reference_tokens,
-            shows_checks=hasattr(self.mixture.strategies.aggregation, "examine"),
+            shows_checks=self.strategies.examine is not None,
         )
 
 
@@ -158,20 +159,6 @@ def context_of() -> MoAContext:
     return context if isinstance(context, MoAContext) else _DEFAULT_CONTEXT
 
 
-def called(config: RunnableConfig | None, name: str, member: Member) -> RunnableConfig:
-    """Return the config for a call, named for traces.
-
-    Args:
-        config: The node's config.
-        name: The name.
-        member: Who is called, so that watchers know.
-    """
-    named: RunnableConfig = {**(config or {}), "run_name": name}
-    for watcher in watchers_of(config):
-        named["callbacks"] = _with_handler(watcher.watch_call(named, name, member), named.get("callbacks"))
-    return named
-
-
 def secrets_of_call(member: Member, config: RunnableConfig | None) -> tuple[str, ...]:
     """Return the values that no text about a call may show: the member's secrets, and those that come with the call.
 
@@ -185,27 +172,6 @@ def secrets_of_call(member: Member, config: RunnableConfig | None) -> tuple[str,
     configured = {name: value for name, value in ((config or {}).get("configurable") or {}).items() if isinstance(value, str)}
     kwargs = context_of().model_kwargs
     return (*member.secrets, *secrets_of([configured, kwargs] if kwargs else configured))
-
-
-def handlers_of(callbacks: Any) -> list[BaseCallbackHandler]:
-    """Return the handlers of a config's callbacks."""
-    return list(callbacks.handlers if isinstance(callbacks, BaseCallbackManager) else callbacks or ())
-
-
-def _with_handler(handler: BaseCallbackHandler, callbacks: Any) -> Any:
-    """Return a config's callbacks and one handler more; the config's own are not changed."""
-    if isinstance(callbacks, BaseCallbackManager):
-        manager = callbacks.copy()
-        manager.add_handler(handler)
-        return manager
-    return [handler, *(callbacks or ())]
-
-
-def introduce(config: RunnableConfig | None, settings: NodeSettings) -> None:
-    """Tell the handlers that record a run which mixture it belongs to."""
-    if config is not None:
-        for watcher in watchers_of(config):
-            watcher.watch_mixture(config, settings.mixture)
 
 
 def share_of(deadline: float, config: RunnableConfig | None, *, parts: int) -> float:
@@ -277,113 +243,6 @@ def shown(
         most = (member.profile or {}).get("max_input_tokens")
         _logger.warning("the prompt for %s did not fit into %s tokens: %s", member.name, most, "; ".join(trimmed))
     return Shown(sent, trimmed)
-
-
-class OpenRuns(BaseCallbackHandler):
-    """Knows which runs of models have begun and not ended.
-
-    LangChain tells no handler of a model's run that is cancelled: a tracer would show it as running for ever.
-    """
-
-    run_inline = True
-    ignore_chain = True
-    ignore_agent = True
-    ignore_retriever = True
-    ignore_custom_event = True
-
-    def __init__(self) -> None:
-        """Start with none."""
-        self._runs: dict[UUID, UUID | None] = {}
-
-    def on_chat_model_start(self, *_: Any, run_id: UUID, parent_run_id: UUID | None = None, **__: Any) -> None:
-        """Take a chat model's run down."""
-        self._runs[run_id] = parent_run_id
-
-    def on_llm_start(self, *_: Any, run_id: UUID, parent_run_id: UUID | None = None, **__: Any) -> None:
-        """Take another model's run down."""
-        self._runs[run_id] = parent_run_id
-
-    def on_llm_end(self, *_: Any, run_id: UUID, **__: Any) -> None:
-        """Strike a run that has ended."""
-        self._runs.pop(run_id, None)
-
-    def on_llm_error(self, *_: Any, run_id: UUID, **__: Any) -> None:
-        """Strike a run that has failed."""
-        self._runs.pop(run_id, None)
-
-    async def aend(self, callbacks: Any, error: Exception) -> None:
-        """Tell the callbacks that the runs still going have failed.
-
-        Args:
-            callbacks: Those of the call's config.
-            error: Why.
-        """
-        handlers = handlers_of(callbacks)
-        while self._runs:
-            run_id, parent = self._runs.popitem()
-            run = AsyncCallbackManagerForLLMRun(run_id=run_id, handlers=handlers, inheritable_handlers=[], parent_run_id=parent)
-            await run.on_llm_error(error)
-
-
-async def call_traced(limit: Limit | None, config: RunnableConfig, call: Callable[[RunnableConfig], Awaitable[T]]) -> T:
-    """Call within a limit, and end the call in traces if it is given up.
-
-    Args:
-        limit: Until when; `None`: as long as it takes.
-        config: The call's config.
-        call: What to do with it.
-
-    Raises:
-        OutOfTimeError: The time was over before the call was.
-    """
-    if limit is None:
-        return await call(config)
-    callbacks = config.get("callbacks")
-    if not handlers_of(callbacks):
-        # No handler traces.
-        return await call_within(limit, lambda: call(config))
-    unfinished = OpenRuns()
-    watched: RunnableConfig = {**config, "callbacks": _with_handler(unfinished, callbacks)}
-    try:
-        return await call_within(limit, lambda: call(watched))
-    except OutOfTimeError as error:
-        await unfinished.aend(callbacks, error)
-        raise
-
-
-class RunWatcher(BaseCallbackHandler):
-    """A handler that sees more of a mixture than the runs of models in it: which call is whose.
-
-    Nothing in a model's run says which member of which mixture was asked, or which runs are attempts at the same call; the
-    nodes know. A `ChatMoA` hands its watchers on to the run inside.
-    """
-
-    @abstractmethod
-    def watch_mixture(self, config: RunnableConfig, mixture: Mixture) -> None:
-        """Be told which mixture a node belongs to.
-
-        Args:
-            config: The node's config.
-            mixture: The mixture.
-        """
-
-    @abstractmethod
-    def watch_call(self, config: RunnableConfig, name: str, member: Member) -> BaseCallbackHandler:
-        """Be told that a node is about to call a member.
-
-        Args:
-            config: The node's config.
-            name: What the call is named in traces.
-            member: Who is called.
-
-        Returns:
-            A handler for this call alone; the runs that it sees below the node's are the attempts.
-        """
-
-
-def watchers_of(config: RunnableConfig | None) -> list[RunWatcher]:
-    """Return the watchers of the run that a node's config belongs to."""
-    return [handler for handler in handlers_of((config or {}).get("callbacks")) if isinstance(handler, RunWatcher)]
 
 
 _PROPOSER = re.compile(r"layer_(\d+)_proposer_(\d+)")

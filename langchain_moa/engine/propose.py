@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from langchain_core.runnables import RunnableConfig
 from langgraph.errors import GraphBubbleUp
 
-from langchain_moa.data.errors import OutOfTimeError, paid_for
+from langchain_moa.data.errors import OutOfTimeError, paid_for, was_sent
 from langchain_moa.data.redaction import describe
 from langchain_moa.data.reference import Failure, Step
 from langchain_moa.data.state import emit, turn_of
 from langchain_moa.engine.deciding import answers_before, examined
-from langchain_moa.engine.node import Node, NodeSettings, call_traced, called, context_of, introduce, secrets_of_call, shown
+from langchain_moa.engine.node import Node, NodeSettings, context_of, secrets_of_call, shown
 from langchain_moa.engine.progress import RunState, progress_of
+from langchain_moa.engine.tracing import call_traced, called, introduce
 from langchain_moa.limits.deadline import Limit, call_within
 from langchain_moa.limits.quorum import DECIDED
 from langchain_moa.limits.retry import is_retryable
@@ -128,7 +129,7 @@ class Propose(Node):
 
     def _prepare(self, member: Member, state: RunState, config: RunnableConfig | None, stack: ExitStack) -> _ProposerCall:
         settings = self._settings
-        introduce(config, settings)
+        introduce(config, settings.mixture)
         context = context_of()
         tools = context.aggregator_kwargs.get("tools") or ()
         show = settings.prompt_for(member, self._layer)
@@ -155,7 +156,7 @@ class Propose(Node):
         return _ProposerCall(member, sent.messages, sent.trimmed, config, kwargs, began, current, limit)
 
     def _place(self, member: Member) -> dict[str, Any]:
-        # Whoever answers, the place has one name; strategies find a proposer's reference by it.
+        # A fallback's answer keeps the proposer's name, by which strategies find references.
         return {"layer": self._layer, "proposer": self._position, "name": self._member.name, "model": member.id}
 
     async def _answered(self, state: RunState, call: _ProposerCall, answer: Answer) -> Reference:
@@ -192,7 +193,10 @@ class Propose(Node):
         if status != "cancelled" and is_retryable(error):
             # As data: the error itself would not outlive a checkpoint.
             failure["retryable"] = True
-        return self._write(state, call, text="", status=status, error=failure, **paid_for(error))
+        reference = self._write(state, call, text="", status=status, error=failure, **paid_for(error))
+        if not was_sent(error):
+            reference["sent"] = False
+        return reference
 
     def _write(self, state: RunState, call: _ProposerCall, **outcome: Any) -> Reference:
         seconds = round(perf_counter() - call.began, 6)
@@ -218,6 +222,8 @@ class Propose(Node):
         )
         if trimmed := failed.get("trimmed"):
             step["trimmed"] = trimmed
+        if not failed.get("sent", True):
+            step["sent"] = False
         return step
 
 

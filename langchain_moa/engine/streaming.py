@@ -22,7 +22,7 @@ class AnswerStream:
     """Passes an answer's chunks on, the first of them as soon as one says something.
 
     Providers open a stream with chunks that say nothing. As long as nothing else has come, another attempt, or another model,
-    can begin the answer anew, and whoever reads the stream will not see that there were two.
+    can begin the answer anew, and the reader of the stream will not see that there were two.
 
     Attributes:
         begun: Whether anything of the answer is out.

@@ -34,7 +34,7 @@ class VariantAnswer:
     Attributes:
         text: The answer; empty where there is none.
         error: Why there is none.
-        failed: The calls that have no answer, whether or not the mixture could do without them.
+        failed: The calls that have no answer, whether or not the mixture answered without them.
         calls: How many calls it took, whether or not another variant made them, too.
         seconds: What it took by itself: of each layer the slowest call, and every call after the layers.
         cost_usd: US dollars that it took by itself; `None` where a price is not known.
@@ -178,7 +178,7 @@ class MixtureComparison:
             watch: Told how many there are so far, how many there will be, and of what: answers, or comparisons.
 
         Raises:
-            StoppedError: The money was not enough, somebody failed over and over, or a signal came.
+            StoppedError: The money was not enough, a member failed over and over, or a signal came.
             EvaluationError: The scorer failed.
         """
         return await _ComparisonRun(self, watch).findings()

@@ -54,14 +54,14 @@ def estimate(
     """Return what a comparison will take.
 
     Calls are known by what is asked of whom, and by what that one reads: after a change of a member, its own calls are to be
-    made again, and those of whoever reads its answers.
+    made again, and those of the models that read its answers.
 
     Args:
         mixture: The mixture.
         questions: The questions.
         ledger: What is known already; answers are taken to be as long as those in it.
         epochs: How often each question is asked.
-        judge: Who compares answers, if somebody does.
+        judge: Who compares answers, if there is a judge.
     """
     known = Counter((entry.about, entry.epoch, entry.origin) for entry in ledger.records.values())
     asked = [(about(question.messages), tokens_in(question.text) + tokens_in(question.system or "")) for question in questions]
@@ -175,7 +175,7 @@ class _Expectation:
 
 
 def _call(member: Member, reads: int) -> list[_ExpectedCalls]:
-    """Return the call of a member, none of nobody's."""
+    """Return the call of a member; none where there is no member."""
     site = call_site_of(member)
     return [] if site is None else [_ExpectedCalls(site.model, site.origin, reads + tokens_in(member.spec.system_prompt or ""))]
 

@@ -197,7 +197,7 @@ class InspectMoA(ModelAPI):
 
     The name after `moa/` is a configuration file or a preset, and behind a `#` one of its members to be asked alone:
     `moa/moa.yaml`, `moa/local`, `moa/moa.yaml#2` (the second proposer), `moa/moa.yaml#sceptic` (by its name or model id),
-    `moa/moa.yaml#aggregator`. Model arguments (`-M num_layers=1`) are fields that go before the file's.
+    `moa/moa.yaml#aggregator`. Model arguments (`-M num_layers=1`) are fields that override the file's.
 
     What Inspect sets (temperature, max_tokens, stop words, seed, ...) reaches every call, or is an error; tools are the
     aggregator's. The log has tokens and dollars of all calls, and in the output's metadata the account by layer and proposer

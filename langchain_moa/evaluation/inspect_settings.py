@@ -75,7 +75,7 @@ def call_settings(config: GenerateConfig, members: Iterable[Member]) -> dict[str
 
     Args:
         config: Inspect's settings.
-        members: Whoever may be called. Those that are no chat models take no settings.
+        members: All that may be called. Those that are no chat models take no settings.
 
     Raises:
         ValueError: One of the settings cannot be honoured.

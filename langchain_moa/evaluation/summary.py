@@ -70,7 +70,7 @@ def failures_of(findings: ComparisonResult) -> FailureNotes:
 
 
 def doing_without(failed: Sequence[Sequence[FailedCall]]) -> str:
-    """Say which calls answers had to do without; nothing if there is none.
+    """Say which calls failed though the question was answered; nothing if there is none.
 
     Args:
         failed: The calls that failed, answer by answer.
@@ -92,7 +92,7 @@ def _failed(result: VariantResult) -> str:
 
 
 def _degraded(result: VariantResult) -> str:
-    """Say which calls answers had to do without; the failure of a member alone is its answer's own."""
+    """Say which calls failed though the question was answered; the failure of a member alone is its answer's own."""
     sentence = doing_without([answer.failed for answer in _answers(result) if answer.error is None and answer.failed])
     return f"{_capital(result.name)}: {sentence}." if sentence else ""
 
@@ -158,7 +158,7 @@ def verdict(mixture: VariantFigures, other: VariantFigures) -> str:
 
 
 def _without_failures(other: VariantFigures) -> str:
-    """Say what the gain is without questions that only one of the two has answered: standing in for a failure is no wisdom."""
+    """Say what the gain is without questions that only one of the two has answered: filling a gap is not a better answer."""
     gain = other.gain_answered
     if gain is None:
         return ""

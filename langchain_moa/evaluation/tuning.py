@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import combinations
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
 from langchain_moa.batch.limits import EvaluationError
 from langchain_moa.evaluation.significance import bootstrap_interval, questions_needed
@@ -27,8 +27,8 @@ FEWEST_QUESTIONS = 20
 Kind = Literal["alone", "majority", "samples", "pair then third"]
 Objective = Literal["accuracy", "price"]
 
-WRITTEN_KINDS: tuple[Kind, ...] = ("alone", "majority", "samples", "pair then third")
-"""The kinds of policies, all of which a mixture's fields can describe."""
+KINDS: tuple[Kind, ...] = get_args(Kind)
+"""Every kind of policy. A mixture's fields can describe each of them."""
 
 _SIZES = (3, 5)
 # Of more models, the best by themselves are combined.
@@ -127,14 +127,12 @@ def replay(table: AnswerTable, policy: Policy) -> Replayed:
     return _replayed_all(table, [policy])[0]
 
 
-def policies_of(
-    table: AnswerTable, *, kinds: Sequence[Kind] = WRITTEN_KINDS, trust: Sequence[int] | None = None
-) -> Iterator[Policy]:
+def policies_of(table: AnswerTable, *, kinds: Sequence[Kind] = KINDS, trust: Sequence[int] | None = None) -> Iterator[Policy]:
     """Yield the policies that can be made of a table's models.
 
     Args:
         table: The answers.
-        kinds: The kinds of policies. Default: those that a mixture's fields can describe.
+        kinds: The kinds of policies. Default: all.
         trust: The models, the most trusted one first. Default: by their mean score in the table.
     """
     order = list(trust_order(table) if trust is None else trust)
@@ -146,7 +144,7 @@ def policies_of(
         if "samples" in kinds:
             yield from (Policy("samples", (model,) * size) for model in order if len(table.samples[model]) >= size)
     if "pair then third" in kinds:
-        # A third one that is trusted less would decide by luck.
+        # A third one that is trusted less would be right less often than those that it decides between.
         triples = combinations(order[:_MOST_MODELS], _SIZES[0])
         yield from (Policy("pair then third", (first, second, best)) for best, first, second in triples)
 
@@ -186,7 +184,7 @@ class Judged(NamedTuple):
     cost_usd: float
 
 
-def judged(table: AnswerTable, *, kinds: Sequence[Kind] = WRITTEN_KINDS) -> list[Judged]:
+def judged(table: AnswerTable, *, kinds: Sequence[Kind] = KINDS) -> list[Judged]:
     """Return every policy with its gain over the best single model, the best single model first.
 
     Args:
@@ -264,7 +262,7 @@ def promise(
     *,
     objective: Objective = "accuracy",
     tolerance: float = 0.0,
-    kinds: Sequence[Kind] = WRITTEN_KINDS,
+    kinds: Sequence[Kind] = KINDS,
     seed: int = 0,
 ) -> Promise:
     """Estimate what the choice is worth: it is made anew without a fifth of the questions, and tried on these.

@@ -21,11 +21,12 @@ class Limit:
 
     Attributes:
         at: The point, on the clock of `time.monotonic`.
-        kind: What set it: `timeout`, `quorum` or `deadline`.
+        kind: What set it: `timeout`, `quorum`, `deadline` or `decided`.
         why: The same in words.
+        has_begun: Whether the call has been made.
     """
 
-    __slots__ = ("_changed", "_timeout", "at", "kind", "why")
+    __slots__ = ("_changed", "_timeout", "at", "has_begun", "kind", "why")
 
     def __init__(self, at: float = math.inf, kind: str = "", why: str = "", *, timeout: float | None = None) -> None:
         """Make a limit; without arguments, one that never comes.
@@ -39,11 +40,18 @@ class Limit:
         self.at = at
         self.kind = kind
         self.why = why
+        self.has_begun = False
         self._changed: Callable[[], object] | None = None
         self._timeout = timeout
 
     def begin(self) -> None:
-        """Say that the call is being made: its own seconds count from the first time on, not while it waits for its turn."""
+        """Say that the call is being made: its own seconds count from the first time on, not while it waits for its turn.
+
+        Raises:
+            OutOfTimeError: The time was over before; the call must not be made.
+        """
+        self.check()
+        self.has_begun = True
         if (seconds := self._timeout) is not None:
             self._timeout = None
             why = f"it had not answered within {seconds:g} s (proposer_timeout)"
@@ -62,7 +70,7 @@ class Limit:
 
     @contextmanager
     def telling(self, changed: Callable[[], object]) -> Iterator[None]:
-        """Call something when it is brought forward; whoever waits for a call is told, one at a time.
+        """Call something when it is brought forward; for the one waiter of a call.
 
         Args:
             changed: What to call.
@@ -75,7 +83,7 @@ class Limit:
 
     def error(self) -> OutOfTimeError:
         """Return the error for a call that has outlasted the limit."""
-        return OutOfTimeError(self.kind, self.why)
+        return OutOfTimeError(self.kind, self.why, was_sent=self.has_begun)
 
     def check(self) -> None:
         """Raise if the time is over.

@@ -51,7 +51,7 @@ class Closing:
 
     Attributes:
         size: How many proposers the layer has.
-        enough: How many good answers it cannot do without (`min_references`).
+        enough: How many good answers it needs (`min_references`).
         quorum: How many are enough to close it early, if it may be.
         grace: Seconds that the others then have.
         deadline: Seconds for the whole answer, if they are counted.

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from langchain_core.tracers.context import register_configure_hook
 from typing_extensions import override
 
-from langchain_moa.engine.node import RunWatcher
+from langchain_moa.engine.tracing import RunWatcher
 from langchain_moa.mixture.mixture import Mixture
 from langchain_moa.runs.call_recorder import CallRecorder, StreamingCallRecorder
 from langchain_moa.runs.run_recorder import RunRecorder

@@ -35,8 +35,8 @@ class Agreement:
     to be the answer (`The answer is 18`), in a box, or alone: numbers that a text merely holds are no answers, so three lists
     of three points each do not agree. With a `similarity`, the mean similarity of the texts counts instead.
 
-    Proposers that have failed agree with nobody: the share is that of all of the layer's proposers. Answers that a filter has
-    left out count as well. One answer alone agrees with nobody. Where embeddings fail, the layers go on.
+    Proposers that have failed agree with no other: the share is that of all of the layer's proposers. Answers that a filter has
+    left out count as well. One answer alone is no agreement. Where embeddings fail, the layers go on.
 
     Independent answers add up: where a layer does not see the earlier ones (`prompt="blind"`), the answers of all layers so far
     count. Together with `aggregation={"vote": {"over": "all"}}` this is a cascade: two models, and a third where they disagree.
@@ -87,7 +87,7 @@ class Agreement:
             matrix = yield Compare(texts=texts, by=self.similarity)
             if matrix is None:
                 return None
-            # One that has failed is like nobody.
+            # A failed proposer is like no other.
             mean = (sum(map(sum, matrix)) - len(texts)) / (of * (of - 1))
             return f"the answers {whose} are alike ({mean:.2f})" if mean >= self.threshold else None
         counted = tally(texts, self.extract)

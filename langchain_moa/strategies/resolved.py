@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from langchain_core.runnables import Runnable
 
@@ -16,10 +16,12 @@ from langchain_moa.strategies.registry import name_of, resolve
 from langchain_moa.strategies.similarity import NamedEmbeddings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
+    from langchain_moa.data.reference import Check
     from langchain_moa.limits.quorum import Decides
     from langchain_moa.members.member import Member
+
+Examine: TypeAlias = Callable[[str, str], Awaitable["Check"]]
+"""From an answer and the question to what a check says of the answer."""
 
 # After the last layer there is nothing to stop.
 _MIN_LAYERS = 2
@@ -55,6 +57,15 @@ class Strategies(NamedTuple):
         if not getattr(self.aggregation, "may_decide", True):
             return None
         return rule if any(getattr(each, "ends_decided", False) for each in (self.aggregation, self.stop_when)) else None
+
+    @property
+    def examine(self) -> Examine | None:
+        """The check that the aggregation has for answers; `None` if it has none.
+
+        An aggregation with a check has an async method `examine`, from an answer and the question to what the check says.
+        """
+        found: Examine | None = getattr(self.aggregation, "examine", None)
+        return found
 
     @property
     def counts_all(self) -> bool:

@@ -8,7 +8,7 @@ from langchain_core.messages import AIMessage
 from typing_extensions import override
 
 from langchain_moa.data.errors import MoAError
-from langchain_moa.engine.graph import CompiledMoA
+from langchain_moa.engine.compiled import CompiledMoA
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping

@@ -21,7 +21,7 @@ from typing_extensions import TypedDict
 
 from langchain_moa import _compat
 from langchain_moa.data import errors
-from langchain_moa.engine.node import handlers_of
+from langchain_moa.engine.tracing import handlers_of
 
 
 class Outer(TypedDict):

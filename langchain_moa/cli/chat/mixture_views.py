@@ -6,6 +6,7 @@ from itertools import chain, groupby
 from typing import TYPE_CHECKING, Any
 
 from langchain_moa.cli.console import elided, one_line
+from langchain_moa.cli.run_views import NOT_WAITED_FOR
 from langchain_moa.data.redaction import masked
 from langchain_moa.drawing.diagram import Kind
 
@@ -26,7 +27,7 @@ _BOX_WIDTHS = (8, 60)
 # A line of a box has its borders, a sign, and the seconds beside the name.
 _BESIDE_NAME = 16
 
-_SIGNS = {"ok": ("✓", "green"), "late": ("\N{EN DASH}", "yellow")}
+_SIGNS = {"ok": ("✓", "green"), **dict.fromkeys(NOT_WAITED_FOR, ("\N{EN DASH}", "yellow"))}
 
 _UNBOUNDED = 100_000
 
@@ -153,6 +154,6 @@ def _name(box: Box, cells: int) -> Text:
     """Return what a node is called, and its model where that is another."""
     title = box.model or box.name if box.id == "aggregator" else box.name
     name = elided(title, cells=cells)
-    if box.model not in {None, title} and name.cell_len + len(str(box.model)) < cells:
+    if box.model is not None and not title.startswith(box.model) and name.cell_len + len(str(box.model)) < cells:
         name.append(f" {box.model}", "dim")
     return name

@@ -312,6 +312,7 @@ class _TuneJob:
         return f"langchain-moa eval compare {mixture} {asked}  # {estimate}"
 
 
+# How many of the best models the proposed comparison mixes where the choice is one model alone.
 _MODELS = 3
 
 

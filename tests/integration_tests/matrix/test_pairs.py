@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import gc
 import re
+from collections import Counter
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -19,7 +21,6 @@ from tests.loopback.reply import Usage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from langgraph_sdk.client import SyncLangGraphClient
 
@@ -30,6 +31,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 ]
 
+VERIFIED = {"verified": {"check": f"{Path(__file__).with_name('checks.py')}:by_the_aggregator"}}
 FACTORS: dict[str, list[Any]] = {
     "surface": ["graph", "subgraph", "chat_model", "nested_chat_model", "agent", "command_line", "endpoint", "agent_server"],
     "mode": ["invoke", "ainvoke", "stream", "astream", "batch", "abatch"],
@@ -43,6 +45,7 @@ FACTORS: dict[str, list[Any]] = {
         "analyze",
         "rank",
         {"sequential": {"window": 2}},
+        VERIFIED,
     ],
     "reference_filters": [
         [],
@@ -55,7 +58,7 @@ FACTORS: dict[str, list[Any]] = {
         ["shuffled", {"diverse": {"keep": 2}}],
     ],
     "stop_when": [None, "agreement", "moderator", "residual", {"residual": {"similarity": "lexical"}}],
-    "prompt": ["paper", "hardened", "Use these."],
+    "prompt": ["paper", "hardened", "Use these.", "blind"],
     "references_at": ["system", "end"],
     "quorum": [None, 2, 0.5],
 }
@@ -139,7 +142,10 @@ def test_what_always_holds(
     requests = loopback.settle()
     nobody_reads_of_a_failure(requests)
     the_users_messages_are_intact(requests, case)
-    every_reader_sees_the_same_references_in_order(requests, case)
+    if case["prompt"] == "blind":
+        only_the_aggregator_sees_references(requests, case)
+    else:
+        every_reader_sees_the_same_references_in_order(requests, case)
     it_answers_once(outcome, requests, case)
     the_account_is_right(outcome, requests, case)
 
@@ -198,6 +204,21 @@ def every_reader_sees_the_same_references_in_order(requests: list[Recorded], cas
         assert given
 
 
+def only_the_aggregator_sees_references(requests: list[Recorded], case: dict[str, Any]) -> None:
+    proposing = [request for request in requests if request.model in {"p1", "p2", "p3"} and not decides(request)]
+    assert not any(references_in(request) for request in proposing)
+    asked = Counter(request.model for request in proposing)
+    assert asked in (Counter(p1=1, p2=1, p3=1), Counter(p1=2, p2=2, p3=2))
+    good = [text_of(request) for request in sorted(proposing, key=lambda request: request.model)]
+    writing = [request for request in requests if request.model == "agg" and references_in(request)]
+    for request in writing:
+        told = [text for text in references_in(request) if not text.startswith("agg")]
+        assert told
+        assert not Counter(told) - Counter(good)
+        if case["reference_filters"] in ([], ["judge"]) and len(writing) == 1:
+            assert Counter(told) == Counter(good)
+
+
 def kept_of(
     layer: list[Recorded], told: list[str], case: dict[str, Any], *, order: bool = True, all_of_them: bool = True
 ) -> list[str]:
@@ -229,6 +250,9 @@ def it_answers_once(outcome: Outcome, requests: list[Recorded], case: dict[str, 
 
 def the_account_is_right(outcome: Outcome, requests: list[Recorded], case: dict[str, Any]) -> None:
     good = [request for request in requests if request.model != "broken"]
+    if outcome.moa is not None and case["surface"] != "nested_chat_model" and case["aggregation"] is VERIFIED:
+        assert outcome.moa["verified"] is True
+        assert outcome.moa["check"] == {"passed": True, "said": ""}
     if outcome.moa is not None and case["surface"] != "nested_chat_model":
         assert outcome.moa["calls"] == len(requests)
     if outcome.tokens is not None and case["surface"] not in {"graph", "subgraph", "agent_server"}:

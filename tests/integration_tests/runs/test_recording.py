@@ -15,7 +15,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import END, START, MessagesState, StateGraph
 
 from langchain_moa import ChatMoA, MoAContext, MoAError, MoARun, Proposer, create_moa, record_moa
-from langchain_moa.engine.node import handlers_of
+from langchain_moa.engine.tracing import handlers_of
 from langchain_moa.runs import Recorder
 from langchain_moa.runs.wording import wording_of
 from tests.loopback import Reply

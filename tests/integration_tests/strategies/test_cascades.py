@@ -148,6 +148,16 @@ class TestDecided:
         await asyncio.to_thread(panel.server.settle)
         assert [request.disconnected for request in panel.server.calls("p3")] == [True]
 
+    async def test_a_call_that_was_waiting_for_its_turn_is_neither_made_nor_counted(self, panel: Panel) -> None:
+        answers(panel.server, p1="42", p2="42", p3="42")
+        moa = panel.model(aggregation={"vote": {"extract": "number"}}, stop_when="agreement", max_concurrency=1)
+        for answer in [moa.invoke("6 * 7"), await moa.ainvoke("6 * 7")]:
+            account = answer.response_metadata["moa"]
+            statuses = [(call["status"], call.get("sent")) for call in account["layers"][0]]
+            assert sorted(statuses, key=str) == [("cancelled", False), ("ok", None), ("ok", None)]
+            assert account["calls"] == 2
+        assert len(panel.server.models) == 4
+
     def test_without_the_condition_all_are_waited_for(self, panel: Panel) -> None:
         answers(panel.server, p1="42", p2="so 42")
         panel.server.script("p3", Reply("41", after="p2"))

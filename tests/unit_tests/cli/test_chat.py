@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from langchain_core.messages import AIMessage
 from prompt_toolkit.history import InMemoryHistory
 
@@ -21,8 +22,6 @@ from tests.unit_tests.cli.screen import Screen
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import pytest
-
     from langchain_moa.data.reference import Reference
 
 
@@ -33,8 +32,8 @@ def reference(proposer: int, status: str = "ok") -> Reference:
     return {**place, "text": "a", "status": status, "error": error, "usage": usage, "seconds": 0.25}  # type: ignore[typeddict-item]  # a status by name
 
 
-def answered() -> ChatTurn:
-    references = [reference(1), reference(2, "late")]
+def answered(status: str = "late") -> ChatTurn:
+    references = [reference(1), reference(2, status)]
     last = {"name": "openai:agg", "model": "openai:agg", "status": "ok", "seconds": 1.5}
     usage: Any = {"input_tokens": 1000, "output_tokens": 20, "total_tokens": 1020}
     first = {**references[0], "usage": usage, "cost_usd": 0.0125}
@@ -118,9 +117,10 @@ def test_the_graph_stands_side_by_side_or_one_below_the_other() -> None:
     assert max(map(len, below)) <= 40
 
 
-def test_the_graph_says_what_has_become_of_each_call() -> None:
+@pytest.mark.parametrize("status", ["late", "cancelled"])
+def test_the_graph_says_what_has_become_of_each_call(status: str) -> None:
     screen = Screen(width=120)
-    drawn = "\n".join(screen.drawn(graph_boxes(read(create_moa(mixture())), answered(), screen.console)))
+    drawn = "\n".join(screen.drawn(graph_boxes(read(create_moa(mixture())), answered(status), screen.console)))
     assert "✓ openai:a 0.2 s" in drawn
     assert "\N{EN DASH} openai:b" in drawn
     assert "✓ openai:agg 1.5 s" in drawn

@@ -70,19 +70,20 @@ def test_a_finished_layer_leaves_a_line_and_its_failures() -> None:
     assert "not done when enough were" in "".join(failures[1:])
 
 
-def test_a_late_proposer_has_not_failed() -> None:
+@pytest.mark.parametrize("status", ["late", "cancelled"])
+def test_a_proposer_that_was_not_waited_for_has_not_failed(status: str) -> None:
     seen = Seen()
     seen.proposing(1, 1, 2, 3)
     seen.proposed(1, 1)
     seen.proposed(1, 2)
-    seen("proposed", layer=1, proposer=3, status="late", error={"kind": "late", "message": "enough were done"}, seconds=1.0)
+    seen("proposed", layer=1, proposer=3, status=status, error={"kind": status, "message": "enough were done"}, seconds=1.0)
     assert "✗" not in "".join(seen.drawn)
-    assert "late: enough were done" in seen.drawn[-1]
+    assert f"{status}: enough were done" in seen.drawn[-1]
     seen("merged", layer=1, references=[1, 2], fell_back=False, stopped=None)
     line, *remarks = seen.stays.splitlines()
-    assert line.startswith("✓ layer 1: 2/3 done, 1 late")
+    assert line.startswith(f"✓ layer 1: 2/3 done, 1 {status}")
     assert "✗" not in "".join(remarks)
-    assert "late: enough were done" in " ".join(" ".join(remarks).split())
+    assert f"{status}: enough were done" in " ".join(" ".join(remarks).split())
 
 
 def test_a_layer_without_a_good_answer_is_not_ticked() -> None:

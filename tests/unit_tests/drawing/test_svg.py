@@ -88,11 +88,19 @@ def test_name_stands_above_the_model_id() -> None:
         ("llama3:8b", "llama3:8b", ["llama3:8b"]),
         ("FakeListChatModel", "FakeListChatModel", ["FakeListChatModel"]),
         ("openai:gpt-4.1-mini", "mini", ["mini", "openai:gpt-4.1-mini"]),
+        ("openai:gpt-4.1-mini", "openai:gpt-4.1-mini #2", ["gpt-4.1-mini #2", "openai"]),
+        ("moa:moa/gpt-4.1", "moa:moa/gpt-4.1 #2", ["mixture #2", "by gpt-4.1"]),
     ],
 )
 def test_a_proposer_named_after_its_model_says_no_name_twice(model: str, name: str, lines: list[str]) -> None:
     picture = Picture.of(mixture([[model]], names=[name]))
     assert Picture.lines(picture.nodes["layer_1_proposer_1"]) == lines
+
+
+def test_proposers_of_one_name_are_told_apart_and_named_like_all_others() -> None:
+    graph = mixture([["local:a", "local:b", "local:a"]], names=["local:a #1", "local:b", "local:a #2"])
+    assert {"local:a #1", "local:b", "local:a #2"} <= {*Picture.of(graph).names}
+    assert re.findall(r"<b>(local:.*?)</b>", draw_mermaid(graph)) == ["local:a #35;1", "local:b", "local:a #35;2"]
 
 
 def test_the_same_model_has_the_same_colour_in_every_layer() -> None:

@@ -51,7 +51,7 @@ References = Annotated[
     typer.Option(
         "--references",
         metavar="FILE",
-        help="Another model's answers, in the benchmark's form; give it once for each. They stand in for the proposers.",
+        help="Another model's answers, in the benchmark's form; give it once for each. They replace the proposers.",
     ),
 ]
 Name = Annotated[

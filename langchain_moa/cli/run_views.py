@@ -10,6 +10,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, cast
 
 from langchain_moa.cli.signals import run_until_signalled
+from langchain_moa.data.finish_reasons import is_cut
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
@@ -27,9 +28,6 @@ _SECONDS_BETWEEN_TICKS = 0.1
 
 CUT = "the answer was cut at max_tokens"
 """What is said of an answer that has reached the longest length that was allowed."""
-
-# How the providers say it.
-_CUT_REASONS = {"length", "max_tokens", "max_output_tokens", "model_length"}
 
 
 class RunView:
@@ -85,12 +83,7 @@ class RunResult:
     @property
     def is_cut(self) -> bool:
         """Whether the answer has reached the longest length that was allowed."""
-        metadata = self.message.response_metadata
-        incomplete = metadata.get("incomplete_details")
-        reasons = [metadata.get("finish_reason"), metadata.get("stop_reason")]
-        if isinstance(incomplete, dict):
-            reasons.append(incomplete.get("reason"))
-        return any(str(reason).lower() in _CUT_REASONS for reason in reasons)
+        return is_cut(self.message)
 
 
 def run(mixture: Mixture, messages: Sequence[BaseMessage], *views: RunView) -> RunResult:

@@ -14,8 +14,9 @@ from langgraph.errors import GraphBubbleUp
 from langgraph.runtime import get_runtime
 
 from langchain_moa._compat import is_run_id
-from langchain_moa.data.answer import has_no_end, is_cut
+from langchain_moa.data.answer import has_no_end
 from langchain_moa.data.errors import aggregator_failed, paid_for
+from langchain_moa.data.finish_reasons import is_cut
 from langchain_moa.data.redaction import cleanse, describe
 from langchain_moa.data.reference import Failure, Step, steps_of
 from langchain_moa.data.state import emit, references_of, turn_of

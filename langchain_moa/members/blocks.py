@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -40,7 +39,7 @@ def adapted(content: str | list[Any], dialect: Dialect, profile: ModelProfile | 
         return content
     blocks = [_adapted(_as_block(each), dialect, profile, in_result=in_result) for each in content]
     if dialect.strings_only and all(block.get("type") == "text" for block in blocks):
-        return "\n".join(block["text"] for block in blocks)
+        return "\n".join(str(block.get("text") or "") for block in blocks)
     return blocks
 
 
@@ -50,7 +49,7 @@ def kind_of(block: Any) -> str | None:
         return None
     if block.get("type") == "media":  # Google's
         return _kind_of_mime_type(str(block.get("mime_type")))
-    if "type" not in block:  # Bedrock's
+    if block.get("type") is None:  # Bedrock's
         return next((kind for name, kind in _KINDS.items() if name in block), None)
     if _text_of(block) is not None:
         return None
@@ -87,7 +86,9 @@ def _adapted(block: Block, dialect: Dialect, profile: ModelProfile | None, *, in
         kept = {"cache_control"} if dialect.cache_control else set()
         return {key: value for key, value in block.items() if key in {"type", "text", *kept}}
     made = standard(block)
-    if made is block and not _is_standard(block):
+    # The id of a file belongs to one provider; an `image_url` has no place for one.
+    is_lost = kind == IMAGE and dialect.image_urls and not {"url", "base64"} & made.keys()
+    if made is block or is_lost:
         return {"type": "text", "text": f"[{_name(block, kind)} omitted: this model cannot take it]"}
     return _in_dialect(made, dialect, kind)
 
@@ -111,9 +112,9 @@ def _in_dialect(block: Block, dialect: Dialect, kind: str | None) -> Block:
 
 def _family_of(block: Mapping[str, Any]) -> str:
     """Return whose form a block has; empty for text and for LangChain's standard blocks."""
-    kind = block.get("type")
-    if kind is None:
+    if block.get("type") is None:
         return "bedrock"
+    kind = str(block["type"])
     if kind == "media":
         return "google"
     if kind in {"image_url", "input_image", "input_audio", "input_file", "input_text"} or "file" in block:
@@ -121,10 +122,6 @@ def _family_of(block: Mapping[str, Any]) -> str:
     if isinstance(block.get("source"), dict) or kind in {"document", "search_result"}:
         return "anthropic"
     return ""
-
-
-def _is_standard(block: Mapping[str, Any]) -> bool:
-    return block.get("type") in _KINDS and any(key in block for key in ("url", "base64", "file_id"))
 
 
 def _text_of(block: Mapping[str, Any]) -> str | None:
@@ -150,7 +147,7 @@ def _text_of(block: Mapping[str, Any]) -> str | None:
 def _decoded(data: str) -> str | None:
     try:
         return base64.b64decode(data).decode()
-    except (binascii.Error, UnicodeDecodeError):
+    except ValueError:
         return None
 
 
@@ -164,8 +161,9 @@ def _data_of(block: Mapping[str, Any], kind: str) -> dict[str, Any] | None:
 
 def _of_standard(block: Mapping[str, Any], _: str) -> dict[str, Any] | None:
     match block:
-        case {"base64": str()} | {"url": str()} | {"file_id": str()}:
-            return {key: block[key] for key in ("base64", "url", "file_id", "mime_type", "filename") if block.get(key)}
+        case {"base64": str(data)} | {"url": str(data)} | {"file_id": str(data)} if data:
+            found = {key: block[key] for key in ("base64", "url", "file_id", "mime_type", "filename") if block.get(key)}
+            return {key: value for key, value in found.items() if isinstance(value, str)}
         case {"source_type": "base64", "data": str(data)}:  # before version 1
             return {"base64": data, **_mime(block.get("mime_type"))}
     return None
@@ -193,7 +191,7 @@ def _of_openai(block: Mapping[str, Any], kind: str) -> dict[str, Any] | None:
 
 def _of_google(block: Mapping[str, Any], _: str) -> dict[str, Any] | None:
     match block:
-        case {"type": "media", "data": data}:
+        case {"type": "media", "data": str() | bytes() as data}:
             return {"base64": _encoded(data), **_mime(block.get("mime_type"))}
         case {"type": "media", "file_uri": str(url)}:
             return {"url": url, **_mime(block.get("mime_type"))}
@@ -201,12 +199,12 @@ def _of_google(block: Mapping[str, Any], _: str) -> dict[str, Any] | None:
 
 
 def _of_bedrock(block: Mapping[str, Any], kind: str) -> dict[str, Any] | None:
-    part = block.get("document" if kind == FILE else kind)
-    data = (part.get("source") or {}).get("bytes") if isinstance(part, dict) else None
-    if not isinstance(part, dict) or data is None:
-        return None
-    mime = "application" if kind == FILE else kind
-    return {"base64": _encoded(data), **_mime(f"{mime}/{part.get('format')}"), **_named(part.get("name"), kind)}
+    match block.get("document" if kind == FILE else kind):
+        case {"source": {"bytes": str() | bytes() as data}, **part}:
+            mime = "application" if kind == FILE else kind
+            form = part.get("format")
+            return {"base64": _encoded(data), **_mime(form and f"{mime}/{form}"), **_named(part.get("name"), kind)}
+    return None
 
 
 def _of_url(url: str) -> dict[str, Any]:
@@ -216,8 +214,8 @@ def _of_url(url: str) -> dict[str, Any]:
     return {"url": url}
 
 
-def _encoded(data: Any) -> str:
-    return data if isinstance(data, str) else base64.b64encode(bytes(data)).decode()
+def _encoded(data: str | bytes) -> str:
+    return data if isinstance(data, str) else base64.b64encode(data).decode()
 
 
 def _mime(value: Any) -> dict[str, str]:

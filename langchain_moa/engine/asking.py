@@ -18,8 +18,8 @@ from langchain_moa.data.state import emit, turn_of
 from langchain_moa.engine.node import NodeSettings, Shown, call_traced, called, context_of, secrets_of_call, share_of, shown
 from langchain_moa.engine.progress import RunState
 from langchain_moa.limits.deadline import Limit
+from langchain_moa.members.binding import json_kwargs
 from langchain_moa.members.conversation import for_aggregator
-from langchain_moa.members.member import json_kwargs
 from langchain_moa.prompting.place import add_system_text
 from langchain_moa.prompting.prompts import cutting
 

@@ -168,7 +168,7 @@ def dialect_of(model: BaseChatModel | None) -> Dialect:
     """Return what the client of a model takes.
 
     Args:
-        model: The chat model; `None` for a member that is none, of which nothing is known.
+        model: The chat model; `None` for another Runnable, of which nothing is known.
     """
     return _UNKNOWN if model is None else dialect_of_class(type(model))
 

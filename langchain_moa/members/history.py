@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from langchain_moa.members.dialects import Dialect
 
-# What stands in front of a model's message where a conversation must begin with the user's.
+# The first message where a conversation must begin with the user's and begins with a tool call.
 _BEGINNING = "[The beginning of the conversation is not shown.]"
 
 # What every provider takes as the id of a tool's call.
@@ -41,7 +41,7 @@ def visible_history(messages: Sequence[BaseMessage], author: str | None, dialect
 
     Args:
         messages: The conversation; it is not changed.
-        author: Which model is sent the conversation, as it stands in the account of its answers.
+        author: The identity of the model that is sent the conversation, as recorded with its answers.
         dialect: What its client takes.
     """
     ids: dict[str, str] = {}

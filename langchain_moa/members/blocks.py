@@ -6,21 +6,16 @@ import base64
 import re
 from typing import TYPE_CHECKING, Any
 
-from langchain_moa.members.dialects import AUDIO, FILE, IMAGE, VIDEO, Dialect
+from langchain_moa.data.media import FILE, IMAGE, kind_of, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from langchain_core.language_models.model_profile import ModelProfile
 
-Block = dict[str, Any]
+    from langchain_moa.members.dialects import Dialect
 
-_KINDS = {
-    **dict.fromkeys(("image", "image_url", "input_image"), IMAGE),
-    **dict.fromkeys(("audio", "input_audio"), AUDIO),
-    **dict.fromkeys(("video", "video_url"), VIDEO),
-    **dict.fromkeys(("file", "input_file", "document"), FILE),
-}
+Block = dict[str, Any]
 
 
 def adapted(content: str | list[Any], dialect: Dialect, profile: ModelProfile | None, *, in_result: bool) -> str | list[Any]:
@@ -43,26 +38,13 @@ def adapted(content: str | list[Any], dialect: Dialect, profile: ModelProfile | 
     return blocks
 
 
-def kind_of(block: Any) -> str | None:
-    """Return which kind of medium a block holds, in whatever provider's form; `None` for text and unknown blocks."""
-    if not isinstance(block, dict):
-        return None
-    if block.get("type") == "media":  # Google's
-        return _kind_of_mime_type(str(block.get("mime_type")))
-    if block.get("type") is None:  # Bedrock's
-        return next((kind for name, kind in _KINDS.items() if name in block), None)
-    if _text_of(block) is not None:
-        return None
-    return _KINDS.get(str(block["type"]))
-
-
 def standard(block: Block) -> Block:
     """Return a block in LangChain's standard form; one of an unknown form as it is.
 
     Args:
         block: A block of Anthropic's, OpenAI's, Google's or Bedrock's form, or a standard one, old or new.
     """
-    if (text := _text_of(block)) is not None:
+    if (text := text_of(block)) is not None:
         return {"type": "text", "text": text}
     kind = kind_of(block)
     if kind is None:
@@ -122,33 +104,6 @@ def _family_of(block: Mapping[str, Any]) -> str:
     if isinstance(block.get("source"), dict) or kind in {"document", "search_result"}:
         return "anthropic"
     return ""
-
-
-def _text_of(block: Mapping[str, Any]) -> str | None:
-    """Return the text of a block that is text in whatever form; `None` if it is not."""
-    match block:
-        case {"type": "text" | "input_text" | "text-plain", "text": str(text)}:
-            found: str | None = text
-        case {"type": "document", "source": {"type": "text", "data": str(text)}}:
-            found = text
-        case {"type": "document", "source": {"type": "content", "content": str(text)}}:
-            found = text
-        case {"type": "document", "source": {"type": "content", "content": list(parts)}}:
-            found = "\n".join(str(part.get("text", "")) for part in parts if isinstance(part, dict))
-        case {"type": "text-plain" | "file", "base64": str(data), "mime_type": str(mime)} if mime.startswith("text/"):
-            found = _decoded(data)
-        case {"text": str(text), **rest} if not rest:
-            found = text
-        case _:
-            found = None
-    return found
-
-
-def _decoded(data: str) -> str | None:
-    try:
-        return base64.b64decode(data).decode()
-    except ValueError:
-        return None
 
 
 def _data_of(block: Mapping[str, Any], kind: str) -> dict[str, Any] | None:
@@ -224,8 +179,3 @@ def _mime(value: Any) -> dict[str, str]:
 
 def _named(value: Any, kind: str) -> dict[str, str]:
     return {"filename": str(value)} if value and kind == FILE else {}
-
-
-def _kind_of_mime_type(mime: str) -> str:
-    first = mime.partition("/")[0]
-    return first if first in {IMAGE, AUDIO, VIDEO} else FILE

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
 
 from langchain_moa.data.answer import reference_text
-from langchain_moa.members.blocks import adapted, kind_of
+from langchain_moa.data.media import kind_of
+from langchain_moa.members.blocks import adapted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

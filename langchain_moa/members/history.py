@@ -37,8 +37,7 @@ def visible_history(messages: Sequence[BaseMessage], author: str | None, dialect
     """Return a conversation whose AI messages hold nothing that was another model's alone.
 
     A message that the model has written itself stays as it is, since some providers want their thoughts and signatures back.
-    Every other one becomes its visible text and its calls of tools. Empty messages, of thoughts alone for example, are left
-    out, other than a user's message at the end.
+    Every other one becomes its visible text and its calls of tools. Those of thoughts alone are left out.
 
     Args:
         messages: The conversation; it is not changed.
@@ -57,7 +56,7 @@ def visible_history(messages: Sequence[BaseMessage], author: str | None, dialect
             seen.append(message.model_copy(update={"tool_call_id": ids[message.tool_call_id]}))
         else:
             seen.append(message)
-    return [message for place, message in enumerate(seen, 1) if not _is_empty(message, is_last=place == len(seen))]
+    return [message for message in seen if not _is_empty(message)]
 
 
 def in_order(messages: Sequence[BaseMessage], dialect: Dialect, profile: ModelProfile | None = None) -> list[BaseMessage]:
@@ -142,11 +141,10 @@ def _visible(message: AIMessage) -> AIMessage:
     return AIMessage(text, tool_calls=calls, name=message.name)
 
 
-def _is_empty(message: BaseMessage, *, is_last: bool) -> bool:
-    if isinstance(message, ToolMessage) or (isinstance(message, AIMessage) and message.tool_calls):
+def _is_empty(message: BaseMessage) -> bool:
+    """Tell whether a message is one of the model's that says nothing."""
+    if not isinstance(message, AIMessage) or message.tool_calls:
         return False
-    if is_last and isinstance(message, HumanMessage):
-        return False  # without it, the model would continue its own last message
     texts = [block if isinstance(block, str) else _text_in(block) for block in _as_blocks(message.content)]
     return all(text is not None and not text.strip() for text in texts)
 

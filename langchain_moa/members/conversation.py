@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
 
-from langchain_moa.members.history import broken_steps, in_order, visible_history
+from langchain_moa.members.history import broken_steps, in_order, visible_history, without_empty
 from langchain_moa.prompting.place import add_system_text
 
 if TYPE_CHECKING:
@@ -51,6 +51,8 @@ def _for_member(messages: Sequence[BaseMessage], member: Member, *, has_tools: b
         return list(messages) if has_tools else without_tool_messages(messages)
     dialect = member.dialect
     seen = visible_history(messages, member.author, dialect)
+    if member.chat_model is not None:
+        seen = without_empty(seen)
     if not has_tools:
         seen = without_tool_messages(seen)
     elif broken := broken_steps(seen, dialect):

@@ -37,7 +37,7 @@ def visible_history(messages: Sequence[BaseMessage], author: str | None, dialect
     """Return a conversation whose AI messages hold nothing that was another model's alone.
 
     A message that the model has written itself stays as it is, since some providers want their thoughts and signatures back.
-    Every other one becomes its visible text and its calls of tools. Those of thoughts alone are left out.
+    Every other one becomes its visible text and its calls of tools.
 
     Args:
         messages: The conversation; it is not changed.
@@ -56,7 +56,7 @@ def visible_history(messages: Sequence[BaseMessage], author: str | None, dialect
             seen.append(message.model_copy(update={"tool_call_id": ids[message.tool_call_id]}))
         else:
             seen.append(message)
-    return [message for message in seen if not _is_empty(message)]
+    return seen
 
 
 def in_order(messages: Sequence[BaseMessage], dialect: Dialect, profile: ModelProfile | None = None) -> list[BaseMessage]:
@@ -88,6 +88,15 @@ def in_order(messages: Sequence[BaseMessage], dialect: Dialect, profile: ModelPr
         else:
             ordered.append(message)
     return ordered
+
+
+def without_empty(messages: Sequence[BaseMessage]) -> list[BaseMessage]:
+    """Return a conversation without the model's messages that say nothing, such as those of thoughts alone.
+
+    Args:
+        messages: The conversation; it is not changed.
+    """
+    return [message for message in messages if not _is_empty(message)]
 
 
 def broken_steps(messages: Sequence[BaseMessage], dialect: Dialect) -> set[int]:

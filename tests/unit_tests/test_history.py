@@ -14,7 +14,6 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, System
 
 from langchain_moa import Proposer
 from langchain_moa.members.conversation import for_aggregator, for_proposer
-from langchain_moa.members.dialects import dialect_of_class
 
 if TYPE_CHECKING:
     from langchain_moa.members.member import Member
@@ -78,7 +77,7 @@ tool_calls = st.lists(
 
 @st.composite
 def ai_messages(draw: st.DrawFn) -> AIMessage:
-    content = draw(texts | st.lists(thoughts | st.builds(lambda text: {"type": "text", "text": text}, texts), max_size=3))
+    content: Any = draw(texts | st.lists(thoughts | st.builds(lambda text: {"type": "text", "text": text}, texts), max_size=3))
     calls = draw(tool_calls)
     invalid = [{"name": "f", "args": "{", "id": "bad", "error": None}] if draw(st.booleans()) else []
     return AIMessage(content, tool_calls=calls, invalid_tool_calls=invalid, additional_kwargs={"reasoning_content": SECRET})
@@ -109,7 +108,7 @@ def as_text(messages: list[BaseMessage]) -> str:
 
 def wrong(messages: list[BaseMessage], name: str) -> list[str]:
     """Return what a provider would refuse."""
-    dialect = dialect_of_class(type(MEMBERS[name].chat_model))
+    dialect = MEMBERS[name].dialect
     others = [message for message in messages if not isinstance(message, SystemMessage)]
     pairs = [(type(one), type(two)) for one, two in pairwise(others)]
     found = {
@@ -197,7 +196,7 @@ def test_a_call_without_its_result_is_told_in_words() -> None:
 
 def test_a_system_message_between_results_leaves_them_together() -> None:
     image = {"type": "image", "base64": "AAAA", "mime_type": "image/png"}
-    calls = [{"name": "f", "args": {}, "id": each} for each in ("a", "b")]
+    calls: list[Any] = [{"name": "f", "args": {}, "id": each} for each in ("a", "b")]
     results = [ToolMessage([image], tool_call_id="a"), SystemMessage("Be brief."), ToolMessage("2", tool_call_id="b")]
     sent = for_aggregator([HumanMessage("?"), AIMessage("", tool_calls=calls), *results], MEMBERS["ChatGroq"], has_tools=True)
     assert [type(message) for message in sent] == [

@@ -10,6 +10,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, cast
 
 from langchain_moa.cli.signals import run_until_signalled
+from langchain_moa.data.finish_reasons import is_cut
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
@@ -30,10 +31,6 @@ CUT = "the answer was cut at max_tokens"
 
 NOT_WAITED_FOR = ("late", "cancelled")
 """The statuses of calls that were not waited for; they have not failed."""
-
-# How the providers say it.
-_CUT_REASONS = {"length", "max_tokens", "max_output_tokens", "model_length"}
-
 
 class RunView:
     """Sees a run as it goes; a subclass overrides what it needs."""
@@ -88,12 +85,7 @@ class RunResult:
     @property
     def is_cut(self) -> bool:
         """Whether the answer has reached the longest length that was allowed."""
-        metadata = self.message.response_metadata
-        incomplete = metadata.get("incomplete_details")
-        reasons = [metadata.get("finish_reason"), metadata.get("stop_reason")]
-        if isinstance(incomplete, dict):
-            reasons.append(incomplete.get("reason"))
-        return any(str(reason).lower() in _CUT_REASONS for reason in reasons)
+        return is_cut(self.message)
 
 
 def run(mixture: Mixture, messages: Sequence[BaseMessage], *views: RunView) -> RunResult:

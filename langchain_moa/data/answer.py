@@ -10,6 +10,7 @@ from langchain_core.messages.ai import UsageMetadata, add_usage
 from pydantic import TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
+from langchain_moa.data.finish_reasons import finish_kind, finish_reason_of, is_cut
 from langchain_moa.data.reference import Failure, says_something
 from langchain_moa.data.thoughts import without_thoughts
 from langchain_moa.data.usage import cost_of_messages, counted, total_usage
@@ -24,16 +25,6 @@ class Answer(TypedDict):
     usage: UsageMetadata | None
     cost_usd: NotRequired[float | None]
 
-
-# The finish reasons of OpenAI and compatible servers, Azure, Google, Bedrock and Cohere, in lower case.
-_FILTERED = {
-    *("content_filter", "content-filter", "content_filtered", "guardrail_intervened", "error_toxic"),
-    *("safety", "prohibited_content", "blocklist", "recitation", "spii"),
-}
-_REFUSED = {"refusal", "refused"}
-
-# What providers call an answer that has reached its limit of tokens.
-_CUT = {"length", "max_tokens", "max_output_tokens", "model_length", "max_completion_tokens", "model_context_window_exceeded"}
 
 # Blocks of thoughts beside the text.
 _THOUGHT_BLOCKS = {"reasoning", "reasoning_content", "redacted_thinking", "thinking"}
@@ -96,10 +87,11 @@ def reference_text(message: AIMessage) -> str:
 
 def _failure(message: AIMessage, text: str) -> Failure | None:
     """Say why a message is no reference; `None` if it is a good one."""
-    reason = _finish_reason(message)
-    if reason.lower() in _FILTERED:
+    reason = finish_reason_of(message.response_metadata)
+    kind = finish_kind(reason)
+    if kind == "content_filter":
         return Failure(kind="content_filter", message="the provider's content filter cut the answer")
-    if reason.lower() in _REFUSED or _has_refusal(message):
+    if kind == "refusal" or _has_refusal(message):
         return Failure(kind="refusal", message="the model refused to answer")
     if says_something(text):
         return None
@@ -111,16 +103,11 @@ def _failure(message: AIMessage, text: str) -> Failure | None:
     return Failure(kind="empty", message=f"the model answered nothing (finish reason: {reason or 'not given'})")
 
 
-def is_cut(message: AIMessage) -> bool:
-    """Tell whether an answer ended because it reached its limit of tokens."""
-    return _finish_reason(message).lower() in _CUT
-
-
 def has_no_end(message: AIMessage) -> bool:
     """Tell whether a stream in OpenAI's protocol ended without a finish reason, and so perhaps too early."""
     said = message.response_metadata
     # The Responses API has a status in place of a finish reason.
-    return said.get("model_provider") == "openai" and not (_finish_reason(message) or said.get("status"))
+    return said.get("model_provider") == "openai" and not (finish_reason_of(said) or said.get("status"))
 
 
 def _has_thoughts(message: AIMessage) -> bool:
@@ -133,15 +120,6 @@ def _has_thoughts(message: AIMessage) -> bool:
         or beside.get("reasoning")
         or without_thoughts(str(message.text), is_cut=is_cut(message)).thought
     )
-
-
-def _finish_reason(message: AIMessage) -> str:
-    """Return why the model stopped, an empty text where it does not say."""
-    metadata = message.response_metadata
-    # OpenAI's Responses API has no finish reason; it says what an incomplete answer lacks.
-    incomplete = metadata.get("incomplete_details")
-    cut = incomplete.get("reason") if isinstance(incomplete, dict) else None
-    return str(metadata.get("finish_reason") or metadata.get("stop_reason") or cut or "")
 
 
 def _has_refusal(message: AIMessage) -> bool:

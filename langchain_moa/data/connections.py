@@ -54,7 +54,7 @@ def _where(error: BaseException) -> str | None:
     try:
         request: Any = getattr(error, "request", None)
     except RuntimeError:
-        return None  # httpx's errors say so where they have none
+        return None  # raised by httpx's errors that have no request
     parts = urlsplit(str(getattr(request, "url", "")))
     try:
         port = parts.port or _PORTS.get(parts.scheme)

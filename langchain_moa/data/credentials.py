@@ -38,41 +38,12 @@ _SECRET_TOKENS = {"access", "api", "auth", "bearer", "refresh", "session"}
 
 # Names of parameters and of figures, which are no credentials.
 _PLAIN_TOKENS = {
-    *(
-        "begin",
-        "bos",
-        "cls",
-        "end",
-        "eos",
-        "first",
-        "image",
-        "last",
-        "mask",
-        "max",
-        "min",
-        "next",
-        "pad",
-        "per",
-        "sep",
-        "special",
-    ),
-    *("start", "stop", "think", "unk"),
+    *("begin", "bos", "cls", "end", "eos", "first", "image", "last", "mask", "max", "min", "next"),
+    *("pad", "per", "sep", "special", "start", "stop", "think", "unk"),
 }
 _DATABASES = {
-    *(
-        "amqp",
-        "broker",
-        "database",
-        "db",
-        "mongo",
-        "mongodb",
-        "mysql",
-        "postgres",
-        "postgresql",
-        "rabbitmq",
-        "redis",
-        "sqlalchemy",
-    ),
+    *("amqp", "broker", "database", "db", "mongo", "mongodb"),
+    *("mysql", "postgres", "postgresql", "rabbitmq", "redis", "sqlalchemy"),
 }
 
 # Words that make a name that of a credential only behind certain others.
@@ -92,7 +63,7 @@ _OF_PROVIDERS = re.compile(
     r"|(?:AKIA|ASIA)[A-Z0-9]{16}\b)"
 )
 
-# What comes with the scheme of a header. `Bearer authorization requires` is none.
+# What follows the scheme in a header. `Bearer authorization requires` is prose.
 _BEARER = re.compile(r"(?i:\bbearer)[ \t]{1,4}([^\s\"',;]{16,})")
 _BASIC = re.compile(r"(?i:\bbasic)[ \t]{1,4}([A-Za-z0-9+/]{8,}={0,2})")
 
@@ -124,7 +95,7 @@ def is_secret_name(name: str) -> bool:
 
 
 def credentials_in(text: str) -> list[Span]:
-    """Return where credentials stand in a text, by their form alone: the keys of many services, headers, addresses.
+    """Return the places of credentials in a text, by their form alone: the keys of many services, headers, addresses.
 
     The forms are those of gitleaks (`gitleaks.toml`, MIT License, see `gitleaks.LICENSE`) and of more providers of models. The
     time is linear in the length of the text.
@@ -189,9 +160,9 @@ class Rule:
 
     Attributes:
         id: Its name.
-        expression: Its pattern, as it stands in the file.
-        keywords: Small letters of which a text must have one.
-        entropy: The bits for each character that a secret has at least.
+        expression: Its pattern, as written in the file.
+        keywords: Words in lower case; a text without any of them is skipped.
+        entropy: The least entropy of a secret, in bits for each character.
     """
 
     id: str
@@ -202,7 +173,7 @@ class Rule:
     @cached_property
     def pattern(self) -> re.Pattern[str]:
         """The pattern as Python's."""
-        # What may stand in front of a name may be left out, and would be looked for at every place of a text.
+        # This optional prefix is left out: it would be searched for at every place of a text.
         expression = self.expression.replace(_BEFORE_NAME, "")
         for behind in _BEHIND:
             if expression.endswith(behind):
@@ -213,7 +184,7 @@ class Rule:
         return re.compile(expression, flags)
 
     def found(self, text: str) -> Iterator[Span]:
-        """Return where the secrets of this rule stand in a text."""
+        """Yield the places of the secrets of this rule in a text."""
         # Some rules find a secret by the name in front of it.
         group = 1 if _BEFORE_NAME in self.expression else 0
         for match in self.pattern.finditer(text):

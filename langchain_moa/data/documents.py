@@ -1,4 +1,4 @@
-"""YAML documents of others: plain data, each key once, and no more of it than there is in the file."""
+"""YAML documents: plain data, without duplicate keys, and limited in depth and in size with its aliases."""
 
 from __future__ import annotations
 

@@ -239,7 +239,7 @@ def _request(holder: object) -> Any:
     try:
         return getattr(holder, "request", None)
     except RuntimeError:
-        return None  # httpx's errors and responses say so where they have none
+        return None  # raised by httpx's errors and responses that have no request
 
 
 def _cleansed(value: Any, secrets: tuple[str, ...]) -> Any:

@@ -47,7 +47,7 @@ _WRAPPERS = re.compile(
     re.IGNORECASE,
 )
 
-# Text between backticks shows a tag and is none.
+# A tag between backticks is quoted text.
 _CODE = r"^ {0,3}```[^\n]*\n(?s:.*?)^ {0,3}```|`[^`\n]+`"
 
 _OPENS = "|".join(f"(?P<open_{number}>{spelling.opens})" for number, spelling in enumerate(_SPELLINGS))

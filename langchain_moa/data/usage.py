@@ -152,7 +152,7 @@ def cost_of_call(call: Mapping[str, Any]) -> float | None:
     """Return what a call has cost, in US dollars, `None` where that is not known.
 
     Args:
-        call: A reference, a step, or an entry of an account: what its own messages have said goes before its model's price.
+        call: A reference, a step, or an entry of an account: what its own messages say overrides the price of its model.
     """
     known: float | None = call.get("cost_usd")
     usage = call.get("usage")

@@ -14,8 +14,9 @@ from langgraph.errors import GraphBubbleUp
 from langgraph.runtime import get_runtime
 
 from langchain_moa._compat import is_run_id
-from langchain_moa.data.answer import has_no_end, is_cut
+from langchain_moa.data.answer import has_no_end
 from langchain_moa.data.errors import aggregator_failed, paid_for, was_sent
+from langchain_moa.data.finish_reasons import is_cut
 from langchain_moa.data.redaction import cleanse, describe
 from langchain_moa.data.reference import Failure, Step, steps_of
 from langchain_moa.data.state import emit, references_of, turn_of
@@ -27,9 +28,9 @@ from langchain_moa.engine.streaming import AnswerStream
 from langchain_moa.engine.tracing import call_traced, called, introduce
 from langchain_moa.limits.deadline import Limit
 from langchain_moa.limits.retry import retrying
+from langchain_moa.members.binding import kwargs_for_fallback
 from langchain_moa.members.conversation import for_aggregator
 from langchain_moa.members.history import author_of
-from langchain_moa.members.member import kwargs_of_standin
 from langchain_moa.members.parameters import COMMON
 from langchain_moa.prompting.place import add_system_text
 
@@ -264,7 +265,7 @@ class Aggregate(Node):
         context = context_of()
         messages = cast("list[BaseMessage]", state["messages"])
         others = {key: value for key, value in context.model_kwargs.items() if key not in COMMON}
-        own = kwargs_of_standin(member, {**others, **context.aggregator_kwargs}, of=self._members[0])
+        own = kwargs_for_fallback(member, {**others, **context.aggregator_kwargs}, of=self._members[0])
         kwargs = member.kwargs(member.parameters(self._settings.call_kwargs, context.model_kwargs), own)
         has_tools = bool(kwargs.get("tools")) or member.has_tools
         placed = self._settings.prompt_for(member)

@@ -19,8 +19,8 @@ from langchain_moa.engine.node import NodeSettings, Shown, context_of, secrets_o
 from langchain_moa.engine.progress import RunState
 from langchain_moa.engine.tracing import call_traced, called
 from langchain_moa.limits.deadline import Limit
+from langchain_moa.members.binding import json_kwargs
 from langchain_moa.members.conversation import for_aggregator
-from langchain_moa.members.member import json_kwargs
 from langchain_moa.prompting.place import add_system_text
 from langchain_moa.prompting.prompts import cutting
 

@@ -34,6 +34,7 @@ from langchain_moa.chat_model.binding import MARK
 from langchain_moa.chat_model.chat_model import ChatMoA
 from langchain_moa.data.answer import read_answer
 from langchain_moa.data.errors import AggregatorFailedError, MoAError, ProposersFailedError
+from langchain_moa.data.finish_reasons import FinishKind, finish_kind, finish_reason_of
 from langchain_moa.data.sanitizing import spelled_out
 from langchain_moa.data.state import MoAContext
 from langchain_moa.data.usage import total_usage
@@ -52,17 +53,12 @@ if TYPE_CHECKING:
     from langchain_moa.mixture.mixture import Mixture
 
 
-_STOP_REASONS: dict[str, StopReason] = {
+_STOP_REASONS: dict[FinishKind, StopReason] = {
     "stop": "stop",
-    "end_turn": "stop",
-    "stop_sequence": "stop",
-    "eos": "stop",
     "length": "max_tokens",
-    "max_tokens": "max_tokens",
     "tool_calls": "tool_calls",
-    "tool_use": "tool_calls",
-    "function_call": "tool_calls",
     "content_filter": "content_filter",
+    "refusal": "content_filter",
 }
 
 
@@ -97,15 +93,15 @@ def choice_of(message: AIMessage, *, model: str) -> ChatCompletionChoice:
         message: The answer.
         model: The model's name in the log.
     """
-    metadata = message.response_metadata
-    reason = str(metadata.get("finish_reason") or metadata.get("stop_reason") or "").lower()
+    reason = finish_reason_of(message.response_metadata)
+    kind = finish_kind(reason)
     calls = [ToolCall(id=call["id"] or "", function=call["name"], arguments=call["args"]) for call in message.tool_calls]
     calls += [
         ToolCall(id=bad["id"] or "", function=bad["name"] or "", arguments={}, parse_error=bad["error"] or "not valid JSON")
         for bad in message.invalid_tool_calls
     ]
     assistant = ChatMessageAssistant(content=_content(message), tool_calls=calls or None, model=model, source="generate")
-    known = "tool_calls" if calls else _STOP_REASONS.get(reason, "stop" if not reason else "unknown")
+    known = "tool_calls" if calls else "stop" if reason is None else "unknown" if kind is None else _STOP_REASONS[kind]
     failure = read_answer(message)["failure"]
     refused = failure is not None and failure["kind"] in ("refusal", "content_filter")
     return ChatCompletionChoice(message=assistant, stop_reason="content_filter" if refused else known)

@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import re
 from typing import TYPE_CHECKING, Any
 
-from langchain_moa.members.dialects import AUDIO, FILE, IMAGE, VIDEO, Dialect
+from langchain_moa.data.media import FILE, IMAGE, kind_of, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from langchain_core.language_models.model_profile import ModelProfile
 
-Block = dict[str, Any]
+    from langchain_moa.members.dialects import Dialect
 
-_KINDS = {
-    **dict.fromkeys(("image", "image_url", "input_image"), IMAGE),
-    **dict.fromkeys(("audio", "input_audio"), AUDIO),
-    **dict.fromkeys(("video", "video_url"), VIDEO),
-    **dict.fromkeys(("file", "input_file", "document"), FILE),
-}
+Block = dict[str, Any]
 
 
 def adapted(content: str | list[Any], dialect: Dialect, profile: ModelProfile | None, *, in_result: bool) -> str | list[Any]:
@@ -40,21 +34,8 @@ def adapted(content: str | list[Any], dialect: Dialect, profile: ModelProfile | 
         return content
     blocks = [_adapted(_as_block(each), dialect, profile, in_result=in_result) for each in content]
     if dialect.strings_only and all(block.get("type") == "text" for block in blocks):
-        return "\n".join(block["text"] for block in blocks)
+        return "\n".join(str(block.get("text") or "") for block in blocks)
     return blocks
-
-
-def kind_of(block: Any) -> str | None:
-    """Return which kind of medium a block holds, in whatever provider's form; `None` for text and unknown blocks."""
-    if not isinstance(block, dict):
-        return None
-    if block.get("type") == "media":  # Google's
-        return _kind_of_mime_type(str(block.get("mime_type")))
-    if "type" not in block:  # Bedrock's
-        return next((kind for name, kind in _KINDS.items() if name in block), None)
-    if _text_of(block) is not None:
-        return None
-    return _KINDS.get(str(block["type"]))
 
 
 def standard(block: Block) -> Block:
@@ -63,7 +44,7 @@ def standard(block: Block) -> Block:
     Args:
         block: A block of Anthropic's, OpenAI's, Google's or Bedrock's form, or a standard one, old or new.
     """
-    if (text := _text_of(block)) is not None:
+    if (text := text_of(block)) is not None:
         return {"type": "text", "text": text}
     kind = kind_of(block)
     if kind is None:
@@ -87,7 +68,9 @@ def _adapted(block: Block, dialect: Dialect, profile: ModelProfile | None, *, in
         kept = {"cache_control"} if dialect.cache_control else set()
         return {key: value for key, value in block.items() if key in {"type", "text", *kept}}
     made = standard(block)
-    if made is block and not _is_standard(block):
+    # The id of a file belongs to one provider; an `image_url` has no place for one.
+    is_lost = kind == IMAGE and dialect.image_urls and not {"url", "base64"} & made.keys()
+    if made is block or is_lost:
         return {"type": "text", "text": f"[{_name(block, kind)} omitted: this model cannot take it]"}
     return _in_dialect(made, dialect, kind)
 
@@ -111,9 +94,9 @@ def _in_dialect(block: Block, dialect: Dialect, kind: str | None) -> Block:
 
 def _family_of(block: Mapping[str, Any]) -> str:
     """Return whose form a block has; empty for text and for LangChain's standard blocks."""
-    kind = block.get("type")
-    if kind is None:
+    if block.get("type") is None:
         return "bedrock"
+    kind = str(block["type"])
     if kind == "media":
         return "google"
     if kind in {"image_url", "input_image", "input_audio", "input_file", "input_text"} or "file" in block:
@@ -121,37 +104,6 @@ def _family_of(block: Mapping[str, Any]) -> str:
     if isinstance(block.get("source"), dict) or kind in {"document", "search_result"}:
         return "anthropic"
     return ""
-
-
-def _is_standard(block: Mapping[str, Any]) -> bool:
-    return block.get("type") in _KINDS and any(key in block for key in ("url", "base64", "file_id"))
-
-
-def _text_of(block: Mapping[str, Any]) -> str | None:
-    """Return the text of a block that is text in whatever form; `None` if it is not."""
-    match block:
-        case {"type": "text" | "input_text" | "text-plain", "text": str(text)}:
-            found: str | None = text
-        case {"type": "document", "source": {"type": "text", "data": str(text)}}:
-            found = text
-        case {"type": "document", "source": {"type": "content", "content": str(text)}}:
-            found = text
-        case {"type": "document", "source": {"type": "content", "content": list(parts)}}:
-            found = "\n".join(str(part.get("text", "")) for part in parts if isinstance(part, dict))
-        case {"type": "text-plain" | "file", "base64": str(data), "mime_type": str(mime)} if mime.startswith("text/"):
-            found = _decoded(data)
-        case {"text": str(text), **rest} if not rest:
-            found = text
-        case _:
-            found = None
-    return found
-
-
-def _decoded(data: str) -> str | None:
-    try:
-        return base64.b64decode(data).decode()
-    except (binascii.Error, UnicodeDecodeError):
-        return None
 
 
 def _data_of(block: Mapping[str, Any], kind: str) -> dict[str, Any] | None:
@@ -164,8 +116,9 @@ def _data_of(block: Mapping[str, Any], kind: str) -> dict[str, Any] | None:
 
 def _of_standard(block: Mapping[str, Any], _: str) -> dict[str, Any] | None:
     match block:
-        case {"base64": str()} | {"url": str()} | {"file_id": str()}:
-            return {key: block[key] for key in ("base64", "url", "file_id", "mime_type", "filename") if block.get(key)}
+        case {"base64": str(data)} | {"url": str(data)} | {"file_id": str(data)} if data:
+            found = {key: block[key] for key in ("base64", "url", "file_id", "mime_type", "filename") if block.get(key)}
+            return {key: value for key, value in found.items() if isinstance(value, str)}
         case {"source_type": "base64", "data": str(data)}:  # before version 1
             return {"base64": data, **_mime(block.get("mime_type"))}
     return None
@@ -193,7 +146,7 @@ def _of_openai(block: Mapping[str, Any], kind: str) -> dict[str, Any] | None:
 
 def _of_google(block: Mapping[str, Any], _: str) -> dict[str, Any] | None:
     match block:
-        case {"type": "media", "data": data}:
+        case {"type": "media", "data": str() | bytes() as data}:
             return {"base64": _encoded(data), **_mime(block.get("mime_type"))}
         case {"type": "media", "file_uri": str(url)}:
             return {"url": url, **_mime(block.get("mime_type"))}
@@ -201,12 +154,12 @@ def _of_google(block: Mapping[str, Any], _: str) -> dict[str, Any] | None:
 
 
 def _of_bedrock(block: Mapping[str, Any], kind: str) -> dict[str, Any] | None:
-    part = block.get("document" if kind == FILE else kind)
-    data = (part.get("source") or {}).get("bytes") if isinstance(part, dict) else None
-    if not isinstance(part, dict) or data is None:
-        return None
-    mime = "application" if kind == FILE else kind
-    return {"base64": _encoded(data), **_mime(f"{mime}/{part.get('format')}"), **_named(part.get("name"), kind)}
+    match block.get("document" if kind == FILE else kind):
+        case {"source": {"bytes": str() | bytes() as data}, **part}:
+            mime = "application" if kind == FILE else kind
+            form = part.get("format")
+            return {"base64": _encoded(data), **_mime(form and f"{mime}/{form}"), **_named(part.get("name"), kind)}
+    return None
 
 
 def _of_url(url: str) -> dict[str, Any]:
@@ -216,8 +169,8 @@ def _of_url(url: str) -> dict[str, Any]:
     return {"url": url}
 
 
-def _encoded(data: Any) -> str:
-    return data if isinstance(data, str) else base64.b64encode(bytes(data)).decode()
+def _encoded(data: str | bytes) -> str:
+    return data if isinstance(data, str) else base64.b64encode(data).decode()
 
 
 def _mime(value: Any) -> dict[str, str]:
@@ -226,8 +179,3 @@ def _mime(value: Any) -> dict[str, str]:
 
 def _named(value: Any, kind: str) -> dict[str, str]:
     return {"filename": str(value)} if value and kind == FILE else {}
-
-
-def _kind_of_mime_type(mime: str) -> str:
-    first = mime.partition("/")[0]
-    return first if first in {IMAGE, AUDIO, VIDEO} else FILE

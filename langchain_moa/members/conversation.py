@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
 
-from langchain_moa.members.history import calls_before_user, in_order, visible_history
+from langchain_moa.members.history import broken_steps, in_order, visible_history, without_empty
 from langchain_moa.prompting.place import add_system_text
 
 if TYPE_CHECKING:
@@ -51,33 +51,33 @@ def _for_member(messages: Sequence[BaseMessage], member: Member, *, has_tools: b
         return list(messages) if has_tools else without_tool_messages(messages)
     dialect = member.dialect
     seen = visible_history(messages, member.author, dialect)
+    if member.chat_model is not None:
+        seen = without_empty(seen)
     if not has_tools:
         seen = without_tool_messages(seen)
-    elif not dialect.user_after_tool and (calls := calls_before_user(seen)):
-        seen = without_tool_messages(seen, only=calls)
+    elif broken := broken_steps(seen, dialect):
+        seen = without_tool_messages(seen, only=broken)
     if member.chat_model is None:
         return seen  # an agent, a chain or a function puts them in the order that its own models take
     return in_order(seen, dialect, member.profile)
 
 
-def without_tool_messages(messages: Sequence[BaseMessage], *, only: Container[str] | None = None) -> list[BaseMessage]:
+def without_tool_messages(messages: Sequence[BaseMessage], *, only: Container[int] | None = None) -> list[BaseMessage]:
     """Return the conversation with tool calls and their results as text, for a model that has no tools bound.
 
     Args:
         messages: The conversation; it is not changed.
-        only: The ids of the calls that are meant. Default: all.
+        only: The places of the messages to change. Default: all.
     """
-
-    def is_meant(call: str | None) -> bool:
-        return only is None or call in only
-
     flat: list[BaseMessage] = []
-    for message in messages:
-        if isinstance(message, ToolMessage) and is_meant(message.tool_call_id):
+    for place, message in enumerate(messages):
+        if only is not None and place not in only:
+            flat.append(message)
+        elif isinstance(message, ToolMessage):
             outcome = "failed with" if message.status == "error" else "returned"
             head = f"[The tool {message.name or message.tool_call_id} {outcome}:]\n"
             _append(flat, HumanMessage([{"type": "text", "text": head}, *_blocks(message)]))
-        elif isinstance(message, AIMessage) and any(is_meant(call["id"]) for call in message.tool_calls):
+        elif isinstance(message, AIMessage) and message.tool_calls:
             calls = [
                 f"[Called the tool {call['name']} with {json.dumps(call['args'], ensure_ascii=False, default=str)}]"
                 for call in message.tool_calls
@@ -100,7 +100,7 @@ def _append(messages: list[BaseMessage], message: BaseMessage) -> None:
     """Add a message, joined to the last one where both are results of tools: some models refuse two user turns in a row."""
     content = message.content
     if isinstance(content, list) and all(isinstance(block, dict) and block.get("type") == "text" for block in content):
-        message = type(message)("".join(block["text"] for block in content if isinstance(block, dict)))
+        message = type(message)("".join(str(block.get("text") or "") for block in content if isinstance(block, dict)))
     last = messages[-1] if messages else None
     both_text = last is not None and isinstance(last.content, str) and isinstance(message.content, str)
     if last is not None and both_text and type(last) is type(message) and str(last.content).startswith("[The tool "):

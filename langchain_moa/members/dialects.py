@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from langchain_moa.data.media import AUDIO, FILE, IMAGE, VIDEO
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from langchain_core.language_models import BaseChatModel
     from langchain_core.language_models.model_profile import ModelProfile
-
-IMAGE, AUDIO, VIDEO, FILE = "image", "audio", "video", "file"
 
 CAPABILITIES = {IMAGE: "image_inputs", AUDIO: "audio_inputs", VIDEO: "video_inputs", FILE: "pdf_inputs"}
 """What a profile calls the capability to take each kind of medium."""
@@ -168,7 +168,7 @@ def dialect_of(model: BaseChatModel | None) -> Dialect:
     """Return what the client of a model takes.
 
     Args:
-        model: The chat model; `None` for a member that is none, of which nothing is known.
+        model: The chat model; `None` for another Runnable, of which nothing is known.
     """
     return _UNKNOWN if model is None else dialect_of_class(type(model))
 

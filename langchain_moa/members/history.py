@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
 
 from langchain_moa.data.answer import reference_text
-from langchain_moa.members.blocks import adapted, kind_of
+from langchain_moa.data.media import kind_of
+from langchain_moa.members.blocks import adapted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from langchain_core.language_models.model_profile import ModelProfile
 
     from langchain_moa.members.dialects import Dialect
+
+# The first message where a conversation must begin with the user's and begins with a tool call.
+_BEGINNING = "[The beginning of the conversation is not shown.]"
 
 # What every provider takes as the id of a tool's call.
 _ID = re.compile(r"[a-zA-Z0-9_-]{1,40}")
@@ -37,7 +41,7 @@ def visible_history(messages: Sequence[BaseMessage], author: str | None, dialect
 
     Args:
         messages: The conversation; it is not changed.
-        author: Which model is sent the conversation, as it stands in the account of its answers.
+        author: The identity of the model that is sent the conversation, as recorded with its answers.
         dialect: What its client takes.
     """
     ids: dict[str, str] = {}
@@ -45,8 +49,8 @@ def visible_history(messages: Sequence[BaseMessage], author: str | None, dialect
     for message in messages:
         if isinstance(message, AIMessage):
             is_own = author is not None and dialect.own_thoughts and author_of(message) == author
-            if not is_own:
-                ids.update({call["id"]: _safe(call["id"]) for call in message.tool_calls if call["id"]})
+            # Some servers use the same ids in each turn: the last call of an id counts.
+            ids.update({call["id"]: call["id"] if is_own else _safe(call["id"]) for call in message.tool_calls if call["id"]})
             seen.append(_without_response_id(message) if is_own else _visible(message))
         elif isinstance(message, ToolMessage) and ids.get(message.tool_call_id, message.tool_call_id) != message.tool_call_id:
             seen.append(message.model_copy(update={"tool_call_id": ids[message.tool_call_id]}))
@@ -64,19 +68,20 @@ def in_order(messages: Sequence[BaseMessage], dialect: Dialect, profile: ModelPr
         profile: What the member's model takes, where it says so.
 
     Returns:
-        One system message in front, with the text of all; no empty message; messages of one speaker in a row joined.
+        One system message in front, with the text of all; messages of one speaker in a row joined.
     """
     systems = [message for message in messages if isinstance(message, SystemMessage)]
-    others = [each for each in _media_after_results(messages, dialect, profile) if not isinstance(each, SystemMessage)]
-    if dialect.user_first and others and isinstance(others[0], AIMessage) and not others[0].tool_calls:
-        # A greeting.
-        systems.append(SystemMessage(f"You have begun the conversation with:\n{others[0].text}"))
-        others = others[1:]
+    others = [message for message in messages if not isinstance(message, SystemMessage)]
+    if dialect.user_first:
+        while len(others) > 1 and isinstance(greeting := others[0], AIMessage) and not greeting.tool_calls:
+            systems.append(SystemMessage(f"You have begun the conversation with:\n{greeting.text}"))
+            others = others[1:]
+        if others and isinstance(others[0], AIMessage):
+            others = [HumanMessage(_BEGINNING), *others]
+    others = _media_after_results(others, dialect, profile)
     ordered: list[BaseMessage] = []
     for each in [*([_joined(systems)] if systems else []), *others]:
         message = each if isinstance(each, AIMessage) else _adapted(each, dialect, profile)
-        if isinstance(message, AIMessage) and not message.content and not message.tool_calls:
-            continue  # of thoughts alone, for example
         last = ordered[-1] if ordered else None
         if last is not None and _are_one(last, message):
             ordered[-1] = _joined([last, message])
@@ -85,18 +90,50 @@ def in_order(messages: Sequence[BaseMessage], dialect: Dialect, profile: ModelPr
     return ordered
 
 
-def calls_before_user(messages: Sequence[BaseMessage]) -> set[str]:
-    """Return the ids of the calls of tools after whose results the user speaks, and not the model."""
-    found: set[str] = set()
-    open_calls: set[str] = set()
-    for message in messages:
-        if isinstance(message, ToolMessage):
-            open_calls.add(message.tool_call_id)
-        elif not isinstance(message, SystemMessage):
-            if isinstance(message, HumanMessage):
-                found |= open_calls
-            open_calls = set()
-    return found
+def without_empty(messages: Sequence[BaseMessage]) -> list[BaseMessage]:
+    """Return a conversation without the model's messages that say nothing, such as those of thoughts alone.
+
+    Args:
+        messages: The conversation; it is not changed.
+    """
+    return [message for message in messages if not _is_empty(message)]
+
+
+def broken_steps(messages: Sequence[BaseMessage], dialect: Dialect) -> set[int]:
+    """Return the places of tool calls and results that the provider would refuse as such.
+
+    It refuses a call without exactly one result, a result without its call and, in some dialects, a user's message right after
+    the results.
+
+    Args:
+        messages: The conversation.
+        dialect: What the member's client takes.
+
+    Returns:
+        The places of all messages of each such step: the model's message and the results.
+    """
+    broken: set[int] = set()
+    places: list[int] = []
+
+    def close(follows: BaseMessage | None) -> None:
+        head = messages[places[0]] if places else None
+        calls = [*head.tool_calls, *head.invalid_tool_calls] if isinstance(head, AIMessage) else []
+        required = {call["id"] for call in head.tool_calls} if isinstance(head, AIMessage) else set()
+        results = [message.tool_call_id for place in places if isinstance(message := messages[place], ToolMessage)]
+        is_whole = len(set(results)) == len(results) and required <= set(results) <= {call["id"] for call in calls}
+        if not is_whole or (results and isinstance(follows, HumanMessage) and not dialect.user_after_tool):
+            broken.update(places)
+
+    for place, message in enumerate(messages):
+        if isinstance(message, SystemMessage):
+            continue  # it will stand in front
+        if not isinstance(message, ToolMessage):
+            close(message)
+            places = []
+        if isinstance(message, (AIMessage, ToolMessage)):
+            places.append(place)
+    close(None)
+    return broken
 
 
 def fingerprint(*parts: str) -> str:
@@ -111,6 +148,18 @@ def _visible(message: AIMessage) -> AIMessage:
     if media:
         text = "\n".join([*([text] if text else []), *(f"[{kind} omitted]" for kind in media)])
     return AIMessage(text, tool_calls=calls, name=message.name)
+
+
+def _is_empty(message: BaseMessage) -> bool:
+    """Tell whether a message is one of the model's that says nothing."""
+    if not isinstance(message, AIMessage) or message.tool_calls:
+        return False
+    texts = [block if isinstance(block, str) else _text_in(block) for block in _as_blocks(message.content)]
+    return all(text is not None and not text.strip() for text in texts)
+
+
+def _text_in(block: Any) -> str | None:
+    return str(block.get("text") or "") if isinstance(block, dict) and block.get("type") == "text" else None
 
 
 def _without_response_id(message: AIMessage) -> AIMessage:
@@ -164,7 +213,7 @@ def _are_one(first: BaseMessage, second: BaseMessage) -> bool:
         return first.name == second.name
     if isinstance(first, AIMessage) and isinstance(second, AIMessage):
         plain = isinstance(first.content, str) and isinstance(second.content, str)
-        return plain and first.name == second.name and not first.tool_calls and not second.tool_calls
+        return plain and first.name == second.name and not first.tool_calls
     return False
 
 
@@ -178,7 +227,11 @@ def _joined(messages: Sequence[BaseMessage]) -> BaseMessage:
             content = f"{content}\n\n{added}"
         else:
             content = [*_as_blocks(content), *_as_blocks(added)]
-    return first if not more else first.model_copy(update={"content": content})
+    if not more:
+        return first
+    # Of two messages of a model's, the second may have calls of tools.
+    whole = messages[-1] if isinstance(first, AIMessage) else first
+    return whole.model_copy(update={"content": content})
 
 
 def _as_blocks(content: str | list[Any]) -> list[Any]:

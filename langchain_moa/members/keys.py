@@ -46,14 +46,14 @@ class _Provider(NamedTuple):
     """What is known of a provider's keys and addresses.
 
     Attributes:
-        hosts: Patterns of its own hosts.
+        hosts: Patterns of its own hosts; a `*` does not match a dot.
         addresses: Environment variables that name another address for it, such as a gateway's.
         variables: Environment variables of its credentials; several in one text belong together.
         placeholders: Settings that keep its client from taking credentials from the environment; those that are `None` do so
             beside a key that is named, too.
         needs_key: Whether an address that is not its own needs a key.
         checks_key: Whether its client says at construction that there is no key, and takes no other provider's.
-        token: An environment variable that its client takes a token from whatever other credentials it is given.
+        token: An environment variable whose token its client sends even if it is given other credentials.
     """
 
     hosts: tuple[str, ...] = ()
@@ -66,7 +66,10 @@ class _Provider(NamedTuple):
 
 
 _AWS = _Provider(
-    hosts=("bedrock*.amazonaws.com", "bedrock*.amazonaws.com.cn", "bedrock*.api.aws", "vpce-*.bedrock*.vpce.amazonaws.com"),
+    hosts=(
+        *("bedrock*.[a-z][a-z]-*.amazonaws.com", "bedrock*.[a-z][a-z]-*.amazonaws.com.cn", "bedrock*.*.api.aws"),
+        "vpce-*.bedrock*.[a-z][a-z]-*.vpce.amazonaws.com",
+    ),
     addresses=("AWS_ENDPOINT_URL_BEDROCK_RUNTIME", "AWS_ENDPOINT_URL"),
     variables=("AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY", "AWS_PROFILE", "AWS_BEARER_TOKEN_BEDROCK"),
     placeholders={"aws_access_key_id": NO_KEY, "aws_secret_access_key": NO_KEY, "aws_session_token": None},
@@ -280,10 +283,16 @@ def _holds_key(name: str) -> bool:
 def _is_own(address: str, provider: _Provider) -> bool:
     """Tell whether an address is the provider's, or the one that the environment names for it."""
     scheme, host, port, path = _parts(address)
-    if scheme in {"https", ""} and port in (None, 443) and any(fnmatchcase(host, pattern) for pattern in provider.hosts):
+    if scheme in {"https", ""} and port in (None, 443) and any(_matches(host, pattern) for pattern in provider.hosts):
         return True
     named = [_parts(os.environ[name]) for name in provider.addresses if os.environ.get(name)]
     return bool(host) and any((scheme, host, port, path.rstrip("/")) == (*each[:3], each[3].rstrip("/")) for each in named)
+
+
+def _matches(host: str, pattern: str) -> bool:
+    """Match label by label: a customer of a cloud names a part of some hosts below the cloud's domain."""
+    labels, patterns = host.split("."), pattern.split(".")
+    return len(labels) == len(patterns) and all(map(fnmatchcase, labels, patterns))
 
 
 def _parts(address: str) -> tuple[str, str, int | None, str]:

@@ -9,8 +9,7 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, NoReturn
 from weakref import WeakKeyDictionary
 
-from langchain_core.language_models import BaseChatModel
-from langchain_core.runnables import Runnable, RunnableBinding, RunnableSequence
+from langchain_core.runnables import Runnable
 from langchain_core.runnables.base import RunnableBindingBase
 from langchain_core.runnables.config import var_child_runnable_config
 from langchain_core.runnables.fallbacks import RunnableWithFallbacks
@@ -26,16 +25,16 @@ from langchain_moa.limits.retry import Retry, retrying
 from langchain_moa.members.clients import callable_here
 from langchain_moa.members.dialects import Dialect, dialect_of
 from langchain_moa.members.history import fingerprint
-from langchain_moa.members.models import addresses_of, chat_model_of, model_id, server_of_model
+from langchain_moa.members.models import addresses_of, chat_model_of, model_id, server_of_model, single_model_of
 from langchain_moa.members.parameters import COMMON, Sent, spelled
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
 
+    from langchain_core.language_models import BaseChatModel
     from langchain_core.language_models.model_profile import ModelProfile
     from langchain_core.messages import BaseMessage
     from langchain_core.runnables import RunnableConfig
-    from pydantic import BaseModel
 
     from langchain_moa.limits.deadline import Limit
     from langchain_moa.members.proposer import Proposer
@@ -43,7 +42,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def surrounding(config: RunnableConfig) -> Generator[None]:
-    """Make a call's config the one that models inherit which are called without a config, inside a function for example.
+    """Set the config that models inherit when they are called without one, inside a function for example.
 
     Args:
         config: The call's config.
@@ -56,7 +55,7 @@ def surrounding(config: RunnableConfig) -> Generator[None]:
 
 
 class Nobody(Runnable[Any, Any]):
-    """Stands where a mixture has no aggregator, and says so to whoever wants something of it."""
+    """The aggregator of a mixture that has none: it raises an error that says so."""
 
     def invoke(self, *_: Any, **__: Any) -> NoReturn:
         """Refuse."""
@@ -75,80 +74,6 @@ class Nobody(Runnable[Any, Any]):
         raise ValueError(msg)
 
 
-def kwargs_of_standin(member: Member, kwargs: Mapping[str, Any], *, of: Member) -> Mapping[str, Any]:
-    """Return the keyword arguments of a call, formatted for whoever stands in.
-
-    Tools and their choice were formatted by the aggregator's own `bind_tools`. A model of the same class takes them as they
-    are; for any other they are bound again, which every provider does from the formats of the others.
-
-    Args:
-        member: Who is called.
-        kwargs: What was bound to the aggregator.
-        of: The aggregator.
-    """
-    model, other = member.chat_model, of.chat_model
-    if not kwargs or member is of or model is None or other is None or type(model) is type(other):
-        return kwargs
-    # What else another provider's client would make of its own arguments, no other one knows.
-    rest = {key: value for key, value in kwargs.items() if key in {"response_format", "parallel_tool_calls"}}
-    if not kwargs.get("tools"):
-        return rest
-    choice = _choice(kwargs.get("tool_choice"))
-    try:
-        bound: Any = model.bind_tools(list(kwargs["tools"]), **({} if choice is None else {"tool_choice": choice}))
-    except Exception:  # noqa: BLE001  # a model that can have no tools says so when it is called, and has then failed
-        return kwargs
-    return {**rest, **bound.kwargs}
-
-
-def _choice(value: Any) -> str | None:
-    """Return a provider's `tool_choice` in the words that every `bind_tools` takes: a tool's name, `any` or `auto`."""
-    match value:
-        case None | "auto" | {"type": "auto"}:
-            return None
-        case "required" | "any" | {"type": "any" | "required"}:
-            return "any"
-        case {"function": {"name": str(name)}} | {"type": "tool", "name": str(name)}:
-            return name
-        case str(name):
-            return name
-    return None
-
-
-def json_kwargs(member: Member, schema: type[BaseModel]) -> dict[str, Any]:
-    """Return the keyword arguments of a call whose text is to be JSON of a schema.
-
-    They are those that the model's own `with_structured_output` binds. The parser that comes with it is left out: the text
-    is read as strictly as one by a model that was asked in words alone.
-
-    Args:
-        member: Who is called.
-        schema: The schema.
-
-    Returns:
-        The arguments; none where the model's profile does not say that it has structured output.
-    """
-    model = _model_of(member.runnable)
-    if model is None or not (model.profile or {}).get("structured_output"):
-        return {}
-    try:
-        # As a plain schema: with the class, some clients validate the text themselves, and raise what could be put right.
-        bound: Any = model.with_structured_output(schema.model_json_schema(), method="json_schema")
-    except Exception:  # noqa: BLE001  # whatever a provider has against the schema or the method: words will do
-        return {}
-    first = bound.first if isinstance(bound, RunnableSequence) else bound
-    if not isinstance(first, RunnableBinding) or first.bound is not model or "tools" in first.kwargs:
-        return {}  # a call of a tool has no text
-    return dict(first.kwargs)
-
-
-def _model_of(runnable: Runnable[Any, Any]) -> BaseChatModel | None:
-    """Return the one chat model that is called; `None` where it may be another's turn, which would not know the arguments."""
-    while isinstance(runnable, RunnableBindingBase):
-        runnable = runnable.bound
-    return runnable if isinstance(runnable, BaseChatModel) else None
-
-
 @dataclass(frozen=True, repr=False)
 class Member:
     """A proposer or an aggregator, resolved.
@@ -157,8 +82,8 @@ class Member:
         spec: What the user wrote.
         runnable: What is called.
         id: The model id.
-        retry: How its calls are tried again; `None` if they are not, or if its client sees to it.
-        fallbacks: Who is asked, in this order, when it fails.
+        retry: How its calls are tried again; `None` if they are not, or if its client tries again by itself.
+        fallbacks: The members that are asked when it fails, in this order.
         limiter: The places that its calls share with those of other members.
     """
 
@@ -188,7 +113,7 @@ class Member:
 
     @cached_property
     def server(self) -> str:
-        """Whose calls count together where a limit is set for the member: those to one address, or of one Runnable."""
+        """The server of its calls; members at one server share a limit of calls. A Runnable counts as a server of its own."""
         return f"{id(self.runnable):#x}" if self.chat_model is None else server_of_model(self.chat_model)
 
     @cached_property
@@ -203,14 +128,15 @@ class Member:
 
     @cached_property
     def author(self) -> str | None:
-        """What tells its answers from those of every other model: class, address and model id, as one short text.
+        """The identity of the model that writes its answers: class, and a fingerprint of address and model id.
 
         `None` where an answer may be another model's (fallbacks, models chosen by the call, chains, agents).
         """
-        model = _model_of(self.runnable)
+        model = single_model_of(self.runnable)
         if model is None or self.is_mixture:
             return None
-        return f"{type(model).__name__}:{fingerprint(type(model).__module__, *addresses_of(model), model_id(model))}"
+        place = [*addresses_of(model), str(getattr(model, "region_name", None) or "")]
+        return f"{type(model).__name__}:{fingerprint(type(model).__module__, *place, model_id(model))}"
 
     @cached_property
     def is_mixture(self) -> bool:
@@ -271,7 +197,7 @@ class Member:
         placed = {"references_at": spec.references_at, "system_role": spec.system_role}
         described |= {key: value for key, value in placed.items() if value is not None}
         if self.chat_model is None:
-            # Nothing tells two such Runnables apart but that they are two.
+            # Two such Runnables differ in nothing but their identity.
             return {**described, "runnable": f"{type(self.runnable).__name__} at {id(self.runnable):#x}"}
         params = identifying_params(self.chat_model)
         described["params"] = masked(params, self.secrets)
@@ -286,8 +212,8 @@ class Member:
     def config(self, config: RunnableConfig) -> RunnableConfig:
         """Return the config that this member takes.
 
-        A run on a server is one of its own: on the thread of ours it would find the conversation twice, and the names of its
-        nodes would stand in our stream beside our own.
+        A run on a server gets no config: on the caller's thread it would find the conversation twice, and its nodes would
+        appear in the caller's stream.
 
         Args:
             config: The call's config.
@@ -297,15 +223,15 @@ class Member:
     def kwargs(self, call: Mapping[str, Any], *own: Mapping[str, Any]) -> dict[str, Any]:
         """Return the keyword arguments of a call, in the spelling of the member's client.
 
-        A Runnable that is no chat model takes none of them: what it would do with them is its own affair. A mixture takes
-        them as they are, for members of its own.
+        A Runnable that is not a chat model gets none of them, since they may mean something else to it. A mixture gets them
+        by their common names, for its own members.
 
         Args:
             call: The common parameters of the call, by their common names.
             *own: Keyword arguments that are for this member alone; of those given twice, the last one counts.
         """
         if self.is_remote:
-            # By default a server goes on with a run that nobody waits for.
+            # By default a server continues a run after its client has left.
             return {"on_disconnect": "cancel"}
         if self.chat_model is None:
             return {}

@@ -28,9 +28,6 @@ _REPLAY = "replay:"
 _PRESET = "preset:"
 _CONFIG = "config:"
 
-# How the fields end that hold a client's address.
-_ADDRESS = ("api_base", "api_url", "base_url", "endpoint", "endpoint_url", "region_name")
-
 # The field by which LangChain's clients have a server count the tokens of a stream.
 _COUNTS_STREAMS = "stream_usage"
 
@@ -134,6 +131,13 @@ def chat_model_of(runnable: Runnable[Any, Any]) -> BaseChatModel | None:
     return runnable
 
 
+def single_model_of(runnable: Runnable[Any, Any]) -> BaseChatModel | None:
+    """Return the only chat model that a Runnable can call; `None` if there is none, or if there may be others (fallbacks)."""
+    while isinstance(runnable, RunnableBindingBase):
+        runnable = runnable.bound
+    return runnable if isinstance(runnable, BaseChatModel) else None
+
+
 def model_id(runnable: Runnable[Any, Any]) -> str:
     """Return `provider:model` of a chat model, or the name of any other Runnable."""
     model = chat_model_of(runnable)
@@ -144,11 +148,16 @@ def model_id(runnable: Runnable[Any, Any]) -> str:
     return f"{params.get('ls_provider')}:{name}" if name else model.get_name()
 
 
+def addresses_of(model: BaseChatModel) -> list[str]:
+    """Return the addresses at which a model's client calls, as far as its fields say so."""
+    fields = {name: getattr(model, name, None) for name in type(model).model_fields}
+    return list(addresses_in({name: value for name, value in fields.items() if isinstance(value, str)}))
+
+
 def server_of_model(model: BaseChatModel) -> str:
     """Return the server that a chat model calls: `host:port` where it has an address, the provider where it has none."""
-    fields = {name: getattr(model, name, None) for name in type(model).model_fields}
-    address = next(addresses_in({name: value for name, value in fields.items() if isinstance(value, str)}), None)
-    return server_of(address) if address else str(tracing_params(model).get("ls_provider"))
+    addresses = addresses_of(model)
+    return server_of(addresses[0]) if addresses else str(tracing_params(model).get("ls_provider"))
 
 
 def _given(name: str, provider: str | None, settings: Mapping[str, Any], key: Any) -> dict[str, Any]:
@@ -158,14 +167,8 @@ def _given(name: str, provider: str | None, settings: Mapping[str, Any], key: An
     return with_keys(provider, settings, shared=key)
 
 
-def addresses_of(model: BaseChatModel) -> list[str]:
-    """Return the addresses at which a model's client asks, as far as its fields say so."""
-    named = sorted(name for name in type(model).model_fields if name.endswith(_ADDRESS))
-    return [str(value) for name in named if (value := getattr(model, name, None))]
-
-
 def _count_streams(model: BaseChatModel, settings: Mapping[str, Any]) -> None:
-    """Have a stream's tokens counted unless the user says otherwise: whoever streams pays no less than others.
+    """Have the tokens of streams counted unless the user says otherwise.
 
     By default OpenAI's client asks for them at OpenAI's own address only, and Together's nowhere.
     """

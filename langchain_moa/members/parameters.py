@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from langchain_moa._compat import ollama_options
 from langchain_moa.members.dialects import dialect_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from langchain_core.language_models import BaseChatModel
 
 COMMON = (
@@ -34,7 +33,7 @@ _REASONS = re.compile(r"o\d|gpt-(?:[5-9]|\d\d)(?!.*chat)")
 
 
 class Sent(NamedTuple):
-    """What a model is sent of the common parameters.
+    """The common parameters as a model is sent them.
 
     Attributes:
         kwargs: The keyword arguments of the call, in the spelling of the model's client.
@@ -56,17 +55,17 @@ def spelled(model: BaseChatModel, given: Mapping[str, Any], *, bound: Mapping[st
     dialect = dialect_of(model)
     kwargs: dict[str, Any] = {}
     adjusted: list[dict[str, Any]] = []
-    budget = _thinking_budget(model, bound or {})
+    budget, most = _thinking_budget(model, bound or {}), dialect.most_temperature
     for name, value in given.items():
         if value is None:
             continue
         sent, reason = value, _refused(model, name, value, thinks=budget is not None)
         if reason is None and name == "top_p" and dialect.one_of_temperature_and_top_p and given.get("temperature") is not None:
             reason = "this provider takes temperature or top_p, not both"
-        if reason is None and name == "temperature" and dialect.most_temperature and value > dialect.most_temperature:
-            sent = dialect.most_temperature
+        if reason is None and name == "temperature" and _is_above(value, most):
+            sent = most
             adjusted.append(_adjusted(name, value, sent, f"the highest that this provider takes is {sent:g}"))
-        if reason is None and name == "max_tokens" and budget is not None and value <= budget:
+        if reason is None and name == "max_tokens" and budget is not None and isinstance(value, int) and value <= budget:
             sent = budget + value
             adjusted.append(_adjusted(name, value, sent, f"thinking has a budget of {budget} tokens of its own"))
         if reason is not None:
@@ -74,6 +73,10 @@ def spelled(model: BaseChatModel, given: Mapping[str, Any], *, bound: Mapping[st
         else:
             kwargs[dialect.spelling(name)] = sent
     return Sent(_in_place(model, kwargs, bound or {}), adjusted)
+
+
+def _is_above(value: Any, most: float | None) -> bool:
+    return most is not None and isinstance(value, (int, float)) and value > most  # the provider refuses what is no number
 
 
 def _adjusted(name: str, given: Any, sent: Any, reason: str) -> dict[str, Any]:
@@ -111,10 +114,12 @@ def _thinking_budget(model: BaseChatModel, bound: Mapping[str, Any]) -> int | No
     if dialect_of(model).family not in {"anthropic", "bedrock"}:
         return None
     fields = bound.get("additionalModelRequestFields") or getattr(model, "additional_model_request_fields", None) or {}
-    thinking = bound.get("thinking") or getattr(model, "thinking", None) or fields.get("thinking") or {}
-    if thinking.get("type") not in {"enabled", "adaptive"}:
+    inner = fields.get("thinking") if isinstance(fields, Mapping) else None
+    thinking = bound.get("thinking") or getattr(model, "thinking", None) or inner
+    if not isinstance(thinking, Mapping) or thinking.get("type") not in ("enabled", "adaptive"):
         return None
-    return int(thinking.get("budget_tokens") or 0)
+    budget = thinking.get("budget_tokens")
+    return budget if isinstance(budget, int) else 0
 
 
 def _in_place(model: BaseChatModel, kwargs: dict[str, Any], bound: Mapping[str, Any]) -> dict[str, Any]:

@@ -96,7 +96,7 @@ def _no_retries(model: BaseLanguageModel[Any]) -> int:
 class Proposer:
     """One member of a mixture: a model, and what makes it differ from the others.
 
-    A string, a chat model or another Runnable stands wherever a `Proposer` does; this class is for members that need more.
+    A string, a chat model or another Runnable can be given instead of a `Proposer`; this class is for members that need more.
     The aggregator may be one, too.
 
     Args:
@@ -251,8 +251,8 @@ class Proposer:
         """Make the member that can be called.
 
         Args:
-            client: Arguments for the constructors of models that are given as strings; this proposer's `settings` go before.
-            retry: The mixture's policy; this proposer's own goes before.
+            client: Arguments for the constructors of models given as strings; this proposer's `settings` override them.
+            retry: The mixture's policy; this proposer's own overrides it.
 
         Raises:
             ValueError: The model cannot be made, or tries again by itself although this proposer has a policy.
@@ -313,7 +313,7 @@ def _with_mixture(value: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _coerce_fallbacks(value: Any) -> tuple[Proposer, ...]:
-    # One alone may stand without a list.
+    # A single fallback needs no list.
     items = value if isinstance(value, Sequence) and not isinstance(value, str) else [value]
     found = each(items, Proposer.coerce)
     for number, fallback in enumerate(found, start=1):

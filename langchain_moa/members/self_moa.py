@@ -20,11 +20,11 @@ def sample(
 ) -> list[Proposer]:
     """Return proposers that are samples of one model, each with its own temperature and seed where the model has such.
 
-    What a `Proposer` sets for itself goes before. A Runnable that is no chat model, and a model whose profile says that it
+    The settings of a `Proposer` override them. A Runnable that is no chat model, and a model whose profile says that it
     takes no temperature, is repeated as it is.
 
     Args:
-        model: Whatever may stand for a proposer.
+        model: A string, a Runnable, a mapping or a `Proposer`.
         samples: How many, at least 1.
         temperatures: The lowest and the highest, the others evenly between. `None` leaves them alone.
         seed: The first one's, counted up for the others. `None` leaves them alone.
@@ -61,10 +61,10 @@ def sample(
 
 
 def without_history(model: Any) -> Any:
-    """Return what may stand for a proposer as it may stand for the aggregator, which is shown all of the conversation.
+    """Return a proposer as an aggregator, which is shown all of the conversation.
 
     Args:
-        model: Whatever may stand for a proposer.
+        model: A string, a Runnable, a mapping or a `Proposer`.
     """
     spec = Proposer.coerce(model)
     if all(each.history is None for each in (spec, *spec.fallbacks)):

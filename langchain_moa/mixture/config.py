@@ -69,8 +69,8 @@ def read_preset(cls: type[M], name: str, overrides: Mapping[str, Any], *, defaul
     Args:
         cls: `Mixture` or `ChatMoA`.
         name: The preset's name.
-        overrides: Fields that go before the preset's.
-        defaults: Fields that the preset's go before.
+        overrides: Fields that override the preset's.
+        defaults: Fields that the preset overrides.
 
     Raises:
         ValueError: There is no preset of this name; the text lists them.
@@ -92,8 +92,8 @@ def read_config(
     Args:
         cls: `Mixture` or `ChatMoA`.
         path: The file.
-        overrides: Fields that go before the file's.
-        defaults: Fields that the file's go before.
+        overrides: Fields that override the file's.
+        defaults: Fields that the file overrides.
 
     Raises:
         ValueError: There is no such file, it is not YAML or no mapping, it holds a key, or it has itself for a member.
@@ -109,7 +109,7 @@ def read_mixtures(cls: type[M], path: str | Path, overrides: Mapping[str, Any]) 
     Args:
         cls: `Mixture` or `ChatMoA`.
         path: The file.
-        overrides: Fields that go before those of each mixture.
+        overrides: Fields that override those of each mixture.
 
     Returns:
         The mixtures by name; one alone has the file's name without its ending.

@@ -1,4 +1,4 @@
-"""The line-up of a mixture: who its members are, as they are written and as they are called."""
+"""The line-up of a mixture: its members, as the user wrote them and as they are called."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ class Members(NamedTuple):
 
     Attributes:
         layers: The proposers of each layer.
-        aggregator: Who writes the final answer; where there is none, a member that refuses to be called.
-        fallbacks: Who stands in for the aggregator, in this order: its own fallbacks, then the mixture's.
-        others: The models that the strategies call, each beside what the user wrote.
+        aggregator: The member that writes the final answer; if there is none, one that raises an error when it is called.
+        fallbacks: The members that are asked when the aggregator fails, in this order: its own fallbacks, then the mixture's.
+        others: The models that the strategies call, each with the `Proposer` that it was made of.
     """
 
     layers: tuple[tuple[Member, ...], ...]
@@ -59,7 +59,7 @@ class Members(NamedTuple):
 
 
 def resolve_members(mixture: Mixture, strategies: Strategies) -> Members:
-    """Resolve everyone whom a mixture may call.
+    """Resolve all members that a mixture may call.
 
     Args:
         mixture: The mixture.

@@ -50,7 +50,7 @@ class Mixture(MixtureFields):
             instruction in your own words for the paper's layout; or a callable from messages and references to messages. A
             mapping has a prompt for each reader: `{2: "blind", "aggregator": "hardened"}`, from a layer's number, or
             `aggregator`, to its prompt; readers that are not in it have the paper's. A blind layer adds its answers to those
-            that it did not see: whoever reads next sees both.
+            that it did not see: the next layer and the aggregator see both.
         references_at: Where a prompt shows the references. `system` (default): in the system message, as in the paper. `end`:
             after the last message, so that the beginning of a prompt stays the same from call to call and the providers'
             prompt caches work; the instruction, which never changes, stays in the system message. A `Proposer` may say it for
@@ -69,11 +69,11 @@ class Mixture(MixtureFields):
             there before. Default: nothing.
         stop_when: When a closed layer is enough: a name, or a callable from a `ClosedLayer` to a truth value, or to the
             reason in words. It is asked after every layer but the last. Default: after the last layer.
-        aggregator_fallbacks: Members that stand in for the aggregator, in this order, when it raises, answers nothing, is cut
-            by a content filter, or calls a tool that nobody has given it; in a stream as long as nothing has been streamed.
-            Where nobody is left, what a filter has left and such a call are passed on. A refusal is an answer, but in a
+        aggregator_fallbacks: Members that replace the aggregator, in this order, when it raises, answers nothing, is cut by
+            a content filter, or calls an unknown tool; in a stream as long as nothing has been streamed. If the last of them
+            fails, too, what a filter has left and such a call are passed on. A refusal is an answer, but in a
             stream, where OpenAI's chat client leaves it out, an empty one. All three are told as the `error` of the
-            aggregator's entry in `response_metadata["moa"]`, and in `degraded`. They stand in as well where a strategy asks
+            aggregator's entry in `response_metadata["moa"]`, and in `degraded`. They also replace it where a strategy asks
             the aggregator (a ranker, a judge, a moderator) and it has nothing usable to say. Default: none.
         retry: How a failed call is tried again; see `Retry` on how it gets along with the retries of the members' own
             clients. Default: those alone.
@@ -163,7 +163,7 @@ class Mixture(MixtureFields):
         Args:
             path: The file; its keys are this class's fields. A key in clear is refused: `api_key: ${NAME}` refers to an
                 environment variable.
-            **overrides: Fields that go before the file's.
+            **overrides: Fields that override the file's.
 
         Raises:
             ValueError: The file is missing, no mapping, holds a key, or describes no mixture; the text names the file.
@@ -178,7 +178,7 @@ class Mixture(MixtureFields):
 
         Args:
             name: The preset; `langchain_moa.presets()` lists them.
-            **overrides: Fields that go before the preset's.
+            **overrides: Fields that override the preset's.
 
         Raises:
             ValueError: There is no such preset, or one of its providers has no key.

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
 from langchain_core.messages.utils import count_tokens_approximately
 
+from langchain_moa.data.media import kind_of
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
@@ -95,8 +97,6 @@ _SHARE = 0.9
 
 # Below this, a reference says nothing any more, and older turns go first.
 _LEAST = 64
-
-_MEDIA = {"audio", "document", "file", "image", "image_url", "input_audio", "input_file", "input_image", "video"}
 
 
 def cut(text: str, tokens: int) -> str:
@@ -205,9 +205,7 @@ def _without_media(message: BaseMessage) -> BaseMessage:
     """Return a message with all its media as images: what a file in base64 comes to, its length does not say."""
     if isinstance(message.content, str):
         return message
-    content = [
-        {"type": "image"} if isinstance(block, dict) and block.get("type") in _MEDIA else block for block in message.content
-    ]
+    content = [block if kind_of(block) is None else {"type": "image"} for block in message.content]
     return message.model_copy(update={"content": content})
 
 

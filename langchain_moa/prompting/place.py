@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 ReferencesAt: TypeAlias = Literal["system", "end"]
 """Where references stand: in the system message, as in the paper, or after the last message."""
 
-# Models that refuse a user's message right after the results of tools, whatever server applies their chat templates.
+# Models that refuse a user's message right after the results of tools at any server, since their chat templates do.
 _NO_USER_AFTER_TOOLS = re.compile(r"(?:mi|mini|magi|dev|code)stral|(?:mi|pi|vo)xtral", re.IGNORECASE)
 
 # Models whose chat templates have no system role: Gemma up to 3, and the first ones of Mistral.
@@ -68,7 +68,7 @@ class ReferencePlace:
 
     @property
     def is_apart(self) -> bool:
-        """Whether the instruction and the references stand in different messages."""
+        """Whether the instruction and the references are in different messages."""
         return self.at == "end" and self.has_system_role
 
     def put(self, messages: Sequence[BaseMessage], instruction: str, references: str) -> list[BaseMessage]:
@@ -96,7 +96,7 @@ class ReferencePlace:
         return add_last_text(messages, text)
 
     def adapt(self, messages: list[BaseMessage]) -> list[BaseMessage]:
-        """Return a prompt, whatever has made it, as the reader takes it.
+        """Return a prompt as the reader takes it.
 
         Args:
             messages: The prompt; it is not changed.

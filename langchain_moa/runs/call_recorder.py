@@ -15,6 +15,7 @@ from typing_extensions import override
 from langchain_moa._compat import StreamingCallbackHandler
 from langchain_moa.data.answer import read_answer
 from langchain_moa.data.errors import OutOfTimeError
+from langchain_moa.data.finish_reasons import finish_reason_of
 from langchain_moa.data.redaction import describe
 from langchain_moa.runs.run import AttemptRecord
 
@@ -117,7 +118,7 @@ class CallRecorder(BaseCallbackHandler):
     def finish_reason(self) -> str | None:
         """Why the model stopped, in the provider's own word; `None` where it does not say."""
         output = self.attempts[-1].output if self.attempts else None
-        return None if output is None else finish_reason_of(read_answer(output)["message"])
+        return None if output is None else finish_reason_of(read_answer(output)["message"].response_metadata)
 
     @property
     def text(self) -> str:
@@ -219,20 +220,6 @@ def since(began: float, then: float) -> float:
 def is_cancellation(error: BaseException) -> bool:
     """Tell whether an error means that the caller has left."""
     return isinstance(error, (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt, SystemExit))
-
-
-def finish_reason_of(message: BaseMessage) -> str | None:
-    """Return why a model stopped, in the provider's own word (`stop`, `length`, `max_tokens`, ...); `None` if unknown.
-
-    Args:
-        message: The model's message.
-    """
-    said = message.response_metadata
-    # OpenAI's Responses API has no finish reason: it says why an answer is incomplete.
-    incomplete = said.get("incomplete_details")
-    reason = incomplete.get("reason") if isinstance(incomplete, dict) else None
-    found = said.get("finish_reason") or said.get("stop_reason") or said.get("done_reason") or reason
-    return str(found) if found else None
 
 
 def _says_something(chunk: Any) -> bool:

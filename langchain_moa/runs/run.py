@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
 from langchain_core.runnables.graph import Edge, Graph, Node
 from pydantic import AwareDatetime, BaseModel, ConfigDict, JsonValue
 
+from langchain_moa.data.finish_reasons import finish_kind
 from langchain_moa.data.reference import Failure, Status
 from langchain_moa.runs.figures import Cost
 
@@ -20,9 +21,6 @@ FORMAT: Literal[1] = 1
 
 CallRole: TypeAlias = Literal["proposer", "aggregator", "step"]
 """A proposer's call, the aggregator's, or any other (a ranker's, a moderator's, ...)."""
-
-# The finish reasons that say that the output limit ended the answer: OpenAI's, Anthropic's, Google's, ... in lower case.
-_OUTPUT_LIMIT = {"length", "max_tokens", "max_output_tokens", "model_length", "max_length"}
 
 
 class MessageRecord(BaseModel):
@@ -141,7 +139,7 @@ class CallRecord(BaseModel):
     @property
     def is_cut(self) -> bool:
         """Whether the answer was cut at the output limit (`max_tokens`)."""
-        return is_output_limit(self.finish_reason)
+        return finish_kind(self.finish_reason) == "length"
 
     @property
     def cost(self) -> Cost:
@@ -304,7 +302,7 @@ class MoARun(BaseModel):
     def is_cut(self) -> bool:
         """Whether the answer was cut at the output limit (`max_tokens`)."""
         if self.finish_reason is not None or self.answer is None:
-            return is_output_limit(self.finish_reason)
+            return finish_kind(self.finish_reason) == "length"
         # An answer that was chosen has no finish reason of its own: it is that of the reference.
         writers = [call for call in self.calls if call.role == "aggregator" and call.status == "ok"][-1:]
         chosen = [call for call in self.references if call.text_read == self.text] if "selected" in self.outcome else writers
@@ -404,11 +402,6 @@ class MoARun(BaseModel):
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
         return {"text/html": self._repr_html_(), "text/plain": repr(self)}
-
-
-def is_output_limit(finish_reason: str | None) -> bool:
-    """Tell whether a provider's finish reason says that the output limit (`max_tokens`) ended the answer."""
-    return finish_reason is not None and finish_reason.lower() in _OUTPUT_LIMIT
 
 
 def tokens_of(calls: Iterable[CallRecord]) -> tuple[int, int] | None:

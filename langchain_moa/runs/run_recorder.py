@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 from langchain_core.messages import AIMessage, BaseMessage
 
 from langchain_moa.data.answer import read_answer
+from langchain_moa.data.finish_reasons import finish_reason_of
 from langchain_moa.data.redaction import describe
 from langchain_moa.data.reference import Failure
 from langchain_moa.data.usage import cost_of_call
 from langchain_moa.engine.aggregate import AGGREGATOR
 from langchain_moa.engine.node import context_of, place_of, proposer_node
 from langchain_moa.members.proposer import retries_itself
-from langchain_moa.runs.call_recorder import CallRecorder, finish_reason_of, is_cancellation, since
+from langchain_moa.runs.call_recorder import CallRecorder, is_cancellation, since
 from langchain_moa.runs.run import CallRecord, CallRole, MessageRecord, MoARun
 from langchain_moa.runs.serialization import Serializer, versions
 
@@ -205,7 +206,7 @@ class RunRecorder:
             seconds=seconds,
             status=_status(answer, error),
             error=None if error is None else _reason(error, serializer, self._secrets()),
-            finish_reason=None if message is None else serializer.optional_text(finish_reason_of(message)),
+            finish_reason=None if message is None else serializer.optional_text(finish_reason_of(message.response_metadata)),
             question=serializer.messages(self._question),
             answer=answer,
             calls=sorted(calls, key=_place),

@@ -11,6 +11,7 @@ from openai.types import CompletionUsage
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from pydantic import Discriminator, Field, Tag
 
+from langchain_moa.data.finish_reasons import finish_kind, finish_reason_of
 from langchain_moa.serving.conversation import Links, Turn, to_messages
 from langchain_moa.serving.mixtures import FinalAnswer, ProgressLine, Prompting
 from langchain_moa.serving.parameters import (
@@ -29,10 +30,6 @@ if TYPE_CHECKING:
     from langchain_core.messages.ai import UsageMetadata
 
     from langchain_moa.serving.errors import ApiError
-
-# The names that providers have for an answer that is too long, and for one that a filter has cut.
-_LENGTH = {"length", "max_tokens", "max_output_tokens", "model_length"}
-_FILTERED = {"content_filter", "content_filtered", "safety", "recitation", "blocklist", "prohibited_content", "spii"}
 
 Stop = Annotated[
     Annotated[str, Tag(":text")] | Annotated[list[str], Tag(":list")],
@@ -302,13 +299,9 @@ def finish_reason(metadata: Mapping[str, Any], *, calls: bool) -> str:
         metadata: The answer's `response_metadata`.
         calls: Whether it calls tools.
     """
-    incomplete = metadata.get("incomplete_details")
-    cut = incomplete.get("reason") if isinstance(incomplete, dict) else None
-    said = str(metadata.get("finish_reason") or metadata.get("stop_reason") or cut or "").lower()
-    if said in _LENGTH:
-        return "length"
-    if said in _FILTERED:
-        return "content_filter"
+    kind = finish_kind(finish_reason_of(metadata))
+    if kind in ("length", "content_filter"):
+        return kind
     return "tool_calls" if calls else "stop"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from tests.providers.conversation import Answer, Turn, count_words, split_words
+from tests.providers.conversation import Answer, Turn, asked_in, count_words, split_words
 from tests.providers.openai_chat import check_tool_order, tools_of
 from tests.providers.protocol import Json, Protocol, names, only_keys, require, sse
 
@@ -55,13 +55,10 @@ class Cohere(Protocol):
             _check_message(message, f"messages[{place}]")
         check_tool_order(messages)
         require(messages[-1]["role"] in {"user", "tool"}, "last-role", "the last message must be from the user or a tool")
-        users = [place for place, message in enumerate(messages) if message["role"] == "user"]
-        since = messages[users[-1] + 1 :] if users else messages
         return Turn(
             vendor=self.vendor,
             model=model,
-            question=_text(messages[users[-1]]["content"]) if users else "",
-            results=[_text(message["content"]) for message in since if message["role"] == "tool"],
+            **asked_in(messages, _text),
             tools=tools_of(body) if body.get("tool_choice") != "NONE" else {},
             stream=request.stream,
             thinking=_thinks(model, body),

@@ -118,6 +118,21 @@ class Answer:
         return replace(self, text=text)
 
 
+def asked_in(messages: Sequence[Mapping[str, Any]], text_of: Callable[[Any], str]) -> dict[str, Any]:
+    """Return the user's last question and the results of tools after it, as fields of a `Turn`.
+
+    Args:
+        messages: The messages of a request, each with `role` and `content`.
+        text_of: What a protocol's content says.
+    """
+    users = [place for place, message in enumerate(messages) if message["role"] == "user"]
+    since = messages[users[-1] + 1 :] if users else messages
+    return {
+        "question": text_of(messages[users[-1]]["content"]) if users else "",
+        "results": [text_of(message["content"]) for message in since if message["role"] == "tool"],
+    }
+
+
 Behaviour = Answer | str | Sequence[Answer | str] | Callable[[Turn], Answer | str]
 """What a model does: always this, these one after the other (the last repeats), or what a function says."""
 

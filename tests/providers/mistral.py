@@ -7,7 +7,7 @@ import json
 import re
 from typing import TYPE_CHECKING, Any
 
-from tests.providers.conversation import Answer, Turn, count_words, split_words
+from tests.providers.conversation import Answer, Turn, asked_in, count_words, split_words
 from tests.providers.openai_chat import text_of, tools_of
 from tests.providers.protocol import Json, Protocol, check_answers, groups_of, names, only_keys, require, sse
 
@@ -54,14 +54,11 @@ class Mistral(Protocol):
         for place, message in enumerate(messages):
             _check_message(model, message, f"messages[{place}]")
         _check_order(messages)
-        users = [place for place, message in enumerate(messages) if message["role"] == "user"]
-        since = messages[users[-1] + 1 :] if users else messages
         stop = body.get("stop")
         return Turn(
             vendor=self.vendor,
             model=model,
-            question=text_of(messages[users[-1]]["content"]) if users else "",
-            results=[text_of(message["content"]) for message in since if message["role"] == "tool"],
+            **asked_in(messages, text_of),
             tools=tools_of(body) if body.get("tool_choice") != "none" else {},
             stream=request.stream,
             thinking=_thinks(model),

@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from tests.providers.conversation import Answer, Turn, count_words, split_words
+from tests.providers.conversation import Answer, Turn, asked_in, count_words, split_words
 from tests.providers.protocol import Json, Protocol, check_answers, groups_of, names, only_keys, require, sse
 
 if TYPE_CHECKING:
@@ -142,14 +142,11 @@ class OpenAIChat(Protocol):
         for place, message in enumerate(messages):
             self._check_message(message, f"messages[{place}]")
         check_tool_order(messages)
-        users = [place for place, message in enumerate(messages) if message["role"] == "user"]
-        since = messages[users[-1] + 1 :] if users else messages
         effort = body.get("reasoning_effort")
         return Turn(
             vendor=self.vendor,
             model=model,
-            question=text_of(messages[users[-1]]["content"]) if users else "",
-            results=[text_of(message["content"]) for message in since if message["role"] == "tool"],
+            **asked_in(messages, text_of),
             tools=tools_of(body) if body.get("tool_choice") != "none" else {},
             stream=request.stream,
             thinking=effort not in {None, "none"} or _wants_thoughts(body),

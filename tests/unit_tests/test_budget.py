@@ -190,7 +190,13 @@ def test_what_is_sent_is_what_was_measured() -> None:
         assert len(trimmed) == 1
 
 
-@pytest.mark.parametrize("kind", ["audio", "document", "file", "image", "input_audio", "input_file", "input_image", "video"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        *("audio", "document", "file", "image", "input_audio", "input_file", "input_image", "video"),
+        *("media", "video_url"),
+    ],
+)
 def test_a_file_counts_as_a_picture_and_the_words_beside_it_as_words(kind: str) -> None:
     words = {"type": "text", "text": "Why? " * 20}
     file, picture = HumanMessage([{"type": kind, "base64": "A" * 100_000}, words]), HumanMessage([{"type": "image"}, words])

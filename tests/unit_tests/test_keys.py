@@ -19,6 +19,10 @@ OWN = [
     ("azure_openai", "https://my-resource.openai.azure.com/"),
     ("google_genai", "us-central1-aiplatform.googleapis.com"),
     ("bedrock_converse", "https://bedrock-runtime.us-east-1.amazonaws.com"),
+    ("bedrock_converse", "https://bedrock-runtime-fips.us-gov-west-1.amazonaws.com"),
+    ("bedrock_converse", "https://bedrock-runtime.cn-north-1.amazonaws.com.cn"),
+    ("bedrock_converse", "https://bedrock-mantle.us-east-1.api.aws/v1"),
+    ("bedrock_converse", "https://vpce-0a1b-2c3d.bedrock-runtime.us-east-1.vpce.amazonaws.com"),
     ("xai", "https://us-east-1.api.x.ai/v1"),
     ("ollama", "https://ollama.com"),
 ]
@@ -37,6 +41,9 @@ STRANGE = [
     ("azure_openai", "https://vm.westeurope.cloudapp.azure.com"),
     ("azure_openai", "https://gateway.azure-api.net"),
     ("bedrock_converse", "https://ec2-1-2-3-4.compute.amazonaws.com"),
+    ("bedrock_converse", "https://bedrock-of-a-customer.s3.amazonaws.com"),
+    ("bedrock_converse", "https://bedrock-of-a-customer.s3.us-west-2.amazonaws.com"),
+    ("bedrock_converse", "https://bedrock-of-a-customer-1.us-east-1.elb.amazonaws.com"),
     ("google_genai", "https://storage.googleapis.com"),
     ("unheard-of", "https://api.unheard-of.example"),
 ]

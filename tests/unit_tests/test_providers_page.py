@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from langchain_moa.members.dialects import AUDIO, FILE, IMAGE, dialect_of_class
+from langchain_moa.data.media import AUDIO, FILE, IMAGE
+from langchain_moa.members.dialects import dialect_of_class
 
 PAGE = Path(__file__).parents[2] / "docs" / "providers.md"
 ROW = re.compile(

@@ -162,8 +162,9 @@ def test_a_string_that_langchain_accepts_is_accepted(monkeypatch: pytest.MonkeyP
         monkeypatch.delenv(name, raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    init_chat_model(model, **settings)
-    Mixture(proposers=[{"model": model, "settings": settings}], aggregator={"model": model, "settings": settings}, num_layers=1)
+    one = {"model": model, "settings": settings}
+    made = Mixture(proposers=[one], aggregator=one, num_layers=1).members.aggregator.chat_model
+    assert type(made) is type(init_chat_model(model, **settings))
 
 
 @pytest.mark.parametrize(
@@ -348,9 +349,12 @@ def test_vertex_credentials_are_credentials(monkeypatch: pytest.MonkeyPatch) -> 
         monkeypatch.delenv(name, raising=False)
     from google.oauth2.credentials import Credentials
 
-    settings = {"vertexai": True, "project": "p", "location": "us-central1", "credentials": Credentials("a-token")}  # type: ignore[no-untyped-call]  # Google's
+    credentials = Credentials("a-token")  # type: ignore[no-untyped-call]  # Google's
+    settings = {"vertexai": True, "project": "p", "location": "us-central1", "credentials": credentials}
     one = {"model": "google_genai:gemini-3.5-flash", "settings": settings}
-    Mixture(proposers=[one], aggregator=one)
+    made: Any = Mixture(proposers=[one], aggregator=one).members.aggregator.chat_model
+    assert made.credentials is credentials
+    assert made.google_api_key is None
 
 
 @pytest.mark.parametrize(

@@ -153,8 +153,8 @@ def test_what_a_model_wrote_is_copied_as_it_was_written(browser: Browser, page_f
         page.locator("#call-1 > summary").click()
         button = page.locator("#call-1 .main .copy").first
         button.click()
-        copied = "async () => await navigator.clipboard.readText() === '**Bees** make honey. They dance.'"
-        page.wait_for_function(copied)
+        page.wait_for_function("async () => await navigator.clipboard.readText() !== ''")
+        assert page.evaluate("navigator.clipboard.readText()") == "**Bees** make honey. They dance."
 
 
 def test_the_rows_of_a_summary_lead_to_their_runs(browser: Browser, tmp_path: Path) -> None:

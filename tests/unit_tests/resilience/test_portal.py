@@ -280,7 +280,17 @@ class TestIterate:
         assert forever.cancelled.wait(PATIENCE)
 
     def test_nothing_is_made_before_it_is_asked_for(self) -> None:
-        iterate(pytest.fail).close()  # it is not called
+        made: list[str] = []
+
+        async def items() -> AsyncGenerator[int]:
+            yield 1
+
+        def make() -> AsyncGenerator[int]:
+            made.append("items")
+            return items()
+
+        iterate(make).close()
+        assert made == []
 
     def test_it_has_a_copy_of_the_context(self) -> None:
         async def items() -> AsyncGenerator[str]:

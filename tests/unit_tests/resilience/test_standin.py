@@ -1,4 +1,4 @@
-"""Who stands in for the aggregator gets the aggregator's tools, in its own provider's form."""
+"""A fallback of the aggregator gets the aggregator's tools, in its own provider's form."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from langchain_core.utils.function_calling import convert_to_openai_tool
 from typing_extensions import override
 
 from langchain_moa import Proposer
-from langchain_moa.members.member import kwargs_of_standin
+from langchain_moa.members.binding import kwargs_for_fallback
 
 
 class One(GenericFakeChatModel):
@@ -37,8 +37,8 @@ def member(cls: type[GenericFakeChatModel]) -> Any:
 def test_the_aggregators_own_kind_takes_what_is_bound() -> None:
     kwargs = {"tools": TOOLS, "tool_choice": "required", "parallel_tool_calls": True}
     aggregator = member(One)
-    assert kwargs_of_standin(aggregator, kwargs, of=aggregator) is kwargs
-    assert kwargs_of_standin(member(One), kwargs, of=aggregator) is kwargs
+    assert kwargs_for_fallback(aggregator, kwargs, of=aggregator) is kwargs
+    assert kwargs_for_fallback(member(One), kwargs, of=aggregator) is kwargs
 
 
 @pytest.mark.parametrize(
@@ -57,15 +57,15 @@ def test_the_aggregators_own_kind_takes_what_is_bound() -> None:
     ],
 )
 def test_another_provider_binds_the_tools_in_its_own_form(given: dict[str, Any], chosen: str | None) -> None:
-    kwargs = kwargs_of_standin(member(Another), {"tools": TOOLS, "parallel_tool_calls": True, **given}, of=member(One))
+    kwargs = kwargs_for_fallback(member(Another), {"tools": TOOLS, "parallel_tool_calls": True, **given}, of=member(One))
     assert kwargs == {"tools": [{"called": "search"}], "choice": chosen, "parallel_tool_calls": True}
 
 
 def test_one_who_can_have_no_tools_is_called_all_the_same() -> None:
     kwargs = {"tools": TOOLS}
-    assert kwargs_of_standin(member(One), kwargs, of=member(Another)) is kwargs
+    assert kwargs_for_fallback(member(One), kwargs, of=member(Another)) is kwargs
 
 
 def test_without_tools_there_is_nothing_to_choose() -> None:
-    assert kwargs_of_standin(member(Another), {"tool_choice": "none"}, of=member(One)) == {}
-    assert kwargs_of_standin(member(Another), {}, of=member(One)) == {}
+    assert kwargs_for_fallback(member(Another), {"tool_choice": "none"}, of=member(One)) == {}
+    assert kwargs_for_fallback(member(Another), {}, of=member(One)) == {}

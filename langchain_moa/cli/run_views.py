@@ -32,6 +32,7 @@ CUT = "the answer was cut at max_tokens"
 NOT_WAITED_FOR = ("late", "cancelled")
 """The statuses of calls that were not waited for; they have not failed."""
 
+
 class RunView:
     """Sees a run as it goes; a subclass overrides what it needs."""
 

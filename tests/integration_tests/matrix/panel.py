@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from typing import TYPE_CHECKING
 
 from tests.loopback import Reply
@@ -21,7 +22,7 @@ AGGREGATOR = {"model": "openai:agg", "settings": {"stream_usage": True}}
 OUTER = {"model": "openai:outer", "settings": {"stream_usage": True}}
 FAILURE = "hidden in the cellar"
 
-_WRITTEN = re.compile(r"\b(?:p\d|agg) \(\d+ read\) says 42\b")
+_WRITTEN = re.compile(r"\b(?:p\d|agg) \(\d+ read\) says \d+\b")
 _FORMS = (
     re.compile(r"JSON of the form (\{.*?\})(?:[ ,.])"),  # the example itself is a good reply
     re.compile(r"last line of all labels from best to worst, like (.*)\."),
@@ -29,10 +30,17 @@ _FORMS = (
 )
 
 
-def behave(server: Loopback) -> None:
-    """Script every model of the panel."""
+def behave(server: Loopback, *, agree: bool = True) -> None:
+    """Script every model of the panel.
+
+    Args:
+        server: The server.
+        agree: Whether the proposers say the same. Votes of models that agree are decided as soon as most have answered, and
+            which those are depends on time.
+    """
+    numbers = {} if agree else {"p1": 40, "p2": 41}
     for model in MODELS:
-        server.script(model, _reply)
+        server.script(model, partial(_reply, number=numbers.get(model, 42)))
     server.script("broken", Reply(FAILURE, status=400))
 
 
@@ -46,12 +54,12 @@ def decides(request: Recorded) -> bool:
     return _decision(request.body) is not None
 
 
-def _reply(body: Body) -> Reply:
+def _reply(body: Body, *, number: int) -> Reply:
     decision = _decision(body)
     if decision is not None:
         return Reply(decision, usage=Usage(prompt=50, completion=5))
     read = sum(len(_WRITTEN.findall(text_of(message.get("content")))) for message in body["messages"])
-    return Reply(f"{body['model']} ({read} read) says 42", usage=Usage(prompt=20 + read, completion=7))
+    return Reply(f"{body['model']} ({read} read) says {number}", usage=Usage(prompt=20 + read, completion=7))
 
 
 def _decision(body: Body) -> str | None:

@@ -83,7 +83,7 @@ class ChatLocal(ChatOpenAI):
     file is checked against its hash. A conversation and its answer may have 4,096 tokens together. The models of the catalog
     are very small: they show how a mixture works, not how good one can be. They cannot call tools; structured output works.
 
-    Args:
+    Attributes:
         model: The name of a model of the catalog, or the path of any `.gguf` file.
         temperature: Default: 0.3 for a model of the catalog, llama.cpp's own for a file.
         max_tokens: Default: 96 for a model of the catalog; for a file, as many as fit into the context.

@@ -44,8 +44,8 @@ PRINTS = {
         r"It took 3 calls:\n(  proposer .* (ok|failed) .* s\n){2}  aggregator .* ok .* s\n",
         r"and [1-9][\d,]* tokens",
     ],
-    "self_moa": [*(rf"Sample {number} of 4:\n\s*\S" for number in (1, 2, 3, 4)), r"Answer, made of the samples:\n\s*\S"],
-    "subgraph": [r"Answer: \s*\S", r"Check: made of [12] drafts; the year is (right|missing)"],
+    "self_moa": [*(rf"Sample {number} of 4:\n\s*\S" for number in (1, 2, 3, 4)), r"Answer from the samples:\n\s*\S"],
+    "subgraph": [r"Answer: \s*\S", r"Check: from [12] references; the year is (correct|missing)"],
     "tuning": [
         r"Use the majority of (one|two|three), (one|two|three), (one|two|three): its gain over (one|two|three), ",
         r"On questions that the choice has not seen it gains \+\d",

@@ -27,4 +27,6 @@ else:
         "temperature": 0.3,
         "max_tokens": 64,
     }
-    print("No key is set, so two very small local models answer. They show that it works, not how good it is.\n", file=sys.stderr)
+    print(
+        "No key is set, so two very small local models answer. They show that it works, not how good it is.\n", file=sys.stderr
+    )

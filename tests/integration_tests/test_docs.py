@@ -92,7 +92,7 @@ def test_the_page_on_files_is_true(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     assert (reader["moa"].deadline, reader["slower"].deadline) == (60, None)
     for text in others[:2]:
         (tmp_path / "moa.yaml").write_text(text, encoding="utf-8")
-        assert Mixture.from_config("moa.yaml").members.aggregator
+        assert Mixture.from_config("moa.yaml").members.aggregator.id == "openai:loopback-6.1-sol"
     (tmp_path / "both.yaml").write_text(others[2], encoding="utf-8")
     assert list(read_mixtures(Mixture, "both.yaml", {})) == ["fast", "careful"]
 

@@ -35,7 +35,7 @@ MAKES_ITS_OWN = {"ollama", "cohere"}
 # The others have their tests among the unit tests, since they need no server.
 TESTED = {
     *("read_channel", "copy_for_loop", "streams_tokens", "inherited_context", "is_run_id", "tracing_params"),
-    *("identifying_params", "llm_type", "has_async_methods", "default_settings", "known_providers", "provider_of"),
+    *("identifying_params", "llm_type", "has_async_methods", "default_settings", "provider_packages", "provider_of"),
     *("ollama_options", "remote_headers", "sdk_client", "with_sdk_client"),
 }
 

@@ -73,7 +73,7 @@ class TestSelfMoA:
             ({"temperatures": 0.7}, "temperatures: 0.7 is no range"),
             ({"temperatures": (0.1, 0.2, 0.3)}, "temperatures: .* is no range"),
             ({"temperatures": "ab"}, "temperatures: 'ab' is no range"),
-            ({"window": 2, "aggregation": "vote"}, "window: it makes the aggregation 'sequential'; leave it out"),
+            ({"window": 2, "aggregation": "vote"}, "window sets the aggregation to 'sequential'; give either"),
         ],
     )
     def test_wrong_arguments(self, chat: Chat, arguments: Any, said: str) -> None:

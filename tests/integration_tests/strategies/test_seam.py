@@ -346,7 +346,7 @@ class TestInquiry:
                 return (yield Ask(messages=messages, name="judge", model=self.judge))["text"]
 
         assert ChatMoA(**members, num_layers=1, aggregation=Asking()).invoke("Hi").text == "judge says: Hi"
-        with pytest.raises(AggregatorFailedError, match="asks Proposer\\('openai:judge'\\), which it has not declared"):
+        with pytest.raises(AggregatorFailedError, match="asks Proposer\\('openai:judge'\\), without declaring it"):
             ChatMoA(**members, num_layers=1, aggregation=Asking(Proposer(chat("other")))).invoke("Hi")
 
     def test_what_else_it_yields_is_an_error(self, members: Any) -> None:

@@ -255,7 +255,7 @@ class TestUndecided:
         assert graph.invoke(turn("???"), config)["messages"][-1].text == "the answer of the aggregator"
 
     def test_what_is_never_used_is_refused(self, panel: Panel) -> None:
-        with pytest.raises(ValueError, match="give the threshold as well"):
+        with pytest.raises(ValueError, match="undecided has no effect without a threshold"):
             panel.model(aggregation={"vote": {"undecided": "aggregator"}})
         with pytest.raises(ValueError, match="aggregator is missing, and aggregation: vote asks it"):
             ChatMoA(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from typing_extensions import override
 
-from langchain_moa.batch.calls import QuestionRun, belonging_to, reason_of, with_ledger
+from langchain_moa.batch.calls import QuestionRun, belonging_to, reason_of, with_journal
 from langchain_moa.batch.output import with_columns
 from langchain_moa.batch.pace import Paces
 from langchain_moa.data.answer import reference_text
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from langchain_moa.batch.half_price import HalfPrice
-    from langchain_moa.batch.journal import Journal
+    from langchain_moa.batch.journal import BatchJournal
     from langchain_moa.batch.rows import BatchRow
     from langchain_moa.data.reference import Reference
     from langchain_moa.mixture.mixture import Mixture
@@ -110,7 +110,7 @@ class LocalAsker(Asker):
     """Asks a mixture in this process."""
 
     def __init__(
-        self, mixture: Mixture, journal: Journal, *, paces: Paces | None = None, half_price: HalfPrice | None = None
+        self, mixture: Mixture, journal: BatchJournal, *, paces: Paces | None = None, half_price: HalfPrice | None = None
     ) -> None:
         """Build the graph.
 
@@ -122,7 +122,7 @@ class LocalAsker(Asker):
         """
         self._secrets = mixture.secrets
         called = (paces or Paces()).paced(mixture) if half_price is None else half_price.applied(mixture)
-        self._graph: Any = build_graph(with_ledger(called, journal)).compile(checkpointer=False)
+        self._graph: Any = build_graph(with_journal(called, journal)).compile(checkpointer=False)
 
     @override
     def close(self) -> None:

@@ -13,7 +13,7 @@ from langchain_moa.batch.asker import Asker, BatchAnswer, LocalAsker
 from langchain_moa.batch.calls import fingerprint
 from langchain_moa.batch.half_price import HalfPrice, without_limits
 from langchain_moa.batch.job_queue import JobQueue
-from langchain_moa.batch.journal import Journal
+from langchain_moa.batch.journal import BatchJournal
 from langchain_moa.batch.limits import BatchError, CircuitBreaker, tokens_in
 from langchain_moa.batch.output import Output
 from langchain_moa.batch.ray_asker import RayAsker
@@ -104,7 +104,7 @@ class BatchRun:
         self.progress = BatchProgress()
         self._rows = rows
         self._reader = RowReader(prompt_field=settings.prompt_field, system=settings.system)
-        self.journal = Journal(None if path is None else journal_of(path), max_cost_usd=settings.max_cost_usd)
+        self.journal = BatchJournal(None if path is None else journal_of(path), max_cost_usd=settings.max_cost_usd)
         self.output: Output | None = None
         self.job_queue = JobQueue(self.journal, poll=settings.poll) if settings.half_price else None
         self.asker: Asker | None = None

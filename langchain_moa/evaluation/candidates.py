@@ -1,4 +1,4 @@
-"""Asking candidates for `langchain-moa tune`: each once, through the ledger, the weak and the dear ones not to the end."""
+"""Asking candidates for `langchain-moa tune`: each once, through the journal, the weak and the dear ones not to the end."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any
 
-from langchain_moa.batch.calls import QuestionRun, belonging_to, member_with_ledger, reason_of
+from langchain_moa.batch.calls import QuestionRun, belonging_to, member_with_journal, reason_of
 from langchain_moa.batch.limits import CircuitBreaker, EvaluationError
 from langchain_moa.data.errors import MoAError
 from langchain_moa.engine.graph import build_alone
@@ -17,7 +17,7 @@ from langchain_moa.evaluation.answer_table import AnswerTable, Sample, grade, gu
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from langchain_moa.evaluation.ledger import Ledger
+    from langchain_moa.batch.call_journal import CallJournal
     from langchain_moa.evaluation.questions import Question
     from langchain_moa.evaluation.scorers import Scorer
     from langchain_moa.members.member import Member
@@ -44,7 +44,7 @@ class Tournament:
         mixture: A mixture whose proposers are the candidates; its parameters (`temperature`, ...) hold for all.
         names: What the candidates are called, in the proposers' order.
         questions: The questions.
-        ledger: Where calls are kept, opened.
+        journal: Where calls are kept, opened.
         samples: How often each candidate is asked each question. Default: once.
         extract: How short answers are read. Default: guessed from the right answers.
         scorer: How an answer is scored. Default: by its short answer.
@@ -55,7 +55,7 @@ class Tournament:
     mixture: Mixture
     names: Sequence[str]
     questions: Sequence[Question]
-    ledger: Ledger
+    journal: CallJournal
     samples: int = 1
     extract: str = "auto"
     scorer: Scorer | None = None
@@ -100,7 +100,7 @@ class _Asking:
         self._given = given
         self._extract = extract
         self._watch = watch
-        self._patience = CircuitBreaker(given.ledger.gate, concurrency=given.concurrency)
+        self._patience = CircuitBreaker(given.journal.gate, concurrency=given.concurrency)
         self._done = 0
 
     async def ask(self, members: Mapping[str, Member], count: int) -> None:
@@ -108,7 +108,9 @@ class _Asking:
         given = self._given
         free = asyncio.Semaphore(given.concurrency)
         graphs = {
-            name: build_alone(given.mixture, member_with_ledger(member, given.ledger, "candidate")).compile(checkpointer=False)
+            name: build_alone(given.mixture, member_with_journal(member, given.journal, "candidate")).compile(
+                checkpointer=False
+            )
             for name, member in members.items()
         }
         total = (
@@ -121,7 +123,7 @@ class _Asking:
             async with free:
                 found = []
                 for epoch in range(1, given.samples + 1):
-                    if given.ledger.gate.reason is not None:
+                    if given.journal.gate.reason is not None:
                         return
                     found.append(await self._sample(name, graphs[name], given.questions[place], epoch))
                     self._done += 1
@@ -136,7 +138,7 @@ class _Asking:
                             group.create_task(one(name, place))
         except ExceptionGroup as errors:
             raise errors.exceptions[0] from None
-        given.ledger.gate.require_open()
+        given.journal.gate.require_open()
 
     async def _sample(self, name: str, graph: Any, question: Question, epoch: int) -> Sample:
         with belonging_to(QuestionRun.of(question.id, question.messages, epoch=epoch)) as run:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 
-from langchain_moa.batch.calls import QuestionRun, belonging_to, member_with_ledger, reason_of, with_ledger
+from langchain_moa.batch.calls import QuestionRun, belonging_to, member_with_journal, reason_of, with_journal
 from langchain_moa.batch.limits import CircuitBreaker
 from langchain_moa.batch.pace import Paces
 from langchain_moa.data.answer import reference_text
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from langchain_moa.batch.call_journal import CallJournal
     from langchain_moa.batch.calls import FailedCall
     from langchain_moa.batch.limits import Reason
     from langchain_moa.evaluation.harnesses import BenchmarkQuestion, Harness
-    from langchain_moa.evaluation.ledger import Ledger
     from langchain_moa.members.member import Member
     from langchain_moa.mixture.mixture import Mixture
 
@@ -99,7 +99,7 @@ class GenerationResult:
         answered: The questions that have their answers.
         failed: Those that have none, each with the reason.
         without: The calls that failed and that an answer did without, answer by answer.
-        kept: How many of the answered ones took no call, because the ledger had all.
+        kept: How many of the answered ones took no call, because the journal had all.
         ended: Why it has ended early, if it has.
     """
 
@@ -120,13 +120,13 @@ class Generation:
     """A mixture's answers to a benchmark's questions.
 
     Every turn of every question goes through all layers; of earlier turns only the final answers are in the history. What a
-    call has answered is in the ledger, so a run that was ended asks only what is missing.
+    call has answered is in the journal, so a run that was ended asks only what is missing.
 
     Attributes:
         harness: The benchmark's tool.
         mixture: Who answers.
         questions: What is asked.
-        ledger: Where calls are kept, opened.
+        journal: Where calls are kept, opened.
         model: What the mixture is called in the answers.
         references: For each question's id the references to aggregate, in place of the proposers'. Default: none.
         member: The member that answers alone, in place of the mixture: its number, name or model id, or `aggregator`. Default:
@@ -138,7 +138,7 @@ class Generation:
     harness: Harness
     mixture: Mixture
     questions: Sequence[BenchmarkQuestion]
-    ledger: Ledger
+    journal: CallJournal
     model: str
     references: Mapping[Hashable, list[Reference]] | None = None
     member: str | None = None
@@ -166,7 +166,7 @@ class Generation:
         places = {id(question): place for place, question in enumerate(self.questions)}
         outcome.answered.sort(key=lambda answered: places[id(answered.question)])
         outcome.failed.sort(key=lambda failed: places[id(failed[0])])
-        outcome.ended = self.ledger.gate.reason
+        outcome.ended = self.journal.gate.reason
         return outcome
 
     def document(self, outcome: GenerationResult, *, before: Path | None = None) -> str:
@@ -219,12 +219,12 @@ class _GenerationRun:
         self._given = given
         self._outcome = outcome
         self._watch = watch
-        self._patience = CircuitBreaker(given.ledger.gate, concurrency=given.concurrency)
+        self._patience = CircuitBreaker(given.journal.gate, concurrency=given.concurrency)
         self._graph: Any = self._builder().compile(checkpointer=False)
 
     async def work(self, waiting: Iterator[BenchmarkQuestion]) -> None:
-        # When the money is used up, what stands in the ledger is still read; somebody who wants to leave is not kept.
-        while self._given.ledger.gate.reason != "signal" and (question := next(waiting, None)) is not None:
+        # When the money is used up, what stands in the journal is still read; somebody who wants to leave is not kept.
+        while self._given.journal.gate.reason != "signal" and (question := next(waiting, None)) is not None:
             await self._ask(question)
             self._watch(self._outcome.done, len(self._given.questions), "questions")
 
@@ -232,8 +232,8 @@ class _GenerationRun:
         given = self._given
         if given.member is not None:
             member = find_member(given.mixture, given.member)
-            return build_alone(given.mixture, member_with_ledger(member, given.ledger, "alone"))
-        mixture = Paces().paced(with_ledger(given.mixture, given.ledger))
+            return build_alone(given.mixture, member_with_journal(member, given.journal, "alone"))
+        mixture = Paces().paced(with_journal(given.mixture, given.journal))
         return build_graph(mixture) if given.references is None else build_aggregator(mixture)
 
     async def _ask(self, question: BenchmarkQuestion) -> None:

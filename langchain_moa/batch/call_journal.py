@@ -1,7 +1,7 @@
 """The journal of calls: what was answered is found again; what is missing is asked, paid for and written down.
 
-It is an SQLite database. Each call is a transaction, so a process that is killed loses no call that was answered. A run locks it
-as long as it has it open, so a second run is refused. Batches and evaluations keep their calls in it.
+It is an SQLite database. Each call is a transaction, so a process that is killed loses no call that was answered. A run locks
+it as long as it has it open, so a second run is refused. Batches and evaluations keep their calls in it.
 """
 
 from __future__ import annotations

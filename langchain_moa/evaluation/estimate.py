@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from langchain_moa.batch.calls import about, call_site_of, with_journal
 from langchain_moa.batch.limits import ANSWER_TOKENS, callable_members, expected_usd, tokens_in, unpriced
+from langchain_moa.batch.pace import Paces
 from langchain_moa.evaluation.judge import judging
 from langchain_moa.evaluation.variants import SELF_MOA, members_alone, samples_of_best, shortened
 from langchain_moa.prompting.prompts import is_blind
@@ -106,7 +107,7 @@ class _Expectation:
         self.answer = answer
         self._mixture = mixture
         self._journal = journal
-        self._alone = list(members_alone(mixture, journal))
+        self._alone = list(members_alone(mixture, journal, Paces()))
 
     def usd(self, call: _ExpectedCalls, question: int) -> float:
         return expected_usd(call.model, prompt=question + call.reads, answer=self.answer) or 0.0

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from langchain_core.runnables import RunnableConfig
 
 # Pytest finds them here.
-few_authorities = fixtures.few_authorities
 providers = fixtures.providers
 
 COPIED = ("openai", "responses", "openrouter", "together", "deepseek", "xai", "anthropic", "groq", "ollama", "cohere")

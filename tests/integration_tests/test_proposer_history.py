@@ -99,5 +99,5 @@ def test_who_is_no_proposer_is_shown_all(field: str) -> None:
     short: Any = {"model": "openai:a", "history": 1}
     value: Any = {"select": {"model": short}} if field == "aggregation" else short
     fields = {"proposers": ["openai:a"], "aggregator": "openai:b", "api_key": "none", field: value}
-    with pytest.raises(ValueError, match=f"{field}.*history is 1, which is for proposers"):
+    with pytest.raises(ValueError, match=f"{field}.*history is 1, but only proposers can have one"):
         Mixture(**fields)

@@ -50,7 +50,7 @@ class TestBlind:
     @pytest.mark.parametrize(
         ("prompt", "text"),
         [
-            ({3: "blind"}, "prompt names layer 3, but the mixture has 2"),
+            ({3: "blind"}, "prompt names layer 3, but num_layers is 2"),
             ({1: "blind"}, "1 is no reader of references"),
             ({"last": "blind"}, "'last' is no reader of references"),
             ({"aggregator": "blind"}, "aggregator: it has to see the references"),
@@ -103,7 +103,7 @@ class TestCascade:
         trusting = {"vote": {**VOTE["vote"], "trust": ["openai:p3", "openai:p2"]}}
         assert panel.model(**cascade, aggregation=trusting).invoke("?").text == "3"
         with pytest.raises(
-            ValueError, match="trust names 'p4', which is no proposer; there are openai:p1, openai:p2, openai:p3"
+            ValueError, match="trust names 'p4', which is not a proposer; the proposers are openai:p1, openai:p2, openai:p3"
         ):
             panel.model(**cascade, aggregation={"vote": {"trust": ["p4"]}})
 
@@ -255,7 +255,7 @@ class TestUndecided:
         assert graph.invoke(turn("???"), config)["messages"][-1].text == "the answer of the aggregator"
 
     def test_what_is_never_used_is_refused(self, panel: Panel) -> None:
-        with pytest.raises(ValueError, match="give the threshold as well"):
+        with pytest.raises(ValueError, match="undecided has no effect without a threshold"):
             panel.model(aggregation={"vote": {"undecided": "aggregator"}})
         with pytest.raises(ValueError, match="aggregator is missing, and aggregation: vote asks it"):
             ChatMoA(

@@ -32,7 +32,7 @@ def test_a_quorum_is_a_number_or_a_share_rounded_up(quorum: float | None, size: 
         ({"quorum": 1.5}, "layer 1: quorum is 1.5; give a number of proposers like 3, or a share of them like 0.75"),
         ({"quorum": 0.0}, "layer 1: quorum is 0.0"),
         ({"quorum": math.nan}, "layer 1: quorum is nan"),
-        ({"quorum": 1, "min_references": 2}, "quorum asks for 1 answers in layer 1, but min_references for 2"),
+        ({"quorum": 1, "min_references": 2}, "quorum needs only 1 answers in layer 1, but min_references is 2"),
         ({"min_references": 3}, "min_references is 3, but layer 1 has only 2 proposers; give 2 or less"),
         ({"quorum_grace": -1}, "quorum_grace"),
         ({"deadline": 0}, "deadline"),

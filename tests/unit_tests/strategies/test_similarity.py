@@ -210,5 +210,5 @@ def test_what_cannot_compare_is_refused_at_construction() -> None:
     assert Medoid(similarity=DeterministicFakeEmbedding(size=3)).similarity
     with pytest.raises(ValueError, match="not int"):
         Medoid(similarity=3)  # type: ignore[arg-type]  # what is tested
-    with pytest.raises(ValueError, match="'lexicall' is neither 'lexical' nor 'ordered' nor embeddings"):
+    with pytest.raises(ValueError, match="'lexicall' is not 'lexical', 'ordered', or embeddings"):
         Medoid(similarity="lexicall")

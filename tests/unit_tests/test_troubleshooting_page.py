@@ -16,8 +16,10 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
 
-# What a row quotes is the code at its beginning; a name or a number in it is no message.
-QUOTED = [text for text in re.findall(r"^\| `([^`]+)`", PAGE, re.MULTILINE) if " " in text]
+# A row begins with what it quotes; further quotes have a … in them. A single word is a type or an option.
+CELLS = re.findall(r"^\| (`.*?) \|", PAGE, re.MULTILINE)
+QUOTES = [(number, text) for cell in CELLS for number, text in enumerate(re.findall(r"`([^`]+)`", cell))]
+QUOTED = [text for number, text in QUOTES if " " in text and (number == 0 or "…" in text)]
 
 
 def text_of(node: ast.expr) -> str:

@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from contextlib import aclosing, contextmanager
 from contextvars import ContextVar, copy_context
 from dataclasses import dataclass, field
-from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
 from langchain_core.callbacks import (
@@ -125,7 +124,8 @@ def _stream_writer() -> StreamWriter | None:
     except (KeyError, RuntimeError):
         return None
     # The writer reads the config of its node at each call, and that is hidden while the inner run starts.
-    return partial(copy_context().run, writer)
+    context = copy_context()
+    return lambda event: context.run(writer, event)
 
 
 _NO_RUN = OuterRun()

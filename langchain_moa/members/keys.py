@@ -140,6 +140,13 @@ SERVERS = tuple(name for name, known in _PROVIDERS.items() if known.default_addr
 """The providers that are servers of your own with OpenAI's protocol: `llamacpp`, `lmstudio`, `vllm`."""
 
 
+def known_variables() -> set[str]:
+    """Return the environment variables of all known providers: their credentials and their addresses."""
+    known = _PROVIDERS.values()
+    names = {name for one in known for text in one.variables for name in text.split(" and ")}
+    return names | {name for one in known for name in one.addresses}
+
+
 def is_open(value: Any) -> bool:
     """Tell whether a file or a command line may hold this value for a key: a reference, or a text that is no secret.
 

@@ -101,14 +101,14 @@ class MixtureFields(BaseModel):
     references_at: Annotated[ReferencesAt, Use.ANSWER | Use.SHARED] = "system"
     max_reference_tokens: Annotated[int | None, Field(ge=16), Use.ANSWER | Use.SHARED] = None
     min_references: Annotated[int, Field(ge=1), Use.ANSWER] = 1
-    aggregation: Annotated[Any, PlainValidator(resolve_aggregation), Use.ANSWER | Use.RESOLVED] = "synthesize"
-    reference_filters: Annotated[Sequence[Any], PlainValidator(resolve_filters), Use.ANSWER | Use.RESOLVED] = ()
-    stop_when: Annotated[Any, PlainValidator(resolve_stop), Use.ANSWER | Use.RESOLVED] = None
+    aggregation: Annotated[Any, PlainValidator(resolve_aggregation), Use.ANSWER | Use.RESOLVED | Use.STUDIO] = "synthesize"
+    reference_filters: Annotated[Sequence[Any], PlainValidator(resolve_filters), Use.ANSWER | Use.RESOLVED | Use.STUDIO] = ()
+    stop_when: Annotated[Any, PlainValidator(resolve_stop), Use.ANSWER | Use.RESOLVED | Use.STUDIO] = None
     aggregator_fallbacks: Annotated[Sequence[Any], PlainValidator(_coerce_fallbacks), Use.RESOLVED] = ()
     retry: Annotated[Retry | Mapping[str, Any] | None, PlainValidator(Retry.coerce), Use.SHARED] = None
     proposer_timeout: Annotated[float | None, Field(gt=0, allow_inf_nan=False), Use(0)] = 600.0
-    deadline: Annotated[float | None, Field(gt=0, allow_inf_nan=False), Use(0)] = None
-    quorum: Annotated[int | float | None, Use.ANSWER] = None
+    deadline: Annotated[float | None, Field(gt=0, allow_inf_nan=False), Use.STUDIO] = None
+    quorum: Annotated[int | float | None, Use.ANSWER | Use.STUDIO] = None
     quorum_grace: Annotated[float, Field(ge=0, allow_inf_nan=False), Use.ANSWER] = 1.0
     temperature: Annotated[float | None, Field(ge=0), _SAMPLING | Use.STUDIO] = None
     max_tokens: Annotated[int | None, Field(ge=1), _SAMPLING | Use.STUDIO] = None

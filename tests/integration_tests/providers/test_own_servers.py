@@ -9,6 +9,7 @@ import pytest
 from pydantic import BaseModel
 
 from langchain_moa import ChatMoA, Mixture, Proposer
+from langchain_moa.cli.commands.draw import drawable_mixture
 from langchain_moa.members.keys import SERVERS
 
 if TYPE_CHECKING:
@@ -85,6 +86,11 @@ def test_a_file_has_the_address_at_the_members_level(loopback: Loopback, tmp_pat
     assert sorted(loopback.models) == ["a", "b", "c"]
     assert not [request for request in loopback.requests if SECRET in request.headers["authorization"]]
     assert loopback.calls("c")[0].body["temperature"] == 0.5
+
+
+def test_a_member_with_an_address_can_be_drawn() -> None:
+    drawn = drawable_mixture(proposers=[{"model": "vllm:a", "base_url": "http://a/v1"}], aggregator="vllm:b", num_layers=1)
+    assert [member.id for member in drawn.members.layers[0]] == ["vllm:a"]
 
 
 def test_the_answer_keeps_to_a_schema(loopback: Loopback) -> None:

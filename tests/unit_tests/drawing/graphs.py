@@ -61,7 +61,9 @@ def mixture(
         width = len(str(len(models)))
         nodes = [f"layer_{number}_proposer_{position:0{width}}" for position in range(1, len(models) + 1)]
         for node, model, name in zip(nodes, models, names or models, strict=True):
-            graph.add_node(node, nothing, metadata={"layer": number, "proposer": name, "model": model, **also_proposers})
+            graph.add_node(
+                node, nothing, metadata={"layer": number, "proposer": 1, "name": name, "model": model, **also_proposers}
+            )
         merge = f"merge_{number}"
         graph.add_node(merge, nothing, metadata={"layer": number, **also_merges})
         for node in nodes:
@@ -87,7 +89,7 @@ def hand_made(
 ) -> Graph:
     """Return a graph of nodes with these edges, which may be anything, loops included; `proposer` makes it a mixture's."""
     graph = Graph()
-    given = {**(metadata or {}), **({} if proposer is None else {proposer: {"layer": 1, "proposer": proposer}})}
+    given = {**(metadata or {}), **({} if proposer is None else {proposer: {"layer": 1, "proposer": 1, "name": proposer}})}
     nodes = {
         name: graph.add_node(None, id=name, metadata=given.get(name))
         for name in dict.fromkeys(name for edge in edges for name in edge)

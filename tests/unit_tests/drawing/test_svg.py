@@ -265,8 +265,8 @@ def strategy() -> Builder:
     graph: Builder = StateGraph(State)
     for name, metadata in {
         "route": None,
-        "layer_1_proposer_1": {"layer": 1, "proposer": "a", "model": "openai:a"},
-        "layer_1_proposer_2": {"layer": 1, "proposer": "b", "model": "openai:b"},
+        "layer_1_proposer_1": {"layer": 1, "proposer": 1, "name": "a", "model": "openai:a"},
+        "layer_1_proposer_2": {"layer": 1, "proposer": 1, "name": "b", "model": "openai:b"},
         "rank_1": {"layer": 1, "model": "openai:ranker"},
         "merge_1": {"layer": 1},
         "check_1": {"layer": 1},
@@ -320,7 +320,7 @@ def _embedding() -> Builder:
     [
         _embedding(),
         _embedding().compile().get_graph(xray=True),
-        hand_made([("a", "b")], metadata={"a": {"layer": 1}, "b": {"proposer": "p"}}),
+        hand_made([("a", "b")], metadata={"a": {"layer": 1}, "b": {"proposer": 1, "name": "p"}}),
     ],
     ids=["embedded", "opened", "half"],
 )
@@ -429,11 +429,11 @@ NAMES = st.sampled_from(
     ["__start__", "__end__", "a", "b", "c", "d", "e", "aggregator", "merge_1", "merge_2", "p1", "p2", "q1", "q2"]
 )
 METADATA: dict[str, dict[str, object]] = {
-    "p1": {"layer": 1, "proposer": "p1", "model": "openai:x", "role": "sceptic"},
-    "p2": {"layer": 1, "proposer": "p2", "model": "openai:y"},
+    "p1": {"layer": 1, "proposer": 1, "name": "p1", "model": "openai:x", "role": "sceptic"},
+    "p2": {"layer": 1, "proposer": 1, "name": "p2", "model": "openai:y"},
     "merge_1": {"layer": 1, "filters": ["judge", "duplicates"], "stop_when": "agreement"},
-    "q1": {"layer": 2, "proposer": "q", "model": "openai:x"},
-    "q2": {"layer": 2, "proposer": "r" * 80},
+    "q1": {"layer": 2, "proposer": 1, "name": "q", "model": "openai:x"},
+    "q2": {"layer": 2, "proposer": 1, "name": "r" * 80},
     "merge_2": {"layer": 2},
     "c": {"layer": 1},
 }

@@ -112,7 +112,7 @@ def test_two_models_with_other_answers_are_other_models() -> None:
 
 @pytest.mark.parametrize(
     ("answers", "said"),
-    [({}, "at least one question"), ("text", "mapping"), ({"q": []}, "'q' must be"), ({"q": 4}, "'q' must be")],
+    [({}, "at least one question"), ("text", "mapping"), ({"q": []}, "'q': a question must be"), ({"q": 4}, "'q' must be")],
 )
 def test_answers_that_are_none_are_refused(answers: Any, said: str) -> None:
     with pytest.raises(ValueError, match=said):
@@ -227,8 +227,8 @@ def test_a_member_string_that_names_nothing_says_what_there_is(recorded: Path, s
 @pytest.mark.parametrize(
     ("row", "said"),
     [
-        ({"question": "a", "recorded": {"one": 4}}, "line 1: the recorded answer of 'one' has to be a text"),
-        ({"question": "a", "recorded": {"one": "4"}, "cost_usd": {"one": "much"}}, "'cost_usd' of 'one' has to be a number"),
+        ({"question": "a", "recorded": {"one": 4}}, "line 1: the recorded answer of 'one' must be a text"),
+        ({"question": "a", "recorded": {"one": "4"}, "cost_usd": {"one": "much"}}, "'cost_usd' of 'one' must be a number"),
         ({"question": "a", "recorded": {"one": ["4", "5"]}, "chars": {"one": [1]}}, "for each of its answers"),
         ({"question": "a"}, "line 1: the field 'recorded' is missing"),
     ],

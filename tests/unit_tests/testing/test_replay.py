@@ -112,7 +112,7 @@ def test_two_models_with_other_answers_are_other_models() -> None:
 
 @pytest.mark.parametrize(
     ("answers", "said"),
-    [({}, "at least one question"), ("text", "mapping"), ({"q": []}, "'q': a question must be"), ({"q": 4}, "'q': a question must be")],
+    [({}, "at least one question"), ("text", "mapping"), ({"q": []}, "'q': a question"), ({"q": 4}, "'q': a question")],
 )
 def test_answers_that_are_none_are_refused(answers: Any, said: str) -> None:
     with pytest.raises(ValueError, match=said):

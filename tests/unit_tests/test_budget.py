@@ -1,4 +1,4 @@
-"""Token budgets: cut where a reader would, never the user's last message."""
+"""Token budgets: texts are cut at natural places, and never the user's last message."""
 
 from __future__ import annotations
 

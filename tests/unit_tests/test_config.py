@@ -1,4 +1,4 @@
-"""Mixtures in YAML files: what is read, what is refused, and what the refusal says."""
+"""Mixtures in YAML files: what is read, what is rejected, and the error messages."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ aggregator: openai:gpt-6.1-sol
 
 
 def with_members(text: str) -> str:
-    """Return fields, and of `MEMBERS` those that are not among them: a key that stands twice is refused."""
+    """Return fields with the missing ones of `MEMBERS` added; a duplicate key would be rejected."""
     given = {line.partition(":")[0] for line in text.splitlines()}
     return "\n".join([*(line for line in MEMBERS.splitlines() if line.partition(":")[0] not in given), text])
 
@@ -48,7 +48,7 @@ def write(tmp_path: Path) -> Write:
 
 
 def refused(path: Path | str, **overrides: Any) -> str:
-    """Return what a refused file is told; the text names the file."""
+    """Return the error for a rejected file; it must name the file."""
     with pytest.raises(ValueError, match=r"\S") as caught:
         Mixture.from_config(path, **overrides)
     text = str(caught.value)

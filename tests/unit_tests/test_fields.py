@@ -1,4 +1,4 @@
-"""A field of a mixture is described once, and is found everywhere that its uses say."""
+"""A field of a mixture is declared once and appears wherever its uses require it."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ print(json.dumps({
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What a copy of the package with more fields says of them."""
+    """Facts about the added fields, from a copy of the package that declares them."""
     root = tmp_path_factory.mktemp("more-fields")
     package = root / "langchain_moa"
     shutil.copytree(Path(langchain_moa.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))

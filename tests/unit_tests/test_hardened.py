@@ -1,4 +1,4 @@
-"""The hardened prompt: references are data, whatever they say."""
+"""The hardened prompt: references are data, whatever they contain."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def reference(text: str, name: str = "a-secret-model-name") -> Any:
 
 
 def blocks(system: str) -> list[str]:
-    """Read the drafts as the instruction says that they stand: between lines with the tag."""
+    """Parse the drafts as the instruction describes them: between lines with the tag."""
     found = re.search(r"between lines that say \[(draft [0-9a-f]{12})\]", system)
     assert found
     return re.split(rf"^\[{found[1]}\]$\n?", system, flags=re.MULTILINE)[1:-1]

@@ -1,4 +1,4 @@
-"""Which addresses are a provider's own, which are of this machine, and what refers to a key."""
+"""Which addresses are a provider's own, which are on this machine, and what is a reference to a key."""
 
 from __future__ import annotations
 

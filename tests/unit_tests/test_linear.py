@@ -1,4 +1,4 @@
-"""The time that a text of others takes grows with its length, not with the square of it."""
+"""The time to process untrusted text grows linearly with its length, not quadratically."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where references stand in a prompt, and what a model allows there."""
+"""Where prompts show references, and which places a model supports."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The presets: the paper's numbers, keys that are missing, and overrides."""
+"""The presets: the paper's numbers, missing keys, and overrides."""
 
 from __future__ import annotations
 

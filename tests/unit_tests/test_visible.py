@@ -1,4 +1,4 @@
-"""No character hides from a reader, on a page, in a drawing or on a terminal; what words and emoji need is left to them."""
+"""Invisible characters are removed from pages, drawings and terminals, except those that words and emoji need."""
 
 from __future__ import annotations
 

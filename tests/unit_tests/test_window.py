@@ -1,4 +1,4 @@
-"""The room for messages: the window, without what else a call sends and brings."""
+"""The room for messages: the context window minus everything else that a call sends and receives."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from langchain_moa.prompting.budget import room_for_messages
 
 
 class Model(FakeListChatModel):
-    """A model with a limit of its own."""
+    """A model with its own limit."""
 
     max_tokens: int | None = None
 
@@ -69,7 +69,7 @@ def test_the_room_is_what_is_left_of_the_window(
 
 
 class Called(BaseModel):
-    """What a user's own tool is called with."""
+    """The arguments of a user's own tool."""
 
     word: str
 

@@ -1,4 +1,4 @@
-"""The journal and the output of a batch: what was written is found again, and nothing is lost on a full disk."""
+"""The journal and the output of a batch: entries are found again, and nothing is lost if the disk is full."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The pace of calls: what a provider refuses is asked again, by fewer calls at once, and by more when it takes them."""
+"""The pace of calls: rejected calls are retried with less concurrency, which increases again when the provider allows."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from langchain_moa.batch.pace import Paces, ProviderPace, provider_of
 
 
 class _RefusedError(Exception):
-    """What a client raises: a status, and a response with headers."""
+    """An error as clients raise it, with a status and a response with headers."""
 
     def __init__(self, status: int = 429, *, after: str | None = None) -> None:
         super().__init__(str(status))
@@ -28,7 +28,7 @@ class _RefusedError(Exception):
 
 
 class _Provider:
-    """Refuses calls beyond so many at once."""
+    """Rejects calls beyond a number of concurrent ones."""
 
     def __init__(self, most: int) -> None:
         self.most = most

@@ -1,4 +1,4 @@
-"""Markdown that streams in ends up as if it had been rendered whole, with nothing of it lost."""
+"""Streamed Markdown ends up the same as if it had been rendered at once, without losing text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a chat keeps: the conversation, the sums, the questions of earlier chats."""
+"""What a chat keeps: the conversation, the totals, and the questions of earlier chats."""
 
 from __future__ import annotations
 

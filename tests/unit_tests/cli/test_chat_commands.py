@@ -1,4 +1,4 @@
-"""What the slash commands of a chat show, write and refuse."""
+"""What the slash commands of a chat show, write and reject."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ USAGE = {"input_tokens": 1000, "output_tokens": 20, "total_tokens": 1020}
 
 
 class Fake:
-    """A chat, and what its commands show."""
+    """A chat and the output of its commands."""
 
     def __init__(self, **options: Any) -> None:
         members = {"proposers": ["openai:a", "openai:b"], "aggregator": "openai:agg", "api_key": "test", "num_layers": 1}

@@ -1,4 +1,4 @@
-"""A view that is drawn again is erased whole, whatever the terminal's width is by then; no text can steer the terminal."""
+"""A redrawn view is erased completely even if the terminal was resized, and no text can control the terminal."""
 
 from __future__ import annotations
 

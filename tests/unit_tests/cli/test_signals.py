@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM end a run, whatever the clients of the models are doing."""
+"""Ctrl-C and SIGTERM end a run, whatever the models' clients are doing."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ with explained(debug=False):
 
 @pytest.fixture(autouse=True)
 def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have what ends programs that cannot be cancelled leave the process of the tests alone, however slow it is."""
+    """Keep the watchdog that ends stuck programs from ending the test process, however slow the test is."""
     monkeypatch.setattr("langchain_moa.cli.signals._SECONDS_AT_MOST", PATIENCE)
 
 

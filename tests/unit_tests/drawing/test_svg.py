@@ -261,7 +261,7 @@ def _height(edge: object, *, lowest: bool = False) -> float:
 
 
 def strategy() -> Builder:
-    """A graph with what strategies may add: nodes in a layer and outside, labels, a way around, a loop to itself."""
+    """A graph with everything that strategies can add: nodes inside and outside of layers, labels, a bypass, a self-loop."""
     graph: Builder = StateGraph(State)
     for name, metadata in {
         "route": None,
@@ -399,7 +399,7 @@ def test_a_graph_without_nodes_is_refused() -> None:
 
 
 def _check(picture: Picture, edges: set[tuple[str, str]]) -> None:
-    """Nothing lies on anything else or outside of the picture, and every arrow is there and begins and ends at its boxes."""
+    """Check that nothing overlaps or leaves the picture, and that each arrow exists and begins and ends at its boxes."""
     width, height = picture.size
     x, y = picture.offset
     canvas = Rectangle(-x, -y, width, height)

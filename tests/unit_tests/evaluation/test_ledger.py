@@ -1,4 +1,4 @@
-"""The ledger: what was answered is never asked again, whatever it holds; and what may be spent is not exceeded."""
+"""The ledger: an answered question is never asked again, whatever it contains, and the cost limit is never exceeded."""
 
 from __future__ import annotations
 

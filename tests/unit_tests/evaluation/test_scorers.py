@@ -1,4 +1,4 @@
-"""Scorers: what counts as right."""
+"""Scorers: which answers are correct."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(autouse=True)
 def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have expressions compared to the end: by default, a comparison of more than five seconds scores 0."""
+    """Disable the time limit for comparing expressions; by default, a comparison that takes over five seconds scores 0."""
     monkeypatch.setattr("langchain_moa.evaluation.scorers._SECONDS", int(PATIENCE))
 
 

@@ -1,4 +1,4 @@
-"""How sure a comparison is of a difference."""
+"""How certain a comparison is about a difference."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a comparison says, and how sure it is of it."""
+"""The findings of a comparison and their confidence."""
 
 from __future__ import annotations
 

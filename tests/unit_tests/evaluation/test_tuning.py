@@ -1,4 +1,4 @@
-"""The search by replay: a policy replays what the mixture would answer, and is chosen and promised with care."""
+"""The search by replay: a policy replays what the mixture would answer; policies are chosen and reported conservatively."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 
 def table_of(rows: Any, scores: Any = None, *, cost: Sequence[float] | None = None) -> AnswerTable:
-    """Make a table of answers: by question and model a number, or `None` for a failed call."""
+    """Make a table of answers: a number for each question and model, or `None` for a failed call."""
     questions = [Question(id=str(n), text=f"Question {n}?", answers=("0",)) for n in range(len(rows))]
     names = [f"m{place}" for place in range(len(rows[0]))]
     answers: dict[str, list[list[Sample]]] = {name: [] for name in names}
@@ -51,7 +51,7 @@ def table_of(rows: Any, scores: Any = None, *, cost: Sequence[float] | None = No
 
 
 def drawn(right: Sequence[float], *, questions: int, seed: int = 0, apart: bool = True) -> list[list[int]]:
-    """Draw answers of models that are right so often, each by itself; a wrong one is wrong in its own way, or like others."""
+    """Draw independent answers of models with these accuracies; wrong answers differ, or are alike."""
     draw = random.Random(seed)  # noqa: S311  # a sample, not a secret
     return [
         [0 if draw.random() < share else 10 * (1 + apart * place) + draw.randrange(3) for place, share in enumerate(right)]
@@ -61,7 +61,7 @@ def drawn(right: Sequence[float], *, questions: int, seed: int = 0, apart: bool 
 
 @st.composite
 def policies(draw: Any) -> tuple[Policy, list[int | None]]:
-    """A policy of three or five models, and what these say."""
+    """A policy of three or five models, and their answers."""
     kind = draw(st.sampled_from(["majority", "samples", "pair then third"]))
     size = 3 if kind == "pair then third" else draw(st.sampled_from([3, 5]))
     said = draw(st.lists(st.sampled_from([None, 1, 2, 3]), min_size=size, max_size=size).filter(any))

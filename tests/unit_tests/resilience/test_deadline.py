@@ -1,4 +1,4 @@
-"""Calls within a limit."""
+"""Calls with a time limit."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def soon_over() -> Limit:
 
 
 def cancellations() -> int:
-    """Return how many cancellations of the running task are still open."""
+    """Return the number of pending cancellations of the running task."""
     task = asyncio.current_task()
     assert task is not None
     return task.cancelling()

@@ -50,7 +50,7 @@ def test_a_quorum_is_checked_against_every_layer() -> None:
 
 
 def opened(*, ago: float = 0.0, **rules: Any) -> LayerRound:
-    """Return a round of an answer that was begun some seconds ago."""
+    """Return a round whose answer began some seconds ago."""
     return LayerRound(Closing(**rules), monotonic() - ago)
 
 

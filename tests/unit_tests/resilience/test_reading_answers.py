@@ -1,4 +1,4 @@
-"""What a member returns is read as an answer, or as the reason why it is none."""
+"""A member's output is parsed as an answer, or as the reason why there is none."""
 
 from __future__ import annotations
 

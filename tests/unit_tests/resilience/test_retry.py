@@ -1,4 +1,4 @@
-"""The retry policy: what is tried again, how often, and after how long."""
+"""The retry policy: what is retried, how often, and after how long."""
 
 from __future__ import annotations
 
@@ -173,7 +173,7 @@ def test_chance_never_makes_a_wait_shorter_than_the_server_asked_for() -> None:
 
 
 class Flaky:
-    """Raises the errors given, one after the other, and then returns `done`."""
+    """Raises the given errors one after the other, then returns `done`."""
 
     def __init__(self, *errors: Exception) -> None:
         self.errors = list(errors)
@@ -187,7 +187,7 @@ class Flaky:
 
 
 async def outcome(policy: Retry | None, flaky: Flaky, **options: Any) -> tuple[Any, int]:
-    """Return what came of a call, and how many attempts it took."""
+    """Return the outcome of a call, and the number of attempts."""
     try:
         result: Any = await retrying(policy, flaky, **options)
     except Exception as error:  # noqa: BLE001  # the outcome is what is looked at

@@ -1,4 +1,4 @@
-"""The page of a run, as a file: what its policy allows is exactly what is in it."""
+"""The page of a run as a file: its policy allows exactly what it contains."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Wording: which sentences of the answer are worded like a reference, and what decisive differs."""
+"""Wording: which sentences of the answer resemble a reference, and which decisive words differ."""
 
 from __future__ import annotations
 

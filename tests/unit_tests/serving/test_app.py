@@ -1,4 +1,4 @@
-"""What the application takes, translates and refuses."""
+"""What the application accepts, translates and rejects."""
 
 from __future__ import annotations
 

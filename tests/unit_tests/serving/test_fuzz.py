@@ -1,4 +1,4 @@
-"""Whatever a client sends, it gets an answer or an error in OpenAI's form, and never a fault of ours."""
+"""Any request gets an answer or an error in OpenAI's format, and never causes an internal error."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def post(content: bytes, kind: str = "application/json", path: str = "/v1/chat/c
 
 
 def is_fine(answer: httpx.Response) -> bool:
-    """Tell whether an answer is one, or an error in OpenAI's form."""
+    """Return whether a response is an answer, or an error in OpenAI's format."""
     if answer.status_code == 200:
         return answer.text.endswith("data: [DONE]\n\n") or answer.json()["object"] == "chat.completion"
     error = answer.json()["error"]

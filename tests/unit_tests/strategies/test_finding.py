@@ -1,4 +1,4 @@
-"""Strategies by name, in YAML, as parts of a mixture's description."""
+"""Strategies by name, in YAML, and in a mixture's description."""
 
 from __future__ import annotations
 
@@ -284,7 +284,7 @@ def test_the_models_among_the_settings_are_the_ones_that_it_calls() -> None:
 
 
 class Twice:
-    """An aggregation of a user's: two nodes of its own."""
+    """A user's aggregation with two nodes of its own."""
 
     def add_to(self, graph: AnswerGraph) -> str:
         graph.add_node("draw_breath", lambda state: {})

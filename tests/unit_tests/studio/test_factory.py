@@ -1,4 +1,4 @@
-"""What a server gets for which context, without a server."""
+"""Which graph a server gets for which context, tested without a server."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ def mixture(**options: Any) -> Mixture:
 
 
 def run(factory: Factory, context: Any = None, settled: Any = None) -> Any:
-    """Ask for a graph as a server does for a run."""
+    """Request a graph as a server does for a run."""
     runtime: Any = _ExecutionRuntime(access_context="threads.create_run", store=InMemoryStore(), context=context)
     return asyncio.run(factory({"configurable": settled or {}}, runtime))  # type: ignore[arg-type]  # it is a coroutine
 
 
 def look(factory: Factory, settled: Any = None) -> Any:
-    """Ask for a graph as a server does to show it."""
+    """Request a graph as a server does to show it."""
     runtime: Any = _ReadRuntime(access_context="assistants.read", store=InMemoryStore())
     return asyncio.run(factory({"configurable": settled or {}}, runtime))  # type: ignore[arg-type]  # as above
 

@@ -1,4 +1,4 @@
-"""What callers of a server may set of the graph of `create_moa`."""
+"""What callers of a server can set in the graph of `create_moa`."""
 
 from __future__ import annotations
 

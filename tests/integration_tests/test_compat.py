@@ -1,4 +1,4 @@
-"""What this package needs of the private parts of others; each failure says what breaks when a release changes it."""
+"""Private parts of other packages that this one needs; each failure says what breaks when a release changes them."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_every_name_is_tested() -> None:
 
 
 class State(TypedDict, total=False):
-    """The state of a graph with a channel that its nodes do not see."""
+    """The state of a graph with a channel that is not in its nodes' input."""
 
     seen: list[Any]
 
@@ -78,7 +78,7 @@ class WithShared(State):
 
 
 class Shared(UntrackedValue[Any]):
-    """A channel that holds an object from the beginning."""
+    """A channel that contains an object from the start."""
 
     def from_checkpoint(self, checkpoint: Any) -> Any:
         channel = super().from_checkpoint(checkpoint)
@@ -125,7 +125,7 @@ def test_a_channel_that_a_graph_does_not_have_is_read_as_nothing() -> None:
 
 
 class Watched:
-    """The clients of a loop, each of which notes its requests."""
+    """The clients of a loop, which record their requests."""
 
     def __init__(self) -> None:
         self.made: list[Any] = []
@@ -139,7 +139,7 @@ class Watched:
         return client
 
     def watch(self, client: Any) -> None:
-        """Note the requests of an HTTP client."""
+        """Record the requests of an HTTP client."""
 
         async def note(request: Any) -> None:
             self.sent.append(str(request.url))

@@ -1,4 +1,4 @@
-"""What mixtures of all kinds of members cost: nested mixtures, chains, agents, fallbacks; and what failed."""
+"""The cost of mixtures with all kinds of members: nested mixtures, chains, agents, fallbacks, and failed calls."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The examples and the README's code, run as a newcomer runs them: as programs, without a key or with one."""
+"""The examples and the README's code run as programs, with and without a key."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ PRINTS = {
 
 
 def run(program: Path | str, folder: Path, **env: str) -> str:
-    """Run a program, or a text of one, as a newcomer does; return what it prints."""
+    """Run a program, or its source text, as a newcomer does; return its output."""
     inherited = {
         name: value for name, value in os.environ.items() if not name.endswith("_API_KEY") and not name.startswith("LANGSMITH")
     }
@@ -89,7 +89,7 @@ def check(name: str, printed: str) -> None:
 
 @pytest.fixture
 def together(loopback: Loopback) -> dict[str, str]:
-    """The environment of someone with a key of Together, whose place the loopback server takes."""
+    """The environment of a user with a Together key; the loopback server replaces Together."""
     for model in ("Qwen/Qwen3.8-Flash", "zai-org/GLM-5.3-Flash", "deepseek-ai/DeepSeek-V4.1-Flash"):
         loopback.script(model, able)
     return {"TOGETHER_API_KEY": "a-key-of-this-test", "TOGETHER_API_BASE": loopback.url}
@@ -97,7 +97,7 @@ def together(loopback: Loopback) -> dict[str, str]:
 
 @pytest.fixture
 def local_models() -> None:
-    """Skip where the local models are not installed or not fetched."""
+    """Skip if the local models are not installed or not downloaded."""
     if importlib.util.find_spec("xllamacpp") is None:
         pytest.skip('llama.cpp is not installed: pip install "langchain-moa[local]"')
     if missing := [name for name, model in CATALOG.items() if not is_present(model)]:

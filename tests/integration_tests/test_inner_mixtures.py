@@ -1,4 +1,4 @@
-"""Members that are other mixtures: presets and files, by name."""
+"""Members that are other mixtures: presets and files, given by name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whoever holds a `ChatMoA` sees one chat model; only tracers see the tree."""
+"""Callers of a `ChatMoA` see one chat model; only tracers see the inner runs."""
 
 from __future__ import annotations
 

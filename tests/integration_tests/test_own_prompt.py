@@ -1,4 +1,4 @@
-"""A prompt of the user's own that fails ends the run, with what is paid for; none of the members is to blame."""
+"""A user's own prompt that fails ends the run and keeps what is paid for; the members are not blamed."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def test_a_graph_fails_alike(chat: Chat) -> None:
 
 
 def drafted(messages: Any, references: Any) -> Any:
-    """An aggregation that shows references by the mixture's prompt."""
+    """An aggregation that shows references in the mixture's prompt."""
     answer = yield Ask(messages=messages, references=references, name="draft", drafts=True)
     return answer["text"]
 

@@ -1,4 +1,4 @@
-"""References after the last message, at the wire: the beginning of a prompt stays what it was."""
+"""References after the last message, at the wire: the beginning of the prompt stays the same."""
 
 from __future__ import annotations
 

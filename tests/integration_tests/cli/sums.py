@@ -1,4 +1,4 @@
-"""Three sums for `eval compare`: one model adds right, one wrong, and the aggregator by itself wrong, too."""
+"""Three sums for `eval compare`: one model adds correctly, one incorrectly, and so does the aggregator alone."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ PRICED = "proposers: [openai:gpt-4.1-mini]\naggregator: openai:gpt-4.1-nano\nnum
 
 
 def right(body: Body) -> int:
-    """Return the sum of what is asked."""
+    """Return the sum in a question."""
     return sum(map(int, re.findall(r"\d+", last_user_text(body["messages"]))))
 
 
 def has_references(body: Body) -> bool:
-    """Tell whether there are answers to read."""
+    """Return whether a prompt shows answers."""
     return "synthesize" in str(body["messages"])
 
 
 def whole(questions: int = 3) -> Counter[str]:
-    """Return how often each model is asked for so many questions."""
+    """Return how often each model is asked for this number of questions."""
     return Counter({model: questions * calls for model, calls in CALLS.items()})
 
 
@@ -54,7 +54,7 @@ def lay_out(loopback: Loopback, folder: Path) -> Path:
 
 
 def write_sums(folder: Path, count: int) -> Path:
-    """Write so many questions."""
+    """Write this number of questions."""
     path = folder / "sums.jsonl"
     lines = [{"id": f"q{a}", "question": f"What is {a} + 2?", "answer": a + 2} for a in range(3, 3 + count)]
     path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
@@ -62,7 +62,7 @@ def write_sums(folder: Path, count: int) -> Path:
 
 
 def hang_after(loopback: Loopback, answers: int) -> Counter[str]:
-    """Have the models answer so many calls, and no other; return what counts who has answered."""
+    """Have the models answer this number of calls and no more; return a counter of the models that answered."""
     answered = Counter[str]()
 
     def script(model: str) -> None:

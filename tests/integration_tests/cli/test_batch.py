@@ -1,4 +1,4 @@
-"""`langchain-moa batch` as a program: files in, files out, killed and resumed, ended, and told how far it is."""
+"""`langchain-moa batch` as a program: files in and out, killed and resumed, ended by signals, with progress."""
 
 from __future__ import annotations
 

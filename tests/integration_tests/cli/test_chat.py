@@ -1,4 +1,4 @@
-"""`chat` as a person uses it: in a terminal, with keys."""
+"""`chat` as a person uses it, in a terminal."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ needs_tmux = pytest.mark.skipif(shutil.which("tmux") is None, reason="tmux is no
 
 
 class Chats(Protocol):
-    """What the fixture `chats` is."""
+    """The type of the fixture `chats`."""
 
     def __call__(self, *args: str, width: int = 80, height: int = 30) -> Terminal:
         """Start a chat in a terminal and wait for its prompt."""
@@ -40,7 +40,7 @@ class Chats(Protocol):
 
 @pytest.fixture
 def chats(program: Program, tmp_path: Path) -> Iterator[Chats]:
-    """Chats in terminals of their own, their history below the test's folder."""
+    """Chats in their own terminals, with their history in the test's folder."""
     program.env["XDG_STATE_HOME"] = str(tmp_path / "state")
     # The socket's path must be short, and pytest's folders are not.
     with tempfile.TemporaryDirectory() as folder:

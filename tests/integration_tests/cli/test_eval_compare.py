@@ -1,4 +1,4 @@
-"""`eval compare` at the wire: what each variant asks, and that nothing is asked twice."""
+"""`eval compare` at the wire: what each variant asks, and that no question is asked twice."""
 
 from __future__ import annotations
 

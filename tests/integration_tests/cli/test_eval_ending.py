@@ -1,4 +1,4 @@
-"""How runs of `eval compare` end early and go on: signals, the limit in dollars, two at once."""
+"""How runs of `eval compare` end early and continue: signals, the limit in dollars, two runs at once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`eval generate`: answers in the forms of the official harnesses, each call made once."""
+"""`eval generate`: answers in the formats of the official harnesses, with each call made once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How runs of `eval generate` end early, what they lack, and how they go on."""
+"""How runs of `eval generate` end early, what is then missing, and how they continue."""
 
 from __future__ import annotations
 

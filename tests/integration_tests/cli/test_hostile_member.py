@@ -1,4 +1,4 @@
-"""A member whose name, answers and errors are escape sequences steers no terminal, whichever command shows them."""
+"""Escape sequences in a member's name, answers and errors cannot control the terminal in any command."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`tune`: from answers, recorded or asked, to a mixture that can be asked."""
+"""`tune`: from recorded or new answers to a mixture."""
 
 from __future__ import annotations
 

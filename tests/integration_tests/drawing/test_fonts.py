@@ -1,4 +1,4 @@
-"""Names stay on their cards whatever font the reader has: in a real browser, with fonts that differ as much as fonts do."""
+"""Names stay inside their cards whatever font the reader has, tested in a real browser with very different fonts."""
 
 from __future__ import annotations
 

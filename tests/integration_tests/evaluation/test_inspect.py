@@ -1,4 +1,4 @@
-"""Inspect's own command on a mixture and on its members: what reaches the models, and what its log holds."""
+"""Inspect's command line with a mixture and with its members: what the models are sent, and what the log contains."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class _Inspect:
     folder: Path
 
     def __call__(self, task: str, model: str, *options: str) -> dict[str, EvalLog]:
-        """Run `inspect eval` to its end, and return the logs by model."""
+        """Run `inspect eval` to its end and return the logs by model."""
         command = [sys.executable, "-m", "inspect_ai", "eval", f"{_TASK}@{task}", "--model", model, "--display", "none"]
         models = {"OPENAI_BASE_URL": self.loopback.url, "OPENAI_API_KEY": "test", "NO_PROXY": "127.0.0.1"}
         folders = {"INSPECT_LOG_DIR": str(self.folder / "logs"), "INSPECT_CACHE_DIR": str(self.folder / "cache")}
@@ -126,7 +126,7 @@ def test_a_mixture_and_its_members_in_one_command(inspect: _Inspect, loopback: L
 
 @pytest.fixture
 def served(loopback: Loopback, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The mixture's file, its models at the server and without retries of their own."""
+    """The mixture's file; its models are on the server and do not retry."""
 
     def init_at_loopback(name: str, **settings: Any) -> BaseChatModel:
         return loopback.chat(name.partition(":")[2], **settings)

@@ -1,4 +1,4 @@
-"""The comparison of recorded models, on small data whose figures are known, and on the real data where there are any."""
+"""The comparison of recorded models, on small data with known results, and on real data if it is available."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ DATA = os.environ.get("LANGCHAIN_MOA_DATA")
 
 @pytest.fixture
 def small(tmp_path: Path) -> Path:
-    """Data of the same form."""
+    """Data in the same format."""
     # By question what m0, m1 and m2 say, and what is right: m0 is the best with 3 of 5, all are wrong once.
     answers = [("3", "4", "4", "4"), ("5", "5", "6", "5"), ("6", "7", "8", "6"), ("9", "1", "9", "9"), ("1", "1", "2", "3")]
     rows: list[dict[str, Any]] = [

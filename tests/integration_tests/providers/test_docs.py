@@ -1,4 +1,4 @@
-"""The page on models, keys and servers: its blocks run, and its table is true."""
+"""The page on models, keys and servers: its code runs, and its table is correct."""
 
 from __future__ import annotations
 

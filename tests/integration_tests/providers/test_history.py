@@ -1,4 +1,4 @@
-"""What a member is sent of the conversation: its own messages as they are, everybody else's as visible text."""
+"""What a member is sent of the conversation: its own messages unchanged, all others as visible text."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def mixture(proposers: Sequence[BaseChatModel], aggregator: BaseChatModel, **opt
 
 
 def wire_problems(problems: Sequence[str]) -> list[str]:
-    """Leave out what another file is about: the figures."""
+    """Leave out the figures, which another file tests."""
     return [problem for problem in problems if "usage: " not in problem]
 
 

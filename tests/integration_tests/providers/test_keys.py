@@ -1,4 +1,4 @@
-"""Keys and servers of one's own: a provider's key goes to the provider's address, and to no other."""
+"""Keys and custom servers: a provider's key is sent to the provider's address only."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def written(providers: ProviderServer, **settings: Any) -> dict[str, Any]:
-    """Return a member with an address of its own, as it is written in a file."""
+    """Return a member with its own address, as written in a file."""
     return {"model": "openai:gpt-4.1", "settings": {"base_url": f"{providers.url_of('openai')}/v1", **settings}}
 
 

@@ -1,4 +1,4 @@
-"""The servers are right: the real packages talk to each for two turns, in every way, with tools and with thoughts."""
+"""The test servers are correct: the real packages talk to each for two turns in all modes, with tools and with thoughts."""
 
 from __future__ import annotations
 
@@ -68,13 +68,13 @@ def test_an_error_is_raised_by_the_client(providers: ProviderServer, provider: s
 
 
 def shows_thoughts(providers: ProviderServer, answer: AIMessage) -> bool:
-    """Whether the thoughts of the last request stand anywhere in an answer."""
+    """Return whether the thoughts of the last request are anywhere in an answer."""
     last = providers.requests[-1]
     return marker(last.vendor, last.model) in f"{answer.content} {answer.additional_kwargs}"
 
 
 def providers_model(providers: ProviderServer, model: object) -> str:
-    """Return the id that a model sends."""
+    """Return the model id that a model sends."""
     model.invoke("Hi")  # type: ignore[attr-defined]  # any chat model
     return providers.requests[-1].model
 

@@ -1,4 +1,4 @@
-"""Thoughts in the text: taken out of references and of history, in every well-known spelling; a paid answer is never lost."""
+"""Thoughts in the text are removed from references and history in all known formats; a paid answer is never lost."""
 
 from __future__ import annotations
 

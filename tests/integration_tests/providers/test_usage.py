@@ -1,4 +1,4 @@
-"""Sizes, ids and token counts: what an answer says about itself."""
+"""Token counts, ids and sizes in the metadata of answers."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ async def test_the_endpoint_reports_the_aggregators_call(providers: ProviderServ
 
 
 class Tree(BaseTracer):
-    """Keeps the runs that a caller sees."""
+    """Records the runs that a caller sees."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -99,7 +99,7 @@ class Tree(BaseTracer):
 
 
 def leaves(runs: Sequence[Run]) -> list[tuple[int, int] | None]:
-    """Return the tokens of the model runs that have no model runs inside."""
+    """Return the tokens of the model runs without nested model runs."""
     found: list[tuple[int, int] | None] = []
     for run in runs:
         inside = leaves(run.child_runs)
@@ -170,7 +170,7 @@ async def test_a_server_that_sends_one_id_each_time(providers: ProviderServer, a
 
 
 def providers_model(providers: ProviderServer, provider: str) -> str:
-    """Return the id that a provider's member sends."""
+    """Return the model id that a provider's member sends."""
     member(providers, provider).invoke("Hi")
     model = providers.requests[-1].model
     providers.requests.clear()

@@ -1,4 +1,4 @@
-"""Blind layers, votes that end early, and undecided votes: what is really sent, and what the answer says."""
+"""Blind layers, votes that end early, and undecided votes: what is sent, and what the answer reports."""
 
 from __future__ import annotations
 

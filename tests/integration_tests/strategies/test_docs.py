@@ -1,4 +1,4 @@
-"""The code of the page on strategies runs as it stands."""
+"""The code of the page on strategies runs unchanged."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ YAML = re.findall(r"^```yaml\n(.*?)^```", PAGE, flags=re.MULTILINE | re.DOTALL)
 
 @pytest.fixture(autouse=True)
 def _providers(loopback: Loopback, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every provider of the page is the server of the test."""
+    """The test's server replaces all providers of the page."""
     for provider in ("OPENAI", "TOGETHER"):
         monkeypatch.setenv(f"{provider}_API_KEY", "test")
         monkeypatch.setenv(f"{provider}_API_BASE", loopback.url)

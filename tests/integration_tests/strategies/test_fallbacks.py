@@ -1,4 +1,4 @@
-"""Strategies that ask the aggregator: who stands in when it fails, and where it is recorded."""
+"""Strategies that ask the aggregator: which fallback replaces it, and where this is recorded."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def mixture(chat: Chat, **fields: Any) -> ChatMoA:
 
 
 def names(text: str) -> Any:
-    """A model that names the label that a text stands under."""
+    """A model that names the label of a text."""
     return lambda body: f"[[{label_of(body['messages'][-1]['content'], text)}]]"
 
 

@@ -1,4 +1,4 @@
-"""Who ranks, and how long the others wait for it."""
+"""Which proposers rank, and how long the others wait for their rankings."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def ranks(body: Body, order: tuple[str, ...] = BEST_FIRST) -> str:
 
 
 def peer(own: str, ranking: Reply | Callable[[Body], str] = ranks) -> Callable[[Body], Reply | str]:
-    """A proposer that says this, and ranks the others' answers like that."""
+    """A proposer with this answer, which ranks the other answers in this way."""
 
     def answer(body: Body) -> Reply | str:
         if not asks_for_a_ranking(body):

@@ -1,4 +1,4 @@
-"""Functions of the user's as strategies: what they are given, what they may return, what is counted."""
+"""Users' functions as strategies: their arguments, their return values, and the account of their calls."""
 
 from __future__ import annotations
 
@@ -262,7 +262,7 @@ def _aggregator_graph(members: Any) -> Any:
 
 
 class TestStreaming:
-    """A Runnable that ends in a model is heard as it speaks."""
+    """The output of a Runnable that ends in a model is streamed."""
 
     async def pieces(self, moa: ChatMoA) -> list[list[str]]:
         chunks = [list(moa.stream("Hi")), [chunk async for chunk in moa.astream("Hi")]]

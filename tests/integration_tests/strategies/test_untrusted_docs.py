@@ -1,4 +1,4 @@
-"""The code of the page on members that are not trusted runs as it stands."""
+"""The code of the page on untrusted members runs unchanged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every ranker and analyst was really sent, and what the answer says of it."""
+"""What rankers and analysts are sent, and what the answer reports about them."""
 
 from __future__ import annotations
 
@@ -257,7 +257,7 @@ class TestSequential:
         assert asked.system.endswith("1. It is 41.\n2. The answer is 42\n3. so 42.0")
 
     def shown(self, panel: Panel) -> list[list[str]]:
-        """What each of the aggregator's prompts shows."""
+        """The references in each of the aggregator's prompts."""
         calls = panel.server.calls("agg")
         return [
             [line.partition(". ")[2] for line in asked.system.partition("Responses from models:\n")[2].splitlines()]

@@ -1,4 +1,4 @@
-"""What LangChain promises of any chat model holds for a mixture."""
+"""A mixture fulfills what LangChain guarantees for chat models."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One model works in every event loop and in sync code, at once, with an HTTP client for each loop."""
+"""A model works in every event loop and in sync code at the same time, with an HTTP client for each loop."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ THREADS = 4
 
 
 class Models:
-    """Models of one package, aimed at a server on this machine, with the clients that the package makes."""
+    """Models of one package at a server on this machine, with the clients that the package makes."""
 
     def __init__(self, package: str, loopback: Loopback, providers: ProviderServer) -> None:
         self._package = package
@@ -66,7 +66,7 @@ class Models:
 
     @property
     def connections(self) -> int:
-        """How many connections are open at the servers."""
+        """The number of open connections at the servers."""
         return len(self._loopback.connections) + len(self._providers._sockets)
 
 
@@ -76,12 +76,12 @@ def models(request: pytest.FixtureRequest, loopback: Loopback, providers: Provid
 
 
 def chat_openai(loopback: Loopback, **settings: Any) -> ChatOpenAI:
-    """Return a model that makes its own clients, unlike those of `Loopback.chat`."""
+    """Return a model that makes its own clients, unlike `Loopback.chat`."""
     return ChatOpenAI(**{"base_url": loopback.url, "api_key": "test", "model": "a", "max_retries": 0, **settings})
 
 
 def statuses(answer: AIMessage) -> list[str]:
-    """Return what became of each reference of an answer."""
+    """Return the status of each reference of an answer."""
     return [each["status"] for layer in answer.response_metadata["moa"]["layers"] for each in layer]
 
 
@@ -220,7 +220,7 @@ def test_a_transport_of_the_users_is_kept(providers: ProviderServer) -> None:
 
 
 class Proxy:
-    """An HTTP proxy that notes where it was sent."""
+    """An HTTP proxy that records the addresses it is sent to."""
 
     def __init__(self) -> None:
         self.hosts: Counter[str] = Counter()
@@ -282,7 +282,7 @@ def test_a_proxy_of_the_users_is_kept(
 
 
 class SyncOnly(BaseChatModel):
-    """A model that has a sync side and no more, and notes where it was called."""
+    """A model with a sync method only, which records where it was called."""
 
     called: list[tuple[threading.Thread, bool]] = Field(default_factory=list)
 
@@ -296,7 +296,7 @@ class SyncOnly(BaseChatModel):
 
 
 class BothSides(SyncOnly):
-    """A model that has both sides, of a package that is not known."""
+    """A model of an unknown package, with sync and async methods."""
 
     async def _agenerate(self, messages: list[BaseMessage], *_: Any, **__: Any) -> ChatResult:
         self.called.append((threading.current_thread(), is_on_portal()))
@@ -369,7 +369,7 @@ def nested(inner: ChatMoA, aggregator: Any) -> ChatMoA:
 
 
 def asking(inner: ChatMoA, name: str) -> RunnableLambda[Any, Any]:
-    """Return a member that has a sync side only, and asks a mixture there."""
+    """Return a member with a sync method only, which asks a mixture."""
 
     def ask(messages: list[BaseMessage]) -> AIMessage:
         return inner.invoke(messages)

@@ -1,4 +1,4 @@
-"""Every example in a docstring runs, by itself, as a reader would paste it."""
+"""Every example in a docstring runs on its own, as a reader would paste it."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def examples() -> list[pytest.ParameterSet]:
 
 
 def answer(body: Body) -> Reply:
-    """Write roles where they are asked for, else what a model would."""
+    """Write roles if they are requested, otherwise answer like a model."""
     if last_user_text(body["messages"]).startswith("The task: "):
         return Reply('{"one": "You add.", "two": "You check.", "three": "You doubt."}')
     return able(body)

@@ -61,7 +61,7 @@ TOOL = {"type": "function", "function": {"name": "look_up", "description": "word
 
 
 def size(sent: Recorded) -> float:
-    """Everything of a request that its model reads, in tokens of four letters, and the answer that it asks for."""
+    """Return the tokens, of four letters each, of everything in a request that its model reads, and of the requested answer."""
     read = {name: sent.body[name] for name in ("messages", "tools", "response_format") if name in sent.body}
     return len(json.dumps(read)) / 4 + (sent.body.get("max_completion_tokens") or sent.body.get("max_tokens") or 0)
 

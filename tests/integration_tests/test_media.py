@@ -1,4 +1,4 @@
-"""Images, sound and documents go to whoever can take them."""
+"""Images, audio and documents are sent to the members that support them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The paper at the wire: what every model was really sent."""
+"""The paper at the wire: what every model is sent."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Scripted:
         return [f"l{layer}p{proposer}" for proposer in range(1, self.proposers + 1)]
 
     def check(self, user: list[dict[str, Any]], system: str | None) -> None:
-        """Hold every recorded request against the paper."""
+        """Compare every recorded request with the paper."""
         requests = self.server.requests
         assert len(requests) == self.proposers * self.layers + 1
         for number, request in enumerate(requests):

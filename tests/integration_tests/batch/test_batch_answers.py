@@ -1,4 +1,4 @@
-"""`batch_answers` at the wire: each row is asked once, and what was paid for is never asked again."""
+"""`batch_answers` at the wire: each row is asked once, and what is paid for is never asked again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`half_price`: the calls of all rows go into few jobs, whose answers are used once, whatever becomes of job and process."""
+"""`half_price`: the calls of all rows go into few jobs, and each answer is used once even if jobs or processes fail."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def _rows(number: int) -> list[dict[str, Any]]:
 
 
 def _asked(server: JobServer) -> Counter[str]:
-    """Return how often each call was sent."""
+    """Return the number of requests for each call."""
     return Counter(json.dumps(body, sort_keys=True) for job in server.jobs for _, body in job.lines)
 
 

@@ -1,4 +1,4 @@
-"""Batches on a local Ray: each row is answered once, though a worker is killed."""
+"""Batches on a local Ray: each row is answered once, even if a worker is killed."""
 
 from __future__ import annotations
 

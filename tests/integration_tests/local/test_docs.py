@@ -1,4 +1,4 @@
-"""The code of the page on how a mixture works runs on the models of this machine."""
+"""The code of the page on how a mixture works runs on local models."""
 
 from __future__ import annotations
 

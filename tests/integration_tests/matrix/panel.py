@@ -1,4 +1,4 @@
-"""Models for a mixture of any strategies: every text says who wrote it and what it had read, and every decision is made."""
+"""Models for mixtures with any strategies: each text names its author and what it read, and each decision is made."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def references_in(request: Recorded) -> list[str]:
 
 
 def decides(request: Recorded) -> bool:
-    """Tell whether a model was asked for a decision, and not for an answer."""
+    """Return whether a model was asked for a decision rather than an answer."""
     return _decision(request.body) is not None
 
 

@@ -1,4 +1,4 @@
-"""Where a mixture is asked: each surface takes the conversation in each of its ways, and says what came out."""
+"""The surfaces of a mixture: each takes the conversation in each mode and returns the result."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ CONVERSATION: list[BaseMessage] = [
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What a caller got.
+    """The result that a caller got.
 
     Attributes:
         text: The answer.
@@ -191,6 +191,6 @@ async def _all(stream: Any) -> list[Any]:
 
 
 def _tokens_of_all_calls(answer: Any) -> int | None:
-    """Return the tokens in the breakdown beside an answer of the endpoint; `usage` is the aggregator's own."""
+    """Return the tokens in the breakdown of an answer of the endpoint; `usage` is the aggregator's own."""
     usage = answer.model_dump().get("moa", {}).get("usage")
     return None if usage is None else int(usage["total_tokens"])

@@ -1,4 +1,4 @@
-"""An aggregator that fails: who stands in, what the error keeps, and what a checkpointer spares."""
+"""An aggregator that fails: which fallback replaces it, what the error contains, and what a checkpointer saves."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ async def test_when_all_fail_the_error_names_them_all(loopback: Loopback, chat: 
 
 
 async def read(moa: ChatMoA, way: str, seen: list[str]) -> None:
-    """Read a stream, and keep what came before it broke off."""
+    """Read a stream, and return what arrived before it failed."""
     if way == "stream":
         for chunk in moa.stream("Hi"):
             seen += [chunk.text]

@@ -84,7 +84,7 @@ SOON = {"quorum": "quorum_grace", "deadline": "deadline"}
 
 
 class Local:
-    """A member in this process, which answers without a server, or raises."""
+    """A member in this process that answers without a server, or raises."""
 
     def __init__(self, name: str, error: type[BaseException] | None = None) -> None:
         self.name = name
@@ -104,7 +104,7 @@ class Local:
 
 
 class Case:
-    """A mixture with these options, and these faults at these sites; and what has to come of it."""
+    """A mixture with these options and with these faults at these sites, and the expected outcome."""
 
     def __init__(self, way: str, options: str, faults: Mapping[str, str]) -> None:
         self.streams = "stream" in way
@@ -116,11 +116,11 @@ class Case:
 
     @property
     def key(self) -> tuple[str, ...]:
-        """Equal for cases that a mixture can serve one after the other: what the server says makes no difference."""
+        """Equal for cases that the same mixture can serve, since only the server's behavior differs."""
         return self.options, *(fault if (fault := self.faults.get(site)) in {*INSIDE, HANGS} else "" for site in SITES)
 
     def moa(self, server: Loopback, limit: float) -> ChatMoA:
-        """Make the mixture; what hangs has so many seconds."""
+        """Make the mixture; hanging calls have this number of seconds."""
         options = dict(OPTIONS[self.options])
         if self.hanging:
             options[SOON.get(self.options, "proposer_timeout")] = limit
@@ -149,7 +149,7 @@ class Case:
                 server.script(site, AT_THE_SERVER[fault])
 
     def fails(self, site: str) -> bool:
-        """Whether a proposer comes to nothing."""
+        """Whether a proposer gives no good answer."""
         fault = self.faults.get(site)
         return fault is not None and not (fault in ONCE and self.options == "retry")
 
@@ -161,7 +161,7 @@ class Case:
         return [failed if name in self.hanging else "failed" if self.fails(name) else "ok" for name in LAYERS[layer]]
 
     def calls(self, site: str) -> int | None:
-        """How many calls of a site the server has to have seen; `None` if it is in this process."""
+        """The number of calls of a site that the server must have received; `None` if the site is in this process."""
         fault = self.faults.get(site)
         if fault in INSIDE or (self.hanging and fault is None and site != AGGREGATOR):
             return None
@@ -174,7 +174,7 @@ class Case:
 
     @property
     def answer(self) -> str | None:
-        """The answer's text; `None` for an error."""
+        """The text of the answer; `None` for an error."""
         if self.fault is None or (self.fault in ONCE and self.options == "retry" and not self._is_out):
             return f"{AGGREGATOR} says: Hi"
         is_lost = self.fault == "refusal" and self.streams
@@ -188,7 +188,7 @@ class Case:
 
 
 class Bench(NamedTuple):
-    """The server, and the mixtures so far: to make one takes as long as to ask it."""
+    """The server and the mixtures made so far, since making a mixture takes as long as asking it."""
 
     server: Loopback
     moas: dict[tuple[float | str, ...], ChatMoA]
@@ -199,7 +199,7 @@ def shown(names: list[str]) -> str:
 
 
 async def check(bench: Bench, way: str, options: str, faults: Mapping[str, str]) -> None:
-    """Ask with these faults, and hold what came of it against what has to come of it."""
+    """Ask with these faults, and compare the outcome with the expected one."""
     case, server = Case(way, options, faults), bench.server
 
     async def attempt(limit: float) -> Any:
@@ -242,7 +242,7 @@ async def check(bench: Bench, way: str, options: str, faults: Mapping[str, str])
 
 
 def pairs(**factors: Sequence[Any]) -> dict[Any, list[tuple[str, str]]]:
-    """Return, for each first factor, every fault with options, so that all options meet all faults and all places."""
+    """Return, for each first factor, each fault with options such that all options meet all faults and all sites."""
     rows: dict[Any, list[tuple[str, str]]] = {}
     for where, fault, options in AllPairs([*factors.values()], filter_func=ends):
         rows.setdefault(where, []).append((fault, options))
@@ -250,7 +250,7 @@ def pairs(**factors: Sequence[Any]) -> dict[Any, list[tuple[str, str]]]:
 
 
 def ends(row: list[Any]) -> bool:
-    """Leave out what waits for ever: a whole layer that hangs has no quorum."""
+    """Skip cases that wait forever: a layer whose proposers all hang never reaches a quorum."""
     return not (len(row) == 3 and row[1] == HANGS and row[2] in SOON and row[0][0] in {0, 1})
 
 
@@ -277,7 +277,7 @@ async def test_one_fault(bench: Bench, site: str, way: str) -> None:
 
 @pytest.mark.parametrize("way", WAYS)
 async def test_an_aggregator_that_breaks_off(bench: Bench, way: str) -> None:
-    """In a stream, words are out, and nobody begins anew; elsewhere, the next attempt or the next member does."""
+    """Once words are streamed, no other attempt can follow; otherwise the next attempt or the next member answers."""
     for fault, options in product([*sorted(WORDS), "refusal"], ["retry", "fallbacks"]):
         await check(bench, way, options, {AGGREGATOR: fault})
 

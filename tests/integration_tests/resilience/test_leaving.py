@@ -1,4 +1,4 @@
-"""A program that leaves in the middle of an answer ends quietly and leaves nothing running at the server."""
+"""A program that ends in the middle of an answer ends quietly and leaves no call open at the server."""
 
 from __future__ import annotations
 

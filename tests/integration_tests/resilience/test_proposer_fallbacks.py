@@ -1,4 +1,4 @@
-"""A proposer's own fallbacks: who is asked when it fails, and what is kept of what failed."""
+"""A proposer's own fallbacks: which one is asked when it fails, and what is recorded of the failure."""
 
 from __future__ import annotations
 

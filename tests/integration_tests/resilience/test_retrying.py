@@ -122,7 +122,7 @@ async def test_models_given_as_strings_are_tried_as_often_as_the_policy_says(
 
 
 class ChatMoAOf:
-    """A mixture of models given as strings, whose clients are closed at the end."""
+    """A mixture of models given as strings, whose clients are closed afterwards."""
 
     def __init__(self, proposers: list[Proposer], aggregator: Proposer, **options: Any) -> None:
         self.moa = ChatMoA(proposers=proposers, aggregator=aggregator, num_layers=1, **options)

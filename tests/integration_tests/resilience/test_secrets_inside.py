@@ -1,4 +1,4 @@
-"""Keys inside members of every shape are in nothing that the mixture writes, though their server shows what it was sent."""
+"""Keys inside members of every kind are in nothing that the mixture writes, even if their server echoes its requests."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def hold_no_key(**shown: Any) -> None:
 
 
 def tell_all(loopback: Loopback) -> None:
-    """Have the server of `m` say in its error what it was shown, the key bare as well, so that it has to be known to be one."""
+    """Have the server of `m` echo its request in its error, with the bare key as well, which must be known to be masked."""
 
     def tell(_: Any) -> Reply:
         headers = loopback.calls("m")[-1].headers
@@ -188,7 +188,7 @@ async def test_no_key_that_a_call_brings_along_is_shown(loopback: Loopback, chat
 
 
 class Telling(BaseModel, Embeddings):
-    """Embeddings whose server says what it was shown."""
+    """Embeddings whose server echoes its requests."""
 
     key: SecretStr = SecretStr(KEY)
     headers: dict[str, str] = {"X-Api-Key": f"{KEY}-too"}

@@ -1,4 +1,4 @@
-"""Time limits and quorums at the wire: who is waited for, who is not, and what becomes of the others."""
+"""Time limits and quorums at the wire: which proposers are waited for, and what happens to the others."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ HANGS = Reply(hang=True)
 
 
 class Quick:
-    """A member that answers without a server; it keeps what it was asked."""
+    """A member that answers without a server and records its prompts."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -63,7 +63,7 @@ def kinds(answer: AIMessage) -> set[str]:
 
 
 async def closed(loopback: Loopback) -> None:
-    """Wait until no call is open at the server any more."""
+    """Wait until no call is open at the server."""
     await asyncio.to_thread(loopback.settle)
 
 
@@ -192,7 +192,7 @@ async def test_stragglers_are_a_note_and_no_warning(loopback: Loopback, chat: Ch
 
 
 async def test_answers_at_the_same_time_do_not_close_each_others_layers(loopback: Loopback, chat: Chat) -> None:
-    """Of two answers at once, one has its quorum and the other waits for its own."""
+    """Of two concurrent answers, one has its quorum while the other waits for its own."""
     first, second = loopback.gate(), loopback.gate()
 
     def slow(body: Any) -> Reply:
@@ -378,7 +378,7 @@ async def test_traces_say_of_a_straggler_that_it_was_given_up(loopback: Loopback
 
 @pytest.mark.parametrize("way", ["invoke", "stream", "ainvoke"])
 async def test_a_sync_mixture_that_was_given_up_asks_nobody_any_more(loopback: Loopback, chat: Chat, way: str) -> None:
-    """Its thread goes on, and finds that nobody waits: what it would still ask would be paid for nothing."""
+    """Its thread goes on, but must not make further calls, since their answers would be paid for and not used."""
     gate = loopback.gate()
     loopback.script("q", Reply("Hi", gate=gate))
     nested = ChatMoA(proposers=[chat("q")], aggregator=chat("inner"), num_layers=1)
@@ -431,7 +431,7 @@ async def test_the_wait_for_a_place_is_none_of_the_proposers_time(loopback: Loop
 
 
 class Stuck(Embeddings):
-    """Embeddings, and functions, that never come back."""
+    """Embeddings and functions that never return."""
 
     def __init__(self) -> None:
         self.release = threading.Event()

@@ -1,4 +1,4 @@
-"""The pages in a real browser: what is on them, in both schemes, on a phone, by keyboard, and with hostile texts."""
+"""The pages in a real browser: their content, both color schemes, phones, the keyboard, and hostile texts."""
 
 from __future__ import annotations
 

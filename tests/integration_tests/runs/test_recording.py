@@ -1,4 +1,4 @@
-"""Recording: every answer of a mixture is a run, however it is asked, and nothing is recorded unasked."""
+"""Recording: every answer of a mixture is a run, however it is asked, and nothing is recorded unless requested."""
 
 from __future__ import annotations
 

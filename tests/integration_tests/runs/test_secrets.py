@@ -1,4 +1,4 @@
-"""No key is in a recorded run, in whatever form, wherever it stood."""
+"""A recorded run contains no key, whatever its format and wherever it was."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A mixture that gives no answer: the status says what kind of failure it was, the text who failed."""
+"""A mixture without an answer: the status gives the kind of failure, the text the member that failed."""
 
 from __future__ import annotations
 

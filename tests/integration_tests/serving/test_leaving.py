@@ -1,4 +1,4 @@
-"""A client that goes stops every call that is made for it, whenever it goes."""
+"""A client that disconnects at any time cancels all calls that are made for it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def body(*, stream: bool) -> dict[str, Any]:
 
 
 async def ask_and_leave(endpoint: Endpoint, loopback: Loopback, *, stream: bool, after: int) -> None:
-    """Ask, wait until so many calls have arrived at the models, and hang up."""
+    """Ask, wait until this number of calls has arrived at the models, and disconnect."""
     async with httpx.AsyncClient(base_url=endpoint.url, trust_env=False, timeout=PATIENCE) as client:
         asking = asyncio.create_task(client.post("/chat/completions", json=body(stream=stream)))
         await asyncio.to_thread(loopback.wait_for, after)

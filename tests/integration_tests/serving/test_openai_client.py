@@ -1,4 +1,4 @@
-"""OpenAI's own client, synchronous and asynchronous, finds at the endpoint what it finds at OpenAI."""
+"""OpenAI's own client, sync and async, works with the endpoint as it does with OpenAI."""
 
 from __future__ import annotations
 

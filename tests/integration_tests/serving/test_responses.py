@@ -1,4 +1,4 @@
-"""The Responses API: what the openai package and an agent of openai-agents find at the endpoint."""
+"""The Responses API: how the endpoint works with the openai package and an agent of openai-agents."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Person(BaseModel):
 
 
 def events_of(endpoint: Endpoint, **body: Any) -> list[dict[str, Any]]:
-    """Return the events of a stream as they are on the wire, each checked against OpenAI's types."""
+    """Return the events of a stream from the wire, each checked against OpenAI's types."""
     answer = endpoint.http.post("/v1/responses", json={"model": "moa", "stream": True, **body})
     assert answer.headers["content-type"] == "text/event-stream; charset=utf-8"
     *blocks, empty = answer.text.split("\n\n")

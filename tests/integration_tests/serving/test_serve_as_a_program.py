@@ -1,4 +1,4 @@
-"""`langchain-moa serve` as a program: it says where it is, answers, and ends when it is told to."""
+"""`langchain-moa serve` as a program: it reports its address, answers, and ends when it is signalled."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ KEY = "key-of-the-test-0123456789"
 
 @contextmanager
 def serving(program: Program, *args: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """Start a server; give it, and its address."""
+    """Start a server; return it and its address."""
     process = program.start("serve", "--port", "0", *args)
     try:
         assert process.stderr is not None

@@ -1,4 +1,4 @@
-"""One development server for all of these tests; each has its models to itself."""
+"""One development server for all of these tests; each test has its own models."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ num_layers: 1
 
 @dataclass(frozen=True)
 class Served:
-    """The mixture above behind `langgraph dev`, and the models behind that."""
+    """The mixture above behind `langgraph dev`, and its models behind that."""
 
     models: Loopback
     server: DevServer

@@ -1,4 +1,4 @@
-"""Between two layers a person looks at the references, edits one or strikes it, and the mixture goes on."""
+"""Between two layers, a person reads the references, edits or removes one, and the mixture continues."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A mixture on a server, through `RemoteGraph`: as a graph of one's own, and as a proposer of another mixture."""
+"""A mixture on a server, through `RemoteGraph`: as your own graph, and as a proposer of another mixture."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_a_client_asks_a_mixture_elsewhere(served: Served, remote: RemoteGraph) 
 async def test_a_proposer_may_be_on_another_machine(
     served: Served, client: LangGraphClient, remote: RemoteGraph, way: str, turns: list[str]
 ) -> None:
-    """It is asked as often as any other, and its server's threads are none of ours."""
+    """It is asked as often as any other member, and its server's threads are independent of ours."""
     threads = len(await client.threads.search(limit=1000))
     chat = served.models.chat
     graph = create_moa([chat("x"), remote], chat("out"), num_layers=2).compile(InMemorySaver())

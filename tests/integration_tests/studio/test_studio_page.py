@@ -1,4 +1,4 @@
-"""Every block of the page on Studio and servers does what the page says, against a server as a reader would start it."""
+"""Every block of the page on Studio and servers does what the page says, with a server that is started as described."""
 
 from __future__ import annotations
 

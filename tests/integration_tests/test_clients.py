@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from langchain_core.messages import BaseMessage
 
-# Pytest finds them here.
+# Fixtures for pytest.
 few_authorities = fixtures.few_authorities
 providers = fixtures.providers
 
@@ -188,7 +188,7 @@ def test_an_http_client_of_the_users_is_kept(loopback: Loopback, few_authorities
     async def note(request: Any) -> None:
         sent.append(request.url.path)
 
-    # It is used in two loops here, so that it must keep no connection.
+    # It is used in two loops here, so it must not keep a connection.
     client = DefaultAsyncHttpxClient(
         event_hooks={"request": [note]}, limits=type(DEFAULT_CONNECTION_LIMITS)(max_keepalive_connections=0)
     )
@@ -314,7 +314,7 @@ def test_a_sync_model_is_called_in_worker_threads() -> None:
 
 
 def test_a_model_of_an_unknown_package_is_called_by_the_side_of_its_caller() -> None:
-    # Its async client may belong to the caller's loop, and not to the one that sync code waits for.
+    # Its async client may belong to the caller's loop rather than to the loop for sync code.
     model = BothSides()
     moa = mixture_of(model, model, aggregator=model)
     assert [answer.text for answer in ask_both_ways(moa)] == ["from the sync side", "from the async side"]

@@ -25,15 +25,15 @@ if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
     from langchain_core.runnables import RunnableConfig
 
-# Pytest finds them here.
+# Fixtures for pytest.
 few_authorities = fixtures.few_authorities
 providers = fixtures.providers
 
 COPIED = ("openai", "responses", "openrouter", "together", "deepseek", "xai", "anthropic", "groq", "ollama", "cohere")
 NOT_COPIED = ("bedrock", "fireworks", "gemini", "mistral")
-# Whose copies make HTTP clients of their own, and have no settings for retries.
+# Packages whose copies make their own HTTP clients and have no settings for retries.
 MAKES_ITS_OWN = {"ollama", "cohere"}
-# The others have their tests among the unit tests, since they need no server.
+# The others are tested in the unit tests, since they need no server.
 TESTED = {
     *("read_channel", "copy_for_loop", "streams_tokens", "inherited_context", "is_run_id", "tracing_params"),
     *("identifying_params", "llm_type", "has_async_methods", "default_settings", "known_providers", "provider_of"),

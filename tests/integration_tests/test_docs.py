@@ -22,7 +22,7 @@ def test_the_page_on_the_chat_model_runs(
     monkeypatch.setenv("OPENAI_API_KEY", "test")
     monkeypatch.setenv("OPENAI_BASE_URL", loopback.url)
     loopback.script("*", able)
-    # By their real names, OpenAI's client would ask some of them through an API that the loopback server does not have.
+    # With their real names, OpenAI's client would ask some of them through an API that the loopback server lacks.
     page = PAGE.read_text(encoding="utf-8").replace("openai:gpt-", "openai:loopback-")
     blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     assert len(blocks) == 9

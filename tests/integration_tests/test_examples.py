@@ -27,7 +27,7 @@ EXAMPLES = sorted(path.stem for path in (ROOT / "examples").glob("[!_]*.py"))
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```python\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
 
-# What each prints, whoever answers. A small model may answer nothing now and then, which is a failed reference.
+# What each example prints, whichever model answers. A small model may return an empty answer: a failed reference.
 PRINTS = {
     "agent_with_tools": [],
     "drawing": [r"flowchart LR", r"layer_2_proposer_2", r"As a picture, to open in a browser: .*moa\.svg"],
@@ -126,7 +126,7 @@ def test_an_example_with_a_key(name: str, tmp_path: Path, together: dict[str, st
     check(name, printed)
     assert "local:" not in printed
     assert "a-key-of-this-test" not in printed
-    # The drawing asks no model, and the tuning replays what models have answered.
+    # The drawing calls no model, and the tuning replays recorded answers.
     assert (len(loopback.requests) == 0) == (name in ("drawing", "tuning"))
 
 
@@ -172,7 +172,7 @@ def test_the_readmes_other_python_runs_with_keys(tmp_path: Path) -> None:
     assert len(blocks) >= 2
     (file,) = re.findall(r"^```yaml\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
     (tmp_path / "moa.yaml").write_text(file, encoding="utf-8")
-    # Made, not asked.
+    # Constructed, but not called.
     run("\n".join(blocks), tmp_path, OPENAI_API_KEY="a-key-of-this-test", TOGETHER_API_KEY="a-key-of-this-test")
 
 

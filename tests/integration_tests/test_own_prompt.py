@@ -97,7 +97,7 @@ def test_the_run_fails_and_keeps_the_references(
     assert failure.match(rf"^the prompt 'careless' failed for {who}: IndexError: list index out of range")
     assert [reference["text"] for reference in failure.value.references] == ["p says: Hi", "q says: Hi"]
     assert isinstance(failure.value.__cause__, IndexError)
-    # Neither is another layer begun nor a stand-in asked.
+    # No further layer starts, and no fallback is asked.
     assert sorted(request.model for request in loopback.requests) == ["p", "q"]
 
 
@@ -154,7 +154,7 @@ def test_what_a_prompt_does_to_its_lists_is_without_effect(loopback: Loopback, c
         messages.insert(0, SystemMessage(references.pop()["text"]))
         return messages
 
-    # In a window that is too small, it is called more than once.
+    # If the window is too small, it is called more than once.
     small = chat("agg", profile={"max_input_tokens": 200})
     moa = ChatMoA(proposers=[chat("p")], aggregator=small, num_layers=1, prompt=grasping)
     moa.invoke([HumanMessage("old " * 500), HumanMessage("Hi")])

@@ -24,7 +24,7 @@ HONEST = (
     "Havana, as \u06af\u0641\u062a\u0647\u200c\u0627\u0646\u062f says.",
 )
 
-# An own list, not that of the package: what must not reach a tokenizer.
+# A separate list, independent of the package's own: what must not reach a tokenizer.
 CONTROL = re.compile(
     r"<[|\uff5c][\w/]|<\w+[|\uff5c]>|</?s>|<<SYS>>|<</SYS>>|\[/?INST\]|\[/?SYSTEM_PROMPT\]|<(?:start|end)_of_turn>|<bos>|<eos>"
     r"|\[gMASK\]|<sop>|</?think>"
@@ -63,7 +63,7 @@ def drafts(sent: Recorded, count: int) -> list[str]:
     _, *blocks, after = re.split(rf"^\[{found[1]}\]$", system["content"], flags=re.MULTILINE)
     assert len(blocks) == count
     assert after == ""
-    # In the instruction, before each draft, and behind the last one.
+    # In the instruction, before each draft, and after the last one.
     assert str(sent.messages).count(found[1]) == count + 2
     return [block.removeprefix("\n").removesuffix("\n") for block in blocks]
 

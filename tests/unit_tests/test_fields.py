@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 MIXTURES = pytest.mark.parametrize("kind", [Mixture, ChatMoA])
 
-# What a developer adds to `MixtureFields`, in the only place where a field is described.
+# The fields that a developer adds to `MixtureFields`, the only place where fields are declared.
 ADDED = """
     top_p: Annotated[float | None, Field(ge=0, le=1), Use.ANSWER | Use.CALL | Use.SHARED | Use.STUDIO] = None
     organization: Annotated[str | None, Use.CLIENT | Use.SHARED] = None
@@ -118,7 +118,7 @@ def test_an_added_field_is_shared_with_self_moa(found: Mapping[str, Any]) -> Non
 
 
 def test_the_options_are_the_fields_of_a_mixture() -> None:
-    # Type checkers read a TypedDict only where it is written out.
+    # Type checkers need the TypedDict to be written out.
     assert MixtureOptions.__annotations__.keys() == MixtureFields.model_fields.keys() - {"proposers", "aggregator"}
     assert Mixture.model_fields.keys() == MixtureFields.model_fields.keys()
 

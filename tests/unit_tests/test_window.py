@@ -52,10 +52,10 @@ TOOL = {"type": "function", "function": {"name": "look_up", "description": "word
         ({"max_input_tokens": 1000, "max_output_tokens": 1000}, 900, {}, 100),
         ({"max_input_tokens": 1000}, None, {"num_predict": 200}, 800),
         ({"max_input_tokens": 1000}, None, {"max_tokens": 1}, 999),
-        # No limit at all for some clients; the next to say one counts.
+        # Some clients have no limit; the next one that has a limit counts.
         ({"max_input_tokens": 1000}, None, {"num_predict": -1}, 1000),
         ({"max_input_tokens": 1000}, 300, {"max_tokens": 0}, 700),
-        # An answer as long as the window is not within it.
+        # An answer as long as the window does not fit into it.
         ({"max_input_tokens": 1000}, 1000, {}, 1000),
         ({"max_input_tokens": 1000}, None, {"tools": [TOOL]}, 1000 - -(-len(json.dumps([TOOL])) // 4)),
         ({"max_input_tokens": 1000}, None, {"response_format": TOOL}, 1000 - -(-len(json.dumps(TOOL)) // 4)),
@@ -84,7 +84,7 @@ SCHEMA = Called.model_json_schema()
         ({"tools": [look_up]}, [look_up.tool_call_schema.model_json_schema()]),  # type: ignore[union-attr]  # a dict for MCP's
         ({"tools": [Called, TOOL]}, [SCHEMA, TOOL]),
         ({"tools": [SimpleNamespace(tool_call_schema=Called)]}, [SCHEMA]),
-        # What it is in other forms is its text.
+        # Other forms of content count by their text.
         ({"tools": [Path("a")]}, ["a"]),
         ({"tools": [int]}, [str(int)]),
         ({"tools": [SimpleNamespace(tool_call_schema=str)]}, [str(SimpleNamespace(tool_call_schema=str))]),

@@ -31,7 +31,7 @@ def moa(loopback: Loopback, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     """Commands in an empty folder, in this process: `moa("ask", "Why?")`."""
 
     def init_at_loopback(name: str, **settings: Any) -> BaseChatModel:
-        # LangChain's own clients keep connections, which would belong to the event loop of an earlier command.
+        # LangChain's own clients keep connections, which would belong to an earlier command's event loop.
         provider, _, model = name.partition(":")
         return loopback.chat(model, **settings) if provider == "openai" else init_chat_model(name, **settings)
 

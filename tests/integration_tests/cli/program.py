@@ -114,7 +114,7 @@ class Program:
         master, slave = pty.openpty()
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", height, width, 0, 0))
         everything = {"stdin": slave, "stdout": slave, "stderr": slave, **streams}
-        # A session of its own with the terminal as its own, so that Ctrl-C reaches it and not the tests.
+        # A new session with its own terminal, so that Ctrl-C reaches the program and not the tests.
         with self.start(*args, preexec_fn=_own_terminal, **everything) as process:
             os.close(slave)
             if type_at is not None:

@@ -22,7 +22,7 @@ aggregator: openai:writer
 num_layers: 2
 """
 
-# Of one question: two proposers twice, the aggregator after each layer and alone, four samples of the best and their synthesis.
+# Calls per question: two proposers twice, the aggregator after each layer and alone, four samples and their synthesis.
 CALLS = {"good": 2 + 4 + 1, "bad": 2, "writer": 3}
 
 PRICED = "proposers: [openai:gpt-4.1-mini]\naggregator: openai:gpt-4.1-nano\nnum_layers: 1\n"
@@ -45,7 +45,7 @@ def whole(questions: int = 3) -> Counter[str]:
 
 def lay_out(loopback: Loopback, folder: Path) -> Path:
     """Script the models, and write the mixture and the questions."""
-    # What they say depends on what they read, or the aggregator would have the same to read after each layer.
+    # Their answers depend on what they read; otherwise, the aggregator would read the same after each layer.
     loopback.script("good", lambda body: f"{'So the' if has_references(body) else 'The'} answer is {right(body)}.")
     loopback.script("bad", lambda body: f"The answer is {right(body) + 1}.")
     loopback.script("writer", lambda body: f"It is {right(body) + (not has_references(body))}")

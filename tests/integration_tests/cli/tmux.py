@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-# A shell says how the program has ended, since tmux 3.3 sometimes misses it; the trap keeps Ctrl-C from ending the shell, too.
+# The shell reports the exit code, which tmux 3.3 sometimes misses; the trap keeps Ctrl-C from ending the shell.
 _SHELL = ["sh", "-c", 'trap : INT; "$@"; echo "[ended with $?]"', "sh"]
 _ENDED = re.compile(r"\[ended with (\d+)\]")
 

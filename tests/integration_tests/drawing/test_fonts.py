@@ -30,7 +30,7 @@ NAMES = [
     "المراجع المتشكك",
 ]
 
-# By how much the texts of a card, or the title of a box, stand out of it, or the drawing's heading out of the drawing.
+# By how much texts extend beyond their card, titles beyond their box, or the heading beyond the drawing.
 OUTSIDE = """() => {
   const svg = document.querySelector("svg");
   const found = [];

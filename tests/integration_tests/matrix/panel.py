@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 MODELS = ("p1", "p2", "p3", "broken", "agg", "outer")
 PROPOSERS = ["openai:p1", "openai:p2", "openai:p3", "openai:broken"]
-# At any other address than OpenAI's own, its client does not ask for the usage of a stream.
+# With any address other than OpenAI's own, its client does not request the usage of a stream.
 AGGREGATOR = {"model": "openai:agg", "settings": {"stream_usage": True}}
 OUTER = {"model": "openai:outer", "settings": {"stream_usage": True}}
 FAILURE = "hidden in the cellar"

@@ -106,7 +106,7 @@ class Surfaces:
     def on_the_command_line(self, options: Mapping[str, Any]) -> Outcome:
         config = self.folder / "moa.yaml"
         config.write_text(yaml.safe_dump(fields(**options)), encoding="utf-8")
-        # It has an event loop of its own, and LangChain keeps a client for each address, whichever loop its connections are of.
+        # It has its own event loop, and LangChain keeps a client per address regardless of the loop of its connections.
         forget_clients()
         done = CliRunner().invoke(app, ["ask", "--config", str(config), "--system", SYSTEM, "--json", QUESTION])
         forget_clients()

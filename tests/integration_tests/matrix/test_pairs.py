@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from tests.loopback.recorded import Recorded
 
 pytestmark = [
-    # Of the clients that LangChain keeps for models given as strings: nobody closes those.
+    # Warnings about the clients that LangChain keeps for models given as strings, which are never closed.
     pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 ]
 
@@ -185,7 +185,7 @@ def the_users_messages_are_intact(requests: list[Recorded], case: dict[str, Any]
         if decides(request):
             assert QUESTION in request.user
         else:
-            # The mixture around a nested one has them in the system message.
+            # The outer mixture of a nested one has them in the system message.
             shows = case["references_at"] == "end" and request.model != "outer" and references_in(request)
             assert request.user.startswith(f"{QUESTION}\n\n") if shows else request.user == QUESTION
             assert request.system.startswith(SYSTEM)

@@ -79,7 +79,7 @@ def test_every_provider_that_is_known_is_in_the_table() -> None:
 
 
 def test_a_missing_package_is_an_error_with_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
-    # An entry of None is how Python says that a module cannot be imported.
+    # In Python, an entry of None means that a module cannot be imported.
     monkeypatch.setitem(__import__("sys").modules, "langchain_groq", None)
     base._get_chat_model_creator.cache_clear()
     with pytest.raises(ImportError, match=r"proposers: item 1: .*pip install langchain-groq"):

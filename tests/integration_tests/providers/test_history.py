@@ -40,7 +40,7 @@ def wire_problems(problems: Sequence[str]) -> list[str]:
     return [problem for problem in problems if "usage: " not in problem]
 
 
-# What an aggregator leaves in the history, and who chokes on it.
+# What an aggregator leaves in the history, and the providers that reject it.
 FOREIGN = {
     "signed thinking, to Ollama": ("anthropic", ("ollama", "ollama")),
     "encrypted reasoning, to Mistral and Cohere": ("responses", ("mistral", "cohere")),
@@ -183,7 +183,7 @@ async def test_an_image_between_two_results(providers: ProviderServer, provider:
     for request in providers.requests:
         assert "41" in request.text
         assert "42" in request.text
-        # A provider that takes no image in the result of a tool is shown it after the results.
+        # A provider that accepts no image in a tool's result gets it after the results.
         assert PNG[:60] in request.text or "image omitted" in request.text
 
 
@@ -203,7 +203,7 @@ async def test_a_system_message_in_mid_conversation(providers: ProviderServer, p
     assert all("they like blue" in request.text for request in providers.requests)
 
 
-# User content in one provider's dialect or of one medium; what it says must be read or noted as omitted.
+# User content in one provider's format or of one medium; it must be converted, or noted as omitted.
 BLOCKS: dict[str, tuple[dict[str, Any], str]] = {
     "Anthropic's document": (
         {"type": "document", "source": {"type": "base64", "media_type": "application/pdf", "data": PDF}},

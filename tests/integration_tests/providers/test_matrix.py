@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from tests.providers import ProviderServer
 
-# Every provider is in one pair, so that every aggregator meets every provider as a proposer.
+# Every provider is in one pair, so every aggregator is combined with every provider as a proposer.
 PAIRS = (
     ("anthropic", "ollama"),
     ("gemini", "mistral"),

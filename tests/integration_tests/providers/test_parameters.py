@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 HI = [HumanMessage("Hi")]
 
-# Where each protocol has a parameter in the body; `None`: it has none.
+# Where each protocol has a parameter in the body; `None` if it has none.
 SPELLING: dict[str, dict[str, tuple[str, ...] | None]] = {
     "max_tokens": {
         "gemini": ("generationConfig", "maxOutputTokens"),

@@ -197,7 +197,7 @@ ODD: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("kind", ODD)
 @pytest.mark.parametrize("place", ["proposer", "aggregator"])
 async def test_a_token_count_that_is_none_costs_no_answer(providers: ProviderServer, place: str, kind: str, mode: str) -> None:
-    # Mistral's package passes on what it gets, but for streams; OpenAI's own checks refuse words in both.
+    # Mistral's package passes on what it gets, except in streams; OpenAI's own checks reject words in both.
     odd, other = member(providers, "mistral"), member(providers, "ollama")
     providers.script("mistral-large-2512", Answer(text="Paid for.", usage=ODD[kind]))
     if place == "aggregator" and mode == "astream" and kind in {"words", "floats", "null counts"}:

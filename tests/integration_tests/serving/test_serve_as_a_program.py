@@ -99,7 +99,7 @@ def test_what_an_answer_had_to_do_without_is_in_the_log(program: Program, loopba
     else:
         logged = [line for line in err.splitlines() if "is degraded" in line]
         assert len(logged) == 1
-        # The log's own form, and not a line of Python's.
+        # The log's own format rather than Python's.
         assert re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} an answer is degraded", logged[0])
 
 

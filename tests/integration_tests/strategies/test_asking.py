@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 LONG = " ".join(f"Sentence number {number} says nothing new." for number in range(400))
 
-# Each asks the model `judge` about the references in its way.
+# Each asks the model `judge` about the references in its own way.
 ASKING: dict[str, dict[str, Any]] = {
     "select": {"aggregation": {"select": {"model": "judge"}}},
     "consistent": {"aggregation": {"consistent": {"model": "judge"}}},
@@ -162,7 +162,7 @@ def test_one_reference_is_not_analysed(panel: Panel, chat: Chat) -> None:
     assert panel.server.models == ["p1", "agg"]
 
 
-# Those that ask for JSON, each with a name that must be in its schema.
+# Strategies that ask for JSON, each with a name that must be in its schema.
 JSON = {
     "analyze": "blind_spots",
     "judge": "A",

@@ -69,7 +69,7 @@ async def test_a_fallback_chooses_in_the_aggregators_place(
 
 async def test_a_reply_that_cannot_be_read_is_put_right_by_who_gave_it(loopback: Loopback, chat: Chat) -> None:
     named = names("answer 3")
-    # The question with the labels in it is then the last message but two.
+    # The question with the labels is then the third message from the end.
     loopback.script("agg", lambda body: named({"messages": body["messages"][:2]}) if len(body["messages"]) > 2 else "hm")
     answer, steps = await asked(mixture(chat, aggregation="select"), asynchronous=True)
     assert answer.text == "answer 3"

@@ -311,7 +311,7 @@ class TestInquiry:
         assert answer.text == "the answer"
         (asked,) = loopback.calls("agg")
         assert asked.user == "0.75?"
-        # The mixture's parameters and the call's hold for it, but stop words are for answers.
+        # The mixture's and the call's parameters apply to it, except stop words, which are for answers.
         assert (asked.body["temperature"], asked.body["seed"], asked.body.get("stop")) == (0.3, 5, None)
         (step,) = answer.response_metadata["moa"]["steps"]
         assert (step["node"], step["name"], step["model"], step["status"]) == ("asking", "oracle", "openai:agg", "ok")

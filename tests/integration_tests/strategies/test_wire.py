@@ -206,7 +206,7 @@ class TestRank:
         panel.server.script("p1", [TEXTS[0], "[[A]] > [[A]]", "none"])
         panel.server.script("p2", [TEXTS[1], Reply("", status=400)])
         answer = panel.model(aggregation="rank").invoke(QUESTION)
-        # The third one's ranking is the only one; its own answer, which nobody else has ranked, stands in the middle.
+        # Only the third one's ranking counts; its own answer, which has no rank, is in the middle.
         assert panel.server.calls("agg")[0].system.endswith("1. The answer is 42\n2. so 42.0\n3. It is 41.")
         assert len(answer.response_metadata["moa"]["steps"]) == 4
 

@@ -40,7 +40,7 @@ def test_lines_are_found_again_and_written_in_another_order(tmp_path: Path) -> N
     again.drop_failed()
     assert [json.loads(line)["id"] for line in path.read_text().splitlines()] == [4, 3, 1, 0]
     assert journal.line_of("2") is None
-    # Where each line is, is known after that, too.
+    # The positions of the lines are known after that as well.
     for line in journal.lines():
         assert json.loads(path.read_bytes()[line.start : line.start + line.size])["id"] == int(line.row)
     again.close()

@@ -70,7 +70,7 @@ def test_refused_calls_are_made_again_by_fewer_at_once() -> None:
     own, provider = ProviderPace(), _Provider(most=5)
     assert asyncio.run(_calls(own, provider, 300)) == ["ok"] * 300
     assert provider.refused >= 35
-    # The number stays near what the provider takes, not near what was asked for.
+    # The concurrency stays near what the provider accepts, not near what was requested.
     assert own.limit < 20
     assert own.open == 0
 
@@ -156,5 +156,5 @@ def test_members_of_one_provider_share_its_pace() -> None:
     assert first.limiter is not second.limiter
     assert provider_of(mixture.members.layers[0][0]) == provider_of(mixture.members.aggregator)
     assert provider_of(other) != provider_of(first)
-    # What the model can do is still seen.
+    # The model's capabilities are still known.
     assert first.chat_model is mixture.members.layers[0][0].chat_model

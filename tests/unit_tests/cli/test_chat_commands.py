@@ -114,7 +114,7 @@ def test_a_conversation_is_saved_and_no_file_of_others_written(tmp_path: Path) -
     assert (tmp_path / "chat.md").read_text().startswith("# langchain-moa chat: moa.yaml\n\n## System\n\nBe brief.")
     fake.type(f"/save {tmp_path / 'chat.JSON'}")
     assert json.loads((tmp_path / "chat.JSON").read_text())[-1] == {"role": "assistant", "content": "Blue."}
-    # What the chat has written itself it may write again.
+    # The chat can overwrite files that it has written itself.
     fake.type(f"/save {tmp_path / 'chat.md'}")
     (tmp_path / "mine.md").write_text("mine")
     with pytest.raises(UsageError, match=r"mine\.md is there already; give another name"):

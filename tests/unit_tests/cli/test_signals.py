@@ -96,7 +96,7 @@ def test_a_cancellation_that_is_lost_is_repeated() -> None:
 
     async def work() -> None:
         asyncio.get_running_loop().call_soon(os.kill, os.getpid(), signal.SIGINT)
-        # As graphs wait for their nodes, whatever happens to themselves.
+        # As graphs wait for their nodes even if they are cancelled.
         await asyncio.shield(asyncio.create_task(deaf()))
 
     with pytest.raises(typer.Exit) as ended:
@@ -137,7 +137,7 @@ def test_ctrl_c_ends_interruptible_work_and_the_program_goes_on() -> None:
                 await interruptible(signalled(signal.SIGINT))
             except Interrupted:
                 told.append("interrupted")
-        # Between two pieces of work, Ctrl-C is nobody's here.
+        # Between two runs, Ctrl-C is not handled here.
         os.kill(os.getpid(), signal.SIGINT)
         await asyncio.sleep(0)
         return [*told, await interruptible(asyncio.sleep(0, "done"))]

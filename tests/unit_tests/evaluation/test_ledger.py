@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from pathlib import Path
 
-# A million tokens of its answers are 40 cents.
+# Its output costs 40 cents per million tokens.
 NANO = "openai:gpt-4.1-nano"
 PART = CallSite(place="layer 1, proposer 1", layer=1, model=NANO, identity={"model": NANO}, origin="o")
 
@@ -65,7 +65,7 @@ def test_whatever_an_answer_holds_it_is_kept_and_not_paid_again(tmp_path: Path, 
             said.append(asyncio.run(ledger.answer(_call("a"), _saying(message, asked))).answer)
     assert len(asked) == 1
     assert {each.text for each in said} == {message.text}
-    # It is the same now and after it was read again.
+    # The same before and after it is read again.
     assert len({repr(each) for each in said}) == 1
 
 
@@ -77,7 +77,7 @@ def test_a_full_disk_stops_every_further_call_and_loses_nothing_that_was_answere
         await ledger.answer(_call("a"), _saying(_message(), asked, "a"))
         size = path.stat().st_size
         with full_at(size + size // 2):
-            # Two are under way when the first one cannot be written; the others have not begun.
+            # Two calls are running when the first answer cannot be written; the others have not started.
             under_way = await asyncio.gather(*(ledger.answer(_call(n), _saying(_message(), asked, n)) for n in "bc"))
             later = [ledger.answer(_call(name), _saying(_message(), asked, name)) for name in "de"]
             return [*under_way, *await asyncio.gather(*later, return_exceptions=True)]
@@ -90,9 +90,9 @@ def test_a_full_disk_stops_every_further_call_and_loses_nothing_that_was_answere
         assert ledger.gate.reason == "write"
         assert f"{path} cannot be written (File too large): no further call is made" in ledger.gate.why
         assert ledger.unsaved == 2
-        # What is only in memory has been paid for, too.
+        # Answers that are only in memory are paid for as well.
         assert ledger.budget.spent == pytest.approx(3 * 0.4)
-    # There is room again when the run ends.
+    # There is disk space again when the run ends.
     assert ledger.unsaved == 0
     assert len(Ledger(path).records) == 3
     assert not Ledger(path).skipped
@@ -122,7 +122,7 @@ def test_half_a_line_is_skipped_by_its_number_and_costs_only_itself(tmp_path: Pa
         asyncio.run(ledger.answer(_call("b"), _saying(_message(), [])))
     assert path.read_bytes().startswith(whole)
     assert (len(Ledger(path).records), Ledger(path).skipped) == (2, [])
-    # A record that was glued to half a line, in the middle of the file.
+    # A record after a partial line, in the middle of the file.
     first, second = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(first[:40] + first + second)
     with Ledger(path) as ledger:
@@ -169,7 +169,7 @@ def test_one_run_at_a_time(tmp_path: Path) -> None:
         with pytest.raises(EvaluationError, match="in use by another run; wait for its end, or give another --output"), waiting:
             pass
         asyncio.run(ledger.answer(_call("a"), _saying(_message(), [])))
-    # What was added while it waited is not asked again.
+    # Answers that were added while it waited are not asked for again.
     asked: list[str] = []
     with waiting:
         asyncio.run(waiting.answer(_call("a"), _saying(_message(), asked)))
@@ -201,7 +201,7 @@ def test_what_is_reserved_makes_others_wait_and_what_does_not_fit_closes_the_gat
     asked: list[str] = []
 
     async def work(ledger: Ledger) -> list[Any]:
-        # Each reserves 40 cents and takes 10.
+        # Each reserves 40 cents and uses 10.
         calls = (ledger.answer(_call(name, max_tokens=1_000_000), _saying(_message(250_000), asked, name)) for name in "abcd")
         return await asyncio.gather(*calls, return_exceptions=True)
 
@@ -214,7 +214,7 @@ def test_what_is_reserved_makes_others_wait_and_what_does_not_fit_closes_the_gat
         assert "--max-cost-usd 0.65: $0.3500 is left, and the next call may cost $0.4000" in ledger.gate.why
         with pytest.raises(StoppedError):
             ledger.gate.require_open()
-        # What is there can still be read.
+        # The existing answers can still be read.
         assert asyncio.run(ledger.answer(_call("a", max_tokens=1_000_000), _saying(_message(), asked))).answer.text == "So."
     with Ledger(tmp_path / "ledger.jsonl", max_cost_usd=0.65) as ledger:
         assert isinstance(asyncio.run(work(ledger))[-1], HaltedError)
@@ -237,7 +237,7 @@ def test_the_first_answer_of_a_model_is_waited_for(tmp_path: Path) -> None:
 
     with Ledger(tmp_path / "ledger.jsonl", max_cost_usd=1) as ledger:
         found = asyncio.run(work(ledger))
-    # Of nobody knows how long answers, 300 tokens are expected; six at once would have cost $2.40.
+    # Without known answers, 300 tokens are expected; six concurrent calls would have cost $2.40.
     assert sum(isinstance(each, HaltedError) for each in found) == 4
     assert most == 1
     assert ledger.budget.spent == pytest.approx(0.8)

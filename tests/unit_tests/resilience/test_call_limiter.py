@@ -108,5 +108,5 @@ def test_the_places_of_a_loop_that_has_ended_are_forgotten() -> None:
     for _ in range(5):
         asyncio.run(contend())
     gc.collect()
-    # The latest one may be kept until the next one comes.
+    # The latest one may be kept until the next one arrives.
     assert len(limiter._semaphores) <= 1

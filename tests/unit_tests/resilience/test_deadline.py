@@ -11,7 +11,7 @@ import pytest
 from langchain_moa.data.errors import OutOfTimeError
 from langchain_moa.limits.deadline import Limit, call_within
 
-# Longer than any test takes: a test that waited for it would hang.
+# Longer than any test takes: a test that waited this long would hang.
 LONG = 3600.0
 
 

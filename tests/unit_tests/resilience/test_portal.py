@@ -35,10 +35,10 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# Longer than any test takes: a test that waited for it would hang.
+# Longer than any test takes: a test that waited this long would hang.
 LONG = 3600.0
 
-# Until something happens that happens at once, if the machine is not busy.
+# Time to wait for something that happens at once if the machine is not busy.
 PATIENCE = 60.0
 
 who: ContextVar[str] = ContextVar("who")
@@ -593,7 +593,7 @@ class TestIterateInWorker:
             reading.cancel()
             with suppress(asyncio.CancelledError):
                 await reading
-            # What has been cancelled has its turn to end.
+            # Cancelled work gets a chance to end.
             for _ in range(10):
                 await asyncio.sleep(0)
             return asyncio.all_tasks() - before
@@ -636,7 +636,7 @@ class TestIterateInWorker:
         found: Any = iterate_in_worker(items)
         assert await anext(found) == 1
         assert await asyncio.to_thread(failed.wait, PATIENCE)
-        # The thread hands its error over before it ends.
+        # The thread passes on its error before it ends.
         for thread in threading.enumerate():
             if thread.name == "moa-call":
                 await asyncio.to_thread(thread.join, PATIENCE)
@@ -971,7 +971,7 @@ class TestExit:
         done = ended(
             """
             import atexit
-            # Handlers run in the opposite order: this one before the portal is stopped.
+            # Exit handlers run in reverse order: this one before the portal is stopped.
             atexit.register(lambda: print(wait_for(pid) == os.getpid(), flush=True))
             wait_for(pid)
             """
@@ -1054,7 +1054,7 @@ class TestInterrupt:
     def test_it_ends_the_wait_and_the_task(self, wait: str) -> None:
         code = f"""
         def steps():
-            # As LangGraph runs its nodes, for which it waits whatever happens.
+            # As LangGraph runs its nodes, for which it always waits.
             from concurrent.futures import ThreadPoolExecutor
             from contextvars import copy_context
             with ThreadPoolExecutor(1) as pool:
@@ -1086,6 +1086,6 @@ class TestInterrupt:
             printed, errors = process.communicate(timeout=5 * PATIENCE)
         finally:
             process.kill()
-        # Two threads print, so that their lines may run together.
+        # Two threads print, so their lines may run together.
         assert sorted(printed.replace("\n", "")) == sorted("cancelledinterrupted"), errors
         assert (process.returncode, errors) == (0, "")

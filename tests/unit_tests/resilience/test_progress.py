@@ -125,7 +125,7 @@ async def test_the_same_graph_twice_in_one_node_does_not_share() -> None:
         await asyncio.gather(graph.ainvoke({"seen": []}, tagged(0)), graph.ainvoke({"seen": []}, tagged(1)))
         return {"seen": []}
 
-    # The node stands in a graph that has a progress of its own.
+    # The node is in a graph that has its own progress.
     around = Meeting()
     outer = around.graph(RunnableLambda(twice, atwice))
     for run in ("sync", "async"):

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from langchain_moa.data.reference import Reference
 
-# A mixture compiles a graph, which takes its time.
+# A mixture compiles a graph, which is slow.
 for_mixtures = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 
 AWKWARD = [

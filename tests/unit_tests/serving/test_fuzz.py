@@ -90,7 +90,7 @@ def is_fine(answer: httpx.Response) -> bool:
 @example({"messages": GOOD["messages"], "tool_choice": {"type": "function", "function": {"name": "f"}}})
 @example({"messages": GOOD["messages"], "seed": 10**30, "max_tokens": 10**400})
 def test_any_json(body: dict[str, Any]) -> None:
-    # What Python may hold and JSON may not, half a character for example, is no JSON to begin with.
+    # Values that Python allows but JSON does not, such as half a character, are not JSON to begin with.
     assert is_fine(post(json.dumps({"model": "moa", **body}).encode()))
 
 

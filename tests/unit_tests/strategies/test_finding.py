@@ -27,7 +27,7 @@ from tests.inquiries import turn
 
 MODEL = FakeListChatModel(responses=["7"])
 PACKAGES = ("aggregation", "filters", "stopping")
-# What has no default, because nobody could know it.
+# Arguments without a default, since there is no sensible one.
 NEEDS: dict[str, Any] = {"verified": {"verified": {"check": lambda text, question: "7" in text + question}}}
 ALL = [(package, name) for package in PACKAGES for name in names(f"langchain_moa.{package}")]
 

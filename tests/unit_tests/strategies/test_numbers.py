@@ -198,7 +198,7 @@ def written(value: Decimal) -> dict[str, str]:
         "a fraction": "{}/{}".format(*Fraction(value).as_integer_ratio()),
         "a LaTeX fraction": "\\frac{{{}}}{{{}}}".format(*Fraction(value).as_integer_ratio()),
     }
-    # One comma with three digits behind it sets thousands apart, and one such point does not.
+    # A single comma before three digits separates thousands, a single point does not.
     if swapped.count(",") == 1 and (swapped.count(".") or len(swapped.partition(",")[2]) != 3):
         ways["the other way round"] = swapped
     return ways

@@ -33,7 +33,7 @@ def in_a_loop(call: Callable[..., Awaitable[T]], *args: Any) -> T:
     return asyncio.run(run())
 
 
-# From async code, and as sync code waits for it.
+# From async code, and from sync code that waits for it.
 everywhere = pytest.mark.parametrize("run", [in_a_loop, wait_for])
 
 

@@ -69,7 +69,7 @@ def test_the_graph_for_a_context_is_built_once() -> None:
     context = {"num_layers": 2, "prompt": "hardened"}
     graph = run(factory, context)
     assert run(factory, dict(reversed(context.items()))) is graph
-    # What a server mirrors into its config, beside entries of its own, is the same context.
+    # The context that a server copies into its config, next to its own entries, is the same.
     assert look(factory, {**context, "thread_id": "1", "graph_id": "moa", "x-request-id": "2"}) is graph
     assert run(factory, {"num_layers": 3}) is not graph
 
@@ -165,7 +165,7 @@ def test_a_wrong_context_says_what_is_wrong(context: dict[str, Any], problem: st
     factory = graph_factory(mixture())
     with pytest.raises(ValueError, match=problem):
         run(factory, context)
-    # To be mended it has to be shown.
+    # It must be shown so that it can be repaired.
     assert nodes(look(factory, context)) == NODES
 
 

@@ -187,7 +187,7 @@ def test_a_member_string_names_a_recorded_model(recorded: Path) -> None:
         ("replay:answers.jsonl#openai:gpt-4.1-nano", "ok"),
     ]
     assert calls[1]["error"]["kind"] == "RecordedFailureError"
-    # A million tokens of its answers are 40 cents.
+    # Its output costs 40 cents per million tokens.
     assert calls[2]["cost_usd"] == pytest.approx(0.4, rel=0.01)
 
 
@@ -202,7 +202,7 @@ def test_samples_tokens_and_price_are_those_of_the_row(recorded: Path) -> None:
     assert usage["output_tokens"] == 100
     with pytest.raises(RecordedFailureError, match=r"'openai:gpt-4.1-nano' for 'What is 2 . 2.' failed when it was recorded"):
         replay_model("answers.jsonl#openai:gpt-4.1-nano", sample=1).invoke(QUESTION)
-    # Not recorded for this question: a failed call, too.
+    # Not recorded for this question, so the call fails as well.
     with pytest.raises(RecordedFailureError):
         replay_model("answers.jsonl#gone").invoke("Why?")
 

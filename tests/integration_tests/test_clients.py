@@ -350,7 +350,7 @@ def test_forty_mixtures_inside_of_sync_members(chat: Callable[..., ChatOpenAI], 
     outer = mixture_of(*members, aggregator=chat("aggregator"))
     with ThreadPoolExecutor(1) as threads:
         asked = threads.submit(lambda: asyncio.run(outer.ainvoke("Hi")) if is_async else outer.invoke("Hi"))
-        loopback.wait_for(many, "inner")  # all at once: no answer has gone out
+        loopback.wait_for(many, "inner")  # all at once: no answer has been sent
         gate.open()
         assert statuses(asked.result(PATIENCE)) == ["ok"] * many
     assert Counter(loopback.models) == {"inner": many, "inner-aggregator": many, "aggregator": 1}

@@ -66,7 +66,7 @@ async def test_the_cost_of_all_calls_is_in_the_account(providers: ProviderServer
     given, written = summed(providers)
     assert answer.response_metadata["moa"]["cost_usd"] == pytest.approx(
         (2.0 * given + 8.0 * written) / 1e6
-    )  # gpt-4.1's dollars
+    )  # the prices of gpt-4.1 in US dollars
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])

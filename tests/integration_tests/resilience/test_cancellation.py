@@ -47,7 +47,7 @@ async def _settled() -> None:
 @pytest.fixture
 async def quiet() -> AsyncIterator[None]:
     """Check that no task, no thread and no warning of the event loop is left behind."""
-    # The thread that `asyncio.to_thread` uses stays.
+    # The thread that `asyncio.to_thread` uses remains.
     await asyncio.to_thread(lambda: None)
     loop, complaints = asyncio.get_running_loop(), []
     # The client of OpenAI's SDK closes itself when it is collected, in whichever loop then runs. One that an earlier test has
@@ -234,7 +234,7 @@ async def test_a_wait_between_two_attempts_ends_with_the_caller(
     moa = ChatMoA(proposers=[chat("p")], aggregator=chat("agg"), **options)
     task = asyncio.create_task(moa.ainvoke("Hi"))
     with caplog.at_level(logging.INFO, logger="langchain_moa"):
-        # When the server has answered, the client need not have read it: the wait has begun once it is logged.
+        # The client may not yet have read the server's answer; the wait has begun once it is logged.
         await asyncio.to_thread(until, lambda: "attempt 1 failed" in caplog.text, "the wait to begin")
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -306,7 +306,7 @@ from langchain_openai import ChatOpenAI
 from langchain_moa import ChatMoA
 from openai import DEFAULT_CONNECTION_LIMITS, DefaultAsyncHttpxClient
 
-# ChatOpenAI keeps connections beyond the loop that they belong to, and whoever uses it alone is warned of that, too.
+# ChatOpenAI keeps connections longer than their event loop, and warns about it without a mixture as well.
 limits = type(DEFAULT_CONNECTION_LIMITS)(max_connections=None, max_keepalive_connections=0)
 client = DefaultAsyncHttpxClient(limits=limits)
 

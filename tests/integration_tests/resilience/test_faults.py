@@ -53,7 +53,7 @@ AT_THE_SERVER: dict[str, Reply] = {
     "no choices": Reply(no_choices=True),
 }
 
-# Once, and then an answer.
+# Faults that occur once, followed by an answer.
 ONCE: dict[str, Reply] = {
     "429 once": Reply("bad", status=429, headers={"retry-after": "0"}),
     "500 once": Reply("bad", status=500),
@@ -64,14 +64,14 @@ INSIDE: dict[str, type[BaseException]] = {"a bug": ZeroDivisionError, "cancels i
 HANGS = "hangs"
 FAULTS = [*AT_THE_SERVER, *ONCE, *INSIDE, HANGS]
 
-# What an aggregator says in this way is its answer, as any model's would be. Streamed, `ChatOpenAI` loses a refusal.
+# These are an aggregator's answer, as they would be any model's. When streaming, `ChatOpenAI` drops a refusal.
 ANSWERS = {"refusal": "", "tool call": "", "broken tool call": "", "filtered": "half an ans"}
-# What has words of the answer in it: once they are streamed, nobody begins anew.
+# Faults after words of the answer: once they are streamed, no other attempt can follow.
 WORDS = {"cut off", "cut off once", "filtered"}
-# What is tried again; the 429 asks for a longer wait than anybody has.
+# Faults that are retried; the 429 asks for a wait longer than any limit.
 PASSING = {"500", "502", "503", "529", "cut off", "hung up", *ONCE}
 
-# What must not end early has an hour.
+# A time limit that must not be reached is an hour.
 OPTIONS: dict[str, dict[str, Any]] = {
     "plain": {},
     "retry": {"retry": {"attempts": 2, "initial": 0}},
@@ -79,7 +79,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "deadline": {"deadline": 3600},
     "fallbacks": {},
 }
-# Where something hangs, the option that ends it. With the others, a proposer's own time does.
+# If a call hangs, the option that ends it. For other options, it is the proposer's own time limit.
 SOON = {"quorum": "quorum_grace", "deadline": "deadline"}
 
 
@@ -135,7 +135,7 @@ class Case:
             return Local(site, INSIDE[fault]).member
         if self.hanging and fault is None and site != AGGREGATOR:
             return Local(site).member
-        # Nothing but a deadline limits an aggregator, and its own client.
+        # An aggregator is limited only by a deadline and by its own client.
         return server.chat(site, timeout=limit) if fault == HANGS and site == AGGREGATOR else server.chat(site)
 
     def script(self, server: Loopback) -> None:
@@ -224,7 +224,7 @@ async def check(bench: Bench, way: str, options: str, faults: Mapping[str, str])
         assert isinstance(error, ProposersFailedError)
         assert all(f"proposer {number}, " in str(error) for number in (1, 2, 3))
         return
-    # Each layer, and the aggregator, was shown what was good, in the proposers' order, and nothing else.
+    # Each layer and the aggregator were shown exactly the good references, in the proposers' order.
     assert all(call.system.endswith(shown(first)) for name in LAYERS[1] for call in server.calls(name))
     assert all(call.system.endswith(shown(second or first)) for name in (AGGREGATOR, STANDIN) for call in server.calls(name))
     if case.answer is None:
@@ -254,7 +254,7 @@ def ends(row: list[Any]) -> bool:
     return not (len(row) == 3 and row[1] == HANGS and row[2] in SOON and row[0][0] in {0, 1})
 
 
-# A stream is the aggregator's; of a fault before it, it knows no more than an answer in one piece does.
+# Only the aggregator streams; faults before it look the same as without streaming.
 ONE_FAULT = pairs(
     where=[*product(SITES, ["invoke", "ainvoke"]), *product([AGGREGATOR], ["stream", "astream"])],
     fault=FAULTS,

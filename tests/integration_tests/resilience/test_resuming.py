@@ -89,7 +89,7 @@ async def test_after_a_layer_with_too_few_answers_no_proposer_is_asked_again(
     strict = create_moa([chat("p"), chat("q")], chat("agg"), num_layers=1, min_references=2)
     with pytest.raises(ProposersFailedError):
         await savers.run(strict, QUESTION)
-    # One answer will do after all.
+    # Now a single answer is enough.
     lenient = create_moa([chat("p"), chat("q")], chat("agg"), num_layers=1)
     result = await savers.run(lenient, None)
     assert result["messages"][-1].text == "agg says: Hi"

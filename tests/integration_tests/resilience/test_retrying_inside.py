@@ -37,7 +37,7 @@ def by_name(model: ChatOpenAI) -> Any:
     return init_chat_model("openai:m", configurable_fields=("temperature",), **given)
 
 
-# How a model is made a member of, and whether the mixture's own policy goes for it.
+# How a model becomes a member, and whether the mixture's own policy applies to it.
 SHAPES: dict[str, tuple[Callable[[Any], Any], bool]] = {
     "model": (lambda model: model, True),
     "binding": (lambda model: model.bind(stop=["x"]), True),

@@ -133,9 +133,9 @@ async def test_nothing_shows_a_key(
     async def read() -> None:
         if is_async:
             async for item in graph.astream(question, config, stream_mode=modes):
-                seen.append(item)  # what came before the error counts
+                seen.append(item)  # items before the error count
         for item in () if is_async else graph.stream(question, config, stream_mode=modes):
-            seen.append(item)  # as above
+            seen.append(item)  # items before the error count
 
     with (
         caplog.at_level(logging.DEBUG, logger="langchain_moa"),
@@ -176,9 +176,9 @@ async def test_no_key_that_a_call_brings_along_is_shown(loopback: Loopback, chat
     async def read() -> None:
         if is_async:
             async for item in graph.astream(question, config, context=context, stream_mode=modes):
-                seen.append(item)  # what came before the error counts
+                seen.append(item)  # items before the error count
         for item in () if is_async else graph.stream(question, config, context=context, stream_mode=modes):
-            seen.append(item)  # as above
+            seen.append(item)  # items before the error count
 
     with pytest.raises(MoAError, match="shown") as raised:
         await read()

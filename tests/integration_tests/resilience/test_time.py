@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from tests.loopback import Loopback
     from tests.loopback.fixtures import Chat
 
-# Nothing waits for this long: where something did, the server's own patience would end the test.
+# No test waits this long: if one did, the server's own timeout would end it.
 LONG = 3600.0
 
 HANGS = Reply(hang=True)
@@ -382,7 +382,7 @@ async def test_a_sync_mixture_that_was_given_up_asks_nobody_any_more(loopback: L
     gate = loopback.gate()
     loopback.script("q", Reply("Hi", gate=gate))
     nested = ChatMoA(proposers=[chat("q")], aggregator=chat("inner"), num_layers=1)
-    # Sync in the middle of async code, too, where cancelling does not reach it.
+    # Also for sync code in the middle of async code, where cancellation does not reach it.
     proposers = [quick("p"), RunnableLambda(nested.invoke, name="nested")]
 
     async def asked(limit: float) -> Any:
@@ -451,7 +451,7 @@ class Stuck(Embeddings):
 async def stuck() -> AsyncIterator[Stuck]:
     it = Stuck()
     yield it
-    # Before the loop ends, which waits for its threads.
+    # Before the loop ends, since it waits for its threads.
     it.release.set()
 
 
@@ -482,7 +482,7 @@ async def test_a_filter_and_a_condition_out_of_time_are_passed_over(
 
     answer, _ = await only_hanging_calls_time_out(loopback, asked, {"slow": 0})
     assert answer.text == "agg says: Hi"
-    # Whoever reads gets what the filter would have had.
+    # The next reader gets the filter's input.
     assert "1. p says: Hi\n2. q says: Hi" in last.asked[0][0].text
     moa = answer.response_metadata["moa"]
     assert [(step["node"], step["error"]["kind"]) for step in moa["steps"]] == [

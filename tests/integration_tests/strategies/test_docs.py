@@ -48,7 +48,7 @@ def test_it_runs(code: str, capsys: pytest.CaptureFixture[str]) -> None:
     if "selected" in code:
         assert "'answer': '85', 'votes': 5, 'of': 5, 'agreement': 1.0}" in printed
     if "verified" in code:
-        assert printed == "False\n"  # what the models of this test write is no Python
+        assert printed == "False\n"  # the models of this test do not write Python
     if isinstance(moa := names.get("moa"), ChatMoA):
         assert "85" in moa.invoke("How long does it take?").text
     else:

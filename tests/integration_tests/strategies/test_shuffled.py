@@ -79,7 +79,7 @@ def test_the_event_and_the_state_have_the_order_too(loopback: Loopback, chat: Ch
 
 
 def test_filters_before_it_are_recorded_with_it_and_every_turn_anew(loopback: Loopback, chat: Chat) -> None:
-    loopback.script("p2", "p1 says: One?")  # says it again, and is left out
+    loopback.script("p2", "p1 says: One?")  # repeats it and is dropped
     fields: dict[str, Any] = {"reference_filters": ["duplicates", "shuffled"]}
     graph = create_moa([chat(name) for name in LAYER], chat("agg"), **fields).compile(checkpointer=InMemorySaver())
     thread: Any = {"configurable": {"thread_id": "1"}}

@@ -21,11 +21,11 @@ _QUIET = {
     "LANGGRAPH_CLI_NO_ANALYTICS": "1",
     "LANGGRAPH_NO_VERSION_CHECK": "true",
     "LANGSMITH_TRACING": "false",
-    # Nobody serves this proxy: whatever would leave this machine fails.
+    # No server runs at this proxy's address, so all requests to other machines fail.
     **{f"{scheme}_proxy": "http://127.0.0.1:9" for scheme in ("http", "https", "all")},
     "no_proxy": "127.0.0.1",
 }
-# Of whoever runs the tests; theirs is neither to be used nor to be chosen by.
+# Variables of the user who runs the tests, which must neither be used nor affect the tests.
 _FOREIGN = (
     "LANGSMITH_",
     "LANGCHAIN_",

@@ -69,7 +69,7 @@ def test_who_has_answered_is_not_asked_again(
 
     said, problem = workers.start().communicate(timeout=PATIENCE)
     assert not problem
-    # The answer, and that all five calls are accounted for.
+    # The answer, with all five calls in its account.
     assert said.split() == ["c", "5"]
     assert loopback.models[before:] == asked_again
     assert loopback.calls("agg")[-1].system.endswith("Responses from models:\n1. p says: Hi\n2. b")

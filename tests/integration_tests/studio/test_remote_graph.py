@@ -55,7 +55,7 @@ async def test_a_proposer_may_be_on_another_machine(
             ("moa", f"agg says: {text}"),
         ] * 2
         assert served.models.calls("out")[-1].system.endswith(f"1. x says: {text}\n2. agg says: {text}")
-        # The paper's prompt of the second layer reaches the proposers there, and the history has every message once.
+        # The paper's prompt of the second layer reaches the remote proposers, and the history has every message once.
         assert served.models.calls("p")[-1].system.endswith(f"1. x says: {text}\n2. agg says: {text}")
         history = [message["content"] for message in served.models.calls("p")[-2].messages]
         assert history == (["Hi"] if text == "Hi" else ["Hi", "out says: Hi", "And you?"])

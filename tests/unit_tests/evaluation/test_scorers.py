@@ -144,7 +144,7 @@ def test_answers_of_math_can_be_compared(answer: str) -> None:
 
 
 def _own(folder: Path, code: str) -> str:
-    path = folder / "json.py"  # called like a module of Python's, which has to stay what it is
+    path = folder / "json.py"  # has the name of a module of Python, which must stay unchanged
     path.write_text(code, encoding="utf-8")
     return f"{path}:score"
 

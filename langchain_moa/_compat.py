@@ -202,14 +202,14 @@ class ScopedChatModel(BaseChatModel):
             return await super()._agenerate_with_cache(messages, stop=stop, run_manager=run_manager, **kwargs)
 
 
-def known_providers() -> list[str]:
-    """Return the providers that `init_chat_model` knows.
+def provider_packages() -> dict[str, str]:
+    """Return the providers that `init_chat_model` knows, each with the package to install for it.
 
     Errors about unknown providers list them. Private: the registry; the public function shows it only in the text of an error.
     """
     from langchain.chat_models.base import _BUILTIN_PROVIDERS
 
-    return sorted(_BUILTIN_PROVIDERS)
+    return {name: found[0].partition(".")[0].replace("_", "-") for name, found in _BUILTIN_PROVIDERS.items()}
 
 
 def provider_of(name: str) -> str | None:
@@ -223,7 +223,7 @@ def provider_of(name: str) -> str | None:
     from langchain.chat_models.base import _attempt_infer_model_provider
 
     provider, colon, _ = name.partition(":")
-    return provider if colon and provider in known_providers() else _attempt_infer_model_provider(name)
+    return provider if colon and provider in provider_packages() else _attempt_infer_model_provider(name)
 
 
 def ollama_options(model: BaseChatModel) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from langchain_core.messages import messages_from_dict, messages_to_dict
 from typing_extensions import override
 
 from langchain_moa.batch.asker import Asker, LocalAsker
-from langchain_moa.batch.journal import Journal
+from langchain_moa.batch.journal import BatchJournal
 from langchain_moa.batch.limits import BatchError
 from langchain_moa.batch.pace import Paces, ProviderPace
 from langchain_moa.batch.rows import BatchRow
@@ -177,7 +177,7 @@ class RowWorker:
         worker = uuid4().hex
         await self._paces.join.remote(self._place, worker)
         paces = Paces(lambda provider: _RemotePace(self._paces, worker, provider))
-        return LocalAsker(self._mixture, Journal(None), paces=paces)
+        return LocalAsker(self._mixture, BatchJournal(None), paces=paces)
 
 
 class RayAsker(Asker):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import aclosing, nullcontext, suppress
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
@@ -13,12 +13,13 @@ from langchain_moa.batch.asker import Asker, BatchAnswer, LocalAsker
 from langchain_moa.batch.calls import fingerprint
 from langchain_moa.batch.half_price import HalfPrice, without_limits
 from langchain_moa.batch.job_queue import JobQueue
-from langchain_moa.batch.journal import Journal
+from langchain_moa.batch.journal import BatchJournal
 from langchain_moa.batch.limits import BatchError, CircuitBreaker, tokens_in
 from langchain_moa.batch.output import Output
 from langchain_moa.batch.ray_asker import RayAsker
 from langchain_moa.batch.rows import BatchRow, RowReader, rows_in, rows_of
 from langchain_moa.batch.settings import BatchSettings
+from langchain_moa.batch.workers import as_answered
 from langchain_moa.data.rows import RowError
 
 if TYPE_CHECKING:
@@ -104,7 +105,7 @@ class BatchRun:
         self.progress = BatchProgress()
         self._rows = rows
         self._reader = RowReader(prompt_field=settings.prompt_field, system=settings.system)
-        self.journal = Journal(None if path is None else journal_of(path), max_cost_usd=settings.max_cost_usd)
+        self.journal = BatchJournal(None if path is None else journal_of(path), max_cost_usd=settings.max_cost_usd)
         self.output: Output | None = None
         self.job_queue = JobQueue(self.journal, poll=settings.poll) if settings.half_price else None
         self.asker: Asker | None = None
@@ -201,30 +202,32 @@ class BatchRun:
             OSError: With `ordered`, the output could not be written again in the order of the input.
         """
         self.progress.began = monotonic()
-        found: asyncio.Queue[BatchAnswer | None] = asyncio.Queue()
         ending = asyncio.Event()
         async with aclosing(self._waiting()) as waiting:
             if self.asker is None:
                 queue = self.job_queue
                 half_price = None if queue is None else HalfPrice(queue, concurrency=self.settings.concurrency)
                 self.asker = LocalAsker(self.mixture, self.journal, half_price=half_price)
-            work = _Work(self, self.asker, waiting, found)
-            tasks = [asyncio.create_task(work.run()) for _ in range(self.settings.rows_at_once)]
+            work = _Work(self, self.asker)
+            answers = as_answered(
+                waiting,
+                work.ask,
+                at_once=self.settings.rows_at_once,
+                goes_on=self.journal.gate.is_open,
+                # Only rows that begin together share their jobs.
+                in_rounds=self.job_queue is not None,
+            )
             submitting = [] if self.job_queue is None else [asyncio.create_task(self.job_queue.run())]
             syncing = asyncio.create_task(self._sync(ending))
             try:
-                running = len(tasks)
-                while running:
-                    if (answer := await found.get()) is None:
-                        running -= 1
-                    else:
+                async with aclosing(answers):
+                    async for answer in answers:
                         yield answer
-                        work.room.release()
             finally:
                 ending.set()
-                for task in (*tasks, *submitting):
+                for task in submitting:
                     task.cancel()
-                ended = await asyncio.gather(*tasks, *submitting, syncing, return_exceptions=True)
+                ended = await asyncio.gather(*submitting, syncing, return_exceptions=True)
             for each in ended:
                 if isinstance(each, Exception):
                     raise each
@@ -273,44 +276,18 @@ class BatchRun:
 
 
 class _Work:
-    """What the tasks of a run do: take a row, ask it, write its line."""
+    """What is done with each row: it is asked, and its line is written."""
 
-    def __init__(
-        self,
-        run: BatchRun,
-        asker: Asker,
-        waiting: AsyncGenerator[BatchRow | BatchAnswer],
-        found: asyncio.Queue[BatchAnswer | None],
-    ) -> None:
+    def __init__(self, run: BatchRun, asker: Asker) -> None:
         self._run = run
         self._asker = asker
-        self._waiting = waiting
-        self._found = found
-        self._taking = asyncio.Lock()
-        # Answers that are not read yet do not pile up.
-        self.room = asyncio.Semaphore(run.settings.rows_at_once)
-        # Only rows that begin together share their jobs.
-        self._round = nullcontext() if run.job_queue is None else _Round()
         self._breaker = CircuitBreaker(run.journal.gate, concurrency=run.settings.rows_at_once)
 
-    async def run(self) -> None:
-        try:
-            while (taken := await self._take()) is not None:
-                async with self._round:
-                    answer = taken if isinstance(taken, BatchAnswer) else await self._asker.ask(taken)
-                    if answer is not None:
-                        self._write(answer, "" if isinstance(taken, BatchAnswer) else taken.about)
-                        await self.room.acquire()
-                        self._found.put_nowait(answer)
-        finally:
-            self._found.put_nowait(None)
-
-    async def _take(self) -> BatchRow | BatchAnswer | None:
-        async with self._taking:
-            if self._run.journal.gate.reason is not None:
-                return None
-            # Once the rows are at their end, or have raised, there are none for the other tasks either.
-            return await anext(self._waiting, None)
+    async def ask(self, row: BatchRow | BatchAnswer) -> BatchAnswer | None:
+        answer = row if isinstance(row, BatchAnswer) else await self._asker.ask(row)
+        if answer is not None:
+            self._write(answer, "" if isinstance(row, BatchAnswer) else row.about)
+        return answer
 
     def _write(self, answer: BatchAnswer, about: str) -> None:
         run, progress = self._run, self._run.progress
@@ -322,26 +299,6 @@ class _Work:
             run.journal.remove_calls([str(answer.id)])
         else:
             run.output.add(str(answer.id), answer.line(references=run.settings.references), about)
-
-
-class _Round:
-    """The rows that are under way at the same time; each waits at its end for all others, so that the next begin together."""
-
-    def __init__(self) -> None:
-        self._under_way = 0
-        self._over = asyncio.Event()
-
-    async def __aenter__(self) -> None:
-        self._under_way += 1
-
-    async def __aexit__(self, error: type[BaseException] | None, *_: object) -> None:
-        self._under_way -= 1
-        over = self._over
-        if not self._under_way:
-            self._over = asyncio.Event()
-            over.set()
-        elif error is None:
-            await over.wait()
 
 
 def _refused(row: Row, error: RowError) -> BatchAnswer:

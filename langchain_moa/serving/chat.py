@@ -13,11 +13,12 @@ from pydantic import Discriminator, Field, Tag
 
 from langchain_moa.data.finish_reasons import finish_kind, finish_reason_of
 from langchain_moa.serving.conversation import Links, Turn, to_messages
-from langchain_moa.serving.mixtures import FinalAnswer, ProgressLine, Prompting
+from langchain_moa.serving.mixtures import FinalAnswer, ProgressLine
 from langchain_moa.serving.parameters import (
     EVERY_CALL,
     AggregatorParameters,
     Parameters,
+    Prompting,
     length_limit,
     sort_out,
 )

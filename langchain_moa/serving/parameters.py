@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, Self
 
@@ -12,6 +13,8 @@ from langchain_moa.serving.errors import ApiError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from langchain_core.messages import BaseMessage
 
 EVERY_CALL = (
     *("temperature", "top_p", "seed", "presence_penalty", "frequency_penalty"),
@@ -40,6 +43,25 @@ _REFUSED: dict[str, tuple[tuple[Any, ...], str]] = {
 }
 
 _MOST_NAMED = 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prompting:
+    """What a request asks of a mixture, in whichever API.
+
+    Attributes:
+        messages: The conversation.
+        shared: Keyword arguments of every call.
+        own: Keyword arguments of the aggregator's call alone, in the form of chat completions.
+        stream: Whether the answer is streamed.
+        owner: The name of the client's key.
+    """
+
+    messages: list[BaseMessage]
+    shared: dict[str, Any] = field(default_factory=dict)
+    own: dict[str, Any] = field(default_factory=dict)
+    stream: bool = False
+    owner: str = "-"
 
 
 class Parameters(BaseModel):

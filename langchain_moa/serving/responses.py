@@ -21,11 +21,12 @@ from langchain_moa.serving.chat import (
 )
 from langchain_moa.serving.conversation import Content, Links, ai_message, plain_content
 from langchain_moa.serving.errors import ApiError
-from langchain_moa.serving.mixtures import FinalAnswer, ProgressLine, Prompting
+from langchain_moa.serving.mixtures import FinalAnswer, ProgressLine
 from langchain_moa.serving.parameters import (
     EVERY_CALL,
     AggregatorParameters,
     Parameters,
+    Prompting,
     in_words,
     length_limit,
     shown_name,

@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from langchain_core.messages import BaseMessage
 
 # Fixtures for pytest.
-few_authorities = fixtures.few_authorities
 providers = fixtures.providers
 
 PACKAGES = ("openai", "together", "anthropic", "ollama", "cohere", "groq")
@@ -166,7 +165,7 @@ def test_connections_are_closed_with_the_loop(models: Models) -> None:
     until(lambda: models.connections == 0, lambda: f"the end of {models.connections} connections")
 
 
-def test_a_loop_keeps_its_connections(loopback: Loopback, few_authorities: None) -> None:
+def test_a_loop_keeps_its_connections(loopback: Loopback) -> None:
     model = chat_openai(loopback)
     moa = mixture_of(model, model, aggregator=model)
 
@@ -182,7 +181,7 @@ def test_a_loop_keeps_its_connections(loopback: Loopback, few_authorities: None)
 # --- what the user has given ---
 
 
-def test_an_http_client_of_the_users_is_kept(loopback: Loopback, few_authorities: None) -> None:
+def test_an_http_client_of_the_users_is_kept(loopback: Loopback) -> None:
     sent: list[str] = []
 
     async def note(request: Any) -> None:
@@ -261,9 +260,7 @@ class Proxy:
 
 
 @pytest.mark.parametrize("package", ["openai", "anthropic", "ollama"])
-def test_a_proxy_of_the_users_is_kept(
-    package: str, loopback: Loopback, providers: ProviderServer, few_authorities: None
-) -> None:
+def test_a_proxy_of_the_users_is_kept(package: str, loopback: Loopback, providers: ProviderServer) -> None:
     with Proxy() as proxy:
         match package:
             case "openai":

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from langchain_core.runnables import RunnableConfig
 
 # Fixtures for pytest.
-few_authorities = fixtures.few_authorities
 providers = fixtures.providers
 
 COPIED = ("openai", "responses", "openrouter", "together", "deepseek", "xai", "anthropic", "groq", "ollama", "cohere")
@@ -36,7 +35,7 @@ MAKES_ITS_OWN = {"ollama", "cohere"}
 # The others are tested in the unit tests, since they need no server.
 TESTED = {
     *("read_channel", "copy_for_loop", "streams_tokens", "inherited_context", "is_run_id", "tracing_params"),
-    *("identifying_params", "llm_type", "has_async_methods", "default_settings", "known_providers", "provider_of"),
+    *("identifying_params", "llm_type", "has_async_methods", "default_settings", "provider_packages", "provider_of"),
     *("ollama_options", "remote_headers", "sdk_client", "with_sdk_client"),
 }
 

@@ -137,6 +137,8 @@ def test_the_agent_calls_its_tools_with_a_key_and_says_how_to_set_one_without(tm
     printed = run(example("agent_with_tools"), tmp_path, **together)
     assert "calls add with {'a': 17, 'b': 25}" in printed
     assert "add returns 42" in printed
+    assert "1/2 proposers done" in printed
+    assert "2/2 proposers done" in printed
     assert re.search(r"Answer: .*42", printed)
 
 

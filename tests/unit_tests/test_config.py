@@ -288,15 +288,15 @@ def test_what_only_sounds_like_a_key_is_taken(write: Write, text: str) -> None:
         ("aggregator: nope:model", "FILE: aggregator: cannot make the model 'nope:model': unknown provider 'nope'; known are "),
         (
             "proposers: [opnai:a]",
-            "FILE: proposers: item 1: cannot make the model 'opnai:a': unknown provider 'opnai'; did you mean 'openai'?",
+            "FILE: proposers: item 1: cannot make the model 'opnai:a': unknown provider 'opnai'; did you mean 'openai:a'?",
         ),
         (
             "aggregator: loca:smollm2-135m",
-            "FILE: aggregator: cannot make the model 'loca:smollm2-135m': unknown provider 'loca'; did you mean 'local'?",
+            "FILE: aggregator: cannot make the model 'loca:smollm2-135m': unknown provider 'loca'; did you mean 'local",
         ),
         (
             "aggregator: smollm2-135m",
-            "FILE: aggregator: cannot make the model 'smollm2-135m': it has no provider; write 'provider:model' with one of ",
+            "FILE: aggregator: cannot make the model 'smollm2-135m': it has no provider; write 'provider:model', such as",
         ),
         ("aggregator: [openai:a]", "FILE: aggregator: ['openai:a'] is no member: give 'provider:model', "),
     ],

@@ -36,8 +36,8 @@ import json
 from pathlib import Path
 
 from langchain_moa import ChatMoA, Mixture
-from langchain_moa.evaluation.ledger import Ledger
-from langchain_moa.batch.calls import call_site_of, with_ledger
+from langchain_moa.batch.call_journal import CallJournal
+from langchain_moa.batch.calls import call_site_of, with_journal
 from langchain_moa.evaluation.variants import samples_of_best
 from langchain_moa.mixture.fields import MixtureFields, Use, fields_for
 
@@ -46,7 +46,7 @@ def make(kind=Mixture, **fields):
     return kind(**given)
 
 def origin(**fields):
-    part = call_site_of(with_ledger(make(**fields), Ledger(Path("none.jsonl"))).members.aggregator)
+    part = call_site_of(with_journal(make(**fields), CallJournal(None)).members.aggregator)
     return part.origin
 
 mixture = make(top_p=0.5, organization="ours", comment="mine")
@@ -108,7 +108,7 @@ def test_an_added_field_is_described(found: Mapping[str, Any]) -> None:
     assert found["described"] == {"top_p": 0.5, "organization": "ours", "comment": "mine"}
 
 
-def test_an_added_field_is_part_of_the_ledgers_key_if_it_bears_on_the_answer(found: Mapping[str, Any]) -> None:
+def test_an_added_field_is_part_of_the_journals_key_if_it_bears_on_the_answer(found: Mapping[str, Any]) -> None:
     assert found["answers_apart"] == {"top_p": True, "comment": False}
 
 

@@ -365,7 +365,7 @@ def test_a_file_of_another_kind_is_left_alone(loopback: Loopback, tmp_path: Path
         _answers(_mixture(loopback), ["a"], output=out)
     assert out.read_bytes() == content
     (tmp_path / "b.jsonl.journal").write_bytes(b"no database" * 100)
-    with pytest.raises(BatchError, match="cannot be used as a journal"):
+    with pytest.raises(BatchError, match="is not a journal"):
         _answers(_mixture(loopback), ["a"], output=tmp_path / "b.jsonl")
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import sqlite3
 from collections import Counter
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from tests.loopback import Reply
@@ -79,7 +81,7 @@ def hang_after(loopback: Loopback, answers: int) -> Counter[str]:
     return answered
 
 
-def ledger(folder: Path) -> list[dict[str, Any]]:
-    """Return the entries of the ledger."""
-    text = (folder / "moa-eval" / "sums" / "ledger.jsonl").read_text(encoding="utf-8")
-    return [json.loads(line) for line in text.splitlines()]
+def journal(folder: Path) -> list[dict[str, Any]]:
+    """Return the records in the journal, once no run has it open."""
+    with closing(sqlite3.connect(folder / "moa-eval" / "sums" / "calls.journal")) as database:
+        return [json.loads(line) for (line,) in database.execute("SELECT record FROM calls")]

@@ -29,7 +29,7 @@ def test_mt_bench_asks_two_turns_through_all_layers(moa: Command, loopback: Loop
     loopback.script("last", [" one ", "two"])
     done = moa(*generate("mt_bench", "--name", "mine"))
     assert done.code == 0, done.err
-    assert "1 question, 2 turns, 10 calls for FastChat; the ledger is answers.ledger" in done.err
+    assert "1 question, 2 turns, 10 calls for FastChat; the journal is answers.journal" in done.err
     (row,) = read(tmp_path)
     assert row["model_id"] == "mine"
     assert row["choices"] == [{"index": 0, "turns": ["one", "two"]}]
@@ -153,7 +153,7 @@ def test_the_style_metadata_of_arena_hard_is_kept(moa: Command, loopback: Loopba
     assert moa(*generate("arena_hard")).code == 0
     assert read(tmp_path) == measured
     # Another answer has another style.
-    (tmp_path / "answers.ledger").unlink()
+    (tmp_path / "answers.journal").unlink()
     loopback.script("last", "A tit.")
     assert moa(*generate("arena_hard")).code == 0
     assert all("metadata" not in row for row in read(tmp_path))
@@ -163,7 +163,7 @@ def test_an_estimate_asks_nothing(moa: Command, loopback: Loopback, tmp_path: Pa
     write(tmp_path, FLASK)
     done = moa(*generate("flask", "--estimate"))
     assert done.code == 0, done.err
-    assert "3 questions, 3 turns, 15 calls for FLASK; the ledger is answers.ledger; no price is known" in done.err
+    assert "3 questions, 3 turns, 15 calls for FLASK; the journal is answers.journal; no price is known" in done.err
     assert loopback.requests == []
     assert not (tmp_path / "answers").exists()
 
@@ -173,7 +173,7 @@ def test_a_terminal_shows_a_bar(program: Program, tmp_path: Path) -> None:
     done = program.in_terminal(*generate("flask"))
     assert done.code == 0
     assert "3/3" in done.text
-    assert "3 answers, 0 of them from the ledger" in done.text
+    assert "3 answers, 0 of them from the journal" in done.text
 
 
 def test_every_command_of_the_page_runs(moa: Command, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 from langchain_core.messages import HumanMessage
 
-from langchain_moa.batch.call_log import CallRecord
+from langchain_moa.batch.call_journal import CallRecord
 from langchain_moa.batch.calls import FailedCall, QuestionRun
 from langchain_moa.evaluation.comparison import ComparisonResult, VariantAnswer, VariantResult
 from langchain_moa.evaluation.judge import JudgeTally

@@ -26,7 +26,7 @@ EXAMPLES = sorted(path.stem for path in (ROOT / "examples").glob("[!_]*.py"))
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```python\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
 
-# What each prints, whoever answers. A small model may answer nothing now and then, which is a failed reference.
+# What each example prints, whichever model answers. A small model may return an empty answer: a failed reference.
 PRINTS = {
     "agent_with_tools": [],
     "consult_on_demand": [],
@@ -58,7 +58,7 @@ PRINTS = {
 
 
 def run(program: Path | str, folder: Path, **env: str) -> str:
-    """Run a program, or a text of one, as a newcomer does; return what it prints."""
+    """Run a program, or its source text, as a newcomer does; return its output."""
     inherited = {
         name: value for name, value in os.environ.items() if not name.endswith("_API_KEY") and not name.startswith("LANGSMITH")
     }
@@ -89,7 +89,7 @@ def check(name: str, printed: str) -> None:
 
 @pytest.fixture
 def together(loopback: Loopback) -> dict[str, str]:
-    """The environment of someone with a key of Together, whose place the loopback server takes."""
+    """The environment of a user with a Together key; the loopback server replaces Together."""
     for model in ("Qwen/Qwen3.8-Flash", "zai-org/GLM-5.3-Flash", "deepseek-ai/DeepSeek-V4.1-Flash"):
         loopback.script(model, able)
     return {"TOGETHER_API_KEY": "a-key-of-this-test", "TOGETHER_API_BASE": loopback.url}
@@ -97,7 +97,7 @@ def together(loopback: Loopback) -> dict[str, str]:
 
 @pytest.fixture
 def local_models() -> None:
-    """Skip where the local models are not installed or not fetched."""
+    """Skip if the local models are not installed or not downloaded."""
     if importlib.util.find_spec("xllamacpp") is None:
         pytest.skip('llama.cpp is not installed: pip install "langchain-moa[local]"')
     if missing := [name for name, model in CATALOG.items() if not is_present(model)]:
@@ -126,7 +126,7 @@ def test_an_example_with_a_key(name: str, tmp_path: Path, together: dict[str, st
     check(name, printed)
     assert "local:" not in printed
     assert "a-key-of-this-test" not in printed
-    # The drawing asks no model, and the tuning replays what models have answered.
+    # The drawing calls no model, and the tuning replays recorded answers.
     assert (len(loopback.requests) == 0) == (name in ("drawing", "tuning"))
 
 

@@ -1,4 +1,4 @@
-"""The transparent surface: a graph like any other of LangGraph's."""
+"""The transparent surface: a normal LangGraph graph."""
 
 from __future__ import annotations
 

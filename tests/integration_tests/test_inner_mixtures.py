@@ -1,4 +1,4 @@
-"""Members that are other mixtures: presets and files, by name."""
+"""Members that are other mixtures: presets and files, given by name."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_a_file_is_a_member_of_a_file(
     write("inner/one.yaml", ["openai:deep"], "openai:deep-agg")
     write("inner/two.yaml", ["openai:a", {"config": "one.yaml"}], "openai:inner-agg")
     outer = write("outer.yaml", [member, "openai:b"])
-    # Paths are relative to the file that they stand in.
+    # Paths are relative to the file that contains them.
     monkeypatch.chdir(tmp_path.parent)
     answer = ChatMoA.from_config(outer).invoke("Hi")
     assert answer.text == "agg says: Hi"

@@ -47,11 +47,11 @@ async def test_a_proposer_is_shown_a_part(loopback: Loopback, chat: Chat, histor
     assert len(first.messages) == len(expected)
     for message, text in zip(first.messages, expected, strict=True):
         assert message["content"].startswith(text)
-    # In later layers, too, and with all references.
+    # In later layers as well, and with all references.
     assert len(second.messages) == len(expected)
     assert "whole says" in second.system
     assert len(loopback.calls("whole")[0].messages) == len(CONVERSATION)
-    # The aggregator is shown all, and nothing counts as left out for want of room.
+    # The aggregator is shown everything, and nothing counts as left out for lack of room.
     assert len(loopback.calls("agg")[0].messages) == len(CONVERSATION)
     assert "degraded" not in answer.response_metadata["moa"]
 

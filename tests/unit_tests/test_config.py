@@ -1,4 +1,4 @@
-"""Mixtures in YAML files: what is read, what is refused, and what the refusal says."""
+"""Mixtures in YAML files: what is read, what is rejected, and the error messages."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ aggregator: openai:gpt-6.1-sol
 
 
 def with_members(text: str) -> str:
-    """Return fields, and of `MEMBERS` those that are not among them: a key that stands twice is refused."""
+    """Return fields with the missing ones of `MEMBERS` added; a duplicate key would be rejected."""
     given = {line.partition(":")[0] for line in text.splitlines()}
     return "\n".join([*(line for line in MEMBERS.splitlines() if line.partition(":")[0] not in given), text])
 
@@ -48,7 +48,7 @@ def write(tmp_path: Path) -> Write:
 
 
 def refused(path: Path | str, **overrides: Any) -> str:
-    """Return what a refused file is told; the text names the file."""
+    """Return the error for a rejected file; it must name the file."""
     with pytest.raises(ValueError, match=r"\S") as caught:
         Mixture.from_config(path, **overrides)
     text = str(caught.value)
@@ -57,7 +57,7 @@ def refused(path: Path | str, **overrides: Any) -> str:
     return text.replace(str(path), "FILE")
 
 
-# What is read.
+# Files that are read.
 
 
 def test_a_file_has_every_field(write: Write) -> None:
@@ -127,13 +127,13 @@ def test_letters_outside_ascii_are_kept(write: Write) -> None:
     assert Mixture.from_config(write(f"{MEMBERS}prompt: {prompt}\n")).prompt == prompt
 
 
-# Nine times nine times nine, and so on: half a kilobyte that stands for 400 million values.
+# Nine times nine times nine, and so on: half a kilobyte that expands to 400 million values.
 BOMB = "\n".join(
     ["a0: &a0 [x, x, x, x, x, x, x, x, x]", *(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 9))]
 )
 
 
-# What is no file, no YAML, or no mapping.
+# Files that do not exist, are not YAML, or are not a mapping.
 
 
 def test_a_missing_file(tmp_path: Path) -> None:
@@ -339,7 +339,7 @@ def test_a_missing_package_names_the_member_and_the_pip_command(write: Write) ->
         Mixture.from_config(write("proposers: [openai:a]\naggregator: ibm:a\n"))
 
 
-# In Python, where a key may be given, no description of the mixture shows it.
+# In Python, a key can be given, but no description of the mixture shows it.
 
 
 def test_a_key_among_the_settings_is_in_no_description() -> None:

@@ -1,4 +1,4 @@
-"""The page on models, keys and servers: its blocks run, and its table is true."""
+"""The page on models, keys and servers: its code runs, and its table is correct."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_the_tables_of_own_servers_are_true(page: str) -> None:
 
 
 def test_a_missing_package_is_an_error_with_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
-    # An entry of None is how Python says that a module cannot be imported.
+    # In Python, an entry of None means that a module cannot be imported.
     monkeypatch.setitem(__import__("sys").modules, "langchain_groq", None)
     base._get_chat_model_creator.cache_clear()
     with pytest.raises(ImportError, match=r"proposers: item 1: .*pip install langchain-groq"):

@@ -1,4 +1,4 @@
-"""Running the endpoint: numbers, lines of the log, shutting down, and clients that hold connections."""
+"""Operating the endpoint: metrics, log lines, shutdown, and clients that keep connections open."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What stands around the aggregation: samples of one model, filters and stop conditions, agents as members, roles."""
+"""Everything around the aggregation: samples of one model, filters, stop conditions, agents as members, roles."""
 
 from __future__ import annotations
 

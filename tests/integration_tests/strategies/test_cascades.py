@@ -1,4 +1,4 @@
-"""Blind layers, votes that end early, and undecided votes: what is really sent, and what the answer says."""
+"""Blind layers, votes that end early, and undecided votes: what is sent, and what the answer reports."""
 
 from __future__ import annotations
 
@@ -165,7 +165,7 @@ class TestDecided:
         assert account["selected"]["of"] == 3
 
     def test_a_failure_may_decide(self, panel: Panel) -> None:
-        # One for 42, one failed: the third could only make a tie, which the first proposer wins.
+        # One answer is 42, one failed: the third can at most make a tie, which the first proposer wins.
         answers(panel.server, p1="42")
         panel.server.script("p2", Reply("no", status=400))
         panel.server.script("p3", Reply(hang=True))
@@ -175,7 +175,7 @@ class TestDecided:
     def test_layers_that_cannot_change_the_vote_are_not_asked(self, panel: Panel) -> None:
         answers(panel.server, p1="42", p2="42", p3="41")
         one, two, three = panel.members["proposers"]
-        # A majority of five: two, one against, one more, and it is decided.
+        # A majority of five: two for, one against, one more for, and it is decided.
         moa = panel.model(
             proposers=[[one, two, three], [one], [two]], prompt="blind", num_layers=3, aggregation=VOTE, stop_when=AGREE
         )

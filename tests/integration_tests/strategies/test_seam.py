@@ -1,4 +1,4 @@
-"""Functions of the user's as strategies: what they are given, what they may return, what is counted."""
+"""Users' functions as strategies: their arguments, their return values, and the account of their calls."""
 
 from __future__ import annotations
 
@@ -262,7 +262,7 @@ def _aggregator_graph(members: Any) -> Any:
 
 
 class TestStreaming:
-    """A Runnable that ends in a model is heard as it speaks."""
+    """The output of a Runnable that ends in a model is streamed."""
 
     async def pieces(self, moa: ChatMoA) -> list[list[str]]:
         chunks = [list(moa.stream("Hi")), [chunk async for chunk in moa.astream("Hi")]]
@@ -311,7 +311,7 @@ class TestInquiry:
         assert answer.text == "the answer"
         (asked,) = loopback.calls("agg")
         assert asked.user == "0.75?"
-        # The mixture's parameters and the call's hold for it, but stop words are for answers.
+        # The mixture's and the call's parameters apply to it, except stop words, which are for answers.
         assert (asked.body["temperature"], asked.body["seed"], asked.body.get("stop")) == (0.3, 5, None)
         (step,) = answer.response_metadata["moa"]["steps"]
         assert (step["node"], step["name"], step["model"], step["status"]) == ("asking", "oracle", "openai:agg", "ok")

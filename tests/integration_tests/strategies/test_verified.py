@@ -1,4 +1,4 @@
-"""Answers chosen by a check: what is asked, cancelled and shown, and what the answer says."""
+"""Answers chosen by a check: what is asked, cancelled and shown, and what the answer reports."""
 
 from __future__ import annotations
 

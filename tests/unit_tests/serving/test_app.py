@@ -1,4 +1,4 @@
-"""What the application takes, translates and refuses."""
+"""What the application accepts, translates and rejects."""
 
 from __future__ import annotations
 
@@ -191,7 +191,7 @@ async def test_pages_of_other_origins_may_use_it_where_they_are_named() -> None:
     async with client(app_of(cors_origins=["https://chat.example"], api_keys=["a-key-of-this-test"])) as http:
         answer = await http.options("/v1/chat/completions", headers=preflight)
         assert (answer.status_code, answer.headers["access-control-allow-origin"]) == (200, "https://chat.example")
-        # Its errors can be read, too.
+        # Its errors can be read as well.
         answer = await http.get("/v1/models", headers={"origin": "https://chat.example"})
         assert (answer.status_code, answer.headers["access-control-allow-origin"]) == (401, "https://chat.example")
         answer = await http.get("/health", headers={"origin": "https://evil.example"})

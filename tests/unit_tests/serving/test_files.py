@@ -1,4 +1,4 @@
-"""Files with several mixtures, and what a server makes of the options."""
+"""Files with several mixtures, and how a server applies the options."""
 
 from __future__ import annotations
 

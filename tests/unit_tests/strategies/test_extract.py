@@ -1,4 +1,4 @@
-"""Short answers: boxes, whichever is found, and the count of them."""
+"""Short answers: boxes, the `auto` extractor, and counting."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Strategies by name, in YAML, as parts of a mixture's description."""
+"""Strategies by name, in YAML, and in a mixture's description."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.inquiries import turn
 
 MODEL = FakeListChatModel(responses=["7"])
 PACKAGES = ("aggregation", "filters", "stopping")
-# What has no default, because nobody could know it.
+# Arguments without a default, since there is no sensible one.
 NEEDS: dict[str, Any] = {"verified": {"verified": {"check": lambda text, question: "7" in text + question}}}
 ALL = [(package, name) for package in PACKAGES for name in names(f"langchain_moa.{package}")]
 
@@ -284,7 +284,7 @@ def test_the_models_among_the_settings_are_the_ones_that_it_calls() -> None:
 
 
 class Twice:
-    """An aggregation of a user's: two nodes of its own."""
+    """A user's aggregation with two nodes of its own."""
 
     def add_to(self, graph: AnswerGraph) -> str:
         graph.add_node("draw_breath", lambda state: {})

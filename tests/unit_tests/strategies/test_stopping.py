@@ -69,7 +69,7 @@ class TestAgreement:
 
 
 def verdict(text: str, node: str) -> Step:
-    """What a model said of an earlier layer."""
+    """A model's reply about an earlier layer."""
     return Step(
         turn="turn",
         node=node,

@@ -171,7 +171,7 @@ class TestAggregation:
             (lambda found: Choice(found[0]["text"]), "TypeError: Choice: reference is str; give one of the references"),
             (lambda found: Choice(None), "TypeError: Choice: reference is NoneType; give one of the references"),  # type: ignore[arg-type]  # what is tested
             (lambda found: Choice(found[0], "because"), "TypeError: Choice: why is str; give a mapping"),  # type: ignore[arg-type]  # as above
-            (lambda found: Choice(found[0], {"name": "mine"}), "ValueError: Choice: why has 'name', which says where"),
+            (lambda found: Choice(found[0], {"name": "mine"}), "ValueError: Choice: why has 'name', which is reserved"),
             (lambda found: "", "ValueError: it returned an answer that says nothing"),
             (lambda found: AIMessage(" "), "ValueError: it returned an answer that says nothing"),
             (lambda found: {**found[0], "text": "\n"}, "ValueError: it returned an answer that says nothing"),
@@ -346,7 +346,7 @@ class TestInquiry:
                 return (yield Ask(messages=messages, name="judge", model=self.judge))["text"]
 
         assert ChatMoA(**members, num_layers=1, aggregation=Asking()).invoke("Hi").text == "judge says: Hi"
-        with pytest.raises(AggregatorFailedError, match="asks Proposer\\('openai:judge'\\), without declaring it"):
+        with pytest.raises(AggregatorFailedError, match="asks Proposer\\('openai:judge'\\) without declaring it"):
             ChatMoA(**members, num_layers=1, aggregation=Asking(Proposer(chat("other")))).invoke("Hi")
 
     def test_what_else_it_yields_is_an_error(self, members: Any) -> None:

@@ -260,15 +260,17 @@ def copy_for_loop(model: BaseChatModel, client: MakeClient, on_close: Callable[[
 
 
 def sdk_client(model: Any) -> Any:
-    """Return the async client of OpenAI's or Anthropic's SDK that a chat model uses; `None` for models of other packages.
+    """Return the async client of OpenAI's, Anthropic's or Groq's SDK that a chat model uses; `None` for models of other packages.
 
-    Private: where langchain-anthropic keeps its client. In langchain-openai, it is a public field.
+    Private: where langchain-anthropic and langchain-groq keep their clients. In langchain-openai, it is a public field.
 
     Args:
         model: The model.
     """
     if _inherits(model, "langchain_openai"):
         return model.root_async_client
+    if _inherits(model, "langchain_groq"):
+        return getattr(model.async_client, "_client", None)
     return model._async_client if _inherits(model, "langchain_anthropic") else None
 
 
@@ -283,6 +285,8 @@ def with_sdk_client(model: Any, client: Any) -> Any:
     """
     if _inherits(model, "langchain_openai"):
         return model.model_copy(update={"root_async_client": client, "async_client": client.chat.completions})
+    if _inherits(model, "langchain_groq"):
+        return model.model_copy(update={"async_client": client.chat.completions})
     copy = model.model_copy()
     # A cached property returns the value in `__dict__`.
     copy.__dict__["_async_client"] = client

@@ -288,7 +288,7 @@ class _TuneJob:
         """Return the command that pays for the comparison which replay cannot make, and its estimate."""
         from shlex import quote
 
-        from langchain_moa.evaluation.tuning import trust_order
+        from langchain_moa.evaluation.policies import trust_order
 
         table, chosen = tuning.table, tuning.chosen.policy
         best = tuning.best.policy.models[0]

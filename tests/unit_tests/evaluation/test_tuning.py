@@ -21,15 +21,9 @@ np = pytest.importorskip("numpy", reason="the extra eval is not installed")
 pytest.importorskip("scipy", reason="the extra eval is not installed")
 
 from benchmarks.tuning import Pool, held_out  # noqa: E402  # it takes numpy
-from langchain_moa.evaluation.tuning import (  # noqa: E402  # and so does this
-    Policy,
-    choose,
-    judged,
-    policies_of,
-    promise,
-    replay,
-    tune,
-)
+from langchain_moa.evaluation.policies import Policy, policies_of  # noqa: E402  # and so does this
+from langchain_moa.evaluation.policy_replay import replay  # noqa: E402
+from langchain_moa.evaluation.tuning import choose, judged, promise, tune  # noqa: E402
 from langchain_moa.evaluation.tuning_report import config, document, sentences, yaml_text  # noqa: E402
 
 if TYPE_CHECKING:

@@ -62,6 +62,7 @@ class Routes:
         self._strict = strict
         self._started = int(time())
         self._parsing: CapacityLimiter | None = None
+        self._turns: tuple[asyncio.AbstractEventLoop, asyncio.Lock] | None = None
 
     async def health(self, _: Request) -> Response:
         """Say that the process runs."""
@@ -112,16 +113,26 @@ class Routes:
             mixture, prompting = self._find(asked.model), asked.prompting(record.owner, self._links)
             return asked, ignored, mixture, prompting, mixture.bound(prompting)
 
+        await self._turn()
         if len(content) <= _LONG:
             asked, ignored, mixture, prompting, bound = parse()
         else:
-            self._parsing = self._parsing or CapacityLimiter(2)
+            self._parsing = self._parsing or CapacityLimiter(1)
             asked, ignored, mixture, prompting, bound = await anyio.to_thread.run_sync(parse, limiter=self._parsing)
         record.mixture, record.ignored = mixture.name, ignored
         progress = request.headers.get("x-moa-progress", self._progress).strip().lower() == "reasoning"
         writer = write(asked, breakdown=self._breakdown, progress=progress)
         headers = ignored_header(ignored)
         return _Answering(self, mixture=mixture, prompting=prompting, bound=bound, writer=writer, headers=headers, until=until)
+
+    async def _turn(self) -> None:
+        """Wait until no other request has begun since the event loop has last looked at its connections."""
+        loop = asyncio.get_running_loop()
+        if self._turns is None or self._turns[0] is not loop:
+            # One application may serve several loops, one after the other.
+            self._turns = loop, asyncio.Lock()
+        async with self._turns[1]:
+            await asyncio.sleep(0)
 
     def _find(self, name: str) -> ServedMixture:
         if name not in self._served:

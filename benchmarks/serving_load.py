@@ -156,9 +156,8 @@ def main() -> None:
     parser.add_argument("--messages", type=int, default=2048, help="messages of the hostile clients' conversations")
     given = parser.parse_args()
     print(f"load of the machine before: {os.getloadavg()[0]:.1f}, cores: {os.cpu_count()}")
-    print(
-        "| connections | | answers | failed | median | `/health`: median | worst | idle server: worst |\n|---|---|---|---|---|---|---|---|"
-    )
+    print("| connections | | answers | failed | median | `/health`: median | worst | idle server: worst |")
+    print("|---|---|---|---|---|---|---|---|")
     with (
         served(models) as (models_url, _),
         served(idle) as (idle_url, _),

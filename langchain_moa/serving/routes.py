@@ -18,7 +18,8 @@ from langchain_moa.serving.limits import Places, check_counts, read_body
 from langchain_moa.serving.metrics import CLIENT_GONE, Metrics, record_of
 from langchain_moa.serving.mixtures import FinalAnswer
 from langchain_moa.serving.parameters import ignored_header, shown_name
-from langchain_moa.serving.responses import ResponsesRequest, ResponsesWriter
+from langchain_moa.serving.response_events import ResponsesWriter
+from langchain_moa.serving.responses import ResponsesRequest
 from langchain_moa.serving.streaming import EventStream, attended
 
 if TYPE_CHECKING:

@@ -2,7 +2,8 @@
 
 Models are a loopback server in a process of its own that answers after a short pause. The endpoint is `langchain-moa serve`
 with its limits at their defaults. The hostile clients send half a header, half a body, garbage, and long conversations whose
-answers they never read. Every good client must get its answer.
+answers they never read. Every good client must get its answer. `/health` is asked from a process of its own, over a new
+connection each time; so is an idle server, whose worst time is the machine's own. All times are in seconds.
 
     python -m benchmarks.serving_load [--seconds 5] [--connections 8 64 256] [--hostile 32] [--messages 2048]
 """
@@ -19,9 +20,11 @@ import subprocess
 import sys
 from contextlib import contextmanager, suppress
 from http.client import OK, HTTPConnection
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryFile
+from threading import Thread
 from time import perf_counter, sleep
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -98,18 +101,38 @@ async def hostile(url: str, number: int, until: float, messages: int) -> None:
             writer.transport.abort()
 
 
-def watch(pipe: Connection, url: str) -> None:
-    """Ask for `/health` ten times a second, from a process of its own; send the times at the end."""
-    parts = urlsplit(url)
-    taken: list[float] = []
+def idle(pipe: Connection) -> None:
+    """Serve nothing but `/health`: the control, whose times are the machine's own."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(OK)
+            self.send_header("content-length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        pipe.send(f"http://127.0.0.1:{server.server_port}")
+        pipe.recv()
+        server.shutdown()
+
+
+def watch(pipe: Connection, *urls: str) -> None:
+    """Ask each server for `/health` ten times a second, from a process of its own; send the times at the end."""
+    taken: list[list[float]] = [[] for _ in urls]
     pipe.send("ready")
     while not pipe.poll(0.1):
-        started = perf_counter()
-        connection = HTTPConnection(parts.hostname or "", parts.port, timeout=120)
-        connection.request("GET", "/health")
-        assert connection.getresponse().status == OK
-        taken.append(perf_counter() - started)
-        connection.close()
+        for url, times in zip(urls, taken, strict=True):
+            parts = urlsplit(url)
+            started = perf_counter()
+            connection = HTTPConnection(parts.hostname or "", parts.port, timeout=120)
+            connection.request("GET", "/health")
+            assert connection.getresponse().status == OK
+            times.append(perf_counter() - started)
+            connection.close()
     pipe.recv()
     pipe.send(taken)
 
@@ -133,11 +156,16 @@ def main() -> None:
     parser.add_argument("--messages", type=int, default=2048, help="messages of the hostile clients' conversations")
     given = parser.parse_args()
     print(f"load of the machine before: {os.getloadavg()[0]:.1f}, cores: {os.cpu_count()}")
-    print("| connections | | answers | failed | median, s | `/health` median, s | worst, s |\n|---|---|---|---|---|---|---|")
-    with served(models) as (models_url, _), endpoint(models_url, max(given.connections) + given.hostile) as url:
+    print("| connections | | answers | failed | median | `/health`: median | worst | idle server: worst |")
+    print("|---|---|---|---|---|---|---|---|")
+    with (
+        served(models) as (models_url, _),
+        served(idle) as (idle_url, _),
+        endpoint(models_url, max(given.connections) + given.hostile) as url,
+    ):
         for connections in given.connections:
             for stream in (False, True):
-                with served(watch, url) as (_, pipe):
+                with served(watch, url, idle_url) as (_, pipe):
                     row = asyncio.run(
                         measure(
                             url,
@@ -149,8 +177,8 @@ def main() -> None:
                         )
                     )
                     pipe.send("tell")
-                    health = pipe.recv()
-                row += [f"{median(health):.3f}", f"{max(health):.3f}"]
+                    health, control = pipe.recv()
+                row += [f"{median(health):.3f}", f"{max(health):.3f}", f"{max(control):.3f}"]
                 print("|", " | ".join(map(str, row)), "|", flush=True)
 
 

@@ -286,8 +286,10 @@ def reasoning_of(message: AIMessage) -> str:
         match block:
             case {"type": "thinking", "thinking": str(text)} | {"type": "reasoning", "reasoning": str(text)}:
                 texts.append(text)
-            case {"type": "reasoning", "summary": [*summaries]}:
-                texts += [each["text"] for each in summaries if isinstance(each, dict) and isinstance(each.get("text"), str)]
+            case {"type": "reasoning_content", "reasoning_content": {"text": str(text)}}:  # Bedrock
+                texts.append(text)
+            case {"type": "reasoning", "summary": [*parts]} | {"type": "thinking", "thinking": [*parts]}:  # OpenAI; Mistral
+                texts += [part["text"] for part in parts if isinstance(part, dict) and isinstance(part.get("text"), str)]
             case _:
                 pass
     return "".join(texts)

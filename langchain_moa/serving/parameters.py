@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from langchain_core.messages import BaseMessage
 
 EVERY_CALL = (
-    *("temperature", "top_p", "seed", "presence_penalty", "frequency_penalty"),
+    *("temperature", "top_p", "top_k", "seed", "presence_penalty", "frequency_penalty"),
     *("reasoning_effort", "verbosity"),
 )
 """Parameters that reach every call of a mixture under their own names."""
@@ -77,6 +77,7 @@ class Parameters(BaseModel):
     stream: bool = False
     temperature: float | None = Field(default=None, ge=0, le=2)
     top_p: float | None = Field(default=None, ge=0, le=1)
+    top_k: int | None = Field(default=None, ge=1, lt=2**31)
     presence_penalty: float | None = Field(default=None, ge=-2, le=2)
     frequency_penalty: float | None = Field(default=None, ge=-2, le=2)
     seed: int | None = Field(default=None, ge=-(2**63), lt=2**63)
@@ -115,6 +116,9 @@ def sort_out(
     known, silent = {*known}, {*_IGNORED, *ignored}
     # Clients send null for what nobody has set.
     given = {name: value for name, value in body.items() if value is not None and name not in silent}
+    # 0 and -1 turn it off, as at vLLM and llama.cpp.
+    if given.get("top_k") in (0, -1) and not isinstance(given["top_k"], bool):
+        del given["top_k"]
     for name, (nothing, why) in _REFUSED.items():
         if name in given and name not in known and not _is_one_of(given.pop(name), nothing):
             raise ApiError(400, f"{name}: not supported here: {why}", code="unsupported_parameter", param=name)

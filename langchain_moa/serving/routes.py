@@ -18,7 +18,8 @@ from langchain_moa.serving.limits import Places, check_counts, read_body
 from langchain_moa.serving.metrics import CLIENT_GONE, Metrics, record_of
 from langchain_moa.serving.mixtures import FinalAnswer
 from langchain_moa.serving.parameters import ignored_header, shown_name
-from langchain_moa.serving.responses import ResponsesRequest, ResponsesWriter
+from langchain_moa.serving.response_events import ResponsesWriter
+from langchain_moa.serving.responses import ResponsesRequest
 from langchain_moa.serving.streaming import EventStream, attended
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ class Routes:
         self._strict = strict
         self._started = int(time())
         self._parsing: CapacityLimiter | None = None
+        self._turns: tuple[asyncio.AbstractEventLoop, asyncio.Lock] | None = None
 
     async def health(self, _: Request) -> Response:
         """Say that the process runs."""
@@ -112,16 +114,26 @@ class Routes:
             mixture, prompting = self._find(asked.model), asked.prompting(record.owner, self._links)
             return asked, ignored, mixture, prompting, mixture.bound(prompting)
 
+        await self._turn()
         if len(content) <= _LONG:
             asked, ignored, mixture, prompting, bound = parse()
         else:
-            self._parsing = self._parsing or CapacityLimiter(2)
+            self._parsing = self._parsing or CapacityLimiter(1)
             asked, ignored, mixture, prompting, bound = await anyio.to_thread.run_sync(parse, limiter=self._parsing)
         record.mixture, record.ignored = mixture.name, ignored
         progress = request.headers.get("x-moa-progress", self._progress).strip().lower() == "reasoning"
         writer = write(asked, breakdown=self._breakdown, progress=progress)
         headers = ignored_header(ignored)
         return _Answering(self, mixture=mixture, prompting=prompting, bound=bound, writer=writer, headers=headers, until=until)
+
+    async def _turn(self) -> None:
+        """Wait until no other request has begun since the event loop has last looked at its connections."""
+        loop = asyncio.get_running_loop()
+        if self._turns is None or self._turns[0] is not loop:
+            # One application may serve several loops, one after the other.
+            self._turns = loop, asyncio.Lock()
+        async with self._turns[1]:
+            await asyncio.sleep(0)
 
     def _find(self, name: str) -> ServedMixture:
         if name not in self._served:

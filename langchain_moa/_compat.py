@@ -260,7 +260,7 @@ def copy_for_loop(model: BaseChatModel, client: MakeClient, on_close: Callable[[
 
 
 def sdk_client(model: Any) -> Any:
-    """Return the async client of OpenAI's, Anthropic's or Groq's SDK that a chat model uses; `None` for models of other packages.
+    """Return the async client of OpenAI's, Anthropic's or Groq's SDK that a chat model uses; `None` for others.
 
     Private: where langchain-anthropic and langchain-groq keep their clients. In langchain-openai, it is a public field.
 

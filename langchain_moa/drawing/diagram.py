@@ -181,10 +181,10 @@ def is_mixture(graph: Graph) -> bool:
 def read(source: Source) -> Diagram:
     """Read the diagram of a mixture out of its graph.
 
-    The layout follows the edges; these keys of a node's metadata say what the node is: `layer` (the number of its layer),
-    `proposer` (the proposer's number), `name` (its name), `model` (a model id), `role` (the name of a role), `filters` (the names of a merge's
-    reference filters, in order), `stop_when` (the name of the stop condition that a merge asks) and `notes` (what else is to be
-    said of a merge's layer).
+    The layout follows the edges. These keys of a node's metadata say what the node is: `layer` (the number of its layer),
+    `proposer` (the proposer's number), `name` (its name), `model` (a model id), `role` (the name of a role), `filters` (the
+    names of a merge's reference filters, in order), `stop_when` (the name of the stop condition that a merge asks) and `notes`
+    (more about a merge's layer).
 
     Args:
         source: A mixture's graph: compiled, uncompiled, or what `get_graph()` returns.

@@ -145,7 +145,7 @@ class ServedMixture:
             async with aclosing(run) as steps:  # type: ignore[type-var]  # a generator, typed as an iterator
                 async for mode, data in steps:
                     if mode == "values":
-                        state = data
+                        state = cast("dict[str, Any]", data)
                         calls = [*state.get("references", ()), *state.get("steps", ())]
                         if teller.layers_are_closed:
                             closed = state.get("merged")

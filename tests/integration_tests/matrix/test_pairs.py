@@ -84,7 +84,7 @@ CASES = {
 
 def ends_when_decided(case: dict[str, Any]) -> bool:
     """Return whether the case cancels calls that cannot change a vote."""
-    return case["aggregation"] == "vote" and case["stop_when"] == "agreement"
+    return bool(case["aggregation"] == "vote" and case["stop_when"] == "agreement")
 
 
 def options_of(case: dict[str, Any]) -> dict[str, Any]:

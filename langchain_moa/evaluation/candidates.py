@@ -50,6 +50,7 @@ class Tournament:
         scorer: How an answer is scored. Default: by its short answer.
         concurrency: How many questions are under way at once. Default: 8.
         dropped: Why candidates were dropped, by name.
+        failures: Why answers of candidates failed, by name. A failed answer counts as wrong.
     """
 
     mixture: Mixture
@@ -61,6 +62,7 @@ class Tournament:
     scorer: Scorer | None = None
     concurrency: int = 8
     dropped: dict[str, str] = field(default_factory=dict)
+    failures: dict[str, list[str]] = field(default_factory=dict)
 
     async def run(self, watch: Callable[[int, int, str], object] = lambda *_: None) -> AnswerTable:
         """Ask, and return the answers of the candidates that were asked all questions.
@@ -144,7 +146,9 @@ class _Asking:
                 state = await graph.ainvoke({"messages": question.messages})
             except MoAError as error:
                 if not run.is_halted:
-                    self._patience.count(name, reason_of(error))
+                    reason = reason_of(error)
+                    self._given.failures.setdefault(name, []).append(reason)
+                    self._patience.count(name, reason)
                 return Sample(text=None, score=0.0, short=None)
         self._patience.count(name, None)
         text = str(state["messages"][-1].text)

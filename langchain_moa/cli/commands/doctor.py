@@ -43,7 +43,9 @@ _CAPABILITIES = {
     "reasoning_output": "reasoning",
 }
 
+# The texts of errors, the first that matches counts. An error of a connection names its cause and what to check.
 _REMEDIES = {
+    "(at ": None,
     "401": "check the key in the provider's environment variable",
     "403": "check that the key may use this model",
     "404": "check the model's name and the address",

@@ -139,7 +139,7 @@ def _add_layer(builder: MoAGraph, settings: NodeSettings, closing: Closing) -> _
     for position, (member, distinct) in enumerate(zip(members, _distinct_names(members), strict=True), start=1):
         names.append(proposer_node(number, position, layers=len(layers), proposers=len(members)))
         node = Propose(member, layer=number, position=position, node=names[-1], settings=settings, closing=closing)
-        metadata = {"layer": number, "proposer": distinct, "model": member.id}
+        metadata = {"layer": number, "proposer": position, "name": distinct, "model": member.id}
         # A member with a system prompt and a name has a role, and the name says which.
         if member.spec.system_prompt and member.spec.name:
             metadata["role"] = member.spec.name

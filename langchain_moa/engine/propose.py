@@ -81,6 +81,7 @@ class Propose(Node):
         self._node = node
         self._settings = settings
         self._closing = closing
+        self._width = len(settings.members.layers[layer - 1])
 
     @property
     def deps(self) -> list[Any]:
@@ -100,7 +101,14 @@ class Propose(Node):
         if tried and (failure := reference["error"]) is not None:
             reference["error"] = _all_failures(tried, failure)
         place = {"layer": self._layer, "proposer": self._position, "name": reference["name"], "model": reference["model"]}
-        emit("proposed", **place, status=reference["status"], error=reference["error"], seconds=reference["seconds"])
+        emit(
+            "proposed",
+            **place,
+            proposers=self._width,
+            status=reference["status"],
+            error=reference["error"],
+            seconds=reference["seconds"],
+        )
         if reference["status"] != "ok" and self._closing.is_needed:
             self._decided(progress_of(config).round(f"layer {self._layer}", self._closing).failed())
         return {"references": [reference], **({"steps": tried} if tried else {})}
@@ -144,7 +152,7 @@ class Propose(Node):
         references = state.get("merged", []) if self._layer > 1 else []
         asked = member.spec.seen(cast("list[BaseMessage]", state["messages"]))
         sent = shown(member, asked, references, prompt, place=show.place, kwargs=kwargs, state=state)
-        emit("proposing", **self._place(member))
+        emit("proposing", **self._place(member), proposers=self._width)
         began = perf_counter()
         current, timeout = None, settings.proposer_timeout
         limit = None if timeout is None else Limit(timeout=timeout)

@@ -6,10 +6,21 @@ import json
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, ValidationError, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+    WithJsonSchema,
+)
 
 from langchain_moa.data.redaction import names_secret
 from langchain_moa.data.validation import explain
+from langchain_moa.strategies.registry import names
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -65,6 +76,42 @@ _TEXT = WithJsonSchema({"type": "string"})
 _NUMBER = WithJsonSchema({"type": "number", "minimum": 0})
 _PROMPT = {"langgraph_type": "prompt"}
 
+NONE = "none"
+"""What a form sends for no filter, or for no stop condition, where the configured mixture has one."""
+
+
+def _known(package: str, *others: str) -> tuple[str, ...]:
+    return (*others, *names(f"langchain_moa.{package}"))
+
+
+def _one_of(package: str, *others: str) -> AfterValidator:
+    """Return a check for the name of a strategy.
+
+    By name only: arguments of strategies may name models, and functions that the server would import.
+    """
+    known = _known(package, *others)
+
+    def check(value: str | None) -> str | None:
+        if value is None or value in known:
+            return value
+        msg = f"unknown name {value!r}; known are {', '.join(known)}"
+        raise ValueError(msg)
+
+    return AfterValidator(check)
+
+
+def _choice(package: str, *others: str) -> dict[str, Any]:
+    return {"type": "string", "enum": list(_known(package, *others))}
+
+
+_Aggregation = Annotated[str | None, _one_of("aggregation"), _Cleared, WithJsonSchema(_choice("aggregation"))]
+_Stop = Annotated[str | None, _one_of("stopping", NONE), _Cleared, WithJsonSchema(_choice("stopping", NONE))]
+_Filters = Annotated[
+    list[Annotated[str, _one_of("filters", NONE)]] | None,
+    _Cleared,
+    WithJsonSchema({"type": "array", "items": _choice("filters", NONE)}),
+]
+
 
 class MixtureContext(BaseModel):
     """The mixture of an assistant, or of one run; what is left out is as the server's configuration has it.
@@ -77,6 +124,11 @@ class MixtureContext(BaseModel):
         prompt: How references are shown: `paper`, `hardened`, or an instruction in your own words.
         proposer_system_prompt: A role for every proposer, in place of its own.
         aggregator_system_prompt: A role for the aggregator, in place of its own.
+        aggregation: How the answer is made of the references: the name of a strategy.
+        reference_filters: Which references are passed on: names of filters, or `none`.
+        stop_when: When no further layer is asked: the name of a stop condition, or `none`.
+        quorum: How many good answers close a layer early, or which share of its proposers.
+        deadline: Seconds for the whole answer.
         temperature: For every call.
         max_tokens: The longest answer of every call, in tokens.
     """
@@ -106,6 +158,15 @@ class MixtureContext(BaseModel):
     )
     aggregator_system_prompt: Annotated[str | None, _Cleared, _TEXT] = Field(
         default=None, description="A role for the aggregator, in place of its own.", json_schema_extra={**_PROMPT}
+    )
+    aggregation: _Aggregation = Field(default=None, description="How the answer is made of the references.")
+    reference_filters: _Filters = Field(default=None, description="Which references are passed on; none: all of them.")
+    stop_when: _Stop = Field(default=None, description="When no further layer is asked; none: never.")
+    quorum: Annotated[int | float | None, _Cleared, _NUMBER] = Field(
+        default=None, gt=0, description="How many good answers close a layer early: a number, or a share such as 0.75."
+    )
+    deadline: Annotated[float | None, _Cleared, _NUMBER] = Field(
+        default=None, gt=0, description="Seconds for the whole answer."
     )
     temperature: Annotated[float | None, _Cleared, _NUMBER] = Field(default=None, ge=0, description="For every call.")
     max_tokens: Annotated[int | None, _Cleared, WithJsonSchema({"type": "integer", "minimum": 1})] = Field(

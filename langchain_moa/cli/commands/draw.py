@@ -99,6 +99,6 @@ def drawable_mixture(**fields: Any) -> Mixture:
             return written  # the mixture says what is wrong with it, and where
         fallbacks = [named(each) for each in member.fallbacks]
         model: Any = NamedModel(member.model) if isinstance(member.model, str) else member.model
-        return replace(member, model=model, settings={}, fallbacks=fallbacks)
+        return replace(member, model=model, base_url=None, settings={}, fallbacks=fallbacks)
 
     return Mixture(**{name: named(value) if name in _MEMBERS else value for name, value in fields.items()})

@@ -105,7 +105,7 @@ class JobServer:
         return next(job for job in self.jobs if job.id == id_)
 
     def is_held(self, job: ServedJob) -> bool:
-        """Tell whether a job stays under way."""
+        """Return whether a job keeps running."""
         return self.holds_from is not None and self.jobs.index(job) >= self.holds_from
 
     def answered(self, job: ServedJob) -> list[tuple[str, int, Body, str]]:
@@ -122,7 +122,7 @@ class JobServer:
 
 
 def completion(status: int, body: Body, text: str) -> Body:
-    """Return an answer, or an error, as OpenAI has it."""
+    """Return an answer or an error in OpenAI's format."""
     if status != 200:
         return {"error": {"message": text, "type": "server_error", "code": None}}
     message = {"role": "assistant", "content": text, "refusal": None}
@@ -141,7 +141,7 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
 
     def handle_error(self, *_: object) -> None:
-        """Say nothing of clients that were killed."""
+        """Ignore errors of clients that were killed."""
 
 
 class _Handler(BaseHTTPRequestHandler):

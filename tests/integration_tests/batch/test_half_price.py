@@ -1,4 +1,4 @@
-"""`half_price`: the calls of all rows go into few jobs, whose answers are used once, whatever becomes of job and process."""
+"""`half_price`: the calls of all rows go into few jobs, and each answer is used once even if jobs or processes fail."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from tests.integration_tests.batch.job_server import Body
 
-# A million tokens that it reads are 10 cents.
+# Its input costs 10 cents per million tokens.
 NANO = "gpt-4.1-nano"
 _ROOT = Path(__file__).parents[3]
 
@@ -65,7 +65,7 @@ def _rows(number: int) -> list[dict[str, Any]]:
 
 
 def _asked(server: JobServer) -> Counter[str]:
-    """Return how often each call was sent."""
+    """Return the number of requests for each call."""
     return Counter(json.dumps(body, sort_keys=True) for job in server.jobs for _, body in job.lines)
 
 
@@ -202,7 +202,7 @@ def test_anthropics_batches_are_used_by_their_sdk(server: JobServer) -> None:
     answers, _ = _answers(_mixture(server, proposers=[claude], aggregator=claude, num_layers=1), _rows(6))
     assert {answer.answer for answer in answers} == {f"claude-haiku-4-5 says: question {number}." for number in range(6)}
     assert [len(job.lines) for job in server.jobs] == [6, 6, 3]
-    # A dollar for a million tokens, and half of it.
+    # Half of a dollar per million tokens.
     assert [answer.cost_usd for answer in answers] == [pytest.approx(2 * 0.5)] * 6
     server.answer = lambda _: (400, "no")
     answers, _ = _answers(_mixture(server, proposers=[claude], aggregator=claude, num_layers=1), _rows(1))
@@ -350,7 +350,7 @@ def test_answers_of_jobs_are_kept_like_all_others(server: JobServer, tmp_path: P
     server.answer = says
     answers, _ = _answers(mixture, _rows(3), output=out, retry_failed=True)
     assert [answer.error for answer in answers] == [None] * 3
-    # The proposers' answers were paid for before.
+    # The proposers' answers are already paid for.
     assert len(server.jobs[-1].lines) == 3
     assert [len(job.lines) for job in server.jobs] == [6, 3, 3]
     with closing(sqlite3.connect(tmp_path / "out.jsonl.journal")) as journal:

@@ -1,4 +1,4 @@
-"""Batches on a local Ray: each row is answered once, though a worker is killed."""
+"""Batches on a local Ray: each row is answered once, even if a worker is killed."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_each_of_500_rows_is_answered_once_though_a_worker_is_killed(loopback: L
     refused = []
 
     def sometimes(body: dict[str, Any]) -> Reply:
-        # Too many at once are refused; the workers share the pace.
+        # Too many concurrent calls are rejected; the workers share the pace.
         if loopback.open_calls > 12:
             refused.append(body)
             return Reply("slow down", status=429, headers={"retry-after": "0.05"})
@@ -76,11 +76,11 @@ def test_each_of_500_rows_is_answered_once_though_a_worker_is_killed(loopback: L
     assert sorted(line["id"] for line in lines) == sorted(row["id"] for row in _rows(500))
     assert {(line["answer"], len(line["references"])) for line in lines} == {("ok", 1)}
     assert all(line["kind"] == int(line["id"][1:]) % 3 for line in lines)
-    # What is asked twice is what the killed worker had under way.
+    # Only the killed worker's running calls are made twice.
     asked = len({request.user for request in loopback.calls("a")})
     assert asked == 500
     assert len(loopback.calls("a")) - len(refused) <= 500 + 16
-    # What is in the output is not asked again, whether Ray asks or this process.
+    # Rows in the output are not asked again, whether Ray asks or this process.
     loopback.reset()
     with BatchRun(mixture, _rows(501), output=out) as run:
         assert [answer.id for answer in asyncio.run(collect(run))] == ["r500"]

@@ -1,4 +1,4 @@
-"""`langchain-moa batch` as a program: files in, files out, killed and resumed, ended, and told how far it is."""
+"""`langchain-moa batch` as a program: files in and out, killed and resumed, ended by signals, with progress."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ def test_a_run_that_is_killed_again_and_again_asks_each_row_once(program: Progra
     assert {row["error"] for row in _read(tmp_path)} == {None}
     asked = Counter((request.model, request.user) for request in loopback.requests)
     assert len(asked) == 1500
-    # Only what was under way when the process was killed is paid twice: at most a row's two proposers for each place.
+    # Only calls that were running when the process was killed are paid twice: at most a row's two proposers per slot.
     assert sum(asked.values()) - 1500 <= 5 * 8 * 2
 
 

@@ -1,4 +1,4 @@
-"""How runs of `eval compare` end early and go on: signals, the limit in dollars, two at once."""
+"""How runs of `eval compare` end early and continue: signals, the limit in dollars, two runs at once."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_the_first_signal_waits_for_the_calls_under_way(
         gate.open()
         _, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == code
-    # What was sent was answered, and what was answered is kept.
+    # All requests were answered, and all answers are kept.
     assert len(loopback.requests) == len(sums.journal(tmp_path)) < sum(sums.whole().values())
     assert "ending when the calls under way have answered; once more ends at once" in told
     assert f"{len(loopback.requests)} answers are kept in moa-eval/sums/calls.journal; the same command goes on" in err
@@ -73,7 +73,7 @@ def test_the_second_signal_ends_it_at_once(program: Program, loopback: Loopback,
 
 
 def test_a_killed_run_goes_on_with_what_is_missing(program: Program, loopback: Loopback, tmp_path: Path) -> None:
-    # Of the second question the mixture has answered; what hangs is asked by itself.
+    # The mixture has answered the second question; the hanging call is one of a single model.
     answered = sums.hang_after(loopback, 12)
     done = program.signalled(*COMPARE, "--concurrency", "1", calls=13, by=signal.SIGKILL)
     assert done.code == -signal.SIGKILL
@@ -82,7 +82,7 @@ def test_a_killed_run_goes_on_with_what_is_missing(program: Program, loopback: L
     done = program(*COMPARE)
     assert done.code == 0, done.err
     assert "12 of them answered before" in done.err
-    # Where all are right the first proposer counts as the best, as before.
+    # If all are right, the first proposer still counts as the best.
     assert answered + more == sums.whole()
 
 
@@ -118,7 +118,7 @@ def test_no_call_is_made_that_the_money_is_not_enough_for(moa: Command, loopback
     assert "$0.005 will not be enough" in done.err
     assert 0.003 < _spent(tmp_path) <= 0.005
     assert len(sums.journal(tmp_path)) == len(loopback.requests)
-    # What the folder has paid counts, however often it is begun.
+    # All costs of the folder count, however often a run is started.
     before = len(loopback.requests)
     for _ in range(3):
         assert moa(*COMPARE, "--max-cost-usd", "0.005", "--concurrency", "1").code == 1
@@ -131,7 +131,7 @@ def test_no_call_is_made_that_the_money_is_not_enough_for(moa: Command, loopback
 
 
 def test_reservations_make_calls_wait_and_end_nothing(moa: Command, loopback: Loopback, tmp_path: Path) -> None:
-    # Eight questions at once reserve far more than is there, and cost a hundredth of it.
+    # Eight concurrent questions reserve far more than the budget, and cost a hundredth of it.
     _priced(loopback, tmp_path, 10)
     done = moa(*COMPARE, "--max-cost-usd", "0.002", "--concurrency", "8")
     assert done.code == 0, done.err
@@ -163,13 +163,13 @@ def test_a_full_disk_stops_the_spending_and_nothing_is_paid_twice(moa: Command, 
         done = moa(*COMPARE, "--concurrency", "2")
     assert done.code == 1
     assert re.search(r"moa-eval/sums/calls\.journal cannot be written \(.*\): no further call is made", done.err)
-    # The two questions under way have a call of each proposer under way, and no call more.
+    # Each of the two running questions has one open call of each proposer, and no other.
     asked, kept = len(loopback.requests), len(sums.journal(tmp_path))
     assert kept < asked <= kept + 4
     assert f"{asked - kept} answer" in done.err
     assert "could not be written to moa-eval/sums/calls.journal and will be lost; free some space" in done.err
     assert f"{kept} answers are kept" in done.err
     assert "failed" not in done.err
-    # Only what was lost is asked again.
+    # Only lost calls are made again.
     assert moa(*COMPARE).code == 0
     assert len(loopback.requests) == sum(sums.whole().values()) + asked - kept

@@ -1,4 +1,4 @@
-"""`eval generate`: answers in the forms of the official harnesses, each call made once."""
+"""`eval generate`: answers in the formats of the official harnesses, with each call made once."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_mt_bench_asks_two_turns_through_all_layers(moa: Command, loopback: Loop
     requests = loopback.requests
     assert sorted(loopback.models) == ["a"] * 4 + ["b"] * 4 + ["last"] * 2
     assert {(request.body["temperature"], request.body["max_completion_tokens"]) for request in requests} == {(0.1, 1024)}
-    # The first layer of the second turn sees of the first one what the user has seen.
+    # In the second turn, the first layer sees the same of the first turn as the user.
     first, second = requests[5], requests[7]
     assert first.roles == ["user", "assistant", "user"]
     assert [message["content"] for message in first.messages] == ["First.", "one", "Second."]
@@ -64,7 +64,7 @@ def test_own_settings_are_the_mixtures(moa: Command, loopback: Loopback, tmp_pat
 
 def test_references_stand_in_for_the_proposers(moa: Command, loopback: Loopback, tmp_path: Path) -> None:
     write(tmp_path, FLASK)
-    # In another order, and one more than is asked.
+    # In another order, with one more than is asked.
     write(tmp_path, [{"question_id": n, "text": f"x to {n}"} for n in (4, 3, 2, 1)], "x.jsonl")
     write(tmp_path, [{"question_id": n, "text": f"y to {n}"} for n in (1, 2, 3)], "y.jsonl")
     given = ("--references", "x.jsonl", "--references", "y.jsonl")
@@ -147,7 +147,7 @@ def test_the_style_metadata_of_arena_hard_is_kept(moa: Command, loopback: Loopba
     write(tmp_path, [{"uid": f"0{n}", "prompt": f"Name bird {n}."} for n in range(2)])
     assert moa(*generate("arena_hard")).code == 0
     rows = read(tmp_path)
-    # What the harness's own script adds.
+    # Added by the harness's own script.
     measured = [{**row, "metadata": {"token_len": 3}} for row in rows]
     write(tmp_path, measured, "answers")
     assert moa(*generate("arena_hard")).code == 0
@@ -192,7 +192,7 @@ def test_every_command_of_the_page_runs(moa: Command, tmp_path: Path) -> None:
     }
     answers = set()
     for command in commands:
-        # The models are the test's; and they have no price, so that there can be no limit.
+        # The models exist only in the test; they have no price, so there can be no limit.
         for name in ("-c", "--preset", "--max-cost-usd"):
             if name in command:
                 at = command.index(name)

@@ -1,4 +1,4 @@
-"""The journal and the output of a batch: what was written is found again, and nothing is lost on a full disk."""
+"""The journal and the output of a batch: entries are found again, and nothing is lost if the disk is full."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_lines_are_found_again_and_written_in_another_order(tmp_path: Path) -> N
     again.drop_failed()
     assert [json.loads(line)["id"] for line in path.read_text().splitlines()] == [4, 3, 1, 0]
     assert journal.line_of("2") is None
-    # Where each line is, is known after that, too.
+    # The positions of the lines are known after that as well.
     for line in journal.lines():
         assert json.loads(path.read_bytes()[line.start : line.start + line.size])["id"] == int(line.row)
     again.close()

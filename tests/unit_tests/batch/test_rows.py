@@ -1,4 +1,4 @@
-"""The rows of a batch: read one at a time, and what is wrong with one is told with its line and the remedy."""
+"""The rows of a batch are read one at a time; errors name the line and the remedy."""
 
 from __future__ import annotations
 

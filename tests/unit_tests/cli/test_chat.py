@@ -1,4 +1,4 @@
-"""What a chat keeps: the conversation, the sums, the questions of earlier chats."""
+"""What a chat keeps: the conversation, the totals, and the questions of earlier chats."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_a_question_without_an_answer_counts_what_was_paid_for() -> None:
     totals.add(answered())
     assert str(totals) == "1 question, 3 calls · 2,000 tokens in, 40 out · $0.0125"
     totals.add(ChatTurn("Why?", references=[reference(1), reference(2, "late")]))
-    # The price of one of these is not known; what is known of the others is not dropped for that.
+    # The price of one of these is not known; the known costs of the others are still shown.
     assert str(totals) == "2 questions, 5 calls · 2,010 tokens in, 45 out · at least $0.0125"
 
 

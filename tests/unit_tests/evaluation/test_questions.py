@@ -1,4 +1,4 @@
-"""Question files: what may stand in them, and what is said of the rest."""
+"""Question files: what they can contain, and the errors for everything else."""
 
 from __future__ import annotations
 

@@ -103,9 +103,9 @@ def test_a_mixture_of_objects_is_refused_with_the_reason(loopback: Loopback, tmp
 
 def test_what_one_process_keeps_is_refused() -> None:
     mixture = Mixture(proposers=["openai:b"], aggregator="openai:last", num_layers=1)
-    with pytest.raises(ValueError, match="half_price is kept by one process, and ray has several; leave one out"):
+    with pytest.raises(ValueError, match="half_price works in one process only, and ray uses several; leave one out"):
         BatchRun(mixture, [], ray="local", half_price=True)
-    with pytest.raises(ValueError, match="max_cost_usd is kept by one process"):
+    with pytest.raises(ValueError, match="max_cost_usd works in one process only"):
         BatchRun(mixture, [], ray="local", max_cost_usd=1)
-    with pytest.raises(ValueError, match="workers is 0; give more than 0"):
+    with pytest.raises(ValueError, match="workers is 0; it must be more than 0"):
         BatchRun(mixture, [], ray="local", workers=0)

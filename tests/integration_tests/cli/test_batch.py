@@ -95,10 +95,10 @@ def test_a_provider_without_jobs_is_asked_directly_and_that_is_said(moa: Command
 @pytest.mark.parametrize(
     ("content", "more", "told"),
     [
-        ('{"prompt": "a"}\n{"text": "b"}\n', (), "rows.jsonl, line 2: nothing to ask"),
+        ('{"prompt": "a"}\n{"text": "b"}\n', (), "rows.jsonl, line 2: no prompt"),
         ('{"prompt": "a"}\n', ("--prompt-field", "text"), "no column 'text' (--prompt-field)"),
         ('{"prompt": "a"}\n', ("--max-cost-usd", "1"), "--max-cost-usd cannot be kept: the prices of"),
-        ("", (), "rows.jsonl holds no rows"),
+        ("", (), "rows.jsonl has no rows"),
         ('{"prompt": "a"}\n', ("--ray", "local", "--half-price"), "--half-price is kept by one process, and --ray has several"),
     ],
 )
@@ -134,7 +134,7 @@ def test_the_money_is_not_exceeded(moa: Command, loopback: Loopback, tmp_path: P
     assert done.code == 1
     assert "--max-cost-usd 2: $" in done.err
     assert len(loopback.requests) <= 5
-    assert "rows left; the same command goes on from there" in done.err
+    assert "rows left; run the same command to resume" in done.err
 
 
 def test_a_run_that_is_killed_again_and_again_asks_each_row_once(program: Program, loopback: Loopback, tmp_path: Path) -> None:
@@ -168,7 +168,7 @@ def test_ctrl_c_lets_what_is_under_way_end(program: Program, loopback: Loopback,
     assert process.returncode == 130
     assert len(loopback.requests) == 6
     assert [row["answer"] for row in _read(tmp_path)] == ["done", "done"]
-    assert "98 rows left; the same command goes on from there" in err
+    assert "98 rows left; run the same command to resume" in err
 
 
 def test_a_second_signal_ends_it_at_once_and_pays_only_what_is_missing(

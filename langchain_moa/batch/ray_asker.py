@@ -1,7 +1,7 @@
 """Batches on Ray: workers, which are async actors, ask the rows; this process keeps the journal and the output.
 
-Ray restarts a worker that has died and sends its rows again, so each row is asked at least once. Rows in the output are not asked
-again. One actor keeps the pace of each provider for all workers.
+Ray restarts a worker that has died and sends its rows again, so each row is asked at least once. Rows in the output are not
+asked again. One actor keeps the pace of each provider for all workers.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ def require_sendable(mixture: Mixture, *, half_price: bool = False, max_cost_usd
     for member in mixture.members.everyone:
         if not isinstance(member.spec.model, str) and not isinstance(member.runnable, Nobody):
             msg = (
-                f"ray: {member.name} is an object, which cannot be sent to another process, because its clients hold locks; give "
-                "every member as a string, 'provider:model'"
+                f"ray: {member.name} is an object, which cannot be sent to another process, because its clients hold locks; "
+                "give every member as a string, 'provider:model'"
             )
             raise BatchError(msg)
     if mixture.api_key is not None:

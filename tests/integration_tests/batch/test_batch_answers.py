@@ -235,8 +235,8 @@ def test_of_an_iterable_only_the_row_that_cannot_be_asked_fails(loopback: Loopba
     answers = {answer.id: answer for answer in _answers(_mixture(loopback), [{"prompt": "a"}, {"text": "b", "id": "z"}, "c"])}
     assert answers[1].answer == "last says: a"
     assert answers["z"].error == (
-        "rows, line 2: no prompt: none of prompt, question, input, messages is a column; there are 'text', 'id'; choose one with "
-        "--prompt-field"
+        "rows, line 2: no prompt: none of prompt, question, input, messages is a column; there are 'text', 'id'; choose one "
+        "with --prompt-field"
     )
     assert answers[3].answer == "last says: c"
 

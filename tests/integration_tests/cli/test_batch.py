@@ -83,7 +83,7 @@ def test_a_provider_without_jobs_is_asked_directly_and_that_is_said(moa: Command
     _write(tmp_path, 3)
     done = moa(*_batch("--half-price", "--poll", "0.1"))
     assert done.code == 0, done.err
-    assert "0 batch jobs submitted; asked directly, since there are no batch jobs: openai:a, openai:b, openai:last" in done.err
+    assert "0 batch jobs submitted; called directly, without batch jobs: openai:a, openai:b, openai:last" in done.err
     assert len(loopback.requests) == 9
     refused = moa(
         *_batch("--half-price", "--max-cost-usd", "1", members=("-p", "openai:gpt-4.1-nano", "-a", "openai:gpt-4.1-nano"))
@@ -99,7 +99,11 @@ def test_a_provider_without_jobs_is_asked_directly_and_that_is_said(moa: Command
         ('{"prompt": "a"}\n', ("--prompt-field", "text"), "no column 'text' (--prompt-field)"),
         ('{"prompt": "a"}\n', ("--max-cost-usd", "1"), "--max-cost-usd cannot be kept: the prices of"),
         ("", (), "rows.jsonl has no rows"),
-        ('{"prompt": "a"}\n', ("--ray", "local", "--half-price"), "--half-price is kept by one process, and --ray has several"),
+        (
+            '{"prompt": "a"}\n',
+            ("--ray", "local", "--half-price"),
+            "--half-price works in one process only, and --ray uses several",
+        ),
     ],
 )
 def test_what_cannot_be_is_refused_before_anything_is_asked(
@@ -118,7 +122,7 @@ def test_failed_rows_make_the_exit_code_and_can_be_asked_again(moa: Command, loo
     done = moa(*_batch())
     assert done.code == 1
     assert "no answer to row r1: " in done.err
-    assert "1 row failed; why stands in out.jsonl, and --retry-failed asks them again" in done.err
+    assert "1 row failed; the reasons are in out.jsonl, and --retry-failed asks them again" in done.err
     assert moa(*_batch()).code == 1
     loopback.script("last", "now")
     done = moa(*_batch("--retry-failed"))

@@ -1,4 +1,4 @@
-"""The calls of a run over many prompts: who is asked what, for which one, and members whose calls go through a journal."""
+"""The calls of a run over many prompts: which member is asked what, for which prompt, and members that use a journal."""
 
 from __future__ import annotations
 
@@ -47,11 +47,11 @@ class CallSite:
     """A member's place in a mixture.
 
     Attributes:
-        place: Where it stands, in words: `layer 1, proposer 2`, `aggregator`, ...
+        place: Its position, in words: `layer 1, proposer 2`, `aggregator`, ...
         layer: The layer, whose proposers are asked at the same time; `None` for one that is asked by itself.
         model: The model id.
-        identity: What of the member bears on its answer, as plain data.
-        origin: A hash of that, and of all that answers before it: as long as it stays, so does the call.
+        identity: The settings that affect the member's answer, as plain data.
+        origin: A hash of that, and of all members whose answers it reads: while it is the same, so is the call.
     """
 
     place: str
@@ -183,9 +183,9 @@ def belonging_to(run: QuestionRun) -> Iterator[QuestionRun]:
 
 
 class JournaledRunnable(RunnableBindingBase[Any, Any]):
-    """A member's Runnable that answers from the journal what stands there.
+    """A member's Runnable that returns recorded answers from the journal.
 
-    A binding, so that what the Runnable is (its profile, its tools, what parameters it takes) can still be seen.
+    A binding, so that the profile, the tools and the parameters of the Runnable stay visible.
     """
 
     journal: Any
@@ -213,7 +213,7 @@ class JournaledRunnable(RunnableBindingBase[Any, Any]):
             try:
                 record = await journal.answer(call, ask)
             except HaltedError:
-                # For the mixture the member has failed, and it continues without it: what it then answers does not count.
+                # The mixture continues without the member, as after a failure; that answer is not used.
                 run.is_halted = True
                 raise
             except Exception as error:
@@ -231,8 +231,8 @@ def with_journal(mixture: Mixture, journal: CallJournal, *, prefix: str = "") ->
     Args:
         mixture: The mixture.
         journal: The journal.
-        prefix: What stands before the places of its members, so that another mixture's samples of the same model at the
-            same place are others.
+        prefix: A prefix for the positions of its members, so that the samples of two mixtures with the same model in the
+            same position differ.
     """
     made_of = {name: value for name, value in mixture.describe().items() if name not in _APART}
     before: list[Any] = []
@@ -269,7 +269,7 @@ def member_with_journal(
     Args:
         member: The member.
         journal: The journal.
-        place: Where it stands, in words.
+        place: Its position, in words.
         layer: The layer, if it is one of its proposers.
         upstream: What bears on what it reads, as plain data. Default: it reads the question alone.
     """

@@ -1,4 +1,4 @@
-"""A batch that is under way: a bounded number of rows at once, each row once, and no call that was paid for made again."""
+"""A running batch: a bounded number of rows at once, each row once, and no paid call made twice."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ if TYPE_CHECKING:
     from langchain_moa.data.rows import Row
     from langchain_moa.mixture.mixture import Mixture
 
-# Seconds between two times that what was written is made to outlive a power failure.
+# Seconds between two writes to the disk, which protect against a power failure.
 _BETWEEN_SYNCS = 1.0
 
-# Rows that are passed over between two looks at what else is to be done.
+# Rows that are skipped before other tasks of the event loop get a turn.
 _BETWEEN_LOOKS = 200
 
 
@@ -43,14 +43,14 @@ class BatchProgress:
     """How far a batch is.
 
     Attributes:
-        total: How many rows the input has; `None` where that is not known before its end.
-        kept: How many of them earlier runs have answered, or could not.
+        total: How many rows the input has; `None` if that is unknown.
+        kept: How many have a line in the output from earlier runs.
         kept_failed: How many of those have failed.
         answered: How many this run has answered.
-        failed: How many it could not.
-        degraded: How many of its answers lack something.
+        failed: How many have failed in this run.
+        degraded: How many of its answers are degraded.
         began: When it began, on the clock of `time.monotonic`.
-        prompt_tokens: About how many tokens the rows have that are left.
+        prompt_tokens: About how many tokens the remaining rows have.
     """
 
     total: int | None = None
@@ -79,7 +79,7 @@ class BatchProgress:
 
 
 class BatchRun:
-    """A batch that is under way. Use it as a context manager; `answers` can be read once.
+    """A running batch. Use it as a context manager; `answers` can be read once.
 
     Attributes:
         mixture: The mixture that answers.
@@ -122,8 +122,8 @@ class BatchRun:
 
     def _open(self, path: Path) -> None:
         refusal = (
-            f"{path} was begun by another mixture; give another --output, or remove {journal_of(path)} if the answers of both "
-            "belong into one file"
+            f"{path} was started with another mixture; give another --output, or remove {journal_of(path)} to have the answers "
+            "of both in one file"
         )
         self.journal.require("mixture", fingerprint(self.mixture, self.journal), refusal)
         self.output = Output(path, self.journal, self._reader)
@@ -138,7 +138,7 @@ class BatchRun:
         self.close()
 
     def close(self) -> None:
-        """Write what could not be written before, if it can be written now, and let other runs have the output."""
+        """Try again to write what could not be written, and let other runs open the output."""
         if self.asker is not None:
             self.asker.close()
         if self.output is not None:
@@ -158,7 +158,7 @@ class BatchRun:
         """Read the input file once, before anything is paid for, and count its rows. Other inputs cannot be read twice.
 
         Raises:
-            RowError: A row cannot be asked, or its id stands there twice, or was answered for another prompt.
+            RowError: A row cannot be asked, its id is a duplicate, or it was answered for another prompt.
         """
         if not isinstance(self._rows, str | Path):
             return
@@ -173,7 +173,7 @@ class BatchRun:
                 kept += 1
                 failed += has_failed
         if not total:
-            msg = f"{self._rows} holds no rows"
+            msg = f"{self._rows} has no rows"
             raise RowError(msg)
         self.journal.forget_seen()
         self.progress.total, self.progress.prompt_tokens = total, tokens
@@ -183,14 +183,14 @@ class BatchRun:
         """Return whether a row has failed before; `None` if it has no line in the output."""
         id_ = str(found.id)
         if (before := self.journal.see(id_, row.line)) is not None:
-            row.refuse(f"the id {id_!r} stands in line {before}, too; each row needs its own")
+            row.refuse(f"the id {id_!r} is also in line {before}; each row needs its own id")
         line = self.journal.line_of(id_)
         if line is None:
             return None
         if line.about and line.about != found.about:
             row.refuse(
-                f"the id {id_!r} has an answer in {self.settings.output} already, to another prompt; give the rows ids that "
-                "stay, or another --output"
+                f"the id {id_!r} already has an answer in {self.settings.output}, to another prompt; give the rows ids that do "
+                "not change, or another --output"
             )
         return bool(line.failed)
 
@@ -235,7 +235,7 @@ class BatchRun:
             await asyncio.to_thread(self.output.rewrite, self.journal.lines_in_order())
 
     def halt(self) -> None:
-        """End early: no further call begins, and calls that wait for a batch job are left to the next run, which finds it."""
+        """End early: no further call begins. The next run finds the batch jobs that are under way."""
         self.journal.gate.close("signal", "the run was ended")
         if self.job_queue is not None:
             self.job_queue.halt()

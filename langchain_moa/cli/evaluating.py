@@ -56,7 +56,7 @@ SIGNALLED = 128
 """Exit codes above it say which signal ended a run."""
 
 DRAINING = "ending when the calls under way have answered; once more ends at once, and loses them"
-"""What is said after the first signal."""
+"""The message after the first signal."""
 
 
 class ProgressWatch:
@@ -69,13 +69,13 @@ class ProgressWatch:
 def run_to_the_end(work: Callable[[ProgressWatch], Coroutine[Any, Any, T]], journal: CallJournal, *, quiet: bool) -> T:
     """Run an evaluation, and show how far it is.
 
-    After Ctrl-C, SIGTERM, or when the money is used up, no further call is begun, and those under way are waited for: they are
-    paid for. A second signal ends it at once.
+    After Ctrl-C, SIGTERM, or when the money is used up, no further call begins, and those under way are awaited, because they
+    are paid for. A second signal ends it at once.
 
     Args:
-        work: Begins it, given whom to tell how far it is.
-        journal: Where its calls are kept.
-        quiet: Whether nothing is said but errors.
+        work: Starts it, given a function that is told about its progress.
+        journal: The journal of its calls.
+        quiet: Whether only errors are printed.
 
     Raises:
         typer.Exit: It has ended early; the code is 128 and the signal's number, or 1.
@@ -147,7 +147,7 @@ def _say_what_is_kept(journal: CallJournal, *, quiet: bool) -> None:
     if not quiet:
         saved = len(journal) - len(journal.unsaved)
         kept = "1 answer is" if saved == 1 else f"{saved:,} answers are"
-        note(f"{kept} kept in {journal.path}; the same command goes on from there")
+        note(f"{kept} kept in {journal.path}; run the same command to resume")
 
 
 def require_no_ledger(path: Path) -> None:

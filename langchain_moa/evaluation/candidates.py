@@ -1,4 +1,4 @@
-"""Asking candidates for `langchain-moa tune`: each once, through the journal, the weak and the dear ones not to the end."""
+"""Asking candidates for `langchain-moa tune`: each once, with a journal; weak and expensive ones are dropped early."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _ROUNDS = (0.25, 0.5)
 _FEWEST = 20
 # So many stay whatever they score: a majority needs three.
 _KEPT = 3
-# How sure it has to be that one is weaker, in standard errors; and how many times dearer one is that is no better.
+# How sure a difference must be, in standard errors; and how many times as expensive a candidate may be.
 _ERRORS = 2.0
 _DEARER = 2.0
 
@@ -45,7 +45,7 @@ class Tournament:
         mixture: A mixture whose proposers are the candidates; its parameters (`temperature`, ...) hold for all.
         names: What the candidates are called, in the proposers' order.
         questions: The questions.
-        journal: Where calls are kept, opened.
+        journal: The open journal of the calls.
         samples: How often each candidate is asked each question. Default: once.
         extract: How short answers are read. Default: guessed from the right answers.
         scorer: How an answer is scored. Default: by its short answer.
@@ -174,7 +174,7 @@ def losers(answers: Mapping[str, Mapping[int, Sequence[Sample]]], names: Sequenc
         if fmean(behind) > _ERRORS * error:
             lost[name] = f"{100 * fmean(behind):.1f} points behind {best}"
         elif better := next((other for other in cheaper if means[other] >= means[name]), None):
-            lost[name] = f"more than twice as dear as {better}, which is as good,"
+            lost[name] = f"more than twice as expensive as {better}, which is as good,"
     return lost
 
 

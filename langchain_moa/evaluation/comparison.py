@@ -1,4 +1,4 @@
-"""A comparison: every variant asked every question, each call paid for once."""
+"""A comparison: every variant answers every question, and each call is made once."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ class MixtureComparison:
     Attributes:
         mixture: The mixture.
         questions: The questions.
-        journal: Where calls are kept, opened.
+        journal: The open journal of the calls.
         score: How an answer is scored, or the member that compares it with the mixture's.
         epochs: How often each question is asked. Default: once.
         concurrency: How many questions are under way at once. Default: 8.

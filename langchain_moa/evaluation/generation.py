@@ -1,4 +1,4 @@
-"""Generating answers for a harness: many questions at once, none paid for twice, not more than a given sum."""
+"""Generating answers for a harness: many questions at once, each call made once, within a limit in dollars."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def read_references(
 ) -> Mapping[Hashable, list[Reference]]:
     """Read answer files of a harness, one for each model, as references.
 
-    As the `--reference-paths` of the paper's own code; the rows are matched by the question, not by their order.
+    Like `--reference-paths` of the paper's own code. The rows are matched by the question, not by their order.
 
     Args:
         paths: The files; the first one's answers are the first references.
@@ -71,7 +71,7 @@ def _texts(path: Path, harness: HarnessWithReferences) -> dict[Hashable, str]:
     for row in read_rows(path):
         question, text = harness.reference(row)
         if (before := lines.setdefault(question, row.line)) != row.line and texts[question] != text:
-            row.refuse(f"line {before} answers the same question, and otherwise")
+            row.refuse(f"line {before} has another answer to the same question")
         texts[question] = text
     return texts
 
@@ -125,9 +125,9 @@ class Generation:
 
     Attributes:
         harness: The benchmark's tool.
-        mixture: Who answers.
-        questions: What is asked.
-        journal: Where calls are kept, opened.
+        mixture: The mixture.
+        questions: The questions.
+        journal: The open journal of the calls.
         model: What the mixture is called in the answers.
         references: For each question's id the references to aggregate, in place of the proposers'. Default: none.
         member: The member that answers alone, in place of the mixture: its number, name or model id, or `aggregator`. Default:
@@ -271,7 +271,7 @@ class _GenerationRun:
         for entry in run.records:
             self._patience.count(f"{entry.place} ({entry.model})", None)
         for call in run.failed.values():
-            # An aggregator has stand-ins for that.
+            # An aggregator has fallbacks.
             if call.layer is not None:
                 self._patience.count(call.who, call.reason)
         if run.failed:

@@ -1,7 +1,7 @@
 """The policies that `langchain-moa tune` tries: ways to choose among the answers of several models.
 
-A policy is a mixture that only chooses among answers, so its answers follow from those of its members. A mixture that writes an
-answer of its own cannot be replayed.
+A policy is a mixture that only chooses among answers, so its answers follow from those of its members. A mixture that writes a
+new answer cannot be replayed.
 """
 
 from __future__ import annotations

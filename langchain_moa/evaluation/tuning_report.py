@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from langchain_moa.evaluation.tuning import Judged, Tuning
 
-# More rows would be a page that is not read and few browsers like.
+# A longer page is hard to read and slow in browsers.
 _MOST_POLICIES = 25
 _MOST_QUESTIONS = 200
 _MOST_MODELS = 10

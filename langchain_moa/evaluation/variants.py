@@ -104,7 +104,7 @@ def first_variants(mixture: Mixture, journal: CallJournal, paces: Paces) -> list
 
 
 def members_alone(mixture: Mixture, journal: CallJournal, paces: Paces) -> Iterator[Variant]:
-    """Yield each proposer of the first layer alone, and whoever of the later layers and the aggregator is none of them.
+    """Yield each proposer of the first layer alone, and the members of later layers and the aggregator if they differ.
 
     Args:
         mixture: The mixture.

@@ -416,7 +416,7 @@ def _mixture_of(candidates: Sequence[Any]) -> Mixture:
 
     try:
         mixture = Mixture(proposers=list(candidates), aggregation="vote", num_layers=1)
-        mixture.members  # noqa: B018  # a candidate that cannot be made is told before anything is asked
+        mixture.members  # noqa: B018  # a candidate that cannot be created is an error before anything is asked
     except (ValueError, ImportError) as error:
         msg = f"--candidate: {explain(error)}"
         raise UsageError(msg) from error

@@ -34,6 +34,7 @@ class ServedJob:
         metadata: What its owner has said of it.
         ending: How it ends: `completed`, or `expired` or `cancelled` after half of its lines, or `failed`.
         file: The id of its file.
+        results: What `answered` returns; each line is answered once.
     """
 
     id: str
@@ -42,6 +43,7 @@ class ServedJob:
     ending: str
     created: float = field(default_factory=time.time)
     file: str = ""
+    results: list[tuple[str, int, Body, str]] | None = None
 
 
 class JobServer:
@@ -108,8 +110,11 @@ class JobServer:
 
     def answered(self, job: ServedJob) -> list[tuple[str, int, Body, str]]:
         """Return the id, the status, the body and the text of each line that has a result."""
-        lines = job.lines if job.ending == "completed" else job.lines[: len(job.lines) // 2]
-        return [(id_, *self._one(body)) for id_, body in lines]
+        with self.lock:
+            if job.results is None:
+                lines = job.lines if job.ending == "completed" else job.lines[: len(job.lines) // 2]
+                job.results = [(id_, *self._one(body)) for id_, body in lines]
+        return job.results
 
     def _one(self, body: Body) -> tuple[int, Body, str]:
         status, text = self.answer(body)

@@ -199,7 +199,7 @@ def test_another_mixture_on_one_output_is_refused(loopback: Loopback, tmp_path: 
     out = tmp_path / "out.jsonl"
     _answers(_mixture(loopback), ["a"], output=out)
     loopback.reset()
-    with pytest.raises(BatchError, match="was begun by another mixture; give another --output"):
+    with pytest.raises(BatchError, match="was started with another mixture; give another --output"):
         _answers(_mixture(loopback, temperature=0.3), ["a", "b"], output=out)
     assert loopback.requests == []
     # How calls are made does not change the answers.
@@ -220,13 +220,13 @@ def test_an_id_that_asks_something_else_now_is_refused(loopback: Loopback, tmp_p
 def test_a_file_is_checked_before_anything_is_asked(loopback: Loopback, tmp_path: Path) -> None:
     rows = tmp_path / "rows.jsonl"
     rows.write_text('{"prompt": "a", "id": "x"}\n{"prompt": "b", "id": "x"}\n')
-    with pytest.raises(RowError, match="line 2: the id 'x' stands in line 1, too"):
+    with pytest.raises(RowError, match="line 2: the id 'x' is also in line 1"):
         _answers(_mixture(loopback), rows)
     rows.write_text('{"prompt": "a"}\n{"text": "b"}\n')
-    with pytest.raises(RowError, match="line 2: nothing to ask"):
+    with pytest.raises(RowError, match="line 2: no prompt"):
         _answers(_mixture(loopback), rows)
     rows.write_text("\n")
-    with pytest.raises(RowError, match="holds no rows"):
+    with pytest.raises(RowError, match="has no rows"):
         _answers(_mixture(loopback), rows)
     assert loopback.requests == []
 
@@ -235,8 +235,8 @@ def test_of_an_iterable_only_the_row_that_cannot_be_asked_fails(loopback: Loopba
     answers = {answer.id: answer for answer in _answers(_mixture(loopback), [{"prompt": "a"}, {"text": "b", "id": "z"}, "c"])}
     assert answers[1].answer == "last says: a"
     assert answers["z"].error == (
-        "rows, line 2: nothing to ask: none of prompt, question, input, messages is there, but 'text', 'id'; name one by "
-        "--prompt-field"
+        "rows, line 2: no prompt: none of prompt, question, input, messages is a column; there are 'text', 'id'; choose one "
+        "with --prompt-field"
     )
     assert answers[3].answer == "last says: c"
 
@@ -333,7 +333,7 @@ def test_money_is_reserved_before_it_is_spent(loopback: Loopback, tmp_path: Path
 
 
 def test_a_price_that_is_not_known_refuses_the_limit(loopback: Loopback) -> None:
-    with pytest.raises(ValueError, match=r"max_cost_usd cannot be kept: the price of .* is not known"):
+    with pytest.raises(ValueError, match=r"max_cost_usd cannot be kept: the price of .* is unknown"):
         _answers(_mixture(loopback), ["a"], max_cost_usd=1)
 
 
@@ -370,9 +370,9 @@ def test_a_file_of_another_kind_is_left_alone(loopback: Loopback, tmp_path: Path
 
 
 def test_wrong_arguments_name_the_remedy(loopback: Loopback, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="concurrency is 0; give more than 0"):
+    with pytest.raises(ValueError, match="concurrency is 0; it must be more than 0"):
         _answers(_mixture(loopback), ["a"], concurrency=0)
-    with pytest.raises(ValueError, match="ordered is about the output file; give an output"):
+    with pytest.raises(ValueError, match="ordered needs an output file; give an output"):
         _answers(_mixture(loopback), ["a"], ordered=True)
     rows = tmp_path / "rows.jsonl"
     rows.write_text('{"prompt": "a"}\n')

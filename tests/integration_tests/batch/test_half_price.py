@@ -255,7 +255,7 @@ def test_a_job_of_together_and_groq_is_found_though_its_id_was_never_heard(
 def test_a_limit_in_dollars_needs_the_longest_answer(server: JobServer) -> None:
     with pytest.raises(ValueError, match="max_cost_usd with half_price needs max_tokens"):
         _answers(_mixture(server), _rows(1), max_cost_usd=1.0)
-    with pytest.raises(ValueError, match="poll is 0; give more than 0"):
+    with pytest.raises(ValueError, match="poll is 0; it must be more than 0"):
         BatchRun(_mixture(server), [], half_price=True, poll=0)
 
 

@@ -188,7 +188,7 @@ def test_who_fails_over_and_over_is_given_up_also_after_a_success(
     assert done.code == 1
     assert "openai:bad alone failed 8 times in a row, and the run was given up; the last: " in done.err
     assert "scripted error 401" in done.err
-    assert "answers are kept in moa-eval/sums/calls.journal; the same command goes on from there" in done.err
+    assert "answers are kept in moa-eval/sums/calls.journal; run the same command to resume" in done.err
     assert len(loopback.calls("bad")) == good + 8
 
 

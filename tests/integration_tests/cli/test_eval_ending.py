@@ -54,7 +54,7 @@ def test_the_first_signal_waits_for_the_calls_under_way(
     # All requests were answered, and all answers are kept.
     assert len(loopback.requests) == len(sums.journal(tmp_path)) < sum(sums.whole().values())
     assert "ending when the calls under way have answered; once more ends at once" in told
-    assert f"{len(loopback.requests)} answers are kept in moa-eval/sums/calls.journal; the same command goes on" in err
+    assert f"{len(loopback.requests)} answers are kept in moa-eval/sums/calls.journal; run the same command" in err
     done = program(*COMPARE)
     assert done.code == 0, done.err
     assert Counter(loopback.models) == sums.whole()

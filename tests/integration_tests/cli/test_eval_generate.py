@@ -104,7 +104,7 @@ def test_one_member_answers_alone(moa: Command, loopback: Loopback, tmp_path: Pa
 def test_an_unknown_benchmark(moa: Command) -> None:
     done = moa(*generate("mtbench"))
     assert done.code == 2
-    assert "--benchmark: unknown is 'mtbench'; known are alpaca_eval, mt_bench, arena_hard, flask" in done.err
+    assert "--benchmark: 'mtbench' is unknown; choose one of alpaca_eval, mt_bench, arena_hard, flask" in done.err
 
 
 def test_the_same_question_twice_is_asked_once(moa: Command, loopback: Loopback, tmp_path: Path) -> None:

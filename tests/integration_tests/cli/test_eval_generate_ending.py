@@ -49,7 +49,7 @@ def test_the_first_signal_waits_for_the_calls_under_way(program: Program, loopba
         _, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130
     assert len(loopback.requests) == 6
-    assert "6 answers are kept in answers.journal; the same command goes on from there" in err
+    assert "6 answers are kept in answers.journal; run the same command to resume" in err
     loopback.reset()
     loopback.script("last", "three")
     done = program(*arguments)

@@ -107,8 +107,8 @@ def compare(
     It asks the mixture, each member alone, the best of them as often as the
     mixture asks all (Self-MoA), and the aggregator after each layer. Calls
     that several of them make are made once. Ctrl-C waits for the calls under
-    way, a second one does not; the same command then goes on, and no call that
-    was answered is made again.
+    way, a second one does not. Run the same command again to resume; no call
+    that was answered is made again.
 
     [dim]$[/dim] langchain-moa eval compare -c moa.yaml --task questions.jsonl --limit 50
     """
@@ -190,7 +190,7 @@ class _CompareJob:
         """Say what it would cost.
 
         Args:
-            quiet: Whether nothing is said but what is wrong.
+            quiet: Whether only errors are printed.
 
         Raises:
             UsageError: There is a limit in dollars, and a price is not known.

@@ -98,8 +98,8 @@ def generate(
     r"""Write a mixture's answers to a benchmark's questions.
 
     The file is what AlpacaEval, FastChat (MT-Bench), Arena-Hard-Auto or FLASK
-    reads. Beside it stands a journal of all calls. Ctrl-C waits for the calls
-    under way, a second one does not; the same command then goes on, and no
+    reads. A journal of all calls is beside it. Ctrl-C waits for the calls
+    under way, a second one does not. Run the same command again to resume; no
     call that was answered is made again.
 
     [dim]$[/dim] langchain-moa eval generate -b flask -c moa.yaml \
@@ -223,7 +223,7 @@ class _Job:
 
 def _harness(name: str) -> Harness:
     if name not in HARNESSES:
-        msg = f"--benchmark: unknown is {name!r}; known are {', '.join(HARNESSES)}"
+        msg = f"--benchmark: {name!r} is unknown; choose one of {', '.join(HARNESSES)}"
         raise UsageError(msg)
     return HARNESSES[name]
 

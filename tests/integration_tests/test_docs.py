@@ -25,7 +25,7 @@ def test_the_page_on_the_chat_model_runs(
     # By their real names, OpenAI's client would ask some of them through an API that the loopback server does not have.
     page = PAGE.read_text(encoding="utf-8").replace("openai:gpt-", "openai:loopback-")
     blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
-    assert len(blocks) == 9
+    assert len(blocks) == 11
     reader: dict[str, Any] = {}
     for block in blocks:
         exec(compile(block, str(PAGE), "exec"), reader)  # noqa: S102  # our own page

@@ -51,6 +51,7 @@ class Tournament:
         scorer: How an answer is scored. Default: by its short answer.
         concurrency: How many questions are under way at once. Default: 8.
         dropped: Why candidates were dropped, by name.
+        failures: Why answers of candidates failed, by name. A failed answer counts as wrong.
     """
 
     mixture: Mixture
@@ -62,6 +63,7 @@ class Tournament:
     scorer: Scorer | None = None
     concurrency: int = 8
     dropped: dict[str, str] = field(default_factory=dict)
+    failures: dict[str, list[str]] = field(default_factory=dict)
 
     async def run(self, watch: Callable[[int, int, str], object] = lambda *_: None) -> AnswerTable:
         """Ask, and return the answers of the candidates that were asked all questions.
@@ -139,7 +141,9 @@ class _Asking:
         found = await ask_graph(graph, run, question.messages)
         if found.error is not None:
             if not run.is_halted:
-                self._patience.count(name, reason_of(found.error))
+                reason = reason_of(found.error)
+                self._given.failures.setdefault(name, []).append(reason)
+                self._patience.count(name, reason)
             return Sample(text=None, score=0.0, short=None)
         self._patience.count(name, None)
         cost = run.records[-1].cost_usd if run.records else None

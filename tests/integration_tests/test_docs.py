@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[2]
 
 # What the blocks of a page print, on a server in whose place any provider is.
 PRINTS = {
-    "README.md": ["loopback-6.1-sol says: Why is the sky blue?", "total_tokens"],
+    "README.md": ["loopback-6.1-sol says: Why is the sky blue?", "total_tokens", "loopback-6.1-sol found: 42"],
     "docs/agents.md": [
         "loopback-6.1-sol found: 42",
         "loopback-6-luna found: ",

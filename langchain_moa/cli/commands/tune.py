@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from langchain_moa.cli.arguments import Debug, Quiet
-from langchain_moa.cli.console import counted, note, one_line, printable, warn
+from langchain_moa.cli.console import complain, counted, note, one_line, printable, warn
 from langchain_moa.cli.evaluating import (
     RUN,
     Concurrency,
@@ -21,7 +21,7 @@ from langchain_moa.cli.evaluating import (
     require_no_ledger,
     run_to_the_end,
 )
-from langchain_moa.cli.exit_codes import EXIT_CODES, UsageError, explain, explained
+from langchain_moa.cli.exit_codes import EXIT_CODES, FAILED, UsageError, explain, explained
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -258,7 +258,25 @@ class _TuneJob:
             table = run_to_the_end(tournament.run, journal, quiet=self.quiet)
         for name, reason in tournament.dropped.items():
             warn(f"{one_line(name)} was dropped: {one_line(reason)}")
+        self._say_what_failed(tournament.failures, len(questions) * self.samples)
         return table, dict(zip(names, self.candidates, strict=True))
+
+    def _say_what_failed(self, failures: Mapping[str, Sequence[str]], answers: int) -> None:
+        """Say which answers count as wrong because they failed.
+
+        Raises:
+            typer.Exit: So many answers of a candidate failed that no choice can be made.
+        """
+        from langchain_moa.evaluation.summary import TOO_MANY, failed_sentence
+
+        for name, failed in failures.items():
+            warn(one_line(failed_sentence(name, answers, failed)))
+        if too_many := [one_line(name) for name, failed in failures.items() if len(failed) > TOO_MANY * answers]:
+            complain(
+                "too many answers failed for a choice: fix what failed and give the same command, which asks only for what is "
+                f"missing, or leave out {', '.join(too_many)}"
+            )
+            raise typer.Exit(FAILED)
 
     def _announce(self, mixture: Mixture, questions: Sequence[Question], journal: Any) -> None:
         from langchain_moa.batch.limits import ANSWER_TOKENS, expected_usd, tokens_in, unpriced
@@ -353,11 +371,13 @@ def _estimated(members: Sequence[str], writer: str, questions: Sequence[Question
 
 
 def _require_extra() -> None:
-    from importlib.util import find_spec
-
-    if find_spec("numpy") is None or find_spec("matplotlib") is None:
-        msg = 'tune takes more packages: pip install "langchain-moa[eval]"'
-        raise UsageError(msg)
+    # Imported now: once the candidates are asked, the process may have no file left to open.
+    try:
+        import matplotlib.figure  # noqa: F401
+        import numpy as np  # noqa: F401
+    except ImportError:
+        msg = 'tune needs more packages: pip install "langchain-moa[eval]"'
+        raise UsageError(msg) from None
 
 
 def _candidates(given: Sequence[str] | None, config: Path | None, *, named: bool) -> list[Any]:

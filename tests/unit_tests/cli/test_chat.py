@@ -95,6 +95,18 @@ def test_the_history_is_its_owners_alone_and_holds_no_key(tmp_path: Path, monkey
     assert list(PrivateHistory(file).load_history_strings()) == ["is **********\na key?", "earlier"]
 
 
+def test_a_history_that_can_no_longer_be_written_does_not_end_the_chat(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept = PrivateHistory(tmp_path / "chat-history")
+    (tmp_path / "chat-history").unlink()
+    (tmp_path / "chat-history").mkdir()
+    kept.append_string("first")
+    kept.append_string("second")
+    assert kept.get_strings() == ["first", "second"]
+    assert capsys.readouterr().err.count("will not be remembered: ") == 1
+
+
 def test_a_history_that_cannot_be_kept_is_told_and_done_without(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

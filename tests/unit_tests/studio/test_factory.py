@@ -11,6 +11,7 @@ from langgraph.store.memory import InMemoryStore
 from langgraph_sdk.runtime import _ExecutionRuntime, _ReadRuntime  # ServerRuntime is their union, and no class
 
 from langchain_moa import Mixture, Proposer
+from langchain_moa.local import CATALOG
 from langchain_moa.strategies.registry import name_of
 from langchain_moa.studio import graph_factory
 from langchain_moa.studio.factory import configured
@@ -258,7 +259,9 @@ def test_the_models_of_contexts_can_be_limited(said: str, monkeypatch: pytest.Mo
         run(factory, {"aggregator": "openai:dear"})
 
 
-def test_models_that_are_loaded_on_the_server_have_to_be_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_models_that_are_loaded_on_the_server_have_to_be_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LANGCHAIN_MOA_CACHE", str(tmp_path))
+    (tmp_path / CATALOG["smollm2-135m"].file).write_bytes(b"GGUF")
     everything = graph_factory(mixture(), models=["*"])
     with pytest.raises(ValueError, match="does not offer 'local:smollm2-135m'"):
         run(everything, {"aggregator": "local:smollm2-135m"})

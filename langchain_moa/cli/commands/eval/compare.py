@@ -144,7 +144,7 @@ def _require_extra() -> None:
     from importlib.util import find_spec
 
     if find_spec("matplotlib") is None:
-        msg = 'eval compare takes more packages: pip install "langchain-moa[eval]"'
+        msg = 'eval compare needs more packages: pip install "langchain-moa[eval]"'
         raise UsageError(msg)
 
 

@@ -37,7 +37,7 @@ def rebound(moa: ChatMoA, bind: Callable[[Any], Runnable[Any, Any]]) -> Runnable
     bound = _transplanted(bind(member.runnable), moa)
     if bound is not None:
         return bound
-    # The aggregator made something else of it (fallbacks, each with tools of its own): then that is the aggregator.
+    # The aggregator made something else of it (fallbacks, each with its own tools): then that is the aggregator.
     return moa.model_copy(update={"aggregator": bind(member.runnable)})
 
 

@@ -1,4 +1,4 @@
-"""A mixture as one chat model: whoever holds it sees one model, one stream, one message."""
+"""A mixture as one chat model: callers see one model, one stream, one message."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ class ChatMoA(Mixture, ScopedChatModel):
 
     @override
     def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
-        # The aggregator's profile is not what anyone wants to read in an error or a log.
+        # The aggregator's profile would only lengthen errors and logs.
         return [(name, value) for name, value in super().__repr_args__() if name != "profile"]
 
     def _repr_html_(self) -> str | None:
@@ -147,7 +147,7 @@ class ChatMoA(Mixture, ScopedChatModel):
             **kwargs: The other arguments of the aggregator's `bind_tools`.
 
         Raises:
-            ValueError: The aggregation writes no answer of its own, so that nobody could call them.
+            ValueError: The aggregation writes no answer, so no model could call the tools.
         """
         refuse_unusable(self.strategies.aggregation, ["tools"])
         chosen = {"tool_choice": tool_choice} if tool_choice is not None else {}
@@ -169,7 +169,7 @@ class ChatMoA(Mixture, ScopedChatModel):
             **kwargs: The other arguments of the aggregator's method (`method`, `strict`, ...).
 
         Raises:
-            ValueError: The aggregation writes no answer of its own.
+            ValueError: The aggregation writes no answer.
         """
         refuse_unusable(self.strategies.aggregation, ["a schema"])
         return rebound(self, lambda model: model.with_structured_output(schema, include_raw=include_raw, **kwargs))
@@ -281,7 +281,7 @@ class ChatMoA(Mixture, ScopedChatModel):
         """Return what the fields are built into; built at the first call, and again only if a field has changed."""
         key = tuple(getattr(self, name) for name in Mixture.model_fields)
         if self._built is None or any(old is not new for old, new in zip(self._built[0], key, strict=True)):
-            # The inner run leaves no checkpoints, whatever the graph that this model stands in does.
+            # The inner run leaves no checkpoints, whatever the caller's graph does.
             graph, tail = (build(self).compile(checkpointer=False, name="mixture") for build in (build_graph, build_aggregator))
             self._built = (key, Engine(graph, tail, TurnReferences()))
         return self._built[1]

@@ -186,7 +186,7 @@ class FailedAttempt(NamedTuple):
 
 
 def own_message(message: AIMessage, conversation: Sequence[BaseMessage], moa: dict[str, Any]) -> AIMessage:
-    """Return the answer with its account, and an id of its own where the conversation has a message of that id already.
+    """Return the answer with its account, and with a new id if the conversation already has a message of that id.
 
     Args:
         message: The answer.

@@ -210,7 +210,7 @@ def shown(
 ) -> Shown:
     """Return the prompt that shows a member the conversation and the references, inside its context window.
 
-    What had to be left out is told by an event and in the log; see `budget.fit` for what is left out first.
+    What is left out is reported by an event and in the log; see `budget.fit` for what is left out first.
 
     Args:
         member: Who is asked.

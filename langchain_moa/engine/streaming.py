@@ -1,4 +1,4 @@
-"""The chunks of an answer on their way out."""
+"""Streaming the chunks of an answer."""
 
 from __future__ import annotations
 

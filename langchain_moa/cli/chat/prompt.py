@@ -192,5 +192,5 @@ def open_history(*, kept: bool) -> History:
     try:
         return PrivateHistory(history_file())
     except OSError as error:
-        warn(f"what you ask will not be remembered: {error}")
+        warn(f"your questions will not be saved: {error}")
         return InMemoryHistory()

@@ -6,6 +6,9 @@ as a program; its seconds are those from its first call on, its memory is the mo
     python -m benchmarks.batch speed [--rows 1000]
     python -m benchmarks.batch growth [--rows 1000 10000 30000]
     python -m benchmarks.batch killed [--rows 10000] [--kills 5]
+    python -m benchmarks.batch half-price [--rows 1000]
+
+The last one asks three layers and an aggregator by batch jobs, of a provider that fails 2% of the lines of each job.
 """
 
 from __future__ import annotations
@@ -24,6 +27,7 @@ from time import monotonic, sleep
 from typing import TYPE_CHECKING
 
 from benchmarks.serving import served
+from tests.integration_tests.batch.job_server import JobServer, says
 from tests.loopback import Loopback
 from tests.loopback.recorded import last_user_text
 
@@ -34,6 +38,7 @@ if TYPE_CHECKING:
 
 FIELDS = ("-p", "openai:p", "-p", "openai:q", "-a", "openai:agg", "--layers", "1", "--concurrency", "16")
 CALLS = 3
+FAILING = 0.02
 
 
 def models(pipe: Connection) -> None:
@@ -149,9 +154,45 @@ def killed(rows: int, kills: int) -> None:
         assert different == CALLS * rows
 
 
+def half_price(rows: int) -> None:
+    chance = random.Random(1)  # noqa: S311  # which lines fail
+    asked: Counter[str] = Counter()
+    refused = 0
+
+    def sometimes(body: Body) -> tuple[int, str]:
+        nonlocal refused
+        asked[json.dumps(body, sort_keys=True)] += 1
+        if chance.random() < FAILING:
+            refused += 1
+            return 500, "try again"
+        return says(body)
+
+    with TemporaryDirectory() as name, JobServer() as server:
+        server.answer = sometimes
+        folder = Path(name)
+        write(folder / "0.jsonl", range(rows))
+        began = monotonic()
+        more = ("--half-price", "--poll", "1", "--layers", "3", "--temperature", "0.5")
+        cpu, most = waited(start(folder, f"{server.url}/v1", "0", *more))
+        seconds = monotonic() - began
+        lines = [json.loads(line) for line in (folder / "0-answers.jsonl").open()]
+        failed = sum(line["error"] is not None for line in lines)
+        degraded = sum(bool(line["degraded"]) for line in lines)
+        print(f"{rows:,} rows, three layers: {len(lines):,} in the output, {failed} failed, {degraded} degraded;")
+        print(
+            f"{len(server.jobs)} jobs with {sum(len(job.lines) for job in server.jobs):,} lines, of which {refused:,} failed;"
+        )
+        print(
+            f"{len(asked):,} calls, {max(asked.values())} times at most; {seconds:.0f} s, {1000 * cpu / rows:.0f} ms of CPU for"
+        )
+        print(f"a row, {most:.0f} MB at most")
+        assert len(lines) == rows
+        assert len(server.direct) == 0
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("speed", "growth", "killed"))
+    parser.add_argument("what", choices=("speed", "growth", "killed", "half-price"))
     parser.add_argument("--rows", type=int, nargs="+")
     parser.add_argument("--kills", type=int, default=5)
     given = parser.parse_args()
@@ -160,6 +201,8 @@ def main() -> None:
             speed((given.rows or [1000])[0])
         case "growth":
             growth(given.rows or [1000, 10_000, 30_000])
+        case "half-price":
+            half_price((given.rows or [1000])[0])
         case "killed":
             killed((given.rows or [10_000])[0], given.kills)
 

@@ -1,4 +1,4 @@
-"""An agent whose model is a mixture: the proposers advise, the aggregator calls the tools."""
+"""An agent whose model is a mixture: the proposers advise, and the aggregator calls the tools."""
 
 from __future__ import annotations
 

@@ -13,11 +13,12 @@ from pydantic import Discriminator, Field, Tag
 
 from langchain_moa.data.finish_reasons import finish_kind, finish_reason_of
 from langchain_moa.serving.conversation import Links, Turn, to_messages
-from langchain_moa.serving.mixtures import FinalAnswer, ProgressLine, Prompting
+from langchain_moa.serving.mixtures import FinalAnswer, ProgressLine
 from langchain_moa.serving.parameters import (
     EVERY_CALL,
     AggregatorParameters,
     Parameters,
+    Prompting,
     length_limit,
     sort_out,
 )
@@ -285,8 +286,10 @@ def reasoning_of(message: AIMessage) -> str:
         match block:
             case {"type": "thinking", "thinking": str(text)} | {"type": "reasoning", "reasoning": str(text)}:
                 texts.append(text)
-            case {"type": "reasoning", "summary": [*summaries]}:
-                texts += [each["text"] for each in summaries if isinstance(each, dict) and isinstance(each.get("text"), str)]
+            case {"type": "reasoning_content", "reasoning_content": {"text": str(text)}}:  # Bedrock
+                texts.append(text)
+            case {"type": "reasoning", "summary": [*parts]} | {"type": "thinking", "thinking": [*parts]}:  # OpenAI; Mistral
+                texts += [part["text"] for part in parts if isinstance(part, dict) and isinstance(part.get("text"), str)]
             case _:
                 pass
     return "".join(texts)

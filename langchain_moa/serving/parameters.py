@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, Self
 
@@ -13,8 +14,10 @@ from langchain_moa.serving.errors import ApiError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from langchain_core.messages import BaseMessage
+
 EVERY_CALL = (
-    *("temperature", "top_p", "seed", "presence_penalty", "frequency_penalty"),
+    *("temperature", "top_p", "top_k", "seed", "presence_penalty", "frequency_penalty"),
     *("reasoning_effort", "verbosity"),
 )
 """Parameters that reach every call of a mixture under their own names."""
@@ -42,6 +45,25 @@ _REFUSED: dict[str, tuple[tuple[Any, ...], str]] = {
 _MOST_NAMED = 20
 
 
+@dataclass(frozen=True, kw_only=True)
+class Prompting:
+    """What a request asks of a mixture, in whichever API.
+
+    Attributes:
+        messages: The conversation.
+        shared: Keyword arguments of every call.
+        own: Keyword arguments of the aggregator's call alone, in the form of chat completions.
+        stream: Whether the answer is streamed.
+        owner: The name of the client's key.
+    """
+
+    messages: list[BaseMessage]
+    shared: dict[str, Any] = field(default_factory=dict)
+    own: dict[str, Any] = field(default_factory=dict)
+    stream: bool = False
+    owner: str = "-"
+
+
 class Parameters(BaseModel):
     """The parameters that both APIs have. Fields of the same name mean the same in both.
 
@@ -55,6 +77,7 @@ class Parameters(BaseModel):
     stream: bool = False
     temperature: float | None = Field(default=None, ge=0, le=2)
     top_p: float | None = Field(default=None, ge=0, le=1)
+    top_k: int | None = Field(default=None, ge=1, lt=2**31)
     presence_penalty: float | None = Field(default=None, ge=-2, le=2)
     frequency_penalty: float | None = Field(default=None, ge=-2, le=2)
     seed: int | None = Field(default=None, ge=-(2**63), lt=2**63)
@@ -93,6 +116,9 @@ def sort_out(
     known, silent = {*known}, {*_IGNORED, *ignored}
     # Clients send null for what nobody has set.
     given = {name: value for name, value in body.items() if value is not None and name not in silent}
+    # 0 and -1 turn it off, as at vLLM and llama.cpp.
+    if given.get("top_k") in (0, -1) and not isinstance(given["top_k"], bool):
+        del given["top_k"]
     for name, (nothing, why) in _REFUSED.items():
         if name in given and name not in known and not _is_one_of(given.pop(name), nothing):
             raise ApiError(400, f"{name}: not supported here: {why}", code="unsupported_parameter", param=name)

@@ -1,4 +1,4 @@
-"""The transparent surface: a graph like any other of LangGraph's."""
+"""The transparent surface: a normal LangGraph graph."""
 
 from __future__ import annotations
 
@@ -156,7 +156,9 @@ def test_the_drawing_names_every_proposer_by_its_model(chat: Chat) -> None:
     drawn = create_moa(members, chat("agg")).compile().get_graph(xray=True).draw_mermaid()
     for layer in (1, 2):
         assert re.search(rf"layer_{layer}_proposer_1\(.*model = openai:p", drawn, re.DOTALL)
-        assert re.search(rf"layer_{layer}_proposer_2\(.*proposer = 2\nname = the #60;sceptic#62;\nmodel = openai:q", drawn, re.DOTALL)
+        assert re.search(
+            rf"layer_{layer}_proposer_2\(.*proposer = 2\nname = the #60;sceptic#62;\nmodel = openai:q", drawn, re.DOTALL
+        )
         assert f"layer_{layer}_proposer_2 --> merge_{layer};" in drawn
     assert "merge_1 --> layer_2_proposer_1;" in drawn
     assert "merge_2 --> aggregator;" in drawn

@@ -1,4 +1,4 @@
-"""Each test names the private or undocumented name of another package that has changed if it fails."""
+"""Each test names the private or undocumented name of another package that has changed if the test fails."""
 
 import importlib
 import inspect

@@ -41,8 +41,9 @@ _CAPABILITIES = {
     "reasoning_output": "reasoning",
 }
 
-# The first sign that an error's text has counts.
+# The texts of errors, the first that matches counts. An error of a connection names its cause and what to check.
 _REMEDIES = {
+    "(at ": None,
     "quota": "check your plan and your credit at the provider",
     "401": "check the key in the provider's environment variable",
     "402": "check your plan and your credit at the provider",

@@ -1,4 +1,4 @@
-"""`ask` as scripts use it: what stands on each stream, and the exit code."""
+"""`ask` as scripts use it: the contents of each stream, and the exit code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`doctor` says what is there, calls every member once, and says why one does not answer."""
+"""`doctor` reports what is installed, calls each member once, and says why a member does not answer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reports on the command line: of what was asked, and pages of recorded runs."""
+"""Reports on the command line: of answers, and pages of recorded runs."""
 
 from __future__ import annotations
 

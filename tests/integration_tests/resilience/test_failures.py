@@ -1,4 +1,4 @@
-"""A mixture goes on with what is good, says what was not, and loses nothing that was paid for."""
+"""A mixture continues with good references, reports failures, and loses nothing that is paid for."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the slash commands of a chat show, write and refuse."""
+"""What the slash commands of a chat show, write and reject."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ USAGE = {"input_tokens": 1000, "output_tokens": 20, "total_tokens": 1020}
 
 
 class Fake:
-    """A chat, and what its commands show."""
+    """A chat and the output of its commands."""
 
     def __init__(self, **options: Any) -> None:
         members = {"proposers": ["openai:a", "openai:b"], "aggregator": "openai:agg", "api_key": "test", "num_layers": 1}
@@ -114,7 +114,7 @@ def test_a_conversation_is_saved_and_no_file_of_others_written(tmp_path: Path) -
     assert (tmp_path / "chat.md").read_text().startswith("# langchain-moa chat: moa.yaml\n\n## System\n\nBe brief.")
     fake.type(f"/save {tmp_path / 'chat.JSON'}")
     assert json.loads((tmp_path / "chat.JSON").read_text())[-1] == {"role": "assistant", "content": "Blue."}
-    # What the chat has written itself it may write again.
+    # The chat can overwrite files that it has written itself.
     fake.type(f"/save {tmp_path / 'chat.md'}")
     (tmp_path / "mine.md").write_text("mine")
     with pytest.raises(UsageError, match=r"mine\.md exists already; give another name"):

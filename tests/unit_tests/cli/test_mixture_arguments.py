@@ -1,4 +1,4 @@
-"""Options choose a mixture: which one, what replaces what, and what is refused."""
+"""The options of a mixture: which mixture is used, what overrides what, and what is rejected."""
 
 from __future__ import annotations
 

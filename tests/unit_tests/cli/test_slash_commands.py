@@ -1,4 +1,4 @@
-"""Which lines are commands, and which command a line gives."""
+"""Which lines are slash commands, and which command each line runs."""
 
 from __future__ import annotations
 

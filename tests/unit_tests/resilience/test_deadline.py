@@ -1,4 +1,4 @@
-"""Calls within a limit."""
+"""Calls with a time limit."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from langchain_moa.data.errors import OutOfTimeError
 from langchain_moa.limits.deadline import Limit, call_within
 
-# Longer than any test takes: a test that waited for it would hang.
+# Longer than any test takes: a test that waited this long would hang.
 LONG = 3600.0
 
 
@@ -24,7 +24,7 @@ def soon_over() -> Limit:
 
 
 def cancellations() -> int:
-    """Return how many cancellations of the running task are still open."""
+    """Return the number of pending cancellations of the running task."""
     task = asyncio.current_task()
     assert task is not None
     return task.cancelling()

@@ -1,4 +1,4 @@
-"""The JSON form: what is written is what is read, and what is no run is refused with its place."""
+"""The JSON format: runs are read as they were written, and invalid data is rejected with its location."""
 
 from __future__ import annotations
 

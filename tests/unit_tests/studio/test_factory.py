@@ -1,4 +1,4 @@
-"""What a server gets for which context, without a server."""
+"""Which graph a server gets for which context, tested without a server."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from langgraph.store.memory import InMemoryStore
 from langgraph_sdk.runtime import _ExecutionRuntime, _ReadRuntime  # ServerRuntime is their union, and no class
 
 from langchain_moa import Mixture, Proposer
+from langchain_moa.local import CATALOG
 from langchain_moa.strategies.registry import name_of
 from langchain_moa.studio import graph_factory
 from langchain_moa.studio.factory import configured
@@ -39,13 +40,13 @@ def mixture(**options: Any) -> Mixture:
 
 
 def run(factory: Factory, context: Any = None, settled: Any = None) -> Any:
-    """Ask for a graph as a server does for a run."""
+    """Request a graph as a server does for a run."""
     runtime: Any = _ExecutionRuntime(access_context="threads.create_run", store=InMemoryStore(), context=context)
     return asyncio.run(factory({"configurable": settled or {}}, runtime))  # type: ignore[arg-type]  # it is a coroutine
 
 
 def look(factory: Factory, settled: Any = None) -> Any:
-    """Ask for a graph as a server does to show it."""
+    """Request a graph as a server does to show it."""
     runtime: Any = _ReadRuntime(access_context="assistants.read", store=InMemoryStore())
     return asyncio.run(factory({"configurable": settled or {}}, runtime))  # type: ignore[arg-type]  # it is a coroutine
 
@@ -71,7 +72,7 @@ def test_the_graph_for_a_context_is_built_once() -> None:
     context = {"num_layers": 2, "prompt": "hardened"}
     graph = run(factory, context)
     assert run(factory, dict(reversed(context.items()))) is graph
-    # What a server mirrors into its config, beside entries of its own, is the same context.
+    # The context that a server copies into its config, next to its own entries, is the same.
     assert look(factory, {**context, "thread_id": "1", "graph_id": "moa", "x-request-id": "2"}) is graph
     assert run(factory, {"num_layers": 3}) is not graph
 
@@ -217,7 +218,7 @@ def test_a_wrong_context_says_what_is_wrong(context: dict[str, Any], problem: st
     factory = graph_factory(mixture())
     with pytest.raises(ValueError, match=problem):
         run(factory, context)
-    # To be mended it has to be shown.
+    # It must be shown so that it can be repaired.
     assert nodes(look(factory, context)) == NODES
 
 
@@ -258,7 +259,9 @@ def test_the_models_of_contexts_can_be_limited(said: str, monkeypatch: pytest.Mo
         run(factory, {"aggregator": "openai:dear"})
 
 
-def test_models_that_are_loaded_on_the_server_have_to_be_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_models_that_are_loaded_on_the_server_have_to_be_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LANGCHAIN_MOA_CACHE", str(tmp_path))
+    (tmp_path / CATALOG["smollm2-135m"].file).write_bytes(b"GGUF")
     everything = graph_factory(mixture(), models=["*"])
     with pytest.raises(ValueError, match="does not offer 'local:smollm2-135m'"):
         run(everything, {"aggregator": "local:smollm2-135m"})

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from langchain_core.tools import BaseTool
 
 
-# The graph's own shape bounds its steps; LangGraph's default would not serve a deep mixture.
+# The graph has no endless loop; LangGraph's default limit is too low for a deep mixture.
 _NO_LIMIT = 10_000
 
 
@@ -238,7 +238,7 @@ class ChatMoA(Mixture, ScopedChatModel):
         **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
         run = self._prepare(messages, stop, kwargs, stream=True, run_manager=run_manager)
-        # Not closed from here: at the end of a program the loop closes all generators at once, and one twice would complain.
+        # Not closed here: at the end of a program the event loop closes all generators, and closing one twice is an error.
         reader = StreamReader(run)
         async for mode, data in run.steps():
             if is_event(mode, data):
@@ -354,7 +354,7 @@ def _with_run(config: RunnableConfig | None) -> tuple[RunnableConfig, OuterRun]:
 
 
 def _look_inside(run_manager: CallbackManagerForLLMRun | AsyncCallbackManagerForLLMRun | None) -> OuterRun:
-    """Return the run of a run manager, and take the usage counters out of it: they count the members' calls instead."""
+    """Return the run of a run manager, and remove its usage counters, which count the members' calls instead."""
     if run_manager is None:
         return OuterRun()
     run = OuterRun.of(run_manager.handlers, run_manager.run_id, tags=run_manager.tags, metadata=run_manager.metadata)

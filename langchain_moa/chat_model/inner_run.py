@@ -1,4 +1,4 @@
-"""The run inside a `ChatMoA`: kept apart from the caller's, and how its answer becomes the outer model's."""
+"""The run inside a `ChatMoA`: isolated from the caller's run; its answer becomes the outer model's."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ M = TypeVar("M", CallbackManager, AsyncCallbackManager)
 
 
 EVENT = "moa"
-"""The name of the custom events that tell callback handlers and `astream_events` how a run gets on."""
+"""The name of the custom events by which callback handlers and `astream_events` see the progress of a run."""
 
 
 @dataclass(frozen=True)
 class OuterRun:
-    """The run of the `ChatMoA` itself, as far as its inner run must know it.
+    """The run of the `ChatMoA` itself, as far as its inner run needs it.
 
     Attributes:
         handlers: Those that look inside: tracers, which draw the tree, watchers, which record it, and usage counters, which
@@ -224,7 +224,7 @@ class TurnReferences:
     def _key(self, messages: Sequence[BaseMessage], parameters: Mapping[str, Any]) -> str:
         users = [place for place, message in enumerate(messages) if isinstance(message, HumanMessage)]
         turn = messages[: users[-1] + 1] if users else messages
-        # Not the ids: who keeps no ids sends the same conversation under new ones at every step.
+        # Not the ids: clients that keep none send the same conversation with new ids at every step.
         said = [(message.type, message.content, getattr(message, "tool_calls", None)) for message in turn]
         return repr((said, sorted(parameters.items(), key=lambda item: item[0])))
 

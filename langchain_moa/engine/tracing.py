@@ -1,4 +1,4 @@
-"""Tracing: which call is whose, for the handlers that watch a run, and the end of calls that are given up."""
+"""Tracing: tells handlers which member a call belongs to, and ends the traces of abandoned calls."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ class OpenRuns(BaseCallbackHandler):
 
 
 async def call_traced(limit: Limit | None, config: RunnableConfig, call: Callable[[RunnableConfig], Awaitable[T]]) -> T:
-    """Call within a limit, and end the call in traces if it is given up.
+    """Call within a limit, and end the call in traces if it times out.
 
     Args:
         limit: Until when; `None`: as long as it takes.

@@ -1,4 +1,4 @@
-"""What an assistant or a run may set of a served mixture."""
+"""The fields of a served mixture that an assistant or a run may set."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ _Member = Annotated[MemberContext, BeforeValidator(_member)]
 _Layer = Annotated[list[_Member], Field(min_length=1, max_length=_MOST_PROPOSERS)]
 _Layers = Annotated[list[_Layer], Field(min_length=1, max_length=_MOST_LAYERS)]
 _Proposers = Annotated[Annotated[_Layer, Tag("list")] | Annotated[_Layers, Tag("layers")], Discriminator(_shape)]
-# The forms of Studio are made for plain types; the other spellings are for code.
+# Studio's forms take plain types only; code may use the other spellings.
 _LIST = WithJsonSchema({"type": "array", "items": {"type": "string"}})
 _TEXT = WithJsonSchema({"type": "string"})
 _NUMBER = WithJsonSchema({"type": "number", "minimum": 0})

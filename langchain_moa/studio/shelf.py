@@ -17,14 +17,14 @@ class Shelf(Generic[T]):
     """Keeps what was asked for last; any number of threads may ask.
 
     Attributes:
-        size: How many things there is room for.
+        size: The most things to keep.
     """
 
     def __init__(self, *, size: int = 32) -> None:
         """Put up an empty shelf.
 
         Args:
-            size: How many things there is room for, at least 1; the least recently used one is dropped first.
+            size: The most things to keep, at least 1; the least recently used one is dropped first.
         """
         self.size = size
         self._kept: OrderedDict[str, Future[T]] = OrderedDict()

@@ -83,7 +83,7 @@ def test_the_latest_answers_references_and_calls_are_shown() -> None:
 def test_an_answer_that_ended_early_has_neither() -> None:
     fake = Fake()
     fake.chat.turn = ChatTurn("Why?")
-    with pytest.raises(UsageError, match="no layer was done"):
+    with pytest.raises(UsageError, match="ended before its first layer"):
         fake.type("/references")
     assert fake.type("/usage").startswith("this chat:")
     with pytest.raises(UsageError, match="there is nothing to report"):

@@ -1,4 +1,4 @@
-"""A mixture as one chat model: whoever holds it sees one model, one stream, one message."""
+"""A mixture as one chat model: callers see one model, one stream, one message."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from langchain_core.tools import BaseTool
 
 
-# The graph's own shape bounds its steps; LangGraph's default would not serve a deep mixture.
+# The graph has no endless loop; LangGraph's default limit is too low for a deep mixture.
 _NO_LIMIT = 10_000
 
 
@@ -92,7 +92,7 @@ class ChatMoA(Mixture, ScopedChatModel):
 
     @override
     def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
-        # The aggregator's profile is not what anyone wants to read in an error or a log.
+        # The aggregator's profile would only lengthen errors and logs.
         return [(name, value) for name, value in super().__repr_args__() if name != "profile"]
 
     def _repr_html_(self) -> str | None:
@@ -147,7 +147,7 @@ class ChatMoA(Mixture, ScopedChatModel):
             **kwargs: The other arguments of the aggregator's `bind_tools`.
 
         Raises:
-            ValueError: The aggregation writes no answer of its own, so that nobody could call them.
+            ValueError: The aggregation writes no answer, so no model could call the tools.
         """
         refuse_unusable(self.strategies.aggregation, ["tools"])
         chosen = {"tool_choice": tool_choice} if tool_choice is not None else {}
@@ -169,7 +169,7 @@ class ChatMoA(Mixture, ScopedChatModel):
             **kwargs: The other arguments of the aggregator's method (`method`, `strict`, ...).
 
         Raises:
-            ValueError: The aggregation writes no answer of its own.
+            ValueError: The aggregation writes no answer.
         """
         refuse_unusable(self.strategies.aggregation, ["a schema"])
         return rebound(self, lambda model: model.with_structured_output(schema, include_raw=include_raw, **kwargs))
@@ -238,7 +238,7 @@ class ChatMoA(Mixture, ScopedChatModel):
         **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
         run = self._prepare(messages, stop, kwargs, stream=True, run_manager=run_manager)
-        # Not closed from here: at the end of a program the loop closes all generators at once, and one twice would complain.
+        # Not closed here: at the end of a program the event loop closes all generators, and closing one twice is an error.
         reader = StreamReader(run)
         async for mode, data in run.steps():
             if is_event(mode, data):
@@ -281,7 +281,7 @@ class ChatMoA(Mixture, ScopedChatModel):
         """Return what the fields are built into; built at the first call, and again only if a field has changed."""
         key = tuple(getattr(self, name) for name in Mixture.model_fields)
         if self._built is None or any(old is not new for old, new in zip(self._built[0], key, strict=True)):
-            # The inner run leaves no checkpoints, whatever the graph that this model stands in does.
+            # The inner run leaves no checkpoints, whatever the caller's graph does.
             graph, tail = (build(self).compile(checkpointer=False, name="mixture") for build in (build_graph, build_aggregator))
             self._built = (key, Engine(graph, tail, TurnReferences()))
         return self._built[1]
@@ -354,7 +354,7 @@ def _with_run(config: RunnableConfig | None) -> tuple[RunnableConfig, OuterRun]:
 
 
 def _look_inside(run_manager: CallbackManagerForLLMRun | AsyncCallbackManagerForLLMRun | None) -> OuterRun:
-    """Return the run of a run manager, and take the usage counters out of it: they count the members' calls instead."""
+    """Return the run of a run manager, and remove its usage counters, which count the members' calls instead."""
     if run_manager is None:
         return OuterRun()
     run = OuterRun.of(run_manager.handlers, run_manager.run_id, tags=run_manager.tags, metadata=run_manager.metadata)

@@ -1,4 +1,4 @@
-"""The run inside a `ChatMoA`: kept apart from the caller's, and how its answer becomes the outer model's."""
+"""The run inside a `ChatMoA`: isolated from the caller's run; its answer becomes the outer model's."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ M = TypeVar("M", CallbackManager, AsyncCallbackManager)
 
 
 EVENT = "moa"
-"""The name of the custom events that tell callback handlers and `astream_events` how a run gets on."""
+"""The name of the custom events by which callback handlers and `astream_events` see the progress of a run."""
 
 
 @dataclass(frozen=True)
 class OuterRun:
-    """The run of the `ChatMoA` itself, as far as its inner run must know it.
+    """The run of the `ChatMoA` itself, as far as its inner run needs it.
 
     Attributes:
         handlers: Those that look inside: tracers, which draw the tree, watchers, which record it, and usage counters, which
@@ -224,7 +224,7 @@ class TurnReferences:
     def _key(self, messages: Sequence[BaseMessage], parameters: Mapping[str, Any]) -> str:
         users = [place for place, message in enumerate(messages) if isinstance(message, HumanMessage)]
         turn = messages[: users[-1] + 1] if users else messages
-        # Not the ids: who keeps no ids sends the same conversation under new ones at every step.
+        # Not the ids: clients that keep none send the same conversation with new ids at every step.
         said = [(message.type, message.content, getattr(message, "tool_calls", None)) for message in turn]
         return repr((said, sorted(parameters.items(), key=lambda item: item[0])))
 
@@ -254,7 +254,7 @@ class InnerRun(NamedTuple):
     outer: OuterRun
 
     def answer(self, state: Mapping[str, Any]) -> AIMessage:
-        """Return the answer as the outer model's, which gives it an id of its own."""
+        """Return the answer as the outer model's, which sets its id."""
         if self.turns is not None and "merged" not in self.input:
             self.turns.keep(self.input["messages"], self.context.model_kwargs, state["merged"])
         answer: AIMessage = state["messages"][-1]
@@ -263,7 +263,7 @@ class InnerRun(NamedTuple):
     async def steps(self) -> AsyncGenerator[tuple[str, Any]]:
         """Run the graph and yield the items of its streams `custom` and `values`.
 
-        The run is a task of its own: leaving the iteration cancels it, and the caller's context is not entered by it.
+        The run is a separate task: leaving the iteration cancels it, and it does not enter the caller's context.
         """
         items: asyncio.Queue[tuple[str, Any] | None] = asyncio.Queue()
 
@@ -321,8 +321,8 @@ class StreamReader:
             self._state = data
         elif isinstance(data, AIMessageChunk):
             self._sent = True
-            # The tokens, the account and the end are said once, in the last chunk. An aggregator that is a mixture has an
-            # account of its own, with which it could not be merged.
+            # The tokens, the account and the end are said once, in the last chunk. The account of an
+            # aggregator that is a mixture could not be merged with it.
             said = {key: value for key, value in data.response_metadata.items() if key != "moa"}
             update = {"usage_metadata": None, "chunk_position": None, "id": None, "response_metadata": said}
             yield ChatGenerationChunk(message=data.model_copy(update=update))

@@ -183,8 +183,8 @@ def read(source: Source) -> Diagram:
 
     The layout follows the edges. These keys of a node's metadata say what the node is: `layer` (the number of its layer),
     `proposer` (the proposer's number), `name` (its name), `model` (a model id), `role` (the name of a role), `filters` (the
-    names of a merge's reference filters, in order), `stop_when` (the name of the stop condition that a merge asks) and `notes`
-    (more about a merge's layer).
+    names of a merge's reference filters, in order), `stop_when` (the name of a merge's stop condition) and `notes` (further
+    remarks on a merge's layer).
 
     Args:
         source: A mixture's graph: compiled, uncompiled, or what `get_graph()` returns.
@@ -196,7 +196,7 @@ def read(source: Source) -> Diagram:
     graph = graph_of(source)
     if not is_mixture(graph):
         msg = (
-            "graph: this is not the graph of a mixture: it has no proposers of its own, or its subgraphs are opened (xray); "
+            "graph: this is not the graph of a mixture: it has no proposers, or its subgraphs are opened (xray); "
             "draw any other graph with LangGraph: graph.get_graph().draw_mermaid()"
         )
         raise ValueError(msg)

@@ -185,7 +185,7 @@ def _decision(aggregation: Any) -> str:
 
 
 def _add_aggregation(builder: MoAGraph, settings: NodeSettings) -> list[str]:
-    """Add what turns the last references into the answer, and return the nodes that come first."""
+    """Add the nodes that turn the last references into the answer, and return the first of them."""
     aggregation = settings.strategies.aggregation
     if isinstance(aggregation, Aggregation):
         first = aggregation.add_to(GraphEnd(builder, settings))

@@ -1,4 +1,4 @@
-"""What an assistant or a run may set of a served mixture."""
+"""The fields of a served mixture that an assistant or a run may set."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class MemberContext(BaseModel):
 
 
 def _unset(value: Any) -> Any:
-    """Read what a cleared field of a form sends."""
+    """Read a cleared field of a form as unset."""
     return None if value in ("", []) else value
 
 
@@ -70,7 +70,7 @@ _Member = Annotated[MemberContext, BeforeValidator(_member)]
 _Layer = Annotated[list[_Member], Field(min_length=1, max_length=_MOST_PROPOSERS)]
 _Layers = Annotated[list[_Layer], Field(min_length=1, max_length=_MOST_LAYERS)]
 _Proposers = Annotated[Annotated[_Layer, Tag("list")] | Annotated[_Layers, Tag("layers")], Discriminator(_shape)]
-# The forms of Studio are made for plain types; the other spellings are for code.
+# Studio's forms take plain types only; code may use the other spellings.
 _LIST = WithJsonSchema({"type": "array", "items": {"type": "string"}})
 _TEXT = WithJsonSchema({"type": "string"})
 _NUMBER = WithJsonSchema({"type": "number", "minimum": 0})
@@ -114,7 +114,7 @@ _Filters = Annotated[
 
 
 class MixtureContext(BaseModel):
-    """The mixture of an assistant, or of one run; what is left out is as the server's configuration has it.
+    """The mixture of an assistant, or of one run. The server's configuration has the default of each field.
 
     Attributes:
         proposers: Who proposes, in each layer: names of the configured mixture's members, models as `provider:model`, or
@@ -122,8 +122,8 @@ class MixtureContext(BaseModel):
         aggregator: Who writes the answer, in the same words.
         num_layers: Layers of proposers; the aggregator is extra.
         prompt: How references are shown: `paper`, `hardened`, or an instruction in your own words.
-        proposer_system_prompt: A role for every proposer, in place of its own.
-        aggregator_system_prompt: A role for the aggregator, in place of its own.
+        proposer_system_prompt: A role for every proposer; it overrides the proposer's own.
+        aggregator_system_prompt: A role for the aggregator; it overrides the aggregator's own.
         aggregation: How the answer is made of the references: the name of a strategy.
         reference_filters: Which references are passed on: names of filters, or `none`.
         stop_when: When no further layer is asked: the name of a stop condition, or `none`.
@@ -154,10 +154,10 @@ class MixtureContext(BaseModel):
         json_schema_extra={**_PROMPT},
     )
     proposer_system_prompt: Annotated[str | None, _Cleared, _TEXT] = Field(
-        default=None, description="A role for every proposer, in place of its own.", json_schema_extra={**_PROMPT}
+        default=None, description="A role for every proposer; it overrides the proposer's own.", json_schema_extra={**_PROMPT}
     )
     aggregator_system_prompt: Annotated[str | None, _Cleared, _TEXT] = Field(
-        default=None, description="A role for the aggregator, in place of its own.", json_schema_extra={**_PROMPT}
+        default=None, description="A role for the aggregator; it overrides the aggregator's own.", json_schema_extra={**_PROMPT}
     )
     aggregation: _Aggregation = Field(default=None, description="How the answer is made of the references.")
     reference_filters: _Filters = Field(default=None, description="Which references are passed on; none: all of them.")
@@ -233,7 +233,7 @@ def context_schema(defaults: Mapping[str, Any], nodes: Mapping[str, list[str]]) 
     """Return the schema that Studio makes a form of: it shows what is configured, and at which nodes it counts.
 
     Args:
-        defaults: What each field is where nobody sets it.
+        defaults: The default of each field.
         nodes: The nodes that each field belongs to.
     """
 

@@ -208,7 +208,7 @@ def _name(spec: Proposer) -> str:
 
 
 def _defaults(mixture: Mixture) -> dict[str, Any]:
-    """Return what each field of a context is where nobody sets it."""
+    """Return the default of each field of a context."""
     written: Any = mixture.proposers
     proposers = [[_name(spec) for spec in item] if isinstance(item, tuple) else _name(item) for item in written]
     roles = {spec.system_prompt for spec in _flat(written)}
@@ -219,7 +219,7 @@ def _defaults(mixture: Mixture) -> dict[str, Any]:
         "aggregator": None if aggregator is None else _name(aggregator),
         "num_layers": mixture.num_layers,
         "prompt": mixture.prompt if isinstance(mixture.prompt, str) else None,
-        # Where they differ, none of them is that of all.
+        # Where the roles differ, there is no default.
         "proposer_system_prompt": roles.pop() if len(roles) == 1 else None,
         "aggregator_system_prompt": None if aggregator is None else aggregator.system_prompt,
         # Strategies of the operator's own have no name that a context could send back.

@@ -181,7 +181,7 @@ class PrivateHistory(FileHistory):
             super().store_string(conceal(string, known_secrets()))
         except OSError as error:
             self._is_writable = False
-            warn(f"what you ask will not be remembered: {error}")
+            warn(f"your questions will not be saved: {error}")
 
 
 def history_file() -> Path:
@@ -200,5 +200,5 @@ def open_history(*, kept: bool) -> History:
     try:
         return PrivateHistory(history_file())
     except OSError as error:
-        warn(f"what you ask will not be remembered: {error}")
+        warn(f"your questions will not be saved: {error}")
         return InMemoryHistory()

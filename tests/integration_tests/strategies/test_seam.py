@@ -156,7 +156,7 @@ class TestAggregation:
 
         moa = ChatMoA(**members, num_layers=1, aggregation=asking)
         for ask in (moa.ainvoke("Hi"), asyncio.to_thread(moa.invoke, "Hi")):
-            with pytest.raises(AggregatorFailedError, match="'asking' is an async generator; make it a plain one"):
+            with pytest.raises(AggregatorFailedError, match="'asking' is an async generator; make it a plain generator"):
                 await ask
 
     @pytest.mark.parametrize("result", [None, 3, [], {"text": "no reference"}], ids=str)

@@ -104,7 +104,7 @@ def test_a_history_that_can_no_longer_be_written_does_not_end_the_chat(
     kept.append_string("first")
     kept.append_string("second")
     assert kept.get_strings() == ["first", "second"]
-    assert capsys.readouterr().err.count("will not be remembered: ") == 1
+    assert capsys.readouterr().err.count("will not be saved: ") == 1
 
 
 def test_a_history_that_cannot_be_kept_is_told_and_done_without(
@@ -113,7 +113,7 @@ def test_a_history_that_cannot_be_kept_is_told_and_done_without(
     (tmp_path / "file").touch()
     monkeypatch.setattr(prompt, "history_file", lambda: tmp_path / "file" / "chat-history")
     assert isinstance(open_history(kept=True), InMemoryHistory)
-    assert "will not be remembered" in capsys.readouterr().err
+    assert "will not be saved" in capsys.readouterr().err
     assert isinstance(open_history(kept=False), InMemoryHistory)
     assert capsys.readouterr().err == ""
 

@@ -81,7 +81,7 @@ def test_a_long_list_folds_and_the_page_stays_small(monkeypatch: pytest.MonkeyPa
 
 
 def test_there_must_be_runs() -> None:
-    with pytest.raises(ValueError, match="there are none to sum up; record some"):
+    with pytest.raises(ValueError, match="there are none to summarize; record some"):
         summary_html([])
 
 

@@ -1,4 +1,4 @@
-"""The application under the server that `langchain-moa serve` runs it with, in a thread of its own."""
+"""The application under the server of `langchain-moa serve`, run in a thread."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ class Endpoint:
 
     @cached_property
     def openai(self) -> OpenAI:
-        """OpenAI's own client; what it does not get at once it does not ask for again."""
+        """OpenAI's client, without retries."""
         client = DefaultHttpxClient(verify=False, trust_env=False)
         return OpenAI(base_url=self.url, api_key="none", max_retries=0, timeout=PATIENCE, http_client=client)
 
     @cached_property
     def http(self) -> httpx.Client:
-        """A client that knows nothing of OpenAI."""
+        """A plain HTTP client."""
         return httpx.Client(base_url=self.url.removesuffix("/v1"), trust_env=False, timeout=PATIENCE)
 
     def aopenai(self) -> AsyncOpenAI:

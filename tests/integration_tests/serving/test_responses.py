@@ -1,4 +1,4 @@
-"""The Responses API: what the openai package and an agent of openai-agents find at the endpoint."""
+"""The Responses API, with the openai package and an agent of openai-agents."""
 
 from __future__ import annotations
 

@@ -141,8 +141,8 @@ class ServedMixture:
         calls: Sequence[Mapping[str, Any]] = ()
         closed: list[Reference] | None = None
         try:
-            run = graph.astream(state, config, context=context, stream_mode=["custom", "values"])
-            async with aclosing(run) as steps:  # type: ignore[type-var]  # a generator, typed as an iterator
+            run: Any = graph.astream(state, config, context=context, stream_mode=["custom", "values"])
+            async with aclosing(run) as steps:
                 async for mode, data in steps:
                     if mode == "values":
                         state = data

@@ -54,7 +54,7 @@ def test_too_many_requests_get_a_429_with_retry_after(loopback: Loopback) -> Non
         with pytest.raises(openai.RateLimitError) as caught:
             endpoint.openai.chat.completions.create(model="moa", messages=HI)
         assert caught.value.code == "too_many_requests"
-        assert "1 answer is under way" in caught.value.message
+        assert "1 answer is in progress" in caught.value.message
         assert caught.value.response.headers["retry-after"] == "1"
         assert endpoint.openai.models.list().data  # what costs nothing is not counted
         gate.open()

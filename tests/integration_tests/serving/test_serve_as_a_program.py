@@ -159,7 +159,7 @@ def test_wrong_options_are_refused_at_start(moa: Command, tmp_path: Path) -> Non
     wrong = {
         ("--host", "0.0.0.0"): "can be reached from other machines",  # noqa: S104  # a public address
         ("--api-key-file", "empty"): "there is no key",
-        ("--api-key-file", "short"): "at least 16 characters",
+        ("--api-key-file", "short"): "at least 16 printable",
         ("--api-key-file", "none"): "cannot read",
         ("--timeout", "0"): "timeout: 0.0 must be above 0",
         ("--progress", "much"): "progress: 'much' is unknown",

@@ -1,12 +1,13 @@
-"""Every pattern and scanner that text of others passes, each with its worst texts.
+"""Every pattern and scanner that untrusted text passes, each with its worst texts.
 
-`python -m tests.scanners` gives each scanner a megabyte of each of its worst texts. A scanner whose time grows with the square
-of the text takes hours for that.
+`python -m tests.scanners` checks that the time of each scanner grows linearly with each of its worst texts, and then feeds
+it a megabyte of the slowest of them.
 """
 
 from __future__ import annotations
 
 import io
+import time
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.messages import AIMessage
@@ -33,11 +34,20 @@ from langchain_moa.strategies.layer import ClosedLayer
 from langchain_moa.strategies.similarity import words
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from langchain_moa.data.reference import Reference
 
 MEGABYTE = 1_000_000
+
+# Each worst text is measured at both lengths.
+SHORT, LONG = MEGABYTE // 100, MEGABYTE // 10
+
+# Linear time grows by 10 between them, quadratic time by 100. The processor's time also varies with what else the machine does.
+GROWTH = 35
+
+# Seconds of the processor. What is faster with the long text is not compared: it is too short to be measured.
+MEASURABLE = 0.02
 
 
 class Verdict(BaseModel):
@@ -64,7 +74,8 @@ def reference(text: str, proposer: int = 1) -> Reference:
 
 def duplicates(text: str) -> None:
     """Compare two long references by their numbers and negations."""
-    layer = ClosedLayer(messages=[], references=[reference(text), reference(f"{text}.", 2)])
+    half = text[: len(text) // 2]
+    layer = ClosedLayer(messages=[], references=[reference(half), reference(f"{half}.", 2)])
     inquiry: Any = Duplicates()(layer)
     next(inquiry)
     try:
@@ -75,8 +86,8 @@ def duplicates(text: str) -> None:
 
 def streamed(text: str) -> None:
     """Show a text as it comes, in a terminal that is thrown away."""
-    # Layout takes a millisecond a block, whatever is in it.
-    text = text[: MEGABYTE // 20]
+    # Layout takes a millisecond for each block, whatever is in it.
+    text = text[: len(text) // 20]
     console = Console(file=io.StringIO(), force_terminal=True, width=80, height=24)
     with StreamedMarkdown(console) as view:
         for place in range(0, len(text), 200):
@@ -126,21 +137,62 @@ def of(piece: str, length: int = MEGABYTE) -> str:
 PARTS = 4
 
 
+def seconds(scan: Callable[[str], Any], text: str) -> float:
+    """Return the processor's time that a scanner takes for a text."""
+    # Not `process_time`: where the processor's time of a process is limited, it is only counted in whole ticks.
+    start = time.thread_time()
+    scan(text)
+    return time.thread_time() - start
+
+
+def check(scan: Callable[[str], Any], piece: str) -> float:
+    """Check that a scanner's time grows linearly with a text that repeats a piece.
+
+    Args:
+        scan: The scanner.
+        piece: What the text repeats.
+
+    Returns:
+        The processor's time for the long text.
+
+    Raises:
+        AssertionError: The time grows faster than linearly, three times in a row.
+    """
+    scan(piece)  # patterns are compiled, and modules imported, at the first use
+    short = long = float("inf")
+    for _ in range(3):
+        short = min(short, seconds(scan, of(piece, SHORT)))
+        long = min(long, seconds(scan, of(piece, LONG)))
+        if long < max(GROWTH * short, MEASURABLE):
+            return long
+    message = f"10 times the text takes {long / short:.0f} times the time: {long:.2f} s"
+    raise AssertionError(message)
+
+
+def check_all(name: str, scan: Callable[[str], Any], pieces: Iterable[str]) -> str:
+    """Check a scanner with each of its worst texts, and return the piece of the slowest."""
+    times: dict[str, float] = {}
+    for piece in pieces:
+        # What is printed last names the text at which the program ended.
+        print(name, repr(piece), flush=True)
+        times[piece] = check(scan, piece)
+    return max(times, key=times.__getitem__)
+
+
 def main(part: int) -> None:
-    """Run scanners over their worst texts, and rules of the list of credentials over theirs.
+    """Check scanners with their worst texts, and rules of the list of credentials with theirs.
 
     Args:
         part: Which part of them, from 0: parts can run beside each other.
     """
     for name, (scan, pieces) in list(SCANNERS.items())[part::PARTS]:
-        for piece in pieces:
-            print(name, repr(piece), flush=True)
-            scan(of(piece))
+        slowest = check_all(name, scan, pieces)
+        print(name, repr(slowest), "1 MB", flush=True)
+        scan(of(slowest))
     for rule in list(credentials._rules())[part::PARTS]:
-        for keyword in rule.keywords:
-            for piece in (keyword, f"{keyword}=", f"{keyword}0a-", f"{keyword}{'A1B2C3D4' * 6} "):
-                print(rule.id, repr(piece), flush=True)
-                list(rule.found(of(piece, MEGABYTE // 30)))
+        endings = ("", "=", "0a-", f"{'A1B2C3D4' * 6} ")
+        pieces = [keyword + ending for keyword in rule.keywords for ending in endings]
+        check_all(rule.id, lambda text, rule=rule: list(rule.found(text)), pieces)  # type: ignore[misc]
 
 
 if __name__ == "__main__":

@@ -85,10 +85,13 @@ def explain(error: Exception) -> str:
 
 
 def _message(error: Exception) -> str:
+    from langchain_moa.data.connections import too_many_files
     from langchain_moa.data.errors import MoAError
     from langchain_moa.local import PullError
 
     text = explain(error)
+    if (remedy := too_many_files(error)) is not None:
+        return f"{text}: {remedy}"
     if isinstance(error, (UsageError, MoAError, OSError, PullError)):
         return text
     if isinstance(error, ImportError) and "pip install" in text:

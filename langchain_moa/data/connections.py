@@ -15,13 +15,20 @@ _PORTS = {"http": 80, "https": 443}
 
 _OF_NUMBERS = {
     errno.ECONNREFUSED: "it refused the connection; check that the server runs and that the port is right",
-    errno.EMFILE: "this process has too many open files; raise `ulimit -n`, or lower max_concurrency",
+    errno.EMFILE: "this process has too many open files; raise `ulimit -n`, or make fewer calls at the same time",
     errno.ENFILE: "this system has too many open files; close some programs",
-    errno.ENETUNREACH: "there is no way to its network; check the network and the proxy",
-    errno.EHOSTUNREACH: "there is no way to it; check the network and the address",
+    errno.ENETUNREACH: "its network is unreachable; check the network and the proxy",
+    errno.EHOSTUNREACH: "it is unreachable; check the network and the address",
     errno.ETIMEDOUT: "it did not answer; check the address, the firewall and the proxy",
-    errno.ECONNRESET: "it closed the connection; check that a server of models listens there, and whether it speaks TLS",
+    errno.ECONNRESET: "it closed the connection; check that a model server listens there, and whether it expects https",
 }
+
+
+def too_many_files(error: BaseException) -> str | None:
+    """Return what to do about too many open files; `None` for an error of any other kind."""
+    if not isinstance(error, OSError) or error.errno not in {errno.EMFILE, errno.ENFILE}:
+        return None
+    return _OF_NUMBERS[error.errno]
 
 
 def cause_of(error: BaseException, chain: Iterator[BaseException]) -> str | None:
@@ -46,7 +53,7 @@ def _why(error: BaseException) -> str | None:
         return "its name cannot be resolved; check the address, the network and DNS"
     if isinstance(error, ssl.SSLError):
         reason = getattr(error, "verify_message", "") or getattr(error, "reason", "") or "no reason given"
-        return f"TLS failed ({reason}); check the certificate, the clock, and that the port speaks https"
+        return f"TLS failed ({reason}); check the certificate, the clock, and that the server expects https"
     return _OF_NUMBERS.get(error.errno) if isinstance(error, OSError) and error.errno is not None else None
 
 

@@ -64,7 +64,7 @@ def failures_of(findings: ComparisonResult) -> FailureNotes:
         problems += judged.problems
     if problems:
         problems.append(
-            "This is no result yet: mend what failed and give the same command, which asks only for what is missing."
+            "This is no result yet: fix what failed and give the same command, which asks only for what is missing."
         )
     return FailureNotes(notes, problems)
 
@@ -85,10 +85,19 @@ def doing_without(failed: Sequence[Sequence[FailedCall]]) -> str:
 def _failed(result: VariantResult) -> str:
     answers = _answers(result)
     failed = [answer.error for answer in answers if answer.error is not None]
-    if not failed:
-        return ""
-    of, count = counted(len(answers), "answer"), "counts" if len(failed) == 1 else "count"
-    return f"{_capital(result.name)}: {len(failed):,} of {of} failed and {count} as wrong: {_reasons(failed)}."
+    return failed_sentence(result.name, len(answers), failed) if failed else ""
+
+
+def failed_sentence(name: str, answers: int, failed: Sequence[str]) -> str:
+    """Say how many of the answers failed, and why.
+
+    Args:
+        name: What was asked for them.
+        answers: How many answers there are, those that failed included.
+        failed: Why each of those failed.
+    """
+    of, count = counted(answers, "answer"), "counts" if len(failed) == 1 else "count"
+    return f"{_capital(name)}: {len(failed):,} of {of} failed and {count} as wrong: {_reasons(failed)}."
 
 
 def _degraded(result: VariantResult) -> str:

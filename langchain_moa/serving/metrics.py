@@ -72,7 +72,7 @@ class RequestRecord:
             dollars, priced = self.cost_usd
             at_least = "" if priced == len(self.calls) else f" ({priced} of {len(self.calls)} calls priced)"
             said += [f"model={self.mixture}", f"calls={len(self.calls)}", f"tokens={self.tokens}"]
-            said += [f"cost=${dollars:.6f}{at_least}"]
+            said += [f"cost={f'${dollars:.6f}' if priced or not self.calls else 'unknown'}{at_least}"]
         if self.ignored:
             said.append(f"ignored={','.join(self.ignored)}")
         return " ".join(said)

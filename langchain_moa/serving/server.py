@@ -44,6 +44,9 @@ _TURN_SECONDS = 0.0005
 # Seconds in which the headers of a request must arrive.
 _HEADER_TIMEOUT = 15.0
 
+# Seconds after which a refused connection is closed, if the client does not close it.
+_REFUSED_TIMEOUT = 1.0
+
 # Files that the server needs besides its connections. For each connection, there can be one to a provider.
 _SPARE_FILES = 64
 _FILES_PER_CONNECTION = 2
@@ -235,7 +238,9 @@ class _BoundedProtocol(H11Protocol):
             body = json.dumps(_BUSY).encode()
             head = "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nretry-after: 1\r\n"
             transport.write(f"{head}connection: close\r\ncontent-length: {len(body)}\r\n\r\n".encode() + body)
-            transport.close()
+            # If the connection were closed before its request is read, the client might never see the answer.
+            transport.write_eof()
+            self._header_timer = self.loop.call_later(_REFUSED_TIMEOUT, transport.abort)
             return
         self._watch_headers()
 

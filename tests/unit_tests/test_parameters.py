@@ -1,4 +1,4 @@
-"""Common parameters with odd values: they are passed on for the provider to refuse, and no call fails before it is sent."""
+"""Common parameters with unusual values are passed on for the provider to reject; no call fails before it is sent."""
 
 from __future__ import annotations
 

@@ -152,7 +152,8 @@ class _SlashCompleter(Completer):
 class PrivateHistory(FileHistory):
     """A history in a file that only its owner can read, and that no key gets into.
 
-    What the environment's variables for keys hold, and what looks like a key, is masked in it.
+    The values of key variables of the environment, and what looks like a key, are masked in it. If it cannot be written, you
+    get one warning, and the chat goes on.
     """
 
     def __init__(self, path: Path) -> None:
@@ -169,11 +170,18 @@ class PrivateHistory(FileHistory):
         os.close(descriptor)
         # It may be there with other rights, from a backup for example.
         path.chmod(_OWNER_ONLY)
+        self._is_writable = True
         super().__init__(path)
 
     def store_string(self, string: str) -> None:
         """Write an entry, its keys masked."""
-        super().store_string(conceal(string, known_secrets()))
+        if not self._is_writable:
+            return
+        try:
+            super().store_string(conceal(string, known_secrets()))
+        except OSError as error:
+            self._is_writable = False
+            warn(f"your questions will not be saved: {error}")
 
 
 def history_file() -> Path:
@@ -192,5 +200,5 @@ def open_history(*, kept: bool) -> History:
     try:
         return PrivateHistory(history_file())
     except OSError as error:
-        warn(f"what you ask will not be remembered: {error}")
+        warn(f"your questions will not be saved: {error}")
         return InMemoryHistory()

@@ -8,14 +8,14 @@ import pytest
 
 from tests.integration_tests.cli.conftest import moa, program
 from tests.integration_tests.serving.served import Endpoint, mixture, served
-from tests.providers.fixtures import few_authorities, providers
+from tests.providers.fixtures import providers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.loopback import Loopback
 
-__all__ = ["endpoint", "few_authorities", "moa", "program", "providers"]
+__all__ = ["endpoint", "moa", "program", "providers"]
 
 
 @pytest.fixture

@@ -55,7 +55,7 @@ class Endpoint:
 
 @contextmanager
 def served(mixtures: Any, **options: Any) -> Iterator[Endpoint]:
-    """Serve mixtures as long as the context lasts; the options are those of `make_app` and `HttpServer`."""
+    """Serve mixtures until the context ends; the options are those of `make_app` and `HttpServer`."""
     of_server = {name: options.pop(name) for name in ("max_connections", "header_timeout") if name in options}
     with served_app(make_app(mixtures, **options), **of_server) as endpoint:
         yield endpoint
@@ -63,7 +63,7 @@ def served(mixtures: Any, **options: Any) -> Iterator[Endpoint]:
 
 @contextmanager
 def served_app(app: Any, **options: Any) -> Iterator[Endpoint]:
-    """Serve an application as long as the context lasts; the options are those of `HttpServer`."""
+    """Serve an application until the context ends; the options are those of `HttpServer`."""
     listener = server.listen("127.0.0.1", 0)
     running = server.HttpServer(app, **options)
     thread = threading.Thread(target=running.run, args=([listener],), name="endpoint")

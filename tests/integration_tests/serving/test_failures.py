@@ -151,7 +151,7 @@ def test_pings_while_silent_and_an_error_event_afterwards(loopback: Loopback) ->
         assert answer.status_code == 200
         assert '"role":"assistant"' in next(lines)
         assert next(lines) == ""
-        # No empty line follows a comment: some clients would expect an event.
+        # No empty line follows a comment, since some clients would expect an event.
         assert [next(lines), next(lines)] == [": still at work"] * 2
         gate.open()
         rest = [line for line in lines if line and not line.startswith(":")]
@@ -198,7 +198,7 @@ def test_a_retry_does_not_call_the_proposers_again(endpoint: Endpoint, loopback:
     assert answer.choices[0].message.content == "there"
     assert sorted(loopback.models) == ["agg", "agg", "agg", "p", "q"]
     assert "p says: Hi" in loopback.calls("agg")[-1].system
-    # They were for this answer: the next one is asked anew, and so is another conversation.
+    # They were for this answer only: the next answer is asked anew, and so is another conversation.
     create(model="moa", messages=HI)
     assert len(loopback.calls("p")) == 2
     loopback.script("agg", [Reply("broken", status=500), "there"])

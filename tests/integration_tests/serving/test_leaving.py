@@ -25,7 +25,7 @@ def body(*, stream: bool) -> dict[str, Any]:
 
 
 async def ask_and_leave(endpoint: Endpoint, loopback: Loopback, *, stream: bool, after: int) -> None:
-    """Ask, wait until so many calls have arrived at the models, and hang up."""
+    """Ask, wait until this number of calls has arrived at the models, and disconnect."""
     async with httpx.AsyncClient(base_url=endpoint.url, trust_env=False, timeout=PATIENCE) as client:
         asking = asyncio.create_task(client.post("/chat/completions", json=body(stream=stream)))
         await asyncio.to_thread(loopback.wait_for, after)
@@ -56,7 +56,7 @@ def test_failure_in_the_middle_of_a_stream(loopback: Loopback, caplog: pytest.Lo
         with endpoint.http.stream("POST", "/v1/chat/completions", json=body(stream=True)) as answer:
             next(line for line in answer.iter_lines() if "one" in line)
         assert [request.model for request in loopback.settle() if request.disconnected] == ["agg"]
-        # The server is as it was.
+        # The server works as before.
         loopback.script("agg", "all well")
         assert "all well" in endpoint.http.post("/v1/chat/completions", json=body(stream=False)).text
     assert "POST /v1/chat/completions 499" in caplog.text
@@ -82,7 +82,7 @@ def test_a_client_that_reads_nothing_does_not_block_the_server(loopback: Loopbac
             loopback.settle()
             loopback.script("agg", "all well")
             with httpx.Client(base_url=endpoint.url, trust_env=False, timeout=PATIENCE) as other:
-                # Its place is free again when its time is over.
+                # Its slot is free again when its time is over.
                 while (reply := other.post("/chat/completions", json=body(stream=False))).status_code == 429:
                     time.sleep(0.02)
         statuses, text = {answer.status_code, reply.status_code}, reply.text

@@ -1,4 +1,4 @@
-"""The application without a network: its models are made of Python."""
+"""The application without a network, with models in Python."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Foreign(BaseChatModel):
 
 
 def client(app: Any) -> httpx.AsyncClient:
-    """Return a client of an application, in this very process."""
+    """Return a client of an application in this process."""
     return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost")
 
 

@@ -224,7 +224,7 @@ async def test_cors_for_allowed_origins() -> None:
     async with client(app_of(cors_origins=["https://chat.example"], api_keys=["a-key-of-this-test"])) as http:
         answer = await http.options("/v1/chat/completions", headers=preflight)
         assert (answer.status_code, answer.headers["access-control-allow-origin"]) == (200, "https://chat.example")
-        # Its errors can be read, too.
+        # Its errors can be read as well.
         answer = await http.get("/v1/models", headers={"origin": "https://chat.example"})
         assert (answer.status_code, answer.headers["access-control-allow-origin"]) == (401, "https://chat.example")
         answer = await http.get("/health", headers={"origin": "https://evil.example"})

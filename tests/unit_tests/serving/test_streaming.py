@@ -22,7 +22,7 @@ async def there() -> dict[str, Any]:
 
 
 async def deaf(heard: asyncio.Event) -> None:
-    """Lose the first cancellation, as `asyncio.wait_for` may."""
+    """Ignore the first cancellation, as `asyncio.wait_for` may do."""
     try:
         await asyncio.Event().wait()
     except asyncio.CancelledError:

@@ -6,7 +6,7 @@ This is the only module of `serving` that runs the engine.
 from __future__ import annotations
 
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from langchain_core.messages import AIMessage, AIMessageChunk
 
@@ -145,7 +145,7 @@ class ServedMixture:
             async with aclosing(run) as steps:
                 async for mode, data in steps:
                     if mode == "values":
-                        state = cast("dict[str, Any]", data)
+                        state = data
                         calls = [*state.get("references", ()), *state.get("steps", ())]
                         if teller.layers_are_closed:
                             closed = state.get("merged")

@@ -127,16 +127,16 @@ class ProposersFailedError(MoAError):
 
 
 class AggregatorFailedError(MoAError):
-    """The aggregator, and whoever stood in for it, raised or answered nothing.
+    """The aggregator and its fallbacks raised errors, or answered nothing.
 
-    The provider's own error is the `__cause__`; of several, the first that may be worth another try, or the first. Where it
+    The provider's own error is the `__cause__`; of several, the first that is temporary, or else the first. If it
     is one of LangChain's standard model errors (`ModelRateLimitError`, `ContextOverflowError`, ...), the error raised is an
     instance of that type as well, so that `with_retry`, `with_fallbacks` and middleware that look for it treat a mixture
     like any other model. An aggregator that was out of time counts as a `ModelTimeoutError`.
 
     Attributes:
-        causes: What they raised, in the order of their turns; `None` for one that raised nothing and answered nothing.
-        failures: Why each of them has not answered, in the same order.
+        causes: The errors, in the order of the attempts; `None` for a member that answered nothing without an error.
+        failures: The reason why each of them failed, in the same order.
 
     Example:
         ```python

@@ -130,19 +130,19 @@ _logger = logging.getLogger("langchain_moa")
 
 @dataclass(frozen=True)
 class Retry:
-    """How a call that failed is tried again.
+    """How failed calls are retried.
 
-    Only what may succeed the next time is tried again: rate limits, errors of the server, timeouts, lost connections; never
-    a wrong request or a wrong key. Where the server says how long to wait (`retry-after`), that counts. A wait that would
-    outlast the call's time limit, or the longest wait, is not begun: the call has failed.
+    Only temporary failures are retried: rate limits, server errors, timeouts and lost connections; never an invalid request
+    or a wrong key. If the server says how long to wait (`retry-after`), the wait is that long. A wait that would exceed the
+    call's time limit, or the longest wait, is not begun: the call has failed.
 
-    The clients of most providers try again by themselves, and two loops around one another would multiply. So a model given
-    as a string is made without retries of its own, and a model object that has some keeps them and none of these are added:
-    make it with `max_retries=0` if you want this policy. The same goes for a model inside a binding, a fallback or a
-    `with_retry()`; one with fallbacks is asked again with all of them. For a member that is no chat model, an agent that may
-    have done half its work, only the policy of its own `Proposer(retry=...)` counts, and it is refused where a model that the
-    member declares tries again by itself. The models inside a compiled graph or an agent are not declared: make them with
-    `max_retries=0`. A mixture inside keeps to its own policies.
+    The clients of most providers have retries of their own, and nested retries multiply. A model given as a string is
+    therefore made without its own retries. A model object that has retries keeps only those: make it with `max_retries=0` if
+    you want this policy. The same holds for a model inside a binding, a fallback or a `with_retry()`; a model with fallbacks
+    is retried together with all of them. For a member that is not a chat model, such as an agent that may have done half of
+    its work, only the policy of its own `Proposer(retry=...)` counts. It is rejected if a model that the member declares has
+    retries of its own. Models inside a compiled graph or an agent are not declared: make them with `max_retries=0`. A mixture
+    inside uses its own policies.
 
     Args:
         attempts: How often a call is made at most, the first time included. Default: 3.

@@ -37,7 +37,7 @@ def policy_for(runnable: Runnable[Any, Any], *, own: Retry | None, shared: Retry
         shared: The policy of the mixture.
 
     Raises:
-        ValueError: It has a policy of its own, and tries again by itself.
+        ValueError: It has both a retry policy and a client that retries.
     """
     model = chat_model_of(runnable)
     if not retries_itself(runnable):
@@ -112,9 +112,8 @@ class Proposer:
         retry: How a failed call of this member is tried again. Default: the mixture's `retry`.
         references_at: Where this member's prompts show the references: `system` or `end`. Default: the mixture's
             `references_at`.
-        system_role: Whether the model takes system messages. With `False`, all that would stand in one goes to the user's
-            messages: what opens the conversation in front of the first, and the instruction with the references behind the
-            last. Default: what the model's class says, and, where `references_at` is `end`, its name (Gemma up to 3).
+        system_role: Whether the model accepts system messages. With `False`, their text is put into the user's messages: what
+            opens the conversation before the first, and the instruction with the references after the last. Default: what the model's class says, and, where `references_at` is `end`, its name (Gemma up to 3).
         fallbacks: Members that are asked in this order when this one fails: it raises, is out of time (`proposer_timeout`,
             which each of them has for itself), refuses, or answers nothing. They take over its name, its role and its
             `history` unless they have their own. The failed calls are in `response_metadata["moa"]["steps"]`. Default: none.

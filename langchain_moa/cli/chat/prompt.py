@@ -150,10 +150,10 @@ class _SlashCompleter(Completer):
 
 
 class PrivateHistory(FileHistory):
-    """A history in a file that only its owner can read, and that no key gets into.
+    """A history in a file that only its owner can read. Keys are masked in it.
 
-    What the environment's variables for keys hold, and what looks like a key, is masked in it. If it cannot be written, a warning
-    says so once, and the chat goes on.
+    Masked are the values of the environment's variables for keys, and what looks like a key. If the file cannot be written, one
+    warning says so, and the chat goes on.
     """
 
     def __init__(self, path: Path) -> None:

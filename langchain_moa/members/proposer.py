@@ -113,7 +113,8 @@ class Proposer:
         references_at: Where this member's prompts show the references: `system` or `end`. Default: the mixture's
             `references_at`.
         system_role: Whether the model accepts system messages. With `False`, their text is put into the user's messages: what
-            opens the conversation before the first, and the instruction with the references after the last. Default: what the model's class says, and, where `references_at` is `end`, its name (Gemma up to 3).
+            opens the conversation before the first, and the instruction with the references after the last. Default: what the
+            model's class says, and, where `references_at` is `end`, its name (Gemma up to 3).
         fallbacks: Members that are asked in this order when this one fails: it raises, is out of time (`proposer_timeout`,
             which each of them has for itself), refuses, or answers nothing. They take over its name, its role and its
             `history` unless they have their own. The failed calls are in `response_metadata["moa"]["steps"]`. Default: none.

@@ -1,11 +1,14 @@
-"""Batches against a loopback server: answers a second by processes and on Ray, and what an answer costs as rows grow.
+"""Batches against a loopback server: answers per second by processes and on Ray, and the cost of an answer as rows grow.
 
-The models answer at once, in a process of their own, so the seconds are those of the software. A run is `langchain-moa batch`
-as a program; its seconds are those from its first call on, its memory is the most that it has had.
+The models answer at once, in another process, so the seconds are those of the software. A run is the program `langchain-moa
+batch`; its seconds count from its first answer, and its memory is the maximum.
 
     python -m benchmarks.batch speed [--rows 1000]
     python -m benchmarks.batch growth [--rows 1000 10000 30000]
     python -m benchmarks.batch killed [--rows 10000] [--kills 5]
+    python -m benchmarks.batch half-price [--rows 1000]
+
+The last one calls three layers and an aggregator by batch jobs of a provider that fails 2% of the lines.
 """
 
 from __future__ import annotations
@@ -24,6 +27,7 @@ from time import monotonic, sleep
 from typing import TYPE_CHECKING
 
 from benchmarks.serving import served
+from tests.integration_tests.batch.job_server import JobServer, says
 from tests.loopback import Loopback
 from tests.loopback.recorded import last_user_text
 
@@ -34,10 +38,11 @@ if TYPE_CHECKING:
 
 FIELDS = ("-p", "openai:p", "-p", "openai:q", "-a", "openai:agg", "--layers", "1", "--concurrency", "16")
 CALLS = 3
+FAILING = 0.02
 
 
 def models(pipe: Connection) -> None:
-    """Answer until the end; each message but `end` is answered with the number of calls, and of different ones."""
+    """Answer until the end; each message but `end` is answered with the number of calls, and of different calls."""
     asked: Counter[tuple[str, str]] = Counter()
 
     def answer(body: Body) -> str:
@@ -48,7 +53,7 @@ def models(pipe: Connection) -> None:
         loopback.script("*", answer)
         pipe.send(loopback.url)
         while pipe.recv() != "end":
-            # What the server has kept of requests would grow with their number.
+            # The server's record of requests would grow with their number.
             loopback.reset()
             pipe.send((sum(asked.values()), len(asked)))
 
@@ -66,7 +71,7 @@ def start(folder: Path, url: str, name: str, *more: str) -> subprocess.Popen[byt
 
 
 def waited(process: subprocess.Popen[bytes]) -> tuple[float, float]:
-    """Wait for a program's end; give the seconds of CPU and the MB that it has had at most."""
+    """Wait for a program's end; return its seconds of CPU and its maximum memory in MB."""
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     assert process.returncode == 0
@@ -74,7 +79,7 @@ def waited(process: subprocess.Popen[bytes]) -> tuple[float, float]:
 
 
 def is_over(process: subprocess.Popen[bytes]) -> bool:
-    """Tell whether a program has ended, and leave what it has used to `waited`."""
+    """Tell whether a program has ended, without reaping it."""
     return os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 
@@ -149,9 +154,45 @@ def killed(rows: int, kills: int) -> None:
         assert different == CALLS * rows
 
 
+def half_price(rows: int) -> None:
+    chance = random.Random(1)  # noqa: S311  # which lines fail
+    asked: Counter[str] = Counter()
+    refused = 0
+
+    def sometimes(body: Body) -> tuple[int, str]:
+        nonlocal refused
+        asked[json.dumps(body, sort_keys=True)] += 1
+        if chance.random() < FAILING:
+            refused += 1
+            return 500, "try again"
+        return says(body)
+
+    with TemporaryDirectory() as name, JobServer() as server:
+        server.answer = sometimes
+        folder = Path(name)
+        write(folder / "0.jsonl", range(rows))
+        began = monotonic()
+        more = ("--half-price", "--poll", "1", "--layers", "3", "--temperature", "0.5")
+        cpu, most = waited(start(folder, f"{server.url}/v1", "0", *more))
+        seconds = monotonic() - began
+        lines = [json.loads(line) for line in (folder / "0-answers.jsonl").open()]
+        failed = sum(line["error"] is not None for line in lines)
+        degraded = sum(bool(line["degraded"]) for line in lines)
+        print(f"{rows:,} rows, three layers: {len(lines):,} in the output, {failed} failed, {degraded} degraded;")
+        print(
+            f"{len(server.jobs)} jobs with {sum(len(job.lines) for job in server.jobs):,} lines, of which {refused:,} failed;"
+        )
+        print(
+            f"{len(asked):,} different calls, {max(asked.values())} times at most; {seconds:.0f} s, {1000 * cpu / rows:.0f} ms of CPU for"
+        )
+        print(f"a row, {most:.0f} MB at most")
+        assert len(lines) == rows
+        assert len(server.direct) == 0
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("speed", "growth", "killed"))
+    parser.add_argument("what", choices=("speed", "growth", "killed", "half-price"))
     parser.add_argument("--rows", type=int, nargs="+")
     parser.add_argument("--kills", type=int, default=5)
     given = parser.parse_args()
@@ -160,6 +201,8 @@ def main() -> None:
             speed((given.rows or [1000])[0])
         case "growth":
             growth(given.rows or [1000, 10_000, 30_000])
+        case "half-price":
+            half_price((given.rows or [1000])[0])
         case "killed":
             killed((given.rows or [10_000])[0], given.kills)
 

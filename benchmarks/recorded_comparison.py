@@ -19,8 +19,8 @@ import typer
 
 from benchmarks.recorded import alpaca_eval, gsm8k
 from langchain_moa import Mixture
+from langchain_moa.batch.call_journal import CallJournal
 from langchain_moa.evaluation.comparison import MixtureComparison
-from langchain_moa.evaluation.ledger import Ledger
 from langchain_moa.evaluation.questions import Question
 from langchain_moa.evaluation.report import markdown
 from langchain_moa.evaluation.summary import ComparisonSummary
@@ -71,11 +71,11 @@ def compared(pool: Pool, mixture: Mixture) -> ComparisonSummary:
         for model, text in texts.items()
     }
     questions = [Question(id=str(number), text=question) for number, question in enumerate(pool.texts, start=1)]
-    with TemporaryDirectory() as folder, Ledger(Path(folder) / "ledger.jsonl") as ledger:
+    with TemporaryDirectory() as folder, CallJournal(Path(folder) / "calls.journal") as journal:
         comparison = MixtureComparison(
             mixture=mixture,
             questions=questions,
-            ledger=ledger,
+            journal=journal,
             # An answer that was chosen is worth what it was judged to be worth.
             score=lambda text, question: worth[question.text, text],
             with_self_moa=False,

@@ -2,7 +2,8 @@
 
 Models are a loopback server in a process of its own that answers after a short pause. The endpoint is `langchain-moa serve`
 with its limits at their defaults. The hostile clients send half a header, half a body, garbage, and long conversations whose
-answers they never read. Every good client must get its answer.
+answers they never read. Every good client must get its answer. `/health` is asked from a process of its own, over a new
+connection each time; so is an idle server, whose worst time is the machine's own. All times are in seconds.
 
     python -m benchmarks.serving_load [--seconds 5] [--connections 8 64 256] [--hostile 32] [--messages 2048]
 """
@@ -18,13 +19,15 @@ import socket
 import subprocess
 import sys
 from contextlib import contextmanager, suppress
+from http.client import OK, HTTPConnection
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from statistics import median
 from tempfile import TemporaryFile
+from threading import Thread
 from time import perf_counter, sleep
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
-
-import httpx
 
 from benchmarks.serving import served
 from tests.loopback import Loopback, Reply
@@ -59,15 +62,23 @@ def endpoint(models_at: str, most: int) -> Iterator[str]:
             process.terminate()
 
 
-async def good(client: httpx.AsyncClient, until: float, seconds: list[float], failed: list[str], *, stream: bool) -> None:
-    """Ask one question after the other."""
-    body = {"model": "moa", "messages": [{"role": "user", "content": "Hi"}], "stream": stream}
+async def good(url: str, until: float, seconds: list[float], failed: list[str], *, stream: bool) -> None:
+    """Ask one question after the other over one connection; HTTP by hand, so that the clients leave the server its share."""
+    parts = urlsplit(url)
+    body = json.dumps({"model": "moa", "messages": [{"role": "user", "content": "Hi"}], "stream": stream}).encode()
+    request = b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\n" + KIND
+    request += b"content-length: %d\r\n\r\n" % len(body) + body
+    reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
     while perf_counter() < until:
         started = perf_counter()
-        answer = await client.post("/v1/chat/completions", json=body)
+        writer.write(request)
+        head = await reader.readuntil(b"\r\n\r\n")
+        length = re.search(rb"content-length: (\d+)", head)
+        said = await (reader.readuntil(b"\r\n0\r\n\r\n") if length is None else reader.readexactly(int(length[1])))
         seconds.append(perf_counter() - started)
-        if answer.status_code != httpx.codes.OK or (stream and "[DONE]" not in answer.text):
-            failed.append(f"{answer.status_code} {answer.text[:200]}")
+        if b" 200 " not in head[:20] or (stream and b"[DONE]" not in said):
+            failed.append(repr(head + said[:200]))
+    writer.close()
 
 
 async def hostile(url: str, number: int, until: float, messages: int) -> None:
@@ -90,34 +101,51 @@ async def hostile(url: str, number: int, until: float, messages: int) -> None:
             writer.transport.abort()
 
 
-async def health(client: httpx.AsyncClient, until: float) -> float:
-    """Ask for `/health` ten times a second; return the longest time."""
-    worst = 0.0
-    while perf_counter() < until:
-        started = perf_counter()
-        assert (await client.get("/health")).status_code == httpx.codes.OK
-        worst = max(worst, perf_counter() - started)
-        await asyncio.sleep(0.1)
-    return worst
+def idle(pipe: Connection) -> None:
+    """Serve nothing but `/health`: the control, whose times are the machine's own."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(OK)
+            self.send_header("content-length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        pipe.send(f"http://127.0.0.1:{server.server_port}")
+        pipe.recv()
+        server.shutdown()
+
+
+def watch(pipe: Connection, *urls: str) -> None:
+    """Ask each server for `/health` ten times a second, from a process of its own; send the times at the end."""
+    taken: list[list[float]] = [[] for _ in urls]
+    pipe.send("ready")
+    while not pipe.poll(0.1):
+        for url, times in zip(urls, taken, strict=True):
+            parts = urlsplit(url)
+            started = perf_counter()
+            connection = HTTPConnection(parts.hostname or "", parts.port, timeout=120)
+            connection.request("GET", "/health")
+            assert connection.getresponse().status == OK
+            times.append(perf_counter() - started)
+            connection.close()
+    pipe.recv()
+    pipe.send(taken)
 
 
 async def measure(url: str, connections: int, *, bad: int, messages: int, seconds: float, stream: bool) -> list[Any]:
     until = perf_counter() + seconds
     taken: list[float] = []
     failed: list[str] = []
-    limits = httpx.Limits(max_connections=connections, max_keepalive_connections=connections)
-    async with (
-        httpx.AsyncClient(base_url=url, trust_env=False, timeout=120, limits=limits) as client,
-        httpx.AsyncClient(base_url=url, trust_env=False, timeout=120) as watch,
-    ):
-        work = [good(client, until, taken, failed, stream=stream) for _ in range(connections)]
-        worst, *_ = await asyncio.gather(
-            health(watch, until), *work, *(hostile(url, number, until, messages) for number in range(bad))
-        )
+    work = [good(url, until, taken, failed, stream=stream) for _ in range(connections)]
+    await asyncio.gather(*work, *(hostile(url, number, until, messages) for number in range(bad)))
     if failed:
         sys.stderr.write(f"{failed[0]}\n")
-    median = sorted(taken)[len(taken) // 2]
-    return [connections, "streamed" if stream else "whole", len(taken), len(failed), f"{median:.2f}", f"{worst:.3f}"]
+    return [connections, "streamed" if stream else "whole", len(taken), len(failed), f"{median(taken):.2f}"]
 
 
 def main() -> None:
@@ -127,20 +155,30 @@ def main() -> None:
     parser.add_argument("--hostile", type=int, default=32)
     parser.add_argument("--messages", type=int, default=2048, help="messages of the hostile clients' conversations")
     given = parser.parse_args()
-    print("| connections | | answers | failed | median seconds | worst `/health`, seconds |\n|---|---|---|---|---|---|")
-    with served(models) as (models_url, _), endpoint(models_url, max(given.connections) + given.hostile) as url:
+    print(f"load of the machine before: {os.getloadavg()[0]:.1f}, cores: {os.cpu_count()}")
+    print("| connections | | answers | failed | median | `/health`: median | worst | idle server: worst |")
+    print("|---|---|---|---|---|---|---|---|")
+    with (
+        served(models) as (models_url, _),
+        served(idle) as (idle_url, _),
+        endpoint(models_url, max(given.connections) + given.hostile) as url,
+    ):
         for connections in given.connections:
             for stream in (False, True):
-                row = asyncio.run(
-                    measure(
-                        url,
-                        connections,
-                        bad=given.hostile,
-                        messages=given.messages,
-                        seconds=given.seconds,
-                        stream=stream,
+                with served(watch, url, idle_url) as (_, pipe):
+                    row = asyncio.run(
+                        measure(
+                            url,
+                            connections,
+                            bad=given.hostile,
+                            messages=given.messages,
+                            seconds=given.seconds,
+                            stream=stream,
+                        )
                     )
-                )
+                    pipe.send("tell")
+                    health, control = pipe.recv()
+                row += [f"{median(health):.3f}", f"{max(health):.3f}", f"{max(control):.3f}"]
                 print("|", " | ".join(map(str, row)), "|", flush=True)
 
 

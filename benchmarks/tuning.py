@@ -20,8 +20,10 @@ from rich.console import Console
 from rich.table import Table
 
 from langchain_moa.evaluation.answer_table import AnswerTable, Sample, read_recorded
+from langchain_moa.evaluation.policies import KINDS, Kind, Policy, trust_order
+from langchain_moa.evaluation.policy_replay import replay
 from langchain_moa.evaluation.questions import Question
-from langchain_moa.evaluation.tuning import KINDS, Kind, Policy, choose, judged, replay, trust_order
+from langchain_moa.evaluation.tuning import choose, judged
 from langchain_moa.strategies.extract import boxed
 
 if TYPE_CHECKING:

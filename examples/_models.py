@@ -1,6 +1,6 @@
-"""The models that the examples ask: those of the key that is set, or else two small ones on this machine.
+"""The models that the examples use: hosted ones if a key is set, otherwise two small local ones.
 
-What you write yourself is shorter: `proposers=["openai:gpt-6-luna", "anthropic:claude-sonnet-5"]`, whatever you have.
+In your own code, name your models directly: `proposers=["openai:gpt-6-luna", "anthropic:claude-sonnet-5"]`.
 """
 
 from __future__ import annotations
@@ -20,11 +20,13 @@ elif os.environ.get("OPENAI_API_KEY"):
 else:
     PROPOSERS = ["local:smollm2-135m", "local:gemma3-270m"]
     AGGREGATOR = "local:smollm2-135m"
-    # Models this small need a short instruction in place of the paper's, and come to no end by themselves.
+    # Models this small need a shorter instruction than the paper's, and a limit because they do not stop by themselves.
     OPTIONS = {
         "prompt": "Here are answers from other assistants. "
         "Write one best answer to the user's question in one or two sentences.",
         "temperature": 0.3,
         "max_tokens": 64,
     }
-    print("No key is set: two very small local models answer. They show that it works, not how good it is.\n", file=sys.stderr)
+    print(
+        "No key is set, so two very small local models answer. They show that it works, not how good it is.\n", file=sys.stderr
+    )

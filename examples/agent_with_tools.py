@@ -1,8 +1,9 @@
-"""An agent whose model is a mixture: the proposers advise, the aggregator calls the tools."""
+"""An agent whose model is a mixture: the proposers advise, and the aggregator calls the tools."""
 
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 from _models import AGGREGATOR, OPTIONS, PROPOSERS
 from langchain.agents import create_agent
@@ -34,10 +35,19 @@ agent = create_agent(
 
 question = "Add 17 and 25."
 print(f"Question: {question}")
-messages = agent.invoke({"messages": [HumanMessage(question)]})["messages"]
-for message in messages:
-    for call in getattr(message, "tool_calls", []):
-        print(f"  calls {call['name']} with {call['args']}")
-    if message.type == "tool":
-        print(f"  {message.name} returns {message.text}")
+messages = []
+done = 0
+stream: Any = agent.stream({"messages": [HumanMessage(question)]}, stream_mode=["custom", "updates"])
+for mode, data in stream:
+    if mode == "updates":
+        messages += [message for update in data.values() for message in update["messages"]]
+        for call in getattr(messages[-1], "tool_calls", []):
+            print(f"  calls {call['name']} with {call['args']}")
+        if messages[-1].type == "tool":
+            print(f"  {messages[-1].name} returns {messages[-1].text}")
+    elif data["moa"] == "proposed":
+        done += 1
+        print(f"  {done}/{data['proposers']} proposers done")
+    elif data["moa"] == "merged":
+        done = 0
 print(f"Answer: {messages[-1].text}")

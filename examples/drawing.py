@@ -1,4 +1,4 @@
-"""The graph of a mixture as text for documents and as a picture; nothing is asked and nothing leaves this machine."""
+"""Draw the graph of a mixture as Mermaid and as SVG, without calling a model or a web service."""
 
 from __future__ import annotations
 

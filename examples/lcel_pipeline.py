@@ -1,4 +1,4 @@
-"""A mixture from a YAML file, in a pipeline of LangChain's expression language."""
+"""A mixture from a YAML file in a LangChain chain (LCEL)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from langchain_core.prompts import ChatPromptTemplate
 
 from langchain_moa import ChatMoA
 
-# With a key, other models take the place of those in the file.
+# If a key is set, hosted models override those of the file.
 instead = {} if OPTIONS else {"proposers": PROPOSERS, "aggregator": AGGREGATOR, "temperature": None, "max_tokens": None}
 
 moa = ChatMoA.from_config(Path(__file__).with_name("moa.yaml"), **instead)

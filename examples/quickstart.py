@@ -1,4 +1,4 @@
-"""A mixture as one chat model: ask, read the answer as it is written, see what it took."""
+"""A mixture as a chat model: stream an answer and see what it cost."""
 
 from __future__ import annotations
 

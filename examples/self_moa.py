@@ -1,7 +1,7 @@
-"""Self-MoA (arXiv 2502.00674): samples of one model, and the same model once more to make one answer of them.
+"""Self-MoA (arXiv 2502.00674): several samples of one model, and one answer that the same model writes from them.
 
-Where one model is clearly the best, this beats mixing it with weaker ones. The samples are spread over temperatures and seeds,
-so that they differ; a temperature for all calls would leave only the seeds.
+If one model is clearly the best, this is better than mixing it with weaker ones. The samples use different temperatures and
+seeds. Do not set a temperature for all calls: then only the seeds would differ.
 """
 
 from __future__ import annotations
@@ -21,4 +21,4 @@ state = graph.invoke({"messages": [HumanMessage(QUESTION)]})
 print(f"Question: {QUESTION}")
 for reference in state["references"]:
     print(f"\nSample {reference['proposer']} of {SAMPLES}:\n{reference['text'] or reference['error']}")
-print(f"\nAnswer, made of the samples:\n{state['messages'][-1].text}")
+print(f"\nAnswer from the samples:\n{state['messages'][-1].text}")

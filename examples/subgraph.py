@@ -1,4 +1,4 @@
-"""A mixture inside a bigger graph: look something up, let the mixture answer from it, check the answer."""
+"""A mixture inside a larger graph: look something up, let the mixture answer, check the answer."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def look_up(state: State) -> dict[str, Any]:
 def check(state: State) -> dict[str, Any]:
     drafts = sum(reference["status"] == "ok" for reference in state["references"])
     has_year = "1908" in state["messages"][-1].text
-    return {"verdict": f"made of {drafts} drafts; the year is {'right' if has_year else 'missing'}"}
+    return {"verdict": f"from {drafts} references; the year is {'correct' if has_year else 'missing'}"}
 
 
 mixture = create_moa(PROPOSERS, AGGREGATOR, num_layers=1, **OPTIONS).compile()

@@ -1,4 +1,4 @@
-"""Which mixture pays for your task? Recorded answers are searched for it, and the mixture that is found answers; no key."""
+"""Find the best mixture for a task from recorded answers, then ask it and serve it; needs no key."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def langchain_moa(*words: str) -> None:
 langchain_moa("tune", "--recorded", "answers.jsonl", "--output", "tuned")
 print("\n" + (folder / "tuned/moa.yaml").read_text().partition("\n\n")[2])
 
-# The members have the path as it was given, so the mixture is asked from the same folder: on the command line, ...
+# The members refer to the recorded answers by a relative path, so ask from the same folder: on the command line, ...
 langchain_moa("ask", "--config", "tuned/moa.yaml", "What is 7 * 6 + 5?")
 
 # ... in Python, ...
@@ -51,7 +51,7 @@ moa = ChatMoA.from_config("tuned/moa.yaml")
 answer = moa.invoke("What is 7 * 6 + 5?")
 print(f"{answer.text} {answer.response_metadata['moa']['selected']}")
 
-# ... and behind an endpoint of OpenAI's protocol, as `langchain-moa serve --config tuned/moa.yaml` offers it.
+# ... and over HTTP, as `langchain-moa serve --config tuned/moa.yaml` does.
 asked = {"model": "tuned", "messages": [{"role": "user", "content": "What is 7 * 6 + 5?"}]}
 with TestClient(make_app({"tuned": moa}), base_url="http://127.0.0.1") as client:
     print("Served:", client.post("/v1/chat/completions", json=asked).json()["choices"][0]["message"]["content"])

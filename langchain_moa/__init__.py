@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from langchain_moa.strategies.layer import ClosedLayer
     from langchain_moa.strategies.roles import awrite_roles, roles, write_roles
 
-# Where each name is at home. They are imported when they are asked for, so that the command line, which imports this
-# package too, is there before LangChain is.
+# The module of each public name. Names are imported on first access, so that the command line, which imports this package,
+# starts before LangChain is loaded.
 _HOMES = {
     "AggregatorFailedError": "data.errors",
     "BatchAnswer": "batch.asker",

@@ -1,4 +1,4 @@
-"""`python -m langchain_moa`: the command line without its script on the path."""
+"""The command line as `python -m langchain_moa`, for environments whose scripts are not on the path."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Every private or undocumented name of another package that this one needs, each with the reason.
+"""All private or undocumented names of other packages that this package needs, each with the reason.
 
 `tests/unit_tests/test_compat.py` has a test for each that says what breaks when a release changes it. Methods that LangChain
-documents to be overridden (`_generate`, `_stream`, `_llm_type`, `_identifying_params`, ...) are not listed here where they are
-overridden, only where they are read from another class.
+documents for overriding (`_generate`, `_stream`, `_llm_type`, `_identifying_params`, ...) are listed only if this package reads
+them from other classes, not if it overrides them.
 """
 
 from __future__ import annotations
@@ -27,23 +27,23 @@ if TYPE_CHECKING:
     MakeClient = Callable[[Hashable, Callable[[], Any]], Any]
 
 
-# A handler of this class makes `invoke` stream the model. A recorder needs that for the time of the first token. Private: the
-# class, which is the only thing that langchain-core looks for.
+# A handler of this class makes `invoke` stream the model, which a recorder needs for the time to the first token. Private: the
+# class; langchain-core checks for nothing else.
 StreamingCallbackHandler = _StreamingCallbackHandler
 
 
 def read_channel(config: Mapping[str, Any] | None, name: str) -> Any:
     """Return the value of a channel of the running graph.
 
-    LangGraph hands a node the channels of its input schema, and shows that input in its `tasks` and `debug` streams. What the
-    nodes of a run share beside the state is no business of these, so it is read here. Private: the key in `configurable`.
+    LangGraph passes a node the channels of its input schema and shows them in its `tasks` and `debug` streams. Objects that the
+    nodes of a run share must not appear there, so they are read here. Private: the key in `configurable`.
 
     Args:
         config: The node's config.
         name: The channel's name.
 
     Returns:
-        The value; `None` outside of a run, or in a graph that has no such channel.
+        The value; `None` outside of a run, or if the graph has no such channel.
     """
     read = ((config or {}).get("configurable") or {}).get("__pregel_read")
     if read is None:
@@ -55,10 +55,10 @@ def read_channel(config: Mapping[str, Any] | None, name: str) -> Any:
 
 
 def streams_tokens(handler: BaseCallbackHandler) -> bool:
-    """Tell whether a handler passes the tokens of models on to a user.
+    """Return whether a handler streams the tokens of models to a user.
 
-    These are the tracers behind `astream_log`, `astream_events` and LangGraph's `messages` stream. Inside a mixture they would
-    show the tokens of the proposers. Private: their base classes.
+    These handlers are the tracers behind `astream_log`, `astream_events` and LangGraph's `messages` stream. Inside a mixture,
+    they would show the proposers' tokens. Private: their base classes.
 
     Args:
         handler: The handler.
@@ -67,10 +67,10 @@ def streams_tokens(handler: BaseCallbackHandler) -> bool:
 
 
 def inherited_context() -> Sequence[ContextVar[Any]]:
-    """Return the context variables from which LangChain adds to the config of a run that starts inside another.
+    """Return the context variables from which a run inherits config and handlers when it starts inside another run.
 
     A mixture hides them from its members: the caller's config, and handlers such as `get_usage_metadata_callback`. Private: the
-    list of hooks. The variable of the config is importable and undocumented.
+    list of hooks. Undocumented: the variable of the config.
     """
     from langchain_core.runnables.config import var_child_runnable_config
     from langchain_core.tracers.context import _configure_hooks
@@ -79,7 +79,7 @@ def inherited_context() -> Sequence[ContextVar[Any]]:
 
 
 def is_run_id(message_id: str | None) -> bool:
-    """Tell whether the id of a message is one that LangChain made from a run id, because the provider gave none.
+    """Return whether LangChain made a message's id from the run id, because the provider sent none.
 
     Undocumented: the prefix of these ids.
 
@@ -92,9 +92,9 @@ def is_run_id(message_id: str | None) -> bool:
 
 
 def tracing_params(model: BaseChatModel) -> LangSmithParams:
-    """Return the provider and the name of a model, as tracers are told them.
+    """Return the provider and the name of a model, as reported to tracers.
 
-    It is the only description that every provider's class gives of itself. Private: the method; there is no public one.
+    This is the only description that all providers' classes have. Private: the method; there is no public one.
 
     Args:
         model: The model.
@@ -105,7 +105,7 @@ def tracing_params(model: BaseChatModel) -> LangSmithParams:
 def identifying_params(model: BaseChatModel) -> dict[str, Any]:
     """Return the parameters that tell two models apart, as LangChain's cache uses them.
 
-    A documented property to override. LangChain has no public way to read it.
+    LangChain documents how to override this property, but has no public way to read it.
 
     Args:
         model: The model.
@@ -114,9 +114,9 @@ def identifying_params(model: BaseChatModel) -> dict[str, Any]:
 
 
 def llm_type(model: Any) -> str | None:
-    """Return what a model says that it is (`moa`, `openai-chat`, ...); `None` if it says nothing.
+    """Return the type that a model reports (`moa`, `openai-chat`, ...); `None` if it reports none.
 
-    A documented property to override. LangChain has no public way to read it.
+    LangChain documents how to override this property, but has no public way to read it.
 
     Args:
         model: The model.
@@ -126,9 +126,9 @@ def llm_type(model: Any) -> str | None:
 
 
 def has_async_methods(model: BaseChatModel) -> bool:
-    """Tell whether the class of a model implements async calls, rather than running its sync ones in a thread.
+    """Return whether a model's class implements async calls instead of running its sync ones in a thread.
 
-    Documented methods to override. LangChain has no public way to ask whether a class does so.
+    LangChain documents how to override these methods, but has no public way to check whether a class does so.
 
     Args:
         model: The model.
@@ -138,9 +138,9 @@ def has_async_methods(model: BaseChatModel) -> bool:
 
 
 def default_settings(runnable: Any) -> Mapping[str, Any] | None:
-    """Return the settings of a model that `init_chat_model` makes when it is called; `None` for any other Runnable.
+    """Return the settings of a configurable model, which `init_chat_model` makes at call time; `None` for other Runnables.
 
-    They say whether the client of that model tries again. Private: the attribute that keeps them.
+    They show whether the model's client retries. Private: the attribute that stores them.
 
     Args:
         runnable: Any Runnable.
@@ -152,7 +152,7 @@ def default_settings(runnable: Any) -> Mapping[str, Any] | None:
 def remote_headers(graph: Any) -> Mapping[str, str]:
     """Return the HTTP headers that a `RemoteGraph` sends; an empty mapping for any other graph.
 
-    Its `api_key` is only kept in them. Undocumented: the way from the graph to its HTTP client.
+    Its `api_key` is stored only in these headers. Undocumented: the attributes from the graph to its HTTP client.
 
     Args:
         graph: A graph on a server.
@@ -164,15 +164,15 @@ def remote_headers(graph: Any) -> Mapping[str, str]:
 class ScopedChatModel(BaseChatModel):
     """A chat model that enters a context around each of its calls.
 
-    For an `invoke` that streams, LangChain calls `_stream` without the run manager. Private: the only method around that call
-    which is given it.
+    If `invoke` streams, LangChain calls `_stream` without the run manager. Private: the method around that call, which is the
+    only one that gets the run manager.
     """
 
     def scope(
         self,
         run_manager: CallbackManagerForLLMRun | AsyncCallbackManagerForLLMRun | None,  # noqa: ARG002  # for subclasses
     ) -> AbstractContextManager[None]:
-        """Return what is entered around a call.
+        """Return the context manager to enter around a call.
 
         Args:
             run_manager: The run manager of the call.
@@ -202,21 +202,20 @@ class ScopedChatModel(BaseChatModel):
             return await super()._agenerate_with_cache(messages, stop=stop, run_manager=run_manager, **kwargs)
 
 
-def known_providers() -> list[str]:
-    """Return the providers that `init_chat_model` knows.
+def provider_packages() -> dict[str, str]:
+    """Return the providers that `init_chat_model` knows, each with the package to install for it.
 
-    An error about an unknown provider names them. Private: the registry; the public function shows it in the text of an error
-    only.
+    Errors about unknown providers list them. Private: the registry; the public function shows it only in the text of an error.
     """
     from langchain.chat_models.base import _BUILTIN_PROVIDERS
 
-    return sorted(_BUILTIN_PROVIDERS)
+    return {name: found[0].partition(".")[0].replace("_", "-") for name, found in _BUILTIN_PROVIDERS.items()}
 
 
 def provider_of(name: str) -> str | None:
-    """Return the provider that `init_chat_model` takes for a model string; `None` if it finds none.
+    """Return the provider that `init_chat_model` uses for a model string; `None` if it finds none.
 
-    Private: how LangChain infers the provider of a name without one, such as `gpt-4o`.
+    Private: the function that infers the provider of a name without one, such as `gpt-4o`.
 
     Args:
         name: `provider:model`, or the name of a model.
@@ -224,13 +223,13 @@ def provider_of(name: str) -> str | None:
     from langchain.chat_models.base import _attempt_infer_model_provider
 
     provider, colon, _ = name.partition(":")
-    return provider if colon and provider in known_providers() else _attempt_infer_model_provider(name)
+    return provider if colon and provider in provider_packages() else _attempt_infer_model_provider(name)
 
 
 def ollama_options(model: BaseChatModel) -> dict[str, Any]:
-    """Return the options of an Ollama model that its fields set.
+    """Return the Ollama options that are set in a model's fields.
 
-    `options` of a call replace those of the model as a whole. Private: which fields are options.
+    `options` given at call time replace all of the model's own. Private: which fields are options.
     """
     names = (
         *("mirostat", "mirostat_eta", "mirostat_tau", "num_ctx", "num_gpu", "num_thread", "num_predict", "repeat_last_n"),
@@ -241,18 +240,18 @@ def ollama_options(model: BaseChatModel) -> dict[str, Any]:
 
 
 def copy_for_loop(model: BaseChatModel, client: MakeClient, on_close: Callable[[Close], None]) -> BaseChatModel | None:
-    """Return a copy of a chat model whose async side has an HTTP client that belongs to the running event loop.
+    """Return a copy of a chat model whose async HTTP client belongs to the running event loop.
 
     LangChain's packages keep one async HTTP client per address for the whole process. Its connections belong to the loop that
     opened them, and fail on any other with "bound to a different event loop". Private: where each package keeps its client.
 
     Args:
-        model: The model; it is not changed.
-        client: Returns the loop's HTTP client for a key, made by the function that it is given if there is none yet.
-        on_close: Registers what closes a client of the copy's own when the loop ends.
+        model: The model; it is not modified.
+        client: Returns the loop's HTTP client for a key. If there is none yet, it calls the given function to make one.
+        on_close: Registers a function that closes the copy's own client when the loop ends.
 
     Returns:
-        The copy; the model itself where the user has given the HTTP client; `None` for a package that is not known here.
+        The copy; the model itself if its HTTP client was given by the user; `None` for models of other packages.
     """
     for recipe in (_copy_openai, _copy_anthropic, _copy_ollama, _copy_cohere, _copy_groq):
         if (copy := recipe(model, client, on_close)) is not None:
@@ -261,20 +260,22 @@ def copy_for_loop(model: BaseChatModel, client: MakeClient, on_close: Callable[[
 
 
 def sdk_client(model: Any) -> Any:
-    """Return the async client of OpenAI's or Anthropic's SDK that a chat model calls; `None` for models of other packages.
+    """Return the async client of OpenAI's, Anthropic's or Groq's SDK that a chat model uses; `None` for others.
 
-    Private: where langchain-anthropic keeps its client; langchain-openai has it in a field.
+    Private: where langchain-anthropic and langchain-groq keep their clients. In langchain-openai, it is a public field.
 
     Args:
         model: The model.
     """
     if _inherits(model, "langchain_openai"):
         return model.root_async_client
+    if _inherits(model, "langchain_groq"):
+        return getattr(model.async_client, "_client", None)
     return model._async_client if _inherits(model, "langchain_anthropic") else None
 
 
 def with_sdk_client(model: Any, client: Any) -> Any:
-    """Return a copy of a chat model that calls another async client of the same SDK.
+    """Return a copy of a chat model that uses another async client of the same SDK.
 
     Private: where langchain-anthropic keeps its client.
 
@@ -284,20 +285,22 @@ def with_sdk_client(model: Any, client: Any) -> Any:
     """
     if _inherits(model, "langchain_openai"):
         return model.model_copy(update={"root_async_client": client, "async_client": client.chat.completions})
+    if _inherits(model, "langchain_groq"):
+        return model.model_copy(update={"async_client": client.chat.completions})
     copy = model.model_copy()
-    # A cached property: what stands in `__dict__` is what it returns.
+    # A cached property returns the value in `__dict__`.
     copy.__dict__["_async_client"] = client
     return copy
 
 
 def _copy_openai(model: Any, client: MakeClient, _: Callable[[Close], None]) -> BaseChatModel | None:
-    """OpenAI's SDK: OpenAI, Azure, Together, DeepSeek, xAI and others."""
+    """Copy a model of OpenAI's SDK: OpenAI, Azure, Together, DeepSeek, xAI and others."""
     from langchain_openai.chat_models import _client_utils as utils
     from langchain_openai.chat_models.base import BaseChatOpenAI
 
     if not isinstance(model, BaseChatOpenAI):
         return None
-    # A proxied client is langchain-openai's own, kept in the field where a user's would be.
+    # With a proxy, the client in this field is langchain-openai's own and not the user's.
     if model.http_async_client is not None and not model.openai_proxy:
         return model
     root = model.root_async_client or getattr(model.async_client, "_client", None)
@@ -324,7 +327,7 @@ def _copy_openai(model: Any, client: MakeClient, _: Callable[[Close], None]) -> 
 
 
 def _copy_anthropic(model: Any, client: MakeClient, _: Callable[[Close], None]) -> BaseChatModel | None:
-    """Anthropic's SDK."""
+    """Copy a model of Anthropic's SDK."""
     if type(model).__module__.partition(".")[0] != "langchain_anthropic" and not _inherits(model, "langchain_anthropic"):
         return None
     import anthropic
@@ -333,13 +336,13 @@ def _copy_anthropic(model: Any, client: MakeClient, _: Callable[[Close], None]) 
     proxy = getattr(model, "anthropic_proxy", None)
     http_client = client(("anthropic", proxy), lambda: anthropic.DefaultAsyncHttpxClient(**({"proxy": proxy} if proxy else {})))
     copy: BaseChatModel = model.model_copy()
-    # A cached property: what stands in `__dict__` is what it returns.
+    # A cached property returns the value in `__dict__`.
     copy.__dict__["_async_client"] = cached.copy(http_client=http_client)
     return copy
 
 
 def _copy_ollama(model: Any, _: MakeClient, on_close: Callable[[Close], None]) -> BaseChatModel | None:
-    """Ollama's SDK, whose clients are made by a validator of the model."""
+    """Copy a model of Ollama's SDK, whose clients are made by a validator of the model."""
     if not _inherits(model, "langchain_ollama"):
         return None
     copy: Any = model.model_copy(update={"validate_model_on_init": False})
@@ -349,7 +352,7 @@ def _copy_ollama(model: Any, _: MakeClient, on_close: Callable[[Close], None]) -
 
 
 def _copy_cohere(model: Any, _: MakeClient, on_close: Callable[[Close], None]) -> BaseChatModel | None:
-    """Cohere's SDK, whose clients are made by a validator of the model."""
+    """Copy a model of Cohere's SDK, whose clients are made by a validator of the model."""
     if not _inherits(model, "langchain_cohere"):
         return None
     copy: Any = model.model_copy()
@@ -359,7 +362,7 @@ def _copy_cohere(model: Any, _: MakeClient, on_close: Callable[[Close], None]) -
 
 
 def _copy_groq(model: Any, client: MakeClient, _: Callable[[Close], None]) -> BaseChatModel | None:
-    """Groq's SDK."""
+    """Copy a model of Groq's SDK."""
     if not _inherits(model, "langchain_groq"):
         return None
     if model.http_async_client is not None:

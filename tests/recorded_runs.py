@@ -88,7 +88,9 @@ def _runs(calls: st.SearchStrategy[CallRecord]) -> st.SearchStrategy[MoARun]:
 
 
 def a_graph() -> Outline:
-    proposer = OutlinedNode(id="layer_1_proposer_1", name="layer_1_proposer_1", metadata={"layer": 1, "proposer": "p"})
+    proposer = OutlinedNode(
+        id="layer_1_proposer_1", name="layer_1_proposer_1", metadata={"layer": 1, "proposer": 1, "name": "p"}
+    )
     merge = OutlinedNode(id="merge_1", name="merge_1", metadata={"layer": 1})
     return Outline(nodes=[proposer, merge], edges=[OutlinedEdge(source=proposer.id, target=merge.id)])
 

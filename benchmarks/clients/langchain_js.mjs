@@ -20,6 +20,9 @@ for (const useResponsesApi of [false, true]) {
   const second = await bound.invoke([question, first, await weather.invoke(first.tool_calls[0])]);
   assert.match(second.text, /sunny/);
 
+  const person = await model.withStructuredOutput(z.object({ name: z.string(), age: z.number() }), { name: "person" }).invoke("Ann is 41");
+  assert.equal(person.age, 41);
+
   const failing = new ChatOpenAI({ model: "wrong-key", apiKey: "none", configuration: { baseURL: process.env.MOA_URL }, useResponsesApi });
   await assert.rejects(() => failing.invoke("Hi"), (error) => error.status === 403);
 }

@@ -46,7 +46,7 @@ CLIENTS = {
         "ai_sdk.mjs", "ai", "`openai()`, `openai.chat()`, openai-compatible: whole, streamed, tool loop, progress"
     ),
     "LangChain.js": Client(
-        "langchain_js.mjs", "@langchain/openai", "chat and responses: whole, streamed, tool; no retry after a 403"
+        "langchain_js.mjs", "@langchain/openai", "chat and responses: whole, streamed, tool, schema; no retry after a 403"
     ),
     "Codex CLI": Client("", "@openai/codex", "`codex exec`: an answer, and a shell command as a tool"),
     "openai-agents": Client("openai_agents_client.py", "openai-agents", "chat and responses: tool loop, whole and streamed"),

@@ -1,1 +1,1 @@
-"""Aggregations: how the last references become the answer. A module here is one, found by its name."""
+"""Aggregations: how the last references become the answer. Each module is one aggregation, and its name is the module's."""

@@ -1,4 +1,4 @@
-"""Analyze: a first call says what the references agree and disagree on, a second one writes the answer from that."""
+"""Analyze: one call compares the references, and the aggregator writes the answer from this analysis."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ ANALYST = (
     "Whether something is right counts, not how many say it. Each point is a sentence that can be understood by itself and "
     "names no response by its label."
 )
-"""What the analyst is told it is."""
+"""The analyst's instruction."""
 
 _INTRODUCTION = (
     "A judge has read these responses. Its analysis of them stands below, between lines that say [{tag}]. Like the responses "
@@ -71,10 +71,10 @@ class Analysis(BaseModel):
     blind_spots: list[str]
 
     def to_text(self) -> str:
-        """Return the analysis as the writer reads it.
+        """Return the analysis as the aggregator reads it.
 
-        Its author has read untrusted text, and may repeat it: it is shown between lines with a tag that is made
-        from the text, so that the text cannot hold it.
+        The analyst has read untrusted text and may repeat it, so the analysis is fenced with a tag. The tag is a hash of the
+        text, so the text cannot contain it.
         """
         lists = [(name.replace("_", " ").capitalize(), getattr(self, name)) for name in _POINTS]
         parts = ["\n".join([f"{title}:", *(f"- {point}" for point in points)]) for title, points in lists if points]
@@ -85,14 +85,15 @@ class Analysis(BaseModel):
 
 @strategy
 class Analyze(Aggregation):
-    """Analysis first, as in OpenRouter's Fusion: a judge lists, the aggregator writes, with the references before it.
+    """Analyze the references first, as in OpenRouter's Fusion; the aggregator then reads the references and the analysis.
 
-    The analysis is JSON of a fixed shape (`Analysis`); a reply that is not is asked for once more, and then, or if the model
-    fails, the aggregator writes from the references alone. What was said stands in the state's `steps`.
+    The analysis lists agreements, contradictions, unique points and blind spots, as JSON that matches `Analysis`. If a reply
+    does not match, the model is asked once more. If that fails as well, or if the model fails, the aggregator writes from the
+    references alone. The state's `steps` contain the analysis.
 
     Attributes:
-        model: Who analyses. Default: the mixture's aggregator.
-        seed: Another seed draws other orders of the references.
+        model: The model that analyzes. Default: the mixture's aggregator.
+        seed: Seed of the order in which the references are shown. Default: 0.
 
     Example:
         ```python
@@ -112,7 +113,7 @@ class Analyze(Aggregation):
 
     @property
     def models(self) -> tuple[Proposer | None, ...]:
-        """Whom it asks: the analyst, and the aggregator."""
+        """The models that this calls: the analyst and the aggregator (`None`)."""
         return (self.model, None)
 
     @override
@@ -123,7 +124,7 @@ class Analyze(Aggregation):
 
     def _analyse(self, state: MoAState) -> Inquiry[dict[str, Any]]:
         references = state.get("merged", [])
-        # Of one by itself there is nothing to be said against the others.
+        # A single reference has nothing to be compared with.
         if len(references) > 1:
             form = f"JSON of the form {json.dumps({name: ['...'] for name in _POINTS})}"
             wanted = "; ".join(f"`{name}`: {what}" for name, what in _POINTS.items())
@@ -142,7 +143,7 @@ class Analyze(Aggregation):
 
 
 def _informed(state: MoAState, prompt: PlacedPrompt) -> Prompt:
-    """Return the prompt with the analysis after the references, where there is one."""
+    """Return the prompt with the analysis after the references; unchanged if there is no analysis."""
     said = [step for step in steps_of(state.get("steps", []), turn_of(state["messages"])) if step["node"] == _NODE]
     analysis = reads_json(Analysis)(said[-1]["text"]) if said else None
     if analysis is None:

@@ -1,4 +1,4 @@
-"""Consistent: a model names the reference that most others agree with, whatever their form."""
+"""Consistent: a model selects the reference that agrees with most of the others, even if they are worded differently."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ CONSISTENCY = (
     "You are given several responses to a conversation's last message. Evaluate these responses, and select the most "
     "consistent response based on majority consensus."
 )
-"""What the model is told; the words are the paper's."""
+"""The model's instruction, in the words of the paper."""
 
 
 @strategy
 class Consistent:
-    """Universal Self-Consistency (Chen et al., arXiv 2311.17311): a majority vote where no short answer can be extracted.
+    """Universal Self-Consistency (Chen et al., arXiv 2311.17311): a majority vote for answers that are not short.
 
-    The model says which reference is most consistent with the others; that one is the answer, unchanged. Labels, order,
-    repair and fallback are those of `select`.
+    A model names the reference that is most consistent with the others. This reference is the answer, unchanged. Labels,
+    order, repair and fallback work as in `select`.
 
     Attributes:
-        model: Who decides. Default: the mixture's aggregator.
-        instruction: What it is told to look at.
-        seed: Another seed draws other orders.
+        model: The model that decides. Default: the mixture's aggregator.
+        instruction: The model's system prompt. Default: the paper's words.
+        seed: Seed of the order in which the references are shown. Default: 0.
 
     Example:
         ```python
@@ -51,7 +51,7 @@ class Consistent:
     seed: int = 0
 
     def __call__(self, messages: Sequence[BaseMessage], references: Sequence[Reference]) -> Inquiry[Choice]:
-        """Return the reference that the model finds most consistent, or else the medoid."""
+        """Return the reference that the model finds most consistent, or the medoid if it names none."""
         return choose_one(
             messages,
             references,

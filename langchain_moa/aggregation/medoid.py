@@ -1,4 +1,4 @@
-"""Medoid: the answer is the reference that is most like all the others; no model is asked."""
+"""Medoid: the answer is the reference that is most similar to all others; no model is called."""
 
 from __future__ import annotations
 
@@ -21,12 +21,14 @@ __all__ = ["Medoid"]
 
 @strategy
 class Medoid:
-    """Answer with the most central reference, unchanged; of equally central ones, with the first proposer's.
+    """Answer with the most central reference, unchanged.
 
-    Where embeddings fail, the texts are compared by their words, and the metadata say so.
+    If several references are equally central, the first proposer's is the answer. If embeddings fail, the texts are compared
+    by their words (`lexical`), and `response_metadata["moa"]["selected"]` reports the fallback.
 
     Attributes:
-        similarity: What compares the texts: `lexical` (default), `ordered`, LangChain embeddings or their name, or a callable.
+        similarity: How the texts are compared: `lexical` (default), `ordered`, LangChain embeddings or their name, or a
+            callable.
 
     Example:
         ```python
@@ -44,12 +46,12 @@ class Medoid:
 
 
 def central(references: Sequence[Reference], *, similarity: Similarity = LEXICAL, **why: Any) -> Inquiry[Choice]:
-    """Choose the medoid, which is also what others fall back on when they cannot decide.
+    """Choose the medoid; other aggregations use this as their fallback when they cannot decide.
 
     Args:
-        references: What to choose from.
-        similarity: What compares.
-        **why: Further plain data for the answer's metadata.
+        references: The references to choose from.
+        similarity: How the texts are compared.
+        **why: Additional plain data for the answer's metadata.
     """
     texts = [each["text"] for each in references]
     matrix = yield Compare(texts=texts, by=similarity)

@@ -1,4 +1,4 @@
-"""Rank: every proposer ranks the others' answers without knowing whose they are; the aggregator gets them best first."""
+"""Rank: each proposer ranks the other proposers' answers anonymously, and the aggregator reads them best first."""
 
 from __future__ import annotations
 
@@ -28,28 +28,28 @@ if TYPE_CHECKING:
 __all__ = ["Rank"]
 
 _FEWEST = 2
-"""There is nothing to rank in fewer answers."""
+"""The smallest number of answers that can be ranked."""
 
 PEER = (
     "You rank responses to a conversation's last message from best to worst: correct first of all, then helpful, complete and "
     f"clear. {FAIR}"
 )
-"""What each proposer is told it is."""
+"""The instruction of each proposer that ranks."""
 
 
 @strategy
 class Rank(Aggregation):
-    """Anonymous peer ranking (llm-council), then synthesis: the references stand in the order of their mean rank.
+    """Anonymous peer ranking as in llm-council, then synthesis: the aggregator reads the references by mean rank, best first.
 
-    The proposers of the last layer rank, in parallel, each all references but its own, under labels and in an order drawn
-    from a seed. One that gave no good answer in that layer ranks none. A ranking that does not name each reference exactly
-    once is asked for once more, and then does not count. References of the same mean rank keep the proposers' order, and so
-    do all if no ranking counts.
+    The proposers of the last layer rank in parallel. Each ranks all references except its own, under anonymous labels and in
+    an order drawn from a seed. A proposer without a good answer in that layer does not rank. If a ranking does not name each
+    reference exactly once, the proposer is asked once more; if the second ranking is invalid as well, it does not count.
+    References with the same mean rank keep the proposers' order, and so do all references if no ranking counts.
 
-    `proposer_timeout` and `quorum` hold for rankings as for answers: one that is late is recorded, and left out.
+    `proposer_timeout` and `quorum` apply to rankings as they do to answers: a late ranking is recorded and does not count.
 
     Attributes:
-        seed: Another seed draws other orders.
+        seed: Seed of the order in which the references are shown. Default: 0.
 
     Example:
         ```python
@@ -100,15 +100,15 @@ class Rank(Aggregation):
     def _order(self, state: MoAState, *, layers: Layers, nodes: Sequence[str]) -> dict[str, Any]:
         references = state.get("merged", [])
         places: dict[int, list[float]] = {id(each): [] for each in references}
-        # What was said last counts: it is the reply, or the repair.
+        # The last text of a node counts: the repaired reply if there is one.
         said = {step["node"]: step["text"] for step in steps_of(state.get("steps", []), turn_of(state["messages"]))}
         for position, node in enumerate(nodes, start=1):
             ranking = self._ranking(state, _peer(state, layers, position), position, said.get(node, ""))
             for rank, reference in enumerate(ranking):
-                # From 0, the best, to 1: a ranker's own answer is missing from its ballot.
+                # From 0 (best) to 1 (worst), so that ballots of different lengths can be averaged.
                 places[id(reference)].append(rank / (len(ranking) - 1))
         means = {key: fmean(ranks) for key, ranks in places.items() if ranks}
-        # An answer that nobody could rank stands in the middle.
+        # An answer without a rank gets the mean of all ranks.
         middle = fmean(means.values()) if means else 0.0
         ranked = sorted(references, key=lambda each: means.get(id(each), middle))
         emit("ranked", references=[each["proposer"] for each in ranked])
@@ -122,14 +122,14 @@ class Rank(Aggregation):
 
 
 def _peer(state: MoAState, layers: Layers, position: int) -> Member | None:
-    """Return who ranks at a position: the proposer that gave a good answer there in the last layer; `None` if none did."""
+    """Return the proposer at a position of the last layer; `None` if it gave no good answer there and so does not rank."""
     of_turn = references_of(state)
     last = max((each["layer"] for each in of_turn), default=0)
     answered = {each["proposer"] for each in of_turn if each["layer"] == last and each["status"] == "ok"}
-    # The layers that may be the last end with the last one of the mixture.
+    # If only the mixture's last layer can be the last, `layers` has a single item.
     return layers[last - 1 if len(layers) >= last else -1][position - 1] if position in answered else None
 
 
 def _is_by(reference: Reference, peer: Member, position: int) -> bool:
-    # The name, too: where a layer falls back, the place may have been another's in the layer before.
+    # The name is compared as well: after a fallback, another proposer may have this position in the previous layer.
     return reference["proposer"] == position and reference["name"] == peer.name

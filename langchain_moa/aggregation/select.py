@@ -1,4 +1,4 @@
-"""Select: a model names the best reference, and that reference is the answer, unchanged."""
+"""Select: a model selects the best reference, which is the answer, unchanged."""
 
 from __future__ import annotations
 
@@ -25,20 +25,21 @@ RANKER = (
     "You judge responses to a conversation's last message. Choose the one that is best: correct first of all, then helpful, "
     f"complete and clear. {FAIR}"
 )
-"""What the ranker is told it is."""
+"""The ranker's instruction."""
 
 
 @strategy
 class Select:
-    """Have a model choose (the LLM ranker of the paper's section 3.3): what it names is the answer, word for word.
+    """Have a model choose the answer (the LLM ranker of the paper's section 3.3).
 
-    The references stand under anonymous labels, in an order drawn from a seed. A reply that does not name exactly one of
-    them is asked for once more; then, or if the model fails, the medoid is the answer, and the metadata say so.
+    The model reads the references under anonymous labels, in an order drawn from a seed, and names the best. That reference
+    is the answer, word for word. If the reply does not name exactly one reference, the model is asked once more. If that
+    fails as well, or if the model fails, the medoid is the answer, and `response_metadata["moa"]["selected"]` says why.
 
     Attributes:
-        model: Who chooses. Default: the mixture's aggregator.
-        instruction: What it is told to look at.
-        seed: Another seed draws other orders.
+        model: The model that chooses. Default: the mixture's aggregator.
+        instruction: The model's system prompt. Default: choose the best response, correctness first.
+        seed: Seed of the order in which the references are shown. Default: 0.
 
     Example:
         ```python
@@ -58,7 +59,7 @@ class Select:
     seed: int = 0
 
     def __call__(self, messages: Sequence[BaseMessage], references: Sequence[Reference]) -> Inquiry[Choice]:
-        """Return the reference that the ranker names, or else the medoid."""
+        """Return the reference that the model names, or the medoid if it names none."""
         question = "Which response is best: {labels}? Reply with its label alone, in double brackets, like [[A]]."
         return choose_one(
             messages,
@@ -81,16 +82,16 @@ def choose_one(
     model: Proposer | None,
     seed: int,
 ) -> Inquiry[Choice]:
-    """Have a model name one reference; fall back on the medoid.
+    """Have a model name one reference; fall back to the medoid.
 
     Args:
         messages: The conversation.
-        references: What to choose from; one alone is chosen without a question.
-        instruction: Who the model is to be.
-        question: What it is asked in the end; `{labels}` stands for the labels.
-        name: What the call is named.
-        model: Whom to ask; `None` stands for the aggregator.
-        seed: Draws the order.
+        references: The references to choose from; a single reference is chosen without calling the model.
+        instruction: The model's system prompt.
+        question: The question at the end of the prompt; `{labels}` is replaced by the labels.
+        name: The name of the call in traces and in the account.
+        model: The model to ask; `None` is the aggregator.
+        seed: Seed of the order in which the references are shown.
     """
     if len(references) == 1:
         return Choice(references[0])

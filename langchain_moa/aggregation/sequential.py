@@ -1,4 +1,4 @@
-"""Sequential: the references are synthesized a window at a time, so that any number of them fits a small context."""
+"""Sequential: the references are synthesized one window at a time, so that any number of them fits a small context."""
 
 from __future__ import annotations
 
@@ -21,23 +21,24 @@ __all__ = ["Sequential"]
 
 _NODE = "window"
 
-# So many failed calls in a row, and it is not worth while to try another window.
+# After this many failed calls in a row, no further window is tried.
 _PATIENCE = 2
 
 
 @strategy
 class Sequential(Aggregation):
-    """Self-MoA-Seq (arXiv 2502.00674): a sliding window over the references, with the running synthesis carried in it.
+    """Self-MoA-Seq (arXiv 2502.00674): a sliding window over the references, which carries the running synthesis along.
 
-    The aggregator synthesizes the first `window` references; that synthesis and the next `window - 1` references are the next
-    window, and so on. The last window is the aggregator's as usual: it streams, and has the tools. With no more references
-    than the window takes, this is `synthesize`.
+    The aggregator synthesizes the first `window` references. This synthesis and the next `window - 1` references are the next
+    window, and so on. For the last window, the aggregator streams and has the tools, as usual. If all references fit into one
+    window, this is the same as `synthesize`.
 
-    A window whose call fails keeps the running synthesis as it is, and puts its other references off to the end. If the next
-    one fails as well, the aggregator reads all that is left at once, cut to what its context window takes.
+    If the call for a window fails, its first text (the running synthesis, after the first window) stays, and its other
+    references move to the end. If the next call fails as well, the aggregator reads all remaining references at once, cut to
+    fit its context window.
 
     Attributes:
-        window: How many texts the aggregator reads at once, at least 2.
+        window: How many texts the aggregator reads at once, at least 2. Default: 6.
 
     Example:
         ```python
@@ -80,13 +81,13 @@ class Sequential(Aggregation):
         synthesis = Reference(
             turn=turn_of(state["messages"]),
             layer=inside[-1]["layer"],
-            proposer=0,  # nobody's: it is the aggregator's own
+            proposer=0,  # written by the aggregator, not by a proposer
             name=member.name,
             model=member.id,
             text=answer["text"],
             status="ok",
             error=None,
-            usage=None,  # counted among the steps
+            usage=None,  # counted in the steps
             seconds=0.0,
         )
         return {"merged": [synthesis, *ahead]}

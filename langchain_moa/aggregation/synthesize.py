@@ -17,7 +17,7 @@ __all__ = ["Synthesize"]
 
 @strategy
 class Synthesize(Aggregation):
-    """The paper's aggregation, and the default: the aggregator reads all references, shown by the mixture's `prompt`.
+    """The paper's aggregation, and the default: the aggregator reads all references in the mixture's `prompt`.
 
     Example:
         ```python

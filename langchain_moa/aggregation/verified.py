@@ -34,7 +34,7 @@ __all__ = ["Verified"]
 
 _logger = logging.getLogger("langchain_moa")
 
-# A longer message would crowd the answers out of the prompts.
+# Longer messages are cut: they would leave too little room for the answers in the prompts.
 _LONGEST = 2000
 
 
@@ -43,7 +43,7 @@ def _known(value: Any) -> Any:
         _loaded(value)
     elif not callable(value):
         msg = f"give a callable (text, question), or 'file.py:function', not {type(value).__name__}"
-        raise ValueError(msg)  # noqa: TRY004  # pydantic reports ValueErrors with the field's place
+        raise ValueError(msg)  # noqa: TRY004  # pydantic reports ValueErrors with the field's name
     return value
 
 
@@ -54,31 +54,31 @@ def _loaded(name: str) -> Callable[..., Any]:
 
 @strategy
 class Verified:
-    """Choose by a check: the first reference that passes is the answer, unchanged and at once.
+    """Answer with the first reference that passes your check, unchanged.
 
-    This is for answers that a program can check: unit tests, a schema, a query that runs, a proof checker. Each reference is
-    checked as soon as it is there. The first one that passes ends the layers: the other calls of its layer are cancelled, and
-    are recorded with the status `cancelled`. If none passes, the mixture goes on: the next layer, and in the end the
-    aggregator, read the references together with what the check said of each. The aggregator's answer is checked as well;
-    `response_metadata["moa"]["verified"]` is true where the answer has passed, and `["check"]` is what the check said.
+    Use this for answers that a program can check: with unit tests, a schema, a query, or a proof checker. Each reference is
+    checked as soon as it arrives. The first one that passes ends the layers: the other calls of its layer are cancelled and
+    recorded with the status `cancelled`. If no reference passes, the mixture continues: the next layer, and finally the
+    aggregator, read the references together with the message of each check. The aggregator's answer is checked as well.
+    `response_metadata["moa"]["verified"]` is true if the answer passed, and `["check"]` is the check's message.
 
-    A check that raises, or that takes longer than `timeout`, has not passed; the message says so. Sync checks run in a worker
-    thread, which cannot be stopped: a check that hangs keeps its thread. Checks of the references of one layer run at the same
-    time.
+    A check that raises an exception or exceeds `timeout` counts as failed, and its message says why. Checks of the references
+    of one layer run concurrently. Sync checks run in worker threads, which cannot be stopped: a check that hangs keeps its
+    thread.
 
-    A check that runs code which a model has written runs untrusted code. This package has no sandbox: run the code in your
-    own, such as a container without network, and return the result.
+    A check that runs code written by a model runs untrusted code. This package has no sandbox: run the code in your own, such
+    as a container without network access, and return the result.
 
     Attributes:
-        check: A callable, sync or async, from the text of an answer and the question (the text of the user's last message) to
-            true, false, or a message of what is wrong; or the name of one, `mine.py:check`. A file is run when the mixture is
-            made.
-        timeout: Seconds that a check may take. Default: 60.
-        otherwise: What is done where no reference passes: the `aggregator` writes the answer (default), or the `medoid` is
-            the answer, which needs no aggregator.
+        check: A sync or async callable `(text, question)`, or its name as `mine.py:check`. It gets the text of an answer and
+            the text of the user's last message, and returns `True`, `False`, or a message that says what is wrong. The file
+            is executed at construction.
+        timeout: Time limit for a check, in seconds. Default: 60.
+        otherwise: What happens if no reference passes: the `aggregator` writes the answer (default), or the `medoid` is the
+            answer, which needs no aggregator.
 
     Raises:
-        ValueError: There is no such file or function, or `check` cannot be called.
+        ValueError: The file or the function does not exist, or `check` is not callable.
 
     Example:
         ```python
@@ -105,19 +105,19 @@ class Verified:
     otherwise: Literal["aggregator", "medoid"] = "aggregator"
 
     over = "all"
-    """A reference of any layer may have passed."""
+    """The references of all layers are candidates."""
     ends_decided = True
     may_stop = True
     decision = "check passed"
 
     @property
     def models(self) -> tuple[None, ...]:
-        """The model that writes the answer where no reference passes: `None` is the aggregator."""
+        """The model that writes the answer if no reference passes: the aggregator (`None`), or none."""
         return (None,) if self.may_pass_on else ()
 
     @property
     def may_pass_on(self) -> bool:
-        """Whether the aggregator may write the answer."""
+        """Whether the aggregator writes the answer if no reference passes."""
         return self.otherwise == "aggregator"
 
     def __call__(
@@ -125,7 +125,7 @@ class Verified:
         messages: Sequence[BaseMessage],  # noqa: ARG002  # an aggregation's arguments
         references: Sequence[Reference],
     ) -> Inquiry[Choice] | Choice | Undecided:
-        """Return the first reference that has passed; where there is none, `Undecided`, or the medoid."""
+        """Return the first reference that passed; if none did, `Undecided` or the medoid."""
         for reference in references:
             if _has_passed(reference):
                 return Choice(reference)
@@ -134,11 +134,11 @@ class Verified:
         return central(references, fallback="medoid", because="no reference has passed the check")
 
     def decided(self, references: Sequence[Reference], ahead: int) -> str | None:  # noqa: ARG002  # any other's arguments
-        """Return which reference has passed; `None` if none has.
+        """Return which reference passed, as text; `None` if none did.
 
         Args:
             references: The answers so far.
-            ahead: How many may still come.
+            ahead: How many answers may still come; not used.
         """
         passed = next(filter(_has_passed, references), None)
         if passed is None:
@@ -153,7 +153,7 @@ class Verified:
             question: The question.
 
         Returns:
-            What the check said.
+            Whether the answer passed, and the check's message.
         """
         check = _loaded(self.check) if isinstance(self.check, str) else self.check
 
@@ -167,7 +167,7 @@ class Verified:
             return Check(passed=False, said=f"the check was not done within {self.timeout:g} s")
         except AssertionError as error:
             return Check(passed=False, said=_line(error) or "an assertion of the check failed")
-        except Exception as error:  # noqa: BLE001  # what is paid for is not lost to a mistake in the check
+        except Exception as error:  # noqa: BLE001  # a bug in the check must not lose answers that are paid for
             said = f"the check raised {type(error).__name__}: {_line(error)}"
             _logger.warning("%s", redact(said))
             return Check(passed=False, said=said)
@@ -181,7 +181,7 @@ def _has_passed(reference: Reference) -> bool:
 def _read(result: Any) -> Check:
     if isinstance(result, str):
         return Check(passed=False, said=_cut(result))
-    # The booleans of numpy are not of the type `bool`.
+    # numpy's booleans are not instances of `bool`.
     if isinstance(result, bool) or type(result).__module__ == "numpy":
         return Check(passed=bool(result), said="")
     msg = f"the check returned {type(result).__name__}; return True, False, or a message of what is wrong"

@@ -1,4 +1,4 @@
-"""Vote: the answer is the one that most references come to; no model is asked."""
+"""Vote: the answer is the one that most references give; no model is called."""
 
 from __future__ import annotations
 
@@ -31,33 +31,35 @@ def _coerce_writer(value: Any) -> Proposer | str | None:
 
 @strategy
 class Vote:
-    r"""Answer with a reference of the majority, for tasks whose answers are short: a number, a letter, an expression.
+    r"""Majority vote, for tasks with short answers: a number, a letter, an expression.
 
-    The short answer is extracted from each reference; references without one have no vote. The answer is the first of the
-    references that have the most frequent short answer, unchanged. A tie goes to the short answer that comes first in the
-    proposers' order, so name the proposer that you trust most first, or give `trust`. Where no reference has a short answer,
-    the medoid is the answer.
+    The short answer is extracted from each reference; references without one do not vote. The answer is the first reference
+    with the most frequent short answer, unchanged. A tie goes to the short answer that comes first in the proposers' order,
+    so list the proposer that you trust most first, or set `trust`. If no reference has a short answer, the medoid is the
+    answer.
 
-    `response_metadata["moa"]["selected"]` says how many agree: `votes`, `of`, and their share, `agreement`. A low one is a
-    reason to send an answer to a person, or, with a `threshold`, to have a model write it.
+    `response_metadata["moa"]["selected"]` reports how many agree: `votes`, `of`, and their ratio, `agreement`. If the
+    agreement is low, you may want to have a person check the answer or, with a `threshold`, a model write it.
 
     Attributes:
-        extract: What the short answer of a text is. `number`: the number said to be the answer, or else the last one.
-            `letter`: the option last said to be the answer. `boxed`: what is in the last `\boxed{...}`. `said`: whichever of
-            them the text presents as its answer, in a box, in words (`The answer is 18`) or by itself. `auto` (default): the
-            same, or else the last number. `literal`: a value of Python or JSON. `text`: a short answer in words, without case
-            and punctuation around it. Or a callable from a text to its short answer or `None`.
-        over: Whose references vote: those that the `last` layer passes on, or the good ones of `all` layers. A layer that does
-            not see the earlier ones (`prompt="blind"`) passes on theirs as well.
-        trust: The proposers' names, the most trusted one first: of answers with as many votes, that of the most trusted
-            proposer wins, and its reference is the answer. Proposers that are not named come last. Default: the order of the
-            layers and proposers.
-        threshold: The agreement, from 0 to 1, below which the vote is undecided. Default: it is always decided.
-        undecided: Who writes the answer then: `aggregator`, or a model, given as a proposer is; either reads the references.
-            Default: the first reference of the majority is the answer all the same, and the metadata say `undecided`.
+        extract: How the short answer of a text is found. `number`: the number that the text states as its answer, otherwise
+            its last number. `letter`: the option that the text last states as its answer. `boxed`: the content of the last
+            `\boxed{...}`. `said`: any of these that the text presents as its answer, in a box, in words (`The answer is 18`),
+            or alone. `auto` (default): the same as `said`, otherwise the last number. `literal`: a Python or JSON value.
+            `text`: a short answer in words; case and surrounding punctuation are ignored. You can also give a callable from a
+            text to its short answer or `None`.
+        over: Which references vote: those that the `last` layer passes on (default), or the good references of `all` layers.
+            A layer that does not see the earlier ones (`prompt="blind"`) passes on their references as well.
+        trust: Names of proposers, the most trusted first. Among answers with the same number of votes, the answer of the most
+            trusted proposer wins, and its reference is the answer. Proposers that are not listed come last. Default: the
+            order of the layers and proposers.
+        threshold: The agreement, from 0 to 1, below which the vote is undecided. Default: a vote is always decided.
+        undecided: The model that reads the references and writes the answer if the vote is undecided: `aggregator`, or a
+            model in any form that `proposers` accepts. Default: the first reference of the majority is the answer in any
+            case, and the metadata contain `undecided`.
 
     Raises:
-        ValueError: `threshold` is missing where `undecided` is given.
+        ValueError: `undecided` is given without a `threshold`.
 
     Example:
         ```python
@@ -75,26 +77,26 @@ class Vote:
     undecided: Annotated[Any, PlainValidator(_coerce_writer)] = None
 
     def __post_init__(self) -> None:
-        """Refuse a writer that would never be asked."""
+        """Reject a model that would never be called."""
         if self.undecided is not None and self.threshold is None:
-            msg = "undecided says who writes where the vote is undecided; give the threshold as well, such as 0.6"
+            msg = "undecided has no effect without a threshold; set threshold as well, for example to 0.6"
             raise ValueError(msg)
 
     @property
     def models(self) -> tuple[Proposer | None, ...]:
-        """Who writes the answer where the vote is undecided."""
+        """The model that writes the answer if the vote is undecided."""
         if self.undecided is None:
             return ()
         return (None,) if self.undecided == _AGGREGATOR else (self.undecided,)
 
     @property
     def may_pass_on(self) -> bool:
-        """Whether a model may write the answer."""
+        """Whether a model writes the answer if the vote is undecided."""
         return self.undecided is not None
 
     @property
     def may_decide(self) -> bool:
-        """Whether some of the answers can be enough: not where the share of all of them counts."""
+        """Whether the vote can be decided before all answers are in; not with a `threshold`, which needs all of them."""
         return self.threshold is None
 
     def __call__(
@@ -102,8 +104,8 @@ class Vote:
         messages: Sequence[BaseMessage],  # noqa: ARG002  # an aggregation's arguments
         references: Sequence[Reference],
     ) -> Inquiry[Choice] | Choice | Undecided:
-        """Return the most trusted reference of the majority, or else the medoid; `Undecided` where a model is to write."""
-        # Without an order of trust, the order is the filters': one of them may have drawn it.
+        """Return the most trusted reference of the majority, or the medoid; `Undecided` if a model has to write the answer."""
+        # Without `trust`, keep the order of the filters, which may have shuffled the references.
         ordered = references if self.trust is None else self._by_trust(references)
         counted = tally((each["text"] for each in ordered), self.extract)
         if not counted:
@@ -127,11 +129,11 @@ class Vote:
         return Choice(ordered[places[0]], found)
 
     def decided(self, references: Sequence[Reference], ahead: int) -> str | None:
-        """Return why no further answer can change the vote; `None` if one can.
+        """Return why further answers cannot change the vote; `None` if they can.
 
         Args:
             references: The answers so far.
-            ahead: How many may still come.
+            ahead: How many answers may still come.
         """
         ordered = self._by_trust(references)
         counted = tally((each["text"] for each in ordered), self.extract)
@@ -139,7 +141,7 @@ class Vote:
             return None
         (answer, places), *others = counted
         most, second = len(places), len(others[0][1]) if others else 0
-        # A tie goes to the most trusted proposer: if that one has answered, it cannot be overtaken by a tie.
+        # A tie goes to the most trusted proposer, so once it has answered, a tie does not change the vote.
         is_first = places[0] == 0 and self._is_most_trusted(ordered[0])
         if most > second + ahead or (is_first and most == second + ahead):
             return f"{most} of {len(ordered) + ahead} votes are for {answer}"

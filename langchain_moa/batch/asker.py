@@ -1,4 +1,4 @@
-"""What answers a row: the mixture in this process, or workers elsewhere."""
+"""Asking a mixture: by its graph in this process, or by workers in other processes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from typing_extensions import override
 
-from langchain_moa.batch.calls import QuestionRun, belonging_to, reason_of, with_ledger
+from langchain_moa.batch.calls import QuestionRun, belonging_to, reason_of, with_journal
 from langchain_moa.batch.output import with_columns
 from langchain_moa.batch.pace import Paces
 from langchain_moa.data.answer import reference_text
@@ -19,8 +19,10 @@ from langchain_moa.engine.graph import build_graph
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from langchain_core.messages import BaseMessage
+
     from langchain_moa.batch.half_price import HalfPrice
-    from langchain_moa.batch.journal import Journal
+    from langchain_moa.batch.journal import BatchJournal
     from langchain_moa.batch.rows import BatchRow
     from langchain_moa.data.reference import Reference
     from langchain_moa.mixture.mixture import Mixture
@@ -94,6 +96,51 @@ class BatchAnswer:
         return with_columns(self.columns, own)
 
 
+@dataclass(frozen=True, kw_only=True)
+class GraphAnswer:
+    """What the graph of a mixture, or of a member, has answered.
+
+    Attributes:
+        text: The answer; empty if there is none.
+        error: Why there is none; `None` if there is one.
+        degraded: What the answer lacks, in words.
+        references: The proposers' answers.
+    """
+
+    text: str = ""
+    error: MoAError | None = None
+    degraded: Sequence[str] = ()
+    references: Sequence[Reference] = ()
+
+
+async def ask_graph(
+    graph: Any, run: QuestionRun, messages: Sequence[BaseMessage], *, context: Any = None, **more: Any
+) -> GraphAnswer:
+    """Ask a compiled graph.
+
+    Args:
+        graph: The graph.
+        run: What its calls belong to.
+        messages: What is asked.
+        context: The context of the graph's run.
+        **more: More of its input.
+
+    Raises:
+        Exception: What is no `MoAError`: a fault of the program.
+    """
+    with belonging_to(run):
+        try:
+            state = await graph.ainvoke({"messages": messages, **more}, {"recursion_limit": _NO_LIMIT}, context=context)
+        except MoAError as error:
+            return GraphAnswer(error=error, references=error.references)
+    message = state["messages"][-1]
+    return GraphAnswer(
+        text=reference_text(message),
+        degraded=tuple(message.response_metadata.get("moa", {}).get("degraded", ())),
+        references=state.get("references", ()),
+    )
+
+
 class Asker(ABC):
     """Asks rows."""
 
@@ -110,7 +157,7 @@ class LocalAsker(Asker):
     """Asks a mixture in this process."""
 
     def __init__(
-        self, mixture: Mixture, journal: Journal, *, paces: Paces | None = None, half_price: HalfPrice | None = None
+        self, mixture: Mixture, journal: BatchJournal, *, paces: Paces | None = None, half_price: HalfPrice | None = None
     ) -> None:
         """Build the graph.
 
@@ -121,8 +168,11 @@ class LocalAsker(Asker):
             half_price: Sends the calls as batch jobs. Default: they are made directly.
         """
         self._secrets = mixture.secrets
-        called = (paces or Paces()).paced(mixture) if half_price is None else half_price.applied(mixture)
-        self._graph: Any = build_graph(with_ledger(called, journal)).compile(checkpointer=False)
+        if half_price is None:
+            called = (paces or Paces()).paced(with_journal(mixture, journal))
+        else:
+            called = with_journal(half_price.applied(mixture), journal)
+        self._graph: Any = build_graph(called).compile(checkpointer=False)
 
     @override
     def close(self) -> None:
@@ -130,21 +180,14 @@ class LocalAsker(Asker):
 
     @override
     async def ask(self, row: BatchRow) -> BatchAnswer | None:
-        with belonging_to(QuestionRun.of(str(row.id), row.messages)) as run:
-            references: Sequence[Reference] = ()
-            text = reason = None
-            degraded: Sequence[str] = ()
-            try:
-                state = await self._graph.ainvoke({"messages": row.messages}, {"recursion_limit": _NO_LIMIT})
-                message = state["messages"][-1]
-                text = reference_text(message).strip()
-                degraded = message.response_metadata.get("moa", {}).get("degraded", ())
-                references = state.get("references", ())
-            except MoAError as error:
-                reason, references = reason_of(error), error.references
-            except Exception as error:  # noqa: BLE001  # one row must not end all others; its line says why
-                failure = describe(error, self._secrets)
-                reason = f"{failure['kind']}: {failure['message']}"
+        run = QuestionRun.of(str(row.id), row.messages)
+        found = GraphAnswer()
+        try:
+            found = await ask_graph(self._graph, run, row.messages)
+            reason = None if found.error is None else reason_of(found.error)
+        except Exception as error:  # noqa: BLE001  # one row must not end all others; its line says why
+            failure = describe(error, self._secrets)
+            reason = f"{failure['kind']}: {failure['message']}"
         if run.is_halted:
             return None
         costs = [record.cost_usd for record in run.records]
@@ -152,12 +195,12 @@ class LocalAsker(Asker):
         return BatchAnswer(
             id=row.id,
             columns=row.columns,
-            answer=text,
+            answer=None if reason is not None else found.text.strip(),
             error=reason,
             cost_usd=sum(known) if len(known) == len(costs) and costs else None,
             tokens=_tokens(run),
-            degraded=tuple(degraded),
-            references=tuple(map(_plain, references)),
+            degraded=found.degraded,
+            references=tuple(map(_plain, found.references)),
         )
 
 

@@ -1,4 +1,4 @@
-"""The calls of a run over many prompts: who is asked what, for which one, and members whose calls go through a ledger."""
+"""The calls of a run over many prompts: which member is asked what, for which prompt, and members that use a journal."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from langchain_core.messages import BaseMessage
     from langchain_core.runnables import RunnableConfig
 
-    from langchain_moa.batch.call_log import CallLog, CallRecord
+    from langchain_moa.batch.call_journal import CallJournal, CallRecord
     from langchain_moa.data.errors import MoAError
     from langchain_moa.data.reference import Failure
     from langchain_moa.members.member import Member
@@ -47,11 +47,11 @@ class CallSite:
     """A member's place in a mixture.
 
     Attributes:
-        place: Where it stands, in words: `layer 1, proposer 2`, `aggregator`, ...
+        place: Its position, in words: `layer 1, proposer 2`, `aggregator`, ...
         layer: The layer, whose proposers are asked at the same time; `None` for one that is asked by itself.
         model: The model id.
-        identity: What of the member bears on its answer, as plain data.
-        origin: A hash of that, and of all that answers before it: as long as it stays, so does the call.
+        identity: The settings that affect the member's answer, as plain data.
+        origin: A hash of that, and of all members whose answers it reads: while it is the same, so is the call.
     """
 
     place: str
@@ -139,7 +139,7 @@ class QuestionRun:
 
 @dataclass(frozen=True, kw_only=True)
 class CallRequest:
-    """A call that is to be made, unless the ledger has its answer.
+    """A call that is to be made, unless the journal has its answer.
 
     Attributes:
         run: What it is for.
@@ -182,13 +182,13 @@ def belonging_to(run: QuestionRun) -> Iterator[QuestionRun]:
         _current.reset(token)
 
 
-class LedgerRunnable(RunnableBindingBase[Any, Any]):
-    """A member's Runnable that answers from the ledger what stands there.
+class JournaledRunnable(RunnableBindingBase[Any, Any]):
+    """A member's Runnable that returns recorded answers from the journal.
 
-    A binding, so that what the Runnable is (its profile, its tools, what parameters it takes) can still be seen.
+    A binding, so that the profile, the tools and the parameters of the Runnable stay visible.
     """
 
-    ledger: Any
+    journal: Any
     site: Any
     secrets: tuple[str, ...] = ()
 
@@ -204,16 +204,16 @@ class LedgerRunnable(RunnableBindingBase[Any, Any]):
             answer = read_answer(output, seen=len(messages))
             return answer["message"].model_copy(update={"usage_metadata": answer["usage"]})
 
-        ledger: CallLog = self.ledger
+        journal: CallJournal = self.journal
         site: CallSite = self.site
         content = [site.identity, kwargs, [[message.type, message.content] for message in messages]]
         call = CallRequest(run=run, site=site, content=content, max_tokens=kwargs.get("max_tokens"))
         with run.repeat(call.key) as repeat:
             call = replace(call, repeat=repeat)
             try:
-                record = await ledger.answer(call, ask)
+                record = await journal.answer(call, ask)
             except HaltedError:
-                # For the mixture the member has failed, and it continues without it: what it then answers does not count.
+                # The mixture continues without the member, as after a failure; that answer is not used.
                 run.is_halted = True
                 raise
             except Exception as error:
@@ -225,14 +225,14 @@ class LedgerRunnable(RunnableBindingBase[Any, Any]):
         return record.answer
 
 
-def with_ledger(mixture: Mixture, ledger: CallLog, *, prefix: str = "") -> Mixture:
-    """Return a copy of a mixture whose calls go through a ledger.
+def with_journal(mixture: Mixture, journal: CallJournal, *, prefix: str = "") -> Mixture:
+    """Return a copy of a mixture whose calls go through a journal.
 
     Args:
         mixture: The mixture.
-        ledger: The ledger.
-        prefix: What stands before the places of its members, so that another mixture's samples of the same model at the
-            same place are others.
+        journal: The journal.
+        prefix: A prefix for the positions of its members, so that the samples of two mixtures with the same model in the
+            same position differ.
     """
     made_of = {name: value for name, value in mixture.describe().items() if name not in _APART}
     before: list[Any] = []
@@ -241,7 +241,7 @@ def with_ledger(mixture: Mixture, ledger: CallLog, *, prefix: str = "") -> Mixtu
         # The first layer, and a blind one, read the question and nothing else, whatever is made of the answers.
         is_blind_layer = layer is not None and is_blind(mixture.prompt, layer)
         upstream = [made_of, *before] if before and not is_blind_layer else []
-        return member_with_ledger(member, ledger, f"{prefix}{place}", layer=layer, upstream=upstream)
+        return member_with_journal(member, journal, f"{prefix}{place}", layer=layer, upstream=upstream)
 
     members = mixture.members
     layers = []
@@ -261,15 +261,15 @@ def with_ledger(mixture: Mixture, ledger: CallLog, *, prefix: str = "") -> Mixtu
     return mixture.with_members(changed)
 
 
-def member_with_ledger(
-    member: Member, ledger: CallLog, place: str, *, layer: int | None = None, upstream: list[Any] | None = None
+def member_with_journal(
+    member: Member, journal: CallJournal, place: str, *, layer: int | None = None, upstream: list[Any] | None = None
 ) -> Member:
-    """Return a member whose calls go through a ledger; where a mixture has no aggregator, it still has none.
+    """Return a member whose calls go through a journal; where a mixture has no aggregator, it still has none.
 
     Args:
         member: The member.
-        ledger: The ledger.
-        place: Where it stands, in words.
+        journal: The journal.
+        place: Its position, in words.
         layer: The layer, if it is one of its proposers.
         upstream: What bears on what it reads, as plain data. Default: it reads the question alone.
     """
@@ -280,17 +280,17 @@ def member_with_ledger(
         place=place, layer=layer, model=member.id, identity=identity, origin=digest([place, identity, upstream or []])
     )
     fallbacks = [
-        member_with_ledger(each, ledger, f"{place}, fallback {number}", layer=layer, upstream=upstream)
+        member_with_journal(each, journal, f"{place}, fallback {number}", layer=layer, upstream=upstream)
         for number, each in enumerate(member.fallbacks, start=1)
     ]
-    bound = LedgerRunnable(bound=member.runnable, ledger=ledger, site=site, secrets=member.secrets)
+    bound = JournaledRunnable(bound=member.runnable, journal=journal, site=site, secrets=member.secrets)
     return replace(member, runnable=bound, fallbacks=tuple(fallbacks))
 
 
 def call_site_of(member: Member) -> CallSite | None:
-    """Return the call site of a member whose calls go through a ledger; `None` of any other."""
+    """Return the call site of a member whose calls go through a journal; `None` of any other."""
     runnable: Any = member.runnable
-    return runnable.site if isinstance(runnable, LedgerRunnable) else None
+    return runnable.site if isinstance(runnable, JournaledRunnable) else None
 
 
 def _identity(member: Member) -> dict[str, Any]:
@@ -301,15 +301,15 @@ def _identity(member: Member) -> dict[str, Any]:
     return identity
 
 
-def fingerprint(mixture: Mixture, ledger: CallLog) -> str:
+def fingerprint(mixture: Mixture, journal: CallJournal) -> str:
     """Return a hash of all that bears on a mixture's answers; it is the same in another process.
 
     Args:
-        mixture: The mixture, with or without a ledger.
-        ledger: Any ledger; nothing is asked.
+        mixture: The mixture, with or without a journal.
+        journal: Any journal; nothing is asked.
     """
     described = {name: value for name, value in mixture.describe().items() if name not in _APART}
-    members = with_ledger(mixture, ledger).members
+    members = with_journal(mixture, journal).members
     proposers = [member for layer in members.layers for member in layer]
     others = [other for _, other in members.others]
     sites = map(call_site_of, [*proposers, members.aggregator, *members.fallbacks, *others])

@@ -8,15 +8,16 @@ import logging
 from contextvars import ContextVar
 from dataclasses import replace
 from functools import partial
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 
 from langchain_core.messages import AIMessage
 from langchain_core.runnables.base import RunnableBindingBase
 from typing_extensions import override
 
-from langchain_moa._compat import copy_for_loop, sdk_client, with_sdk_client
+from langchain_moa._compat import copy_for_loop, sdk_client, tracing_params, with_sdk_client
 from langchain_moa.batch.calls import digest
-from langchain_moa.batch.job_apis import AnthropicJobs, JobApi, JobRequest, OpenAIJobs
+from langchain_moa.batch.job_apis import AnthropicJobs, GroqJobs, JobApi, JobRequest, OpenAIJobs, TogetherJobs
 from langchain_moa.batch.limits import HaltedError
 from langchain_moa.batch.pace import provider_of
 from langchain_moa.data.redaction import describe
@@ -62,7 +63,22 @@ def jobs_of(model: Any) -> JobApi | None:
     # A line of a job has no place for the parameters in the addresses of Azure, whose own batches are another API.
     if client is None or client.default_query:
         return None
-    return AnthropicJobs(client) if type(client).__module__.startswith("anthropic") else OpenAIJobs(client)
+    match _package(client):
+        case "anthropic":
+            return AnthropicJobs(client)
+        case "groq":
+            return GroqJobs(client)
+    if tracing_params(model).get("ls_provider") == "together" or client.base_url.host.endswith(_TOGETHER):
+        return TogetherJobs(client)
+    return OpenAIJobs(client)
+
+
+_TOGETHER = ("together.ai", "together.xyz")
+
+
+def _package(thing: Any) -> str:
+    """Return the package of an object's class."""
+    return type(thing).__module__.partition(".")[0]
 
 
 class HalfPrice:
@@ -213,12 +229,8 @@ def _halted(error: BaseException | None) -> HaltedError | None:
 
 def _client(api: JobApi, transport: _JobTransport) -> Any:
     """Return a copy of an SDK's client that sends its calls by a transport of ours, without a time limit."""
-    if isinstance(api, AnthropicJobs):
-        from anthropic import DefaultAsyncHttpxClient as HttpClient
-    else:
-        from openai import DefaultAsyncHttpxClient as HttpClient
-    given: Any = transport
-    return api.client.copy(http_client=HttpClient(transport=given, trust_env=False), max_retries=0, timeout=None)
+    http_client = import_module(_package(api.client)).DefaultAsyncHttpxClient(transport=transport, trust_env=False)
+    return api.client.copy(http_client=http_client, max_retries=0, timeout=None)
 
 
 class _JobTransport:
@@ -240,16 +252,16 @@ class _JobTransport:
 
     async def handle_async_request(self, request: Any) -> Any:
         """Return a response when a job has it."""
-        import httpx2
-
+        # The SDKs differ in the version of their HTTP client.
+        http = import_module(_package(request))
         content = await request.aread()
         endpoint = self._api.endpoint(request.url.path)
         if request.method != "POST" or endpoint is None or request.url.query:
             msg = f"{request.method} {request.url.path} cannot go into a batch job"
-            raise httpx2.UnsupportedProtocol(msg)
+            raise http.UnsupportedProtocol(msg)
         body = json.loads(content)
         body.pop("stream", None)
         call = JobRequest("", digest([self._provider, endpoint, body]), endpoint, body)
         status, text, line = await self._queue.answer(self._provider, call)
         _lines.get().append(line)
-        return httpx2.Response(status, headers={"content-type": "application/json"}, content=text.encode(), request=request)
+        return http.Response(status, headers={"content-type": "application/json"}, content=text.encode(), request=request)

@@ -1,16 +1,17 @@
-"""Batch jobs at providers, by their own SDKs: OpenAI's files and batches, and Anthropic's message batches."""
+"""Batch jobs at providers, by their own SDKs: files and batches as OpenAI, Groq and Together have them, and Anthropic's."""
 
 from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from typing_extensions import override
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Mapping, Sequence
 
     from langchain_moa.batch.journal import Job
 
@@ -100,7 +101,7 @@ class JobApi(ABC):
 
 
 class OpenAIJobs(JobApi):
-    """Jobs of `/v1/files` and `/v1/batches`: OpenAI, Groq, Together and others."""
+    """Jobs of `/v1/files` and `/v1/batches`: OpenAI and the servers that have copied them."""
 
     @override
     def endpoint(self, path: str) -> str | None:
@@ -115,11 +116,7 @@ class OpenAIJobs(JobApi):
 
     @override
     async def submit(self, job: Job, lines: Sequence[JobRequest]) -> str:
-        rows = ({"custom_id": line.id, "method": "POST", "url": line.endpoint, "body": line.body} for line in lines)
-        content = "".join(json.dumps(row) + "\n" for row in rows).encode()
-        # Together has its own name for it.
-        purpose: Any = "batch-api" if "together" in str(self.client.base_url) else "batch"
-        file = await self.client.files.create(file=(f"{job.token}.jsonl", content), purpose=purpose)
+        file = await self.client.files.create(file=(f"{job.token}.jsonl", _content(lines)), purpose="batch")
         endpoint: Any = job.endpoint
         created = await self.client.batches.create(
             input_file_id=file.id, endpoint=endpoint, completion_window="24h", metadata={"langchain_moa": job.token}
@@ -128,42 +125,119 @@ class OpenAIJobs(JobApi):
 
     @override
     async def find(self, job: Job, lines: int) -> str | None:
-        async for found in self.client.batches.list(limit=100):
+        async for found in self._listed():
             if (found.metadata or {}).get("langchain_moa") == job.token:
                 return str(found.id)
             if found.created_at < job.began - _CLOCKS:
                 break  # the latest come first
         return None
 
+    async def _listed(self) -> AsyncIterator[Any]:
+        async for found in self.client.batches.list(limit=100):
+            yield found
+
     @override
     async def look(self, id_: str) -> JobState:
-        found = await self.client.batches.retrieve(id_)
-        match str(found.status).lower():
+        found = await self._retrieved(id_)
+        match found["status"].lower():
             case "completed" | "expired":
                 return JobState(is_over=True, why="the job ended without an answer to it")
             case "cancelled":
                 return JobState(is_over=True, status=_REFUSED, why=f"the job {id_} was cancelled")
             case "failed":
-                said = [
-                    each.message for each in (found.errors.data if found.errors and found.errors.data else []) if each.message
-                ]
-                return JobState(
-                    is_over=True, status=_REFUSED, why=f"the job {id_} failed: {'; '.join(said) or 'no reason given'}"
-                )
+                return JobState(is_over=True, status=_REFUSED, why=f"the job {id_} failed: {_reasons(found)}")
         return JobState(is_over=False)
 
     @override
     async def results(self, id_: str) -> AsyncIterator[tuple[str, int, str]]:
-        found = await self.client.batches.retrieve(id_)
-        for file in (found.output_file_id, found.error_file_id):
-            if not file:
-                continue
-            content = await self.client.files.content(file)
-            for text in content.text.split("\n"):
+        found = await self._retrieved(id_)
+        for file in (found.get("output_file_id"), found.get("error_file_id")):
+            for text in (await self._text(file)).split("\n") if file else ():
                 if text.strip():
                     line = json.loads(text)
                     if (result := _openai_result(line)) is not None:
                         yield str(line["custom_id"]), *result
+
+    async def _retrieved(self, id_: str) -> Mapping[str, Any]:
+        found: Mapping[str, Any] = (await self.client.batches.retrieve(id_)).model_dump()
+        return found
+
+    async def _text(self, file: str) -> str:
+        content = await self.client.files.content(file)
+        return str(content.text)
+
+
+class GroqJobs(OpenAIJobs):
+    """Groq's jobs: those of OpenAI, by an SDK whose list is not in pages and whose files are read by a coroutine."""
+
+    @override
+    async def probe(self) -> None:
+        await self.client.batches.list()
+
+    @override
+    async def _listed(self) -> AsyncIterator[Any]:
+        for found in (await self.client.batches.list()).data:
+            yield found
+
+    @override
+    async def _text(self, file: str) -> str:
+        content = await self.client.files.content(file)
+        return str(await content.text())
+
+
+class TogetherJobs(OpenAIJobs):
+    """Together's jobs, which differ from those of OpenAI: another upload, a list without pages, and no place for our name.
+
+    langchain-together calls its models by OpenAI's SDK, which also sends requests that it has no method for.
+    """
+
+    @override
+    async def probe(self) -> None:
+        await self._jobs()
+
+    @override
+    async def submit(self, job: Job, lines: Sequence[JobRequest]) -> str:
+        name = f"{job.token}.jsonl"
+        file = await self.client.post(
+            "/files/upload",
+            body={"purpose": "batch-api", "file_name": name, "file_type": "jsonl"},
+            files={"file": (name, _content(lines))},
+            options={"headers": {"Content-Type": "multipart/form-data"}},
+            cast_to=object,
+        )
+        asked = {"input_file_id": file["id"], "endpoint": job.endpoint, "completion_window": "24h"}
+        return str((await self.client.post("/batches", body=asked, cast_to=object))["job"]["id"])
+
+    @override
+    async def find(self, job: Job, lines: int) -> str | None:
+        for found in await self._jobs():
+            # The name of its file is ours.
+            if datetime.fromisoformat(found["created_at"]).timestamp() >= job.began - _CLOCKS:
+                file = await self.client.get(f"/files/{found['input_file_id']}", cast_to=object)
+                if file["filename"] == f"{job.token}.jsonl":
+                    return str(found["id"])
+        return None
+
+    @override
+    async def _retrieved(self, id_: str) -> Mapping[str, Any]:
+        found: Mapping[str, Any] = await self.client.get(f"/batches/{id_}", cast_to=object)
+        return found
+
+    async def _jobs(self) -> Sequence[Mapping[str, Any]]:
+        return await self.client.get("/batches", cast_to=object) or []
+
+
+def _content(lines: Sequence[JobRequest]) -> bytes:
+    """Return the file of a job."""
+    rows = ({"custom_id": line.id, "method": "POST", "url": line.endpoint, "body": line.body} for line in lines)
+    return "".join(json.dumps(row) + "\n" for row in rows).encode()
+
+
+def _reasons(found: Mapping[str, Any]) -> str:
+    """Return why a job has failed: OpenAI lists errors, Together has a text."""
+    listed = (found.get("errors") or {}).get("data") or []
+    said = [each["message"] for each in listed if each.get("message")] or [found.get("error")]
+    return "; ".join(str(each) for each in said if each) or "no reason given"
 
 
 def _openai_result(line: Any) -> tuple[int, str] | None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from langchain_moa.batch.job_apis import JobApi, JobState
-    from langchain_moa.batch.journal import Journal
+    from langchain_moa.batch.journal import BatchJournal
     from langchain_moa.batch.limits import Reason
 
 _logger = logging.getLogger("langchain_moa")
@@ -56,7 +56,7 @@ class JobQueue:
         direct: The members that are asked directly, because their provider has no batch jobs.
     """
 
-    def __init__(self, journal: Journal, *, poll: float) -> None:
+    def __init__(self, journal: BatchJournal, *, poll: float) -> None:
         """Begin without calls; `run` has to be under way when calls come.
 
         Args:

@@ -1,41 +1,19 @@
-"""The journal of a batch: the calls of answers that are not complete yet, and which rows have their answers.
+"""The journal of a batch: beside the calls, which rows have their answers, and which jobs are under way.
 
-It is an SQLite database beside the output. Each call is a transaction of its own, so a process that is killed loses none. The
-calls of a row are removed when its line is in the output, so the journal stays small. Nothing of it grows in memory with the
-number of rows. The database is locked as long as a run has it open: a second run on the same output is refused.
+The calls of a row are removed when its line is in the output, so the journal stays small. It keeps nothing in memory that grows
+with the number of rows.
 """
 
 from __future__ import annotations
 
-import errno
-import json
 import sqlite3
-from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, NamedTuple
+from contextlib import suppress
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
-from typing_extensions import override
-
-from langchain_moa.batch.call_log import CallLog, CallRecord
-from langchain_moa.batch.limits import BatchError, Budget, Gate
-from langchain_moa.batch.line_file import open_private
+from langchain_moa.batch.call_journal import CallJournal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-    from pathlib import Path
-
-    from langchain_moa.batch.calls import CallRequest
-
-_TABLES = """
-CREATE TABLE IF NOT EXISTS calls (row TEXT NOT NULL, key TEXT NOT NULL, record TEXT NOT NULL, PRIMARY KEY (row, key));
-CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS jobs (token TEXT PRIMARY KEY, provider TEXT NOT NULL, endpoint TEXT NOT NULL, began REAL NOT NULL,
-    job TEXT);
-CREATE TABLE IF NOT EXISTS job_lines (id TEXT PRIMARY KEY, key TEXT NOT NULL, token TEXT NOT NULL, status INTEGER, body TEXT);
-CREATE INDEX IF NOT EXISTS job_lines_by_key ON job_lines (key);
-CREATE INDEX IF NOT EXISTS job_lines_by_token ON job_lines (token);
-CREATE TEMP TABLE lines (row TEXT PRIMARY KEY, start INTEGER, size INTEGER, failed INTEGER, about TEXT) WITHOUT ROWID;
-CREATE TEMP TABLE seen (row TEXT PRIMARY KEY, line INTEGER) WITHOUT ROWID;
-"""
 
 
 class OutputLine(NamedTuple):
@@ -86,83 +64,23 @@ class JobLine(NamedTuple):
     status: int | None
 
 
-class Journal(CallLog):
-    """A journal that is open.
+class BatchJournal(CallJournal):
+    """The journal of a batch, open."""
 
-    Attributes:
-        path: The file; `None` where there is no output, and the journal is temporary.
-        unsaved: Calls that could not be written; `save` tries them again.
-    """
+    kind: ClassVar[str] = "batch"
 
-    def __init__(self, path: Path | None, *, max_cost_usd: float | None = None) -> None:
-        """Open the journal.
+    # Two rows that ask the same are two samples.
+    shares_calls: ClassVar[bool] = False
 
-        Args:
-            path: The file; it is made if it is not there. `None`: a temporary one that ends with the process.
-            max_cost_usd: US dollars that may be spent, by all runs together. Default: no limit.
-
-        Raises:
-            BatchError: Another run has it open, or the file is no journal.
-            OSError: It cannot be opened.
-        """
-        self.path = path
-        self.gate = Gate()
-        self.budget = Budget(self.gate, most=max_cost_usd)
-        self.unsaved: list[CallRecord] = []
-        if path is not None:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            open_private(path).close()
-        # SQLite's own locks end with the process, on every system.
-        self._database = sqlite3.connect("" if path is None else path, timeout=0, isolation_level=None, check_same_thread=False)
-        try:
-            self._database.execute("PRAGMA locking_mode = EXCLUSIVE")
-            self._database.execute("PRAGMA journal_mode = WAL")
-            # A process that is killed loses nothing. What a power failure may lose, `sync` writes every second.
-            self._database.execute("PRAGMA synchronous = NORMAL")
-            self._database.executescript(f"BEGIN EXCLUSIVE; COMMIT; {_TABLES}")
-        except sqlite3.Error as error:
-            self._database.close()
-            if getattr(error, "sqlite_errorcode", 0) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-                msg = f"{path} is in use by another run; wait for its end, or give another --output"
-            else:
-                msg = f"{path} cannot be used as a journal ({error}); remove it, or give another --output"
-            raise BatchError(msg) from error
-
-    def close(self) -> None:
-        """Close it; another run may open it then."""
-        self.save()
-        self._database.close()
-
-    @override
-    def find(self, call: CallRequest) -> CallRecord | None:
-        # A row's calls are its own: two rows that ask the same are two samples.
-        key = (call.run.question, call.key)
-        found = self._database.execute("SELECT record FROM calls WHERE row = ? AND key = ?", key).fetchone()
-        return None if found is None else CallRecord(**json.loads(found[0]))
-
-    @override
-    def keep(self, record: CallRecord, line: bytes) -> None:
-        self.unsaved.append(record)
-        if len(self.unsaved) > 1:
-            return  # the gate is closed; what is under way is kept for `save`
-        try:
-            self._insert(record, line.decode())
-            self.unsaved.clear()
-        except sqlite3.Error as error:
-            self.gate.close("write", f"{self.path or 'the journal'} cannot be written ({error}): no further call is made")
-
-    def save(self) -> bool:
-        """Try again to write the calls that could not be written, and return whether all are in the file."""
-        try:
-            while self.unsaved:
-                self._insert(self.unsaved[0], json.dumps(vars(self.unsaved[0])))
-                del self.unsaved[0]
-        except sqlite3.Error:
-            return False
-        return True
-
-    def _insert(self, record: CallRecord, line: str) -> None:
-        self._database.execute("INSERT OR REPLACE INTO calls VALUES (?, ?, ?)", (record.question, record.key, line))
+    tables: ClassVar[str] = """
+CREATE TABLE IF NOT EXISTS jobs (token TEXT PRIMARY KEY, provider TEXT NOT NULL, endpoint TEXT NOT NULL, began REAL NOT NULL,
+    job TEXT);
+CREATE TABLE IF NOT EXISTS job_lines (id TEXT PRIMARY KEY, key TEXT NOT NULL, token TEXT NOT NULL, status INTEGER, body TEXT);
+CREATE INDEX IF NOT EXISTS job_lines_by_key ON job_lines (key);
+CREATE INDEX IF NOT EXISTS job_lines_by_token ON job_lines (token);
+CREATE TEMP TABLE lines (row TEXT PRIMARY KEY, start INTEGER, size INTEGER, failed INTEGER, about TEXT) WITHOUT ROWID;
+CREATE TEMP TABLE seen (row TEXT PRIMARY KEY, line INTEGER) WITHOUT ROWID;
+"""
 
     def count_spent(self, answered: float) -> None:
         """Count what was spent until now.
@@ -171,29 +89,9 @@ class Journal(CallLog):
             answered: US dollars of the rows in the output; to these come the calls of rows without a line in it.
         """
         self.budget.spent = answered
-        calls = self._database.execute("SELECT record FROM calls WHERE row NOT IN (SELECT row FROM lines)")
-        for (line,) in calls:
-            record = CallRecord(**json.loads(line))
-            self.budget.count(record.model, record.cost_usd, record.answer)
+        self._count_spent("SELECT record FROM calls WHERE row NOT IN (SELECT row FROM lines)")
 
     # --- the rows ---
-
-    def require(self, name: str, value: str, refusal: str) -> None:
-        """Refuse to go on with something else than the run that began the output.
-
-        Args:
-            name: What is to be the same.
-            value: What it is now; kept if nothing is known yet.
-            refusal: What the error says.
-
-        Raises:
-            BatchError: It was something else before.
-            OSError: It cannot be written.
-        """
-        with self._transaction():
-            self._database.execute("INSERT OR IGNORE INTO facts VALUES (?, ?)", (name, value))
-            if self._database.execute("SELECT value FROM facts WHERE name = ?", (name,)).fetchone() != (value,):
-                raise BatchError(refusal)
 
     def index(self, lines: Iterable[OutputLine]) -> None:
         """Record which rows have a line in the output; of several lines of a row, the last one counts.
@@ -263,11 +161,6 @@ class Journal(CallLog):
         """Remove the calls of all rows that have an answer, which a process that was killed may have left."""
         with suppress(sqlite3.Error):
             self._database.execute("DELETE FROM calls WHERE row IN (SELECT row FROM lines WHERE NOT failed)")
-
-    def sync(self) -> None:
-        """Have the system write to the disk what it has of the journal, so that it outlives a power failure, too."""
-        with suppress(sqlite3.Error):
-            self._database.execute("PRAGMA wal_checkpoint(PASSIVE)")
 
     # --- the jobs of `--half-price` ---
 
@@ -342,16 +235,3 @@ class Journal(CallLog):
         """Forget a line whose result has become a call's answer."""
         with suppress(sqlite3.Error):
             self._database.execute("DELETE FROM job_lines WHERE id = ?", (line,))
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        try:
-            self._database.execute("BEGIN")
-            try:
-                yield
-            except BaseException:
-                self._database.execute("ROLLBACK")
-                raise
-            self._database.execute("COMMIT")
-        except sqlite3.Error as error:
-            raise OSError(errno.EIO, str(error)) from error

@@ -65,6 +65,10 @@ class Gate:
         """Why it is closed; `None` while it is open."""
         return None if self._stopped is None else self._stopped.reason
 
+    def is_open(self) -> bool:
+        """Tell whether calls may begin."""
+        return self._stopped is None
+
     @property
     def why(self) -> str:
         """The same in a sentence; empty while it is open."""

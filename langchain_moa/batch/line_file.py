@@ -1,4 +1,4 @@
-"""A file that lines are appended to: half a line, after a kill or on a full disk, costs no other line."""
+"""Files that lose nothing: lines that are appended one by one, and files that are written whole or not at all."""
 
 from __future__ import annotations
 
@@ -106,6 +106,28 @@ def write_all(file: FileIO, data: bytes) -> None:
     view = memoryview(data)
     while view:
         view = view[file.write(view) or 0 :]
+
+
+def write_whole(path: Path, content: str | bytes, *, errors: str = "strict") -> None:
+    """Write a file that only you can read, beside its place first: a reader, or a full disk, never finds half of it.
+
+    Args:
+        path: The file.
+        content: What it holds; a text is written as UTF-8.
+        errors: What is done with half a character in a text, as `str.encode` takes it.
+
+    Raises:
+        OSError: It cannot be written; what was there before is still there.
+    """
+    aside = path.with_name(f".{path.name}.part")
+    data = content.encode("utf-8", errors) if isinstance(content, str) else content
+    try:
+        with open_private(aside, truncate=True) as file:
+            write_all(file, data)
+        aside.replace(path)
+    except OSError:
+        aside.unlink(missing_ok=True)
+        raise
 
 
 def open_private(path: Path, *, truncate: bool = False) -> FileIO:

@@ -7,7 +7,7 @@ import json
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from langchain_moa.batch.journal import Journal, OutputLine
+from langchain_moa.batch.journal import BatchJournal, OutputLine
 from langchain_moa.batch.limits import BatchError
 from langchain_moa.batch.line_file import LineFile, open_private, write_all
 from langchain_moa.data.rows import Row, RowError
@@ -49,7 +49,7 @@ class Output:
         skipped: The numbers of its lines that are not complete; their rows are asked again.
     """
 
-    def __init__(self, path: Path, journal: Journal, reader: RowReader) -> None:
+    def __init__(self, path: Path, journal: BatchJournal, reader: RowReader) -> None:
         """Read the file, one line at a time, and open it for writing.
 
         Args:

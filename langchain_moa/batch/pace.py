@@ -205,9 +205,14 @@ class Paces:
         Args:
             mixture: The mixture.
         """
-        return mixture.with_members(mixture.members.changed(self._paced))
+        return mixture.with_members(mixture.members.changed(self.member))
 
-    def _paced(self, member: Member) -> Member:
+    def member(self, member: Member) -> Member:
+        """Return a copy of a member that keeps to the pace of its provider.
+
+        Args:
+            member: The member.
+        """
         if isinstance(member.runnable, Nobody):
             return member
         provider = provider_of(member)
@@ -218,7 +223,7 @@ class Paces:
             member,
             runnable=PacedRunnable(bound=member.runnable, pace=pace),
             limiter=_PacedLimiter(member.limiter, pace),
-            fallbacks=tuple(map(self._paced, member.fallbacks)),
+            fallbacks=tuple(map(self.member, member.fallbacks)),
         )
 
 

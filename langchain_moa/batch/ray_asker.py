@@ -1,7 +1,7 @@
-"""Batches on Ray: workers that are async actors ask, and this process keeps the journal and the output.
+"""Batches on Ray: workers, which are async actors, ask the rows; this process keeps the journal and the output.
 
-Ray starts a worker again that has died, and gives it the rows again that it had: a row is asked at least once. What is in the
-output is not asked again. The workers share the pace of each provider by an actor of its own.
+Ray restarts a worker that has died and sends its rows again, so each row is asked at least once. Rows in the output are not
+asked again. One actor keeps the pace of each provider for all workers.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from langchain_core.messages import messages_from_dict, messages_to_dict
 from typing_extensions import override
 
 from langchain_moa.batch.asker import Asker, LocalAsker
-from langchain_moa.batch.journal import Journal
+from langchain_moa.batch.journal import BatchJournal
 from langchain_moa.batch.limits import BatchError
 from langchain_moa.batch.pace import Paces, ProviderPace
 from langchain_moa.batch.rows import BatchRow
@@ -29,29 +29,29 @@ if TYPE_CHECKING:
     from langchain_moa.mixture.mixture import Mixture
 
 LOCAL = "local"
-"""The address of a Ray of this process's own, on this machine."""
+"""The address that starts Ray on this machine, for this process."""
 
 
 def require_sendable(mixture: Mixture, *, half_price: bool = False, max_cost_usd: float | None = None) -> None:
-    """Refuse what several processes cannot do.
+    """Refuse settings and mixtures that need one process.
 
     Args:
         mixture: The mixture.
         half_price: Whether the calls go into batch jobs.
-        max_cost_usd: What may be spent.
+        max_cost_usd: US dollars that may be spent.
 
     Raises:
-        ValueError: One process alone can keep to `half_price` and `max_cost_usd`.
+        ValueError: `half_price` or `max_cost_usd` is given, which only one process can keep.
         BatchError: A member of the mixture is an object, or the mixture has a key.
     """
     if half_price or max_cost_usd is not None:
-        msg = f"{'half_price' if half_price else 'max_cost_usd'} is kept by one process, and ray has several; leave one out"
+        msg = f"{'half_price' if half_price else 'max_cost_usd'} works in one process only, and ray uses several; leave one out"
         raise ValueError(msg)
     for member in mixture.members.everyone:
         if not isinstance(member.spec.model, str) and not isinstance(member.runnable, Nobody):
             msg = (
-                f"ray: {member.name} is an object, which cannot be sent to another process, since its clients hold locks; give "
-                "every member as a string, 'provider:model'"
+                f"ray: {member.name} is an object, which cannot be sent to another process, because its clients hold locks; "
+                "give every member as a string, 'provider:model'"
             )
             raise BatchError(msg)
     if mixture.api_key is not None:
@@ -69,7 +69,7 @@ class SharedPaces:
         self._held: dict[str, Counter[tuple[str, str]]] = {}
 
     async def join(self, place: int, worker: str) -> None:
-        """Take a worker, and free what the one before it at the same place held when it died."""
+        """Register a worker, and free what its dead predecessor at the same place held."""
         before, self._living[place] = self._living.get(place), worker
         self._held[worker] = Counter()
         for (provider, kind), number in (self._held.pop(before, None) or Counter()).items() if before is not None else ():
@@ -177,7 +177,7 @@ class RowWorker:
         worker = uuid4().hex
         await self._paces.join.remote(self._place, worker)
         paces = Paces(lambda provider: _RemotePace(self._paces, worker, provider))
-        return LocalAsker(self._mixture, Journal(None), paces=paces)
+        return LocalAsker(self._mixture, BatchJournal(None), paces=paces)
 
 
 class RayAsker(Asker):
@@ -202,7 +202,7 @@ class RayAsker(Asker):
         try:
             import ray
         except ImportError as error:
-            msg = 'batches on Ray take another package: pip install "langchain-moa[ray]"'
+            msg = 'batches on Ray need another package: pip install "langchain-moa[ray]"'
             raise ImportError(msg) from error
         self._ray = ray
         self._is_ours = not ray.is_initialized()
@@ -210,7 +210,7 @@ class RayAsker(Asker):
             given: dict[str, Any] = {} if address == LOCAL else {"address": address}
             ray.init(**given, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
         paces = ray.remote(SharedPaces).options(num_cpus=0, max_concurrency=100_000).remote()
-        # As often as it takes: a row is asked at least once.
+        # Without a limit, so that each row is asked at least once.
         worker = ray.remote(RowWorker).options(
             num_cpus=1 if address != LOCAL else 0, max_restarts=-1, max_task_retries=-1, max_concurrency=concurrency
         )

@@ -31,7 +31,7 @@ class BatchRow:
         id: Its `id`, as the row has it, or the number of its line.
         messages: What is asked.
         columns: The whole row, without its `id`.
-        place: Where it stands, in words.
+        place: Its file and line, in words.
     """
 
     id: str | int
@@ -71,7 +71,7 @@ class RowReader:
         if given is None or given == "":
             given = row.line
         if isinstance(given, bool) or not isinstance(given, str | int):
-            row.refuse(f"the id is {type(given).__name__}, and has to be a text or a whole number")
+            row.refuse(f"the id is {type(given).__name__}; it must be a text or a whole number")
         row.require_whole(str(given), "the id")
         return BatchRow(id=given, messages=self._messages(row), columns=columns, place=row.place)
 
@@ -85,7 +85,7 @@ class RowReader:
         system = row.data.get("system") or self.system
         if system and messages[0].type != "system":
             if not isinstance(system, str):
-                row.refuse(f"the column 'system' is {type(system).__name__}, and has to be a text")
+                row.refuse(f"the column 'system' is {type(system).__name__}; it must be a text")
             row.require_whole(system, "the column 'system'")
             messages.insert(0, SystemMessage(system))
         return messages
@@ -99,9 +99,11 @@ class RowReader:
             return self.prompt_field
         found = [name for name in PROMPT_FIELDS if row.data.get(name) not in (None, "", [])]
         if len(found) > 1:
-            row.refuse(f"several columns could be asked: {', '.join(found)}; name one by --prompt-field")
+            row.refuse(f"several columns could be the prompt: {', '.join(found)}; choose one with --prompt-field")
         if not found:
-            row.refuse(f"nothing to ask: none of {', '.join(PROMPT_FIELDS)} is there, but {has}; name one by --prompt-field")
+            row.refuse(
+                f"no prompt: none of {', '.join(PROMPT_FIELDS)} is a column; there are {has}; choose one with --prompt-field"
+            )
         return found[0]
 
 
@@ -111,9 +113,9 @@ def _conversation(row: Row, name: str, value: Any) -> list[BaseMessage]:
         try:
             value = json.loads(value)
         except ValueError:
-            row.refuse(f"the column {name!r} is a text and no JSON; give a list of messages, or use the column prompt")
+            row.refuse(f"the column {name!r} is a text, but not JSON; give a list of messages, or use the column prompt")
     if not isinstance(value, list) or not value:
-        row.refuse(f"the column {name!r} has to be a list of messages, and not an empty one")
+        row.refuse(f"the column {name!r} must be a list of messages that is not empty")
     # Parquet has every key in every message, and nothing in those that a message lacks.
     plain = [{key: it for key, it in each.items() if it is not None} if isinstance(each, dict) else each for each in value]
     row.require_whole(json.dumps(plain, ensure_ascii=False, default=str), f"the column {name!r}")
@@ -121,7 +123,7 @@ def _conversation(row: Row, name: str, value: Any) -> list[BaseMessage]:
         messages = convert_to_messages(plain)
     except Exception as error:  # noqa: BLE001  # whatever LangChain raises, the row cannot be asked
         reason = " ".join(str(error).split())
-        row.refuse(f"the column {name!r} is no conversation: {reason[:_SHOWN]}; give messages such as {_EXAMPLE}")
+        row.refuse(f"the column {name!r} is not a conversation: {reason[:_SHOWN]}; give messages such as {_EXAMPLE}")
     return list(messages)
 
 
@@ -138,7 +140,7 @@ def rows_in(path: Path) -> Iterator[Row]:
         RowError: It cannot be read; the text has the line and the remedy.
     """
     if not path.is_file():
-        msg = f"{path}: there is no such file; give a JSONL, CSV or Parquet file"
+        msg = f"{path} does not exist; give a JSONL, CSV or Parquet file"
         raise RowError(msg)
     match path.suffix.lower():
         case ".csv":
@@ -164,7 +166,7 @@ def _jsonl(path: Path) -> Iterator[Row]:
                     msg = f"{path}, line {line}: not JSON: {error.msg} at column {error.colno}"
                     raise RowError(msg) from error
                 if not isinstance(value, dict):
-                    msg = f"{path}, line {line}: it is {type(value).__name__}, and has to be an object"
+                    msg = f"{path}, line {line}: it is {type(value).__name__}; it must be an object"
                     raise RowError(msg)
                 yield Row(str(path), line, value)
     except (OSError, UnicodeDecodeError) as error:
@@ -181,7 +183,7 @@ def _csv(path: Path) -> Iterator[Row]:
             for fields in reader:
                 row = Row(str(path), reader.line_num, {name: value for name, value in fields.items() if value is not None})
                 if None in fields:
-                    row.refuse("it has more fields than the first line names")
+                    row.refuse("it has more fields than the first line")
                 yield row
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         msg = f"{path} cannot be read as CSV: {error}"
@@ -193,7 +195,7 @@ def _parquet(path: Path) -> Iterator[Row]:
         from pyarrow import ArrowException
         from pyarrow.parquet import ParquetFile
     except ImportError as error:
-        msg = f'{path}: Parquet files take another package: pip install "langchain-moa[batch]"'
+        msg = f'{path}: Parquet files need another package: pip install "langchain-moa[batch]"'
         raise ImportError(msg) from error
     try:
         with ParquetFile(path) as file:

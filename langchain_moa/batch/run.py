@@ -1,9 +1,9 @@
-"""A batch that is under way: a bounded number of rows at once, each row once, and no call that was paid for made again."""
+"""A running batch: a bounded number of rows at once, each row once, and no paid call made twice."""
 
 from __future__ import annotations
 
 import asyncio
-from contextlib import aclosing, nullcontext, suppress
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
@@ -13,12 +13,13 @@ from langchain_moa.batch.asker import Asker, BatchAnswer, LocalAsker
 from langchain_moa.batch.calls import fingerprint
 from langchain_moa.batch.half_price import HalfPrice, without_limits
 from langchain_moa.batch.job_queue import JobQueue
-from langchain_moa.batch.journal import Journal
+from langchain_moa.batch.journal import BatchJournal
 from langchain_moa.batch.limits import BatchError, CircuitBreaker, tokens_in
 from langchain_moa.batch.output import Output
 from langchain_moa.batch.ray_asker import RayAsker
 from langchain_moa.batch.rows import BatchRow, RowReader, rows_in, rows_of
 from langchain_moa.batch.settings import BatchSettings
+from langchain_moa.batch.workers import as_answered
 from langchain_moa.data.rows import RowError
 
 if TYPE_CHECKING:
@@ -30,10 +31,10 @@ if TYPE_CHECKING:
     from langchain_moa.data.rows import Row
     from langchain_moa.mixture.mixture import Mixture
 
-# Seconds between two times that what was written is made to outlive a power failure.
+# Seconds between two writes to the disk, which protect against a power failure.
 _BETWEEN_SYNCS = 1.0
 
-# Rows that are passed over between two looks at what else is to be done.
+# Rows that are skipped before other tasks of the event loop get a turn.
 _BETWEEN_LOOKS = 200
 
 
@@ -42,14 +43,14 @@ class BatchProgress:
     """How far a batch is.
 
     Attributes:
-        total: How many rows the input has; `None` where that is not known before its end.
-        kept: How many of them earlier runs have answered, or could not.
+        total: How many rows the input has; `None` if that is unknown.
+        kept: How many have a line in the output from earlier runs.
         kept_failed: How many of those have failed.
         answered: How many this run has answered.
-        failed: How many it could not.
-        degraded: How many of its answers lack something.
+        failed: How many have failed in this run.
+        degraded: How many of its answers are degraded.
         began: When it began, on the clock of `time.monotonic`.
-        prompt_tokens: About how many tokens the rows have that are left.
+        prompt_tokens: About how many tokens the remaining rows have.
     """
 
     total: int | None = None
@@ -78,7 +79,7 @@ class BatchProgress:
 
 
 class BatchRun:
-    """A batch that is under way. Use it as a context manager; `answers` can be read once.
+    """A running batch. Use it as a context manager; `answers` can be read once.
 
     Attributes:
         mixture: The mixture that answers.
@@ -104,7 +105,7 @@ class BatchRun:
         self.progress = BatchProgress()
         self._rows = rows
         self._reader = RowReader(prompt_field=settings.prompt_field, system=settings.system)
-        self.journal = Journal(None if path is None else journal_of(path), max_cost_usd=settings.max_cost_usd)
+        self.journal = BatchJournal(None if path is None else journal_of(path), max_cost_usd=settings.max_cost_usd)
         self.output: Output | None = None
         self.job_queue = JobQueue(self.journal, poll=settings.poll) if settings.half_price else None
         self.asker: Asker | None = None
@@ -121,8 +122,8 @@ class BatchRun:
 
     def _open(self, path: Path) -> None:
         refusal = (
-            f"{path} was begun by another mixture; give another --output, or remove {journal_of(path)} if the answers of both "
-            "belong into one file"
+            f"{path} was started with another mixture; give another --output, or remove {journal_of(path)} to have the answers "
+            "of both in one file"
         )
         self.journal.require("mixture", fingerprint(self.mixture, self.journal), refusal)
         self.output = Output(path, self.journal, self._reader)
@@ -137,7 +138,7 @@ class BatchRun:
         self.close()
 
     def close(self) -> None:
-        """Write what could not be written before, if it can be written now, and let other runs have the output."""
+        """Try again to write what could not be written, and let other runs open the output."""
         if self.asker is not None:
             self.asker.close()
         if self.output is not None:
@@ -157,7 +158,7 @@ class BatchRun:
         """Read the input file once, before anything is paid for, and count its rows. Other inputs cannot be read twice.
 
         Raises:
-            RowError: A row cannot be asked, or its id stands there twice, or was answered for another prompt.
+            RowError: A row cannot be asked, its id is a duplicate, or it was answered for another prompt.
         """
         if not isinstance(self._rows, str | Path):
             return
@@ -172,7 +173,7 @@ class BatchRun:
                 kept += 1
                 failed += has_failed
         if not total:
-            msg = f"{self._rows} holds no rows"
+            msg = f"{self._rows} has no rows"
             raise RowError(msg)
         self.journal.forget_seen()
         self.progress.total, self.progress.prompt_tokens = total, tokens
@@ -182,14 +183,14 @@ class BatchRun:
         """Return whether a row has failed before; `None` if it has no line in the output."""
         id_ = str(found.id)
         if (before := self.journal.see(id_, row.line)) is not None:
-            row.refuse(f"the id {id_!r} stands in line {before}, too; each row needs its own")
+            row.refuse(f"the id {id_!r} is also in line {before}; each row needs its own id")
         line = self.journal.line_of(id_)
         if line is None:
             return None
         if line.about and line.about != found.about:
             row.refuse(
-                f"the id {id_!r} has an answer in {self.settings.output} already, to another prompt; give the rows ids that "
-                "stay, or another --output"
+                f"the id {id_!r} already has an answer in {self.settings.output}, to another prompt; give the rows ids that do "
+                "not change, or another --output"
             )
         return bool(line.failed)
 
@@ -201,30 +202,32 @@ class BatchRun:
             OSError: With `ordered`, the output could not be written again in the order of the input.
         """
         self.progress.began = monotonic()
-        found: asyncio.Queue[BatchAnswer | None] = asyncio.Queue()
         ending = asyncio.Event()
         async with aclosing(self._waiting()) as waiting:
             if self.asker is None:
                 queue = self.job_queue
                 half_price = None if queue is None else HalfPrice(queue, concurrency=self.settings.concurrency)
                 self.asker = LocalAsker(self.mixture, self.journal, half_price=half_price)
-            work = _Work(self, self.asker, waiting, found)
-            tasks = [asyncio.create_task(work.run()) for _ in range(self.settings.rows_at_once)]
+            work = _Work(self, self.asker)
+            answers = as_answered(
+                waiting,
+                work.ask,
+                at_once=self.settings.rows_at_once,
+                goes_on=self.journal.gate.is_open,
+                # Only rows that begin together share their jobs.
+                in_rounds=self.job_queue is not None,
+            )
             submitting = [] if self.job_queue is None else [asyncio.create_task(self.job_queue.run())]
             syncing = asyncio.create_task(self._sync(ending))
             try:
-                running = len(tasks)
-                while running:
-                    if (answer := await found.get()) is None:
-                        running -= 1
-                    else:
+                async with aclosing(answers):
+                    async for answer in answers:
                         yield answer
-                        work.room.release()
             finally:
                 ending.set()
-                for task in (*tasks, *submitting):
+                for task in submitting:
                     task.cancel()
-                ended = await asyncio.gather(*tasks, *submitting, syncing, return_exceptions=True)
+                ended = await asyncio.gather(*submitting, syncing, return_exceptions=True)
             for each in ended:
                 if isinstance(each, Exception):
                     raise each
@@ -232,7 +235,7 @@ class BatchRun:
             await asyncio.to_thread(self.output.rewrite, self.journal.lines_in_order())
 
     def halt(self) -> None:
-        """End early: no further call begins, and calls that wait for a batch job are left to the next run, which finds it."""
+        """End early: no further call begins. The next run finds the batch jobs that are under way."""
         self.journal.gate.close("signal", "the run was ended")
         if self.job_queue is not None:
             self.job_queue.halt()
@@ -273,44 +276,18 @@ class BatchRun:
 
 
 class _Work:
-    """What the tasks of a run do: take a row, ask it, write its line."""
+    """What is done with each row: it is asked, and its line is written."""
 
-    def __init__(
-        self,
-        run: BatchRun,
-        asker: Asker,
-        waiting: AsyncGenerator[BatchRow | BatchAnswer],
-        found: asyncio.Queue[BatchAnswer | None],
-    ) -> None:
+    def __init__(self, run: BatchRun, asker: Asker) -> None:
         self._run = run
         self._asker = asker
-        self._waiting = waiting
-        self._found = found
-        self._taking = asyncio.Lock()
-        # Answers that are not read yet do not pile up.
-        self.room = asyncio.Semaphore(run.settings.rows_at_once)
-        # Only rows that begin together share their jobs.
-        self._round = nullcontext() if run.job_queue is None else _Round()
         self._breaker = CircuitBreaker(run.journal.gate, concurrency=run.settings.rows_at_once)
 
-    async def run(self) -> None:
-        try:
-            while (taken := await self._take()) is not None:
-                async with self._round:
-                    answer = taken if isinstance(taken, BatchAnswer) else await self._asker.ask(taken)
-                    if answer is not None:
-                        self._write(answer, "" if isinstance(taken, BatchAnswer) else taken.about)
-                        await self.room.acquire()
-                        self._found.put_nowait(answer)
-        finally:
-            self._found.put_nowait(None)
-
-    async def _take(self) -> BatchRow | BatchAnswer | None:
-        async with self._taking:
-            if self._run.journal.gate.reason is not None:
-                return None
-            # Once the rows are at their end, or have raised, there are none for the other tasks either.
-            return await anext(self._waiting, None)
+    async def ask(self, row: BatchRow | BatchAnswer) -> BatchAnswer | None:
+        answer = row if isinstance(row, BatchAnswer) else await self._asker.ask(row)
+        if answer is not None:
+            self._write(answer, "" if isinstance(row, BatchAnswer) else row.about)
+        return answer
 
     def _write(self, answer: BatchAnswer, about: str) -> None:
         run, progress = self._run, self._run.progress
@@ -322,26 +299,6 @@ class _Work:
             run.journal.remove_calls([str(answer.id)])
         else:
             run.output.add(str(answer.id), answer.line(references=run.settings.references), about)
-
-
-class _Round:
-    """The rows that are under way at the same time; each waits at its end for all others, so that the next begin together."""
-
-    def __init__(self) -> None:
-        self._under_way = 0
-        self._over = asyncio.Event()
-
-    async def __aenter__(self) -> None:
-        self._under_way += 1
-
-    async def __aexit__(self, error: type[BaseException] | None, *_: object) -> None:
-        self._under_way -= 1
-        over = self._over
-        if not self._under_way:
-            self._over = asyncio.Event()
-            over.set()
-        elif error is None:
-            await over.wait()
 
 
 def _refused(row: Row, error: RowError) -> BatchAnswer:

@@ -1,4 +1,4 @@
-"""The settings of a batch, and what of them a mixture cannot do."""
+"""The settings of a batch, and the check whether a mixture can keep them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ROUND = 10_000
 
 
 class BatchOptions(TypedDict, total=False):
-    """The keyword arguments of `batch_answers`; what they mean is said there."""
+    """The keyword arguments of `batch_answers`, which describes them."""
 
     output: str | Path | None
     prompt_field: str | None
@@ -57,10 +57,10 @@ class BatchSettings:
     def __post_init__(self) -> None:
         for name in ("concurrency", "workers", "poll"):
             if (number := getattr(self, name)) <= 0:
-                msg = f"{name} is {number:g}; give more than 0"
+                msg = f"{name} is {number:g}; it must be more than 0"
                 raise ValueError(msg)
         if (self.ordered or self.retry_failed) and self.output is None:
-            msg = f"{'ordered' if self.ordered else 'retry_failed'} is about the output file; give an output"
+            msg = f"{'ordered' if self.ordered else 'retry_failed'} needs an output file; give an output"
             raise ValueError(msg)
 
     @property
@@ -80,7 +80,7 @@ class BatchSettings:
             mixture: The mixture.
 
         Raises:
-            ValueError: `max_cost_usd` is given and a price is not known, or `max_tokens` is missing with `half_price`; or `ray`
+            ValueError: `max_cost_usd` is given and a price is unknown, or `max_tokens` is missing with `half_price`; or `ray`
                 is given with one of the two.
             BatchError: `ray` is given and the mixture cannot be sent to other processes.
         """
@@ -89,7 +89,7 @@ class BatchSettings:
         if self.max_cost_usd is None:
             return
         if unknown := unpriced(callable_members(mixture)):
-            msg = f"max_cost_usd cannot be kept: the price of {', '.join(unknown)} is not known"
+            msg = f"max_cost_usd cannot be kept: the price of {', '.join(unknown)} is unknown"
             raise ValueError(msg)
         if self.half_price and mixture.max_tokens is None:
             msg = "max_cost_usd with half_price needs max_tokens: all calls of a job are reserved before one is answered"

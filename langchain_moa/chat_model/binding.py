@@ -1,4 +1,4 @@
-"""Tools and structured output: what the aggregator makes of them, carried over to the mixture."""
+"""Tools and structured output: bound as the aggregator binds them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MARK = "moa_aggregator_only"
 AGGREGATOR_ONLY = frozenset(
     {"model", "tools", "tool_choice", "parallel_tool_calls", "functions", "function_call", "response_format", "format"}
 )
-"""Keywords of a call that are the aggregator's even where no binding marks them."""
+"""Keyword arguments of a call that go to the aggregator alone, even if no binding marks them."""
 
 
 def rebound(moa: ChatMoA, bind: Callable[[Any], Runnable[Any, Any]]) -> Runnable[Any, Any]:
@@ -37,7 +37,7 @@ def rebound(moa: ChatMoA, bind: Callable[[Any], Runnable[Any, Any]]) -> Runnable
     bound = _transplanted(bind(member.runnable), moa)
     if bound is not None:
         return bound
-    # The aggregator made something else of it (fallbacks, each with tools of its own): then that is the aggregator.
+    # The aggregator made something else of it (fallbacks, each with its own tools): then that is the aggregator.
     return moa.model_copy(update={"aggregator": bind(member.runnable)})
 
 

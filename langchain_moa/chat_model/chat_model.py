@@ -1,8 +1,8 @@
-"""A mixture as one chat model: whoever holds it sees one model, one stream, one message."""
+"""A mixture as one chat model: callers see one model, one stream, one message."""
 
 from __future__ import annotations
 
-from contextlib import closing
+from contextlib import aclosing, closing
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 from uuid import uuid4
 
@@ -17,16 +17,18 @@ from langchain_moa.chat_model.inner_run import (
     Engine,
     InnerRun,
     OuterRun,
+    StreamReader,
     TurnReferences,
     configured,
     counts_usage,
     entered,
+    is_event,
     isolated,
     outer_run,
 )
 from langchain_moa.data.state import MoAContext
 from langchain_moa.engine.graph import build_aggregator, build_graph
-from langchain_moa.limits.portal import iterate, wait_for
+from langchain_moa.limits.portal import iterate
 from langchain_moa.mixture.mixture import Mixture
 from langchain_moa.strategies.aggregation import refuse_unusable
 
@@ -43,7 +45,7 @@ if TYPE_CHECKING:
     from langchain_core.tools import BaseTool
 
 
-# The graph's own shape bounds its steps; LangGraph's default would not serve a deep mixture.
+# The graph has no endless loop; LangGraph's default limit is too low for a deep mixture.
 _NO_LIMIT = 10_000
 
 
@@ -90,7 +92,7 @@ class ChatMoA(Mixture, ScopedChatModel):
 
     @override
     def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
-        # The aggregator's profile is not what anyone wants to read in an error or a log.
+        # The aggregator's profile would only lengthen errors and logs.
         return [(name, value) for name, value in super().__repr_args__() if name != "profile"]
 
     def _repr_html_(self) -> str | None:
@@ -145,7 +147,7 @@ class ChatMoA(Mixture, ScopedChatModel):
             **kwargs: The other arguments of the aggregator's `bind_tools`.
 
         Raises:
-            ValueError: The aggregation writes no answer of its own, so that nobody could call them.
+            ValueError: The aggregation writes no answer, so no model could call the tools.
         """
         refuse_unusable(self.strategies.aggregation, ["tools"])
         chosen = {"tool_choice": tool_choice} if tool_choice is not None else {}
@@ -167,7 +169,7 @@ class ChatMoA(Mixture, ScopedChatModel):
             **kwargs: The other arguments of the aggregator's method (`method`, `strict`, ...).
 
         Raises:
-            ValueError: The aggregation writes no answer of its own.
+            ValueError: The aggregation writes no answer.
         """
         refuse_unusable(self.strategies.aggregation, ["a schema"])
         return rebound(self, lambda model: model.with_structured_output(schema, include_raw=include_raw, **kwargs))
@@ -182,7 +184,15 @@ class ChatMoA(Mixture, ScopedChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        return wait_for(self._result, self._prepare(messages, stop, kwargs))
+        run = self._prepare(messages, stop, kwargs)
+        state: Mapping[str, Any] = {}
+        with closing(iterate(run.steps)) as steps:
+            for mode, data in steps:
+                if mode == "values":
+                    state = data
+                elif is_event(mode, data):
+                    run.outer.tell(data)
+        return _result(run, state)
 
     @override
     async def _agenerate(
@@ -192,12 +202,15 @@ class ChatMoA(Mixture, ScopedChatModel):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        return await self._result(self._prepare(messages, stop, kwargs))
-
-    async def _result(self, run: InnerRun) -> ChatResult:
-        with isolated():
-            state = await run.graph.ainvoke(run.input, run.config, context=run.context)
-        return ChatResult(generations=[ChatGeneration(message=run.answer(state))])
+        run = self._prepare(messages, stop, kwargs)
+        state: Mapping[str, Any] = {}
+        async with aclosing(run.steps()) as steps:
+            async for mode, data in steps:
+                if mode == "values":
+                    state = data
+                elif is_event(mode, data):
+                    await run.outer.atell(data)
+        return _result(run, state)
 
     @override
     def _stream(
@@ -208,7 +221,13 @@ class ChatMoA(Mixture, ScopedChatModel):
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
         run = self._prepare(messages, stop, kwargs, stream=True, run_manager=run_manager)
-        yield from iterate(run.chunks)
+        reader = StreamReader(run)
+        with closing(iterate(run.steps)) as steps:
+            for mode, data in steps:
+                if is_event(mode, data):
+                    run.outer.tell(data)
+                yield from reader.read(mode, data)
+        yield reader.last()
 
     @override
     async def _astream(
@@ -219,9 +238,14 @@ class ChatMoA(Mixture, ScopedChatModel):
         **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
         run = self._prepare(messages, stop, kwargs, stream=True, run_manager=run_manager)
-        # Not closed from here: at the end of a program the loop closes all generators at once, and one twice would complain.
-        async for chunk in run.chunks():
-            yield chunk
+        # Not closed here: at the end of a program the event loop closes all generators, and closing one twice is an error.
+        reader = StreamReader(run)
+        async for mode, data in run.steps():
+            if is_event(mode, data):
+                await run.outer.atell(data)
+            for chunk in reader.read(mode, data):
+                yield chunk
+        yield reader.last()
 
     def _prepare(
         self,
@@ -242,22 +266,22 @@ class ChatMoA(Mixture, ScopedChatModel):
             aggregator_kwargs={key: value for key, value in kwargs.items() if key in only},
             stream_answer=stream,
         )
-        # Before anybody is asked and paid.
+        # Before any call is paid.
         refuse_unusable(self.strategies.aggregation, context.aggregator_kwargs)
         config: RunnableConfig = {"callbacks": outer.callbacks(), "recursion_limit": _NO_LIMIT}
         engine = self._engine()
         if self.references_per == "call":
-            return InnerRun(engine.graph, {"messages": messages}, config, context, None)
+            return InnerRun(engine.graph, {"messages": messages}, config, context, None, outer)
         references = engine.turns.find(messages, shared)
         if references is None:
-            return InnerRun(engine.graph, {"messages": messages}, config, context, engine.turns)
-        return InnerRun(engine.tail, {"messages": messages, "merged": references}, config, context, engine.turns)
+            return InnerRun(engine.graph, {"messages": messages}, config, context, engine.turns, outer)
+        return InnerRun(engine.tail, {"messages": messages, "merged": references}, config, context, engine.turns, outer)
 
     def _engine(self) -> Engine:
         """Return what the fields are built into; built at the first call, and again only if a field has changed."""
         key = tuple(getattr(self, name) for name in Mixture.model_fields)
         if self._built is None or any(old is not new for old, new in zip(self._built[0], key, strict=True)):
-            # The inner run leaves no checkpoints, whatever the graph that this model stands in does.
+            # The inner run leaves no checkpoints, whatever the caller's graph does.
             graph, tail = (build(self).compile(checkpointer=False, name="mixture") for build in (build_graph, build_aggregator))
             self._built = (key, Engine(graph, tail, TurnReferences()))
         return self._built[1]
@@ -317,18 +341,22 @@ class ChatMoA(Mixture, ScopedChatModel):
         return entered(_look_inside(run_manager))
 
 
+def _result(run: InnerRun, state: Mapping[str, Any]) -> ChatResult:
+    return ChatResult(generations=[ChatGeneration(message=run.answer(state))])
+
+
 def _with_run(config: RunnableConfig | None) -> tuple[RunnableConfig, OuterRun]:
     """Return a config with a run id of our choosing, and that run."""
     config = ensure_config(config)
     run_id = config.get("run_id") or uuid4()
-    callbacks, run = configured(config.get("callbacks"), run_id)
+    callbacks, run = configured(config, run_id)
     return {**config, "callbacks": callbacks, "run_id": run_id}, run
 
 
 def _look_inside(run_manager: CallbackManagerForLLMRun | AsyncCallbackManagerForLLMRun | None) -> OuterRun:
-    """Return the run of a run manager, and take the usage counters out of it: they count the members' calls instead."""
+    """Return the run of a run manager, and remove its usage counters, which count the members' calls instead."""
     if run_manager is None:
         return OuterRun()
-    run = OuterRun.of(run_manager.handlers, run_manager.run_id)
+    run = OuterRun.of(run_manager.handlers, run_manager.run_id, tags=run_manager.tags, metadata=run_manager.metadata)
     run_manager.handlers = [handler for handler in run_manager.handlers if not counts_usage(handler)]
     return run

@@ -1,16 +1,18 @@
-"""The run inside a `ChatMoA`: kept apart from the caller's, and how its answer becomes the outer model's."""
+"""The run inside a `ChatMoA`: isolated from the caller's run; its answer becomes the outer model's."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
 from collections import OrderedDict
+from collections.abc import Mapping
 from contextlib import aclosing, contextmanager
-from contextvars import ContextVar
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from contextvars import ContextVar, copy_context
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
 from langchain_core.callbacks import (
+    AsyncCallbackManager,
     BaseCallbackHandler,
     BaseCallbackManager,
     CallbackManager,
@@ -19,47 +21,116 @@ from langchain_core.callbacks import (
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, HumanMessage
 from langchain_core.outputs import ChatGenerationChunk
 from langchain_core.tracers.base import AsyncBaseTracer, BaseTracer
+from langgraph.config import get_stream_writer
 
 from langchain_moa._compat import inherited_context, streams_tokens
 from langchain_moa.engine.tracing import RunWatcher
+from langchain_moa.members.member import is_in_mixture
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Generator, Iterator, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Generator, Iterator, Sequence
     from uuid import UUID
 
     from langchain_core.runnables import RunnableConfig
     from langgraph.graph.state import CompiledStateGraph
+    from langgraph.types import StreamWriter
 
     from langchain_moa.data.reference import Reference
     from langchain_moa.data.state import MoAContext
 
+M = TypeVar("M", CallbackManager, AsyncCallbackManager)
+
+
+EVENT = "moa"
+"""The name of the custom events by which callback handlers and `astream_events` see the progress of a run."""
+
 
 @dataclass(frozen=True)
 class OuterRun:
-    """The run of the `ChatMoA` itself, as far as its inner run must know it.
+    """The run of the `ChatMoA` itself, as far as its inner run needs it.
 
     Attributes:
         handlers: Those that look inside: tracers, which draw the tree, watchers, which record it, and usage counters, which
             count by model.
-        run_id: The parent of the inner run in traces; `None` if nobody traces.
+        run_id: The parent of the inner run in traces; `None` without a tracer.
+        listeners: Those that are told of the run's progress; none if the mixture is a part of another one.
+        writer: Writes to the `custom` stream of the graph that the `ChatMoA` is called in; `None` outside of graphs.
+        tags: The tags of the run.
+        metadata: The metadata of the run.
     """
 
     handlers: Sequence[BaseCallbackHandler] = ()
     run_id: UUID | None = None
+    listeners: Sequence[BaseCallbackHandler] = ()
+    writer: StreamWriter | None = None
+    tags: Sequence[str] = ()
+    metadata: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, handlers: Sequence[BaseCallbackHandler], run_id: UUID) -> OuterRun:
-        """Pick the handlers that look inside from all that watch a run."""
-        return cls([handler for handler in handlers if _looks_inside(handler)], run_id)
+    def of(
+        cls,
+        handlers: Sequence[BaseCallbackHandler],
+        run_id: UUID,
+        *,
+        tags: Sequence[str] | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> OuterRun:
+        """Pick the handlers that look inside from all that watch a run.
+
+        Args:
+            handlers: All of them.
+            run_id: The run's id.
+            tags: The run's tags.
+            metadata: The run's metadata.
+        """
+        inside = is_in_mixture()
+        return cls(
+            handlers=[handler for handler in handlers if _looks_inside(handler)],
+            run_id=run_id,
+            listeners=[] if inside else [handler for handler in handlers if not handler.ignore_custom_event],
+            writer=None if inside else _stream_writer(),
+            tags=list(tags or ()),
+            metadata=dict(metadata or {}),
+        )
 
     def callbacks(self) -> CallbackManager:
         """Return the callbacks of the inner run."""
         return CallbackManager(list(self.handlers), inheritable_handlers=list(self.handlers), parent_run_id=self.run_id)
 
+    def tell(self, event: Mapping[str, Any]) -> None:
+        """Pass an event of the inner graph on to those that watch the outer run.
 
-_NOBODY = OuterRun()
+        Args:
+            event: The event, as the graph's `custom` stream has it.
+        """
+        if self.writer is not None:
+            self.writer(dict(event))
+        self._manager(CallbackManager).on_custom_event(EVENT, dict(event), run_id=self.run_id)
 
-outer_run: ContextVar[OuterRun] = ContextVar("outer_run", default=_NOBODY)
+    async def atell(self, event: Mapping[str, Any]) -> None:
+        """Pass an event on from async code; see `tell`."""
+        if self.writer is not None:
+            self.writer(dict(event))
+        await self._manager(AsyncCallbackManager).on_custom_event(EVENT, dict(event), run_id=self.run_id)
+
+    def _manager(self, kind: type[M]) -> M:
+        return kind(list(self.listeners), tags=list(self.tags), metadata=dict(self.metadata))
+
+
+def _stream_writer() -> StreamWriter | None:
+    """Return what writes to the `custom` stream of the running graph; `None` outside of one."""
+    try:
+        writer = get_stream_writer()
+    except (KeyError, RuntimeError):
+        return None
+    # The writer reads the config of its node at each call, and that is hidden while the inner run starts.
+    context = copy_context()
+    return lambda event: context.run(writer, event)
+
+
+_NO_RUN = OuterRun()
+
+outer_run: ContextVar[OuterRun] = ContextVar("outer_run", default=_NO_RUN)
 """The run that `_stream` belongs to: LangChain hands `_stream` no run manager where it streams an `invoke`."""
 
 
@@ -78,15 +149,16 @@ def counts_usage(handler: BaseCallbackHandler) -> bool:
     return isinstance(handler, UsageMetadataCallbackHandler)
 
 
-def configured(callbacks: Any, run_id: UUID) -> tuple[BaseCallbackManager, OuterRun]:
+def configured(config: RunnableConfig, run_id: UUID) -> tuple[BaseCallbackManager, OuterRun]:
     """Return a call's callbacks, usage counters taken out, and its run.
 
     Args:
-        callbacks: A config's `callbacks`; those of the context (`get_usage_metadata_callback`, tracing) are added.
+        config: The call's config; the handlers of the context (`get_usage_metadata_callback`, tracing) are added to its own.
         run_id: The run's id.
     """
-    manager = CallbackManager.configure(callbacks)
-    run = OuterRun.of(manager.handlers, run_id)
+    manager = CallbackManager.configure(config.get("callbacks"))
+    tags, metadata = config.get("tags") or (), config.get("metadata") or {}
+    run = OuterRun.of(manager.handlers, run_id, tags=[*manager.tags, *tags], metadata={**manager.metadata, **metadata})
     for handler in filter(counts_usage, run.handlers):
         manager.remove_handler(handler)
     return manager, run
@@ -152,7 +224,7 @@ class TurnReferences:
     def _key(self, messages: Sequence[BaseMessage], parameters: Mapping[str, Any]) -> str:
         users = [place for place, message in enumerate(messages) if isinstance(message, HumanMessage)]
         turn = messages[: users[-1] + 1] if users else messages
-        # Not the ids: who keeps no ids sends the same conversation under new ones at every step.
+        # Not the ids: clients that keep none send the same conversation with new ids at every step.
         said = [(message.type, message.content, getattr(message, "tool_calls", None)) for message in turn]
         return repr((said, sorted(parameters.items(), key=lambda item: item[0])))
 
@@ -172,45 +244,43 @@ class Engine(NamedTuple):
 
 
 class InnerRun(NamedTuple):
-    """An inner run, ready to start; `turns` where its references are to be kept."""
+    """An inner run, ready to start; `turns` if its references are to be kept, `outer` to tell of its progress."""
 
     graph: CompiledStateGraph[Any, Any, Any, Any]
     input: dict[str, Any]
     config: RunnableConfig
     context: MoAContext
     turns: TurnReferences | None
+    outer: OuterRun
 
     def answer(self, state: Mapping[str, Any]) -> AIMessage:
-        """Return the answer as the outer model's, which gives it an id of its own."""
+        """Return the answer as the outer model's, which sets its id."""
         if self.turns is not None and "merged" not in self.input:
             self.turns.keep(self.input["messages"], self.context.model_kwargs, state["merged"])
         answer: AIMessage = state["messages"][-1]
         return answer.model_copy(update={"id": None})
 
-    async def chunks(self) -> AsyncGenerator[ChatGenerationChunk]:
-        """Run the graph and yield the answer's chunks.
+    async def steps(self) -> AsyncGenerator[tuple[str, Any]]:
+        """Run the graph and yield the items of its streams `custom` and `values`.
 
-        The run is a task of its own: leaving the iteration cancels it, and the caller's context is not entered by it.
+        The run is a separate task: leaving the iteration cancels it, and it does not enter the caller's context.
         """
-        items: asyncio.Queue[ChatGenerationChunk | None] = asyncio.Queue()
-        reader = _StreamReader(self)
+        items: asyncio.Queue[tuple[str, Any] | None] = asyncio.Queue()
 
         async def pump() -> None:
             try:
                 with isolated():
                     steps = self.graph.astream(self.input, self.config, context=self.context, stream_mode=["custom", "values"])
                     async with aclosing(cast("AsyncGenerator[Any]", steps)) as each:
-                        async for mode, data in each:
-                            for chunk in reader.read(mode, data):
-                                items.put_nowait(chunk)
-                items.put_nowait(reader.last())
+                        async for item in each:
+                            items.put_nowait(item)
             finally:
                 items.put_nowait(None)
 
         task = asyncio.create_task(pump())
         try:
-            while (chunk := await items.get()) is not None:
-                yield chunk
+            while (item := await items.get()) is not None:
+                yield item
             await task
         finally:
             if not task.done():
@@ -218,7 +288,17 @@ class InnerRun(NamedTuple):
                 await asyncio.wait([task])
 
 
-class _StreamReader:
+def is_event(mode: str, data: Any) -> bool:
+    """Tell whether an item of the inner graph's streams is an event of its progress.
+
+    Args:
+        mode: LangGraph's name of the stream that it comes from.
+        data: The item.
+    """
+    return mode == "custom" and isinstance(data, Mapping) and EVENT in data
+
+
+class StreamReader:
     """Turns the inner graph's stream into the outer model's chunks.
 
     Args:
@@ -241,8 +321,8 @@ class _StreamReader:
             self._state = data
         elif isinstance(data, AIMessageChunk):
             self._sent = True
-            # The tokens, the account and the end are said once, in the last chunk. An aggregator that is a mixture has an
-            # account of its own, with which it could not be merged.
+            # The tokens, the account and the end are said once, in the last chunk. The account of an
+            # aggregator that is a mixture could not be merged with it.
             said = {key: value for key, value in data.response_metadata.items() if key != "moa"}
             update = {"usage_metadata": None, "chunk_position": None, "id": None, "response_metadata": said}
             yield ChatGenerationChunk(message=data.model_copy(update=update))

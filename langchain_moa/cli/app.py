@@ -13,7 +13,7 @@ from langchain_moa.cli.exit_codes import EXIT_CODES
 
 app = typer.Typer(
     name="langchain-moa",
-    help="Mixture-of-Agents: several language models answer, and one writes the answer from what they said.",
+    help="Mixture-of-Agents: several language models answer, and one writes the final answer from theirs.",
     epilog=EXIT_CODES,
     rich_markup_mode="rich",
     no_args_is_help=True,

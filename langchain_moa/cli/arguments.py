@@ -96,18 +96,18 @@ Settings = Annotated[
     typer.Option(
         "--set",
         metavar="FIELD=VALUE",
-        help="Any other field of the mixture, as a file would have it: --set min_references=2.",
+        help="Any other field of the mixture, as in a file: --set min_references=2.",
         rich_help_panel=MIXTURE,
     ),
 ]
 
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing on standard error but errors.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only errors to standard error.")]
 
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 
 Plain = Annotated[
     bool,
-    typer.Option("--plain", help="Leave the answer's Markdown as it is on a terminal, too.", rich_help_panel=OUTPUT),
+    typer.Option("--plain", help="Print the answer's Markdown unrendered on a terminal, too.", rich_help_panel=OUTPUT),
 ]
 
 
@@ -164,7 +164,7 @@ def with_arguments(command: Callable[..., None]) -> Callable[..., None]:
 
 @dataclass(frozen=True, kw_only=True)
 class CallArguments:
-    """What is said to every call, where a question is asked.
+    """The instruction of every call, for commands that ask a question.
 
     Attributes:
         system: The system message.

@@ -88,7 +88,7 @@ def require_output() -> None:
 
 
 def write_private(path: Path, text: str) -> None:
-    """Write a file that only its owner can read: aside first and then renamed, so that nobody finds half of it.
+    """Write a file that only its owner can read: under another name first, then renamed, so that it is never incomplete.
 
     Args:
         path: The file; one that is there is replaced.
@@ -149,7 +149,7 @@ def _say(kind: str, style: str, text: str) -> None:
 
     from langchain_moa.data.redaction import redact
 
-    # Further lines are indented, so that no text can forge a line of its own.
+    # Further lines are indented, so that a text cannot look like a line of this program.
     lines = "\n  ".join(printable(redact(text)).splitlines())
     console_on(sys.stderr).print(Text.assemble((f"{kind}: ", style), lines), soft_wrap=not is_terminal(sys.stderr))
 

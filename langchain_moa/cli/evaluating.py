@@ -15,11 +15,12 @@ from langchain_moa.cli.exit_codes import FAILED
 if TYPE_CHECKING:
     import signal
     from collections.abc import Callable, Coroutine, Iterator, Sequence
+    from pathlib import Path
     from typing import TypeVar
 
     from rich.progress import Progress
 
-    from langchain_moa.evaluation.ledger import Ledger
+    from langchain_moa.batch.call_journal import CallJournal
 
     T = TypeVar("T")
 
@@ -55,7 +56,7 @@ SIGNALLED = 128
 """Exit codes above it say which signal ended a run."""
 
 DRAINING = "ending when the calls under way have answered; once more ends at once, and loses them"
-"""What is said after the first signal."""
+"""The message after the first signal."""
 
 
 class ProgressWatch:
@@ -65,16 +66,16 @@ class ProgressWatch:
         """See how many there are so far, how many there will be, and of what."""
 
 
-def run_to_the_end(work: Callable[[ProgressWatch], Coroutine[Any, Any, T]], ledger: Ledger, *, quiet: bool) -> T:
+def run_to_the_end(work: Callable[[ProgressWatch], Coroutine[Any, Any, T]], journal: CallJournal, *, quiet: bool) -> T:
     """Run an evaluation, and show how far it is.
 
-    After Ctrl-C, SIGTERM, or when the money is used up, no further call is begun, and those under way are waited for: they are
-    paid for. A second signal ends it at once.
+    After Ctrl-C, SIGTERM, or when the money is used up, no further call begins, and those under way are awaited, because they
+    are paid for. A second signal ends it at once.
 
     Args:
-        work: Begins it, given whom to tell how far it is.
-        ledger: Where its calls are kept.
-        quiet: Whether nothing is said but errors.
+        work: Starts it, given a function that is told about its progress.
+        journal: The journal of its calls.
+        quiet: Whether only errors are printed.
 
     Raises:
         typer.Exit: It has ended early; the code is 128 and the signal's number, or 1.
@@ -87,29 +88,29 @@ def run_to_the_end(work: Callable[[ProgressWatch], Coroutine[Any, Any, T]], ledg
     def drain(number: signal.Signals) -> None:
         nonlocal code
         code = SIGNALLED + number
-        ledger.gate.close("signal", f"{number.name} came")
+        journal.gate.close("signal", f"{number.name} came")
         if not quiet:
             note(DRAINING)
 
     # What the log warns of, the report says.
     logging.getLogger("langchain_moa").addHandler(_NO_LOG)
     try:
-        with _watching(ledger, quiet=quiet) as watch:
+        with _watching(journal, quiet=quiet) as watch:
             return run_until_signalled(work(watch), drain=drain)
     except StoppedError as stopped:
         if stopped.reason != "signal":
             complain(str(stopped))
-        _say_what_is_kept(ledger, quiet=quiet)
+        _say_what_is_kept(journal, quiet=quiet)
         raise typer.Exit(code) from None
     except typer.Exit:
-        _say_what_is_kept(ledger, quiet=quiet)
+        _say_what_is_kept(journal, quiet=quiet)
         raise
     except Exception:
-        # A ledger that cannot be written is the reason, whatever else went wrong then.
-        if ledger.gate.reason != "write":
+        # A journal that cannot be written is the reason, whatever else went wrong then.
+        if journal.gate.reason != "write":
             raise
-        complain(ledger.gate.why)
-        _say_what_is_kept(ledger, quiet=quiet)
+        complain(journal.gate.why)
+        _say_what_is_kept(journal, quiet=quiet)
         raise typer.Exit(FAILED) from None
 
 
@@ -137,28 +138,35 @@ def confirm_spending(calls: int, *, yes: bool) -> None:
         typer.confirm(f"Make about {counted(calls, 'call')}?", abort=True, err=True)
 
 
-def _say_what_is_kept(ledger: Ledger, *, quiet: bool) -> None:
-    if not ledger.save():
+def _say_what_is_kept(journal: CallJournal, *, quiet: bool) -> None:
+    if not journal.save():
         warn(
-            f"{counted(ledger.unsaved, 'answer')} could not be written to {ledger.path} and will be lost; free some space or "
-            "mend its permissions, and give the same command, which asks for them again"
+            f"{counted(len(journal.unsaved), 'answer')} could not be written to {journal.path} and will be lost; free "
+            "some space or correct its permissions, and run the same command, which asks for them again"
         )
     if not quiet:
-        saved = len(ledger.records) - ledger.unsaved
+        saved = len(journal) - len(journal.unsaved)
         kept = "1 answer is" if saved == 1 else f"{saved:,} answers are"
-        note(f"{kept} kept in {ledger.path}; the same command goes on from there")
+        note(f"{kept} kept in {journal.path}; run the same command to resume")
 
 
-def warn_of_skipped(ledger: Ledger) -> None:
-    """Say which lines of a ledger were skipped.
+def require_no_ledger(path: Path) -> None:
+    """Refuse an output whose calls an earlier version has kept in a file of lines.
 
     Args:
-        ledger: The ledger.
+        path: The file of the earlier version.
+
+    Raises:
+        EvaluationError: It exists.
     """
-    if ledger.skipped:
-        lines = ", ".join(map(str, ledger.skipped))
-        which = f"line {lines} is" if len(ledger.skipped) == 1 else f"lines {lines} are"
-        warn(f"{ledger.path}: {which} incomplete and skipped; what stood there is asked again")
+    from langchain_moa.batch.limits import EvaluationError
+
+    if path.exists():
+        msg = (
+            f"{path} is the ledger of an earlier version, which this version cannot read; give another --output, or remove the "
+            "file: its calls are then made and paid for again"
+        )
+        raise EvaluationError(msg)
 
 
 def progress_bar() -> Progress | None:
@@ -173,41 +181,41 @@ def progress_bar() -> Progress | None:
 
 
 @contextmanager
-def _watching(ledger: Ledger, *, quiet: bool) -> Iterator[ProgressWatch]:
+def _watching(journal: CallJournal, *, quiet: bool) -> Iterator[ProgressWatch]:
     if quiet:
         yield ProgressWatch()
     elif (bar := progress_bar()) is not None:
         with bar as progress:
-            yield _Bar(progress, ledger)
+            yield _Bar(progress, journal)
     else:
-        yield _Lines(ledger)
+        yield _Lines(journal)
 
 
 class _Bar(ProgressWatch):
     """A bar on a terminal."""
 
-    def __init__(self, progress: Any, ledger: Ledger) -> None:
+    def __init__(self, progress: Any, journal: CallJournal) -> None:
         self._progress = progress
-        self._ledger = ledger
+        self._journal = journal
         self._task = progress.add_task("", total=None)
 
     def __call__(self, done: int, total: int, noun: str) -> None:
-        self._progress.update(self._task, completed=done, total=total, description=_words(noun, self._ledger))
+        self._progress.update(self._task, completed=done, total=total, description=_words(noun, self._journal))
 
 
 class _Lines(ProgressWatch):
     """A line in a log whenever another tenth is done."""
 
-    def __init__(self, ledger: Ledger) -> None:
-        self._ledger = ledger
+    def __init__(self, journal: CallJournal) -> None:
+        self._journal = journal
         self._told = (0, "")
 
     def __call__(self, done: int, total: int, noun: str) -> None:
         told = (10 * done // total, noun)
         if told != self._told and told[0]:
-            note(f"{done:,} of {total:,} {_words(noun, self._ledger)}")
+            note(f"{done:,} of {total:,} {_words(noun, self._journal)}")
         self._told = told
 
 
-def _words(noun: str, ledger: Ledger) -> str:
-    return f"{noun}, ${ledger.budget.spent:.2f}" if ledger.budget.spent >= _CENT / 2 else noun
+def _words(noun: str, journal: CallJournal) -> str:
+    return f"{noun}, ${journal.budget.spent:.2f}" if journal.budget.spent >= _CENT / 2 else noun

@@ -36,7 +36,7 @@ class SafeConsole(Console):
 class LiveView:
     """A part of the screen that is drawn again and again.
 
-    It is drawn by whoever calls `refresh`, so that nothing prints in the middle of a drawing. Most terminals wrap the lines
+    The caller of `refresh` draws it, so that nothing is printed in the middle of a drawing. Most terminals wrap the lines
     again when they become narrower; the view counts these lines and erases them, too.
     """
 

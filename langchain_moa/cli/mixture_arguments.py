@@ -84,7 +84,7 @@ class MixtureArguments:
 
         Args:
             asked: Whether it will be asked anything; else no key is needed.
-            quiet: Whether nothing is said about where the mixture comes from.
+            quiet: Whether not to print where the mixture comes from.
             overrides: More fields of the mixture; `None` values are left out.
 
         Raises:
@@ -212,7 +212,7 @@ class MixtureArguments:
             # Some aggregations need no aggregator; the others say that it is missing.
             return make(**overrides)
         if self.aggregator:
-            msg = "--aggregator alone makes no mixture; give --proposer too, or a --preset or --config that it changes"
+            msg = "--aggregator alone is not a mixture; give --proposer too, or a --preset or --config"
             raise UsageError(msg)
         return read_preset(make, DEFAULT_PRESET, overrides)
 
@@ -240,7 +240,7 @@ def _setting(text: str) -> tuple[str, Any]:
         value = read_yaml(written)
     except ValueError as error:
         # Its text would quote the value, which may be a key by mistake.
-        msg = f"--set {name}: the value is no YAML; put it into quotes if it has signs like : [ {{"
+        msg = f"--set {name}: the value is not valid YAML; put it in quotes if it contains characters like : [ {{"
         raise UsageError(msg) from error
     if (secret := names_secret({name: value}, allows=is_open)) is not None:
         msg = (

@@ -27,10 +27,10 @@ _NO_LOG = logging.NullHandler()
 _SECONDS_BETWEEN_TICKS = 0.1
 
 CUT = "the answer was cut at max_tokens"
-"""What is said of an answer that has reached the longest length that was allowed."""
+"""The remark on an answer that was cut at its longest allowed length."""
 
 NOT_WAITED_FOR = ("late", "cancelled")
-"""The statuses of calls that were not waited for; they have not failed."""
+"""The statuses of calls that were skipped; they have not failed."""
 
 
 class RunView:

@@ -26,8 +26,9 @@ _OF_NUMBERS = {
 
 def too_many_files(error: BaseException) -> str | None:
     """Return what to do about too many open files; `None` for an error of any other kind."""
-    is_one = isinstance(error, OSError) and error.errno in {errno.EMFILE, errno.ENFILE}
-    return _OF_NUMBERS[error.errno] if is_one else None
+    if not isinstance(error, OSError) or error.errno not in {errno.EMFILE, errno.ENFILE}:
+        return None
+    return _OF_NUMBERS[error.errno]
 
 
 def cause_of(error: BaseException, chain: Iterator[BaseException]) -> str | None:

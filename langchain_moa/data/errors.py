@@ -293,7 +293,11 @@ def proposers_failed(
     """
     of_layer = [reference for reference in references if reference["layer"] == layer]
     good = sum(reference["status"] == "ok" for reference in of_layer)
-    lines = [f"layer {layer} has {good} of the {wanted} good references that it needs:"]
+    size = len(of_layer)
+    many = f"only {good} of {size} proposers in layer {layer} succeeded"
+    if not good:
+        many = f"all {size} proposers in layer {layer} failed" if size > 1 else f"the only proposer in layer {layer} failed"
+    lines = [f"{many} (min_references={wanted}):"]
     failed = [(reference, failure) for reference in of_layer if (failure := reference["error"]) is not None]
     lines += [f"  - proposer {each['proposer']}, {_who(each)}: {why['kind']}: {why['message']}" for each, why in failed]
     error = ProposersFailedError("\n".join(lines), references=references, steps=steps)

@@ -181,10 +181,10 @@ def is_mixture(graph: Graph) -> bool:
 def read(source: Source) -> Diagram:
     """Read the diagram of a mixture out of its graph.
 
-    The layout follows the edges; these keys of a node's metadata say what the node is: `layer` (the number of its layer),
-    `proposer` (the proposer's name), `model` (a model id), `role` (the name of a role), `filters` (the names of a merge's
-    reference filters, in order), `stop_when` (the name of the stop condition that a merge asks) and `notes` (what else is to be
-    said of a merge's layer).
+    The layout follows the edges. These keys of a node's metadata say what the node is: `layer` (the number of its layer),
+    `proposer` (the proposer's number), `name` (its name), `model` (a model id), `role` (the name of a role), `filters` (the
+    names of a merge's reference filters, in order), `stop_when` (the name of a merge's stop condition) and `notes` (further
+    remarks on a merge's layer).
 
     Args:
         source: A mixture's graph: compiled, uncompiled, or what `get_graph()` returns.
@@ -196,7 +196,7 @@ def read(source: Source) -> Diagram:
     graph = graph_of(source)
     if not is_mixture(graph):
         msg = (
-            "graph: this is not the graph of a mixture: it has no proposers of its own, or its subgraphs are opened (xray); "
+            "graph: this is not the graph of a mixture: it has no proposers, or its subgraphs are opened (xray); "
             "draw any other graph with LangGraph: graph.get_graph().draw_mermaid()"
         )
         raise ValueError(msg)
@@ -252,7 +252,7 @@ def _box(node: Node, *, answers: bool) -> Box:
         case "__end__":
             return Box(node.id, Kind.END, "end")
         case _ if _proposes(node):
-            kind, name = Kind.PROPOSER, clean(metadata["proposer"])
+            kind, name = Kind.PROPOSER, clean(metadata.get("name") or metadata["proposer"])
         case _ if metadata.get("layer") is not None and re.fullmatch(r"merge_\d+", node.id):
             return Box(node.id, Kind.MERGE, "merge")
         case "aggregator":

@@ -67,7 +67,7 @@ def _names(boxes: Sequence[Box]) -> dict[str, str]:
     """Return an id for each node that Mermaid takes: the node's own, as far as possible."""
     names: dict[str, str] = {}
     for box in boxes:
-        # A chart has words of its own, such as "end", "class", and "o" or "x" behind a line. None of them begins like this.
+        # Mermaid reserves words such as "end", "class", and "o" or "x" after a line. No reserved word begins like this.
         own = box.id if _OUR_NODE.fullmatch(box.id) else f"step_{box.id}"
         name = plain = re.sub(r"\W+", "_", own, flags=re.ASCII).lower()
         number = 1

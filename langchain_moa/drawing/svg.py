@@ -76,7 +76,7 @@ def draw_svg(graph: Source, *, title: str | None = None) -> str:
     """Draw a mixture as SVG.
 
     The picture has a column for each layer, frames for what runs in parallel, and dashed arrows for early exits and loops. It
-    needs no script and no font of its own, has colours for light and dark pages, and describes itself to screen readers. The
+    needs no script and no font, has colours for light and dark pages, and describes itself to screen readers. The
     same graph always gives the same text.
 
     Args:

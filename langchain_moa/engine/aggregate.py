@@ -50,7 +50,7 @@ AGGREGATOR = "aggregator"
 """The name of the node that writes the answer."""
 
 
-# Where a fallback can be asked, such an answer does not count. A refusal does.
+# If there is a fallback, such an answer does not count. A refusal does.
 _NO_ANSWER = {"empty", "no_text", "content_filter", "tool_call_only"}
 
 
@@ -186,7 +186,7 @@ class FailedAttempt(NamedTuple):
 
 
 def own_message(message: AIMessage, conversation: Sequence[BaseMessage], moa: dict[str, Any]) -> AIMessage:
-    """Return the answer with its account, and an id of its own where the conversation has a message of that id already.
+    """Return the answer with its account, and with a new id if the conversation already has a message of that id.
 
     Args:
         message: The answer.
@@ -195,7 +195,7 @@ def own_message(message: AIMessage, conversation: Sequence[BaseMessage], moa: di
     """
     update: dict[str, Any] = {"response_metadata": {**message.response_metadata, "moa": moa}}
     if message.id is not None and any(message.id == each.id for each in conversation):
-        # A server that gives the same id each time: the message before would be replaced.
+        # Some servers give every message the same id, which would replace the earlier message.
         update["id"] = f"{LC_ID_PREFIX}-{uuid4()}"
     return message.model_copy(update=update)
 
@@ -255,8 +255,8 @@ class Aggregate(Node):
             if deadline is not None:
                 # The fallbacks keep their parts.
                 at = share_of(deadline, config, parts=left)
-                whose = "its part of the deadline" if left > 1 else "the deadline"
-                limit = Limit(at, "deadline", f"it had not answered when {whose} ({deadline:g} s) was over")
+                whose = "its share of the deadline" if left > 1 else "the deadline"
+                limit = Limit(at, "deadline", f"{whose} ({deadline:g} s) has elapsed")
             yield self._prepare(member, state, config, limit, is_last=left == 1)
 
     def _prepare(

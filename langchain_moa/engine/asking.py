@@ -1,4 +1,4 @@
-"""Asking: the calls that a strategy wants are made, and the account of them is kept."""
+"""Asking: makes the calls that a strategy asks for, and keeps their account."""
 
 from __future__ import annotations
 
@@ -142,14 +142,14 @@ class Asking:
     def _limit(self, ask: Ask, left: int) -> Limit | None:
         limit, timeout = self.limit, self.settings.proposer_timeout
         if limit is None and timeout is not None and not ask.drafts:
-            # A verdict gets no more time than the answers that it is about.
+            # A verdict gets no more time than the answers that it judges.
             limit = Limit(timeout=timeout)
         if (deadline := self.settings.deadline) is None:
             return limit
-        # What comes after it, the answer above all, keeps its part, and so do the fallbacks.
+        # Later steps, above all the answer, and the fallbacks keep their parts of the time.
         at = share_of(deadline, self.config, parts=left + self.parts)
         limit = limit or Limit()
-        limit.bring_forward(at, "deadline", f"{ask.name} had not answered in its part of the deadline ({deadline:g} s)")
+        limit.bring_forward(at, "deadline", f"{ask.name}: no answer within its share of the deadline ({deadline:g} s)")
         return limit
 
     def _answered(self, ask: Ask, call: _InquiryCall, answer: Answer) -> Answer:

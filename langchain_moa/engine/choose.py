@@ -161,12 +161,12 @@ class Review(Node):
 
 
 def is_answered(state: RunState) -> bool:
-    """Tell whether the aggregation has given the answer, and not left it to a model to write one."""
+    """Tell whether the aggregation has given the answer, rather than have a model write one."""
     return state.get("notes") is None
 
 
 def _read(result: Any, stream: AnswerStream | None) -> Choice | AIMessage:
-    """Return the reference or the message that an aggregation has come to.
+    """Return the reference or the message that an aggregation has chosen.
 
     Raises:
         TypeError: It is neither.

@@ -82,7 +82,7 @@ class MoAGraph(StateGraph[MoAState, MoAContext, MoAState, MoAState]):
 
 
 class CompiledMoA(CompiledStateGraph[MoAState, MoAContext, MoAState, MoAState]):
-    """A mixture's compiled graph: LangGraph's own but for how sync runs end, and how it looks in a notebook."""
+    """A mixture's compiled graph: as LangGraph's, except for the end of sync runs and the display in a notebook."""
 
     @override
     def stream(self, *args: Any, **kwargs: Any) -> Any:
@@ -113,7 +113,7 @@ class CompiledMoA(CompiledStateGraph[MoAState, MoAContext, MoAState, MoAState]):
 
     @override
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
-        # LangGraph's own sends the graph to mermaid.ink, and fails where that cannot be reached.
+        # LangGraph's own method sends the graph to mermaid.ink, and fails without a network.
         html = self._repr_html_()
         return {"text/plain": repr(self), **({} if html is None else {"text/html": html})}
 

@@ -176,7 +176,7 @@ class Consultation:
         if (deadline := self.settings.deadline) is None:
             return None
         at = share_of(deadline, self.config, parts=self.parts + 1)
-        return Limit(at, "deadline", f"{name} was not done in its part of the deadline ({deadline:g} s)")
+        return Limit(at, "deadline", f"{name} was not done within its share of the deadline ({deadline:g} s)")
 
     async def _answer(self, request: Any, *, limit: Limit | None) -> Any:
         if isinstance(request, Compare):
@@ -215,7 +215,7 @@ class Consultation:
 
 
 async def _read(strategy: Runnable[Any, Any], given: Any, config: RunnableConfig, stream: AnswerStream | None) -> Any:
-    """Return what a Runnable comes to, and pass on what it streams."""
+    """Return the result of a Runnable, and pass on what it streams."""
     runnable, is_async = await callable_here(strategy)
     if stream is None or isinstance(strategy, PregelProtocol):
         return await (runnable.ainvoke(given, config) if is_async else in_worker(lambda: runnable.invoke(given, config)))
@@ -228,9 +228,9 @@ async def _read(strategy: Runnable[Any, Any], given: Any, config: RunnableConfig
 
 
 async def _call(strategy: Any, args: Sequence[Any]) -> Any:
-    """Return what a callable, sync or async, comes to."""
+    """Return the result of a callable, sync or async."""
     result = strategy(*args) if is_async_callable(strategy) else await in_worker(lambda: strategy(*args))
-    # Of a plain function, too, such as a lambda around an async one.
+    # A plain function may return an awaitable, such as a lambda around an async function.
     return await result if inspect.isawaitable(result) else result
 
 
@@ -242,7 +242,7 @@ def _send(stream: AnswerStream, item: Any) -> None:
 
 def _is_inquiry(result: Any, name: str) -> bool:
     if inspect.isasyncgen(result):
-        msg = f"{name!r} is an async generator; make it a plain one: what it yields is done without blocking all the same"
+        msg = f"{name!r} is an async generator; make it a plain generator; its requests do not block anyway"
         raise TypeError(msg)
     return inspect.isgenerator(result)
 

@@ -1,4 +1,4 @@
-"""Degradation: what went wrong on the way to an answer that came all the same, said where people look."""
+"""Degradation: reports what failed on the way to an answer, in its metadata, the log and the stream."""
 
 from __future__ import annotations
 

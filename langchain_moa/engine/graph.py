@@ -139,7 +139,7 @@ def _add_layer(builder: MoAGraph, settings: NodeSettings, closing: Closing) -> _
     for position, (member, distinct) in enumerate(zip(members, _distinct_names(members), strict=True), start=1):
         names.append(proposer_node(number, position, layers=len(layers), proposers=len(members)))
         node = Propose(member, layer=number, position=position, node=names[-1], settings=settings, closing=closing)
-        metadata = {"layer": number, "proposer": distinct, "model": member.id}
+        metadata = {"layer": number, "proposer": position, "name": distinct, "model": member.id}
         # A member with a system prompt and a name has a role, and the name says which.
         if member.spec.system_prompt and member.spec.name:
             metadata["role"] = member.spec.name
@@ -185,7 +185,7 @@ def _decision(aggregation: Any) -> str:
 
 
 def _add_aggregation(builder: MoAGraph, settings: NodeSettings) -> list[str]:
-    """Add what turns the last references into the answer, and return the nodes that come first."""
+    """Add the nodes that turn the last references into the answer, and return the first of them."""
     aggregation = settings.strategies.aggregation
     if isinstance(aggregation, Aggregation):
         first = aggregation.add_to(GraphEnd(builder, settings))

@@ -59,7 +59,7 @@ class Merge(Node):
         self._num_layers = num_layers
         self._node = node
         self._filters = settings.strategies.filters
-        # After the last layer there is nothing to stop.
+        # After the last layer there is no layer to skip.
         self._stop_when = settings.strategies.stop_when if layer < num_layers else None
         self._closing = closing
 
@@ -189,7 +189,7 @@ def _filtered(layer: ClosedLayer, strategy: Any, result: Any) -> tuple[ClosedLay
     if stop is not None and not getattr(strategy, "may_stop", False):
         msg = "it asks to stop, but the graph has no edge for that; give it an attribute `may_stop = True`"
         raise TypeError(msg)
-    # A filter that keeps nothing would leave the next reader without anything, though answers are there.
+    # If a filter keeps nothing, its result is ignored: the next reader would have no references.
     return (replace(layer, references=plain_data(references)) if references else layer), stop
 
 
@@ -200,5 +200,5 @@ def _refuse(result: Any) -> NoReturn:
 
 def _reason(strategy: Any, result: Any) -> str | None:
     """Return the reason to end the layers: that in words, or the name of a strategy that only says that it is one."""
-    # Whatever else is true, such as a match or a number of numpy's, has no place in a state that is stored as plain data.
+    # Other true values, such as a match or a NumPy number, cannot be stored in the state, which is plain data.
     return (str(result) if isinstance(result, str) else name_of(strategy)) if result else None

@@ -92,7 +92,7 @@ class NodeSettings:
 
     @cached_property
     def secrets(self) -> tuple[str, ...]:
-        """Values that no text about a run of the mixture may show."""
+        """Values that must not appear in any text about a run of the mixture."""
         return self.mixture.secrets
 
     def adjusted(self, context: MoAContext) -> list[dict[str, Any]]:
@@ -160,7 +160,7 @@ def context_of() -> MoAContext:
 
 
 def secrets_of_call(member: Member, config: RunnableConfig | None) -> tuple[str, ...]:
-    """Return the values that no text about a call may show: the member's secrets, and those that come with the call.
+    """Return the values that must not appear in any text about a call: the member's secrets, and the call's.
 
     The latter are keys for a configurable model, and headers of every model's call.
 
@@ -210,7 +210,7 @@ def shown(
 ) -> Shown:
     """Return the prompt that shows a member the conversation and the references, inside its context window.
 
-    What had to be left out is told by an event and in the log; see `budget.fit` for what is left out first.
+    What is left out is reported by an event and in the log; see `budget.fit` for what is left out first.
 
     Args:
         member: Who is asked.
@@ -250,7 +250,7 @@ _MERGE = re.compile(r"merge_(\d+)")
 
 
 class Place(NamedTuple):
-    """Where a node stands.
+    """The place of a node in the graph.
 
     Attributes:
         layer: The layer, from 1; `None` behind the layers.
@@ -284,7 +284,7 @@ def merge_node(layer: int, *, layers: int) -> str:
 
 
 def place_of(node: str) -> Place:
-    """Return where the node of a name stands."""
+    """Return the layer and the position of the node of a name."""
     if found := _PROPOSER.fullmatch(node):
         return Place(int(found[1]), int(found[2]))
     if found := _MERGE.fullmatch(node):

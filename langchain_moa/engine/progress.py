@@ -34,7 +34,7 @@ PROGRESS = "progress"
 
 
 class RunState(MoAState):
-    """The state of a run, with what its nodes share beyond it; no checkpoint, input, output or stream has that."""
+    """The state of a run, and what its nodes share; that part is in no checkpoint, input, output or stream."""
 
     progress: NotRequired[Annotated[Progress, ProgressChannel()]]
 

@@ -81,6 +81,7 @@ class Propose(Node):
         self._node = node
         self._settings = settings
         self._closing = closing
+        self._width = len(settings.members.layers[layer - 1])
 
     @property
     def deps(self) -> list[Any]:
@@ -92,7 +93,7 @@ class Propose(Node):
         tried: list[Step] = []
         reference = await self._reference(self._member, input, config)
         for member in self._member.fallbacks:
-            # A late one was not waited for: nor would be another.
+            # The layer did not wait for a late proposer; it would not wait for a fallback either.
             if reference["status"] != "failed":
                 break
             tried.append(self._step(reference))
@@ -100,7 +101,14 @@ class Propose(Node):
         if tried and (failure := reference["error"]) is not None:
             reference["error"] = _all_failures(tried, failure)
         place = {"layer": self._layer, "proposer": self._position, "name": reference["name"], "model": reference["model"]}
-        emit("proposed", **place, status=reference["status"], error=reference["error"], seconds=reference["seconds"])
+        emit(
+            "proposed",
+            **place,
+            proposers=self._width,
+            status=reference["status"],
+            error=reference["error"],
+            seconds=reference["seconds"],
+        )
         if reference["status"] != "ok" and self._closing.is_needed:
             self._decided(progress_of(config).round(f"layer {self._layer}", self._closing).failed())
         return {"references": [reference], **({"steps": tried} if tried else {})}
@@ -110,14 +118,14 @@ class Propose(Node):
             call = self._prepare(member, state, config, stack)
             try:
                 answer = await self._ask(call)
-            except GraphBubbleUp:  # an interrupt inside a proposer is the graph's business, not a failure
+            except GraphBubbleUp:  # an interrupt inside a proposer belongs to the graph and is not a failure
                 raise
             except asyncio.CancelledError as error:
                 if (task := asyncio.current_task()) is None or task.cancelling():
                     raise
-                # This node was not cancelled: something inside the member has cancelled itself.
+                # This node was not cancelled; something inside the member was.
                 return self._failed(state, call, error)
-            except Exception as error:  # noqa: BLE001  # whatever it raises is its failure, not the mixture's
+            except Exception as error:  # noqa: BLE001  # any error is this proposer's failure
                 return self._failed(state, call, error)
             return await self._answered(state, call, answer)
 
@@ -144,7 +152,7 @@ class Propose(Node):
         references = state.get("merged", []) if self._layer > 1 else []
         asked = member.spec.seen(cast("list[BaseMessage]", state["messages"]))
         sent = shown(member, asked, references, prompt, place=show.place, kwargs=kwargs, state=state)
-        emit("proposing", **self._place(member))
+        emit("proposing", **self._place(member), proposers=self._width)
         began = perf_counter()
         current, timeout = None, settings.proposer_timeout
         limit = None if timeout is None else Limit(timeout=timeout)
@@ -187,11 +195,11 @@ class Propose(Node):
     def _failed(self, state: RunState, call: _ProposerCall, error: BaseException) -> Reference:
         status: Status = "failed"
         if isinstance(error, OutOfTimeError) and error.kind != "timeout":
-            # A proposer that was not waited for has done nothing wrong; one that took longer than it may has failed.
+            # A skipped proposer has not failed; one that exceeded its timeout has.
             status = "cancelled" if error.kind == DECIDED else "late"
         failure = describe(error, secrets_of_call(call.member, call.config))
         if status != "cancelled" and is_retryable(error):
-            # As data: the error itself would not outlive a checkpoint.
+            # As plain data, since a checkpoint cannot store the error.
             failure["retryable"] = True
         reference = self._write(state, call, text="", status=status, error=failure, **paid_for(error))
         if not was_sent(error):

@@ -1,4 +1,4 @@
-"""The chunks of an answer on their way out."""
+"""Streaming the chunks of an answer."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ if TYPE_CHECKING:
     from langgraph.types import StreamWriter
 
 
-# Where providers and LangChain put calls of tools, beside the chunk's own field.
+# Where providers and LangChain put tool calls, beside the chunk's own field.
 _CALLS = {"tool_calls", "tool_call", "tool_call_chunk", "tool_use", "function_call", "input_json_delta"}
 
 
 class AnswerStream:
-    """Passes an answer's chunks on, the first of them as soon as one says something.
+    """Passes the chunks of an answer on, from the first chunk with content.
 
     Providers open a stream with chunks that say nothing. As long as nothing else has come, another attempt, or another model,
     can begin the answer anew, and the reader of the stream will not see that there were two.
 
     Attributes:
-        begun: Whether anything of the answer is out.
+        begun: Whether anything of the answer was sent.
     """
 
     def __init__(self, writer: StreamWriter, *, may_call: bool = True) -> None:
@@ -42,11 +42,11 @@ class AnswerStream:
         self._sent = 0
 
     def has_begun(self) -> bool:
-        """Tell whether anything of the answer is out."""
+        """Tell whether anything of the answer was sent."""
         return self.begun
 
     def restart(self) -> None:
-        """Forget what another attempt has said, none of which is out."""
+        """Drop the chunks of an earlier attempt, none of which was sent."""
         self._chunks.clear()
 
     def send(self, item: Any) -> None:

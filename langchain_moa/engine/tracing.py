@@ -1,4 +1,4 @@
-"""Tracing: which call is whose, for the handlers that watch a run, and the end of calls that are given up."""
+"""Tracing: tells handlers which member a call belongs to, and ends the traces of abandoned calls."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class RunWatcher(BaseCallbackHandler):
 
     @abstractmethod
     def watch_mixture(self, config: RunnableConfig, mixture: Mixture) -> None:
-        """Be told which mixture a node belongs to.
+        """Called with the mixture that a node belongs to.
 
         Args:
             config: The node's config.
@@ -40,7 +40,7 @@ class RunWatcher(BaseCallbackHandler):
 
     @abstractmethod
     def watch_call(self, config: RunnableConfig, name: str, member: Member) -> BaseCallbackHandler:
-        """Be told that a node is about to call a member.
+        """Called before a node calls a member.
 
         Args:
             config: The node's config.
@@ -79,7 +79,7 @@ def called(config: RunnableConfig | None, name: str, member: Member) -> Runnable
 
 
 class OpenRuns(BaseCallbackHandler):
-    """Knows which runs of models have begun and not ended.
+    """Keeps the runs of models that have started and not ended.
 
     LangChain tells no handler of a model's run that is cancelled: a tracer would show it as running for ever.
     """
@@ -95,19 +95,19 @@ class OpenRuns(BaseCallbackHandler):
         self._runs: dict[UUID, UUID | None] = {}
 
     def on_chat_model_start(self, *_: Any, run_id: UUID, parent_run_id: UUID | None = None, **__: Any) -> None:
-        """Take a chat model's run down."""
+        """Record the start of a chat model's run."""
         self._runs[run_id] = parent_run_id
 
     def on_llm_start(self, *_: Any, run_id: UUID, parent_run_id: UUID | None = None, **__: Any) -> None:
-        """Take another model's run down."""
+        """Record the start of another model's run."""
         self._runs[run_id] = parent_run_id
 
     def on_llm_end(self, *_: Any, run_id: UUID, **__: Any) -> None:
-        """Strike a run that has ended."""
+        """Remove a run that has ended."""
         self._runs.pop(run_id, None)
 
     def on_llm_error(self, *_: Any, run_id: UUID, **__: Any) -> None:
-        """Strike a run that has failed."""
+        """Remove a run that has failed."""
         self._runs.pop(run_id, None)
 
     async def aend(self, callbacks: Any, error: Exception) -> None:
@@ -125,7 +125,7 @@ class OpenRuns(BaseCallbackHandler):
 
 
 async def call_traced(limit: Limit | None, config: RunnableConfig, call: Callable[[RunnableConfig], Awaitable[T]]) -> T:
-    """Call within a limit, and end the call in traces if it is given up.
+    """Call within a limit, and end the call in traces if it times out.
 
     Args:
         limit: Until when; `None`: as long as it takes.

@@ -1,23 +1,24 @@
-"""Asking candidates for `langchain-moa tune`: each once, through the ledger, the weak and the dear ones not to the end."""
+"""Asking candidates for `langchain-moa tune`: each once, with a journal; weak and expensive ones are dropped early."""
 
 from __future__ import annotations
 
-import asyncio
 import math
 from dataclasses import dataclass, field
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any
 
-from langchain_moa.batch.calls import QuestionRun, belonging_to, member_with_ledger, reason_of
+from langchain_moa.batch.asker import ask_graph
+from langchain_moa.batch.calls import QuestionRun, member_with_journal, reason_of
 from langchain_moa.batch.limits import CircuitBreaker, EvaluationError
-from langchain_moa.data.errors import MoAError
+from langchain_moa.batch.pace import Paces
+from langchain_moa.batch.workers import ask_all
 from langchain_moa.engine.graph import build_alone
 from langchain_moa.evaluation.answer_table import AnswerTable, Sample, grade, guess_extract, short_answer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from langchain_moa.evaluation.ledger import Ledger
+    from langchain_moa.batch.call_journal import CallJournal
     from langchain_moa.evaluation.questions import Question
     from langchain_moa.evaluation.scorers import Scorer
     from langchain_moa.members.member import Member
@@ -28,7 +29,7 @@ _ROUNDS = (0.25, 0.5)
 _FEWEST = 20
 # So many stay whatever they score: a majority needs three.
 _KEPT = 3
-# How sure it has to be that one is weaker, in standard errors; and how many times dearer one is that is no better.
+# How sure a difference must be, in standard errors; and how many times as expensive a candidate may be.
 _ERRORS = 2.0
 _DEARER = 2.0
 
@@ -44,7 +45,7 @@ class Tournament:
         mixture: A mixture whose proposers are the candidates; its parameters (`temperature`, ...) hold for all.
         names: What the candidates are called, in the proposers' order.
         questions: The questions.
-        ledger: Where calls are kept, opened.
+        journal: The open journal of the calls.
         samples: How often each candidate is asked each question. Default: once.
         extract: How short answers are read. Default: guessed from the right answers.
         scorer: How an answer is scored. Default: by its short answer.
@@ -56,7 +57,7 @@ class Tournament:
     mixture: Mixture
     names: Sequence[str]
     questions: Sequence[Question]
-    ledger: Ledger
+    journal: CallJournal
     samples: int = 1
     extract: str = "auto"
     scorer: Scorer | None = None
@@ -102,59 +103,52 @@ class _Asking:
         self._given = given
         self._extract = extract
         self._watch = watch
-        self._patience = CircuitBreaker(given.ledger.gate, concurrency=given.concurrency)
+        self._patience = CircuitBreaker(given.journal.gate, concurrency=given.concurrency)
+        self._paces = Paces()
         self._done = 0
 
     async def ask(self, members: Mapping[str, Member], count: int) -> None:
         """Ask the first so many questions, those that have not been asked yet."""
         given = self._given
-        free = asyncio.Semaphore(given.concurrency)
-        graphs = {
-            name: build_alone(given.mixture, member_with_ledger(member, given.ledger, "candidate")).compile(checkpointer=False)
-            for name, member in members.items()
-        }
+        graphs = {name: self._graph(member) for name, member in members.items()}
+        missing = [(name, place) for place in range(count) for name in members if place not in self.answers[name]]
         total = (
             self._done
             + len(members) * (len(given.questions) * given.samples)
             - sum(len(self.answers[name]) * given.samples for name in members)
         )
 
-        async def one(name: str, place: int) -> None:
-            async with free:
-                found = []
-                for epoch in range(1, given.samples + 1):
-                    if given.ledger.gate.reason is not None:
-                        return
-                    found.append(await self._sample(name, graphs[name], given.questions[place], epoch))
-                    self._done += 1
-                    self._watch(self._done, total, "answers")
-                self.answers[name][place] = found
+        async def ask(asked: tuple[str, int]) -> None:
+            name, place = asked
+            found = []
+            for epoch in range(1, given.samples + 1):
+                if given.journal.gate.reason is not None:
+                    return
+                found.append(await self._sample(name, graphs[name], given.questions[place], epoch))
+                self._done += 1
+                self._watch(self._done, total, "answers")
+            self.answers[name][place] = found
 
-        try:
-            async with asyncio.TaskGroup() as group:
-                for place in range(count):
-                    for name in members:
-                        if place not in self.answers[name]:
-                            group.create_task(one(name, place))
-        except ExceptionGroup as errors:
-            raise errors.exceptions[0] from None
-        given.ledger.gate.require_open()
+        await ask_all(missing, ask, at_once=given.concurrency, goes_on=given.journal.gate.is_open)
+        given.journal.gate.require_open()
+
+    def _graph(self, member: Member) -> Any:
+        asked = self._paces.member(member_with_journal(member, self._given.journal, "candidate"))
+        return build_alone(self._given.mixture, asked).compile(checkpointer=False)
 
     async def _sample(self, name: str, graph: Any, question: Question, epoch: int) -> Sample:
-        with belonging_to(QuestionRun.of(question.id, question.messages, epoch=epoch)) as run:
-            try:
-                state = await graph.ainvoke({"messages": question.messages})
-            except MoAError as error:
-                if not run.is_halted:
-                    reason = reason_of(error)
-                    self._given.failures.setdefault(name, []).append(reason)
-                    self._patience.count(name, reason)
-                return Sample(text=None, score=0.0, short=None)
+        run = QuestionRun.of(question.id, question.messages, epoch=epoch)
+        found = await ask_graph(graph, run, question.messages)
+        if found.error is not None:
+            if not run.is_halted:
+                reason = reason_of(found.error)
+                self._given.failures.setdefault(name, []).append(reason)
+                self._patience.count(name, reason)
+            return Sample(text=None, score=0.0, short=None)
         self._patience.count(name, None)
-        text = str(state["messages"][-1].text)
         cost = run.records[-1].cost_usd if run.records else None
-        score = grade(text, question, self._extract, self._given.scorer)
-        return Sample(text=text, score=score, short=short_answer(text, self._extract), cost_usd=cost)
+        score = grade(found.text, question, self._extract, self._given.scorer)
+        return Sample(text=found.text, score=score, short=short_answer(found.text, self._extract), cost_usd=cost)
 
 
 def losers(answers: Mapping[str, Mapping[int, Sequence[Sample]]], names: Sequence[str]) -> dict[str, str]:
@@ -180,7 +174,7 @@ def losers(answers: Mapping[str, Mapping[int, Sequence[Sample]]], names: Sequenc
         if fmean(behind) > _ERRORS * error:
             lost[name] = f"{100 * fmean(behind):.1f} points behind {best}"
         elif better := next((other for other in cheaper if means[other] >= means[name]), None):
-            lost[name] = f"more than twice as dear as {better}, which is as good,"
+            lost[name] = f"more than twice as expensive as {better}, which is as good,"
     return lost
 
 

@@ -1,16 +1,17 @@
-"""A comparison: every variant asked every question, each call paid for once."""
+"""A comparison: every variant answers every question, and each call is made once."""
 
 from __future__ import annotations
 
-import asyncio
 from collections import defaultdict
 from dataclasses import dataclass
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from langchain_moa.batch.calls import QuestionRun, belonging_to, reason_of
+from langchain_moa.batch.asker import ask_graph
+from langchain_moa.batch.calls import QuestionRun, reason_of
 from langchain_moa.batch.limits import CircuitBreaker, HaltedError
-from langchain_moa.data.errors import MoAError
+from langchain_moa.batch.pace import Paces
+from langchain_moa.batch.workers import ask_all
 from langchain_moa.evaluation.judge import EVEN, PairwiseJudge, judging
 from langchain_moa.evaluation.variants import first_variants, self_moa
 from langchain_moa.members.member import Member
@@ -18,9 +19,10 @@ from langchain_moa.members.member import Member
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Hashable, Sequence
 
+    from langchain_moa.batch.call_journal import CallJournal
     from langchain_moa.batch.calls import FailedCall
+    from langchain_moa.data.errors import MoAError
     from langchain_moa.evaluation.judge import JudgeTally
-    from langchain_moa.evaluation.ledger import Ledger
     from langchain_moa.evaluation.questions import Question
     from langchain_moa.evaluation.scorers import Scorer
     from langchain_moa.evaluation.variants import Kind, Variant
@@ -103,8 +105,6 @@ class VariantResult:
 Answers: TypeAlias = "list[list[VariantAnswer]]"
 """A variant's answers, by question and epoch."""
 
-_NO_LIMIT = 10_000
-
 
 @dataclass(frozen=True, kw_only=True)
 class ComparisonResult:
@@ -126,7 +126,7 @@ class MixtureComparison:
     Attributes:
         mixture: The mixture.
         questions: The questions.
-        ledger: Where calls are kept, opened.
+        journal: The open journal of the calls.
         score: How an answer is scored, or the member that compares it with the mixture's.
         epochs: How often each question is asked. Default: once.
         concurrency: How many questions are under way at once. Default: 8.
@@ -139,9 +139,9 @@ class MixtureComparison:
         from pathlib import Path
 
         from langchain_moa import Mixture
+        from langchain_moa.batch.call_journal import CallJournal
         from langchain_moa.evaluation.comparison import MixtureComparison
         from langchain_moa.evaluation.summary import ComparisonSummary
-        from langchain_moa.evaluation.ledger import Ledger
         from langchain_moa.evaluation.questions import Question
         from langchain_moa.evaluation.scorers import resolve_scorer
         from langchain_moa.testing import ReplayChatModel
@@ -150,11 +150,11 @@ class MixtureComparison:
         right = ReplayChatModel(model="right", answers={"What is 2 + 2?": "It is 4."})
         wrong = ReplayChatModel(model="wrong", answers={"What is 2 + 2?": "It is 5."})
         mixture = Mixture(proposers=[right, wrong], aggregation="medoid", num_layers=1)
-        with Ledger(Path("ledger.jsonl")) as ledger:
+        with CallJournal(Path("calls.journal")) as journal:
             comparison = MixtureComparison(
                 mixture=mixture,
                 questions=questions,
-                ledger=ledger,
+                journal=journal,
                 score=resolve_scorer("numeric", questions),
                 with_self_moa=False,
             )
@@ -165,7 +165,7 @@ class MixtureComparison:
 
     mixture: Mixture
     questions: Sequence[Question]
-    ledger: Ledger
+    journal: CallJournal
     score: Scorer | Member
     epochs: int = 1
     concurrency: int = 8
@@ -190,15 +190,17 @@ class _ComparisonRun:
     def __init__(self, given: MixtureComparison, watch: Callable[[int, int, str], object]) -> None:
         self._given = given
         self._watch = watch
-        self._patience = CircuitBreaker(given.ledger.gate, concurrency=given.concurrency)
+        self._patience = CircuitBreaker(given.journal.gate, concurrency=given.concurrency)
+        self._paces = Paces()
         self._judge: PairwiseJudge | None = None
         if isinstance(given.score, Member):
-            self._judge = PairwiseJudge(judging(given.score, given.mixture, given.ledger), patience=self._patience)
+            judge = self._paces.member(judging(given.score, given.mixture, given.journal))
+            self._judge = PairwiseJudge(judge, patience=self._patience)
         self._done = 0
 
     async def findings(self) -> ComparisonResult:
         given = self._given
-        variants = first_variants(given.mixture, given.ledger)
+        variants = first_variants(given.mixture, given.journal, self._paces)
         # Self-MoA comes last, and in most comparisons it comes.
         total = (len(variants) + given.with_self_moa) * len(given.questions) * given.epochs
         answers = await self._ask(variants, total=total)
@@ -207,7 +209,7 @@ class _ComparisonRun:
         best = variants[max(members, key=lambda place: results[place].score)].member
         calls = [answer.calls for of_question in answers[0] for answer in of_question if answer.error is None]
         if best is not None and calls and given.with_self_moa:
-            last = self_moa(given.mixture, best, given.ledger, calls=round(fmean(calls)), epochs=given.epochs)
+            last = self_moa(given.mixture, best, given.journal, self._paces, calls=round(fmean(calls)), epochs=given.epochs)
             if last is not None:
                 more = await self._ask([last], total=total)
                 results += await self._results([last], more, answers[0])
@@ -221,7 +223,7 @@ class _ComparisonRun:
         async def ask(place: int, epoch: int) -> None:
             for number, variant in enumerate(variants):
                 answers[number][place][epoch - 1] = await self._answer(variant, given.questions[place], epoch)
-                if given.ledger.gate.reason is not None:
+                if given.journal.gate.reason is not None:
                     return  # what was not asked any more is no answer
                 self._done += 1
                 self._watch(self._done, total, "answers")
@@ -232,34 +234,18 @@ class _ComparisonRun:
     async def _each(self, work: Callable[[int, int], Awaitable[None]]) -> None:
         """Do something for each question and epoch, several at once."""
         given = self._given
-        free = asyncio.Semaphore(given.concurrency)
+        asked = [(place, epoch) for epoch in range(1, given.epochs + 1) for place in range(len(given.questions))]
 
-        async def one(place: int, epoch: int) -> None:
-            async with free:
-                if given.ledger.gate.reason is None:
-                    await work(place, epoch)
+        async def one(each: tuple[int, int]) -> None:
+            await work(*each)
 
-        try:
-            async with asyncio.TaskGroup() as group:
-                for epoch in range(1, given.epochs + 1):
-                    for place in range(len(given.questions)):
-                        group.create_task(one(place, epoch))
-        except ExceptionGroup as errors:
-            # One reason is enough, and the first is the one that ended the others.
-            raise errors.exceptions[0] from None
-        given.ledger.gate.require_open()
+        await ask_all(asked, one, at_once=given.concurrency, goes_on=given.journal.gate.is_open)
+        given.journal.gate.require_open()
 
     async def _answer(self, variant: Variant, question: Question, epoch: int) -> VariantAnswer:
-        error: MoAError | None = None
-        text = ""
-        with belonging_to(QuestionRun.of(question.id, question.messages, epoch=epoch)) as run:
-            try:
-                graph = variant.graph(epoch)
-                state = await graph.ainvoke({"messages": question.messages}, {"recursion_limit": _NO_LIMIT})
-                text = str(state["messages"][-1].text)
-            except MoAError as raised:
-                error = raised
-        answer = VariantAnswer.of(text, run, error=error)
+        run = QuestionRun.of(question.id, question.messages, epoch=epoch)
+        found = await ask_graph(variant.graph(epoch), run, question.messages)
+        answer = VariantAnswer.of(found.text, run, error=found.error)
         if not run.is_halted:
             self._patience.count(variant.name, answer.error)
         return answer

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import TYPE_CHECKING, NamedTuple
 
-from langchain_moa.batch.calls import about, call_site_of, with_ledger
+from langchain_moa.batch.calls import about, call_site_of, with_journal
 from langchain_moa.batch.limits import ANSWER_TOKENS, callable_members, expected_usd, tokens_in, unpriced
+from langchain_moa.batch.pace import Paces
 from langchain_moa.evaluation.judge import judging
 from langchain_moa.evaluation.variants import SELF_MOA, members_alone, samples_of_best, shortened
 from langchain_moa.prompting.prompts import is_blind
@@ -16,7 +17,7 @@ from langchain_moa.prompting.prompts import is_blind
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
 
-    from langchain_moa.evaluation.ledger import Ledger
+    from langchain_moa.batch.call_journal import CallJournal
     from langchain_moa.evaluation.questions import Question
     from langchain_moa.members.member import Member
     from langchain_moa.mixture.lineup import Members
@@ -35,7 +36,7 @@ class Estimate:
 
     Attributes:
         calls: How many calls it takes in all, but for those of strategies.
-        known: How many of them the ledger answers.
+        known: How many of them the journal answers.
         usd: US dollars for the others; calls whose price is not known count as nothing.
         unpriced: The models whose price is not known.
         answer_tokens: How long an answer is taken to be.
@@ -49,7 +50,7 @@ class Estimate:
 
 
 def estimate(
-    mixture: Mixture, questions: Sequence[Question], ledger: Ledger, *, epochs: int = 1, judge: Member | None = None
+    mixture: Mixture, questions: Sequence[Question], journal: CallJournal, *, epochs: int = 1, judge: Member | None = None
 ) -> Estimate:
     """Return what a comparison will take.
 
@@ -59,13 +60,13 @@ def estimate(
     Args:
         mixture: The mixture.
         questions: The questions.
-        ledger: What is known already; answers are taken to be as long as those in it.
+        journal: What is known already; answers are taken to be as long as those in it.
         epochs: How often each question is asked.
         judge: Who compares answers, if there is a judge.
     """
-    known = Counter((entry.about, entry.epoch, entry.origin) for entry in ledger.records.values())
+    known = Counter((entry.about, entry.epoch, entry.origin) for entry in journal.records())
     asked = [(about(question.messages), tokens_in(question.text) + tokens_in(question.system or "")) for question in questions]
-    expected = _Expectation(mixture, ledger, answer=_answer_tokens(mixture, ledger))
+    expected = _Expectation(mixture, journal, answer=_answer_tokens(mixture, journal))
     best = expected.best({said: {origin for about, _, origin in known if about == said} for said, _ in asked[:_LOOKED_AT]})
     calls, found, usd = 0, 0, 0.0
     for epoch in range(1, epochs + 1):
@@ -102,22 +103,22 @@ class _ExpectedCalls(NamedTuple):
 class _Expectation:
     """The calls that a comparison is expected to take for one question."""
 
-    def __init__(self, mixture: Mixture, ledger: Ledger, *, answer: int) -> None:
+    def __init__(self, mixture: Mixture, journal: CallJournal, *, answer: int) -> None:
         self.answer = answer
         self._mixture = mixture
-        self._ledger = ledger
-        self._alone = list(members_alone(mixture, ledger))
+        self._journal = journal
+        self._alone = list(members_alone(mixture, journal, Paces()))
 
     def usd(self, call: _ExpectedCalls, question: int) -> float:
         return expected_usd(call.model, prompt=question + call.reads, answer=self.answer) or 0.0
 
     def of_mixture(self) -> list[_ExpectedCalls]:
         """Return the calls of the mixture, of the aggregator after each layer, and of members alone."""
-        kept = with_ledger(self._mixture, self._ledger).members
+        kept = with_journal(self._mixture, self._journal).members
         calls = [call for layer, before in self._layers(kept) for member in layer for call in _call(member, before)]
         calls += _call(kept.aggregator, self._read_last(self._mixture, kept))
         for shorter in shortened(self._mixture):
-            kept = with_ledger(shorter, self._ledger).members
+            kept = with_journal(shorter, self._journal).members
             calls += _call(kept.aggregator, self._read_last(shorter, kept))
         alone = [call for variant in self._alone if variant.asked is not None for call in _call(variant.asked, 0)]
         mine = {call.origin for call in calls}
@@ -130,7 +131,7 @@ class _Expectation:
         samples = samples_of_best(self._mixture, best, calls=calls, epoch=epoch)
         if samples is None:
             return []
-        kept = with_ledger(samples, self._ledger, prefix=SELF_MOA).members
+        kept = with_journal(samples, self._journal, prefix=SELF_MOA).members
         return [
             *(call for member in kept.layers[0] for call in _call(member, 0)),
             *_call(kept.aggregator, self._shown(kept.layers[-1])),
@@ -140,7 +141,7 @@ class _Expectation:
         """Return the calls of the judge: each variant but the mixture in both orders."""
         if judge is None:
             return []
-        asked = judging(judge, self._mixture, self._ledger)
+        asked = judging(judge, self._mixture, self._journal)
         others = self._mixture.num_layers - 1 + len(self._alone) + 1
         return [call._replace(times=2 * others) for call in _call(asked, INSTRUCTION_TOKENS + 2 * self.answer)]
 
@@ -180,8 +181,8 @@ def _call(member: Member, reads: int) -> list[_ExpectedCalls]:
     return [] if site is None else [_ExpectedCalls(site.model, site.origin, reads + tokens_in(member.spec.system_prompt or ""))]
 
 
-def _answer_tokens(mixture: Mixture, ledger: Ledger) -> int:
+def _answer_tokens(mixture: Mixture, journal: CallJournal) -> int:
     """Return how long an answer is taken to be: as those that are known, or as `max_tokens` allows."""
-    usages = [entry.answer.usage_metadata for entry in ledger.records.values()]
+    usages = [entry.answer.usage_metadata for entry in journal.records()]
     written = [usage["output_tokens"] for usage in usages if usage is not None]
     return round(fmean(written)) if written else min(mixture.max_tokens or ANSWER_TOKENS, ANSWER_TOKENS)

@@ -1,18 +1,17 @@
-"""Generating answers for a harness: many questions at once, none paid for twice, not more than a given sum."""
+"""Generating answers for a harness: many questions at once, each call made once, within a limit in dollars."""
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 
-from langchain_moa.batch.calls import QuestionRun, belonging_to, member_with_ledger, reason_of, with_ledger
+from langchain_moa.batch.asker import ask_graph
+from langchain_moa.batch.calls import QuestionRun, member_with_journal, reason_of, with_journal
 from langchain_moa.batch.limits import CircuitBreaker
 from langchain_moa.batch.pace import Paces
-from langchain_moa.data.answer import reference_text
-from langchain_moa.data.errors import MoAError
+from langchain_moa.batch.workers import ask_all
 from langchain_moa.data.reference import Reference
 from langchain_moa.data.rows import RowError, read_rows
 from langchain_moa.data.state import MoAContext
@@ -21,13 +20,15 @@ from langchain_moa.evaluation.harnesses import Answered, HarnessWithReferences
 from langchain_moa.evaluation.variants import find_member
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Hashable, Mapping, Sequence
     from pathlib import Path
 
+    from langchain_moa.batch.asker import GraphAnswer
+    from langchain_moa.batch.call_journal import CallJournal
     from langchain_moa.batch.calls import FailedCall
     from langchain_moa.batch.limits import Reason
+    from langchain_moa.data.errors import MoAError
     from langchain_moa.evaluation.harnesses import BenchmarkQuestion, Harness
-    from langchain_moa.evaluation.ledger import Ledger
     from langchain_moa.members.member import Member
     from langchain_moa.mixture.mixture import Mixture
 
@@ -37,7 +38,7 @@ def read_references(
 ) -> Mapping[Hashable, list[Reference]]:
     """Read answer files of a harness, one for each model, as references.
 
-    As the `--reference-paths` of the paper's own code; the rows are matched by the question, not by their order.
+    Like `--reference-paths` of the paper's own code. The rows are matched by the question, not by their order.
 
     Args:
         paths: The files; the first one's answers are the first references.
@@ -70,7 +71,7 @@ def _texts(path: Path, harness: HarnessWithReferences) -> dict[Hashable, str]:
     for row in read_rows(path):
         question, text = harness.reference(row)
         if (before := lines.setdefault(question, row.line)) != row.line and texts[question] != text:
-            row.refuse(f"line {before} answers the same question, and otherwise")
+            row.refuse(f"line {before} has another answer to the same question")
         texts[question] = text
     return texts
 
@@ -99,7 +100,7 @@ class GenerationResult:
         answered: The questions that have their answers.
         failed: Those that have none, each with the reason.
         without: The calls that failed and that an answer did without, answer by answer.
-        kept: How many of the answered ones took no call, because the ledger had all.
+        kept: How many of the answered ones took no call, because the journal had all.
         ended: Why it has ended early, if it has.
     """
 
@@ -120,13 +121,13 @@ class Generation:
     """A mixture's answers to a benchmark's questions.
 
     Every turn of every question goes through all layers; of earlier turns only the final answers are in the history. What a
-    call has answered is in the ledger, so a run that was ended asks only what is missing.
+    call has answered is in the journal, so a run that was ended asks only what is missing.
 
     Attributes:
         harness: The benchmark's tool.
-        mixture: Who answers.
-        questions: What is asked.
-        ledger: Where calls are kept, opened.
+        mixture: The mixture.
+        questions: The questions.
+        journal: The open journal of the calls.
         model: What the mixture is called in the answers.
         references: For each question's id the references to aggregate, in place of the proposers'. Default: none.
         member: The member that answers alone, in place of the mixture: its number, name or model id, or `aggregator`. Default:
@@ -138,7 +139,7 @@ class Generation:
     harness: Harness
     mixture: Mixture
     questions: Sequence[BenchmarkQuestion]
-    ledger: Ledger
+    journal: CallJournal
     model: str
     references: Mapping[Hashable, list[Reference]] | None = None
     member: str | None = None
@@ -159,14 +160,16 @@ class Generation:
         """
         outcome = GenerationResult()
         run = _GenerationRun(self, outcome, watch)
-        waiting = iter(self.questions)
-        async with asyncio.TaskGroup() as tasks:
-            for _ in range(self.concurrency):
-                tasks.create_task(run.work(waiting))
+
+        def goes_on() -> bool:
+            # When the money is used up, the answers that are in the journal are still read. After a signal they are not.
+            return self.journal.gate.reason != "signal"
+
+        await ask_all(self.questions, run.ask, at_once=self.concurrency, goes_on=goes_on)
         places = {id(question): place for place, question in enumerate(self.questions)}
         outcome.answered.sort(key=lambda answered: places[id(answered.question)])
         outcome.failed.sort(key=lambda failed: places[id(failed[0])])
-        outcome.ended = self.ledger.gate.reason
+        outcome.ended = self.journal.gate.reason
         return outcome
 
     def document(self, outcome: GenerationResult, *, before: Path | None = None) -> str:
@@ -219,35 +222,36 @@ class _GenerationRun:
         self._given = given
         self._outcome = outcome
         self._watch = watch
-        self._patience = CircuitBreaker(given.ledger.gate, concurrency=given.concurrency)
+        self._patience = CircuitBreaker(given.journal.gate, concurrency=given.concurrency)
         self._graph: Any = self._builder().compile(checkpointer=False)
 
-    async def work(self, waiting: Iterator[BenchmarkQuestion]) -> None:
-        # When the money is used up, what stands in the ledger is still read; somebody who wants to leave is not kept.
-        while self._given.ledger.gate.reason != "signal" and (question := next(waiting, None)) is not None:
-            await self._ask(question)
-            self._watch(self._outcome.done, len(self._given.questions), "questions")
-
     def _builder(self) -> Any:
-        given = self._given
+        given, paces = self._given, Paces()
         if given.member is not None:
             member = find_member(given.mixture, given.member)
-            return build_alone(given.mixture, member_with_ledger(member, given.ledger, "alone"))
-        mixture = Paces().paced(with_ledger(given.mixture, given.ledger))
+            return build_alone(given.mixture, paces.member(member_with_journal(member, given.journal, "alone")))
+        mixture = paces.paced(with_journal(given.mixture, given.journal))
         return build_graph(mixture) if given.references is None else build_aggregator(mixture)
 
-    async def _ask(self, question: BenchmarkQuestion) -> None:
+    async def ask(self, question: BenchmarkQuestion) -> None:
+        """Ask all turns of a question."""
+        await self._ask_turns(question)
+        self._watch(self._outcome.done, len(self._given.questions), "questions")
+
+    async def _ask_turns(self, question: BenchmarkQuestion) -> None:
         said: list[BaseMessage] = []
         texts: list[str] = []
         # What has been said before is part of the question of a turn; its samples are those of the whole.
-        with belonging_to(QuestionRun.of(str(question.id), [HumanMessage(turn) for turn in question.turns])) as run:
-            try:
-                for turn in question.turns:
-                    texts.append(await self._turn(question, [*said, HumanMessage(turn)]))
-                    said += [HumanMessage(turn), AIMessage(texts[-1])]
-            except MoAError as error:
-                self._failed(question, run, error)
+        run = QuestionRun.of(str(question.id), [HumanMessage(turn) for turn in question.turns])
+        for turn in question.turns:
+            said.append(HumanMessage(turn))
+            found = await self._turn(question, run, said)
+            if found.error is not None:
+                self._failed(question, run, found.error)
                 return
+            # Without the white space around it, as in the paper's code.
+            texts.append(found.text.strip())
+            said.append(AIMessage(texts[-1]))
         if run.is_halted:
             return
         self._patience.count(self._given.model, None)
@@ -267,19 +271,16 @@ class _GenerationRun:
         for entry in run.records:
             self._patience.count(f"{entry.place} ({entry.model})", None)
         for call in run.failed.values():
-            # An aggregator has stand-ins for that.
+            # An aggregator has fallbacks.
             if call.layer is not None:
                 self._patience.count(call.who, call.reason)
         if run.failed:
             self._outcome.without.append(tuple(run.failed.values()))
 
-    async def _turn(self, question: BenchmarkQuestion, messages: list[BaseMessage]) -> str:
-        """Return the final answer to the last message, without the spaces around it, as the paper's code has it."""
-        given: dict[str, Any] = {"messages": messages}
-        if self._given.references is not None:
-            given["merged"] = self._given.references[question.id]
+    async def _turn(self, question: BenchmarkQuestion, run: QuestionRun, messages: list[BaseMessage]) -> GraphAnswer:
+        """Return the final answer to the last message."""
+        references = self._given.references
+        merged = {} if references is None else {"merged": references[question.id]}
         settings = {"temperature": question.temperature, "max_tokens": question.max_tokens}
         context = MoAContext(model_kwargs={} if self._given.own_settings else settings)
-        # Twice the steps that the graph can take.
-        state = await self._graph.ainvoke(given, {"recursion_limit": 2 * len(self._graph.nodes)}, context=context)
-        return reference_text(state["messages"][-1]).strip()
+        return await ask_graph(self._graph, run, list(messages), context=context, **merged)

@@ -44,7 +44,7 @@ TREATMENTS: Mapping[str, Treatment] = {
     "stream_idle_timeout": "left to Inspect",
     "max_connections": "left to Inspect",
     "adaptive_connections": "left to Inspect",
-    # Whether a provider keeps prompts for the next call, and whether it has a tool of its own in place of Inspect's.
+    # Whether a provider keeps prompts for the next call, and whether it uses its own tool in place of Inspect's.
     "cache_prompt": "of no account",
     "internal_tools": "of no account",
     "effort": "refused",

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Literal
 
 from langchain_core.messages import HumanMessage, SystemMessage
 
-from langchain_moa.batch.calls import QuestionRun, belonging_to, member_with_ledger
+from langchain_moa.batch.calls import QuestionRun, belonging_to, member_with_journal
 from langchain_moa.batch.limits import HaltedError
 from langchain_moa.data.answer import read_answer
 from langchain_moa.data.redaction import describe
 
 if TYPE_CHECKING:
+    from langchain_moa.batch.call_journal import CallJournal
     from langchain_moa.batch.limits import CircuitBreaker
     from langchain_moa.evaluation.comparison import VariantAnswer
-    from langchain_moa.evaluation.ledger import Ledger
     from langchain_moa.evaluation.questions import Question
     from langchain_moa.members.member import Member
     from langchain_moa.mixture.mixture import Mixture
@@ -60,15 +60,15 @@ class JudgeTally:
         return 2 * self.pairs
 
 
-def judging(judge: Member, mixture: Mixture, ledger: Ledger) -> Member:
-    """Return a judge whose calls go through a ledger.
+def judging(judge: Member, mixture: Mixture, journal: CallJournal) -> Member:
+    """Return a judge whose calls go through a journal.
 
     Args:
         judge: The judge.
         mixture: Whose answers it is shown: whatever changes in the mixture changes what it reads.
-        ledger: The ledger.
+        journal: The journal.
     """
-    return member_with_ledger(judge, ledger, "judge", upstream=[mixture.describe()])
+    return member_with_journal(judge, journal, "judge", upstream=[mixture.describe()])
 
 
 class PairwiseJudge:
@@ -85,7 +85,7 @@ class PairwiseJudge:
         """Make it.
 
         Args:
-            member: Who judges, with its calls in a ledger.
+            member: Who judges, with its calls in a journal.
             patience: How long its failures are borne.
         """
         self.tally = JudgeTally(judge=member.id)

@@ -168,10 +168,10 @@ class _Reader:
         for row in rows:
             question = self._question(row)
             if (before := ids.setdefault(question.id, row.line)) != row.line:
-                row.refuse(f"the id {question.id!r} stands in line {before}, too; each question needs its own")
+                row.refuse(f"the id {question.id!r} is also in line {before}; each question needs its own id")
             if (before := asked.setdefault((question.system, question.text), row.line)) != row.line:
                 # Two that are always right or wrong together would pass for twice the evidence.
-                warnings.warn(f"{row.place} is skipped: the same question stands in line {before}", stacklevel=3)
+                warnings.warn(f"{row.place} is skipped: the same question is in line {before}", stacklevel=3)
                 continue
             questions.append(question)
         return questions

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _TEMPLATES = Path(__file__).parent / "templates"
 
-# More would be a page that nobody reads and few browsers like.
+# A longer page is hard to read and slow in browsers.
 _MOST_SHOWN = 200
 
 _UNKNOWN = "?"

@@ -25,7 +25,7 @@ ENOUGH = 6
 # Of so many that are expected, at least `ENOUGH` come in four of five samples.
 _EXPECTED = 8
 
-# The smallest difference for which the number of questions needed is told.
+# The smallest difference for which the needed number of questions is reported.
 _LEAST = 0.005
 
 

@@ -1,165 +1,36 @@
-"""The search for the best mixture by replay: every policy on recorded answers, chosen by a bound, promised by cross-validation.
-
-A policy is a mixture that only chooses among answers, so what it would have answered is known from the answers of its members
-alone. A mixture that writes an answer of its own cannot be replayed.
-"""
+"""The search for the best mixture on recorded answers: chosen by a lower bound of the gain, estimated by cross-validation."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import combinations
-from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from langchain_moa.batch.limits import EvaluationError
+from langchain_moa.evaluation.policies import KINDS, policies_of, trust_order
+from langchain_moa.evaluation.policy_replay import replay, replay_all
 from langchain_moa.evaluation.significance import bootstrap_interval, questions_needed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     import numpy as np
     from numpy.typing import NDArray
 
     from langchain_moa.evaluation.answer_table import AnswerTable
+    from langchain_moa.evaluation.policies import Kind, Policy
 
 FEWEST_QUESTIONS = 20
-"""With fewer questions nothing can be chosen."""
+"""With fewer questions no choice can be made."""
 
-Kind = Literal["alone", "majority", "samples", "pair then third"]
 Objective = Literal["accuracy", "price"]
 
-KINDS: tuple[Kind, ...] = get_args(Kind)
-"""Every kind of policy. A mixture's fields can describe each of them."""
-
-_SIZES = (3, 5)
-# Of more models, the best by themselves are combined.
-_MOST_MODELS = 10
 _FOLDS = 5
 _REPEATS = 4
 _HALF = 0.5
 
-# How many comparisons of two answers are made at once.
-_MOST_CELLS = 4_000_000
+# How many of the best models are looked at for agreement.
+_BEST = 3
 _LEAST = 1e-9
-
-
-class Policy(NamedTuple):
-    """A way to answer with some of the models, without a further call.
-
-    Attributes:
-        kind: `alone`: one model. `majority`: the answer that most of several models come to. `samples`: the same for several
-            samples of one. `pair then third`: two models; if they disagree, a better one decides. Of all but `alone`, models
-            are asked only until the vote is decided: first as many as could decide it, then one after the other.
-        models: The models' places in the table, the most trusted one first, which ties go to; of `pair then third` the third
-            one is last; it is the most trusted one.
-    """
-
-    kind: Kind
-    models: tuple[int, ...]
-
-    def asked(self, table: AnswerTable) -> tuple[int, ...]:
-        """Return the places in `models` in the order in which they are asked: the cheapest first, or else as they stand.
-
-        Args:
-            table: The answers, with their prices.
-        """
-        places = tuple(range(len(self.models)))
-        if self.kind != "majority" or not table.is_priced:
-            return places
-        prices = [float(table.costs[:, list(table.samples[model])].mean()) for model in self.models]
-        return tuple(sorted(places, key=lambda place: (prices[place], place)))
-
-    @property
-    def trust(self) -> tuple[int, ...]:
-        """The places in `models`, the most trusted one first."""
-        places = tuple(range(len(self.models)))
-        return (*places[-1:], *places[:-1]) if self.kind == "pair then third" else places
-
-    @property
-    def first(self) -> int:
-        """How many are asked at once: as many as can decide the vote."""
-        return len(self.models) // 2 + 1
-
-    def title(self, names: Sequence[str]) -> str:
-        """Return the policy in words.
-
-        Args:
-            names: The models' names.
-        """
-        named = [names[model] for model in self.models]
-        match self.kind:
-            case "alone":
-                return f"{named[0]} alone"
-            case "majority":
-                return f"majority of {', '.join(named)}"
-            case "samples":
-                return f"majority of {len(named)} samples of {named[0]}"
-            case _:
-                return f"{named[0]} and {named[1]}, then {named[2]} if they disagree"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Replayed:
-    """What a policy would have answered.
-
-    Attributes:
-        scores: By question, how good the answer is: the mean over the samples that there are.
-        calls: By question, how many calls the policy takes if all are made.
-        early: By question, how many it takes until the vote is decided.
-        costs: By question, US dollars of `early`; NaN where a price is not known.
-    """
-
-    scores: NDArray[np.float64]
-    calls: NDArray[np.float64]
-    early: NDArray[np.float64]
-    costs: NDArray[np.float64]
-
-
-def replay(table: AnswerTable, policy: Policy) -> Replayed:
-    """Return what a policy would have answered to the questions of a table.
-
-    Where there are several samples, the policy is replayed once with the first sample of each model, once with the second, and
-    so on, and the mean is taken.
-
-    Args:
-        table: The answers.
-        policy: The policy.
-    """
-    return _replayed_all(table, [policy])[0]
-
-
-def policies_of(table: AnswerTable, *, kinds: Sequence[Kind] = KINDS, trust: Sequence[int] | None = None) -> Iterator[Policy]:
-    """Yield the policies that can be made of a table's models.
-
-    Args:
-        table: The answers.
-        kinds: The kinds of policies. Default: all.
-        trust: The models, the most trusted one first. Default: by their mean score in the table.
-    """
-    order = list(trust_order(table) if trust is None else trust)
-    if "alone" in kinds:
-        yield from (Policy("alone", (model,)) for model in order)
-    for size in _SIZES:
-        if "majority" in kinds:
-            yield from (Policy("majority", models) for models in combinations(order[:_MOST_MODELS], size))
-        if "samples" in kinds:
-            yield from (Policy("samples", (model,) * size) for model in order if len(table.samples[model]) >= size)
-    if "pair then third" in kinds:
-        # A third one that is trusted less would be right less often than those that it decides between.
-        triples = combinations(order[:_MOST_MODELS], _SIZES[0])
-        yield from (Policy("pair then third", (first, second, best)) for best, first, second in triples)
-
-
-def trust_order(table: AnswerTable) -> list[int]:
-    """Return the models, the one with the best mean score first; of equal ones the cheaper, then the first one.
-
-    Args:
-        table: The answers.
-    """
-    import numpy as np
-
-    scores = [float(table.scores[:, list(columns)].mean()) for columns in table.samples]
-    prices = [float(np.nan_to_num(table.costs[:, list(columns)], nan=0.0).mean()) for columns in table.samples]
-    return sorted(range(len(table.models)), key=lambda model: (-round(scores[model], 9), prices[model], model))
 
 
 class Judged(NamedTuple):
@@ -192,7 +63,7 @@ def judged(table: AnswerTable, *, kinds: Sequence[Kind] = KINDS) -> list[Judged]
         kinds: The kinds of policies.
     """
     policies = list(policies_of(table, kinds=("alone", *kinds)))
-    replayed = dict(zip(policies, _replayed_all(table, policies), strict=True))
+    replayed = dict(zip(policies, replay_all(table, policies), strict=True))
     best = replayed[policies[0]].scores
     found = []
     for policy, each in replayed.items():
@@ -391,7 +262,7 @@ def tune(table: AnswerTable, *, objective: Objective = "accuracy", tolerance: fl
         raise EvaluationError(msg)
     found = judged(table)
     best = replay(table, found[0].policy).scores
-    together = _agree(table, trust_order(table)[: _SIZES[0]])
+    together = _agree(table, trust_order(table)[:_BEST])
     return Tuning(
         table=table,
         objective=objective,
@@ -407,110 +278,8 @@ def tune(table: AnswerTable, *, objective: Objective = "accuracy", tolerance: fl
     )
 
 
-def _replayed_all(table: AnswerTable, policies: Sequence[Policy]) -> list[Replayed]:
-    """Replay many policies, those of the same kind and size at once."""
-    import numpy as np
-
-    found: dict[Policy, Replayed] = {}
-    shapes = dict.fromkeys((policy.kind, len(policy.models)) for policy in policies)
-    for kind, size in shapes:
-        alike = [policy for policy in policies if (policy.kind, len(policy.models)) == (kind, size)]
-        # All at once would take much memory for many questions.
-        step = max(1, _MOST_CELLS // (len(table) * size * size))
-        for begin in range(0, len(alike), step):
-            part = alike[begin : begin + step]
-            draws = max(len(table.samples[model]) for policy in part for model in policy.models) if kind != "samples" else 1
-            asked = np.array([policy.asked(table) for policy in part])
-            trust = np.array([policy.trust for policy in part])
-            each = [_replayed(table, _columns(table, part, draw), asked, trust) for draw in range(draws)]
-            scores, calls, early, costs = (np.mean(values, axis=0) for values in zip(*each, strict=True))
-            for place, policy in enumerate(part):
-                found[policy] = Replayed(
-                    scores=scores[:, place], calls=calls[:, place], early=early[:, place], costs=costs[:, place]
-                )
-    return [found[policy] for policy in policies]
-
-
-def _columns(table: AnswerTable, policies: Sequence[Policy], draw: int) -> NDArray[np.int64]:
-    """Return the columns of the answers that policies read, a row for each policy."""
-    import numpy as np
-
-    def columns(policy: Policy) -> list[int]:
-        if policy.kind == "samples":
-            return list(table.samples[policy.models[0]][: len(policy.models)])
-        return [table.samples[model][draw % len(table.samples[model])] for model in policy.models]
-
-    return np.array([columns(policy) for policy in policies])
-
-
-def _replayed(
-    table: AnswerTable, columns: NDArray[np.int64], asked: NDArray[np.int64], trust: NDArray[np.int64]
-) -> tuple[NDArray[np.float64], ...]:
-    """Return scores, calls, early and costs by question and policy.
-
-    Args:
-        table: The answers.
-        columns: By policy, the columns of the answers that it reads.
-        asked: By policy, the places in `columns` in the order in which they are asked.
-        trust: The same, the most trusted one first.
-    """
-    import numpy as np
-
-    # From here on, places are those in the order of trust.
-    columns, rank = np.take_along_axis(columns, trust, axis=1), np.argsort(trust, axis=1)
-    asked = np.take_along_axis(rank, asked, axis=1)
-    labels, scores, answered = table.labels[:, columns], table.scores[:, columns], table.answered[:, columns]
-    # By question, policy and two places, whether they have the same short answer. Of several most frequent ones, `argmax`
-    # takes the most trusted one's.
-    equal = (labels[..., :, None] == labels[..., None, :]) & (labels >= 0)[..., None]
-    early = _decided_after(equal, asked)
-    # Of those that are asked, the answer is the most trusted one's.
-    made = np.argsort(asked, axis=1) < early[..., None]
-    counts = (equal & made[..., :, None] & made[..., None, :]).sum(axis=-1)
-    answered = answered & made
-    # Where none has a short answer, the first that has answered.
-    chosen = np.where(counts.max(axis=-1) > 0, counts.argmax(axis=-1), answered.argmax(axis=-1))
-    right = np.where(answered.any(axis=-1), _taken(scores, chosen), 0.0)
-    paid = np.cumsum(np.take_along_axis(table.costs[:, columns], np.broadcast_to(asked, labels.shape), axis=-1), axis=-1)
-    costs = np.take_along_axis(paid, early[..., None].astype(np.int64) - 1, axis=-1)[..., 0]
-    return right, np.full(right.shape, float(columns.shape[1])), early, costs
-
-
-def _taken(scores: NDArray[np.float64], chosen: NDArray[np.int64]) -> NDArray[np.float64]:
-    import numpy as np
-
-    taken: NDArray[np.float64] = np.take_along_axis(scores, chosen[..., None], axis=-1)[..., 0]
-    return taken
-
-
-def _decided_after(equal: NDArray[np.bool_], asked: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return after how many calls a vote is decided, as the aggregation `vote` decides.
-
-    Args:
-        equal: By question, policy and two places in the order of trust, whether they have the same short answer.
-        asked: By policy, the places in the order in which they are asked.
-    """
-    import numpy as np
-
-    size = equal.shape[-1]
-    after = np.full(equal.shape[:-2], float(size))
-    turn = np.argsort(asked, axis=1)
-    for made in range(size - 1, 0, -1):
-        there = turn < made
-        so_far = equal & there[:, :, None] & there[:, None, :]
-        counts = so_far.sum(axis=-1)
-        leader = counts.argmax(axis=-1)
-        most = counts.max(axis=-1)
-        with_leader = np.take_along_axis(so_far, leader[..., None, None], axis=-2)[..., 0, :]
-        others = np.where(with_leader, 0, counts).max(axis=-1)
-        left = size - made
-        # A tie goes to the most trusted one, if it has answered.
-        after[(most > others + left) | ((most == others + left) & (leader == 0) & (most > 0))] = made
-    return after
-
-
 def _agree(table: AnswerTable, models: Sequence[int]) -> NDArray[np.bool_] | None:
-    if len(models) < _SIZES[0]:
+    if len(models) < _BEST:
         return None
     labels = table.labels[:, [table.samples[model][0] for model in models]]
     agree: NDArray[np.bool_] = (labels[:, 0] >= 0) & (labels == labels[:, :1]).all(axis=1)

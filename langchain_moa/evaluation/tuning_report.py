@@ -7,16 +7,17 @@ import math
 from base64 import b64encode
 from typing import TYPE_CHECKING, Any
 
+from langchain_moa.evaluation.policies import trust_order
+from langchain_moa.evaluation.policy_replay import replay
 from langchain_moa.evaluation.report import render
 from langchain_moa.evaluation.summary import counted
-from langchain_moa.evaluation.tuning import replay, trust_order
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from langchain_moa.evaluation.tuning import Judged, Tuning
 
-# More rows would be a page that is not read and few browsers like.
+# A longer page is hard to read and slow in browsers.
 _MOST_POLICIES = 25
 _MOST_QUESTIONS = 200
 _MOST_MODELS = 10

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from langchain_moa.batch.calls import member_with_ledger, with_ledger
+from langchain_moa.batch.calls import member_with_journal, with_journal
 from langchain_moa.engine.aggregate import AGGREGATOR
 from langchain_moa.engine.graph import build_alone, build_graph
 from langchain_moa.mixture.fields import Use, fields_for
@@ -15,7 +15,8 @@ from langchain_moa.prompting.prompts import for_layers, is_blind
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from langchain_moa.evaluation.ledger import Ledger
+    from langchain_moa.batch.call_journal import CallJournal
+    from langchain_moa.batch.pace import Paces
     from langchain_moa.members.member import Member
 
 
@@ -64,7 +65,7 @@ class Variant:
         kind: `mixture`; `layer`, the answer that the aggregator would give after fewer layers; `member`, one alone; `self-moa`.
         graphs: The compiled graph that answers, or one for each epoch.
         member: Who answers, where it is one alone.
-        asked: The same member, its calls in the ledger.
+        asked: The same member, its calls in the journal.
     """
 
     name: str
@@ -82,34 +83,40 @@ class Variant:
         return self.graphs[(epoch - 1) % len(self.graphs)]
 
 
-def first_variants(mixture: Mixture, ledger: Ledger) -> list[Variant]:
+def first_variants(mixture: Mixture, journal: CallJournal, paces: Paces) -> list[Variant]:
     """Return the variants that can be asked before it is known which member is the best.
 
     Args:
         mixture: The mixture.
-        ledger: Where their calls are kept; those that several variants make are made once.
+        journal: Where their calls are kept; those that several variants make are made once.
+        paces: The paces of their providers.
     """
-    whole = Variant(name="the mixture", kind="mixture", graphs=[_compiled(build_graph(with_ledger(mixture, ledger)))])
+
+    def graph(asked: Mixture) -> Any:
+        return _compiled(build_graph(paces.paced(with_journal(asked, journal))))
+
+    whole = Variant(name="the mixture", kind="mixture", graphs=[graph(mixture)])
     layers = [
-        Variant(name=f"after layer {number}", kind="layer", graphs=[_compiled(build_graph(with_ledger(shorter, ledger)))])
+        Variant(name=f"after layer {number}", kind="layer", graphs=[graph(shorter)])
         for number, shorter in enumerate(shortened(mixture), start=1)
     ]
-    return [whole, *layers, *members_alone(mixture, ledger)]
+    return [whole, *layers, *members_alone(mixture, journal, paces)]
 
 
-def members_alone(mixture: Mixture, ledger: Ledger) -> Iterator[Variant]:
-    """Yield each proposer of the first layer alone, and whoever of the later layers and the aggregator is none of them.
+def members_alone(mixture: Mixture, journal: CallJournal, paces: Paces) -> Iterator[Variant]:
+    """Yield each proposer of the first layer alone, and the members of later layers and the aggregator if they differ.
 
     Args:
         mixture: The mixture.
-        ledger: Where their calls are kept; the first layer's are the mixture's own.
+        journal: Where their calls are kept; the first layer's are the mixture's own.
+        paces: The paces of their providers.
     """
-    members, kept = mixture.members, with_ledger(mixture, ledger).members
+    members, kept = mixture.members, with_journal(mixture, journal).members
     first = members.layers[0]
     names = [member.name for member in first]
     for number, (member, asked) in enumerate(zip(first, kept.layers[0], strict=True), start=1):
         name = member.name if names.count(member.name) == 1 else f"{member.name} ({number})"
-        yield _alone(mixture, f"{name} alone", member, asked)
+        yield _alone(mixture, f"{name} alone", member, asked=asked, paces=paces)
     known = list(first)
     for number, layer in enumerate(members.layers[1:], start=2):
         for place, member in enumerate(layer, start=1):
@@ -117,12 +124,12 @@ def members_alone(mixture: Mixture, ledger: Ledger) -> Iterator[Variant]:
                 known.append(member)
                 asked = kept.layers[number - 1][place - 1]
                 if not is_blind(mixture.prompt, number):
-                    asked = member_with_ledger(member, ledger, f"layer {number}, proposer {place}, alone")
-                yield _alone(mixture, f"{member.name} alone, of layer {number}", member, asked)
+                    asked = member_with_journal(member, journal, f"layer {number}, proposer {place}, alone")
+                yield _alone(mixture, f"{member.name} alone, of layer {number}", member, asked=asked, paces=paces)
     last = members.aggregator
     if mixture.aggregator is not None and not any(_same(last, other) for other in known):
-        asked = member_with_ledger(last, ledger, "aggregator, alone")
-        yield _alone(mixture, f"{last.name} alone, the aggregator", last, asked)
+        asked = member_with_journal(last, journal, "aggregator, alone")
+        yield _alone(mixture, f"{last.name} alone, the aggregator", last, asked=asked, paces=paces)
 
 
 def samples_of_best(mixture: Mixture, best: Member, *, calls: int, epoch: int) -> Mixture | None:
@@ -144,13 +151,14 @@ def samples_of_best(mixture: Mixture, best: Member, *, calls: int, epoch: int) -
     return Mixture.self_moa(best.spec, samples=samples, seed=1 + (epoch - 1) * samples, **options)
 
 
-def self_moa(mixture: Mixture, best: Member, ledger: Ledger, *, calls: int, epochs: int) -> Variant | None:
+def self_moa(mixture: Mixture, best: Member, journal: CallJournal, paces: Paces, *, calls: int, epochs: int) -> Variant | None:
     """Return the variant of the best member asked as often as the mixture asks all; `None` where the mixture is just that.
 
     Args:
         mixture: The mixture.
         best: Its best member.
-        ledger: Where the calls are kept.
+        journal: Where the calls are kept.
+        paces: The paces of their providers.
         calls: How many calls the mixture takes for an answer.
         epochs: How often each question is asked.
     """
@@ -159,7 +167,7 @@ def self_moa(mixture: Mixture, best: Member, ledger: Ledger, *, calls: int, epoc
         samples = samples_of_best(mixture, best, calls=calls, epoch=epoch)
         if samples is None:
             return None
-        graphs.append(_compiled(build_graph(with_ledger(samples, ledger, prefix=SELF_MOA))))
+        graphs.append(_compiled(build_graph(paces.paced(with_journal(samples, journal, prefix=SELF_MOA)))))
     return Variant(name=f"{best.name} x {max(1, calls - 1)}, Self-MoA", kind="self-moa", graphs=graphs)
 
 
@@ -176,8 +184,9 @@ def shortened(mixture: Mixture) -> Iterator[Mixture]:
         yield mixture.model_copy(update=fewer)
 
 
-def _alone(mixture: Mixture, name: str, member: Member, asked: Member) -> Variant:
-    return Variant(name=name, kind="member", graphs=[_compiled(build_alone(mixture, asked))], member=member, asked=asked)
+def _alone(mixture: Mixture, name: str, member: Member, *, asked: Member, paces: Paces) -> Variant:
+    graph = _compiled(build_alone(mixture, paces.member(asked)))
+    return Variant(name=name, kind="member", graphs=[graph], member=member, asked=asked)
 
 
 def _same(one: Member, other: Member) -> bool:

@@ -1,1 +1,4 @@
-"""Reference filters: what is done with a layer's references before anyone reads them. A module here is one, found by name."""
+"""Reference filters, applied to a layer's references before other members read them.
+
+Each module is one filter, and its name is the module's.
+"""

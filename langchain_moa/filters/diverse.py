@@ -1,4 +1,4 @@
-"""Diverse: the few answers that differ most."""
+"""Diverse: keep the few answers that differ most from each other."""
 
 from __future__ import annotations
 
@@ -19,15 +19,16 @@ __all__ = ["Diverse"]
 
 @strategy
 class Diverse:
-    """Keep the most diverse references, as RMoA does (arXiv 2505.24442): shorter prompts that say as much.
+    """Keep the most diverse references, as RMoA does (arXiv 2505.24442), for shorter prompts with the same content.
 
-    The one with the lowest mean similarity to the others comes first; then, again and again, the one whose highest similarity
-    to those chosen is lowest. Of equals the first proposer's is chosen. They are passed on in the proposers' order. Where
-    embeddings fail, all are kept.
+    The reference with the lowest mean similarity to the others is chosen first, then repeatedly the one whose highest
+    similarity to the chosen references is lowest. Ties go to the first proposer. The chosen references are passed on in the
+    proposers' order. If embeddings fail, all references are kept.
 
     Attributes:
-        keep: How many to keep, at least 1.
-        similarity: What compares the texts: `lexical` (default), `ordered`, LangChain embeddings or their name, or a callable.
+        keep: How many references to keep, at least 1. Default: 3.
+        similarity: How the texts are compared: `lexical` (default), `ordered`, LangChain embeddings or their name, or a
+            callable.
 
     Example:
         ```python
@@ -57,11 +58,11 @@ class Diverse:
 
 
 def most_diverse(matrix: Matrix, keep: int) -> list[int]:
-    """Return the places of the most diverse texts, in the order in which they are chosen.
+    """Return the indices of the most diverse texts, in the order in which they are chosen.
 
     Args:
-        matrix: How alike the texts are.
-        keep: How many to choose; no more than there are.
+        matrix: The similarities of the texts.
+        keep: How many texts to choose, at most their number.
     """
     means = mean_to_others(matrix)
     chosen = [means.index(min(means))]

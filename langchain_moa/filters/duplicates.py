@@ -1,4 +1,4 @@
-"""Duplicates: an answer that says again what another one says is left out."""
+"""Duplicates: drop answers that repeat another answer."""
 
 from __future__ import annotations
 
@@ -26,22 +26,23 @@ _NEGATION = re.compile(r"\b(?:cannot|neither|never|no|nobody|none|nor|not|nothin
 
 @strategy
 class Duplicates:
-    """Keep the first of each set of equal, or nearly equal, references: the next reader pays for each text once.
+    """Keep the first of each set of equal or nearly equal references, so that the next model does not pay for a text twice.
 
-    Texts are compared by the stretches of words that they share in the same order: twice these words, by the words of both.
-    What differs in what matters is never a duplicate, however alike it is: texts with different short answers (`auto`, as
-    for `vote`), with different numbers anywhere, or with more or fewer negations.
+    By default, the similarity of two texts is twice the number of words in their common passages, divided by the number of
+    words in both. However similar they are, texts are never duplicates if they have different short answers (`auto`, as in
+    `vote`), different numbers anywhere, or a different number of negations.
 
-    The default was chosen on recorded answers, question by question. Of six models' 4,830 answers to the instructions of
-    AlpacaEval 2.0 it leaves out 51: 45 differ from one that is kept in punctuation, case and spaces at most, 6 by a word or
-    two that change nothing. At 0.9 some of those that go say something else. Of four models' 2,640 solutions of GSM8K it
-    leaves out 33. Yet one word can make the difference in a long text, and then this does not see it.
+    The default threshold was chosen on recorded answers, question by question. Of six models' 4,830 answers to the
+    instructions of AlpacaEval 2.0, it drops 51: 45 differ from a kept answer in at most punctuation, case and spaces, 6 in a
+    word or two that change nothing. At 0.9, some dropped answers say something different. Of four models' 2,640 solutions of
+    GSM8K, it drops 33. In a long text, a single word can change the meaning, and this filter does not detect that.
 
-    Where embeddings fail, only equal texts go.
+    If embeddings fail, only equal texts are dropped.
 
     Attributes:
-        threshold: The similarity of texts that are the same, from 0 to 1; at 1, only texts that are equal but for spaces.
-        similarity: What compares the texts: `ordered` (default), `lexical`, LangChain embeddings or their name, or a
+        threshold: The similarity, from 0 to 1, from which two texts are duplicates. At 1, only texts that are equal except
+            for spaces are duplicates. Default: 0.95.
+        similarity: How the texts are compared: `ordered` (default), `lexical`, LangChain embeddings or their name, or a
             callable.
 
     Example:
@@ -56,11 +57,11 @@ class Duplicates:
     similarity: Similarity = ORDERED
 
     def __call__(self, layer: ClosedLayer) -> Inquiry[list[Reference]]:
-        """Return the references that say something new."""
+        """Return the references without duplicates."""
         texts = layer.texts
         matrix = None
         if self.threshold < 1:
-            # Without it, equal texts are still equal.
+            # If the embeddings fail, the matrix is `None`, and equal texts are still found.
             matrix = yield Compare(texts=texts, by=self.similarity)
         spaced = [" ".join(text.split()) for text in texts]
         points = [_points(text) for text in texts]
@@ -76,5 +77,5 @@ class Duplicates:
 
 
 def _points(text: str) -> tuple[str | None, Counter[str], int]:
-    """Return what two texts that say the same have in common: the short answer, the numbers, how often they say no."""
+    """Return what duplicates must have in common: the short answer, the numbers, and the number of negations."""
     return auto(text), Counter(each.value for each in numerals(plain(text))), len(_NEGATION.findall(text))

@@ -1,4 +1,4 @@
-"""Judge: a model scores the answers, and those that score low are left out."""
+"""Judge: a model scores the answers, and those with low scores are dropped."""
 
 from __future__ import annotations
 
@@ -21,24 +21,25 @@ JUDGE = (
     "You grade responses to a conversation's last message from 1 (wrong, harmful or beside the point) to 10 (right, complete "
     f"and clear). {FAIR}"
 )
-"""What the judge is told it is."""
+"""The judge's instruction."""
 
 _WORST, _BEST = 1, 10
 
 
 @strategy
 class Judge:
-    """Keep the references that a model grades well: the LLM as a judge, on all of a layer's references in one call.
+    """LLM as a judge: a model grades all references of a layer in one call, and those with good grades are kept.
 
-    A reply that does not grade every reference is asked for once more; then, or if the model fails, all are kept. If none
-    reaches the grade, the best ones are kept.
+    If a reply does not grade every reference, the model is asked once more. If that fails as well, or if the model fails, all
+    references are kept. If no reference reaches `min_score`, those with the highest grade are kept.
 
     Attributes:
-        min_score: The grade that a reference needs, from 1 to 10.
-        keep: How many to keep at most, the best ones; of equals the first proposers'. Default: all that reach the grade.
-        model: Who grades. Default: the mixture's aggregator.
-        instruction: What it is told to look at.
-        seed: Another seed draws other orders.
+        min_score: The lowest grade that a reference needs, from 1 to 10. Default: 5.
+        keep: The maximum number of references to keep, the best ones; ties go to the first proposers. Default: all that
+            reach `min_score`.
+        model: The model that grades. Default: the mixture's aggregator.
+        instruction: The model's system prompt. Default: grade from 1 (wrong) to 10 (right and complete).
+        seed: Seed of the order in which the references are shown. Default: 0.
 
     Example:
         ```python
@@ -60,7 +61,7 @@ class Judge:
     seed: int = 0
 
     def __call__(self, layer: ClosedLayer) -> Inquiry[list[Reference]]:
-        """Return the references that are graded well enough."""
+        """Return the references with sufficient grades."""
         if len(layer.references) == 1:
             return list(layer.references)
         ballot = Ballot.of(layer.references, seed=self.seed)

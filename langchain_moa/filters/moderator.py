@@ -1,4 +1,4 @@
-"""Moderator: a model keeps the best answers of a layer, and says whether another layer is needed."""
+"""Moderator: a model selects the best answers of a layer and decides whether another layer is needed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MODERATOR = (
     f"{PANEL} Choose the responses that are most worth passing on, for their quality and for what each adds to the others, and "
     f"decide {CONVERGED}"
 )
-"""What the moderator is told it is."""
+"""The moderator's instruction."""
 
 
 class ModerationVerdict(BaseModel):
@@ -35,17 +35,17 @@ class ModerationVerdict(BaseModel):
 
 @strategy
 class Moderator:
-    """SMoA's judge and moderator in one call (arXiv 2411.03284): keep the best few references, and end or go on.
+    """SMoA's judge and moderator in one call (arXiv 2411.03284): keep the best references, and stop or continue.
 
-    A reply that is not of the form asked for is asked for once more; then, or if the model fails, all references are kept
-    and the layers go on. References are kept in the proposers' order.
+    If a reply does not have the required form, the model is asked once more. If that fails as well, or if the model fails,
+    all references are kept and the layers continue. The references stay in the proposers' order.
 
     Attributes:
-        keep: How many to keep, at least 1; SMoA keeps 2.
-        model: Who moderates. Default: the mixture's aggregator.
-        may_stop: Whether it may end the layers early.
-        instruction: What it is told to look at.
-        seed: Another seed draws other orders.
+        keep: How many references to keep, at least 1. Default: 2, as in SMoA.
+        model: The model that moderates. Default: the mixture's aggregator.
+        may_stop: Whether the moderator can end the layers early. Default: `True`.
+        instruction: The model's system prompt. Default: select the best responses, and decide whether they have converged.
+        seed: Seed of the order in which the references are shown. Default: 0.
 
     Example:
         ```python
@@ -68,7 +68,7 @@ class Moderator:
     seed: int = 0
 
     def __call__(self, layer: ClosedLayer) -> Inquiry[Filtered]:
-        """Return the references to keep, and the reason to end here if the moderator sees one."""
+        """Return the references to keep and, if the moderator ends the layers, the reason."""
         keep = min(self.keep, len(layer.references))
         last = not self.may_stop or layer.number >= layer.num_layers
         if keep == len(layer.references) and last:

@@ -1,4 +1,4 @@
-"""Outliers: answers that stand apart from the rest are left out, such as those of a member that deceives."""
+"""Outliers: drop answers that differ from the rest, such as those of a deceptive member."""
 
 from __future__ import annotations
 
@@ -19,21 +19,24 @@ if TYPE_CHECKING:
 __all__ = ["Outliers"]
 
 _FEWEST = 3
-"""Of two answers, neither is the outlier."""
+"""The smallest number of answers that can have an outlier."""
 
 
 @strategy
 class Outliers:
-    """Cluster the references in two and keep the larger cluster (after arXiv 2503.05856), if the two are far apart.
+    """Split the references into two clusters and keep the larger one if they are far apart (after arXiv 2503.05856).
 
-    The clusters are joined by mean similarity. The smaller one goes where its mean similarity to the larger one is less than
-    `apart` times that within the larger one; clusters of equal size both stay. It tells answers to the question from text
-    that is about something else; a well-written wrong answer is not an outlier by its words. Embeddings, given as
-    `similarity`, see more than words do; where they fail, all are kept.
+    The references are clustered by mean similarity. The smaller cluster is dropped if its mean similarity to the larger one is
+    less than `apart` times the mean similarity within the larger one; clusters of equal size are both kept.
+
+    This separates answers to the question from text about something else. By its words, a well-written wrong answer is not an
+    outlier; embeddings as `similarity` detect more than words do. If embeddings fail, all references are kept.
 
     Attributes:
-        apart: How far apart is too far, from 0 (nothing goes) to 1 (the smaller cluster goes where it is any less alike).
-        similarity: What compares the texts: `lexical` (default), `ordered`, LangChain embeddings or their name, or a callable.
+        apart: The fraction of the larger cluster's own similarity that the smaller cluster must reach, from 0 (nothing is
+            dropped) to 1 (the smaller cluster is dropped if it is any less similar). Default: 0.6.
+        similarity: How the texts are compared: `lexical` (default), `ordered`, LangChain embeddings or their name, or a
+            callable.
 
     Example:
         ```python
@@ -47,7 +50,7 @@ class Outliers:
     similarity: Similarity = LEXICAL
 
     def __call__(self, layer: ClosedLayer) -> Inquiry[list[Reference]]:
-        """Return the references that belong together."""
+        """Return the references of the main cluster."""
         if len(layer.references) < _FEWEST:
             return list(layer.references)
         matrix = yield Compare(texts=layer.texts, by=self.similarity)
@@ -57,11 +60,11 @@ class Outliers:
 
 
 def main_cluster(matrix: Matrix, apart: float) -> list[int]:
-    """Return the places of the texts that belong together.
+    """Return the indices of the texts in the main cluster, or of all texts if the clusters are not far apart.
 
     Args:
-        matrix: How alike the texts are; at least two.
-        apart: Which part of the larger cluster's own similarity the smaller one must reach to stay.
+        matrix: The similarities of the texts, of which there must be at least two.
+        apart: The fraction of the larger cluster's own similarity that the smaller cluster must reach to be kept.
     """
     clusters = [[place] for place in range(len(matrix))]
     while len(clusters) > 2:  # noqa: PLR2004  # the larger and the smaller

@@ -1,4 +1,4 @@
-"""Shuffled: no proposer's place in the list is worth anything."""
+"""Shuffled: show the references in a random but repeatable order, against position bias."""
 
 from __future__ import annotations
 
@@ -17,15 +17,16 @@ __all__ = ["Shuffled"]
 
 @strategy
 class Shuffled:
-    """Show the references in an order drawn from a seed, another one for each conversation and layer.
+    """Show the references in an order that is drawn from a seed for each conversation and layer.
 
-    Models favour what stands first or last; in the proposers' order that is always the same proposer. The order depends on
-    the seed, the conversation and the layer alone: a run can be repeated, a proposer that fails leaves the others' order as
-    it is, and no proposer can choose its place by what it writes. `response_metadata["moa"]["passed_on"]` has the order, and
-    so has the event `merged`. Name it last: the filters after it, and votes that end in a tie, go by this order too.
+    Models favor the first or last reference (position bias), which in the proposers' order is always the same proposer's. The
+    order depends only on the seed, the conversation and the layer: a run can be repeated, a failed proposer does not change
+    the order of the others, and no proposer can affect its position by what it writes. The order is recorded in
+    `response_metadata["moa"]["passed_on"]` and in the event `merged`. List this filter last: filters after it, and votes that
+    end in a tie, use the shuffled order.
 
     Attributes:
-        seed: Another seed draws other orders.
+        seed: Seed of the order. Default: 0.
 
     Example:
         ```python
@@ -44,9 +45,9 @@ class Shuffled:
     seed: int = 0
 
     def __call__(self, layer: ClosedLayer) -> list[Reference]:
-        """Return the references in the order that was drawn."""
+        """Return the references in the drawn order."""
         said = [(message.type, str(message.text)) for message in layer.messages]
-        # Not the ids of the messages, which are drawn anew for every question.
+        # Message ids are left out, since they are new in every run.
         drawn = sha256(json.dumps([self.seed, layer.number, said]).encode()).hexdigest()
 
         def lot(reference: Reference) -> bytes:

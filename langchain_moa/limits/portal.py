@@ -6,8 +6,6 @@ Everything that calls a model is written once, async. Sync code waits for it her
 from __future__ import annotations
 
 import asyncio
-import atexit
-import os
 import threading
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import aclosing, contextmanager, suppress
@@ -15,80 +13,17 @@ from contextvars import Context, ContextVar, copy_context
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-import anyio
-from anyio.from_thread import BlockingPortal
+from langchain_moa.limits.background import BackgroundLoop, Raised, is_on_background_loop, outcome_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterable, Iterator
 
 T = TypeVar("T")
 
-# LangChain runs sync handlers and tools in the loop's default executor. These may wait for a nested mixture, so that a
-# small pool would deadlock. Threads start on demand.
-_MAX_THREADS = 1_000
-
 _ON_PORTAL = "sync code cannot wait on the event loop that runs it; use the async method, such as `ainvoke`"
 
 
-class _Portal:
-    """The process's portal: started on first use, stopped at exit, dropped in a forked child."""
-
-    def __init__(self) -> None:
-        self.drop()
-
-    def drop(self) -> None:
-        """Forget the portal; a forked child has its memory but not its thread."""
-        self._lock = threading.Lock()
-        self._portal: BlockingPortal | None = None
-        self._thread: threading.Thread | None = None
-
-    def get(self) -> BlockingPortal:
-        """Return the running portal."""
-        with self._lock:
-            if self._portal is None or self._thread is None or not self._thread.is_alive():
-                started: Future[BlockingPortal] = Future()
-                self._thread = threading.Thread(target=anyio.run, args=(self._serve, started), name="moa-portal", daemon=True)
-                self._thread.start()
-                self._portal = started.result()
-            return self._portal
-
-    def is_current(self) -> bool:
-        """Tell whether the caller runs on the portal's loop."""
-        return self._thread is threading.current_thread()
-
-    def stop(self) -> None:
-        """Cancel all calls under way and end the loop."""
-        with self._lock:
-            portal, thread, self._portal = self._portal, self._thread, None
-        if portal is not None and thread is not None:
-            with suppress(RuntimeError):
-                portal.start_task_soon(portal.stop, True)  # noqa: FBT003  # anyio's positional `cancel_remaining`
-            thread.join(timeout=5)
-
-    async def _serve(self, started: Future[BlockingPortal]) -> None:
-        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_MAX_THREADS, thread_name_prefix="moa-worker"))
-        try:
-            async with BlockingPortal() as portal:
-                started.set_result(portal)
-                await portal.sleep_until_stopped()
-        except BaseException as error:
-            if not started.done():
-                started.set_exception(error)
-            raise
-
-
-_portal = _Portal()
-atexit.register(_portal.stop)
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_portal.drop)
-
-
-class _Raised(BaseException):
-    """What must not reach the portal's loop as it is: it would end the loop, and with it all other calls."""
-
-    def __init__(self, error: BaseException) -> None:
-        super().__init__(error)
-        self.error = error
+_portal = BackgroundLoop("moa-portal")
 
 
 class Waits:
@@ -173,13 +108,13 @@ def wait_for(call: Callable[..., Awaitable[T]], *args: Any) -> T:
     async def run() -> tuple[T | None, BaseException | None]:
         if interrupted:
             raise asyncio.CancelledError
-        return await _outcome(call(*args))
+        return await outcome_of(call(*args))
 
     scope = _waits.get() or Waits()
     scope.check()
     future: Future[tuple[T | None, BaseException | None]] | None = None
     try:
-        future = _portal.get().start_task_soon(run)
+        future = _portal.portal().start_task_soon(run)
         with scope.holding(future):
             result, error = future.result()
         if error is not None:
@@ -190,17 +125,6 @@ def wait_for(call: Callable[..., Awaitable[T]], *args: Any) -> T:
         if future is not None:
             future.cancel()
         raise
-
-
-async def _outcome(awaitable: Awaitable[T]) -> tuple[T | None, BaseException | None]:
-    try:
-        return await awaitable, None
-    except asyncio.CancelledError:
-        raise
-    except _Raised as raised:
-        return None, raised.error
-    except BaseException as error:  # noqa: BLE001  # it is raised where the outcome is read
-        return None, error
 
 
 def iterate(make: Callable[[], AsyncGenerator[T]]) -> Generator[T]:
@@ -220,14 +144,14 @@ def iterate(make: Callable[[], AsyncGenerator[T]]) -> Generator[T]:
                 items.put(("item", item))
 
     async def run() -> tuple[None, BaseException | None]:
-        return await _outcome(pump())
+        return await outcome_of(pump())
 
     def ended(future: Future[Any]) -> None:
         items.put(("end", CancelledError() if future.cancelled() else future.exception() or future.result()[1]))
 
     scope = _waits.get() or Waits()
     scope.check()
-    future = _portal.get().start_task_soon(run)
+    future = _portal.portal().start_task_soon(run)
     future.add_done_callback(ended)
     try:
         with scope.holding(future):
@@ -264,8 +188,8 @@ async def in_worker(call: Callable[[], T], *, context: Context | None = None) ->
         if isinstance(error, StopIteration):  # asyncio's futures refuse it
             stopped, error = error, RuntimeError("the function raised StopIteration")
             error.__cause__ = stopped
-        if isinstance(error, (KeyboardInterrupt, SystemExit)) and is_on_portal():
-            error = _Raised(error)
+        if isinstance(error, (KeyboardInterrupt, SystemExit)) and is_on_background_loop():
+            error = Raised(error)
         if error is not None:
             outcome.set_exception(error)
         else:

@@ -1,4 +1,4 @@
-"""Small models on this machine: they need no key, and no network after the download."""
+"""Small models that run on this machine. They need no API key, and no network after the download."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    # Lazily: the chat model imports the OpenAI client.
+    # Imported lazily, since the chat model imports the OpenAI client.
     if name == "ChatLocal":
         from langchain_moa.local.chat_model import ChatLocal
 

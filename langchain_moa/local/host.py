@@ -1,12 +1,12 @@
-"""The program of a model's server: llama.cpp in its own process.
+"""The program of a model's server, which runs llama.cpp in its own process.
 
-It is not a thread. While it loads a model, llama.cpp's binding holds the interpreter lock. A crash of llama.cpp, for example on
-a broken file, must not end the caller. And only in its own process can its threads be told to wait without using the processor,
-which matters when two models share the cores.
+A thread would not do, for three reasons. While llama.cpp's binding loads a model, it holds the interpreter lock. A crash of
+llama.cpp, for example on a broken file, must not end the caller. And only a process can set how its threads wait: they must not
+use the processor, since two models may share the cores.
 
-It reads its settings, one line of JSON, from standard input, where other users of the machine cannot see the key. It writes its
-address, one line of JSON, to standard output. It ends when its standard input is closed, which happens however its parent ends.
-It is run as a file, since importing the package would take longer than loading a model.
+The program reads its settings, one line of JSON, from standard input, where other users of the machine cannot see the key. It
+writes its address, one line of JSON, to standard output. It ends when its standard input is closed, which happens no matter how
+its parent ends. It is run as a file, since importing the package would take longer than loading a model.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ _VERBOSITY = 1
 
 
 def main() -> None:
-    """Serve a model until the standard input ends."""
-    # Ctrl-C reaches all processes of a terminal; the parent handles it.
+    """Serve a model until standard input is closed."""
+    # Ctrl-C is sent to all processes of a terminal; the parent handles it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     settings = json.loads(sys.stdin.readline())
-    # What the library prints goes to the log; the parent reads the address and nothing else.
+    # The library's own output goes to the log, so that the parent reads only the address.
     answer = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     server = _serve(settings)
@@ -48,7 +48,7 @@ def _serve(settings: dict[str, Any]) -> Any:
     params.api_keys = [settings["key"]]
     params.n_parallel = settings["slots"]
     params.n_ctx = settings["slots"] * settings["context"]
-    # By default it caches up to 8 GB of prompts.
+    # By default, llama.cpp caches up to 8 GB of prompts.
     params.cache_ram_mib = 0
     params.verbosity = _VERBOSITY
     params.ui = False
@@ -58,7 +58,7 @@ def _serve(settings: dict[str, Any]) -> Any:
         cpu.n_threads, cpu.poll = settings["threads"], 0
     if settings["template"] is not None:
         params.chat_template = settings["template"]
-    # Fitting a model into a graphics card's memory loads it twice; a small one always fits.
+    # Fitting a model into the GPU's memory loads it twice, and a small model always fits.
     params.fit_params = not settings["small"]
     return xllamacpp.Server(params)
 

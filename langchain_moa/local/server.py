@@ -1,4 +1,4 @@
-"""llama.cpp servers: one process for each model file, started at the first call and ended with this process."""
+"""llama.cpp servers: one process for each model file. It starts at the first call and ends with this process."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 CONTEXT = 4096
-"""Tokens for one conversation and its answer; llama.cpp splits its context between its slots."""
+"""Maximum number of tokens in a conversation and its answer. llama.cpp splits its context between its slots."""
 
-# Three proposers of one model and an aggregator can answer at the same time.
+# Enough for three proposers and an aggregator of the same model to answer at the same time.
 _SLOTS = 4
 
-# Threads synchronize after every step, so that a small model gets slower with more of them.
+# Threads synchronize after every step, so more threads make a small model slower.
 _THREADS_OF_SMALL = 8
 
 _HOST = Path(__file__).with_name("host.py")
@@ -42,8 +42,8 @@ class Server:
     """A running server.
 
     Attributes:
-        address: Where it listens, on the loopback interface: `http://127.0.0.1:` and a port.
-        key: The API key that it requires, so that other users of the machine cannot use it; `repr` does not show it.
+        address: The server's address on the loopback interface: `http://127.0.0.1:` and a port.
+        key: The API key that the server requires, so that other users of the machine cannot use it. `repr` does not show it.
     """
 
     address: str
@@ -52,7 +52,7 @@ class Server:
 
     @property
     def is_running(self) -> bool:
-        """Whether the process has not ended."""
+        """Whether the process is running."""
         return self._process.poll() is None
 
     def stop(self) -> None:
@@ -65,9 +65,9 @@ class Server:
             self._process.wait()
 
     def disown(self) -> None:
-        """Forget the process, in a forked child; it belongs to the parent process, which has started it."""
+        """Forget the process in a forked child; it belongs to the parent, which started it."""
         _close(self._process.stdin)
-        # Only the parent can wait for it; without a return code, Popen would warn that the process still runs.
+        # Only the parent can wait for the process. Without a return code, Popen would warn that it is still running.
         self._process.returncode = 0
 
 
@@ -79,21 +79,21 @@ _lock = threading.Lock()
 def serve(
     path: Path, *, name: str, template: str | None = None, small: bool = False, check: Callable[[], object] = lambda: None
 ) -> Server:
-    """Return the server of a model, and start it if it is not running; this takes as long as loading the model.
+    """Return the server of a model. If it is not running, start it, which takes as long as loading the model.
 
     Args:
         path: The GGUF file.
-        name: The model's name at the server.
+        name: The name under which the server offers the model.
         template: The chat template (Jinja). Default: the file's own.
-        small: Whether the model fits any machine's memory. Default: no.
-        check: Is called before the file is loaded; what it raises is raised.
+        small: Whether the model fits into any machine's memory. Default: no.
+        check: A callable that is called before the file is loaded. Its exceptions are raised. Default: no check.
 
     Raises:
-        ServerError: llama.cpp cannot load the file; the message has its reason.
+        ServerError: llama.cpp cannot load the file; the message has the reason.
     """
     with _lock:
         gate = _gates.setdefault(path, threading.Lock())
-    # A lock for each file: loading one model does not block calls of another.
+    # Each file has its own lock, so that loading a model does not block calls to other models.
     with gate:
         server = _servers.get(path)
         if server is not None and server.is_running:
@@ -106,22 +106,25 @@ def serve(
 
 
 async def aload(load: Callable[[], T]) -> T:
-    """Load a model in a daemon thread; a cancelled caller, or a program that ends, does not wait for it.
+    """Load a model in a daemon thread, so that neither a cancelled caller nor the end of the program waits for it.
 
-    `asyncio.to_thread` does not fit: an event loop that closes waits for its threads, a second or more for a model that is no
-    longer needed.
+    `asyncio.to_thread` is not suitable: an event loop that closes waits for its threads, which takes a second or more for a
+    model that is no longer needed.
 
     Args:
-        load: Loads the model and returns its server.
+        load: A callable that loads the model and returns its server.
+
+    Returns:
+        The return value of `load`.
     """
     outcome: Future[T] = Future()
-    # Mark it as running: it cannot be cancelled from outside.
+    # A future that is marked as running cannot be cancelled from outside.
     outcome.set_running_or_notify_cancel()
 
     def work() -> None:
         try:
             outcome.set_result(load())
-        except BaseException as error:  # noqa: BLE001  # it is raised where the outcome is read
+        except BaseException as error:  # noqa: BLE001  # raised again where the future is awaited
             outcome.set_exception(error)
 
     threading.Thread(target=copy_context().run, args=(work,), name="moa-load", daemon=True).start()
@@ -141,10 +144,10 @@ def _start(path: Path, name: str, template: str | None, *, small: bool) -> Serve
         "threads": _threads(small=small),
         "import_path": sys.path,
     }
-    # Two models have twice as many threads as there are cores; waiting threads must not use the cores that others need.
+    # Two models have twice as many threads as there are cores, so waiting threads must not use the processor.
     environment = {"OMP_WAIT_POLICY": "passive", **os.environ}
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as log:
-        process = subprocess.Popen(  # noqa: S603  # our own file
+        process = subprocess.Popen(  # noqa: S603  # runs our own file
             [sys.executable, "-I", str(_HOST)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -164,7 +167,7 @@ def _start(path: Path, name: str, template: str | None, *, small: bool) -> Serve
 
 
 def _ask(process: subprocess.Popen[str], line: str) -> str:
-    """Send a process a line, and return the line that it answers with; an empty string if it ends without one."""
+    """Send a line to a process and return the line that it answers; an empty string if it ends without an answer."""
     assert process.stdin is not None  # noqa: S101  # for the type checker: it is a pipe
     assert process.stdout is not None  # noqa: S101
     with process.stdout:
@@ -177,18 +180,18 @@ def _ask(process: subprocess.Popen[str], line: str) -> str:
 
 
 def _reason(log: str, key: str) -> str:
-    """Return the reason of a failure: llama.cpp's first error, or the last line of a traceback."""
+    """Return the reason for a failure: llama.cpp's first error, or the last line of a traceback."""
     lines = [line.strip() for line in log.replace(key, "***").splitlines() if line.strip()]
     errors = [line.partition(" E ")[2] for line in lines if " E " in line]
     return next(iter(errors or lines[-1:]), "")
 
 
 def _threads(*, small: bool) -> int:
-    # llama.cpp does not see that a container, or `taskset`, allows this process fewer cores than the machine has.
+    # llama.cpp does not notice if a container or `taskset` limits this process to fewer cores than the machine has.
     cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
     if small:
         return min(cores, _THREADS_OF_SMALL)
-    # -1 is llama.cpp's own choice, the physical cores.
+    # -1 is llama.cpp's default, the number of physical cores.
     return cores if cores < (os.cpu_count() or 1) else -1
 
 
@@ -197,7 +200,7 @@ def _close(pipe: IO[str] | None) -> None:
         try:
             pipe.close()
         except OSError:
-            # The other end is closed already.
+            # The other end is already closed.
             return
 
 
@@ -208,8 +211,8 @@ def _stop_all() -> None:
 
 
 def _disown_all() -> None:
-    """After a fork, the child starts its own servers; those of the parent end with the parent."""
-    global _lock  # noqa: PLW0603  # another thread may have held it, and does not exist in the child
+    """Forget the parent's servers after a fork. The child starts its own; the parent's end with the parent."""
+    global _lock  # noqa: PLW0603  # it may be held by a thread that does not exist in the child
     _lock = threading.Lock()
     _gates.clear()
     for server in _servers.values():

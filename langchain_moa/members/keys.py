@@ -54,6 +54,8 @@ class _Provider(NamedTuple):
         needs_key: Whether an address that is not its own needs a key.
         checks_key: Whether its client says at construction that there is no key, and takes no other provider's.
         token: An environment variable whose token its client sends even if it is given other credentials.
+        default_address: Where its server listens by default, for servers that you run yourself.
+        address_setting: The argument of its class for an address, if that is not `base_url`.
     """
 
     hosts: tuple[str, ...] = ()
@@ -63,6 +65,8 @@ class _Provider(NamedTuple):
     needs_key: bool = True
     checks_key: bool = True
     token: str | None = None
+    default_address: str | None = None
+    address_setting: str = "base_url"
 
 
 _AWS = _Provider(
@@ -75,6 +79,18 @@ _AWS = _Provider(
     placeholders={"aws_access_key_id": NO_KEY, "aws_secret_access_key": NO_KEY, "aws_session_token": None},
     token="AWS_BEARER_TOKEN_BEDROCK",  # noqa: S106  # the name of a variable
 )
+
+
+def _server(name: str, port: int) -> _Provider:
+    """Return what is known of a server that you run yourself, and that speaks OpenAI's protocol."""
+    prefix = name.upper()
+    return _Provider(
+        addresses=(f"{prefix}_BASE_URL",),
+        variables=(f"{prefix}_API_KEY",),
+        needs_key=False,
+        default_address=f"http://localhost:{port}/v1",
+    )
+
 
 _PROVIDERS: dict[str, _Provider] = {
     "anthropic": _Provider(
@@ -92,8 +108,9 @@ _PROVIDERS: dict[str, _Provider] = {
         ("AZURE_OPENAI_ENDPOINT", "OPENAI_API_BASE"),
         ("AZURE_OPENAI_API_KEY", "AZURE_OPENAI_AD_TOKEN"),
         {"api_key": NO_KEY, "azure_ad_token": NO_KEY},
+        address_setting="azure_endpoint",
     ),
-    "bedrock": _AWS,
+    "bedrock": _AWS._replace(address_setting="endpoint_url"),
     "bedrock_converse": _AWS,
     "cohere": _Provider(
         ("api.cohere.com", "api.cohere.ai"), ("CO_API_URL",), ("COHERE_API_KEY", "CO_API_KEY"), {"cohere_api_key": NO_KEY}
@@ -107,14 +124,27 @@ _PROVIDERS: dict[str, _Provider] = {
         {"api_key": NO_KEY, "vertexai": False},
     ),
     "groq": _Provider(("api.groq.com",), ("GROQ_API_BASE", "GROQ_BASE_URL"), ("GROQ_API_KEY",)),
+    "llamacpp": _server("llamacpp", 8080),
+    "lmstudio": _server("lmstudio", 1234),
     "mistralai": _Provider(("*.mistral.ai",), ("MISTRAL_BASE_URL",), ("MISTRAL_API_KEY",), checks_key=False),
     "ollama": _Provider(("ollama.com",), ("OLLAMA_HOST",), ("OLLAMA_API_KEY",), needs_key=False),
     "openai": _Provider(("api.openai.com", "*.api.openai.com"), ("OPENAI_BASE_URL", "OPENAI_API_BASE"), ("OPENAI_API_KEY",)),
     "together": _Provider(
         ("api.together.xyz", "api.together.ai"), ("TOGETHER_API_BASE",), ("TOGETHER_API_KEY",), checks_key=False
     ),
+    "vllm": _server("vllm", 8000),
     "xai": _Provider(("api.x.ai", "*.api.x.ai"), ("XAI_API_BASE",), ("XAI_API_KEY",)),
 }
+
+SERVERS = tuple(name for name, known in _PROVIDERS.items() if known.default_address)
+"""The providers that are servers of your own with OpenAI's protocol: `llamacpp`, `lmstudio`, `vllm`."""
+
+
+def known_variables() -> set[str]:
+    """Return the environment variables of all known providers: their credentials and their addresses."""
+    known = _PROVIDERS.values()
+    names = {name for one in known for text in one.variables for name in text.split(" and ")}
+    return names | {name for one in known for name in one.addresses}
 
 
 def is_open(value: Any) -> bool:
@@ -162,6 +192,7 @@ def with_keys(provider: str | None, settings: Mapping[str, Any], *, shared: Any 
     if provider == "azure_openai" and not os.environ.get("AZURE_OPENAI_API_KEY"):
         # Its class would send OpenAI's key to Azure.
         given.setdefault("api_key", None)
+    given = _addressed(known, given)
     elsewhere = [address for address in addresses_in(given) if not _is_own(address, known)]
     if elsewhere and not _has_key(given):
         if known.needs_key and not all(map(is_local, elsewhere)):
@@ -173,6 +204,10 @@ def with_keys(provider: str | None, settings: Mapping[str, Any], *, shared: Any 
     if elsewhere and known.token and os.environ.get(known.token) and not {"api_key", "bedrock_api_key"} & given.keys():
         msg = f"{redact(elsewhere[0])} would get the token in {known.token}; name a key for it, api_key: ${{NAME}}, or unset it"
         raise ValueError(msg)
+    if known.default_address and not _has_key(given):
+        # OpenAI's client would take OpenAI's key from the environment.
+        keys = [os.environ[name] for name in known.variables if os.environ.get(name)]
+        given["api_key"] = [*keys, NO_KEY][0]
     return _placed(provider, given)
 
 
@@ -239,6 +274,17 @@ def checks_key(provider: str | None) -> bool | None:
     return _PROVIDERS[provider].checks_key if provider in _PROVIDERS else None
 
 
+def _addressed(known: _Provider, settings: dict[str, Any]) -> dict[str, Any]:
+    """Return settings with the address under the name that the provider's class has for it."""
+    if known.default_address and not any(True for _ in addresses_in(settings)):
+        named = [os.environ[name] for name in known.addresses if os.environ.get(name)]
+        settings = {**settings, "base_url": (named or [known.default_address])[0]}
+    # Azure takes a whole path to a deployment as its base URL.
+    if known.address_setting == "base_url" or "/openai/" in str(settings.get("base_url")):
+        return settings
+    return {known.address_setting if name == "base_url" else name: value for name, value in settings.items()}
+
+
 def _is_placeholder(value: Any) -> bool:
     text = _plain(value)
     return isinstance(text, str) and text.strip().lower() in _PLACEHOLDERS
@@ -285,7 +331,8 @@ def _is_own(address: str, provider: _Provider) -> bool:
     scheme, host, port, path = _parts(address)
     if scheme in {"https", ""} and port in (None, 443) and any(_matches(host, pattern) for pattern in provider.hosts):
         return True
-    named = [_parts(os.environ[name]) for name in provider.addresses if os.environ.get(name)]
+    addresses = [provider.default_address, *map(os.environ.get, provider.addresses)]
+    named = [_parts(address) for address in addresses if address]
     return bool(host) and any((scheme, host, port, path.rstrip("/")) == (*each[:3], each[3].rstrip("/")) for each in named)
 
 

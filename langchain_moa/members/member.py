@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import aclosing, contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -40,6 +41,14 @@ if TYPE_CHECKING:
     from langchain_moa.members.proposer import Proposer
 
 
+_in_mixture: ContextVar[bool] = ContextVar("in_mixture", default=False)
+
+
+def is_in_mixture() -> bool:
+    """Tell whether this runs inside a call of a member or a strategy: a mixture here is a part of another one."""
+    return _in_mixture.get()
+
+
 @contextmanager
 def surrounding(config: RunnableConfig) -> Generator[None]:
     """Set the config that models inherit when they are called without one, inside a function for example.
@@ -47,10 +56,11 @@ def surrounding(config: RunnableConfig) -> Generator[None]:
     Args:
         config: The call's config.
     """
-    token = var_child_runnable_config.set(config)
+    token, inside = var_child_runnable_config.set(config), _in_mixture.set(True)
     try:
         yield
     finally:
+        _in_mixture.reset(inside)
         var_child_runnable_config.reset(token)
 
 

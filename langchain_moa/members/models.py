@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from difflib import get_close_matches
 from importlib import import_module
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.language_models import BaseChatModel
@@ -12,11 +13,11 @@ from langchain_core.runnables.configurable import DynamicRunnable
 from langchain_core.runnables.fallbacks import RunnableWithFallbacks
 from pydantic import SecretStr, ValidationError
 
-from langchain_moa._compat import known_providers, provider_of, tracing_params
+from langchain_moa._compat import provider_of, provider_packages, tracing_params
 from langchain_moa.data.credentials import is_secret_name
 from langchain_moa.data.redaction import redact
 from langchain_moa.data.validation import explain
-from langchain_moa.members.keys import addresses_in, checks_key, missing_key, placeholders, server_of, with_keys
+from langchain_moa.members.keys import SERVERS, addresses_in, checks_key, missing_key, placeholders, server_of, with_keys
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,6 +29,25 @@ _REPLAY = "replay:"
 _PRESET = "preset:"
 _CONFIG = "config:"
 
+# What providers are called where LangChain has another name, written without dots, dashes and capitals.
+_ALIASES = {
+    **dict.fromkeys(("gpt", "chatgpt"), "openai"),
+    **dict.fromkeys(("claude",), "anthropic"),
+    **dict.fromkeys(("google", "gemini", "googleai", "googlegenerativeai"), "google_genai"),
+    **dict.fromkeys(("vertex", "vertexai"), "google_vertexai"),
+    **dict.fromkeys(("aws", "amazon", "awsbedrock"), "bedrock_converse"),
+    **dict.fromkeys(("azure", "azureopenai"), "azure_openai"),
+    **dict.fromkeys(("hf", "huggingfacehub"), "huggingface"),
+    **dict.fromkeys(("mistral",), "mistralai"),
+    **dict.fromkeys(("grok",), "xai"),
+    **dict.fromkeys(("togetherai",), "together"),
+    **dict.fromkeys(("llamacpp", "llamaserver"), "llamacpp"),
+    **dict.fromkeys(("lmstudio",), "lmstudio"),
+}
+
+# How the names of open models begin, which Ollama serves without further words.
+_FAMILIES = ("llama", "qwen", "gemma", "phi", "smollm", "granite", "mixtral")
+
 # The field by which LangChain's clients have a server count the tokens of a stream.
 _COUNTS_STREAMS = "stream_usage"
 
@@ -36,8 +56,9 @@ def resolve_model(name: str, settings: Mapping[str, Any], *, key: Any = None) ->
     """Make the chat model that a string names.
 
     Args:
-        name: `provider:model` as `langchain.chat_models.init_chat_model` takes it, or `local:` and the name of a model on
-            this machine, or `replay:FILE#MODEL` for recorded answers.
+        name: `provider:model` as `langchain.chat_models.init_chat_model` takes it; `vllm:`, `lmstudio:` or `llamacpp:` and
+            the name of a model on that server; `local:` and the name of a model on this machine; or `replay:FILE#MODEL` for
+            recorded answers.
         settings: Arguments of the model's constructor; a key among them may be a reference, `${NAME}`.
         key: The key for a model whose settings name none, a text or a SecretStr. Default: that of the environment, at the
             provider's own address.
@@ -49,7 +70,7 @@ def resolve_model(name: str, settings: Mapping[str, Any], *, key: Any = None) ->
         ValueError: The provider is unknown, a key is missing, or a setting is wrong; the text names the remedy.
         ImportError: The provider's package is not installed; the text names the pip command.
     """
-    provider = provider_of(name) or settings.get("model_provider")
+    provider = _provider_in(name) or settings.get("model_provider")
     try:
         given = _given(name, provider, settings, key)
     except ValueError as error:
@@ -64,9 +85,7 @@ def resolve_model(name: str, settings: Mapping[str, Any], *, key: Any = None) ->
             from langchain_moa.testing.replay import replay_model
 
             return replay_model(name, **given)
-        from langchain.chat_models import init_chat_model
-
-        model: BaseChatModel = init_chat_model(name, **given)
+        model = _served(name, given) if provider in SERVERS else _hosted(name, given)
     except ImportError as error:
         msg = f"cannot make the model {name!r}: {error}"
         raise type(error)(msg, name=error.name, path=error.path) from error
@@ -84,9 +103,31 @@ def resolve_model(name: str, settings: Mapping[str, Any], *, key: Any = None) ->
     return model
 
 
+def _served(name: str, settings: Mapping[str, Any]) -> BaseChatModel:
+    from langchain_moa.members.chat_server import ChatServer
+
+    provider, _, model = name.partition(":")
+    if not model.strip():
+        msg = f"it names no model; write '{provider}:NAME' with a model that the server has loaded"
+        raise ValueError(msg)
+    return ChatServer.model_validate({**settings, "provider": provider, "model": model})
+
+
+def _hosted(name: str, settings: Mapping[str, Any]) -> BaseChatModel:
+    from langchain.chat_models import init_chat_model
+
+    model: BaseChatModel = init_chat_model(name, **settings)
+    return model
+
+
 def names_mixture(name: str) -> bool:
     """Tell whether a model string names another mixture: `preset:NAME` or `config:FILE`."""
     return name.startswith((_PRESET, _CONFIG))
+
+
+def is_on_this_machine(name: str) -> bool:
+    """Tell whether a model string names a local model or recorded answers, which have no server."""
+    return name.startswith((_LOCAL, _REPLAY))
 
 
 def resolve_mixture(name: str, settings: Mapping[str, Any], defaults: Mapping[str, Any]) -> BaseChatModel:
@@ -209,7 +250,11 @@ def _missing_key(name: str, provider: str | None, settings: Mapping[str, Any]) -
         provider: Its provider.
         settings: The settings with which it could not be made.
     """
-    if name.startswith((_LOCAL, _REPLAY)) or any(is_secret_name(each) and value for each, value in settings.items()):
+    if (
+        name.startswith((_LOCAL, _REPLAY))
+        or provider in SERVERS
+        or any(is_secret_name(each) and value for each, value in settings.items())
+    ):
         return None
     from langchain.chat_models import init_chat_model
 
@@ -221,21 +266,39 @@ def _missing_key(name: str, provider: str | None, settings: Mapping[str, Any]) -
     return missing_key(provider, tuple(_key_variables(model).values()))
 
 
+def _provider_in(name: str) -> str | None:
+    """Return the provider of a model string; `None` if it names none that is known."""
+    provider, colon, _ = name.partition(":")
+    return provider if colon and provider in SERVERS else provider_of(name)
+
+
 def _provider_missing(name: str) -> str | None:
     """Return what to write instead of a name without a known provider; `None` if the provider is known.
 
     LangChain's own text advises a `model_provider`, which a member does not have, and does not list `local`.
     """
-    if name.startswith((_LOCAL, _REPLAY)) or provider_of(name) is not None:
+    if name.startswith((_LOCAL, _REPLAY)) or _provider_in(name) is not None:
         return None
-    known = sorted([_LOCAL.removesuffix(":"), _REPLAY.removesuffix(":"), *known_providers()])
-    provider, colon, _ = name.partition(":")
-    if not colon:
-        return f"it has no provider; write 'provider:model' with one of {', '.join(known)}"
+    packages = provider_packages()
+    known = sorted([_LOCAL.removesuffix(":"), _REPLAY.removesuffix(":"), *SERVERS, *packages])
+    provider, colon, model = name.partition(":")
+    plain = "".join(filter(str.isalnum, provider.lower()))
+    # `llama3.2`, or Ollama's `llama3.2:3b`, where a provider was forgotten.
+    is_family = provider.startswith(_FAMILIES) and any(map(str.isdigit, provider))
+    if not colon or is_family:
+        from langchain_moa.local.catalog import CATALOG
+
+        example = f"{'local' if name in CATALOG else 'ollama' if is_family else 'openai'}:{name}"
+        return f"it has no provider; write 'provider:model', such as {example!r}, with one of {', '.join(known)}"
     # Less alike than this is another provider rather than a slip of the finger.
-    close = get_close_matches(provider, known, n=1, cutoff=0.7)
-    remedy = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known)}"
-    return f"unknown provider {provider!r}; {remedy}"
+    close = [_ALIASES[plain]] if plain in _ALIASES else get_close_matches(provider.lower(), known, n=1, cutoff=0.7)
+    if not close:
+        return f"unknown provider {provider!r}; known are {', '.join(known)}"
+    said = f"unknown provider {provider!r}; did you mean '{close[0]}:{model}'?"
+    package = packages.get(close[0])
+    if package is None or find_spec(package.replace("-", "_")) is not None:
+        return said
+    return f"{said} It needs: pip install {package}"
 
 
 def _values(settings: Mapping[str, Any]) -> list[str]:

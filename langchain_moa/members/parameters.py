@@ -12,6 +12,8 @@ from langchain_moa.members.dialects import dialect_of
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
 
+    from langchain_moa.members.dialects import Dialect
+
 COMMON = (
     "temperature",
     "top_p",
@@ -30,6 +32,9 @@ _SAMPLING = {"temperature", "top_p", "top_k", "presence_penalty", "frequency_pen
 
 # OpenAI's reasoning models, where no profile says so.
 _REASONS = re.compile(r"o\d|gpt-(?:[5-9]|\d\d)(?!.*chat)")
+
+# OpenAI refuses `top_k`, which other servers of its protocol take.
+_OPENAI = re.compile(r"https://(?:[^/]+\.)?(?:api\.openai\.com|openai\.azure\.\w+)(?::443)?/")
 
 
 class Sent(NamedTuple):
@@ -86,7 +91,7 @@ def _adjusted(name: str, given: Any, sent: Any, reason: str) -> dict[str, Any]:
 def _refused(model: BaseChatModel, name: str, value: Any, *, thinks: bool) -> str | None:
     """Say why a model takes no such parameter; `None` if it takes it."""
     dialect, profile = dialect_of(model), model.profile or {}
-    if name in dialect.without or (name in dialect.without_responses and getattr(model, "use_responses_api", None)):
+    if _lacks(model, dialect, name):
         return "this provider has no such parameter"
     reasons = dialect.family == "openai" and _reasons(model)
     if name in _SAMPLING and (profile.get("temperature") is False or reasons):
@@ -107,6 +112,13 @@ def _reasons(model: BaseChatModel) -> bool:
     if "reasoning_output" in profile and "temperature" in profile:
         return bool(profile["reasoning_output"]) and profile["temperature"] is False
     return _REASONS.match(str(getattr(model, "model_name", ""))) is not None
+
+
+def _lacks(model: BaseChatModel, dialect: Dialect, name: str) -> bool:
+    if name in dialect.without or (name in dialect.without_responses and getattr(model, "use_responses_api", None)):
+        return True
+    address = str(getattr(getattr(model, "root_client", None), "base_url", ""))
+    return name == "top_k" and _OPENAI.match(address) is not None
 
 
 def _thinking_budget(model: BaseChatModel, bound: Mapping[str, Any]) -> int | None:

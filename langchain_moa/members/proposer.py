@@ -18,7 +18,14 @@ from langchain_moa.data.validation import at, each
 from langchain_moa.limits.retry import Retry
 from langchain_moa.members.dialects import dialect_of
 from langchain_moa.members.member import Member
-from langchain_moa.members.models import chat_model_of, model_id, names_mixture, resolve_mixture, resolve_model
+from langchain_moa.members.models import (
+    chat_model_of,
+    is_on_this_machine,
+    model_id,
+    names_mixture,
+    resolve_mixture,
+    resolve_model,
+)
 from langchain_moa.prompting.place import ReferencesAt  # noqa: TC001  # pydantic reads the annotations
 
 if TYPE_CHECKING:
@@ -100,15 +107,18 @@ class Proposer:
     The aggregator may be one, too.
 
     Args:
-        model: `provider:model` as `init_chat_model` takes it, `local:` and a local model's name, another mixture as
-            `preset:NAME` or `config:FILE`, a chat model, or any Runnable from messages to a message or a text: a chain, an
-            agent, a compiled graph with `messages`.
+        model: `provider:model` as `init_chat_model` takes it; `vllm:NAME`, `lmstudio:NAME` or `llamacpp:NAME` for a model
+            on a server of your own; `local:` and a local model's name; another mixture as `preset:NAME` or `config:FILE`; a
+            chat model; or any Runnable from messages to a message or a text: a chain, an agent, a compiled graph with
+            `messages`.
         name: What drawings, events and reports call it. Default: the model id.
         system_prompt: Its role; it follows the user's own system message after a blank line.
-        settings: Arguments of the model's constructor, for a model given as a string (`temperature`, `base_url`, ...); for
-            another mixture, its fields. An `api_key` may refer to an environment variable, `${NAME}`. A `base_url` that is
-            not the provider's own does not get the provider's key from the environment: it needs an `api_key`, unless it is
-            on this machine.
+        base_url: The address of the model's server, for a model given as a string. Default: the provider's own; for `vllm`,
+            `lmstudio` and `llamacpp` the server's usual address on this machine, or that in `VLLM_BASE_URL`,
+            `LMSTUDIO_BASE_URL` or `LLAMACPP_BASE_URL`. An address that is not the provider's own does not get the provider's
+            key from the environment: it needs an `api_key` in `settings`, unless it is on this machine.
+        settings: Arguments of the model's constructor, for a model given as a string (`temperature`, `api_key`, ...); for
+            another mixture, its fields. An `api_key` may refer to an environment variable, `${NAME}`.
         retry: How a failed call of this member is tried again. Default: the mixture's `retry`.
         references_at: Where this member's prompts show the references: `system` or `end`. Default: the mixture's
             `references_at`.
@@ -145,6 +155,7 @@ class Proposer:
     _: KW_ONLY
     name: str | None = None
     system_prompt: str | None = None
+    base_url: str | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
     retry: Retry | None = None
     references_at: ReferencesAt | None = None
@@ -172,6 +183,7 @@ class Proposer:
         if not isinstance(settings, Mapping):
             msg = f"settings must be a mapping like {{'temperature': 0.2}}, not {type(settings).__name__}"
             raise ValueError(msg)  # noqa: TRY004  # pydantic reports ValueErrors with the field's place
+        self._place_base_url()
         if settings and not isinstance(model, str):
             msg = "settings are for models given as strings; give this one's to its own constructor"
             raise ValueError(msg)
@@ -190,6 +202,22 @@ class Proposer:
         if most is not None and (isinstance(most, bool) or not isinstance(most, int) or most < 1):
             msg = f"max_concurrency must be a whole number of at least 1, not {most!r}"
             raise ValueError(msg)
+
+    def _place_base_url(self) -> None:
+        """Put the address among the settings, from where all read it."""
+        url: Any = self.base_url
+        if url is None:
+            return
+        if not isinstance(url, str) or not url.strip():
+            msg = f"base_url must be an address like 'http://localhost:8000/v1', not {url!r}"
+            raise ValueError(msg)
+        if not isinstance(self.model, str) or names_mixture(self.model) or is_on_this_machine(self.model):
+            msg = "base_url is for models given as 'provider:model' that have a server; leave it out"
+            raise ValueError(msg)
+        if self.settings.get("base_url", url) != url:
+            msg = "base_url is given twice, also in settings; leave one out"
+            raise ValueError(msg)
+        object.__setattr__(self, "settings", {**self.settings, "base_url": url})
 
     def __repr__(self) -> str:
         """Show the model's id and never the model, whose own repr may hold anything."""

@@ -1,1 +1,1 @@
-"""The description of a mixture: its fields, and how they are read."""
+"""The description of a mixture: its fields, its members, and its YAML files and presets."""

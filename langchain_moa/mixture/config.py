@@ -1,4 +1,4 @@
-"""A mixture's fields as YAML: what is written is what is read again."""
+"""Reading mixtures from YAML files and presets, and writing them so that reading returns the same fields."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ if TYPE_CHECKING:
 
     from langchain_moa.mixture.mixture import Mixture
 
-# PyYAML writes it into a quoted text as it is, and reads it there as a space.
+# PyYAML writes this character unescaped into a quoted string and reads it back as a space.
 _NEXT_LINE = "\x85"
 
 
 def written(fields: Any) -> str:
-    """Return fields as the text of a file that `Mixture.from_config` reads.
+    """Return fields as YAML that `Mixture.from_config` can read.
 
     Args:
-        fields: Plain data.
+        fields: The fields as plain data.
     """
     import yaml
 
@@ -49,14 +49,14 @@ _PRESETS = files("langchain_moa") / "presets"
 
 
 def presets() -> dict[str, str]:
-    """Return the names of the presets, each with a line that says what it is.
+    """Return the names of the presets, each with a one-line description.
 
     Example:
         ```python
         from langchain_moa import presets
 
-        for name, what in presets().items():
-            print(name, what)
+        for name, description in presets().items():
+            print(name, description)
         ```
     """
     found = sorted(_PRESETS.iterdir(), key=lambda each: each.name.removesuffix(".yaml"))
@@ -64,7 +64,7 @@ def presets() -> dict[str, str]:
 
 
 def read_preset(cls: type[M], name: str, overrides: Mapping[str, Any], *, defaults: Mapping[str, Any] | None = None) -> M:
-    """Make a mixture of a preset.
+    """Make a mixture from a preset.
 
     Args:
         cls: `Mixture` or `ChatMoA`.
@@ -73,7 +73,7 @@ def read_preset(cls: type[M], name: str, overrides: Mapping[str, Any], *, defaul
         defaults: Fields that the preset overrides.
 
     Raises:
-        ValueError: There is no preset of this name; the text lists them.
+        ValueError: There is no preset with this name; the message lists the presets.
     """
     if name not in presets():
         msg = f"unknown preset {name!r}; known are {', '.join(presets())}"
@@ -87,7 +87,7 @@ def read_preset(cls: type[M], name: str, overrides: Mapping[str, Any], *, defaul
 def read_config(
     cls: type[M], path: str | Path, overrides: Mapping[str, Any], *, defaults: Mapping[str, Any] | None = None
 ) -> M:
-    """Make a mixture of a YAML file.
+    """Make a mixture from a YAML file.
 
     Args:
         cls: `Mixture` or `ChatMoA`.
@@ -96,7 +96,8 @@ def read_config(
         defaults: Fields that the file overrides.
 
     Raises:
-        ValueError: There is no such file, it is not YAML or no mapping, it holds a key, or it has itself for a member.
+        ValueError: The file does not exist, is not valid YAML, is not a mapping, contains a key, or includes itself as a
+            member.
     """
     file = _existing(path)
     with _reading(str(file.resolve()), str(path)):
@@ -104,7 +105,7 @@ def read_config(
 
 
 def read_mixtures(cls: type[M], path: str | Path, overrides: Mapping[str, Any]) -> dict[str, M]:
-    """Make the mixtures of a YAML file that holds one, or several by name under `mixtures`.
+    """Make all mixtures of a YAML file: the only one, or several that are listed by name under `mixtures`.
 
     Args:
         cls: `Mixture` or `ChatMoA`.
@@ -112,10 +113,11 @@ def read_mixtures(cls: type[M], path: str | Path, overrides: Mapping[str, Any]) 
         overrides: Fields that override those of each mixture.
 
     Returns:
-        The mixtures by name; one alone has the file's name without its ending.
+        The mixtures by name. The only mixture of a file is named after the file, without its extension.
 
     Raises:
-        ValueError: As for `read_config`; or the file has something beside `mixtures`, or no mapping in it.
+        ValueError: As for `read_config`; or the file has other keys next to `mixtures`, or `mixtures` is not a mapping of
+            mappings.
     """
     file = _existing(path)
     with _reading(str(file.resolve()), str(path)):
@@ -123,13 +125,13 @@ def read_mixtures(cls: type[M], path: str | Path, overrides: Mapping[str, Any]) 
 
 
 def inner_mixtures(fields: Any) -> Iterator[dict[str, Any]]:
-    """Yield the fields of the mixtures that are members of a mixture, at any depth, each once.
+    """Yield the fields of each mixture that is a member of a mixture, at any depth, once.
 
     Args:
-        fields: The fields of a mixture, as a file has them.
+        fields: The fields of a mixture, as they are in a file.
 
     Raises:
-        ValueError: One of them cannot be read.
+        ValueError: One of the inner mixtures cannot be read.
     """
     seen: set[str] = set()
     waiting = list(_inner_names(fields))
@@ -154,7 +156,7 @@ def _inner_names(fields: Any) -> Iterator[str]:
 
 
 def _members(value: Any, key: str = "") -> Iterator[Any]:
-    """Yield what may stand for a member in the fields of a mixture, at any depth: texts and mappings."""
+    """Yield every string and mapping in the fields of a mixture, at any depth, that can describe a member."""
     if isinstance(value, dict):
         yield value
         for name, item in value.items():
@@ -166,7 +168,7 @@ def _members(value: Any, key: str = "") -> Iterator[Any]:
         yield value
 
 
-# Fields whose texts name no member.
+# Fields whose strings never name a member.
 _NO_MEMBERS = {"name", "prompt", "settings", "stop", "system_prompt"}
 
 _files: ContextVar[tuple[tuple[str, str], ...]] = ContextVar("files", default=())
@@ -174,18 +176,18 @@ _files: ContextVar[tuple[tuple[str, str], ...]] = ContextVar("files", default=()
 
 @contextmanager
 def _reading(key: str, title: str) -> Iterator[None]:
-    """Refuse a mixture that is being made already: it has itself for a member.
+    """Raise an error if the mixture is already being read, which means that it includes itself.
 
     Args:
-        key: What tells it from others.
-        title: What errors call it.
+        key: Identifies the mixture.
+        title: The mixture's name in errors.
 
     Raises:
-        ValueError: It is.
+        ValueError: The mixture is already being read.
     """
     before = _files.get()
     if key in [known for known, _ in before]:
-        msg = f"{title} has itself for a member: {' > '.join([*(each for _, each in before), title])}"
+        msg = f"{title} includes itself as a member: {' > '.join([*(each for _, each in before), title])}"
         raise ValueError(msg)
     token = _files.set((*before, (key, title)))
     try:
@@ -195,7 +197,7 @@ def _reading(key: str, title: str) -> Iterator[None]:
 
 
 def _anchored(value: Any, folder: Path, key: str = "") -> Any:
-    """Return the fields of a file with the paths of mixtures in them, which are relative to the file, as others find them."""
+    """Return the fields of a file, with paths to other mixtures resolved relative to the file's folder."""
     if isinstance(value, dict):
         return {
             name: str(folder / item)
@@ -218,7 +220,7 @@ def _several(cls: type[M], file: Path, path: str | Path, overrides: Mapping[str,
         return {file.stem: _make(cls, values, str(path), overrides)}
     several = values.pop("mixtures")
     if values or not isinstance(several, dict) or not all(isinstance(each, dict) for each in several.values()) or not several:
-        msg = f"{path}: `mixtures` stands alone in a file, and holds a mapping of fields for each name"
+        msg = f"{path}: `mixtures` must be the only key of the file, and must map each name to a mapping of fields"
         raise ValueError(msg)
     return {str(name): _make(cls, each, f"{path}, mixture {name!r}", overrides) for name, each in several.items()}
 
@@ -232,21 +234,21 @@ def _existing(path: str | Path) -> Path:
 
 
 def _values(file: Traversable, title: str) -> dict[Any, Any]:
-    """Read a file that holds a mapping, and no key."""
+    """Read a YAML mapping, and raise an error if it contains a key."""
     from langchain_moa.data.documents import read_yaml
 
     try:
         values = read_yaml(file.read_text(encoding="utf-8"))
-    except ValueError as error:  # UnicodeDecodeError is one
-        msg = f"{title} is no usable YAML: {redact(str(error))}"
+    except ValueError as error:  # includes UnicodeDecodeError
+        msg = f"{title} is not valid YAML: {redact(str(error))}"
         raise ValueError(msg) from None
     if not isinstance(values, dict):
-        msg = f"{title} holds no mapping of fields; it begins like `proposers: [...]`"
-        raise ValueError(msg)  # noqa: TRY004  # a wrong file is a wrong value
+        msg = f"{title} is not a mapping of fields; write fields such as `proposers: [...]`"
+        raise ValueError(msg)  # noqa: TRY004  # the file is the value that is wrong
     if (secret := names_secret(values, allows=is_open)) is not None:
         msg = (
             f"{title} has {secret!r}; keys do not belong in files. Remove it and set the provider's environment variable, or "
-            "name a variable of your own: ${NAME}"
+            "refer to a variable of your own: ${NAME}"
         )
         raise ValueError(msg)
     return values
@@ -254,7 +256,7 @@ def _values(file: Traversable, title: str) -> dict[Any, Any]:
 
 def _make(cls: type[M], values: dict[Any, Any], title: str, overrides: Mapping[str, Any]) -> M:
     if _is_nested(overrides.get("proposers")):
-        # Lists of proposers bring their own number of layers.
+        # The number of lists sets the number of layers.
         values.pop("num_layers", None)
     try:
         return cls(**{str(name): value for name, value in values.items()} | dict(overrides))

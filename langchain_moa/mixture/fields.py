@@ -1,4 +1,4 @@
-"""The fields of a mixture: each is described once, with what it bears on; every list of fields is derived from here."""
+"""The fields of a mixture. Each is declared once, with what it affects; all lists of fields are derived from here."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from langchain_moa.prompting.prompts import Prompt, require_prompts
 from langchain_moa.strategies.resolved import resolve_aggregation, resolve_filters, resolve_stop
 
 MemberLike = str | Runnable[Any, Any] | Mapping[str, Any] | Proposer
-"""What may stand for a proposer or an aggregator."""
+"""Any form in which you can give a proposer or an aggregator."""
 
 
 def coerce_proposers(value: Any) -> tuple[Proposer | tuple[Proposer, ...], ...]:
-    """Read `proposers`: one list for every layer, or a list of lists, one for each."""
+    """Coerce `proposers`: one list that every layer uses, or a list for each layer."""
     if isinstance(value, (str, Mapping)) or not isinstance(value, Sequence):
         msg = f"give a list of proposers, or a list of lists with one for each layer, not {type(value).__name__}"
-        raise ValueError(msg)  # noqa: TRY004  # pydantic reports ValueErrors with the field's place
+        raise ValueError(msg)  # noqa: TRY004  # pydantic reports ValueErrors with the field's name
     if not value:
         msg = "there are no proposers; give at least one"
         raise ValueError(msg)
@@ -37,27 +37,27 @@ def coerce_proposers(value: Any) -> tuple[Proposer | tuple[Proposer, ...], ...]:
                 raise ValueError(msg)
         return tuple(each(layer, Proposer.coerce, place=f"layer {number}, ") for number, layer in enumerate(value, start=1))
     if any(nested):
-        msg = f"item {nested.index(True) + 1} is a list and others are not; give one list for all layers, or a list for each"
+        msg = f"item {nested.index(True) + 1} is a list, other items are not; give one list for all layers, or a list for each"
         raise ValueError(msg)
     return each(value, Proposer.coerce)
 
 
 def coerce_aggregator(value: Any) -> Proposer | None:
-    """Read `aggregator`, which may be left out."""
+    """Coerce `aggregator`, which is optional."""
     return None if value is None else Proposer.coerce(value)
 
 
 class Use(Flag):
-    """What a field of a mixture bears on.
+    """What a field of a mixture affects.
 
     Attributes:
-        ANSWER: What is answered, and not only who answers or how the calls are made; it is part of the key under which an
-            evaluation keeps a call.
-        CALL: It is a keyword argument of every model call.
-        CLIENT: It is an argument of the constructors of models that are given as strings.
-        SHARED: Self-MoA at equal calls takes it over from the mixture that it is compared with.
-        STUDIO: An assistant of LangGraph Studio may set it.
-        RESOLVED: It is described by what it was resolved to, such as members and strategies.
+        ANSWER: The content of the answers, not only which models answer or how they are called. The field is part of the key
+            under which an evaluation stores a call.
+        CALL: The field is a keyword argument of every model call.
+        CLIENT: The field is a constructor argument of models that are given as strings.
+        SHARED: The Self-MoA baseline copies the field from the mixture that it is compared with.
+        STUDIO: Assistants in LangGraph Studio can set the field.
+        RESOLVED: Descriptions show the members or strategies that the field resolves to, not its value.
     """
 
     ANSWER = auto()
@@ -69,7 +69,7 @@ class Use(Flag):
 
 
 def _coerce_fallbacks(value: Any) -> tuple[Proposer, ...]:
-    # One alone may stand without a list.
+    # A single fallback needs no list.
     items = value if isinstance(value, Sequence) and not isinstance(value, str) else [value]
     return each(items, Proposer.coerce)
 
@@ -77,7 +77,7 @@ def _coerce_fallbacks(value: Any) -> tuple[Proposer, ...]:
 _SAMPLING = Use.ANSWER | Use.CALL | Use.SHARED
 
 
-# pydantic takes `true` for 1, and a quorum of 1 is no quorum.
+# pydantic converts `true` to 1, so `quorum: true` would close a layer after one answer.
 _NUMBERS = (
     *("num_layers", "max_reference_tokens", "min_references", "proposer_timeout", "deadline", "quorum", "quorum_grace"),
     *("temperature", "max_tokens", "max_concurrency", "max_cost_usd", "timeout", "max_retries"),
@@ -85,9 +85,9 @@ _NUMBERS = (
 
 
 class MixtureFields(BaseModel):
-    """The fields of a mixture, checked; see `Mixture` for what they mean."""
+    """The fields of a mixture and their checks; see `Mixture` for what they mean."""
 
-    # A value may be a secret put into the wrong field; the errors of this class say what they must of it.
+    # A value may be a secret in the wrong field, so errors show only as much of it as they must.
     model_config = ConfigDict(arbitrary_types_allowed=True, hide_input_in_errors=True, protected_namespaces=())
 
     proposers: Annotated[
@@ -101,14 +101,14 @@ class MixtureFields(BaseModel):
     references_at: Annotated[ReferencesAt, Use.ANSWER | Use.SHARED] = "system"
     max_reference_tokens: Annotated[int | None, Field(ge=16), Use.ANSWER | Use.SHARED] = None
     min_references: Annotated[int, Field(ge=1), Use.ANSWER] = 1
-    aggregation: Annotated[Any, PlainValidator(resolve_aggregation), Use.ANSWER | Use.RESOLVED] = "synthesize"
-    reference_filters: Annotated[Sequence[Any], PlainValidator(resolve_filters), Use.ANSWER | Use.RESOLVED] = ()
-    stop_when: Annotated[Any, PlainValidator(resolve_stop), Use.ANSWER | Use.RESOLVED] = None
+    aggregation: Annotated[Any, PlainValidator(resolve_aggregation), Use.ANSWER | Use.RESOLVED | Use.STUDIO] = "synthesize"
+    reference_filters: Annotated[Sequence[Any], PlainValidator(resolve_filters), Use.ANSWER | Use.RESOLVED | Use.STUDIO] = ()
+    stop_when: Annotated[Any, PlainValidator(resolve_stop), Use.ANSWER | Use.RESOLVED | Use.STUDIO] = None
     aggregator_fallbacks: Annotated[Sequence[Any], PlainValidator(_coerce_fallbacks), Use.RESOLVED] = ()
     retry: Annotated[Retry | Mapping[str, Any] | None, PlainValidator(Retry.coerce), Use.SHARED] = None
     proposer_timeout: Annotated[float | None, Field(gt=0, allow_inf_nan=False), Use(0)] = 600.0
-    deadline: Annotated[float | None, Field(gt=0, allow_inf_nan=False), Use(0)] = None
-    quorum: Annotated[int | float | None, Use.ANSWER] = None
+    deadline: Annotated[float | None, Field(gt=0, allow_inf_nan=False), Use.STUDIO] = None
+    quorum: Annotated[int | float | None, Use.ANSWER | Use.STUDIO] = None
     quorum_grace: Annotated[float, Field(ge=0, allow_inf_nan=False), Use.ANSWER] = 1.0
     temperature: Annotated[float | None, Field(ge=0), _SAMPLING | Use.STUDIO] = None
     max_tokens: Annotated[int | None, Field(ge=1), _SAMPLING | Use.STUDIO] = None
@@ -135,15 +135,15 @@ class MixtureFields(BaseModel):
     @classmethod
     def _no_truth_value(cls, value: Any) -> Any:
         if isinstance(value, bool):
-            msg = f"{str(value).lower()} is no number; give one, or leave the field out"
-            raise ValueError(msg)  # noqa: TRY004  # pydantic reports ValueErrors with the field's place
+            msg = f"{str(value).lower()} is not a number; give a number, or leave the field out"
+            raise ValueError(msg)  # noqa: TRY004  # pydantic reports ValueErrors with the field's name
         return value
 
     @field_validator("num_layers")
     @classmethod
     def _at_least_one_layer(cls, value: int) -> int:
         if value < 1:
-            msg = f"{value} is too small: a mixture has at least 1 layer of proposers; the aggregator is extra"
+            msg = f"{value} is too small; give at least 1 layer of proposers, not counting the aggregator"
             raise ValueError(msg)
         return value
 
@@ -155,7 +155,7 @@ class MixtureFields(BaseModel):
 
 
 def fields_for(use: Use) -> tuple[str, ...]:
-    """Return the names of the fields that bear on something, in the order in which they are described."""
+    """Return the names of the fields with a use, in the order in which they are declared."""
     return tuple(name for name, field in MixtureFields.model_fields.items() if use in _use_of(field.metadata))
 
 
@@ -164,7 +164,7 @@ def _use_of(metadata: Sequence[Any]) -> Use:
 
 
 class MixtureOptions(TypedDict, total=False):
-    """The fields of `Mixture` but for `proposers` and `aggregator`; what they mean is said there."""
+    """The fields of `Mixture` except `proposers` and `aggregator`; see `Mixture` for what they mean."""
 
     num_layers: int
     prompt: str | Callable[..., Any] | Mapping[int | str, Any]

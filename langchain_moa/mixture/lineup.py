@@ -1,4 +1,4 @@
-"""The line-up of a mixture: its members, as the user wrote them and as they are called."""
+"""Resolving the members of a mixture from its fields."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ class Members(NamedTuple):
 
     Attributes:
         layers: The proposers of each layer.
-        aggregator: The member that writes the final answer; if there is none, one that raises an error when it is called.
-        fallbacks: The members that are asked when the aggregator fails, in this order: its own fallbacks, then the mixture's.
-        others: The models that the strategies call, each with the `Proposer` that it was made of.
+        aggregator: The member that writes the final answer; without an aggregator, a member that raises when it is called.
+        fallbacks: The members that replace the aggregator when it fails, in this order: its own fallbacks, then the mixture's.
+        others: The models that the strategies call, each with the `Proposer` that it was made from.
     """
 
     layers: tuple[tuple[Member, ...], ...]
@@ -39,16 +39,16 @@ class Members(NamedTuple):
 
     @property
     def everyone(self) -> list[Member]:
-        """All of them: proposers, aggregator, its fallbacks and the models of strategies, each before its own fallbacks."""
+        """All proposers, the aggregator, its fallbacks and the models of strategies, each followed by its own fallbacks."""
         own = [*(each for layer in self.layers for each in layer), self.aggregator, *self.fallbacks]
         own += [member for _, member in self.others]
         return [each for member in own for each in (member, *member.fallbacks)]
 
     def changed(self, change: Callable[[Member], Member]) -> Members:
-        """Return the same line-up with each member changed.
+        """Return a copy in which each member is replaced.
 
         Args:
-            change: Returns what takes a member's place; it changes the member's own fallbacks, if they are to be changed.
+            change: Returns the replacement for a member, including the replacements for the member's own fallbacks.
         """
         return Members(
             layers=tuple(tuple(map(change, layer)) for layer in self.layers),
@@ -59,19 +59,19 @@ class Members(NamedTuple):
 
 
 def resolve_members(mixture: Mixture, strategies: Strategies) -> Members:
-    """Resolve all members that a mixture may call.
+    """Resolve all members that a mixture can call.
 
     Args:
         mixture: The mixture.
-        strategies: Its strategies, which may call models of their own.
+        strategies: Its strategies, which can call models of their own.
 
     Raises:
-        ValueError: A member cannot be called as it is described, or is missing; the text names the field and the remedy.
-        ImportError: A provider's package is missing; the text has the pip command.
+        ValueError: A member is invalid or missing; the message names the field and the remedy.
+        ImportError: A provider's package is not installed; the message has the pip command.
     """
     given = {name: getattr(mixture, name) for name in fields_for(Use.CLIENT)}
     client = {name: value for name, value in given.items() if value is not None}
-    retry = cast("Retry | None", mixture.retry)  # the field's validator has made it one
+    retry = cast("Retry | None", mixture.retry)  # the field's validator has converted it
 
     def resolve(proposer: Proposer) -> Member:
         return proposer.resolve(client, retry=retry)
@@ -79,7 +79,7 @@ def resolve_members(mixture: Mixture, strategies: Strategies) -> Members:
     proposers: Sequence[Any] = mixture.proposers
     nested = [item for item in proposers if isinstance(item, tuple)]
     flat = [item for item in proposers if isinstance(item, Proposer)]
-    # One set for all layers is resolved once: its clients and connections are shared.
+    # Proposers that all layers share are resolved once, so that their clients and connections are shared.
     shared = each(flat, resolve, place="proposers: ")
     layers = tuple(each(layer, resolve, place=f"proposers: layer {number}, ") for number, layer in enumerate(nested, start=1))
     with at("aggregator"):
@@ -101,14 +101,14 @@ def resolve_members(mixture: Mixture, strategies: Strategies) -> Members:
 
 
 def _whole(proposer: Proposer) -> Proposer:
-    """Return a member that is no proposer, and needs all of the conversation.
+    """Return a member that needs the whole conversation, because it is not a proposer.
 
     Raises:
-        ValueError: It is to be shown less.
+        ValueError: Its `history` limits what it is shown.
     """
     for member in (proposer, *proposer.fallbacks):
         if member.history not in {None, "all"}:
-            msg = f"history is {member.history!r}, which is for proposers: this model is shown all of the conversation"
+            msg = f"history is {member.history!r}, but only proposers can have one; remove it: this model needs all messages"
             raise ValueError(msg)
     return proposer
 
@@ -117,15 +117,15 @@ def _limited(members: Members, limiter: CallLimiter) -> Members:
     """Return the members with the limiters that their calls share.
 
     Args:
-        members: The members, each with a limiter of its own.
-        limiter: The mixture's.
+        members: The members, each with its own limiter.
+        limiter: The mixture's limiter.
     """
     most: dict[Any, int] = {}
     for member in members.everyone:
         if (given := member.spec.max_concurrency) is not None:
             most[member.server] = min(given, most.get(member.server, given))
     limiters = {server: CallLimiter(number, within=limiter) for server, number in most.items()}
-    # A set of proposers that all layers share stays one set.
+    # Proposers that all layers share stay the same objects.
     made: dict[int, Member] = {}
 
     def limited(member: Member) -> Member:
@@ -138,15 +138,15 @@ def _limited(members: Members, limiter: CallLimiter) -> Members:
 
 
 def closings(mixture: Mixture, sizes: Iterable[int], *, enough: int) -> list[Closing]:
-    """Return when each layer of a mixture closes.
+    """Return the rules by which each layer of a mixture closes.
 
     Args:
         mixture: The mixture.
-        sizes: How many proposers each layer has.
-        enough: How many good answers a layer cannot do without.
+        sizes: The number of proposers in each layer.
+        enough: The number of good answers that each layer needs.
 
     Raises:
-        ValueError: A layer has fewer proposers than it needs answers, or its quorum is less than that.
+        ValueError: A layer has fewer proposers, or a smaller quorum, than the number of answers it needs.
     """
     rules = []
     widths = list(sizes)
@@ -157,7 +157,7 @@ def closings(mixture: Mixture, sizes: Iterable[int], *, enough: int) -> list[Clo
         with at(f"layer {layer}"):
             quorum = quorum_of(mixture.quorum, size)
         if quorum is not None and quorum < enough:
-            msg = f"quorum asks for {quorum} answers in layer {layer}, but min_references for {enough}; give a higher quorum"
+            msg = f"quorum needs only {quorum} answers in layer {layer}, but min_references is {enough}; give a higher quorum"
             raise ValueError(msg)
         rules.append(
             Closing(
@@ -175,12 +175,12 @@ def closings(mixture: Mixture, sizes: Iterable[int], *, enough: int) -> list[Clo
 
 
 def _decisions(mixture: Mixture, layer: int, widths: Sequence[int]) -> dict[str, Any]:
-    """Return the rule that closes a layer when the outcome is decided, where its answers count for the outcome."""
+    """Return the rule that closes a layer once the outcome is decided; empty if the layer's answers do not count for it."""
     strategies = mixture.strategies
     if strategies.decides is None:
         return {}
     to_come = range(layer + 1, len(widths) + 1)
     if not strategies.counts_all and not all(is_blind(mixture.prompt, number) for number in to_come):
-        # A later layer reads these answers, and only its own count.
+        # A later layer reads these answers, and only the later layer's answers count.
         return {}
     return {"decides": strategies.decides, "later": sum(widths[layer:])}

@@ -1,4 +1,4 @@
-"""One description of a mixture, which the graph, the chat model, a YAML file and the command line all read."""
+"""The description of a mixture that the graph, the chat model, YAML files and the command line share."""
 
 from __future__ import annotations
 
@@ -27,86 +27,89 @@ if TYPE_CHECKING:
     from langchain_moa.members.proposer import Proposer
 
 
-# Chat models whose answers say what they cost: mixtures, and recorded answers.
+# Chat models that report the cost of their answers: mixtures, and recorded answers.
 _PRICED_INSIDE = {"moa", "replay"}
 
 _logger = logging.getLogger("langchain_moa")
 
 
 class Mixture(MixtureFields):
-    """A Mixture-of-Agents: who proposes, in how many layers, who aggregates, and how (arXiv 2406.04692, section 2).
+    """A Mixture-of-Agents: its proposers, layers, aggregator and options (arXiv 2406.04692, section 2).
 
-    `create_moa` builds a graph from one; `ChatMoA` is one, and a chat model besides. Everything is checked when it is
-    made: an unknown field, a missing key or package, an impossible shape is an error that names the field and the remedy.
+    `create_moa` builds a graph from a mixture; `ChatMoA` is a mixture and a chat model at the same time. All fields are
+    checked at construction: an unknown field, a missing key or package, or an inconsistent value raises an error that names
+    the field and the remedy.
 
     Attributes:
-        proposers: One list, the same set in every layer, or a list of lists, a set for each layer. A member is a string
-            `provider:model`, a chat model, another Runnable, or a `Proposer`. One model may stand there many times.
-        aggregator: The member that writes the final answer; it may be left out where the aggregation asks no model.
-        num_layers: Proposer layers, at least 1; the aggregator comes on top. The paper counts the aggregator, so its
-            3-layer MoA is `num_layers=2` and its MoA-Lite is `num_layers=1`. Default: 2, or the number of lists.
-        prompt: How references are shown. `paper` (default), the paper's instruction and layout; `hardened`, for members that
-            you do not trust; `blind`: later layers do not see the earlier answers (the aggregator does, as in the paper); an
-            instruction in your own words for the paper's layout; or a callable from messages and references to messages. A
-            mapping has a prompt for each reader: `{2: "blind", "aggregator": "hardened"}`, from a layer's number, or
-            `aggregator`, to its prompt; readers that are not in it have the paper's. A blind layer adds its answers to those
-            that it did not see: the next layer and the aggregator see both.
-        references_at: Where a prompt shows the references. `system` (default): in the system message, as in the paper. `end`:
-            after the last message, so that the beginning of a prompt stays the same from call to call and the providers'
-            prompt caches work; the instruction, which never changes, stays in the system message. A `Proposer` may say it for
-            itself. A `prompt` that is a callable puts the references where it will.
-        max_reference_tokens: Tokens, at least 16 and counted as four characters each, to which each reference is cut when it
-            is shown to a member or to a model that a strategy asks, at a sentence where there is one and with a mark.
-            Default: shown whole, unless the prompt would not fit into the reader's context window.
-        min_references: How many good references a layer needs, at least 1. A layer with fewer falls back on those of the
-            layer before it; the first one, which has none to fall back on, raises `ProposersFailedError`. Default: 1.
+        proposers: A list of members that every layer uses, or a list of lists, one for each layer. A member is a string
+            `provider:model`, a chat model, another Runnable, or a `Proposer`. The same model can appear several times.
+        aggregator: The member that writes the final answer. Optional if the aggregation does not call it.
+        num_layers: Number of proposer layers, at least 1, not counting the aggregator. The paper counts the aggregator, so
+            its 3-layer MoA is `num_layers=2` and its MoA-Lite is `num_layers=1`. Default: 2, or the number of lists.
+        prompt: How members are shown the references. `paper` (default) is the paper's instruction and layout; `hardened` is
+            for members that you do not trust; with `blind`, later layers do not see the earlier answers, while the
+            aggregator reads them as in the paper. You can also give your own instruction, which is used in the paper's
+            layout, or a callable from messages and references to messages. A mapping sets a prompt for each reader, keyed by
+            layer number or `aggregator`: `{2: "blind", "aggregator": "hardened"}`; readers that it does not list get the
+            paper's prompt. A blind layer adds its answers to the earlier ones, so the next layer and the aggregator read both.
+        references_at: Where prompts show the references. `system` (default): in the system message, as in the paper. `end`:
+            after the last message; the system message keeps the instruction, which never changes, so the beginning of the
+            prompt is the same in every call and the providers' prompt caches work. A `Proposer` can override it. A callable
+            `prompt` decides for itself where the references go.
+        max_reference_tokens: Maximum length of each reference in tokens, at least 16, counting four characters as one token.
+            Longer references are cut, at the end of a sentence if possible, and marked as cut, for members and for models
+            that strategies ask. Default: references are cut only if the prompt does not fit into the reader's context window.
+        min_references: How many good references a layer needs, at least 1. A layer with fewer falls back to the references
+            of the previous layer. If there is no previous layer, it raises `ProposersFailedError`. Default: 1.
         aggregation: How the last references become the answer: a name (`synthesize`, the default, or another module of
-            `langchain_moa.aggregation`), a mapping of one to its arguments, a callable `(messages, references)` to a text,
-            a message or one of the references, or an object that adds nodes of its own
+            `langchain_moa.aggregation`), a mapping from a name to its arguments, a callable `(messages, references)` that
+            returns a string, a message or one of the references, or an object that adds its own nodes
             (`langchain_moa.strategies.Aggregation`).
-        reference_filters: What is done, in order, with the references of each layer before anyone reads them: names, or
-            callables from a `ClosedLayer` to references. One that keeps none is passed over: the next reader gets what was
-            there before. Default: nothing.
-        stop_when: When a closed layer is enough: a name, or a callable from a `ClosedLayer` to a truth value, or to the
-            reason in words. It is asked after every layer but the last. Default: after the last layer.
-        aggregator_fallbacks: Members that replace the aggregator, in this order, when it raises, answers nothing, is cut by
-            a content filter, or calls an unknown tool; in a stream as long as nothing has been streamed. If the last of them
-            fails, too, what a filter has left and such a call are passed on. A refusal is an answer, but in a
-            stream, where OpenAI's chat client leaves it out, an empty one. All three are told as the `error` of the
-            aggregator's entry in `response_metadata["moa"]`, and in `degraded`. They also replace it where a strategy asks
-            the aggregator (a ranker, a judge, a moderator) and it has nothing usable to say. Default: none.
-        retry: How a failed call is tried again; see `Retry` on how it gets along with the retries of the members' own
-            clients. Default: those alone.
-        proposer_timeout: Seconds that a proposer has for its answer, retries included, from the moment that it is asked: the
-            wait for a place (`max_concurrency`) does not count. After that it has failed. A verdict that a strategy asks of a
-            model (a ranker's, a judge's, a moderator's) has as many. `None` is as many as it takes. Default: 600.
-        deadline: Seconds for the whole answer, from the moment that the first proposer is asked, or, in a run that is resumed,
-            from there. What is left at any time is shared equally by the layers to come and the aggregator; a layer
-            whose share is over goes on with the good answers that it has, if they are enough, and its stragglers are late.
-            A filter or stop condition whose share is over is passed over, and the answer says so. An aggregator that outlasts
-            it has failed. Default: as many as it takes.
-        quorum: How many good answers close a layer early: a number of its proposers, or a share of them (0.75), rounded up.
-            The stragglers are cancelled, and recorded as late. Default: all are waited for.
-        quorum_grace: Seconds that the stragglers have once the quorum is there. Default: 1.
-        temperature: Sampling temperature of every call. A `Proposer`'s settings override it; it overrides what a model object
-            was made with. Default: each member's own.
-        max_tokens: The longest answer of every call, in tokens. Default: each member's own. The verdicts that strategies ask
-            for (a ranker's, a judge's, an analyst's) have no such limit: one that is cut cannot be read.
-        stop: Stop words of every call, verdicts excepted. Default: each member's own.
-        max_cost_usd: US dollars after which no further layer is begun: when a layer closes and the answer has cost as much,
-            the aggregator writes it from what is there. Calls whose price is not known do not count: a warning in the log
-            names their models when the mixture is made, and each answer does in `degraded`. Default: no limit.
-        max_concurrency: How many calls run at once, over all answers of this mixture; sync and async ones are counted apart.
-            A `Proposer` has a `max_concurrency` for its server. Default: as many as there are.
-        timeout: Seconds that the clients of members given as strings wait for an answer. Default: the provider's.
-        max_retries: How often those clients try again. Default: the provider's.
-        api_key: Key for those clients that name none of their own: a text or a SecretStr, or `${NAME}` for an environment
-            variable. It is sent to every provider among them. Default, and the better way: the provider's environment
-            variable, whose key is sent to the provider's own address only.
+        reference_filters: Filters that are applied in order to the references of each layer before other members read them:
+            names, or callables from a `ClosedLayer` to references. A filter that returns no references is skipped: the
+            references from before it are used. Default: none.
+        stop_when: Stop condition, checked after every layer except the last: a name, or a callable that takes a
+            `ClosedLayer` and returns a bool, or the reason to stop as a string. Default: all layers run.
+        aggregator_fallbacks: Members that replace the aggregator, in this order, if it raises an error, returns an empty
+            answer, is cut by a content filter, or calls an unknown tool; when streaming, only until the first chunk. If the
+            last fallback fails as well, the part that the content filter left, or the call of the unknown tool, is returned.
+            A refusal counts as an answer; when streaming, OpenAI's chat client drops its text, so it counts as an empty one.
+            Filtered answers, unknown tool calls and refusals that are returned are reported as the `error` of the
+            aggregator's entry in `response_metadata["moa"]`, and in `degraded`. The fallbacks also replace the aggregator
+            when a strategy asks it (as a ranker, judge or moderator) and gets no usable reply. Default: none.
+        retry: How failed calls are retried; see `Retry` for how this combines with the retries of the members' own clients.
+            Default: only the clients retry.
+        proposer_timeout: Seconds that each proposer has for its answer, including retries, starting when its call starts:
+            time spent waiting for a slot (`max_concurrency`) does not count. A proposer that exceeds it has failed. The same
+            limit holds for each verdict that a strategy asks for (from a ranker, judge or moderator). `None` disables it.
+            Default: 600.
+        deadline: Seconds for the whole answer, starting when the first proposer is called; a resumed run starts anew. The
+            remaining time is always split equally between the remaining layers and the aggregator. When a layer's share is
+            used up, it continues with the good answers it has, if they are enough, and its other proposers are late. A
+            filter or stop condition that exceeds its share is skipped, which the answer reports. An aggregator that exceeds
+            the deadline has failed. Default: no deadline.
+        quorum: How many good answers close a layer early: a number of proposers, or a share of them (0.75), rounded up. The
+            remaining calls are cancelled and recorded as late. Default: wait for all proposers.
+        quorum_grace: Seconds to wait for the remaining proposers once the quorum is reached. Default: 1.
+        temperature: Sampling temperature of every call. It overrides the temperature of model objects; a `Proposer`'s
+            settings override it. Default: each member's own.
+        max_tokens: Maximum length of every answer, in tokens. It does not limit the verdicts that strategies ask for (from a
+            ranker, judge or analyst), since a verdict that is cut cannot be parsed. Default: each member's own.
+        stop: Stop words of every call, except those that ask for a verdict. Default: each member's own.
+        max_cost_usd: Cost in US dollars at which no further layer starts: when a layer closes and the answer has cost this
+            much, the aggregator writes it from the references so far. Calls without a known price do not count; a warning in
+            the log names their models at construction, and each answer lists them in `degraded`. Default: no limit.
+        max_concurrency: Maximum number of concurrent calls, over all answers of this mixture; sync and async calls are
+            counted separately. The `max_concurrency` of a `Proposer` limits the calls to its server. Default: no limit.
+        timeout: Request timeout in seconds, for the clients of members given as strings. Default: the provider's.
+        max_retries: Number of retries, for the clients of members given as strings. Default: the provider's.
+        api_key: API key for the members given as strings that do not set their own: a string, a SecretStr, or `${NAME}` for
+            an environment variable. It is sent to all of their providers. Default, and recommended: the provider's
+            environment variable, whose key is sent only to the provider's own address.
 
     Raises:
-        ValueError: As `pydantic.ValidationError`, which names the field.
-        ImportError: A provider's package is missing; the text has the pip command.
+        ValueError: A field is wrong. The error is a `pydantic.ValidationError` and names the field.
+        ImportError: A provider's package is not installed; the message has the pip command.
 
     Example:
         ```python
@@ -131,26 +134,26 @@ class Mixture(MixtureFields):
         if isinstance(self.prompt, Mapping):
             late = [int(each) for each in self.prompt if each != AGGREGATOR and int(each) > self.num_layers]
             if late:
-                msg = f"prompt names layer {min(late)}, but the mixture has {self.num_layers}; leave it out, or add the layer"
+                msg = f"prompt names layer {min(late)}, but num_layers is {self.num_layers}; remove the entry, or add the layer"
                 raise ValueError(msg)
         return self
 
     @model_validator(mode="after")
     def _resolve_members(self) -> Self:
-        # A missing key or package is found here, not by the first question.
+        # Resolving the members raises at construction, not at the first call, if a key or package is missing.
         closings(self, map(len, self.members.layers), enough=self.min_references)
         names = list(dict.fromkeys(member.name for layer in self.members.layers for member in layer))
         if unknown := [name for name in getattr(self.strategies.aggregation, "trust", None) or () if name not in names]:
-            msg = f"aggregation: trust names {unknown[0]!r}, which is no proposer; there are {', '.join(names)}"
+            msg = f"aggregation: trust names {unknown[0]!r}, which is not a proposer; the proposers are {', '.join(names)}"
             raise ValueError(msg)
         if (what := self.strategies.without_effect(len(self.members.layers))) is not None:
             _logger.warning("%s", what)
         if self.max_cost_usd is not None and (unknown := unpriced(self._models_before_the_answer())):
-            _logger.warning("max_cost_usd: the price of %s is not known; these calls will not count", ", ".join(unknown))
+            _logger.warning("max_cost_usd: the price of %s is not known; their calls do not count", ", ".join(unknown))
         return self
 
     def _models_before_the_answer(self) -> list[str]:
-        """Return the ids of the models that the layers call, without those whose answers say what they cost."""
+        """Return the ids of the models that are called before the answer, except those that report their own cost."""
         members = self.members
         before = [*(each for layer in members.layers for each in layer), *(other for _, other in members.others)]
         everyone = [one for member in before for one in (member, *member.fallbacks)]
@@ -161,12 +164,13 @@ class Mixture(MixtureFields):
         """Read a mixture from a YAML file.
 
         Args:
-            path: The file; its keys are this class's fields. A key in clear is refused: `api_key: ${NAME}` refers to an
-                environment variable.
+            path: The file; its keys are this class's fields. A file that contains an API key is rejected; refer to an
+                environment variable instead: `api_key: ${NAME}`.
             **overrides: Fields that override the file's.
 
         Raises:
-            ValueError: The file is missing, no mapping, holds a key, or describes no mixture; the text names the file.
+            ValueError: The file does not exist, is not a mapping, contains an API key, or has a wrong field; the message
+                names the file.
         """
         from langchain_moa.mixture.config import read_config
 
@@ -174,14 +178,14 @@ class Mixture(MixtureFields):
 
     @classmethod
     def from_preset(cls, name: str, **overrides: Any) -> Self:
-        """Make a mixture that comes with the package.
+        """Make a mixture from one of the presets that come with the package.
 
         Args:
-            name: The preset; `langchain_moa.presets()` lists them.
+            name: The preset's name; `langchain_moa.presets()` lists them.
             **overrides: Fields that override the preset's.
 
         Raises:
-            ValueError: There is no such preset, or one of its providers has no key.
+            ValueError: There is no preset with this name, or the key of one of its providers is not set.
         """
         from langchain_moa.mixture.config import read_preset
 
@@ -198,26 +202,25 @@ class Mixture(MixtureFields):
         window: int | None = None,
         **options: Any,
     ) -> Self:
-        """Make a mixture of samples of one model, which the same model synthesizes (Self-MoA, arXiv 2502.00674).
+        """Make a mixture that samples one model several times and has the same model aggregate (Self-MoA, arXiv 2502.00674).
+
+        Chains, agents and graphs take no temperature and no seed: they are called unchanged for each sample, and the samples
+        differ only if their own model samples.
 
         Args:
-            model: Whatever may stand for a proposer.
-            samples: How many samples, at least 1.
-            temperatures: The lowest and the highest; the samples are spread evenly between. `None`, or a `temperature` among
-                the options, leaves each call its own; so does a reasoning model that takes none.
-            seed: The first sample's; the others count up, so that even at one temperature they differ. `None` leaves it out,
-                and so does a model that takes none.
-            window: How many texts are synthesized at once (Self-MoA-Seq), so that any number of samples fits a small context.
-                Default: all of them. It is short for `aggregation={"sequential": {"window": ...}}`, and cannot stand beside
-                an `aggregation`.
-            **options: The other fields; `num_layers` is 1 and `aggregator` is the model unless they are given.
-
-        A chain, an agent or a graph takes neither temperature nor seed: it is asked as often, as it is, and its samples
-        differ only as far as its own model makes them.
+            model: The model, in any form that `proposers` accepts.
+            samples: Number of samples, at least 1.
+            temperatures: The lowest and the highest temperature; the samples are spread evenly between them. With `None`, or
+                with `temperature` in the options, no temperatures are set; nor for a reasoning model that takes none.
+            seed: Seed of the first sample; it increases by one for each further sample, so that samples differ even at the
+                same temperature. With `None`, or for a model that takes no seed, no seeds are set.
+            window: How many texts are synthesized at once (Self-MoA-Seq), so that any number of samples fits into a small
+                context window. Default: all of them. Short for `aggregation={"sequential": {"window": ...}}`; you cannot give
+                both `window` and `aggregation`.
+            **options: Other fields of the mixture. Here, `num_layers` defaults to 1 and `aggregator` to the model.
 
         Raises:
-            ValueError: As for `Mixture` itself; `samples` or `temperatures` is wrong; or there is a `window` beside an
-                `aggregation`.
+            ValueError: As for `Mixture`; or `samples` or `temperatures` is wrong; or both `window` and `aggregation` are given.
 
         Example:
             ```python
@@ -232,7 +235,7 @@ class Mixture(MixtureFields):
             temperatures = None
         proposers = sample(model, samples, temperatures=temperatures, seed=seed, client=client)
         if window is not None and "aggregation" in options:
-            msg = "window: it makes the aggregation 'sequential'; leave it out, or leave the aggregation out"
+            msg = "window sets the aggregation to 'sequential'; give either window or aggregation"
             raise ValueError(msg)
         windowed = {} if window is None else {"aggregation": {"sequential": {"window": window}}}
         return cls(**{"aggregator": without_history(model), "num_layers": 1, **windowed, **options, "proposers": proposers})
@@ -243,10 +246,10 @@ class Mixture(MixtureFields):
         return self._parts()[0]
 
     def with_members(self, members: Members) -> Self:
-        """Return a copy that calls these members in place of those that its fields describe, until a field changes.
+        """Return a copy that calls the given members instead of those in its fields, until a field changes.
 
         Args:
-            members: The members, in the shape of the mixture's own.
+            members: The members, in the same layers and roles as the mixture's own.
         """
         copy = self.model_copy()
         _, strategies = copy._parts()  # noqa: SLF001  # of this very class
@@ -256,12 +259,12 @@ class Mixture(MixtureFields):
 
     @property
     def strategies(self) -> Strategies:
-        """How it aggregates, filters and stops, with every name resolved."""
+        """The aggregation, filters and stop condition, resolved from their names."""
         return self._parts()[1]
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """Values that no text about a run of this mixture may show: those of all whom it may call."""
+        """The secrets of all members and strategies, which no text about a run of this mixture may show."""
         members, strategies = self._parts()
         if self._known is None or self._known[0] is not members:
             of_members = [secret for member in members.everyone for secret in member.secrets]
@@ -270,17 +273,17 @@ class Mixture(MixtureFields):
 
     @property
     def may_stop(self) -> bool:
-        """Whether the layers can end early."""
+        """Whether the mixture can stop before its last layer."""
         return self.strategies.may_stop or self.max_cost_usd is not None
 
     def member(self, model: Proposer | None) -> Member:
         """Return the member that a strategy calls.
 
         Args:
-            model: What the strategy's field holds, or the `spec` of a member of the mixture; `None` is the aggregator.
+            model: The value of the strategy's field, or the `spec` of a proposer of the mixture; `None` is the aggregator.
 
         Raises:
-            ValueError: The mixture does not know the model.
+            ValueError: The model is neither declared by a strategy nor a proposer of the mixture.
         """
         if model is None:
             return self.members.aggregator
@@ -288,7 +291,7 @@ class Mixture(MixtureFields):
         for proposer, member in (*self.members.others, *own):
             if proposer is model:
                 return member
-        msg = f"a strategy asks {model!r}, which it has not declared; give it an attribute `models` with the Proposer in it"
+        msg = f"a strategy asks {model!r} without declaring it; give the strategy an attribute `models` that contains it"
         raise ValueError(msg)
 
     @property
@@ -298,7 +301,7 @@ class Mixture(MixtureFields):
         return {key: value for key, value in given.items() if value is not None}
 
     def describe(self) -> dict[str, Any]:
-        """Return the mixture as plain data: everything that bears on its answers, and no secret."""
+        """Return everything that affects the mixture's answers as plain data, without secrets."""
         resolved = fields_for(Use.RESOLVED)
         options = [name for name in MixtureFields.model_fields if name not in resolved]
         return {
@@ -310,37 +313,37 @@ class Mixture(MixtureFields):
         }
 
     def _parts(self) -> tuple[Members, Strategies]:
-        # Keyed on the fields, so that after an assignment, nothing is answered by the old ones.
+        # Keyed on the fields, so that members and strategies are resolved again after an assignment.
         key = tuple(getattr(self, name) for name in MixtureFields.model_fields)
         if self._resolved is None or any(old is not new for old, new in zip(self._resolved[0], key, strict=True)):
-            # The default is a name.
+            # Defaults are not validated, so the aggregation can still be a name here.
             strategies = Strategies(resolve_aggregation(self.aggregation), tuple(self.reference_filters), self.stop_when)
             self._resolved = (key, resolve_members(self, strategies), strategies)
         return self._resolved[1:]
 
     @override
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
-        """Copy the mixture; unlike pydantic's own, this checks the fields that are changed.
+        """Copy the mixture; unlike pydantic's own method, this checks the changed fields.
 
         Args:
             update: Fields to change.
-            deep: Whether to copy the values, too.
+            deep: Whether to copy the values as well.
 
         Raises:
-            ValueError: As `pydantic.ValidationError`: a field is wrong.
+            ValueError: A field is wrong. The error is a `pydantic.ValidationError`.
         """
         if not update:
             return super().model_copy(deep=deep)
         given = {name: getattr(self, name) for name in self.model_fields_set}
         if "proposers" in update:
-            # Lists of proposers bring their own number of layers.
+            # The number of lists sets the number of layers.
             given.pop("num_layers", None) if _is_nested(update["proposers"]) else given.setdefault(
                 "num_layers", self.num_layers
             )
         return type(self)(**{**given, **update})
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """Set an attribute; a field is checked by itself, and what it means for the others when the mixture is next used."""
+        """Set an attribute. A field is checked at once on its own, and against other fields when the mixture is next used."""
         if name in MixtureFields.model_fields:
             fields = MixtureFields.model_construct(**{each: getattr(self, each) for each in MixtureFields.model_fields})
             MixtureFields.__pydantic_validator__.validate_assignment(fields, name, value)
@@ -348,15 +351,15 @@ class Mixture(MixtureFields):
         super().__setattr__(name, value)
 
     def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
-        """Copy the fields; what was built from them is built again."""
+        """Copy the fields; everything built from them is rebuilt."""
         return super(Mixture, self._unbuilt()).__deepcopy__(memo)
 
     def __getstate__(self) -> dict[Any, Any]:
-        """Pickle the fields; what was built from them is built again."""
+        """Pickle the fields; everything built from them is rebuilt."""
         return super(Mixture, self._unbuilt()).__getstate__()
 
     def _unbuilt(self) -> Self:
-        """Return a copy without anything that was built from the fields, which is what the private attributes hold."""
+        """Return a copy with empty private attributes, which hold everything that was built from the fields."""
         fresh = self.__copy__()
         for name in fresh.__private_attributes__:
             setattr(fresh, name, None)
@@ -372,5 +375,5 @@ def _plain(value: Any) -> Any:
         return asdict(value)
     if isinstance(value, Mapping):
         return {str(key): _plain(each) for key, each in value.items()}
-    # Two functions may share a name; the id keeps what one of them shaped from being taken for the other's.
+    # Two functions can have the same name. The id keeps the answers of one from being used for the other.
     return f"{type(value).__name__} at {id(value):#x}" if callable(value) else value

@@ -40,7 +40,7 @@ def checked_path(path: str | os.PathLike[str]) -> Path:
     file = Path(path)
     if file.suffix.lower() not in SUFFIXES:
         suffix = spelled_out(file.suffix) or "no suffix"
-        msg = f"path: {suffix!r} of {file.name!r} is no format of a run; use one of {', '.join(SUFFIXES)}"
+        msg = f"path: {suffix!r} of {file.name!r} is not a format of runs; use one of {', '.join(SUFFIXES)}"
         raise ValueError(msg)
     return file
 

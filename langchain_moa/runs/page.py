@@ -170,7 +170,7 @@ def _renderer() -> MarkdownIt:
 
 def _link_open(tokens: Sequence[Token], place: int, *_: Any) -> str:
     address = str(tokens[place].attrGet("href") or "")
-    # An address that is the text of its own link is shown once.
+    # A link whose text is its address shows it once.
     said = place + 1 < len(tokens) and tokens[place + 1].content == address
     tokens[place].meta["shown"] = "" if said else address
     _closing(tokens, place).meta["shown"] = tokens[place].meta["shown"]

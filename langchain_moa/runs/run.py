@@ -303,7 +303,7 @@ class MoARun(BaseModel):
         """Whether the answer was cut at the output limit (`max_tokens`)."""
         if self.finish_reason is not None or self.answer is None:
             return finish_kind(self.finish_reason) == "length"
-        # An answer that was chosen has no finish reason of its own: it is that of the reference.
+        # An answer that was chosen has the finish reason of its reference.
         writers = [call for call in self.calls if call.role == "aggregator" and call.status == "ok"][-1:]
         chosen = [call for call in self.references if call.text_read == self.text] if "selected" in self.outcome else writers
         return any(call.is_cut for call in chosen)
@@ -395,7 +395,7 @@ class MoARun(BaseModel):
         return file
 
     def _repr_html_(self) -> str:
-        """Show the page in a notebook, in a frame of its own."""
+        """Show the page in a notebook, in a frame."""
         from langchain_moa.runs.page import framed
 
         return framed(self.to_html())

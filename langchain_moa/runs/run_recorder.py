@@ -170,7 +170,7 @@ class RunRecorder:
                 waiting[-1].outcome = {**entry, "text": read_answer(self._message)["text"]}
 
     def _stepped(self, calls: list[CallRecorder], steps: Iterable[Step]) -> list[CallRecorder]:
-        """Record the steps of a node, and return the calls that belong to none of them."""
+        """Record the steps of a node, and return the calls that belong to no step."""
         # The calls and the steps of one node are in the same order; a user's function may have made more calls.
         waiting = list(calls)
         for step in steps:

@@ -202,7 +202,7 @@ def _function(value: Any) -> str:
 
 
 def _member(proposer: Proposer) -> Any:
-    # A proposer with a key of its own cannot be in a file either.
+    # A proposer with its own key cannot be in a file either.
     if not isinstance(proposer.model, str) or any(is_secret_name(str(name)) for name in proposer.settings):
         raise _NoConfigError
     given = {each.name: getattr(proposer, each.name) for each in fields(proposer)}

@@ -250,7 +250,7 @@ def summary_html(runs: Iterable[MoARun], path: str | os.PathLike[str] | None = N
 
     summary = RunsSummary.of(runs)
     if not summary.runs:
-        msg = "runs: there are none to sum up; record some with `langchain-moa ask --report runs.jsonl` or record_moa"
+        msg = "runs: there are none to summarize; record some with `langchain-moa ask --report runs.jsonl` or record_moa"
         raise ValueError(msg)
     text = page(
         "summary.html.j2",

@@ -1,28 +1,20 @@
-"""Mixtures as an ASGI application that speaks OpenAI's protocol."""
+"""The ASGI application: mixtures behind OpenAI's API."""
 
 from __future__ import annotations
 
-import asyncio
-from contextlib import nullcontext
-from time import time
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-import anyio.to_thread
-from anyio import CapacityLimiter
-from openai.types import Model
-from pydantic_core import from_json
 from starlette.applications import Starlette
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
 from langchain_moa.chat_model.chat_model import ChatMoA
 from langchain_moa.serving.authentication import ApiKeys
-from langchain_moa.serving.chat import ChatRequest, ChatWriter
 from langchain_moa.serving.conversation import Links
 from langchain_moa.serving.errors import (
     ApiError,
@@ -30,30 +22,20 @@ from langchain_moa.serving.errors import (
     answer_api_error,
     answer_http_error,
     answer_unexpected,
-    failure,
-    shutting_down,
 )
-from langchain_moa.serving.limits import MEBIBYTE, Limits, Places, check_counts, read_body
-from langchain_moa.serving.metrics import CLIENT_GONE, AccessLog, Metrics, record_of
-from langchain_moa.serving.mixtures import MANY_MESSAGES, FinalAnswer, Prompting, ServedMixture
-from langchain_moa.serving.parameters import ignored_header, shown_name
-from langchain_moa.serving.responses import ResponsesRequest, ResponsesWriter
-from langchain_moa.serving.streaming import EventStream, attended
+from langchain_moa.serving.limits import MEBIBYTE, Limits
+from langchain_moa.serving.metrics import CLIENT_GONE, AccessLog, record_of
+from langchain_moa.serving.mixtures import ServedMixture
+from langchain_moa.serving.routes import Progress, Routes
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Collection, Iterable, Mapping
-    from contextlib import AbstractAsyncContextManager
+    from collections.abc import Collection, Iterable, Mapping
 
     from starlette.requests import Request
     from starlette.types import ASGIApp, Receive, Scope, Send
 
-Progress = Literal["none", "reasoning"]
-
-# Without a key: what load balancers ask.
+# What load balancers request; needs no API key.
 _PUBLIC = {"/health", "/ready"}
-
-# Longer bodies are parsed in a thread, so that the event loop is free for others.
-_LONG = 32 << 10
 
 
 def make_app(
@@ -76,31 +58,33 @@ def make_app(
     write_timeout: float = 30.0,
     ping: float = 15.0,
 ) -> Endpoint:
-    """Make an ASGI application that offers mixtures to every client that speaks OpenAI's protocol.
+    """Create an ASGI application that makes mixtures available to clients of OpenAI's API.
 
-    It has `/v1/chat/completions`, `/v1/responses`, `/v1/models`, `/health`, `/ready` and `/metrics`. It runs under any ASGI
-    server, and can be mounted in an application of yours.
+    It has the paths `/v1/chat/completions`, `/v1/responses`, `/v1/models`, `/health`, `/ready` and `/metrics`. It runs under
+    any ASGI server, and you can mount it in your own application. Mixtures run on event loops in background threads.
 
     Args:
-        mixtures: The mixtures by the names of their models. One alone is `moa`.
-        api_keys: Keys of 16 characters or more, or `name: key`; clients must send one of them. Default: no key is needed.
-        allowed_hosts: The names (`Host`) under which the server may be called. Default: any.
-        cors_origins: Origins of web pages that may use it, such as `https://chat.example.com`. Default: none.
-        link_domains: Domains from which providers may fetch images and files of callers' messages, over https. Default: none;
-            callers send `data:` URLs.
-        task_models: For mixtures by name, a model (`provider:model`, or a chat model) for small tasks, offered as `name#task`.
-        breakdown: Whether clients get the calls behind an answer (`moa`) and, in errors, which member failed and why.
-        progress: Whether lines about what the members do are sent as reasoning while they work: `none` or `reasoning`. A
-            request's header `x-moa-progress` takes precedence.
-        strict: Whether unknown parameters are refused. Default: they are ignored, and named in the header `x-moa-ignored`.
-        max_requests: Answers at once; further requests get a 429.
-        max_requests_per_key: Answers at once for each API key. Default: no limit but `max_requests`.
-        max_body_bytes: The longest request in bytes, images included.
+        mixtures: The mixtures by model name. A single mixture gets the name `moa`.
+        api_keys: Keys of 16 characters or more, as `key` or `name: key`; clients must send one of them. Default: no key is
+            needed.
+        allowed_hosts: The host names (`Host`) that requests may use. Default: any.
+        cors_origins: Origins of web pages that may use the server, such as `https://chat.example.com`. Default: none.
+        link_domains: Domains from which providers may fetch the images and files that callers' messages link to, over https.
+            Default: none, so callers must send `data:` URLs.
+        task_models: A model (`provider:model`, or a chat model) for small tasks, by mixture name; its model name is
+            `name#task`.
+        breakdown: Whether clients get the calls behind an answer (`moa`), and the failed members and reasons in errors.
+        progress: `reasoning` to stream what the members do, in the form of reasoning, or `none`. A request's header
+            `x-moa-progress` takes precedence.
+        strict: Whether to refuse unknown parameters. Default: they are ignored and named in the header `x-moa-ignored`.
+        max_requests: The most answers at once; further requests get a 429.
+        max_requests_per_key: The most answers at once for each API key. Default: only `max_requests` applies.
+        max_body_bytes: The size limit of a request in bytes, images included.
         max_messages: The most messages of a conversation, and the most content parts.
         timeout: Seconds that one request may take.
         read_timeout: Seconds in which a request's body must arrive.
-        write_timeout: Seconds that a client may take to read a part of the answer.
-        ping: Seconds without an event after which a stream sends a comment.
+        write_timeout: Seconds in which a client must read each part of an answer.
+        ping: Seconds without an event after which a stream sends a comment to keep the connection open.
 
     Returns:
         The application.
@@ -133,24 +117,24 @@ def make_app(
     served = _serve(mixtures, task_models or {}, breakdown=breakdown)
     links = Links(frozenset(domain.lower().strip(".") for domain in link_domains))
     keys = ApiKeys.of(api_keys)
-    routes = _Routes(served, limits, links=links, breakdown=breakdown, progress=progress, strict=strict)
+    routes = Routes(served, limits, links=links, breakdown=breakdown, progress=progress, strict=strict)
     return Endpoint(routes, keys, hosts=allowed_hosts, origins=cors_origins)
 
 
 class Endpoint:
-    """The application: an ASGI application that can also be told to shut down.
+    """The ASGI application, with methods for shutting it down.
 
     Attributes:
-        is_draining: Whether it takes no more requests.
-        running: How many answers run.
+        is_draining: Whether it refuses new requests.
+        running: The number of answers in progress.
     """
 
-    def __init__(self, routes: _Routes, keys: ApiKeys, *, hosts: Collection[str] | None, origins: Collection[str]) -> None:
-        """Make it; use `make_app`."""
+    def __init__(self, routes: Routes, keys: ApiKeys, *, hosts: Collection[str] | None, origins: Collection[str]) -> None:
+        """Use `make_app` instead."""
         self._places = routes.places
         middleware = [Middleware(_Authentication, keys=keys)]
         if hosts is not None:
-            # Web pages whose name suddenly means this machine would come under their own name (DNS rebinding).
+            # Against DNS rebinding: a web page whose host name now resolves to this machine sends its own name.
             middleware.insert(0, Middleware(TrustedHostMiddleware, allowed_hosts=sorted(hosts), www_redirect=False))
         if origins:
             exposed = ["x-request-id", "x-moa-ignored", "retry-after"]
@@ -171,7 +155,7 @@ class Endpoint:
             middleware=middleware,
             exception_handlers={
                 ApiError: answer_api_error,
-                ClientGoneError: _answer_nobody,
+                ClientGoneError: _answer_closed,
                 HTTPException: answer_http_error,
                 Exception: answer_unexpected,
             },
@@ -184,26 +168,26 @@ class Endpoint:
 
     @property
     def is_draining(self) -> bool:
-        """Whether it takes no more requests."""
+        """Whether it refuses new requests."""
         return self._places.is_draining
 
     @property
     def running(self) -> int:
-        """How many answers run."""
+        """The number of answers in progress."""
         return self._places.taken
 
     def drain(self) -> None:
-        """Take no more requests: they get a 503, and `/ready` says so. Answers that run go on."""
+        """Refuse new requests with a 503; `/ready` answers 503, too. Answers in progress continue."""
         self._places.drain()
 
     def expire(self) -> None:
-        """End the answers that still run with a 503."""
+        """End the answers in progress with a 503."""
         self._places.drain()
         self._places.expire()
 
 
 class _Authentication:
-    """Lets requests pass that have a key, and keeps the key's name in their record."""
+    """Refuses requests without a valid key, and keeps the key's name in the request's record."""
 
     def __init__(self, app: ASGIApp, keys: ApiKeys) -> None:
         self._app = app
@@ -217,173 +201,6 @@ class _Authentication:
                 await error.response()(scope, receive, send)
                 return
         await self._app(scope, receive, send)
-
-
-class _Routes:
-    """The routes of the application."""
-
-    def __init__(
-        self,
-        served: Mapping[str, ServedMixture],
-        limits: Limits,
-        *,
-        links: Links,
-        breakdown: bool,
-        progress: Progress,
-        strict: bool,
-    ) -> None:
-        self.places = Places(limits)
-        self.metrics = Metrics(self.places)
-        self._served = served
-        self._limits = limits
-        self._links = links
-        self._breakdown = breakdown
-        self._progress = progress
-        self._strict = strict
-        self._started = int(time())
-        self._parsing: CapacityLimiter | None = None
-        self._long = asyncio.Semaphore(1)
-
-    async def health(self, _: Request) -> Response:
-        return JSONResponse({"status": "ok"})
-
-    async def ready(self, _: Request) -> Response:
-        if self.places.is_draining:
-            raise shutting_down()
-        return JSONResponse({"status": "ready"})
-
-    async def metrics_page(self, _: Request) -> Response:
-        return self.metrics.response()
-
-    async def models(self, request: Request) -> Response:
-        with_aliases = request.query_params.get("aliases", "").lower() in {"1", "true", "yes"}
-        names = [name for name, mixture in self._served.items() if with_aliases or not mixture.is_alias]
-        return JSONResponse({"object": "list", "data": [self._described(name) for name in names]})
-
-    async def model(self, request: Request) -> Response:
-        name = request.path_params["name"]
-        self._find(name)
-        return JSONResponse(self._described(name))
-
-    async def chat(self, request: Request) -> ASGIApp:
-        return await self._answer(request, "messages", ChatRequest, ChatWriter)
-
-    async def responses(self, request: Request) -> ASGIApp:
-        return await self._answer(request, "input", ResponsesRequest, ResponsesWriter)
-
-    async def _answer(self, request: Request, key: str, read: Any, write: Any) -> ASGIApp:
-        """Read a request in one of the APIs, and return the application that answers it."""
-        until = asyncio.get_running_loop().time() + self._limits.timeout
-        if self.places.is_draining:
-            raise shutting_down()
-        record = record_of(request.scope)
-        content = await read_body(request, self._limits)
-
-        def parse() -> tuple[ChatRequest | ResponsesRequest, list[str], ServedMixture, Prompting]:
-            body = _from_json(content)
-            check_counts(body, key, self._limits)
-            asked, ignored = read.read(body, strict=self._strict)
-            return asked, ignored, self._find(asked.model), asked.prompting(record.owner, self._links)
-
-        if len(content) <= _LONG:
-            asked, ignored, mixture, prompting = parse()
-        else:
-            self._parsing = self._parsing or CapacityLimiter(2)
-            asked, ignored, mixture, prompting = await anyio.to_thread.run_sync(parse, limiter=self._parsing)
-        record.mixture, record.ignored = mixture.name, ignored
-        progress = request.headers.get("x-moa-progress", self._progress).strip().lower() == "reasoning"
-        writer = write(asked, breakdown=self._breakdown, progress=progress)
-        return _Answering(self, mixture, prompting, writer, headers=ignored_header(ignored), until=until)
-
-    def _find(self, name: str) -> ServedMixture:
-        if name not in self._served:
-            known = ", ".join(each for each, mixture in self._served.items() if not mixture.is_alias)
-            msg = f"there is no model {shown_name(name)!r} here; available are {known}"
-            raise ApiError(404, msg, code="model_not_found", param="model")
-        return self._served[name]
-
-    def _described(self, name: str) -> dict[str, Any]:
-        model = Model(id=name, object="model", created=self._started, owned_by="langchain-moa")
-        return model.model_dump(mode="json", exclude_unset=True)
-
-    # --- what `_Answering` needs ---
-
-    @property
-    def limits(self) -> Limits:
-        """The server's limits."""
-        return self._limits
-
-    def turn(self, prompting: Prompting) -> AbstractAsyncContextManager[None]:
-        """Return what an answer waits for and holds: long conversations come one at a time."""
-        return self._long if len(prompting.messages) > MANY_MESSAGES else nullcontext()
-
-    def failed(self, error: Exception) -> ApiError:
-        """Return what a client is told of an error of a mixture."""
-        return failure(error, breakdown=self._breakdown)
-
-
-class _Answering:
-    """An ASGI application that answers one request; it holds a place while it runs."""
-
-    def __init__(
-        self,
-        routes: _Routes,
-        mixture: ServedMixture,
-        prompting: Prompting,
-        writer: ChatWriter | ResponsesWriter,
-        *,
-        headers: Mapping[str, str],
-        until: float,
-    ) -> None:
-        self._routes = routes
-        self._mixture = mixture
-        self._prompting = prompting
-        self._writer = writer
-        self._headers = headers
-        self._until = until
-        self._bound = mixture.bound(prompting)
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        record, limits = record_of(scope), self._routes.limits
-        with self._routes.places.held(record.owner):
-            run = self._mixture.run(self._prompting, self._bound, lambda calls: setattr(record, "calls", calls))
-            if not self._prompting.stream:
-                work = self._outcome(run)
-                outcome = await attended(receive, work, places=self._routes.places, until=self._until, limits=limits)
-                await JSONResponse(self._writer.whole(outcome), headers=self._headers)(scope, receive, send)
-                return
-            stream = EventStream(self._events(run), self._writer, limits)
-            try:
-                error = await stream.send(receive, send, places=self._routes.places, until=self._until, headers=self._headers)
-            except ClientGoneError:
-                record.status = CLIENT_GONE
-            else:
-                record.status = None if error is None else error.status
-
-    async def _outcome(self, run: AsyncGenerator[Any]) -> FinalAnswer:
-        found: FinalAnswer | None = None
-        try:
-            async with self._routes.turn(self._prompting):
-                async for item in run:
-                    if isinstance(item, FinalAnswer):
-                        found = item
-        except Exception as error:  # noqa: BLE001  # the client gets every error in OpenAI's form
-            raise self._routes.failed(error) from None
-        assert found is not None  # noqa: S101  # a run that raises nothing ends with its outcome
-        return found
-
-    async def _events(self, run: AsyncGenerator[Any]) -> AsyncGenerator[Mapping[str, Any]]:
-        try:
-            for event in self._writer.start():
-                yield event
-            async with self._routes.turn(self._prompting):
-                async for item in run:
-                    for event in self._writer.write(item, by_tool=self._bound.by_tool):
-                        yield event
-        except Exception as error:  # noqa: BLE001  # the client gets every error in OpenAI's form
-            raise self._routes.failed(error) from None
-        finally:
-            await run.aclose()
 
 
 def _serve(
@@ -409,20 +226,7 @@ def _serve(
     return {**aliases, **served}
 
 
-def _from_json(content: bytes) -> dict[str, Any]:
-    try:
-        body = from_json(content, allow_inf_nan=False)
-    except ValueError as error:
-        # Its text has the place, and nothing of the content.
-        msg = f"the body is not JSON: {error}"
-        raise ApiError(400, msg, code="invalid_json") from None
-    if not isinstance(body, dict):
-        msg = "the body must be a JSON object"
-        raise ApiError(400, msg, code="invalid_type")
-    return body
-
-
-async def _answer_nobody(request: Request, _: Exception) -> Response:
-    """Answer a client that has closed the connection; nothing of it is sent."""
+async def _answer_closed(request: Request, _: Exception) -> Response:
+    """Return a response for a client that has closed the connection; it is not sent."""
     record_of(request.scope).status = CLIENT_GONE
     return Response(status_code=CLIENT_GONE)

@@ -1,1 +1,1 @@
-"""Stop conditions: when a closed layer is enough. A module here is one, found by its name."""
+"""Stop conditions, which end the layers early. Each module is one stop condition, and its name is the module's."""

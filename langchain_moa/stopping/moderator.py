@@ -1,4 +1,4 @@
-"""Moderator: a model says whether another layer is needed."""
+"""Moderator: a model decides whether another layer is needed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["Moderator"]
 
 MODERATOR = f"{PANEL} Decide {CONVERGED}"
-"""What the moderator is told it is."""
+"""The moderator's instruction."""
 
 
 class StopVerdict(BaseModel):
@@ -30,15 +30,16 @@ class StopVerdict(BaseModel):
 
 @strategy
 class Moderator:
-    """Stop where a model finds that the answers have converged (SMoA, arXiv 2411.03284).
+    """Stop if a model finds that the answers have converged (SMoA, arXiv 2411.03284).
 
-    The filter `moderator` asks the same together with which references to keep, in one call; this one is for mixtures that
-    keep them all. A reply that cannot be read is asked for once more; then, or if the model fails, the layers go on.
+    Use this for mixtures that keep all references; the filter `moderator` decides in the same call which references to keep.
+    If a reply cannot be parsed, the model is asked once more. If that fails as well, or if the model fails, the layers
+    continue.
 
     Attributes:
-        model: Who moderates. Default: the mixture's aggregator.
-        instruction: What it is told to look at.
-        seed: Another seed draws other orders of the references.
+        model: The model that moderates. Default: the mixture's aggregator.
+        instruction: The model's system prompt. Default: decide whether the panel has converged.
+        seed: Seed of the order in which the references are shown. Default: 0.
 
     Example:
         ```python
@@ -53,7 +54,7 @@ class Moderator:
     seed: int = 0
 
     def __call__(self, layer: ClosedLayer) -> Inquiry[str | None]:
-        """Return the reason to end here, if the moderator sees one."""
+        """Return the reason to stop; `None` if the moderator wants another layer."""
         form = 'JSON of the form {"end": true}'
         question = f"Can the panel end here? Reply with {form} alone; `end` is false if another round is needed."
         ballot = Ballot.of(layer.references, seed=self.seed)

@@ -1,4 +1,4 @@
-"""Residual: a layer is enough if it changes nothing of substance."""
+"""Residual: stop if a layer changes nothing of substance."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ EXTRACTOR = (
     "You compare two rounds of responses to a conversation's last message. Say whether the later round adds, corrects or takes "
     "back anything against the earlier one. Wording, order and length are no changes; only substance is."
 )
-"""What the residual extractor is told it is."""
+"""The instruction of the model that compares two layers."""
 
 
 class DifferenceVerdict(BaseModel):
@@ -43,23 +43,26 @@ class DifferenceVerdict(BaseModel):
 
 @strategy
 class Residual:
-    """Stop after `layers` layers in a row that change nothing, as RMoA does (arXiv 2505.24442).
+    """Stop after `layers` consecutive layers that change nothing, as RMoA does (arXiv 2505.24442).
 
-    Each layer is compared with the one before it, once. A model says whether it adds, corrects or takes back anything; a
-    reply that cannot be read is asked for once more, and then counts as a change. With a `similarity` no model is asked: a
-    layer changes nothing if its references are, on average, that much like the ones most like them in the layer before.
-    Where embeddings fail, that counts as a change.
+    Each layer is compared with the previous one, once. A model decides whether the layer adds, corrects or takes back
+    anything. If its reply cannot be parsed, it is asked once more; if that fails as well, or if the model fails, this counts
+    as a change. With `similarity`, no model is called: each reference is compared with the most similar reference of the
+    previous layer, and a layer changes nothing if the mean of these similarities reaches `threshold`. If embeddings fail,
+    this counts as a change.
 
-    The first layer that can be compared is the second, and after the last one there is nothing to stop, so the mixture needs
-    at least `layers + 2` layers.
+    The mixture needs at least `layers + 2` layers: the first layer has no previous one, and after the last one there is
+    nothing to stop.
 
     Attributes:
-        layers: How many layers in a row must change nothing, at least 1.
-        model: Who compares. Default: the mixture's aggregator.
-        similarity: Compare texts instead: `lexical`, `ordered`, LangChain embeddings or their name, or a callable.
-        threshold: The similarity that means that nothing has changed, from 0 to 1.
-        instruction: What the model is told to look at.
-        seed: Another seed draws other orders of the references.
+        layers: How many consecutive layers must change nothing, at least 1. Default: 1.
+        model: The model that compares. Default: the mixture's aggregator.
+        similarity: Compare texts instead: `lexical`, `ordered`, LangChain embeddings or their name, or a callable. Default:
+            ask a model.
+        threshold: The mean similarity from which a layer changes nothing, from 0 to 1; used only with `similarity`. Default:
+            0.9.
+        instruction: The model's system prompt. Default: say whether anything of substance has changed.
+        seed: Seed of the order in which the references are shown. Default: 0.
 
     Example:
         ```python
@@ -84,16 +87,16 @@ class Residual:
 
     @property
     def models(self) -> tuple[Proposer | None, ...]:
-        """Whom it asks; nobody if texts are compared."""
+        """The models that this calls; empty if `similarity` compares the texts."""
         return (self.model,) if self.similarity is None else ()
 
     @property
     def min_layers(self) -> int:
-        """How many layers a mixture needs for this to have an effect."""
+        """The number of layers from which this condition has an effect."""
         return self.layers + 2
 
     def __call__(self, layer: ClosedLayer) -> Inquiry[str | None]:
-        """Return the reason to end here, if nothing has changed for long enough."""
+        """Return the reason to stop, if enough consecutive layers changed nothing; otherwise `None`."""
         before = _round(layer, layer.number - 1)
         if layer.num_layers < self.min_layers or not before or not layer.unfiltered:
             return None
@@ -132,11 +135,11 @@ class Residual:
         return verdict
 
     def _compared(self, layer: ClosedLayer) -> Inquiry[str | None]:
-        assert self.similarity is not None  # noqa: S101  # for the type checker: the caller has looked
+        assert self.similarity is not None  # noqa: S101  # for the type checker: the caller has checked it
         rounds = [_round(layer, number) for number in range(layer.number - self.layers, layer.number)]
         rounds.append(list(layer.unfiltered))
         if not all(rounds):
-            return None  # too early: there are not as many layers behind
+            return None  # too early: not enough layers have run
         matrix = yield Compare(texts=[each["text"] for references in rounds for each in references], by=self.similarity)
         if matrix is None:
             return None
@@ -157,8 +160,8 @@ def _round(layer: ClosedLayer, number: int) -> list[Reference]:
 
 
 def _unchanged_so_far(steps: Sequence[Step]) -> int:
-    """Return how many of the latest comparisons, in a row, have found no change."""
-    # What was said last after a layer is the reply, or the repair.
+    """Return how many consecutive comparisons, counted from the latest, found no change."""
+    # The last text of a node counts: the repaired reply if there is one.
     said = {step["node"]: step["text"] for step in steps if step["name"] == _NAME}
     verdicts = map(reads_json(DifferenceVerdict), reversed(said.values()))
     return sum(1 for _ in takewhile(lambda verdict: verdict is not None and not verdict.changed, verdicts))

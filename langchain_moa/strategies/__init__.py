@@ -1,7 +1,7 @@
-"""What aggregations, filters and stop conditions are made of.
+"""Building blocks for your own aggregations, filters and stop conditions.
 
-Most strategies of your own are plain functions and need nothing from here. This is for those that ask models, compare texts,
-have settings, or bring nodes of their own.
+Most custom strategies are plain functions and need nothing from here. Use this package for strategies that ask models, compare
+texts, have settings, or add their own nodes to the graph.
 """
 
 from importlib import import_module
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from langchain_moa.strategies.registry import Model, strategy
     from langchain_moa.strategies.similarity import Similarity
 
-# Imported when they are asked for.
+# Imported on first access.
 _HOMES = {
     "Aggregation": "strategies.aggregation",
     "AnswerGraph": "strategies.aggregation",

@@ -18,21 +18,23 @@ if TYPE_CHECKING:
     from langchain_moa.prompting.prompts import PlacedPrompt, Prompt
     from langchain_moa.strategies.inquiry import Inquiry
 
-# Where an answer comes from, which its reasons cannot say otherwise.
+# Keys that record where an answer comes from, so `why` cannot use them.
 _TAKEN = {"by", "layer", "proposer", "name", "model"}
 
 
 @dataclass(frozen=True)
 class Choice:
-    """A reference that is the answer, and why it is.
+    """The reference that an aggregation chooses as the answer, and the reasons.
 
     Attributes:
         reference: The reference; the answer is its text, unchanged.
-        why: Plain data for `response_metadata["moa"]["selected"]`: votes, a score, why a fallback was needed, ...
+        why: Plain data for `response_metadata["moa"]["selected"]`, such as votes, a score, or the reason for a fallback.
+            Default: none.
 
     Raises:
-        TypeError: `reference` is none, or `why` is no mapping.
-        ValueError: `why` has one of the names that say where the answer comes from.
+        TypeError: `reference` is not a reference, or `why` is not a mapping.
+        ValueError: `why` has a key that is reserved for where the answer comes from: `by`, `layer`, `proposer`, `name` or
+            `model`.
 
     Example:
         ```python
@@ -53,7 +55,7 @@ class Choice:
     why: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Check what a user's function has put together, so that a mistake is named where it is made."""
+        """Check the fields, so that mistakes in a user's function are reported where they are made."""
         reference: Any = self.reference
         why: Any = self.why
         if not is_reference(reference):
@@ -63,19 +65,19 @@ class Choice:
             msg = f"Choice: why is {_type_name(why)}; give a mapping, such as {{'score': 3}}"
             raise TypeError(msg)
         if taken := sorted(_TAKEN & why.keys()):
-            msg = f"Choice: why has {taken[0]!r}, which says where the answer comes from; give it another name"
+            msg = f"Choice: why has {taken[0]!r}, which is reserved for where the answer comes from; use another key"
             raise ValueError(msg)
 
 
 @dataclass(frozen=True)
 class Undecided:
-    """No answer: the aggregation leaves it to the aggregator, or to the first of its `models`, to write one.
+    """Returned by an aggregation that leaves the answer to a model: the first of its `models`, usually the aggregator.
 
-    An aggregation that may return this has an attribute `may_pass_on = True`, so that the graph gets the edge, and names in
-    `models` who writes: `None` for the aggregator.
+    Set two attributes on an aggregation that can return this: `may_pass_on = True`, so that the graph gets the edge, and
+    `models`, with the model that writes the answer; `None` is the aggregator.
 
     Attributes:
-        notes: Plain data for the answer's `response_metadata["moa"]`.
+        notes: Plain data for the answer's `response_metadata["moa"]`. Default: none.
 
     Example:
         ```python
@@ -100,15 +102,15 @@ class Undecided:
 
 
 class AnswerGraph(Protocol):
-    """The end of a mixture's graph, behind the last merge: what an aggregation may know of it, and add to it.
+    """The end of a mixture's graph, after the last merge, to which an aggregation adds its nodes.
 
     Attributes:
-        layers: The proposers of each layer that may turn out to be the last.
+        layers: The proposers of each layer that can be the last.
     """
 
     @property
     def layers(self) -> Sequence[Sequence[Member]]:
-        """The proposers of each layer that may turn out to be the last; with an early exit, that is any layer."""
+        """The proposers of each layer that can be the last: all layers if the mixture can stop early, else the last one."""
         ...
 
     def member(self, model: Proposer | None) -> Member:
@@ -132,27 +134,28 @@ class AnswerGraph(Protocol):
         model: Proposer | None = None,
         together: int | None = None,
     ) -> None:
-        """Add a node whose function may ask models: it yields an `Ask` for each call, which is counted and traced.
+        """Add a node whose function can ask models. It yields an `Ask` for each call, which is counted and traced.
 
         Args:
             name: The node's name.
-            work: From the state to its update, as an inquiry.
-            model: Whom it asks, for the drawing. Default: the aggregator.
-            together: How many such nodes run in parallel. `proposer_timeout` and `quorum` hold for them as for the proposers
-                of a layer, and what the work returns is no update: anything but `None` counts for the quorum. Default: the
-                node runs alone.
+            work: A function from the state to its update, as an inquiry.
+            model: The model that the node asks, for the drawing. Default: the aggregator.
+            together: The number of such nodes that run in parallel. `proposer_timeout` and `quorum` apply to them as to the
+                proposers of a layer. The return value of `work` is then not an update: any value except `None` counts toward
+                the quorum. Default: the node runs alone.
         """
         ...
 
     def add_aggregator(self, *, prompt: Callable[[MoAState, PlacedPrompt], Prompt] | None = None) -> str:
-        """Add the node that has the aggregator write the answer, with tools, streaming, fallbacks and the account of all calls.
+        """Add the node in which the aggregator writes the answer, with tools, streaming, fallbacks and the account of calls.
 
         Args:
-            prompt: From the state and the mixture's prompt to the prompt that shows the references. The mixture's prompt has
-                a method `add(messages, text)`, which adds a text where the references stand. Default: the mixture's prompt.
+            prompt: A function from the state and the mixture's prompt to the prompt that shows the references. The mixture's
+                prompt has a method `add(messages, text)`, which adds a text next to the references. Default: the mixture's
+                prompt.
 
         Returns:
-            The node's name, `aggregator`; it leads to the end.
+            The node's name, `aggregator`. The node is already connected to the end of the graph.
         """
         ...
 
@@ -161,21 +164,22 @@ class AnswerGraph(Protocol):
         ...
 
     def add_conditional_edges(self, start: str, choose: Callable[[MoAState], str], ends: list[str]) -> None:
-        """Add edges of which one is taken, as `StateGraph.add_conditional_edges` does."""
+        """Add edges of which `choose` selects one, as `StateGraph.add_conditional_edges` does."""
         ...
 
 
 @runtime_checkable
 class Aggregation(Protocol):
-    """An aggregation with nodes of its own: everything between the last merge and the end of the graph.
+    """An aggregation that adds its own nodes between the last merge and the end of the graph.
 
-    One that only has to turn references into an answer is simpler written as a function, `(messages, references)` to a text,
-    a message or one of the references, or as a Runnable from `{"messages": ..., "references": ...}` to one of these.
+    To turn references into an answer without your own nodes, write a function instead, from `(messages, references)` to a
+    string, a message or one of the references, or a Runnable from `{"messages": ..., "references": ...}` to one of these.
 
-    A node finds the references in the state's `merged`. The answer is a message that the last node adds to `messages`.
+    Nodes find the references in the state's `merged`. The answer is a message that the last node adds to `messages`.
 
     Attributes:
-        models: The models that it calls: a `Proposer` for each of its own, `None` for the aggregator. Default: none.
+        models: The models that the aggregation calls: a `Proposer` for each of its own models, `None` for the aggregator.
+            Default: none.
 
     Example:
         ```python
@@ -198,7 +202,7 @@ class Aggregation(Protocol):
         print(moa.invoke("Why is the sky blue?").text)
         ```
 
-        One that asks a model first:
+        An aggregation that asks a model first:
 
         ```python
         from langchain_core.messages import HumanMessage
@@ -230,32 +234,32 @@ class Aggregation(Protocol):
     """
 
     def add_to(self, graph: AnswerGraph) -> str | Sequence[str]:
-        """Add the nodes, and the edges between them and to the end.
+        """Add the nodes, the edges between them, and the edges to the end.
 
         Args:
             graph: The end of the mixture's graph.
 
         Returns:
-            The node, or the nodes, that read the references first; the graph adds the edges to them.
+            The first node or nodes, to which the graph adds edges.
         """
         ...
 
 
 def refuse_unusable(aggregation: Any, kwargs: Iterable[str]) -> None:
-    """Refuse what only an aggregator that writes can take.
+    """Reject arguments that only an aggregation with an aggregator can use.
 
     Args:
         aggregation: The aggregation.
-        kwargs: What it is to take: the names of keyword arguments, or words for them.
+        kwargs: The arguments: names of keyword arguments, or descriptions of them.
 
     Raises:
-        ValueError: There is any, and the aggregation is a function, which writes nothing.
+        ValueError: There are arguments, and the aggregation is a function, which calls no aggregator.
     """
     if isinstance(aggregation, Aggregation) or not (unusable := sorted(kwargs)):
         return
     msg = (
-        f"the aggregation {name_of(aggregation)!r} writes no answer of its own and cannot take {', '.join(unusable)}; "
-        "tools and structured output need one that does, such as aggregation='synthesize'"
+        f"the aggregation {name_of(aggregation)!r} does not write an answer itself and cannot use {', '.join(unusable)}; "
+        "for tools and structured output, use one that does, such as aggregation='synthesize'"
     )
     raise ValueError(msg)
 

@@ -1,4 +1,4 @@
-"""What models are told in more than one strategy."""
+"""Ballots: references under anonymous labels, and the prompts that several strategies share."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ if TYPE_CHECKING:
     from langchain_moa.prompting.prompts import Prompt
 
 FAIR = "Length, tone and confidence are no merits of their own, and neither is the order of the responses."
-"""For those who compare or grade."""
+"""Part of the instruction for models that compare or grade."""
 
 PANEL = (
     "You moderate a panel of experts who answer the last message of a conversation in rounds: each round improves on the "
     "responses of the last."
 )
-"""For those who say whether another layer is needed."""
+"""Part of the instruction for models that decide whether another layer is needed."""
 
 CONVERGED = "whether the panel has converged on a right and complete answer, so that another round would change nothing."
-"""What these look at."""
+"""The criterion for these models."""
 
 NO_FURTHER = "the moderator found that no further layer is needed"
-"""The reason to end that these give."""
+"""The reason to stop that is recorded if these models end the layers."""
 
 
 _AROUND = whitespace + punctuation
@@ -47,14 +47,14 @@ _LABEL = re.compile(r"\[\[\s*([A-Za-z]{1,2})\s*\]\]")
 
 @dataclass(frozen=True)
 class Ballot:
-    """References in an order drawn from a seed, labelled `A`, `B`, ...; neither tells whose an answer is.
+    """References in an order drawn from a seed and labelled `A`, `B`, ..., so that neither reveals who wrote an answer.
 
-    The order depends on the texts and the seed alone: the same references come in the same order, in whatever order they
-    were given, so that a proposer's place in the list is worth nothing, and a run can be repeated.
+    The order depends only on the texts and the seed. The same references always have the same order, so a proposer's position
+    in the list has no effect, and a run can be repeated.
 
     Attributes:
         labelled: The references by label, in the ballot's order.
-        tag: What fences each answer off. It is made from all of the texts, so no text can hold it.
+        tag: The tag that fences each answer. It is a hash of all texts, so no text can contain it.
     """
 
     labelled: Mapping[str, Reference]
@@ -62,11 +62,11 @@ class Ballot:
 
     @classmethod
     def of(cls, references: Sequence[Reference], *, seed: int = 0) -> Ballot:
-        """Draw up a ballot.
+        """Make a ballot.
 
         Args:
-            references: What is on it.
-            seed: Another seed draws another order.
+            references: The references on the ballot.
+            seed: Seed of the order.
         """
         ordered = sorted(references, key=lambda each: (each["text"], each["layer"], each["proposer"], each["name"]))
         digest = sha256("\0".join([str(seed), *(each["text"] for each in ordered)]).encode()).hexdigest()
@@ -85,20 +85,20 @@ class Ballot:
         return list(self.labelled.values())
 
     def fenced(self, references: Sequence[Reference]) -> str:
-        """Return the ballot's references, each fenced off and labelled, without what a person would not see.
+        """Return the ballot's references, each fenced and labelled, without invisible characters.
 
         Args:
-            references: The same ones in the same order, whole or cut.
+            references: The ballot's references in the same order; their texts can be cut.
         """
         texts = zip(self.labelled, (plain(each["text"]) for each in references), strict=True)
         return "\n\n".join(f'<{self.tag} label="{label}">\n{text}\n</{self.tag}>' for label, text in texts)
 
     def prompt(self, instruction: str, question: str) -> Prompt:
-        """Return what lays the conversation, with its media if it has any, and the answers before a model.
+        """Return the prompt that shows a model the conversation, including its media, and the answers.
 
         Args:
-            instruction: Who the model is to be and what it is to do: the system message.
-            question: What it is asked in the end.
+            instruction: The system message.
+            question: The question at the end of the prompt.
         """
 
         def prompt(messages: list[BaseMessage], references: Sequence[Reference]) -> list[BaseMessage]:
@@ -121,51 +121,51 @@ class Ballot:
         model: Proposer | None,
         schema: type[BaseModel] | None = None,
     ) -> Ask:
-        """Return the question to a model that has the ballot before it.
+        """Return the request that shows a model the ballot and asks it a question.
 
         Args:
             messages: The conversation that the references answer.
-            instruction: Who the model is to be and what it is to do.
-            question: What it is asked in the end.
-            name: What the call is named.
-            model: Whom to ask; `None` stands for the aggregator.
-            schema: What the reply is to be JSON of, if it is.
+            instruction: The system message.
+            question: The question at the end of the prompt.
+            name: The name of the call in traces and in the account.
+            model: The model to ask; `None` is the aggregator.
+            schema: The pydantic model that the reply must match as JSON. Default: free text.
         """
         prompt = self.prompt(instruction, question)
         return Ask(messages=messages, references=self.references, prompt=prompt, name=name, model=model, schema=schema)
 
     def label_in(self, reply: str) -> str | None:
-        """Return the label that a reply names: one in double brackets, or the only thing that it says.
+        """Return the label that a reply names: a label in double brackets, or the whole reply.
 
         Args:
-            reply: What a model said: `I say [[B]].`, or no more than `b.`.
+            reply: A model's reply, such as `I choose [[B]].` or just `b.`.
 
         Returns:
-            The label; `None` if it names none or several in brackets, or one that is not on the ballot.
+            The label; `None` if the reply names no label, several labels in brackets, or a label that is not on the ballot.
         """
         bracketed = {label.upper() for label in _LABEL.findall(reply)}
         label = bracketed.pop() if len(bracketed) == 1 else "" if bracketed else reply.strip(_AROUND).upper()
         return label if label in self.labelled else None
 
     def ranking_in(self, reply: str) -> list[str] | None:
-        """Return the labels in the order that a reply ranks them in: in double brackets, on the last line that has any.
+        """Return the labels in the order in which a reply ranks them, in double brackets on the last line that has any.
 
         Args:
-            reply: What a model said.
+            reply: A model's reply.
 
         Returns:
-            The labels; `None` unless that line names each exactly once.
+            The labels; `None` unless that line names each label exactly once.
         """
         lines = [found for line in reply.splitlines() if (found := _LABEL.findall(line))]
         ranking = [label.upper() for label in lines[-1]] if lines else []
         return ranking if sorted(ranking) == sorted(self.labelled) else None
 
     def references_named(self, labels: Collection[str], *, among: Sequence[Reference]) -> list[Reference]:
-        """Return the references that stand under labels, in the order that they were given in.
+        """Return the references with the given labels.
 
         Args:
             labels: The labels.
-            among: The references of the ballot, in the order wanted.
+            among: The references of the ballot, in the order in which they are returned.
         """
         named = {id(self.labelled[label]) for label in labels}
         return [each for each in among if id(each) in named]

@@ -1,4 +1,4 @@
-"""Inquiries: strategies that ask models or compare texts, and decisions that are asked for."""
+"""Inquiries: strategies that ask models or compare texts, and model replies that are parsed as decisions."""
 
 from __future__ import annotations
 
@@ -31,21 +31,21 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, kw_only=True)
 class Ask:
-    """Ask a model; the inquiry is sent its `Answer`, whose `failure` says so if it gave none or raised.
+    """Ask a model. The `yield` returns the model's `Answer`; its `failure` is set if the model raised or gave no answer.
 
     Attributes:
-        messages: What it is asked, or the conversation that `prompt` makes it of.
-        name: What the call is named in traces and in the account.
-        model: Whom to ask: one of the strategy's `models`, which are made and checked with the mixture. Default: the
-            mixture's aggregator; if it fails, its `aggregator_fallbacks` are asked in their order.
-        drafts: Whether the text is a draft of the answer; then the aggregator's role, and the user's stop words and limit of
-            tokens, hold for it, too. By default it is a verdict, which they would only spoil.
-        references: What it is to read. Each is cut to `max_reference_tokens`, and all of them so that the prompt fits into
-            the asked model's context window, as for any other reader.
-        prompt: How they are shown: from `messages` and `references` to the messages that are sent. Default, where there are
-            references: the mixture's `prompt`.
-        schema: A pydantic model that the text is to be JSON of. A model whose profile has `structured_output` is held to it by
-            its provider; any other one has to be told in words as well.
+        messages: The messages for the model, or the conversation from which `prompt` makes them.
+        name: The name of the call in traces and in the account.
+        model: The model to ask: one of the strategy's `models`, which are resolved and checked with the mixture. Default: the
+            mixture's aggregator; if it fails, the `aggregator_fallbacks` are asked in their order.
+        drafts: Whether the text is a draft of the answer. The aggregator's role and the user's stop words and `max_tokens`
+            apply to drafts, but not to verdicts, which they could break. Default: `False`, a verdict.
+        references: The references that the model reads. Each is cut to `max_reference_tokens`, and all of them so that the
+            prompt fits into the model's context window, as for any other reader. Default: none.
+        prompt: How the references are shown: a function from `messages` and `references` to the messages that are sent.
+            Default, if there are references: the mixture's `prompt`.
+        schema: A pydantic model that the text must match as JSON. If the model's profile has `structured_output`, the provider
+            enforces the schema; for other models, describe the form in the prompt as well. Default: free text.
 
     Example:
         ```python
@@ -77,13 +77,14 @@ class Ask:
 
 @dataclass(frozen=True, kw_only=True)
 class Compare:
-    """Compare texts; the inquiry is sent a matrix of similarities, from 0 to 1, `matrix[i][j]` that of texts i and j.
+    """Compare texts. The `yield` returns a matrix in which `matrix[i][j]` is the similarity of texts i and j, from 0 to 1.
 
-    It is sent `None` where embeddings were to compare them and failed, which is recorded among the answer's steps.
+    If embeddings fail, it returns `None`, and the failure is recorded in the answer's steps.
 
     Attributes:
-        texts: What is compared.
-        by: What compares: `lexical`, LangChain embeddings, or a callable from two texts to a number from 0 to 1.
+        texts: The texts to compare.
+        by: How the texts are compared: `lexical`, `ordered`, LangChain embeddings, or a callable from two texts to a number
+            from 0 to 1.
 
     Example:
         ```python
@@ -105,19 +106,22 @@ class Compare:
 
 
 Request: TypeAlias = Ask | Compare
-"""What an inquiry may yield."""
+"""What an inquiry can yield."""
 
 Inquiry: TypeAlias = Generator[Request, Any, T]
-"""A strategy under way that ends in a `T`."""
+"""A generator that yields requests and returns a `T`."""
 
 
 async def conduct(inquiry: Inquiry[T], answer: Callable[[Any], Awaitable[Any]], context: Context | None = None) -> T:
-    """Conduct an inquiry to its result; its own code runs in worker threads.
+    """Run an inquiry to its result. The inquiry's own code runs in worker threads.
 
     Args:
         inquiry: The inquiry.
-        answer: From what it yields to what it is sent.
-        context: The context that it runs in. Default: a copy of the current one.
+        answer: Returns the result of a request that the inquiry yields.
+        context: The context in which the inquiry runs. Default: a copy of the current one.
+
+    Returns:
+        The return value of the inquiry.
     """
     context = context or copy_context()
     reply: Any = None
@@ -138,19 +142,19 @@ async def conduct(inquiry: Inquiry[T], answer: Callable[[Any], Awaitable[Any]], 
 M = TypeVar("M", bound=BaseModel)
 
 _LANGUAGE = re.compile(r"\A\s*json\b", re.IGNORECASE)
-_ONE_BLOCK = 3  # before it, in it, behind it
+_ONE_BLOCK = 3  # the text before, in and after the only block
 
 
 def decide(ask: Ask, read: Callable[[str], T | None], *, form: str) -> Generator[Ask, Answer, tuple[T | None, str]]:
-    """Ask a model for a decision; where its reply cannot be read, ask it once more for the form alone.
+    """Ask a model for a decision. If its reply cannot be parsed, ask once more for a reply in the required form.
 
     Args:
-        ask: Whom to ask what.
-        read: Reads a reply; `None` if it is not of the form.
+        ask: The request.
+        read: Parses a reply; returns `None` if the reply does not have the required form.
         form: The form that the reply must have, in words.
 
     Returns:
-        The decision and an empty text; or `None` and the reason why there is none, for the caller to fall back.
+        The decision and an empty string; or `None` and the reason why there is no decision, so that the caller can fall back.
     """
     answer = yield ask
     if answer["failure"] is None and (value := read(answer["text"])) is not None:
@@ -165,23 +169,26 @@ def decide(ask: Ask, read: Callable[[str], T | None], *, form: str) -> Generator
 
 
 def _followed_by(ask: Ask, *more: BaseMessage) -> Ask:
-    """Return the same question with more of a conversation behind it."""
+    """Return the same request with more messages at the end of its conversation."""
     if (prompt := ask.prompt) is None:
         if ask.references:
             return replace(ask, messages=[*ask.messages, *more])
-        # As part of the prompt: in the conversation, it would be the last message of the user's.
+        # Added by the prompt: in `messages`, the repair would count as the user's last message.
         return replace(ask, prompt=lambda messages, _: [*messages, *more])
     return replace(ask, prompt=lambda messages, references: [*prompt(messages, references), *more])
 
 
 def reads_json(schema: type[M]) -> Callable[[str], M | None]:
-    """Return a strict reader of JSON.
+    """Return a strict JSON parser.
 
-    The JSON is the whole reply, or the one block in it that is fenced as Markdown does; what has been cut off is not
-    completed, of two objects neither is chosen, and no value is taken for one of another type.
+    The JSON must be the whole reply, or the only fenced Markdown block in it. Truncated JSON is not completed, two objects are
+    not resolved to one, and values are not converted to other types.
 
     Args:
-        schema: A pydantic model.
+        schema: The pydantic model that the JSON must match.
+
+    Returns:
+        A function from a reply to an instance of `schema`; it returns `None` for any other reply.
     """
 
     def read(reply: str) -> M | None:
@@ -201,11 +208,11 @@ def reads_json(schema: type[M]) -> Callable[[str], M | None]:
 def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        msg = "a name stands twice in an object"
+        msg = "an object has a duplicate key"
         raise ValueError(msg)
     return found
 
 
 def _no_number(name: str) -> NoReturn:
-    msg = f"{name} is no number"
+    msg = f"{name} is not a number"
     raise ValueError(msg)

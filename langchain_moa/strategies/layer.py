@@ -1,4 +1,4 @@
-"""What reference filters and stop conditions look at, and what they return."""
+"""The argument of reference filters and stop conditions, and what filters return."""
 
 from __future__ import annotations
 
@@ -15,24 +15,23 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class ClosedLayer:
-    """A layer all of whose proposers have answered.
+    """A closed layer, in which no proposer is still running.
 
     Attributes:
         messages: The conversation.
-        references: The layer's good references in the proposers' order, as the filters so far have left them.
+        references: The layer's good references in the proposers' order, after the filters so far.
         number: The layer's number, from 1.
-        num_layers: How many layers there are at most.
-        previous: What this layer's proposers were shown; empty in the first layer.
-        unfiltered: The layer's good references before any filter; conditions that count look at these, since a filter may
-            have left out the very ones that agree.
-        earlier: Every good reference of the layers before, unfiltered.
-        width: How many proposers the layer has, those that failed included: conditions that ask for a share count against
-            these.
-        is_blind: Whether the layer's proposers did not see the layers before (`prompt="blind"`): its answers come on top of
-            theirs.
-        asked: How many proposers of all layers so far were asked, those that failed included.
-        steps: The calls of this answer so far that are neither a proposer's nor the aggregator's: what moderators, judges
-            and this very condition asked after the layers before.
+        num_layers: The maximum number of layers.
+        previous: The references that this layer's proposers were shown; empty in the first layer and in blind layers.
+        unfiltered: The layer's good references before any filter. Use these to count answers: a filter may have dropped the
+            ones that agree.
+        earlier: All good references of the earlier layers, unfiltered.
+        width: The number of proposers in the layer, including those that failed. Use this to compute shares.
+        is_blind: Whether the layer's proposers did not see the earlier layers (`prompt="blind"`). The answers of a blind layer
+            are added to the earlier ones.
+        asked: The number of proposers in all layers so far, including those that failed.
+        steps: The calls for this answer so far that are neither a proposer's nor the aggregator's, such as those of moderators,
+            judges and this condition after earlier layers.
 
     Example:
         ```python
@@ -67,14 +66,14 @@ class ClosedLayer:
 
 @dataclass(frozen=True)
 class Filtered:
-    """The references that a filter keeps, and why no further layer is needed, if none is.
+    """The references that a filter keeps, and optionally a reason to end the layers.
 
-    A filter that may end the layers has an attribute `may_stop = True`, so that the graph gets the edge; any other filter
-    returns the references alone.
+    Set the attribute `may_stop = True` on a filter that can end the layers, so that the graph gets the edge. Other filters can
+    return a plain sequence of references.
 
     Attributes:
-        references: Those to keep.
-        stop: Why the layers end here; `None` to go on.
+        references: The references to keep.
+        stop: The reason to end the layers. Default: `None`, the layers continue.
 
     Example:
         ```python

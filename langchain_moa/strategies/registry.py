@@ -1,4 +1,4 @@
-"""Strategies by name: how a class becomes one, and how it is found."""
+"""Strategies by name: the decorator for their classes, and the lookup."""
 
 from __future__ import annotations
 
@@ -24,20 +24,23 @@ def _coerce_model(value: Any) -> Proposer | None:
 _MADE_BY = PlainValidator(_coerce_model)
 
 Model: TypeAlias = Annotated[Any, _MADE_BY]
-"""A model that a strategy calls: whatever may stand for a proposer, kept as a `Proposer`; `None` for the aggregator."""
+"""A model that a strategy calls, in any form that `proposers` accepts; stored as a `Proposer`. `None` is the aggregator."""
 
 
 @dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(Field,))
 def strategy(cls: C) -> C:
-    """Make a strategy's class one of settings: keyword-only, checked as they are given, frozen.
+    """Turn a strategy's class into a frozen pydantic dataclass whose settings are keyword-only and validated.
 
-    Objects of such a class are plain data: they are equal if their settings are, can be pickled, and say in a mixture's
-    description, and in the key of LangChain's cache, how they are set. The types of the settings are pydantic's, and `Model`,
-    `Similarity` and `Extract`. Models among the settings are made and checked together with the mixture; which they are is
-    said in `models`, unless the class says so itself.
+    Instances are plain data: they are equal if their settings are equal, can be pickled, and appear with their settings in a
+    mixture's description and in the key of LangChain's cache. For the types of settings, use what pydantic supports, and
+    `Model`, `Similarity` and `Extract`. Settings of the type `Model` are resolved and checked together with the mixture; the
+    property `models` lists them, unless the class defines `models` itself.
 
     Args:
-        cls: The class; its annotated attributes are the settings.
+        cls: The class. Its annotated attributes are the settings.
+
+    Returns:
+        The class as a dataclass.
 
     Example:
         ```python
@@ -69,20 +72,20 @@ def strategy(cls: C) -> C:
 
 
 def names(package: str) -> tuple[str, ...]:
-    """Return the names of the strategies in a package: its modules that are not private."""
+    """Return the names of the strategies in a package, which are its public modules."""
     path = import_module(package).__path__
     return tuple(sorted(module.name for module in iter_modules(path) if not module.name.startswith("_")))
 
 
 def strategy_class(package: str, name: str) -> type:
-    """Return the class of a strategy: the module `best_of` holds the class `BestOf`.
+    """Return the class of a strategy. For example, the module `best_of` defines the class `BestOf`.
 
     Args:
-        package: Where it is.
+        package: The package of the strategy.
         name: The module's name, in any case, with hyphens or underscores.
 
     Raises:
-        ValueError: There is no such module.
+        ValueError: There is no such module, or it does not define the class.
     """
     module = name.lower().replace("-", "_")
     if module not in names(package):
@@ -91,37 +94,37 @@ def strategy_class(package: str, name: str) -> type:
     expected = module.title().replace("_", "")
     found = getattr(import_module(f"{package}.{module}"), expected, None)
     if not isinstance(found, type):
-        msg = f"{package}.{module} holds no class {expected}; a strategy's class has its module's name"
-        raise ValueError(msg)  # noqa: TRY004  # pydantic reports ValueErrors with the field's place
+        msg = f"{package}.{module} has no class {expected}; name a strategy's class after its module"
+        raise ValueError(msg)  # noqa: TRY004  # pydantic reports ValueErrors with the field's name
     return found
 
 
 def resolve(package: str, value: Any) -> Any:
-    """Make the strategy that a user's value stands for.
+    """Make the strategy that a user's value describes.
 
     Args:
-        package: Where names are looked up.
-        value: A name; a mapping of one name to its arguments; a strategy's class; or anything else, which stands for itself.
+        package: The package in which names are looked up.
+        value: A name, a mapping from one name to its arguments, or a strategy's class. Any other value is returned as it is.
 
     Raises:
-        ValueError: There is no such name, or an argument is unknown or wrong.
+        ValueError: The name is unknown, or an argument is unknown or wrong.
     """
     if isinstance(value, str):
         return _make(package, value, {})
     if isinstance(value, Mapping):
         if len(value) != 1:
-            msg = f"a mapping has one key, the strategy's name, and its arguments below; this one has {len(value)}"
+            msg = f"give a mapping with one key, the strategy's name, and its arguments as the value; this one has {len(value)}"
             raise ValueError(msg)
         [(name, arguments)] = value.items()
         if not isinstance(arguments, Mapping | None):
-            msg = f"{name}: its arguments are a mapping, as in {{{name}: {{argument: value}}}}, not {arguments!r}"
-            raise ValueError(msg)  # noqa: TRY004  # pydantic reports ValueErrors with the field's place
+            msg = f"{name}: give its arguments as a mapping, as in {{{name}: {{argument: value}}}}, not {arguments!r}"
+            raise ValueError(msg)  # noqa: TRY004  # pydantic reports ValueErrors with the field's name
         return _make(package, str(name), arguments or {})
     return value() if isinstance(value, type) else value
 
 
 def name_of(value: Any) -> str:
-    """Return what a strategy is called: the name it is found by, or that of the user's function, class or Runnable."""
+    """Return the name of a strategy: its module's name, or the name of the user's function, class or Runnable."""
     module, _, name = type(value).__module__.rpartition(".")
     if module.startswith("langchain_moa."):
         return name

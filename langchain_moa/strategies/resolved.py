@@ -1,4 +1,4 @@
-"""The strategies of a mixture, resolved and described."""
+"""Resolving the strategies of a mixture, and describing them as plain data."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ if TYPE_CHECKING:
     from langchain_moa.members.member import Member
 
 Examine: TypeAlias = Callable[[str, str], Awaitable["Check"]]
-"""From an answer and the question to what a check says of the answer."""
+"""A callable that takes an answer and the question and returns the result of a check."""
 
 # After the last layer there is nothing to stop.
 _MIN_LAYERS = 2
 
 
 class Strategies(NamedTuple):
-    """The strategies of a mixture, found by their names where they were given by name.
+    """The strategies of a mixture, with names resolved.
 
     Attributes:
-        aggregation: How references become the answer.
-        filters: What is done with the references of each layer, in order.
-        stop_when: Whether the layers end early; `None` if they never do.
+        aggregation: The aggregation, which turns references into the answer.
+        filters: The reference filters, in the order in which they are applied.
+        stop_when: The stop condition; `None` if there is none.
     """
 
     aggregation: Any
@@ -48,10 +48,10 @@ class Strategies(NamedTuple):
 
     @property
     def decides(self) -> Decides | None:
-        """The rule by which the aggregation ends the layers as soon as its outcome is decided; `None` if all are waited for.
+        """The rule by which the aggregation ends the layers once its outcome is decided; `None` if there is none.
 
-        An aggregation has a method `decided`. It is applied where the stop condition asks for it (`ends_decided`), or where the
-        aggregation itself does, unless the aggregation says that it cannot be decided early (`may_decide`).
+        The rule is the aggregation's method `decided`. It applies if the stop condition or the aggregation itself has a true
+        attribute `ends_decided`, unless the aggregation's `may_decide` is false.
         """
         rule: Decides | None = getattr(self.aggregation, "decided", None)
         if not getattr(self.aggregation, "may_decide", True):
@@ -60,42 +60,39 @@ class Strategies(NamedTuple):
 
     @property
     def examine(self) -> Examine | None:
-        """The check that the aggregation has for answers; `None` if it has none.
-
-        An aggregation with a check has an async method `examine`, from an answer and the question to what the check says.
-        """
+        """The aggregation's check for answers, which is its async method `examine`; `None` if it has none."""
         found: Examine | None = getattr(self.aggregation, "examine", None)
         return found
 
     @property
     def counts_all(self) -> bool:
-        """Whether the aggregation looks at the answers of all layers, and not of the last one alone."""
+        """Whether the aggregation uses the answers of all layers rather than only those of the last one."""
         return bool(getattr(self.aggregation, "over", "last") == "all")
 
     def without_effect(self, layers: int) -> str | None:
-        """Say that the stop condition can never end the layers early, if it cannot.
+        """Return a warning if the stop condition can never end the layers early; otherwise `None`.
 
         Args:
-            layers: How many layers there are.
+            layers: The number of layers.
         """
         needed = getattr(self.stop_when, "min_layers", _MIN_LAYERS)
         if self.stop_when is None or layers >= needed or self.decides is not None:
             return None
         has = f"{layers} layer{'s' if layers > 1 else ''}"
-        return f"stop_when: {name_of(self.stop_when)!r} has no effect in a mixture of {has}; it takes at least {needed}"
+        return f"stop_when: {name_of(self.stop_when)!r} has no effect in a mixture with {has}; it needs at least {needed}"
 
     def models(self) -> list[tuple[str, Proposer | None]]:
-        """Return the models that the strategies call, each with its field; `None` stands for the aggregator."""
+        """Return the models that the strategies call, each with its field; `None` is the aggregator."""
         filters = [("reference_filters", each) for each in self.filters]
         parts = [("aggregation", self.aggregation), *filters, ("stop_when", self.stop_when)]
         return [(f"{field}: {name_of(part)}", model) for field, part in parts for model in getattr(part, "models", ())]
 
 
 def resolve_aggregation(value: Any) -> Any:
-    """Return the aggregation that a mixture's `aggregation` stands for.
+    """Return the aggregation that a mixture's `aggregation` describes.
 
     Raises:
-        ValueError: An unknown name, a wrong argument, or nothing that aggregates.
+        ValueError: The name is unknown, an argument is wrong, or the value is not an aggregation.
     """
     found = resolve("langchain_moa.aggregation", value)
     if not (callable(found) or isinstance(found, Runnable | Aggregation)):
@@ -105,21 +102,21 @@ def resolve_aggregation(value: Any) -> Any:
 
 
 def resolve_filters(value: Any) -> tuple[Any, ...]:
-    """Return the filters that a mixture's `reference_filters` stands for.
+    """Return the filters that a mixture's `reference_filters` describes.
 
     Raises:
-        ValueError: An unknown name, a wrong argument, or nothing that filters.
+        ValueError: A name is unknown, an argument is wrong, or an item is not a filter.
     """
-    # One alone may stand without a list; a mapping in YAML does, too.
+    # A single filter needs no list.
     items = value if isinstance(value, Sequence) and not isinstance(value, str) else [value]
     return each(items, lambda item: _called_with_layer("langchain_moa.filters", item))
 
 
 def resolve_stop(value: Any) -> Any:
-    """Return the condition that a mixture's `stop_when` stands for; `None` if there is none.
+    """Return the stop condition that a mixture's `stop_when` describes; `None` if there is none.
 
     Raises:
-        ValueError: An unknown name, a wrong argument, or no condition.
+        ValueError: The name is unknown, an argument is wrong, or the value is not a condition.
     """
     return None if value is None else _called_with_layer("langchain_moa.stopping", value)
 
@@ -137,11 +134,11 @@ def _kind(value: Any) -> str:
 
 
 def described(value: Any, member: Callable[[Proposer], Member]) -> Any:
-    """Return a strategy, or a part of one, as plain data without secrets: equal for equals, and different for others.
+    """Return a strategy, or a part of one, as plain data without secrets, such that only equal strategies have equal data.
 
     Args:
         value: The strategy.
-        member: Resolves a model that it calls.
+        member: Returns the member for a model that the strategy calls.
     """
     if isinstance(value, Proposer):
         return member(value).describe()
@@ -154,5 +151,5 @@ def described(value: Any, member: Callable[[Proposer], Member]) -> Any:
         return [described(item, member) for item in value]
     if value is None or isinstance(value, (str, int, float)):
         return value
-    # Nothing tells two functions or two Runnables apart but that they are two.
+    # Functions and Runnables can only be told apart by their identity.
     return value.name if isinstance(value, NamedEmbeddings) else f"{name_of(value)} at {id(value):#x}"

@@ -1,4 +1,4 @@
-"""Roles: one model as several proposers that look at a task from different sides."""
+"""Roles: one model as several proposers that approach a task from different points of view."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 _NAMESPACE = ("langchain_moa", "roles")
 _written = InMemoryStore()
 
-# One at a time writes under a key; whoever has waited finds what was written.
+# One call at a time writes under a key; calls that waited use what it wrote.
 _locks: WeakValueDictionary[Hashable, Any] = WeakValueDictionary()
 _guard = threading.Lock()
 
@@ -48,7 +48,7 @@ WRITER = (
     "profession, method or point of view that helps with this very task. A role is an instruction to the expert, of two or "
     "three sentences, beginning with 'You are'."
 )
-"""What the writer of roles is told it is."""
+"""The instruction of the model that writes roles."""
 
 
 class _Roles(RootModel[dict[_Text, _Text]]):
@@ -56,17 +56,17 @@ class _Roles(RootModel[dict[_Text, _Text]]):
 
 
 def roles(model: Any, descriptions: Mapping[str, str] | Sequence[str]) -> list[Proposer]:
-    """Give one model several roles: a proposer for each.
+    """Make a proposer for each of several roles of one model.
 
     Args:
-        model: Whatever may stand for a proposer. A `system_prompt` of its own comes first, then the role.
-        descriptions: System prompts by name, or system prompts alone, which are then named by number.
+        model: The model, in any form that `proposers` accepts. If it has a `system_prompt`, the role follows after it.
+        descriptions: System prompts by name, or a list of system prompts, which are then named `role 1`, `role 2`, ...
 
     Returns:
         The proposers, in the order of the roles.
 
     Raises:
-        ValueError: There are no roles, or one of them has no name or no text.
+        ValueError: There are no roles, or a role has no name or no text.
 
     Example:
         ```python
@@ -84,7 +84,7 @@ def roles(model: Any, descriptions: Mapping[str, str] | Sequence[str]) -> list[P
     described: Any = descriptions
     if isinstance(described, str) or not isinstance(described, Mapping | Sequence):
         msg = f"descriptions: give system prompts by name, or a list of them, not {type(described).__name__}"
-        raise ValueError(msg)  # noqa: TRY004  # a wrong value, as elsewhere
+        raise ValueError(msg)  # noqa: TRY004  # a ValueError, as for every other field
     if not isinstance(described, Mapping):
         described = {f"role {number}": text for number, text in enumerate(described, start=1)}
     if not described:
@@ -96,7 +96,7 @@ def roles(model: Any, descriptions: Mapping[str, str] | Sequence[str]) -> list[P
     def proposer(role: tuple[Any, Any]) -> Proposer:
         name, text = role
         if not (isinstance(name, str) and isinstance(text, str) and name.strip() and text.strip()):
-            msg = f"{name!r} is {text!r}; a role is a name and a system prompt, both texts that say something"
+            msg = f"{name!r} is {text!r}; give each role a name and a system prompt, both non-empty strings"
             raise ValueError(msg)
         return replace(spec, name=name, system_prompt=f"{own}{text}")
 
@@ -106,24 +106,25 @@ def roles(model: Any, descriptions: Mapping[str, str] | Sequence[str]) -> list[P
 def write_roles(
     writer: Any, task: str, count: int = 4, *, store: BaseStore | None = None, config: RunnableConfig | None = None
 ) -> dict[str, str]:
-    """Have a model write roles for a task, once; the next time they are remembered (SMoA, arXiv 2411.03284).
+    """Have a model write roles for a task (SMoA, arXiv 2411.03284). Roles are written once and then reused.
 
-    Of several calls at once, one writes, and the others wait for it.
+    Concurrent calls for the same roles wait for the first one and return its result.
 
     Args:
-        writer: Who writes: whatever may stand for a proposer. What it writes is remembered under its model and settings; a
-            Runnable that is no chat model, under its name.
-        task: What the mixture is for, in words.
-        count: How many roles, at least 1.
-        store: Where roles are remembered. Default: in this process; a LangGraph store on disk or in a database keeps them.
-        config: The config of the call.
+        writer: The model that writes, in any form that `proposers` accepts. Roles are stored by the writer's model and
+            settings, the task and the count; a Runnable that is not a chat model is identified by its name.
+        task: A description of the mixture's task.
+        count: The number of roles, at least 1. Default: 4.
+        store: Where roles are stored. Default: in the memory of this process; give a LangGraph store on disk or in a database
+            to keep them.
+        config: The config of the model call.
 
     Returns:
         System prompts by name, for `roles`.
 
     Raises:
         ValueError: `count` is less than 1, or the writer cannot be made.
-        MoAError: The model failed, which is the `__cause__`, or what it wrote could not be read, twice.
+        MoAError: The model failed, in which case its error is the `__cause__`, or its reply could not be parsed twice.
 
     Example:
         ```python
@@ -146,7 +147,7 @@ def write_roles(
 async def awrite_roles(
     writer: Any, task: str, count: int = 4, *, store: BaseStore | None = None, config: RunnableConfig | None = None
 ) -> dict[str, str]:
-    """Have a model write roles for a task, without blocking; arguments and errors are those of `write_roles`.
+    """Async version of `write_roles`, with the same arguments and errors.
 
     Example:
         ```python
@@ -181,10 +182,10 @@ async def _write(member: Member, task: str, count: int, config: RunnableConfig |
 
 def _prepare(writer: Any, task: str, count: int) -> tuple[Member, str]:
     if count < 1:
-        msg = f"count: {count} is too few; give at least 1"
+        msg = f"count: {count} is too small; give at least 1"
         raise ValueError(msg)
     member = Proposer.coerce(writer).resolve({})
-    # A Runnable that is no chat model is known by its name: its address means nothing to the next process.
+    # A Runnable that is not a chat model is identified by its name, since its memory address changes with the process.
     described = {key: value for key, value in member.describe().items() if key != "runnable"}
     said = json.dumps([described, task, count], sort_keys=True, default=str)
     return member, hashlib.sha256(said.encode()).hexdigest()
@@ -220,19 +221,19 @@ def _inquiry(task: str, count: int) -> Generator[Ask, Answer, tuple[dict[str, st
 
 def _good(answer: Answer, member: Member) -> Answer:
     if (failure := answer["failure"]) is not None:
-        msg = f"{member.id} wrote no roles: {failure['kind']}: {failure['message']}"
+        msg = f"{member.id} failed to write roles: {failure['kind']}: {failure['message']}"
         raise MoAError(msg)
     return answer
 
 
 def _failed(error: Exception, member: Member) -> MoAError:
     failure = describe(error, member.secrets)
-    return MoAError(f"{member.id} wrote no roles: {failure['kind']}: {failure['message']}")
+    return MoAError(f"{member.id} failed to write roles: {failure['kind']}: {failure['message']}")
 
 
 def _checked(outcome: tuple[dict[str, str] | None, str], member: Member) -> dict[str, str]:
     written, _ = outcome
     if written is None:
-        msg = f"{member.id} wrote no roles that could be read, twice; give another writer, or write them yourself"
+        msg = f"the roles that {member.id} wrote could not be parsed, twice; use another writer, or write roles yourself"
         raise MoAError(msg)
     return written

@@ -1,4 +1,4 @@
-"""Embeddings by name, which are known by it wherever they are compared, described or recorded."""
+"""How similar texts are: by their words, by embeddings, or by a user's function."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class NamedEmbeddings(Embeddings):
 
     Attributes:
         name: The string.
-        model: What LangChain's `init_embeddings` makes of it.
+        model: The embeddings that LangChain's `init_embeddings` returns for it.
     """
 
     name: str
@@ -42,11 +42,11 @@ class NamedEmbeddings(Embeddings):
         """Make the embeddings that a string names.
 
         Args:
-            name: `provider:model`.
+            name: The embeddings as `provider:model`.
 
         Raises:
             ValueError: There are no such embeddings, or a key is missing.
-            ImportError: The provider's package is missing; the text has the pip command.
+            ImportError: The provider's package is not installed; the message has the pip command.
         """
         from langchain.embeddings import init_embeddings
 
@@ -55,12 +55,12 @@ class NamedEmbeddings(Embeddings):
         except ImportError:
             raise
         except Exception as error:
-            msg = f"{name!r} is neither 'lexical' nor 'ordered' nor embeddings as `init_embeddings` takes them: {error}"
+            msg = f"{name!r} is not 'lexical', 'ordered', or embeddings that `init_embeddings` can make: {error}"
             raise ValueError(msg) from error
         return cls(name, model)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle the name: clients cannot be pickled."""
+        """Pickle only the name, since clients cannot be pickled."""
         return type(self).of, (self.name,)
 
     @override
@@ -81,22 +81,22 @@ class NamedEmbeddings(Embeddings):
 
 
 def name_of_embeddings(embeddings: Embeddings) -> str:
-    """Return what embeddings are called: the string that they were given by, or their class."""
+    """Return the name of embeddings: the string by which they were given, or the name of their class."""
     return embeddings.name if isinstance(embeddings, NamedEmbeddings) else type(embeddings).__name__
 
 
 Matrix: TypeAlias = list[list[float]]
-"""`matrix[i][j]` is how alike texts i and j are, from 0 to 1."""
+"""`matrix[i][j]` is the similarity of texts i and j, from 0 to 1."""
 
 LEXICAL = "lexical"
-"""By the words that texts share, in whatever order."""
+"""Similarity by the words that texts share, in any order."""
 
 ORDERED = "ordered"
-"""By the words that texts share in the same order."""
+"""Similarity by the words that texts share in the same order."""
 
 _WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|\w+")
 
-# Where order counts, so do the symbols that are no punctuation and no Markdown: `x < y` is not `x > y`.
+# If order counts, so do symbols other than punctuation and Markdown: `x < y` is not `x > y`.
 _WORD_OR_SYMBOL = re.compile(rf"{_WORD.pattern}|[^\w\s.,;:!?'\"\u2018-\u201d\u2026()\[\]{{}}*_#`|-]")
 
 
@@ -108,7 +108,7 @@ def _coerce(value: Any) -> Any:
     if callable(value):
         return value
     msg = (
-        "give 'lexical', 'ordered', 'provider:model' of embeddings, LangChain embeddings, or a callable, "
+        "give 'lexical', 'ordered', embeddings as 'provider:model', LangChain embeddings, or a callable, "
         f"not {type(value).__name__}"
     )
     raise ValueError(msg)
@@ -117,25 +117,25 @@ def _coerce(value: Any) -> Any:
 Similarity: TypeAlias = Annotated[
     str | Embeddings | Callable[[str, str], float] | Callable[[str, str], Awaitable[float]], PlainValidator(_coerce)
 ]
-"""What compares texts: `lexical` (the words they share), `ordered` (the same, in order), embeddings, or a callable from two
-texts to 0 to 1, which may be async."""
+"""How texts are compared: `lexical` (by shared words), `ordered` (by shared words in the same order), LangChain embeddings or
+their name, or a sync or async callable from two texts to a number from 0 to 1."""
 
 
 async def compare(texts: Sequence[str], by: Similarity) -> Matrix:
-    """Return how alike texts are.
+    """Return the similarities of texts.
 
-    What is computed here, or by a sync callable, runs in a worker thread. Embeddings are asked by their async side, unless
-    sync code waits: their async clients may belong to another loop.
+    Comparisons by words and by sync callables run in a worker thread. Embeddings are called with their async methods, except
+    on the event loop for sync code, because their async clients may belong to another loop.
 
     Args:
         texts: The texts.
-        by: What compares them. It is not asked about a single text.
+        by: How the texts are compared. It is not called for a single text.
 
     Raises:
-        ValueError: It returns something else than a number from 0 to 1.
+        ValueError: A similarity is not a number from 0 to 1.
     """
     if isinstance(by, Embeddings):
-        if len(texts) < 2:  # noqa: PLR2004  # a text alone
+        if len(texts) < 2:  # noqa: PLR2004  # there is no pair to compare
             return _matrix(texts, {})
         documents = list(texts)
         if is_on_portal():
@@ -157,26 +157,26 @@ async def compare(texts: Sequence[str], by: Similarity) -> Matrix:
 
 
 def between(texts: Sequence[str], others: Sequence[str]) -> Matrix:
-    """Return how alike texts are to others by the words they share: `matrix[i][j]` is text i and other j, from 0 to 1."""
+    """Return the similarities between two sets of texts by shared words: `matrix[i][j]` is text i and other j, from 0 to 1."""
     columns = [words(other) for other in others]
     return [[_set_cosine(row, column) for column in columns] for row in map(words, texts)]
 
 
 def mean_to_others(matrix: Matrix) -> list[float]:
-    """Return each text's mean similarity to the other ones; 1 for a text alone."""
+    """Return each text's mean similarity to the other texts; 1 for a single text."""
     others = len(matrix) - 1
-    # fsum, so that the mean does not depend on the order of the texts.
+    # fsum makes the mean independent of the order of the texts.
     return [math.fsum([*row[:place], *row[place + 1 :]]) / others if others else 1.0 for place, row in enumerate(matrix)]
 
 
 def medoid(matrix: Matrix) -> int:
-    """Return the place of the text that is most like the others; of equals, the first."""
+    """Return the index of the text that is most similar to the others; the first one if there are ties."""
     means = mean_to_others(matrix)
     return means.index(max(means))
 
 
 def words(text: str) -> frozenset[str]:
-    """Return the words of a text, in lower case; a character of a script without spaces is a word."""
+    """Return the words of a text in lower case; in scripts without spaces, each character is a word."""
     return frozenset(_WORD.findall(text.casefold()))
 
 
@@ -184,7 +184,7 @@ def _by_words(texts: Sequence[str], by: str) -> Matrix:
     if by == LEXICAL:
         sets = [words(text) for text in texts]
         return _matrix(texts, {(i, j): _set_cosine(sets[i], sets[j]) for i, j in _pairs(texts)})
-    # A text of mere punctuation is compared as it stands.
+    # A text of punctuation only is compared unchanged.
     lists = [_WORD_OR_SYMBOL.findall(text.casefold()) or text.split() for text in texts]
     return _matrix(texts, {(i, j): _in_order(lists[i], lists[j]) for i, j in _pairs(texts)})
 
@@ -196,7 +196,7 @@ def _pairs(texts: Sequence[Any]) -> list[tuple[int, int]]:
 def _matrix(texts: Sequence[Any], alike: dict[tuple[int, int], Any]) -> Matrix:
     matrix = [[1.0] * len(texts) for _ in texts]
     for (i, j), value in alike.items():
-        # Rounding may take a cosine a little over 1.
+        # Rounding errors can make a cosine slightly greater than 1.
         if not isinstance(value, Real) or not 0 <= float(value) <= 1 + 1e-9:
             msg = f"the similarity of two texts is {value!r}; return a number from 0 to 1"
             raise ValueError(msg)
@@ -205,13 +205,13 @@ def _matrix(texts: Sequence[Any], alike: dict[tuple[int, int], Any]) -> Matrix:
 
 
 def _set_cosine(a: frozenset[str], b: frozenset[str]) -> float:
-    # Of the measures that need no corpus this one is best at telling an answer to the question from one to another
-    # question: edit distances and n-grams of characters compare spelling and order, which answers need not share.
+    # Among the measures that need no corpus, this one best separates answers to the question from answers to another one.
+    # Edit distances and character n-grams compare spelling and order, which answers to the same question need not share.
     return len(a & b) / math.sqrt(len(a) * len(b)) if a and b else float(a == b)
 
 
 def _in_order(a: list[str], b: list[str]) -> float:
-    # Twice the words of the stretches that both have, by the words of both.
+    # Twice the number of words in the common passages, divided by the number of words in both.
     return SequenceMatcher(None, a, b, autojunk=False).ratio()
 
 

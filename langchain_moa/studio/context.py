@@ -1,4 +1,4 @@
-"""What an assistant or a run may set of a served mixture."""
+"""The fields of a served mixture that an assistant or a run may set."""
 
 from __future__ import annotations
 
@@ -6,10 +6,21 @@ import json
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, ValidationError, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+    WithJsonSchema,
+)
 
 from langchain_moa.data.redaction import names_secret
 from langchain_moa.data.validation import explain
+from langchain_moa.strategies.registry import names
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -42,7 +53,7 @@ class MemberContext(BaseModel):
 
 
 def _unset(value: Any) -> Any:
-    """Read what a cleared field of a form sends."""
+    """Read a cleared field of a form as unset."""
     return None if value in ("", []) else value
 
 
@@ -59,15 +70,51 @@ _Member = Annotated[MemberContext, BeforeValidator(_member)]
 _Layer = Annotated[list[_Member], Field(min_length=1, max_length=_MOST_PROPOSERS)]
 _Layers = Annotated[list[_Layer], Field(min_length=1, max_length=_MOST_LAYERS)]
 _Proposers = Annotated[Annotated[_Layer, Tag("list")] | Annotated[_Layers, Tag("layers")], Discriminator(_shape)]
-# The forms of Studio are made for plain types; the other spellings are for code.
+# Studio's forms take plain types only; code may use the other spellings.
 _LIST = WithJsonSchema({"type": "array", "items": {"type": "string"}})
 _TEXT = WithJsonSchema({"type": "string"})
 _NUMBER = WithJsonSchema({"type": "number", "minimum": 0})
 _PROMPT = {"langgraph_type": "prompt"}
 
+NONE = "none"
+"""What a form sends for no filter, or for no stop condition, where the configured mixture has one."""
+
+
+def _known(package: str, *others: str) -> tuple[str, ...]:
+    return (*others, *names(f"langchain_moa.{package}"))
+
+
+def _one_of(package: str, *others: str) -> AfterValidator:
+    """Return a check for the name of a strategy.
+
+    By name only: arguments of strategies may name models, and functions that the server would import.
+    """
+    known = _known(package, *others)
+
+    def check(value: str | None) -> str | None:
+        if value is None or value in known:
+            return value
+        msg = f"unknown name {value!r}; known are {', '.join(known)}"
+        raise ValueError(msg)
+
+    return AfterValidator(check)
+
+
+def _choice(package: str, *others: str) -> dict[str, Any]:
+    return {"type": "string", "enum": list(_known(package, *others))}
+
+
+_Aggregation = Annotated[str | None, _one_of("aggregation"), _Cleared, WithJsonSchema(_choice("aggregation"))]
+_Stop = Annotated[str | None, _one_of("stopping", NONE), _Cleared, WithJsonSchema(_choice("stopping", NONE))]
+_Filters = Annotated[
+    list[Annotated[str, _one_of("filters", NONE)]] | None,
+    _Cleared,
+    WithJsonSchema({"type": "array", "items": _choice("filters", NONE)}),
+]
+
 
 class MixtureContext(BaseModel):
-    """The mixture of an assistant, or of one run; what is left out is as the server's configuration has it.
+    """The mixture of an assistant, or of one run. The server's configuration has the default of each field.
 
     Attributes:
         proposers: Who proposes, in each layer: names of the configured mixture's members, models as `provider:model`, or
@@ -75,8 +122,13 @@ class MixtureContext(BaseModel):
         aggregator: Who writes the answer, in the same words.
         num_layers: Layers of proposers; the aggregator is extra.
         prompt: How references are shown: `paper`, `hardened`, or an instruction in your own words.
-        proposer_system_prompt: A role for every proposer, in place of its own.
-        aggregator_system_prompt: A role for the aggregator, in place of its own.
+        proposer_system_prompt: A role for every proposer; it overrides the proposer's own.
+        aggregator_system_prompt: A role for the aggregator; it overrides the aggregator's own.
+        aggregation: How the answer is made of the references: the name of a strategy.
+        reference_filters: Which references are passed on: names of filters, or `none`.
+        stop_when: When no further layer is asked: the name of a stop condition, or `none`.
+        quorum: How many good answers close a layer early, or which share of its proposers.
+        deadline: Seconds for the whole answer.
         temperature: For every call.
         max_tokens: The longest answer of every call, in tokens.
     """
@@ -102,10 +154,19 @@ class MixtureContext(BaseModel):
         json_schema_extra={**_PROMPT},
     )
     proposer_system_prompt: Annotated[str | None, _Cleared, _TEXT] = Field(
-        default=None, description="A role for every proposer, in place of its own.", json_schema_extra={**_PROMPT}
+        default=None, description="A role for every proposer; it overrides the proposer's own.", json_schema_extra={**_PROMPT}
     )
     aggregator_system_prompt: Annotated[str | None, _Cleared, _TEXT] = Field(
-        default=None, description="A role for the aggregator, in place of its own.", json_schema_extra={**_PROMPT}
+        default=None, description="A role for the aggregator; it overrides the aggregator's own.", json_schema_extra={**_PROMPT}
+    )
+    aggregation: _Aggregation = Field(default=None, description="How the answer is made of the references.")
+    reference_filters: _Filters = Field(default=None, description="Which references are passed on; none: all of them.")
+    stop_when: _Stop = Field(default=None, description="When no further layer is asked; none: never.")
+    quorum: Annotated[int | float | None, _Cleared, _NUMBER] = Field(
+        default=None, gt=0, description="How many good answers close a layer early: a number, or a share such as 0.75."
+    )
+    deadline: Annotated[float | None, _Cleared, _NUMBER] = Field(
+        default=None, gt=0, description="Seconds for the whole answer."
     )
     temperature: Annotated[float | None, _Cleared, _NUMBER] = Field(default=None, ge=0, description="For every call.")
     max_tokens: Annotated[int | None, _Cleared, WithJsonSchema({"type": "integer", "minimum": 1})] = Field(
@@ -172,7 +233,7 @@ def context_schema(defaults: Mapping[str, Any], nodes: Mapping[str, list[str]]) 
     """Return the schema that Studio makes a form of: it shows what is configured, and at which nodes it counts.
 
     Args:
-        defaults: What each field is where nobody sets it.
+        defaults: The default of each field.
         nodes: The nodes that each field belongs to.
     """
 

@@ -15,7 +15,8 @@ from langchain_moa.data.validation import at, explain
 from langchain_moa.engine.graph import build_graph
 from langchain_moa.members.proposer import Proposer
 from langchain_moa.mixture.mixture import Mixture
-from langchain_moa.studio.context import MemberContext, MixtureContext, context_schema
+from langchain_moa.strategies.registry import name_of, names
+from langchain_moa.studio.context import NONE, MemberContext, MixtureContext, context_schema
 from langchain_moa.studio.served_graph import ServedGraph
 from langchain_moa.studio.shelf import Shelf
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
     from langchain_moa.data.state import MoAContext, MoAState
 
-_OWN_FIELDS = ("num_layers", "prompt", "temperature", "max_tokens")
+_OWN_FIELDS = ("num_layers", "prompt", "quorum", "deadline", "temperature", "max_tokens")
 
 
 class Served:
@@ -76,6 +77,7 @@ class Served:
         fields = {name: getattr(base, name) for name in base.model_fields_set & Mixture.model_fields.keys()}
         wanted = context.set_fields
         fields |= {name: wanted[name] for name in _OWN_FIELDS if name in wanted}
+        fields |= _chosen_strategies(base, wanted)
         proposers: Any = base.proposers
         if context.proposers is not None:
             with at("context: proposers"):
@@ -125,6 +127,27 @@ class Served:
                 offered += [f"{provider}:*" for provider in sorted(_HOSTED) if _has_key(provider)]
             msg = f"this server does not offer {model!r}; it has {', '.join(offered)}"
             raise ValueError(msg)
+
+
+def _chosen_strategies(base: Mixture, wanted: dict[str, Any]) -> dict[str, Any]:
+    """Return the strategies that a context names; a configured one of that name is kept with its arguments."""
+    chosen: dict[str, Any] = {}
+    if (name := wanted.get("aggregation")) is not None and name != name_of(base.strategies.aggregation):
+        chosen["aggregation"] = name
+    if (name := wanted.get("stop_when")) is not None and name != _stop_name(base):
+        chosen["stop_when"] = None if name == NONE else name
+    if (filters := wanted.get("reference_filters")) is not None:
+        configured = {name_of(each): each for each in base.reference_filters}
+        chosen["reference_filters"] = [configured.get(each, each) for each in filters if each != NONE]
+    return chosen
+
+
+def _of_package(package: str, name: str | None) -> str | None:
+    return name if name in names(f"langchain_moa.{package}") else None
+
+
+def _stop_name(base: Mixture) -> str | None:
+    return None if base.stop_when is None else name_of(base.stop_when)
 
 
 # Providers that run models on servers of their own, each with the variables that its key is looked for in. What other providers
@@ -185,19 +208,26 @@ def _name(spec: Proposer) -> str:
 
 
 def _defaults(mixture: Mixture) -> dict[str, Any]:
-    """Return what each field of a context is where nobody sets it."""
+    """Return the default of each field of a context."""
     written: Any = mixture.proposers
     proposers = [[_name(spec) for spec in item] if isinstance(item, tuple) else _name(item) for item in written]
     roles = {spec.system_prompt for spec in _flat(written)}
     aggregator: Any = mixture.aggregator
+    filters = [_of_package("filters", name_of(each)) for each in mixture.reference_filters]
     return {
         "proposers": proposers,
         "aggregator": None if aggregator is None else _name(aggregator),
         "num_layers": mixture.num_layers,
         "prompt": mixture.prompt if isinstance(mixture.prompt, str) else None,
-        # Where they differ, none of them is that of all.
+        # Where the roles differ, there is no default.
         "proposer_system_prompt": roles.pop() if len(roles) == 1 else None,
         "aggregator_system_prompt": None if aggregator is None else aggregator.system_prompt,
+        # Strategies of the operator's own have no name that a context could send back.
+        "aggregation": _of_package("aggregation", name_of(mixture.strategies.aggregation)),
+        "reference_filters": None if None in filters else filters or None,
+        "stop_when": _of_package("stopping", _stop_name(mixture)),
+        "quorum": mixture.quorum,
+        "deadline": mixture.deadline,
         "temperature": mixture.temperature,
         "max_tokens": mixture.max_tokens,
     }
@@ -216,6 +246,11 @@ def _nodes(builder: StateGraph[MoAState, MoAContext]) -> dict[str, list[str]]:
         "prompt": [*(name for name in proposers if layers[name] != 1), *last],
         "proposer_system_prompt": proposers,
         "aggregator_system_prompt": last,
+        "aggregation": last,
+        "reference_filters": merges,
+        "stop_when": merges,
+        "quorum": proposers,
+        "deadline": [*proposers, *last],
         "temperature": [*proposers, *last],
         "max_tokens": [*proposers, *last],
     }

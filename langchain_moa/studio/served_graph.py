@@ -29,7 +29,7 @@ class ServedGraph(CompiledMoA):
         brings_nothing = isinstance(input, dict) and not input.get("messages")
         values, before = await self._looked_up(config) if input is None or brings_nothing else ({}, None)
         if brings_nothing and not values.get("messages"):
-            msg = "there is nothing to answer: `messages` is empty. Nobody has been asked"
+            msg = "there is nothing to answer: `messages` is empty. No model was called"
             raise MoAError(msg)
         async for item in super().astream(input, config, **kwargs):
             yield item

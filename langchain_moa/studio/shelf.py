@@ -17,14 +17,14 @@ class Shelf(Generic[T]):
     """Keeps what was asked for last; any number of threads may ask.
 
     Attributes:
-        size: How many things there is room for.
+        size: The most things to keep.
     """
 
     def __init__(self, *, size: int = 32) -> None:
         """Put up an empty shelf.
 
         Args:
-            size: How many things there is room for, at least 1; the one that nobody has asked for longest goes first.
+            size: The most things to keep, at least 1; the least recently used one is dropped first.
         """
         self.size = size
         self._kept: OrderedDict[str, Future[T]] = OrderedDict()
@@ -44,7 +44,7 @@ class Shelf(Generic[T]):
             return future.result()
 
     def get(self, key: str, make: Callable[[], T]) -> T:
-        """Return what is kept, or make it; whoever asks meanwhile waits for the one that is being made.
+        """Return what is kept, or make it; other callers wait for the one that is being made.
 
         Args:
             key: What it is kept under.

@@ -1,4 +1,4 @@
-"""Test kit: models that need no key and no network."""
+"""Test kit: chat models that need no API key and no network."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A chat model that replays recorded answers: experiments on real models' outputs, without a key and without a network."""
+"""A chat model that replays recorded answers, for experiments on real models' outputs without a key or a network."""
 
 from __future__ import annotations
 
@@ -35,21 +35,21 @@ _SHOWN = 60
 
 _PREFIX = "replay:"
 
-# How many characters a token has, as LangChain estimates it.
+# Characters per token, as LangChain estimates it.
 _CHARACTERS = 4
 
 
 class UnknownQuestionError(LookupError):
-    """Nothing is recorded for a question; the text says which one is closest to it."""
+    """No answer is recorded for a question; the message names the closest recorded question."""
 
 
 class RecordedFailureError(RuntimeError):
-    """The call failed when it was recorded, and so it fails when it is replayed."""
+    """The call failed when it was recorded, so it fails when it is replayed."""
 
 
 def _coerce_answers(value: Any) -> dict[str, tuple[str | None, ...]]:
     if not isinstance(value, Mapping) or not value:
-        msg = "give a mapping of each question to its answer, or to a list of answers, with at least one question"
+        msg = "give a mapping with at least one question, from each question to its answer or to a list of answers"
         raise ValueError(msg)
     answers = {}
     for question, given in value.items():
@@ -57,7 +57,8 @@ def _coerce_answers(value: Any) -> dict[str, tuple[str | None, ...]]:
         texts = isinstance(each, Sequence) and bool(each) and all(text is None or isinstance(text, str) for text in each)
         if not isinstance(question, str) or not texts:
             msg = (
-                f"{_short(str(question))!r} must be a text with an answer, or a list of at least one, all of them texts or None"
+                f"{_short(str(question))!r}: a question must be a text, and its answer a text, None, or a list of at least one "
+                "of these"
             )
             raise ValueError(msg)
         answers[question] = tuple(each)
@@ -65,27 +66,28 @@ def _coerce_answers(value: Any) -> dict[str, tuple[str | None, ...]]:
 
 
 class ReplayChatModel(BaseChatModel):
-    """A chat model that looks its answer up by the question: the text of the last user message, exactly.
+    """A chat model that looks up its answer by the exact text of the last user message.
 
-    Use it wherever you use a chat model, for example as a proposer: what real models have answered is paid for once, and
-    votes, filters and judges are tried on it for nothing. Other messages of the conversation (a system message, references)
-    change nothing. In files and on the command line, write `replay:answers.jsonl#gpt-4o`; see `replay_model`.
+    Use it wherever you use a chat model, for example as a proposer. You pay for the answers of real models once, and then try
+    votes, filters and judges on them for free. Other messages of the conversation, such as a system message with references,
+    have no effect. In files and on the command line, write `replay:answers.jsonl#gpt-4o`; see `replay_model`.
 
     Attributes:
-        answers: For each question its answer, or a list of several (samples). `None` is a call that failed.
-        model: What the model is called in reports, `model` or `provider:model`; with a provider its tokens are priced by the
-            price list. Default: `replay`.
-        sample: Which of several answers is taken, from 0; a number past the last one begins anew. Default: the first one, or
-            what `seed` draws.
-        seed: Draws one of several answers, for the same number and question always the same. A `seed` of the call overrides it,
-            so that `Mixture.self_moa` draws samples. Default: nothing is drawn.
-        costs_usd: For a question, what each of its answers cost, in US dollars; `None` where that is not known.
-        characters: For a question, how long each of its answers was in full, in characters. Default: as long as the text.
+        answers: The answer for each question, or a list of several answers (samples). `None` is a call that failed.
+        model: The model's name in reports, `model` or `provider:model`. With a provider, its tokens are priced by the price
+            list. Default: `replay`.
+        sample: Index of the sample to return, from 0. An index beyond the last sample wraps around. Default: the first
+            sample, or the one that `seed` draws.
+        seed: Draws one of several samples; the same seed and question always draw the same sample. A `seed` given at call
+            time overrides it, so that `Mixture.self_moa` draws different samples. Default: no sample is drawn.
+        costs_usd: For each question, the cost of each of its answers in US dollars; `None` if it is not known.
+        characters: For each question, the length of each of its original answers in characters. Default: the length of the
+            recorded text.
 
     Raises:
-        ValueError: As `pydantic.ValidationError`, at construction: there are no answers, or one is not a text.
-        UnknownQuestionError: While running: nothing is recorded for the question.
-        RecordedFailureError: While running: the recorded call failed.
+        ValueError: At construction, as a `pydantic.ValidationError`: there are no answers, or an answer is not a text.
+        UnknownQuestionError: At call time: no answer is recorded for the question.
+        RecordedFailureError: At call time: the recorded call failed.
 
     Example:
         ```python
@@ -117,19 +119,20 @@ class ReplayChatModel(BaseChatModel):
         answer: str | Sequence[str] = "answer",
         **fields: Any,
     ) -> Self:
-        """Read recorded answers from a file with one JSON object a line, or with a list of objects.
+        """Read recorded answers from a JSON Lines file, or from a JSON file with a list of objects.
 
-        Rows with the same question are several answers.
+        Rows with the same question are samples of one answer.
 
         Args:
             path: The file.
-            question: The key of the question.
-            answer: The key of the answer, or the keys that lead to it: `["recorded", "gpt-4", "output"]`. It may be a text, a
-                list of texts, or null for a call that failed.
+            question: The key of the question. Default: `question`.
+            answer: The key of the answer, or the path of keys to it, such as `["recorded", "gpt-4", "output"]`. The answer is
+                a text, a list of texts, or null for a call that failed. Default: `answer`.
             **fields: The other fields, such as `model` and `seed`.
 
         Raises:
-            ValueError: The file cannot be read, a line is no JSON object, or lacks a key; the text has the file and the line.
+            ValueError: The file cannot be read, a line is not a JSON object, or a key is missing; the message has the file and
+                the line.
         """
         keys = [answer] if isinstance(answer, str) else list(answer)
         answers: dict[str, list[str | None]] = {}
@@ -146,7 +149,7 @@ class ReplayChatModel(BaseChatModel):
 
     @property
     def _identifying_params(self) -> Mapping[str, Any]:
-        # A cache, or the description of a mixture, need not hold a thousand answers to tell two models apart.
+        # A digest, since caches and descriptions of mixtures need not contain all answers to tell two models apart.
         if self._digest is None:
             self._digest = hashlib.sha256(repr(sorted(self.answers.items())).encode()).hexdigest()[:16]
         return {"model": self.model, "sample": self.sample, "seed": self.seed, "answers": self._digest}
@@ -212,7 +215,7 @@ class ReplayChatModel(BaseChatModel):
     def _answer(
         self, messages: Sequence[BaseMessage], stop: Sequence[str] | None, seed: int | None
     ) -> tuple[str, dict[str, Any]]:
-        """Return the recorded answer, and what its message says of tokens, model and price."""
+        """Return the recorded answer, and the usage and response metadata of its message."""
         asked = next((str(message.text) for message in reversed(messages) if isinstance(message, HumanMessage)), None)
         texts: Any = None if asked is None else self.answers.get(asked)
         if asked is None or texts is None:
@@ -235,31 +238,31 @@ class ReplayChatModel(BaseChatModel):
     def _place(self, asked: str, samples: int, seed: int | None) -> int:
         if self.sample is not None:
             return self.sample % samples
-        # A generator for each answer: which one is drawn does not depend on what was asked before.
+        # Each draw has its own generator, so that it does not depend on earlier questions.
         return 0 if seed is None else random.Random(f"{seed} {asked}").randrange(samples)  # noqa: S311  # not for security
 
     def _unknown(self, asked: str | None) -> str:
         if asked is None:
-            return f"the model {self.model!r} replays answers to questions, and the conversation has no user message"
+            return f"the model {self.model!r} replays answers by question, but the conversation has no user message"
         close = get_close_matches(asked, self.answers, n=1)
-        hint = f"; the closest of the {len(self.answers)} that are is {_short(close[0])!r}" if close else ""
+        hint = f"; the closest of its {len(self.answers)} recorded questions is {_short(close[0])!r}" if close else ""
         return f"the model {self.model!r} has no recorded answer to exactly {_short(asked)!r}{hint}"
 
 
 def replay_model(spec: str, **fields: Any) -> ReplayChatModel:
-    """Make the model that a member string `replay:FILE#MODEL` names.
+    """Make the model for a member string `replay:FILE#MODEL`.
 
-    The file has an object on each line: the `question`, and `recorded` with the answer of each model by its name. An answer is
-    a text, a list of texts (several samples), or null (the call failed). `cost_usd` and `chars`, by model in the same form,
-    are what the answer cost in US dollars and how long it was in full. A model that is named `provider:model` is priced by the
-    price list where `cost_usd` is missing.
+    Each line of the file is an object with a `question` and with `recorded`, a mapping from model names to answers. An answer
+    is a text, a list of texts (several samples), or null (the call failed). Optionally, `cost_usd` and `chars` map model names
+    to the costs of these answers in US dollars and to the lengths of the original answers in characters. If `cost_usd` is
+    missing, a model that is named `provider:model` is priced by the price list.
 
     Args:
-        spec: `replay:answers.jsonl#gpt-4o`, or the same without `replay:`.
+        spec: The model as `replay:answers.jsonl#gpt-4o`, or without `replay:`.
         **fields: Other fields of the model, such as `sample` and `seed`.
 
     Raises:
-        ValueError: There is no such file or model, or a line cannot be used; the text has the file, the line and the remedy.
+        ValueError: There is no such file or model, or a line is invalid; the message has the file, the line and the remedy.
 
     Example:
         ```python
@@ -273,7 +276,9 @@ def replay_model(spec: str, **fields: Any) -> ReplayChatModel:
     """
     path, separator, name = spec.removeprefix(_PREFIX).rpartition("#")
     if not separator or not path or not name:
-        msg = f"cannot make the model {spec!r}: write 'replay:FILE#MODEL', the file of recorded answers and one of its models"
+        msg = (
+            f"cannot make the model {spec!r}: write 'replay:FILE#MODEL', with a file of recorded answers and one of its models"
+        )
         raise ValueError(msg)
     rows = read_rows(path)
     models = list(dict.fromkeys(model for row in rows for model in row.get("recorded", dict)))
@@ -289,7 +294,7 @@ def replay_model(spec: str, **fields: Any) -> ReplayChatModel:
         question, said = row.text("question"), row.data["recorded"].get(name)
         texts = list(said) if isinstance(said, list) and said else [None if said == [] else said]
         if not all(text is None or isinstance(text, str) for text in texts):
-            row.refuse(f"the recorded answer of {name!r} has to be a text, a list of texts, or null")
+            row.refuse(f"the recorded answer of {name!r} must be a text, a list of texts, or null")
         answers.setdefault(question, []).extend(texts)
         costs.setdefault(question, []).extend(_by_sample(row, "cost_usd", name, len(texts)))
         characters.setdefault(question, []).extend(_by_sample(row, "chars", name, len(texts)))
@@ -297,14 +302,14 @@ def replay_model(spec: str, **fields: Any) -> ReplayChatModel:
 
 
 def _by_sample(row: Row, field: str, model: str, samples: int) -> list[float | int | None]:
-    """Return what a field says of each of a model's samples: one value for all of them, or a list."""
+    """Return a field's values for a model's samples, given as a list or as one value for all of them."""
     given = row.data.get(field)
     value = given.get(model) if isinstance(given, Mapping) else given
     values = value if isinstance(value, list) else [value] * samples
     if len(values) != samples or not all(
         each is None or (isinstance(each, int | float) and not isinstance(each, bool) and each >= 0) for each in values
     ):
-        row.refuse(f"{field!r} of {model!r} has to be a number of at least 0, or null, for each of its answers")
+        row.refuse(f"{field!r} of {model!r} must be a number of at least 0, or null, for each of its answers")
     return values
 
 
@@ -313,7 +318,7 @@ def _at_place(values: Sequence[Any] | None, place: int) -> Any:
 
 
 def _at(row: Row, keys: Sequence[str]) -> Any:
-    """Return what stands where the keys lead to."""
+    """Return the value at a path of keys."""
     value: Any = row.data
     for key in keys:
         if not isinstance(value, dict) or key not in value:
@@ -323,7 +328,7 @@ def _at(row: Row, keys: Sequence[str]) -> Any:
 
 
 def _usage(messages: Sequence[BaseMessage], text: str, characters: int | None) -> UsageMetadata:
-    # Counted as LangChain estimates tokens, four characters each: what the provider counted is not recorded.
+    # Estimated as LangChain does, four characters per token, since the provider's count is not recorded.
     asked, said = count_tokens_approximately(messages), count_tokens_approximately([AIMessage(text)])
     if characters is not None:
         said = -(-characters // _CHARACTERS)

@@ -1,4 +1,4 @@
-"""What callers of a server may set of the graph of `create_moa`."""
+"""What callers of a server can set in the graph of `create_moa`."""
 
 from __future__ import annotations
 
@@ -33,6 +33,6 @@ async def test_callers_set_how_models_sample(loopback: Loopback, chat: Chat) -> 
     context: Any = {"model_kwargs": {"temperature": 0.25, "max_tokens": 7}}
     await graph.ainvoke(QUESTION, SERVED, context=context)
     assert {call.body["temperature"] for call in loopback.calls("a")} == {0.25}
-    # In a program of your own, you may set anything.
+    # In your own program, you can set anything.
     await graph.ainvoke(QUESTION, context=MoAContext(aggregator_kwargs={"extra_headers": {"X-Mine": "1"}}))
     assert loopback.calls("agg")[-1].headers["x-mine"] == "1"

@@ -1,4 +1,4 @@
-"""What LangChain promises of any chat model holds for a mixture."""
+"""A mixture fulfills what LangChain guarantees for chat models."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ async def test_a_stream_counts_what_a_whole_answer_counts(loopback: Loopback, mo
     assert streamed.usage_metadata == whole
     assert joined([chunk async for chunk in mixture().astream("Hi")]).usage_metadata == whole
     assert "uncounted" not in streamed.response_metadata["moa"]
-    # Servers that know no such option are named by their user, and the sum then says that it is none.
+    # For servers without this option, users set `stream_usage=False`; the sum then reports uncounted calls.
     uncounted = joined(list(mixture(stream_usage=False).stream("Hi")))
     assert [request.body.get("stream_options") for request in loopback.calls("agg")][-2:] == [{"include_usage": True}, None]
     assert whole is not None

@@ -1,4 +1,4 @@
-"""One model works in every event loop and in sync code, at once, with an HTTP client for each loop."""
+"""A model works in every event loop and in sync code at the same time, with an HTTP client for each loop."""
 
 from __future__ import annotations
 
@@ -37,8 +37,7 @@ if TYPE_CHECKING:
 
     from langchain_core.messages import BaseMessage
 
-# Pytest finds them here.
-few_authorities = fixtures.few_authorities
+# Fixtures for pytest.
 providers = fixtures.providers
 
 PACKAGES = ("openai", "together", "anthropic", "ollama", "cohere", "groq")
@@ -47,7 +46,7 @@ THREADS = 4
 
 
 class Models:
-    """Models of one package, aimed at a server on this machine, with the clients that the package makes."""
+    """Models of one package at a server on this machine, with the clients that the package makes."""
 
     def __init__(self, package: str, loopback: Loopback, providers: ProviderServer) -> None:
         self._package = package
@@ -66,7 +65,7 @@ class Models:
 
     @property
     def connections(self) -> int:
-        """How many connections are open at the servers."""
+        """The number of open connections at the servers."""
         return len(self._loopback.connections) + len(self._providers._sockets)
 
 
@@ -76,12 +75,12 @@ def models(request: pytest.FixtureRequest, loopback: Loopback, providers: Provid
 
 
 def chat_openai(loopback: Loopback, **settings: Any) -> ChatOpenAI:
-    """Return a model that makes its own clients, unlike those of `Loopback.chat`."""
+    """Return a model that makes its own clients, unlike `Loopback.chat`."""
     return ChatOpenAI(**{"base_url": loopback.url, "api_key": "test", "model": "a", "max_retries": 0, **settings})
 
 
 def statuses(answer: AIMessage) -> list[str]:
-    """Return what became of each reference of an answer."""
+    """Return the status of each reference of an answer."""
     return [each["status"] for layer in answer.response_metadata["moa"]["layers"] for each in layer]
 
 
@@ -166,7 +165,7 @@ def test_connections_are_closed_with_the_loop(models: Models) -> None:
     until(lambda: models.connections == 0, lambda: f"the end of {models.connections} connections")
 
 
-def test_a_loop_keeps_its_connections(loopback: Loopback, few_authorities: None) -> None:
+def test_a_loop_keeps_its_connections(loopback: Loopback) -> None:
     model = chat_openai(loopback)
     moa = mixture_of(model, model, aggregator=model)
 
@@ -182,13 +181,13 @@ def test_a_loop_keeps_its_connections(loopback: Loopback, few_authorities: None)
 # --- what the user has given ---
 
 
-def test_an_http_client_of_the_users_is_kept(loopback: Loopback, few_authorities: None) -> None:
+def test_an_http_client_of_the_users_is_kept(loopback: Loopback) -> None:
     sent: list[str] = []
 
     async def note(request: Any) -> None:
         sent.append(request.url.path)
 
-    # It is used in two loops here, so that it must keep no connection.
+    # It is used in two loops here, so it must not keep a connection.
     client = DefaultAsyncHttpxClient(
         event_hooks={"request": [note]}, limits=type(DEFAULT_CONNECTION_LIMITS)(max_keepalive_connections=0)
     )
@@ -220,7 +219,7 @@ def test_a_transport_of_the_users_is_kept(providers: ProviderServer) -> None:
 
 
 class Proxy:
-    """An HTTP proxy that notes where it was sent."""
+    """An HTTP proxy that records the addresses it is sent to."""
 
     def __init__(self) -> None:
         self.hosts: Counter[str] = Counter()
@@ -261,9 +260,7 @@ class Proxy:
 
 
 @pytest.mark.parametrize("package", ["openai", "anthropic", "ollama"])
-def test_a_proxy_of_the_users_is_kept(
-    package: str, loopback: Loopback, providers: ProviderServer, few_authorities: None
-) -> None:
+def test_a_proxy_of_the_users_is_kept(package: str, loopback: Loopback, providers: ProviderServer) -> None:
     with Proxy() as proxy:
         match package:
             case "openai":
@@ -282,7 +279,7 @@ def test_a_proxy_of_the_users_is_kept(
 
 
 class SyncOnly(BaseChatModel):
-    """A model that has a sync side and no more, and notes where it was called."""
+    """A model with a sync method only, which records where it was called."""
 
     called: list[tuple[threading.Thread, bool]] = Field(default_factory=list)
 
@@ -296,7 +293,7 @@ class SyncOnly(BaseChatModel):
 
 
 class BothSides(SyncOnly):
-    """A model that has both sides, of a package that is not known."""
+    """A model of an unknown package, with sync and async methods."""
 
     async def _agenerate(self, messages: list[BaseMessage], *_: Any, **__: Any) -> ChatResult:
         self.called.append((threading.current_thread(), is_on_portal()))
@@ -314,7 +311,7 @@ def test_a_sync_model_is_called_in_worker_threads() -> None:
 
 
 def test_a_model_of_an_unknown_package_is_called_by_the_side_of_its_caller() -> None:
-    # Its async client may belong to the caller's loop, and not to the one that sync code waits for.
+    # Its async client may belong to the caller's loop rather than to the loop for sync code.
     model = BothSides()
     moa = mixture_of(model, model, aggregator=model)
     assert [answer.text for answer in ask_both_ways(moa)] == ["from the sync side", "from the async side"]
@@ -350,7 +347,7 @@ def test_forty_mixtures_inside_of_sync_members(chat: Callable[..., ChatOpenAI], 
     outer = mixture_of(*members, aggregator=chat("aggregator"))
     with ThreadPoolExecutor(1) as threads:
         asked = threads.submit(lambda: asyncio.run(outer.ainvoke("Hi")) if is_async else outer.invoke("Hi"))
-        loopback.wait_for(many, "inner")  # all at once: no answer has gone out
+        loopback.wait_for(many, "inner")  # all at once: no answer has been sent
         gate.open()
         assert statuses(asked.result(PATIENCE)) == ["ok"] * many
     assert Counter(loopback.models) == {"inner": many, "inner-aggregator": many, "aggregator": 1}
@@ -369,7 +366,7 @@ def nested(inner: ChatMoA, aggregator: Any) -> ChatMoA:
 
 
 def asking(inner: ChatMoA, name: str) -> RunnableLambda[Any, Any]:
-    """Return a member that has a sync side only, and asks a mixture there."""
+    """Return a member with a sync method only, which asks a mixture."""
 
     def ask(messages: list[BaseMessage]) -> AIMessage:
         return inner.invoke(messages)

@@ -1,4 +1,4 @@
-"""What this package needs of the private parts of others; each failure says what breaks when a release changes it."""
+"""Private parts of other packages that this one needs; each failure says what breaks when a release changes them."""
 
 from __future__ import annotations
 
@@ -25,18 +25,17 @@ if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
     from langchain_core.runnables import RunnableConfig
 
-# Pytest finds them here.
-few_authorities = fixtures.few_authorities
+# Fixtures for pytest.
 providers = fixtures.providers
 
 COPIED = ("openai", "responses", "openrouter", "together", "deepseek", "xai", "anthropic", "groq", "ollama", "cohere")
 NOT_COPIED = ("bedrock", "fireworks", "gemini", "mistral")
-# Whose copies make HTTP clients of their own, and have no settings for retries.
+# Packages whose copies make their own HTTP clients and have no settings for retries.
 MAKES_ITS_OWN = {"ollama", "cohere"}
-# The others have their tests among the unit tests, since they need no server.
+# The others are tested in the unit tests, since they need no server.
 TESTED = {
     *("read_channel", "copy_for_loop", "streams_tokens", "inherited_context", "is_run_id", "tracing_params"),
-    *("identifying_params", "llm_type", "has_async_methods", "default_settings", "known_providers", "provider_of"),
+    *("identifying_params", "llm_type", "has_async_methods", "default_settings", "provider_packages", "provider_of"),
     *("ollama_options", "remote_headers", "sdk_client", "with_sdk_client"),
 }
 
@@ -68,7 +67,7 @@ def test_every_name_is_tested() -> None:
 
 
 class State(TypedDict, total=False):
-    """The state of a graph with a channel that its nodes do not see."""
+    """The state of a graph with a channel that is not in its nodes' input."""
 
     seen: list[Any]
 
@@ -78,7 +77,7 @@ class WithShared(State):
 
 
 class Shared(UntrackedValue[Any]):
-    """A channel that holds an object from the beginning."""
+    """A channel that contains an object from the start."""
 
     def from_checkpoint(self, checkpoint: Any) -> Any:
         channel = super().from_checkpoint(checkpoint)
@@ -125,7 +124,7 @@ def test_a_channel_that_a_graph_does_not_have_is_read_as_nothing() -> None:
 
 
 class Watched:
-    """The clients of a loop, each of which notes its requests."""
+    """The clients of a loop, which record their requests."""
 
     def __init__(self) -> None:
         self.made: list[Any] = []
@@ -139,7 +138,7 @@ class Watched:
         return client
 
     def watch(self, client: Any) -> None:
-        """Note the requests of an HTTP client."""
+        """Record the requests of an HTTP client."""
 
         async def note(request: Any) -> None:
             self.sent.append(str(request.url))

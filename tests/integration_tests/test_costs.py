@@ -1,4 +1,4 @@
-"""What mixtures of all kinds of members cost: nested mixtures, chains, agents, fallbacks; and what failed."""
+"""The cost of mixtures with all kinds of members: nested mixtures, chains, agents, fallbacks, and failed calls."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tests.loopback.fixtures import Chat
 
 A_MILLION = Usage(prompt=1_000_000, completion=1_000_000)
-MINI, FULL = 0.4 + 1.6, 2.0 + 8.0  # gpt-4.1-mini's and gpt-4.1's dollars for a million in and a million out
+MINI, FULL = 0.4 + 1.6, 2.0 + 8.0  # US dollars per million input and output tokens of gpt-4.1-mini and gpt-4.1
 
 
 @pytest.fixture(autouse=True)

@@ -1,4 +1,4 @@
-"""Every example in a docstring runs, by itself, as a reader would paste it."""
+"""Every example in a docstring runs on its own, as a reader would paste it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tests.loopback import Loopback
     from tests.loopback.reply import Body
 
-# The models of `local:`, which other tests run, would only cost time here; presets are read as they are.
+# The models of `local:` would only take time here, since other tests run them; presets are read unchanged.
 STAND_INS = re.compile(r"\bopenai:gpt-|\blocal:(?=[sg])")
 
 PACKAGE = Path(langchain_moa.__file__).parent
@@ -43,7 +43,7 @@ def examples() -> list[pytest.ParameterSet]:
 
 
 def answer(body: Body) -> Reply:
-    """Write roles where they are asked for, else what a model would."""
+    """Write roles if they are requested, otherwise answer like a model."""
     if last_user_text(body["messages"]).startswith("The task: "):
         return Reply('{"one": "You add.", "two": "You check.", "three": "You doubt."}')
     return able(body)
@@ -57,7 +57,7 @@ def test_it_runs(code: str, loopback: Loopback, tmp_path: Path, monkeypatch: pyt
     monkeypatch.setenv("TOGETHER_API_KEY", "test")
     monkeypatch.setenv("TOGETHER_API_BASE", loopback.url)
     loopback.script("*", answer)
-    # By their real names, OpenAI's client would ask some of them through an API that the loopback server does not have.
+    # With their real names, OpenAI's client would ask some of them through an API that the loopback server lacks.
     code = STAND_INS.sub("openai:loopback-", code)
     if '"runs.jsonl"' in code:
         with record_moa() as runs:

@@ -1,4 +1,4 @@
-"""The transparent surface: a graph like any other of LangGraph's."""
+"""The transparent surface: a normal LangGraph graph."""
 
 from __future__ import annotations
 
@@ -156,7 +156,9 @@ def test_the_drawing_names_every_proposer_by_its_model(chat: Chat) -> None:
     drawn = create_moa(members, chat("agg")).compile().get_graph(xray=True).draw_mermaid()
     for layer in (1, 2):
         assert re.search(rf"layer_{layer}_proposer_1\(.*model = openai:p", drawn, re.DOTALL)
-        assert re.search(rf"layer_{layer}_proposer_2\(.*proposer = the #60;sceptic#62;\nmodel = openai:q", drawn, re.DOTALL)
+        assert re.search(
+            rf"layer_{layer}_proposer_2\(.*proposer = 2\nname = the #60;sceptic#62;\nmodel = openai:q", drawn, re.DOTALL
+        )
         assert f"layer_{layer}_proposer_2 --> merge_{layer};" in drawn
     assert "merge_1 --> layer_2_proposer_1;" in drawn
     assert "merge_2 --> aggregator;" in drawn
@@ -184,10 +186,10 @@ async def test_messages_stream_has_every_members_tokens_tagged(chat: Chat) -> No
             tag = (metadata.get("layer"), metadata.get("proposer"), metadata["model"], metadata["langgraph_node"])
             said[tag] = said.get(tag, "") + message.text
         assert said == {
-            (1, "openai:p", "openai:p", "layer_1_proposer_1"): "p says: Hi",
-            (1, "openai:q", "openai:q", "layer_1_proposer_2"): "q says: Hi",
-            (2, "openai:p", "openai:p", "layer_2_proposer_1"): "p says: Hi",
-            (2, "openai:q", "openai:q", "layer_2_proposer_2"): "q says: Hi",
+            (1, 1, "openai:p", "layer_1_proposer_1"): "p says: Hi",
+            (1, 2, "openai:q", "layer_1_proposer_2"): "q says: Hi",
+            (2, 1, "openai:p", "layer_2_proposer_1"): "p says: Hi",
+            (2, 2, "openai:q", "layer_2_proposer_2"): "q says: Hi",
             (None, None, "openai:agg", "aggregator"): "agg says: Hi",
         }
 
@@ -200,13 +202,13 @@ async def test_twins_have_names_of_their_own_in_the_stream(chat: Chat, same: str
     graph = create_moa(proposers, chat("agg")).compile()
     stream: Any = graph.astream(QUESTION, stream_mode="messages")
     seen = {
-        (metadata["layer"], metadata["proposer"], metadata["langgraph_node"])
+        (metadata["layer"], metadata["proposer"], metadata["name"], metadata["langgraph_node"])
         async for _, metadata in stream
         if "layer" in metadata
     }
     names = ["openai:p #1", "openai:q", "openai:p #2"] if same == "models" else ["expert #1", "expert #2", "expert #3"]
     assert seen == {
-        (layer, name, f"layer_{layer}_proposer_{place}") for layer in (1, 2) for place, name in enumerate(names, start=1)
+        (layer, place, name, f"layer_{layer}_proposer_{place}") for layer in (1, 2) for place, name in enumerate(names, start=1)
     }
 
 

@@ -1,4 +1,4 @@
-"""Members that are other mixtures: presets and files, by name."""
+"""Members that are other mixtures: presets and files, given by name."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_a_file_is_a_member_of_a_file(
     write("inner/one.yaml", ["openai:deep"], "openai:deep-agg")
     write("inner/two.yaml", ["openai:a", {"config": "one.yaml"}], "openai:inner-agg")
     outer = write("outer.yaml", [member, "openai:b"])
-    # Paths are relative to the file that they stand in.
+    # Paths are relative to the file that contains them.
     monkeypatch.chdir(tmp_path.parent)
     answer = ChatMoA.from_config(outer).invoke("Hi")
     assert answer.text == "agg says: Hi"
@@ -89,7 +89,7 @@ def test_a_mixture_that_has_itself_for_a_member(write: Any, how: str) -> None:
     if how == "fallback":
         member = {"model": "replay:x#y", "fallbacks": [{"config": "a.yaml"}]}
     file = write("a.yaml", [member])
-    with pytest.raises(ValueError, match=r"has itself for a member: .*a\.yaml > .*a\.yaml"):
+    with pytest.raises(ValueError, match=r"includes itself as a member: .*a\.yaml > .*a\.yaml"):
         Mixture.from_config(file)
 
 
@@ -98,7 +98,7 @@ def test_a_field_that_is_changed_finds_a_cycle_made_meanwhile(write: Any) -> Non
     moa = Mixture.from_config(write("a.yaml", [{"config": "b.yaml"}]))
     write("b.yaml", [{"config": "a.yaml"}])
     moa.temperature = 0.5
-    with pytest.raises(ValueError, match="has itself for a member"):
+    with pytest.raises(ValueError, match="includes itself as a member"):
         moa.members  # noqa: B018  # made when it is used
 
 

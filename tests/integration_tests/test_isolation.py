@@ -1,4 +1,4 @@
-"""Whoever holds a `ChatMoA` sees one chat model; only tracers see the tree."""
+"""Callers of a `ChatMoA` see one chat model; only tracers see the inner runs."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ async def run(mode: str, model: Any, question: Any = "Hi", **config: Any) -> Non
         case "astream_v3":
             events = await model.astream_events(question, config, version="v3")
             await events.text
-            # The text is there before the handlers have been told of the end.
+            # The text arrives before the handlers are told that it ended.
             await events._producer_task
         case "batch":
             model.batch([question], config)

@@ -50,7 +50,7 @@ async def test_a_context_window_is_never_exceeded(
     assert sent.messages[-1] == {"role": "user", "content": "The last question?"}
     assert sent.roles == ["system", "user"]
     assert "2 of the oldest messages left out" in caplog.text
-    # Those whose window is not known are sent everything.
+    # Members with an unknown window are sent everything.
     assert len(loopback.calls("p")[-1].messages) == 3 + (layers > 1)
 
 
@@ -61,7 +61,7 @@ TOOL = {"type": "function", "function": {"name": "look_up", "description": "word
 
 
 def size(sent: Recorded) -> float:
-    """Everything of a request that its model reads, in tokens of four letters, and the answer that it asks for."""
+    """Return the tokens, of four letters each, of everything in a request that its model reads, and of the requested answer."""
     read = {name: sent.body[name] for name in ("messages", "tools", "response_format") if name in sent.body}
     return len(json.dumps(read)) / 4 + (sent.body.get("max_completion_tokens") or sent.body.get("max_tokens") or 0)
 
@@ -188,7 +188,7 @@ def test_a_tools_result_never_stands_without_its_call(loopback: Loopback, chat: 
     assert sent.messages[2]["tool_calls"][0]["id"] == sent.messages[3]["tool_call_id"] == "call_2"
     (proposing,) = loopback.calls("p")
     assert size(proposing) <= 800
-    # What a tool has returned is a user's message to one without tools, but it is not the user's.
+    # A tool's result is a user message for a member without tools, but it is not the user's.
     assert proposing.roles == ["system", "user", "assistant", "user"]
     assert proposing.messages[1]["content"] == "The last question?"
     assert "found 2" in proposing.user
@@ -208,7 +208,7 @@ def test_what_was_trimmed_survives_a_checkpoint(loopback: Loopback, chat: Chat) 
 
 @pytest.mark.parametrize("most", [1, 2])
 async def test_so_many_calls_at_once_and_no_more(loopback: Loopback, chat: Chat, most: int) -> None:
-    # The first call is held until so many are open.
+    # The first call is held until this many are open.
     loopback.script("p", [Reply("draft", together=most), Reply("draft", delay=0.01)])
     moa = ChatMoA(proposers=[chat("p")] * 6, aggregator=chat("agg"), num_layers=2, max_concurrency=most)
     answers = [moa.invoke("Hi"), *moa.batch(["Hi"] * 3), await moa.ainvoke("Hi"), *(await moa.abatch(["Hi"] * 3))]

@@ -1,4 +1,4 @@
-"""The `able` model: LangChain's standard suite with plain `ChatOpenAI`, and more of what it can do."""
+"""The `able` model: LangChain's standard suite with plain `ChatOpenAI`, and its other abilities."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Images, sound and documents go to whoever can take them."""
+"""Images, audio and documents are sent to the members that support them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_a_medium_goes_to_who_can_take_it(loopback: Loopback, chat: Chat, block:
     message = HumanMessage([{"type": "text", "text": "What is this?"}, block])
     before = message.model_dump()
     moa.invoke([message])
-    # Of a model without a profile, only images are assumed: many servers speak this protocol, and refuse what they do not know.
+    # Without a profile, only images are assumed: many servers speak this protocol and reject what they do not support.
     for name in ("seeing", "agg", *(["unknown"] if "image" in note else [])):
         parts = loopback.calls(name)[0].messages[-1]["content"]
         assert [part["type"] == "text" for part in parts] == [True, False], name

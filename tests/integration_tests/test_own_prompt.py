@@ -1,4 +1,4 @@
-"""A prompt of the user's own that fails ends the run, with what is paid for; none of the members is to blame."""
+"""A user's own prompt that fails ends the run and keeps what is paid for; the members are not blamed."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def test_the_run_fails_and_keeps_the_references(
     assert failure.match(rf"^the prompt 'careless' failed for {who}: IndexError: list index out of range")
     assert [reference["text"] for reference in failure.value.references] == ["p says: Hi", "q says: Hi"]
     assert isinstance(failure.value.__cause__, IndexError)
-    # Neither is another layer begun nor a stand-in asked.
+    # No further layer starts, and no fallback is asked.
     assert sorted(request.model for request in loopback.requests) == ["p", "q"]
 
 
@@ -117,7 +117,7 @@ def test_a_graph_fails_alike(chat: Chat) -> None:
 
 
 def drafted(messages: Any, references: Any) -> Any:
-    """An aggregation that shows references by the mixture's prompt."""
+    """An aggregation that shows references in the mixture's prompt."""
     answer = yield Ask(messages=messages, references=references, name="draft", drafts=True)
     return answer["text"]
 
@@ -154,7 +154,7 @@ def test_what_a_prompt_does_to_its_lists_is_without_effect(loopback: Loopback, c
         messages.insert(0, SystemMessage(references.pop()["text"]))
         return messages
 
-    # In a window that is too small, it is called more than once.
+    # If the window is too small, it is called more than once.
     small = chat("agg", profile={"max_input_tokens": 200})
     moa = ChatMoA(proposers=[chat("p")], aggregator=small, num_layers=1, prompt=grasping)
     moa.invoke([HumanMessage("old " * 500), HumanMessage("Hi")])

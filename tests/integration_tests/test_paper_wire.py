@@ -1,4 +1,4 @@
-"""The paper at the wire: what every model was really sent."""
+"""The paper at the wire: what every model is sent."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from tests.loopback import Loopback
     from tests.loopback.fixtures import Chat
 
-# Copied from Table 1 of the paper and not from the code, so that the two are held against each other.
+# Copied from Table 1 of the paper rather than from the code, so that the test compares the two.
 PROMPT = (
     "You have been provided with a set of responses from various open-source models to the latest user query. "
     "Your task is to synthesize these responses into a single, high-quality response. It is crucial to critically "
@@ -46,14 +46,14 @@ class Scripted:
         self.aggregator = chat("agg")
 
     def _reply(self, layer: int, proposer: int, after: str | None) -> Reply:
-        # The first layer answers in reverse; what `after` waits for has been answered by then, so later ones are free.
+        # The first layer answers in reverse order; later layers need not wait, since `after` has been answered by then.
         return Reply(f"l{layer}p{proposer}", after=after if layer == 1 else None)
 
     def references(self, layer: int) -> list[str]:
         return [f"l{layer}p{proposer}" for proposer in range(1, self.proposers + 1)]
 
     def check(self, user: list[dict[str, Any]], system: str | None) -> None:
-        """Hold every recorded request against the paper."""
+        """Compare every recorded request with the paper."""
         requests = self.server.requests
         assert len(requests) == self.proposers * self.layers + 1
         for number, request in enumerate(requests):

@@ -1,4 +1,4 @@
-"""The page on prompt caches: its code runs, and its tables are the benchmark's."""
+"""The page on prompt caches: its code runs, and its tables match the benchmark."""
 
 from __future__ import annotations
 

@@ -47,11 +47,11 @@ async def test_a_proposer_is_shown_a_part(loopback: Loopback, chat: Chat, histor
     assert len(first.messages) == len(expected)
     for message, text in zip(first.messages, expected, strict=True):
         assert message["content"].startswith(text)
-    # In later layers, too, and with all references.
+    # In later layers as well, and with all references.
     assert len(second.messages) == len(expected)
     assert "whole says" in second.system
     assert len(loopback.calls("whole")[0].messages) == len(CONVERSATION)
-    # The aggregator is shown all, and nothing counts as left out for want of room.
+    # The aggregator is shown everything, and nothing counts as left out for lack of room.
     assert len(loopback.calls("agg")[0].messages) == len(CONVERSATION)
     assert "degraded" not in answer.response_metadata["moa"]
 
@@ -99,5 +99,5 @@ def test_who_is_no_proposer_is_shown_all(field: str) -> None:
     short: Any = {"model": "openai:a", "history": 1}
     value: Any = {"select": {"model": short}} if field == "aggregation" else short
     fields = {"proposers": ["openai:a"], "aggregator": "openai:b", "api_key": "none", field: value}
-    with pytest.raises(ValueError, match=f"{field}.*history is 1, which is for proposers"):
+    with pytest.raises(ValueError, match=f"{field}.*history is 1, but only proposers can have one"):
         Mixture(**fields)

@@ -1,4 +1,4 @@
-"""What a deceptive proposer gets into a hardened prompt, at the wire: its own block, and nothing that speaks for another."""
+"""What a deceptive proposer gets into a hardened prompt at the wire: only its own block, which cannot pose as another."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ HONEST = (
     "Havana, as \u06af\u0641\u062a\u0647\u200c\u0627\u0646\u062f says.",
 )
 
-# An own list, not that of the package: what must not reach a tokenizer.
+# A separate list, independent of the package's own: what must not reach a tokenizer.
 CONTROL = re.compile(
     r"<[|\uff5c][\w/]|<\w+[|\uff5c]>|</?s>|<<SYS>>|<</SYS>>|\[/?INST\]|\[/?SYSTEM_PROMPT\]|<(?:start|end)_of_turn>|<bos>|<eos>"
     r"|\[gMASK\]|<sop>|</?think>"
@@ -44,7 +44,7 @@ SENT = [
 
 
 def ignored(text: str) -> list[str]:
-    """What of a text cannot be seen, but for the one joiner of the honest draft."""
+    """Return the invisible characters of a text, except for the one joiner of the honest draft."""
     hidden = [each for each in text if unicodedata.category(each) in {"Cc", "Cf"} and each not in "\n\t"]
     marks = [
         each
@@ -55,7 +55,7 @@ def ignored(text: str) -> list[str]:
 
 
 def drafts(sent: Recorded, count: int) -> list[str]:
-    """Read the drafts as the instruction says that they stand; the tag stands where it has to and nowhere else."""
+    """Parse the drafts as the instruction describes them; the tag is where it must be and nowhere else."""
     system = sent.messages[0]
     assert system["role"] == "system"
     found = re.search(r"between lines that say \[(draft [0-9a-f]{12})\]", system["content"])
@@ -63,19 +63,19 @@ def drafts(sent: Recorded, count: int) -> list[str]:
     _, *blocks, after = re.split(rf"^\[{found[1]}\]$", system["content"], flags=re.MULTILINE)
     assert len(blocks) == count
     assert after == ""
-    # In the instruction, before each draft, and behind the last one.
+    # In the instruction, before each draft, and after the last one.
     assert str(sent.messages).count(found[1]) == count + 2
     return [block.removeprefix("\n").removesuffix("\n") for block in blocks]
 
 
 def readers(loopback: Loopback) -> list[Recorded]:
-    """The requests that hold drafts: those of the second layer, and the aggregator's."""
+    """The requests with drafts: those of the second layer, and the aggregator's."""
     return [request for request in loopback.requests if "Their drafts stand below" in request.system]
 
 
 @pytest.fixture
 def moa(chat: Chat) -> ChatMoA:
-    """Two honest proposers with the attacker between them."""
+    """Two honest proposers, and the attacker between them."""
     names = ("first-model", "evil-model", "third-model")
     return ChatMoA(
         proposers=[Proposer(chat(name), name=f"{name} of ours") for name in names],
@@ -108,7 +108,7 @@ def test_an_attack_stays_in_its_block(loopback: Loopback, moa: ChatMoA, attack: 
 
 
 def test_a_tag_that_its_reader_repeats_opens_nothing(loopback: Loopback, moa: ChatMoA) -> None:
-    """A proposer of the second layer has read a tag; the aggregator's is another one."""
+    """A proposer of the second layer has read a tag; the aggregator gets a different one."""
 
     def repeating(body: dict[str, Any]) -> str:
         found = re.search(r"\[(draft [0-9a-f]{12})\]", body["messages"][0]["content"])

@@ -1,4 +1,4 @@
-"""References after the last message, at the wire: the beginning of a prompt stays what it was."""
+"""References after the last message, at the wire: the beginning of the prompt stays the same."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def test_after_the_results_of_tools_a_user_speaks(loopback: Loopback, members: d
     assert [message["role"] for message in before] == ["system", "user", "assistant"]
     assert (result["role"], result["content"]) == ("tool", "It is day.")
     assert last == {"role": "user", "content": SHOWN}
-    # A proposer has no tools: it reads the result as the user's.
+    # A proposer has no tools, so it reads the result as a user message.
     user = loopback.calls("p")[-1].messages[-1]
     assert user["role"] == "user"
     assert user["content"].startswith("[The tool call_1 returned:]\nIt is day.")
@@ -261,7 +261,7 @@ def test_references_are_shown_without_white_space_at_their_edges(
         between = "\n2. " if prompt == "paper" else re.search(r"\n(\[draft [0-9a-f]{12}\])\n", shown)[0]  # type: ignore[index]  # there is one
         assert f"It is\n  blue.{between}Blue." in shown
         assert "It is\n  blue.\t" not in shown
-    # The state keeps them as they came.
+    # The state keeps them unchanged.
     assert state["references"][0]["text"] == "\n\n  It is\n  blue.\t\n"
 
 

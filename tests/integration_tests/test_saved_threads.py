@@ -1,4 +1,4 @@
-"""Threads that release 0.1 has saved are read and continued.
+"""Threads that were saved by release 0.1 can be read and continued.
 
 `tests/data/threads-0.1.sqlite` was made with it: a mixture of two proposers in two layers, with one thread whose first turn is
 finished and one that was interrupted before `merge_1`.
@@ -38,7 +38,7 @@ def saved(tmp_path: Path) -> Path:
 
 
 def graph_of(loopback: Loopback, saver: Any) -> Any:
-    """Return today's graph of the mixture that has saved the threads."""
+    """Return today's graph of the mixture that saved the threads."""
     proposers = [Proposer(loopback.chat(name), name=name) for name in ("first", "second")]
     loopback.script("first", "first says it again")
     loopback.script("second", "second says it again")
@@ -101,7 +101,7 @@ async def test_an_interrupted_run_is_continued_async(loopback: Loopback, saved: 
 
 
 def check_continued(loopback: Loopback, answer: Any) -> None:
-    """Layer 1 was paid for by 0.1; layer 2 reads its references."""
+    """Layer 1 was answered with 0.1; layer 2 reads its references."""
     assert sorted(loopback.models) == ["aggregator", "first", "second"]
     assert all("second says: because it is so." in request.system for request in loopback.calls("first"))
     assert answer["messages"][-1].text == "The answer of today."
@@ -123,7 +123,7 @@ async def test_a_second_turn_is_asked_async(loopback: Loopback, saved: Path) -> 
 
 
 def check_second_turn(loopback: Loopback, answer: Any) -> None:
-    """Every model is sent the first turn, too, and no reference of it."""
+    """Every model is sent the first turn as well, without its references."""
     assert sorted(loopback.models) == ["aggregator", "first", "first", "second", "second"]
     for request in loopback.requests:
         spoken = [message["content"] for message in request.body["messages"] if message["role"] != "system"]

@@ -1,4 +1,4 @@
-"""The speed benchmark's own machinery: a contestant in a process of its own, and what the server saw of it."""
+"""The machinery of the speed benchmark: a contestant in a separate process, and the requests that the server received."""
 
 from __future__ import annotations
 

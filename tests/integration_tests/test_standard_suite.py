@@ -1,4 +1,4 @@
-"""LangChain's own integration suite: what the aggregator's class passes, a mixture passes, without an xfail."""
+"""LangChain's own integration suite: a mixture passes what the aggregator's class passes, without an xfail."""
 
 from __future__ import annotations
 

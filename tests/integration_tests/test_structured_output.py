@@ -1,4 +1,4 @@
-"""Structured output is the aggregator's own, whatever its method."""
+"""Structured output is the aggregator's, whatever the method."""
 
 from __future__ import annotations
 

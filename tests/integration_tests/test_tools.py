@@ -1,4 +1,4 @@
-"""Tools are the aggregator's: bound to it alone, described to the proposers in words."""
+"""Tools are bound to the aggregator only, and described to the proposers in words."""
 
 from __future__ import annotations
 

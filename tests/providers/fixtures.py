@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-import certifi
 import pytest
 from langchain_anthropic import _client_utils
 
@@ -16,20 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-@pytest.fixture(scope="session")
-def few_authorities(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Let clients trust one authority: a TLS context with all of them takes longer than the calls of a test."""
-    end = "-----END CERTIFICATE-----\n"
-    first, _, _ = Path(certifi.where()).read_text(encoding="utf-8").partition(end)
-    bundle = tmp_path_factory.mktemp("authorities") / "one.pem"
-    bundle.write_text(first + end, encoding="utf-8")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SSL_CERT_FILE", str(bundle))
-        yield
-
-
 @pytest.fixture
-def providers(few_authorities: None) -> Iterator[ProviderServer]:
+def providers() -> Iterator[ProviderServer]:
     """A fresh server of all providers for each test."""
     with ProviderServer() as server:
         yield server

@@ -1,4 +1,4 @@
-"""Token budgets: cut where a reader would, never the user's last message."""
+"""Token budgets: texts are cut at natural places, and never the user's last message."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_a_cut_text_is_within_its_budget_and_says_so(text: str, tokens: int) -> 
         ("A first line\nand a second one of words", "A first line […]"),
         ("一二三。四五六七八九十", "一二三。 […]"),
         ("abcdefghijklmnopqrstuvwxyz", "abcdefghijklmnopq […]"),
-        # Half of what there is room for, and a letter less.
+        # Half of the available room, minus one letter.
         ("One two. abcdefghijklmnopqr", "One two. […]"),
         ("One tw. abcdefghijklmnopqrs", "One tw. abcdefghi […]"),
     ],
@@ -181,7 +181,7 @@ def test_what_is_sent_is_what_was_measured() -> None:
     drawn = count()
 
     def prompt(messages: list[BaseMessage], references: Any) -> list[BaseMessage]:
-        # Every other time, something drawn anew is longer.
+        # Every second time, the redrawn part is longer.
         return [SystemMessage("1" * (next(drawn) % 2) * 40 + references[0]["text"]), *messages]
 
     for words in range(400, 440):
@@ -216,7 +216,7 @@ def test_references_are_whole_where_only_messages_are_too_much() -> None:
 @pytest.mark.parametrize(
     ("text", "counted"),
     [
-        # As the tokenizers of SmolLM2 and Gemma 3 count them: a digit is a token, a letter is not.
+        # As the tokenizers of SmolLM2 and Gemma 3 count: a digit is a token, a letter is not.
         (" ".join(f"{number * 7919 % 1_000_000_007:09d}" for number in range(10**6, 10**6 + 400)), 4000),
         ("An answer of a few words. " * 100, 700),
     ],

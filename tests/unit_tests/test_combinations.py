@@ -1,4 +1,4 @@
-"""What the documentation says does not go together is refused when it is made, by an error that names it."""
+"""Combinations that the documentation rules out are rejected at construction, with an error that names them."""
 
 from __future__ import annotations
 

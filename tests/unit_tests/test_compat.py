@@ -1,4 +1,4 @@
-"""Each test names the private or undocumented name of another package that has changed if it fails."""
+"""Each test names the private or undocumented name of another package that has changed if the test fails."""
 
 import importlib
 import inspect
@@ -174,7 +174,7 @@ async def test_a_scope_is_entered_around_a_call_with_its_run_manager(*, stream: 
 def test_the_providers_are_those_that_init_chat_model_names() -> None:
     with pytest.raises(ValueError, match="provider") as refused:
         init_chat_model("a", model_provider="nope")
-    known = _compat.known_providers()
+    known = _compat.provider_packages()
     assert "openai" in known
     assert all(provider in str(refused.value) for provider in known), "init_chat_model keeps its providers elsewhere"
 

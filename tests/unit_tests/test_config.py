@@ -1,4 +1,4 @@
-"""Mixtures in YAML files: what is read, what is refused, and what the refusal says."""
+"""Mixtures in YAML files: what is read, what is rejected, and the error messages."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ aggregator: openai:gpt-6.1-sol
 
 
 def with_members(text: str) -> str:
-    """Return fields, and of `MEMBERS` those that are not among them: a key that stands twice is refused."""
+    """Return fields with the missing ones of `MEMBERS` added; a duplicate key would be rejected."""
     given = {line.partition(":")[0] for line in text.splitlines()}
     return "\n".join([*(line for line in MEMBERS.splitlines() if line.partition(":")[0] not in given), text])
 
@@ -48,7 +48,7 @@ def write(tmp_path: Path) -> Write:
 
 
 def refused(path: Path | str, **overrides: Any) -> str:
-    """Return what a refused file is told; the text names the file."""
+    """Return the error for a rejected file; it must name the file."""
     with pytest.raises(ValueError, match=r"\S") as caught:
         Mixture.from_config(path, **overrides)
     text = str(caught.value)
@@ -57,7 +57,7 @@ def refused(path: Path | str, **overrides: Any) -> str:
     return text.replace(str(path), "FILE")
 
 
-# What is read.
+# Files that are read.
 
 
 def test_a_file_has_every_field(write: Write) -> None:
@@ -127,13 +127,13 @@ def test_letters_outside_ascii_are_kept(write: Write) -> None:
     assert Mixture.from_config(write(f"{MEMBERS}prompt: {prompt}\n")).prompt == prompt
 
 
-# Nine times nine times nine, and so on: half a kilobyte that stands for 400 million values.
+# Nine times nine times nine, and so on: half a kilobyte that expands to 400 million values.
 BOMB = "\n".join(
     ["a0: &a0 [x, x, x, x, x, x, x, x, x]", *(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 9))]
 )
 
 
-# What is no file, no YAML, or no mapping.
+# Files that do not exist, are not YAML, or are not a mapping.
 
 
 def test_a_missing_file(tmp_path: Path) -> None:
@@ -147,13 +147,13 @@ def test_a_folder_is_no_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "place"),
     [
-        ("proposers:\n\t- openai:gpt-6-luna\n", "FILE is no usable YAML: line 2, column 1: found character '\\t'"),
-        ("proposers: [openai:gpt-6-luna\naggregator: x\n", "FILE is no usable YAML: line 2, column 11: "),
-        ("prompt: 'never closed\n", "is no usable YAML: line 2, column 1: found unexpected end of stream"),
-        ("proposers: [a]\n---\nproposers: [b]\n", "is no usable YAML: line 2, column 1: but found another document"),
+        ("proposers:\n\t- openai:gpt-6-luna\n", "FILE is not valid YAML: line 2, column 1: found character '\\t'"),
+        ("proposers: [openai:gpt-6-luna\naggregator: x\n", "FILE is not valid YAML: line 2, column 11: "),
+        ("prompt: 'never closed\n", "is not valid YAML: line 2, column 1: found unexpected end of stream"),
+        ("proposers: [a]\n---\nproposers: [b]\n", "is not valid YAML: line 2, column 1: but found another document"),
         (
             "aggregator: !!python/object/apply:os.system [id]\n",
-            "is no usable YAML: line 1, column 13: could not determine a constructor",
+            "is not valid YAML: line 1, column 13: could not determine a constructor",
         ),
         (
             "num_layers: 1\nproposers: [a]\nnum_layers: 2\n",
@@ -181,12 +181,12 @@ def test_a_typo_in_a_line_with_a_key_does_not_show_the_key(write: Write) -> None
 def test_bytes_that_are_no_text(tmp_path: Path) -> None:
     file = tmp_path / "moa.yaml"
     file.write_bytes(b"\xff\xfe\xba\xad")
-    assert "is no usable YAML" in refused(file)
+    assert "is not valid YAML" in refused(file)
 
 
 @pytest.mark.parametrize("text", ["", "# only a comment\n", "- openai:gpt-6-luna\n", "openai:gpt-6-luna\n", "3\n"])
 def test_what_is_no_mapping(write: Write, text: str) -> None:
-    assert refused(write(text)) == "FILE holds no mapping of fields; it begins like `proposers: [...]`"
+    assert refused(write(text)) == "FILE is not a mapping of fields; write fields such as `proposers: [...]`"
 
 
 # Keys do not belong in files.
@@ -212,7 +212,7 @@ def test_what_is_no_mapping(write: Write, text: str) -> None:
 def test_a_key_is_refused_at_any_depth(write: Write, text: str, name: str) -> None:
     said = refused(write(with_members(text)))
     assert said == (
-        f"FILE has {name!r}; keys do not belong in files. Remove it and set the provider's environment variable, or name a "
+        f"FILE has {name!r}; keys do not belong in files. Remove it and set the provider's environment variable, or refer to a "
         "variable of your own: ${NAME}"
     )
 
@@ -243,7 +243,7 @@ def test_what_only_sounds_like_a_key_is_taken(write: Write, text: str) -> None:
             "num_layers: two",
             "FILE: num_layers: input should be a valid integer, unable to parse string as an integer, not 'two'",
         ),
-        ("num_layers: 0", "FILE: num_layers: 0 is too small: a mixture has at least 1 layer of proposers"),
+        ("num_layers: 0", "FILE: num_layers: 0 is too small; give at least 1 layer of proposers"),
         ("num_layers: 1.5", "FILE: num_layers: input should be a valid integer, got a number with a fractional part, not 1.5"),
         ("temperature: -1", "FILE: temperature: input should be greater than or equal to 0, not -1"),
         (
@@ -265,7 +265,7 @@ def test_what_only_sounds_like_a_key_is_taken(write: Write, text: str) -> None:
         ("proposers: [openai:a, 3]", "FILE: proposers: item 2: 3 is no member: give 'provider:model', "),
         (
             "proposers: [openai:a, [openai:a]]",
-            "FILE: proposers: item 2 is a list and others are not; give one list for all layers",
+            "FILE: proposers: item 2 is a list, other items are not; give one list for all layers",
         ),
         ("proposers: [[openai:a], []]", "FILE: proposers: layer 2 has no proposers; give at least one, or leave the layer out"),
         ("proposers: [[openai:a], [openai:a, 3]]", "FILE: proposers: layer 2, item 2: 3 is no member: "),
@@ -288,15 +288,15 @@ def test_what_only_sounds_like_a_key_is_taken(write: Write, text: str) -> None:
         ("aggregator: nope:model", "FILE: aggregator: cannot make the model 'nope:model': unknown provider 'nope'; known are "),
         (
             "proposers: [opnai:a]",
-            "FILE: proposers: item 1: cannot make the model 'opnai:a': unknown provider 'opnai'; did you mean 'openai'?",
+            "FILE: proposers: item 1: cannot make the model 'opnai:a': unknown provider 'opnai'; did you mean 'openai:a'?",
         ),
         (
             "aggregator: loca:smollm2-135m",
-            "FILE: aggregator: cannot make the model 'loca:smollm2-135m': unknown provider 'loca'; did you mean 'local'?",
+            "FILE: aggregator: cannot make the model 'loca:smollm2-135m': unknown provider 'loca'; did you mean 'local",
         ),
         (
             "aggregator: smollm2-135m",
-            "FILE: aggregator: cannot make the model 'smollm2-135m': it has no provider; write 'provider:model' with one of ",
+            "FILE: aggregator: cannot make the model 'smollm2-135m': it has no provider; write 'provider:model', such as",
         ),
         ("aggregator: [openai:a]", "FILE: aggregator: ['openai:a'] is no member: give 'provider:model', "),
     ],
@@ -339,7 +339,7 @@ def test_a_missing_package_names_the_member_and_the_pip_command(write: Write) ->
         Mixture.from_config(write("proposers: [openai:a]\naggregator: ibm:a\n"))
 
 
-# In Python, where a key may be given, no description of the mixture shows it.
+# In Python, a key can be given, but no description of the mixture shows it.
 
 
 def test_a_key_among_the_settings_is_in_no_description() -> None:

@@ -1,4 +1,4 @@
-"""Credentials are known by their names and by their forms, and nothing else is taken for one."""
+"""Credentials are recognized by their names and formats, and nothing else is mistaken for one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from langchain_moa.data.redaction import conceal, known_secrets, masked, names_s
 
 
 def of(letters: str, count: int) -> str:
-    """Letters that no pattern of this file may depend on; made here, so that no scanner of repositories finds a key."""
+    """Return random letters, generated here so that secret scanners do not find a key in this file."""
     return "".join(random.Random(7).choices(letters, k=count))  # noqa: S311  # no secret
 
 

@@ -1,4 +1,4 @@
-"""A field of a mixture is described once, and is found everywhere that its uses say."""
+"""A field of a mixture is declared once and appears wherever its uses require it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 MIXTURES = pytest.mark.parametrize("kind", [Mixture, ChatMoA])
 
-# What a developer adds to `MixtureFields`, in the only place where a field is described.
+# The fields that a developer adds to `MixtureFields`, the only place where fields are declared.
 ADDED = """
     top_p: Annotated[float | None, Field(ge=0, le=1), Use.ANSWER | Use.CALL | Use.SHARED | Use.STUDIO] = None
     organization: Annotated[str | None, Use.CLIENT | Use.SHARED] = None
@@ -36,8 +36,8 @@ import json
 from pathlib import Path
 
 from langchain_moa import ChatMoA, Mixture
-from langchain_moa.evaluation.ledger import Ledger
-from langchain_moa.batch.calls import call_site_of, with_ledger
+from langchain_moa.batch.call_journal import CallJournal
+from langchain_moa.batch.calls import call_site_of, with_journal
 from langchain_moa.evaluation.variants import samples_of_best
 from langchain_moa.mixture.fields import MixtureFields, Use, fields_for
 
@@ -46,7 +46,7 @@ def make(kind=Mixture, **fields):
     return kind(**given)
 
 def origin(**fields):
-    part = call_site_of(with_ledger(make(**fields), Ledger(Path("none.jsonl"))).members.aggregator)
+    part = call_site_of(with_journal(make(**fields), CallJournal(None)).members.aggregator)
     return part.origin
 
 mixture = make(top_p=0.5, organization="ours", comment="mine")
@@ -68,7 +68,7 @@ print(json.dumps({
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What a copy of the package with more fields says of them."""
+    """Facts about the added fields, from a copy of the package that declares them."""
     root = tmp_path_factory.mktemp("more-fields")
     package = root / "langchain_moa"
     shutil.copytree(Path(langchain_moa.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
@@ -108,7 +108,7 @@ def test_an_added_field_is_described(found: Mapping[str, Any]) -> None:
     assert found["described"] == {"top_p": 0.5, "organization": "ours", "comment": "mine"}
 
 
-def test_an_added_field_is_part_of_the_ledgers_key_if_it_bears_on_the_answer(found: Mapping[str, Any]) -> None:
+def test_an_added_field_is_part_of_the_journals_key_if_it_bears_on_the_answer(found: Mapping[str, Any]) -> None:
     assert found["answers_apart"] == {"top_p": True, "comment": False}
 
 
@@ -118,7 +118,7 @@ def test_an_added_field_is_shared_with_self_moa(found: Mapping[str, Any]) -> Non
 
 
 def test_the_options_are_the_fields_of_a_mixture() -> None:
-    # Type checkers read a TypedDict only where it is written out.
+    # Type checkers need the TypedDict to be written out.
     assert MixtureOptions.__annotations__.keys() == MixtureFields.model_fields.keys() - {"proposers", "aggregator"}
     assert Mixture.model_fields.keys() == MixtureFields.model_fields.keys()
 
@@ -143,9 +143,9 @@ def test_every_field_says_what_it_bears_on() -> None:
         ({"num_layers": 0}, "num_layers"),
         ({"proposers": []}, "proposers"),
         ({"quorum": 7}, "quorum"),
-        ({"quorum": True}, "quorum\n.*true is no number"),
-        ({"max_concurrency": False}, "max_concurrency\n.*false is no number"),
-        ({"temperature": True}, "temperature\n.*true is no number"),
+        ({"quorum": True}, "quorum\n.*true is not a number"),
+        ({"max_concurrency": False}, "max_concurrency\n.*false is not a number"),
+        ({"temperature": True}, "temperature\n.*true is not a number"),
         ({"aggregation": "nonsense"}, "aggregation"),
         ({"temprature": 1}, "temprature"),
         ({"min_references": 3}, "min_references"),

@@ -1,4 +1,4 @@
-"""The hardened prompt: references are data, whatever they say."""
+"""The hardened prompt: references are data, whatever they contain."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def reference(text: str, name: str = "a-secret-model-name") -> Any:
 
 
 def blocks(system: str) -> list[str]:
-    """Read the drafts as the instruction says that they stand: between lines with the tag."""
+    """Parse the drafts as the instruction describes them: between lines with the tag."""
     found = re.search(r"between lines that say \[(draft [0-9a-f]{12})\]", system)
     assert found
     return re.split(rf"^\[{found[1]}\]$\n?", system, flags=re.MULTILINE)[1:-1]
@@ -141,24 +141,24 @@ def test_nothing_that_may_be_ignored_stays_beside_ascii() -> None:
         # A joiner joins on both sides, or ends a syllable.
         ("\u0645\u200da", "\u0645a"),
         ("a\u200d\u0645", "a\u0645"),
-        # Two of them spell no more than one; a style is that of a sign, not of a letter.
+        # Two joiners mean no more than one; a style applies to a sign, not to a letter.
         ("\u0915\u200d\u200d\u0937", "\u0915\u0937"),
         ("\u0915\ufe0f\u200d\u0937", "\u0915\u0937"),
         ("❤\ufe0f\u200da", "❤a"),
-        # Emoji that are no sequence are not joined, whatever their tone; nor are they kept apart.
+        # Emoji that do not form a sequence are not joined, whatever their tone; nor are they separated.
         ("👍\u200d👎", "👍👎"),
         ("👍🏽\u200d👎🏿", "👍🏽👎🏿"),
         ("👩\u200c💻", "👩💻"),
         ("💻\u200d👩", "💻👩"),
         ("👩\ufe0f\u200d👍", "👩👍"),
         ("\u200d👩", "👩"),
-        # Signs without a shape; the blank of Braille is a space.
+        # Characters without a shape; the Braille blank is a space.
         ("\U00013000\U00013430\U00013001", "\U00013000\U00013001"),
         ("a\u2800b", "a b"),
         ("a\U0001d159b\U00016fe4\u070f", "ab"),
         # Private use: citations of some models, icons of some fonts, or text in letters of one's own.
         ("It is\ue200cite\ue202turn0\ue201 blue\U000f0041\U0010fffd.", "It isciteturn0 blue."),
-        # Mongolian, from its first letter to its last, and nobody else's.
+        # Mongolian, from its first letter to its last, but no other script.
         ("\u1820\u180b", "\u1820\u180b"),
         ("\u18aa\u180b", "\u18aa\u180b"),
         ("\u18b0\u180b", "\u18b0"),
@@ -177,7 +177,7 @@ LETTERS = ["a", " ", "\u0915", "\u094d", "\u0645", "字", "é", "👩", "1", "\u
 @given(st.text(st.sampled_from(SIGNS) | st.sampled_from(LETTERS) | st.sampled_from([chr(code) for code in IGNORED])))
 def test_no_two_of_those_that_spell_something_stand_together(text: str) -> None:
     said = plain(text)
-    # But for the one sequence that emoji are made with.
+    # Except for the one sequence that emoji are made with.
     assert not re.search(f"[{SIGNS}]{{2}}", re.sub("👩[\ufe0e\ufe0f][\u200c\u200d]", "", said))
     assert not [hex(ord(each)) for each in said if ord(each) in IGNORED and each not in SIGNS + "\u180c\u180d\u180f"]
     assert not re.search(f"[aé字 ][{SIGNS}]", said)

@@ -1,4 +1,4 @@
-"""Whatever a conversation holds, each member is sent one that its provider takes."""
+"""Every member gets a conversation that its provider accepts, whatever the history contains."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SECRET = "a-thought-of-another"
 
 
 def member(name: str) -> Member:
-    """Return a member whose dialect is that of the class."""
+    """Return a member with the dialect of the class."""
     made = type(name, (GenericFakeChatModel,), {})(messages=iter(()))
     return Proposer(made).resolve({})
 
@@ -85,7 +85,7 @@ def ai_messages(draw: st.DrawFn) -> AIMessage:
 
 @st.composite
 def steps(draw: st.DrawFn) -> list[BaseMessage]:
-    """A message of the model's with the results of its calls, whole or broken."""
+    """A message of the model with the results of its tool calls, complete or broken."""
     message = draw(ai_messages())
     called = [str(call["id"]) for call in [*message.tool_calls, *message.invalid_tool_calls]]
     if draw(st.booleans()):
@@ -107,7 +107,7 @@ def as_text(messages: list[BaseMessage]) -> str:
 
 
 def wrong(messages: list[BaseMessage], name: str) -> list[str]:
-    """Return what a provider would refuse."""
+    """Return what a provider would reject."""
     dialect = MEMBERS[name].dialect
     others = [message for message in messages if not isinstance(message, SystemMessage)]
     pairs = [(type(one), type(two)) for one, two in pairwise(others)]
@@ -128,7 +128,7 @@ def is_empty(message: AIMessage) -> bool:
 
 
 def exchanges(messages: list[BaseMessage]) -> list[tuple[list[str], list[str]]]:
-    """Return the ids that each message calls, and those of the results right after it."""
+    """Return the ids of each message's tool calls, and of the results that directly follow."""
     found: list[tuple[list[str], list[str]]] = [([], [])]
     for message in messages:
         if isinstance(message, ToolMessage):

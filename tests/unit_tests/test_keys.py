@@ -1,4 +1,4 @@
-"""Which addresses are a provider's own, which are of this machine, and what refers to a key."""
+"""Which addresses are a provider's own, which are on this machine, and what is a reference to a key."""
 
 from __future__ import annotations
 
@@ -57,9 +57,11 @@ def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(("provider", "address"), OWN)
 def test_an_address_of_the_provider_changes_nothing(provider: str, address: str) -> None:
-    settings = {"base_url": address, "temperature": 0}
-    made = with_keys(provider, settings)
-    assert {name: value for name, value in made.items() if value is not None} == settings
+    # Azure's class has another name for the address.
+    settings = {"azure_endpoint" if provider == "azure_openai" else "base_url": address, "temperature": 0}
+    for written in (settings, {"base_url": address, "temperature": 0}):
+        made = with_keys(provider, written)
+        assert {name: value for name, value in made.items() if value is not None} == settings
 
 
 @pytest.mark.parametrize(("provider", "address"), STRANGE)
@@ -68,7 +70,7 @@ def test_an_address_that_is_not_the_providers_needs_a_key(provider: str, address
     settings = {"client_options": {"api_endpoint": address}} if name == "nested" else {name: address}
     with pytest.raises(ValueError, match="Name a key for it"):
         with_keys(provider, settings)
-    # Nested keys are keys, too.
+    # Nested keys are keys as well.
     assert with_keys(provider, {**settings, "api_key": SecretStr("of-my-own")})["api_key"] == SecretStr("of-my-own")
     header = {"default_headers": {"X-Api-Key": "of-my-own"}}
     assert with_keys(provider, {**settings, **header})["default_headers"] == header["default_headers"]

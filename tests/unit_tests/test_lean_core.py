@@ -1,4 +1,4 @@
-"""Mixtures work with the package's own dependencies alone: no extra is imported before it is used."""
+"""Mixtures work with the core dependencies alone: extras are imported only when they are used."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Common parameters with odd values: they are passed on for the provider to refuse, and no call fails before it is sent."""
+"""Common parameters with unusual values are passed on for the provider to reject; no call fails before it is sent."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from langchain_core.language_models import GenericFakeChatModel
+from langchain_openai import ChatOpenAI
+from pydantic import SecretStr
 
 from langchain_moa.members.parameters import COMMON, spelled
 
@@ -31,3 +33,19 @@ def test_any_value_is_sent_or_recorded(name: str, call: dict[str, Any], thinking
         left_out = {each["parameter"] for each in sent.adjusted if each["sent"] is None}
         given_values = {key for key, value in call.items() if value is not None}
         assert len(flat.keys() - {"options", "extra_body"}) == len(given_values - left_out)
+
+
+@pytest.mark.parametrize(
+    ("url", "is_sent"),
+    [
+        (None, False),
+        ("https://eu.api.openai.com/v1", False),
+        ("https://mine.openai.azure.com/openai/v1", False),
+        ("https://api.openai.com.example.org/v1", True),
+        ("http://127.0.0.1:8000/v1", True),
+    ],
+)
+def test_openai_itself_is_sent_no_top_k(url: str | None, is_sent: bool) -> None:
+    sent = spelled(ChatOpenAI(model="gpt-4.1", api_key=SecretStr("none"), base_url=url), {"top_k": 5})
+    assert sent.kwargs == ({"extra_body": {"top_k": 5}} if is_sent else {})
+    assert [each["parameter"] for each in sent.adjusted] == ([] if is_sent else ["top_k"])

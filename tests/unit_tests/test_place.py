@@ -1,4 +1,4 @@
-"""Where references stand in a prompt, and what a model allows there."""
+"""Where prompts show references, and which places a model supports."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def test_without_a_system_role_the_user_says_it(before: Any, after: Any) -> None
 def test_names_of_models_without_a_system_role(name: str, has_system_role: bool) -> None:
     assert place(name=name).has_system_role is has_system_role
     assert place(name=name, has_system_role=not has_system_role).has_system_role is not has_system_role
-    # By default the paper's prompt is sent as it is.
+    # By default, the paper's prompt is sent unchanged.
     assert place(name=name, at="system").has_system_role
 
 
@@ -146,7 +146,7 @@ def test_nothing_in_front_of_the_references_changes(
     messages += [HumanMessage("Why?"), *([CALL, RESULT] if ends_with_tool else [])]
     where = ReferencePlace("end", has_system_role=has_system_role, has_user_after_tools=has_user_after_tools)
     one, other = (where.adapt(resolve_prompt(prompt, place=where)(messages, texts)) for texts in (REFERENCES, REFERENCES[:1]))
-    # Whatever the references are, the prompts differ in the last message alone, and there behind what it was.
+    # Whatever the references are, prompts differ only in the last message, after its original text.
     assert one[:-1] == other[:-1]
     last = messages[-1].text if isinstance(messages[-1], HumanMessage) or not has_user_after_tools else ""
     assert all(last in sent[-1].text for sent in (one, other))

@@ -1,4 +1,4 @@
-"""The presets: the paper's numbers, keys that are missing, and overrides."""
+"""The presets: the paper's numbers, missing keys, and overrides."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def _no_keys(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def _fetched(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    # A local model is made of its file's name; only its first answer reads the file.
+    # A local model is made from its file's name; only the first answer reads the file.
     monkeypatch.setenv("LANGCHAIN_MOA_CACHE", str(tmp_path))
     for model in CATALOG.values():
         (tmp_path / model.file).touch()
@@ -141,7 +141,7 @@ def test_a_missing_key_is_an_error_that_names_the_preset_the_member_and_the_vari
 
 
 def test_another_providers_key_is_never_taken_for_the_missing_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    # Together's client is made of OpenAI's, which would take OpenAI's key from the environment and send it to Together.
+    # Together's client is based on OpenAI's, which would read OpenAI's key from the environment and send it to Together.
     give(monkeypatch, "OPENAI_API_KEY")
     with pytest.raises(ValueError, match="TOGETHER_API_KEY") as caught:
         Mixture.from_preset("together")
@@ -203,7 +203,7 @@ def test_a_wrong_override_is_an_error_that_names_preset_and_field(monkeypatch: p
 
 
 def test_together_is_asked_for_the_tokens_of_a_stream(monkeypatch: pytest.MonkeyPatch) -> None:
-    # Unasked, it leaves them out, and the sum of a mixture would lack the aggregator's.
+    # By default they are left out, so the sum of a mixture would lack the aggregator's.
     give(monkeypatch, "TOGETHER_API_KEY")
     aggregator: Any = Mixture.from_preset("together-lite").members.aggregator.chat_model
     assert aggregator.stream_usage is True

@@ -1,4 +1,4 @@
-"""Prompts: how references are shown, in whose words, and what of the user's own comes back."""
+"""Prompts: how references are shown, in whose words, and how the user's own functions are checked."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The table of the page on providers says what the dialects say."""
+"""The table on the page about providers matches the dialects."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The public names: each is there, sorted, and imported only when it is asked for."""
+"""The public names: each exists, they are sorted, and each is imported only on first access."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""References: merged in the proposers' order, and only what is an answer is one."""
+"""References: merged in the proposers' order, and only real answers count."""
 
 from __future__ import annotations
 

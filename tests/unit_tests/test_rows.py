@@ -1,4 +1,4 @@
-"""Files of rows, whole and broken."""
+"""Files of rows, intact and broken."""
 
 from __future__ import annotations
 

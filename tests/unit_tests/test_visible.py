@@ -1,4 +1,4 @@
-"""No character hides from a reader, on a page, in a drawing or on a terminal; what words and emoji need is left to them."""
+"""Invisible characters are removed from pages, drawings and terminals, except those that words and emoji need."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from langchain_moa.cli.console import printable
 from langchain_moa.data.sanitizing import spelled_out
 from langchain_moa.drawing.text import clean
 
-# Signs that enclose a number: of category Cf, and seen.
+# Signs that enclose a number: visible, although of category Cf.
 SEEN = {*range(0x600, 0x606), 0x6DD, 0x890, 0x891, 0x8E2, 0x110BD, 0x110CD}
 JOINERS = {0x200C, 0x200D}
 SHAPELESS = {0x34F, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x3164, 0xFFA0, *range(0x180B, 0x180E), *range(0xFE00, 0xFE10)}

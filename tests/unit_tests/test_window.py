@@ -1,4 +1,4 @@
-"""The room for messages: the window, without what else a call sends and brings."""
+"""The room for messages: the context window minus everything else that a call sends and receives."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from langchain_moa.prompting.budget import room_for_messages
 
 
 class Model(FakeListChatModel):
-    """A model with a limit of its own."""
+    """A model with its own limit."""
 
     max_tokens: int | None = None
 
@@ -52,10 +52,10 @@ TOOL = {"type": "function", "function": {"name": "look_up", "description": "word
         ({"max_input_tokens": 1000, "max_output_tokens": 1000}, 900, {}, 100),
         ({"max_input_tokens": 1000}, None, {"num_predict": 200}, 800),
         ({"max_input_tokens": 1000}, None, {"max_tokens": 1}, 999),
-        # No limit at all for some clients; the next to say one counts.
+        # Some clients have no limit; the next one that has a limit counts.
         ({"max_input_tokens": 1000}, None, {"num_predict": -1}, 1000),
         ({"max_input_tokens": 1000}, 300, {"max_tokens": 0}, 700),
-        # An answer as long as the window is not within it.
+        # An answer as long as the window does not fit into it.
         ({"max_input_tokens": 1000}, 1000, {}, 1000),
         ({"max_input_tokens": 1000}, None, {"tools": [TOOL]}, 1000 - -(-len(json.dumps([TOOL])) // 4)),
         ({"max_input_tokens": 1000}, None, {"response_format": TOOL}, 1000 - -(-len(json.dumps(TOOL)) // 4)),
@@ -69,7 +69,7 @@ def test_the_room_is_what_is_left_of_the_window(
 
 
 class Called(BaseModel):
-    """What a user's own tool is called with."""
+    """The arguments of a user's own tool."""
 
     word: str
 
@@ -84,7 +84,7 @@ SCHEMA = Called.model_json_schema()
         ({"tools": [look_up]}, [look_up.tool_call_schema.model_json_schema()]),  # type: ignore[union-attr]  # a dict for MCP's
         ({"tools": [Called, TOOL]}, [SCHEMA, TOOL]),
         ({"tools": [SimpleNamespace(tool_call_schema=Called)]}, [SCHEMA]),
-        # What it is in other forms is its text.
+        # Other forms of content count by their text.
         ({"tools": [Path("a")]}, ["a"]),
         ({"tools": [int]}, [str(int)]),
         ({"tools": [SimpleNamespace(tool_call_schema=str)]}, [str(SimpleNamespace(tool_call_schema=str))]),

@@ -1,1 +1,1 @@
-"""The interactive chat: what is typed, what it does, and what is said back."""
+"""The interactive chat: input, commands, and output."""

@@ -69,7 +69,7 @@ def _places(mixture: Mixture) -> Iterator[tuple[str, Member]]:
 
 
 def _manner(member: Member) -> Text:
-    """Return how a member differs from its model: its name, its settings, what it is told."""
+    """Return how a member differs from its model: its name, its settings, its role."""
     from rich.text import Text
 
     spec = member.spec

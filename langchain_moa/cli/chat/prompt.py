@@ -152,8 +152,8 @@ class _SlashCompleter(Completer):
 class PrivateHistory(FileHistory):
     """A history in a file that only its owner can read. Keys are masked in it.
 
-    Masked are the values of the environment's variables for keys, and what looks like a key. If the file cannot be written, one
-    warning says so, and the chat goes on.
+    The values of key variables of the environment, and what looks like a key, are masked in it. If it cannot be written, you
+    get one warning, and the chat goes on.
     """
 
     def __init__(self, path: Path) -> None:
@@ -181,7 +181,7 @@ class PrivateHistory(FileHistory):
             super().store_string(conceal(string, known_secrets()))
         except OSError as error:
             self._is_writable = False
-            warn(f"what you ask will not be remembered: {error}")
+            warn(f"your questions will not be saved: {error}")
 
 
 def history_file() -> Path:
@@ -200,5 +200,5 @@ def open_history(*, kept: bool) -> History:
     try:
         return PrivateHistory(history_file())
     except OSError as error:
-        warn(f"what you ask will not be remembered: {error}")
+        warn(f"your questions will not be saved: {error}")
         return InMemoryHistory()

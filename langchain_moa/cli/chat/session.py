@@ -64,7 +64,7 @@ class ChatSession:
                 command.do(self._chat, argument)
             else:
                 await self._ask(question_in(text))
-        except Exception as error:  # noqa: BLE001  # one that fails is told, and the chat goes on
+        except Exception as error:  # noqa: BLE001  # the error is shown, and the chat goes on
             tell(error, debug=self._debug)
             if isinstance(error, MoAError) and (good := sum(each["status"] == "ok" for each in error.references)):
                 self._chat.console.print(f"/references shows {counted(good, 'good answer')} of the proposers", style="dim")

@@ -69,7 +69,7 @@ def find_command(text: str, commands: Sequence[ChatCommand]) -> tuple[ChatComman
         raise UsageError(_unknown(name, found or commands, is_beginning=bool(found)))
     command, argument = found[0], argument.strip()
     if argument and not command.takes:
-        msg = f"{command.usage} takes nothing"
+        msg = f"{command.usage} takes no arguments"
         raise UsageError(msg)
     return command, argument
 
@@ -113,7 +113,7 @@ def _references(chat: Chat, _: str) -> None:
 
     turn = _latest(chat)
     if not turn.references:
-        msg = "no layer was done when that answer ended, so there are no references"
+        msg = "the answer ended before its first layer did, so there are no references"
         raise UsageError(msg)
     for place, reference in enumerate(turn.references):
         if place:
@@ -163,7 +163,7 @@ def _save(chat: Chat, argument: str) -> None:
     path = _file(chat, argument, "/save chat.md, or /save chat.json")
     conversation = chat.conversation
     if not conversation.turns:
-        msg = "nothing has been answered yet, so there is nothing to save"
+        msg = "there is no answer yet, so there is nothing to save"
         raise UsageError(msg)
     title = f"langchain-moa chat: {chat.source}".removesuffix(": ")
     text = conversation.to_json() if path.suffix.lower() == ".json" else conversation.to_markdown(title)
@@ -196,7 +196,7 @@ def _quit(chat: Chat, _: str) -> None:
 
 def _latest(chat: Chat) -> ChatTurn:
     if chat.turn is None:
-        msg = "nothing has been asked yet in this conversation"
+        msg = "there is no question yet in this conversation"
         raise UsageError(msg)
     return chat.turn
 
@@ -208,7 +208,7 @@ def _file(chat: Chat, argument: str, example: str) -> Path:
         raise UsageError(msg)
     path = Path(argument).expanduser()
     if path.exists() and path.resolve() not in chat.written:
-        msg = f"{path} is there already; give another name"
+        msg = f"{path} exists already; give another name"
         raise UsageError(msg)
     return path
 
@@ -223,13 +223,13 @@ COMMANDS = (
     ChatCommand(
         name="graph", takes="[FILE]", help="the mixture and its calls; as a drawing in a file", do=_graph, takes_file=True
     ),
-    ChatCommand(name="usage", help="what the last answer and the whole chat took and cost", do=_usage),
-    ChatCommand(name="models", help="who is asked, with which settings", do=_models),
+    ChatCommand(name="usage", help="time, tokens and cost of the last answer and of the whole chat", do=_usage),
+    ChatCommand(name="models", help="the members and their settings", do=_models),
     ChatCommand(name="save", takes="FILE", help="write the conversation to a file: .md or .json", do=_save, takes_file=True),
     ChatCommand(
         name="report", takes="FILE", help="write all about the last answer to a page: .html", do=_report, takes_file=True
     ),
-    ChatCommand(name="clear", help="forget the conversation and begin a new one", do=_clear),
+    ChatCommand(name="clear", help="start a new conversation", do=_clear),
     ChatCommand(name="help", help="this list", do=_help),
     ChatCommand(name="quit", help="end the chat", do=_quit),
 )

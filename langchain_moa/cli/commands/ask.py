@@ -39,14 +39,16 @@ Report = Annotated[
     typer.Option(
         "--report",
         metavar="FILE",
-        help="Write what happened: .html for a page, .json for one run, .jsonl to add it to many.",
+        help="Record the run: .html for a page, .json for one run, .jsonl to append it to a file of runs.",
         rich_help_panel=OUTPUT,
     ),
 ]
 FirstTokens = Annotated[
     bool,
     typer.Option(
-        "--first-tokens", help="With --report: stream the proposers, so that it has their first tokens.", rich_help_panel=OUTPUT
+        "--first-tokens",
+        help="With --report: stream the proposers, to record the time of their first tokens.",
+        rich_help_panel=OUTPUT,
     ),
 ]
 
@@ -155,7 +157,7 @@ def check_report(report: Path | None, *, first_tokens: bool = False) -> None:
     from langchain_moa.runs.files import SUFFIXES
 
     if report.suffix.lower() not in SUFFIXES:
-        msg = f"--report {report}: its name must end in {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}, which say what to write"
+        msg = f"--report {report}: its name must end in {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}, which choose the format"
         raise UsageError(msg)
     if not report.parent.is_dir():
         msg = f"--report {report}: there is no folder {report.parent}"

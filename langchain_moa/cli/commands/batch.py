@@ -113,7 +113,7 @@ class BatchArguments:
 
         if self.ray is not None and (self.half_price or self.max_cost_usd is not None):
             other = "--half-price" if self.half_price else "--max-cost-usd"
-            msg = f"{other} is kept by one process, and --ray has several; leave one of them out"
+            msg = f"{other} works in one process only, and --ray uses several; leave one of them out"
             raise UsageError(msg)
         if self.max_cost_usd is None:
             return
@@ -140,10 +140,10 @@ def batch(
     r"""Answer every row of a file.
 
     A row has a prompt, question, input or messages, and an id, or else its
-    line number is its id; its other columns are carried over. The answers are
-    written as they come, and beside them stands a journal of the calls.
-    Ctrl-C waits for the calls under way, a second one does not; the same
-    command then goes on, and nothing that was answered is asked again.
+    line number is its id; its other columns are copied. The answers are
+    written as they come, with a journal of the calls beside them.
+    Ctrl-C waits for the calls under way, a second one does not. Run the same
+    command again to resume; nothing that was answered is asked again.
 
     [dim]$[/dim] langchain-moa batch questions.jsonl -c moa.yaml -o answers.jsonl
     """
@@ -218,7 +218,7 @@ class _Job:
         saved = left * sum(SHARE * (expected_usd(member.id, prompt=prompt, answer=answer) or 0.0) for member in in_jobs)
         if not usd:
             return f"{calls}; no price is known" if left else calls
-        without = f" without the price of {', '.join(unknown)}, which is not known" if unknown else ""
+        without = f" without the price of {', '.join(unknown)}, which is unknown" if unknown else ""
         half = f"; ${usd - saved:,.2f} where the providers have batch jobs" if saved else ""
         return f"{calls}; ${usd:,.2f} and more{half}{without}, with answers of {answer} tokens"
 
@@ -237,7 +237,7 @@ class _Job:
             if not self.quiet and run.job_queue is None:
                 note(DRAINING)
             elif not self.quiet:
-                note("the batch jobs go on at the providers; the same command collects their answers")
+                note("the batch jobs continue at the providers; run the same command to collect their answers")
 
         async def work(watch: Callable[[], object]) -> None:
             async for answer in run.answers():
@@ -261,29 +261,29 @@ class _Job:
         for answer in failures:
             warn(f"no answer to row {one_line(str(answer.id))}: {one_line(answer.error or '')}")
         if failed := progress.failed + progress.kept_failed:
-            warn(f"{counted(failed, 'row')} failed; why stands in {self.output}, and --retry-failed asks them again")
+            warn(f"{counted(failed, 'row')} failed; the reasons are in {self.output}, and --retry-failed asks them again")
         if not run.save():
             warn(
-                f"{counted(run.unsaved, 'answer')} could not be written and will be lost; free some space or mend the "
-                "permissions, and give the same command, which asks for them again"
+                f"{counted(run.unsaved, 'answer')} could not be written and will be lost; free some space or correct "
+                "the permissions, and run the same command, which asks for them again"
             )
         if self.quiet:
             return
         if run.job_queue is not None:
             direct = (
-                f"; asked directly, since there are no batch jobs: {', '.join(sorted(run.job_queue.direct))}"
+                f"; called directly, without batch jobs: {', '.join(sorted(run.job_queue.direct))}"
                 if run.job_queue.direct
                 else ""
             )
             note(f"{counted(run.job_queue.submitted, 'batch job')} submitted{direct}")
         total = progress.answered + progress.kept - progress.kept_failed
         earlier = f", {progress.kept:,} rows of them from earlier runs" if progress.kept else ""
-        lacking = f"; {progress.degraded:,} lack a member's part (degraded)" if progress.degraded else ""
+        lacking = f"; {progress.degraded:,} are degraded" if progress.degraded else ""
         spent = run.journal.budget.spent
         cost = f"; ${spent:.4f} in all" if spent else ""
         note(f"{counted(total, 'answer')}{earlier}{cost}{lacking}")
         if (left := progress.left) is not None and left > 0:
-            note(f"{counted(left, 'row')} left; the same command goes on from there")
+            note(f"{counted(left, 'row')} left; run the same command to resume")
 
 
 @contextmanager

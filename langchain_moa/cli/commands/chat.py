@@ -20,7 +20,7 @@ NoColor = Annotated[
     bool, typer.Option("--no-color", help="No colours; the variable NO_COLOR does the same.", rich_help_panel=OUTPUT)
 ]
 NoHistory = Annotated[
-    bool, typer.Option("--no-history", help="Remember nothing of what is asked, and show nothing of earlier chats.")
+    bool, typer.Option("--no-history", help="Do not save your questions, and do not offer those of earlier chats.")
 ]
 
 

@@ -1,13 +1,14 @@
-"""`doctor`: whether everything that a mixture needs is there, and whether its members answer."""
+"""`doctor`: check packages, keys and addresses, and whether the members of a mixture answer."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import os
+import platform
 import sys
 from dataclasses import asdict, dataclass, field
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import distributions
 from time import perf_counter
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,8 +20,6 @@ from langchain_moa.cli.exit_codes import EXIT_CODES, FAILED, explained
 from langchain_moa.cli.mixture_arguments import MixtureArguments
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from langchain_moa.members.member import Member
     from langchain_moa.mixture.mixture import Mixture
 
@@ -29,12 +28,11 @@ app = typer.Typer()
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Timeout = Annotated[float, typer.Option("--timeout", metavar="SECONDS", min=0, help="How long to wait for each member.")]
 
-_PACKAGES = ("langchain-moa", "langchain", "langchain-core", "langgraph", "langchain-openai", "langchain-together", "xllamacpp")
+# The packages that a mixture is made of, and those of providers.
+_PACKAGES = ("langchain", "langgraph")
+_OTHER_PACKAGES = {"openai", "inspect-ai", "ray", "xllamacpp"}
 
 _QUESTION = "Reply with the word OK."
-
-# Where chat models keep the address of their server.
-_ADDRESS_FIELDS = ("base_url", "openai_api_base", "azure_endpoint", "api_base", "anthropic_api_url", "endpoint")
 
 _CAPABILITIES = {
     "tool_calling": "tools",
@@ -46,12 +44,18 @@ _CAPABILITIES = {
 # The texts of errors, the first that matches counts. An error of a connection names its cause and what to check.
 _REMEDIES = {
     "(at ": None,
+    "quota": "check your plan and your credit at the provider",
     "401": "check the key in the provider's environment variable",
+    "402": "check your plan and your credit at the provider",
     "403": "check that the key may use this model",
     "404": "check the model's name and the address",
     "429": "wait, or raise your limit at the provider",
-    "connect": "check that a server listens at the address, and the proxy settings",
-    "timed out": "the server is slow or loading; try --timeout with more seconds",
+    "connect": "start the server, or correct the address or the proxy settings",
+    "timed out": "the server is slow or loads the model; try --timeout with more seconds",
+    "500": "the server failed; look at its log, or try again later",
+    "502": "the server failed; look at its log, or try again later",
+    "503": "the server is overloaded or loads the model; try again later",
+    "529": "the server is overloaded; try again later",
 }
 
 
@@ -93,25 +97,33 @@ def doctor(*, mixture: MixtureArguments, timeout: Timeout = 60.0, as_json: AsJso
     with explained(debug=debug):
         from langchain_moa.cli.signals import run_until_signalled
 
-        packages = dict(_versions())
-        keys = sorted(name for name, value in os.environ.items() if name.endswith("_API_KEY") and value)
+        packages, variables = _packages(), _variables()
+        if not as_json:
+            # Before the mixture is made: a package or a key may be what it lacks.
+            _show_environment(packages, variables)
         made = mixture.load(quiet=as_json)
         checks = run_until_signalled(_check(made, timeout))
         if as_json:
-            document = {"packages": packages, "keys": keys, "members": [asdict(check) for check in checks]}
+            document = {"packages": packages, "variables": variables, "members": [asdict(check) for check in checks]}
             emit(json.dumps(document, indent=2))
         else:
-            _show(packages, keys, checks)
+            _show(checks)
         if not all(check.ok for check in checks):
             raise typer.Exit(FAILED)
 
 
-def _versions() -> Iterator[tuple[str, str | None]]:
-    for package in _PACKAGES:
-        try:
-            yield package, version(package)
-        except PackageNotFoundError:
-            yield package, None
+def _packages() -> dict[str, str]:
+    """Return the versions of the installed packages that matter here."""
+    found = {str(each.name).lower().replace("_", "-"): each.version for each in distributions()}
+    return {name: found[name] for name in sorted(found) if name.startswith(_PACKAGES) or name in _OTHER_PACKAGES}
+
+
+def _variables() -> list[str]:
+    """Return the names of the environment variables that hold keys and addresses of providers."""
+    from langchain_moa.members.keys import known_variables
+
+    known = known_variables()
+    return sorted(name for name, value in os.environ.items() if value and (name in known or name.endswith("_API_KEY")))
 
 
 async def _check(mixture: Mixture, seconds: float) -> list[MemberCheck]:
@@ -150,30 +162,36 @@ async def _check_member(member: Member, seconds: float) -> MemberCheck:
         can=[word for name, word in _CAPABILITIES.items() if profile.get(name)],
         window=profile.get("max_input_tokens"),
         error=error,
-        remedy=None if error is None else _remedy(error),
+        remedy=None if error is None else _remedy(error, member),
     )
 
 
 def _address(member: Member) -> str | None:
     from langchain_moa.data.redaction import redact
+    from langchain_moa.members.models import addresses_of
 
-    values = (getattr(member.chat_model, name, None) for name in _ADDRESS_FIELDS)
-    address = next((str(value) for value in values if value), None)
-    return None if address is None else redact(address, member.secrets)
+    addresses = [] if member.chat_model is None else addresses_of(member.chat_model)
+    return redact(addresses[0], member.secrets) if addresses else None
 
 
-def _remedy(error: str) -> str | None:
+def _remedy(error: str, member: Member) -> str | None:
+    provider, _, name = member.id.partition(":")
+    if provider == "ollama" and "not found" in error.lower():
+        return f"ollama pull {name}"
     return next((remedy for sign, remedy in _REMEDIES.items() if sign in error.lower()), None)
 
 
-def _show(packages: dict[str, str | None], keys: list[str], checks: list[MemberCheck]) -> None:
+def _show_environment(packages: dict[str, str], variables: list[str]) -> None:
+    emit(f"Python {platform.python_version()}")
+    emit(f"packages: {', '.join(f'{name} {number}' for name, number in packages.items())}")
+    emit(f"keys and addresses in the environment: {', '.join(variables) or 'none'}")
+    emit("")
+
+
+def _show(checks: list[MemberCheck]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    installed = ", ".join(f"{name} {number}" for name, number in packages.items() if number is not None)
-    emit(f"packages: {installed}")
-    emit(f"keys: {', '.join(keys) or 'none'}")
-    emit("")
     if not is_terminal(sys.stdout):
         for check in checks:
             emit("\t".join(one_line(cell) for cell in ("ok" if check.ok else "failed", check.model, *_findings(check))))
@@ -187,7 +205,8 @@ def _show(packages: dict[str, str | None], keys: list[str], checks: list[MemberC
 
 
 def _findings(check: MemberCheck) -> list[str]:
-    findings = [f"{check.seconds:.1f} s", check.address or "the provider's own address"]
+    here = "this machine" if check.model.startswith("local:") else "the provider's own address"
+    findings = [f"{check.seconds:.1f} s", check.address or here]
     if check.error is not None:
         return [*findings, one_line(check.error), *([check.remedy] if check.remedy else [])]
     window = [f"reads {check.window:,} tokens"] if check.window else []

@@ -24,7 +24,7 @@ Output = Annotated[
         "--output",
         "-o",
         metavar="FILE",
-        help="File to write; its name says the format: .svg, .png, or .mmd and .md for Mermaid.",
+        help="File to write; its suffix is the format: .svg, .png, or .mmd and .md for Mermaid.",
     ),
 ]
 Title = Annotated[str | None, typer.Option("--title", metavar="TEXT", help="A heading above the drawing.")]
@@ -43,7 +43,7 @@ def draw(*, output: Output = None, title: Title = None, mixture: MixtureArgument
     [dim]$[/dim] langchain-moa draw --config moa.yaml -o moa.svg
     """
     with explained(debug=debug):
-        # A strategy may bring a model of its own, whose client is made; it takes any text for a key.
+        # The client of a strategy's model is made, too; any text will do for its key.
         from langchain_moa.engine.graph import build_graph
 
         graph = build_graph(mixture.build(drawable_mixture, {"api_key": "none"}))
@@ -99,6 +99,6 @@ def drawable_mixture(**fields: Any) -> Mixture:
             return written  # the mixture says what is wrong with it, and where
         fallbacks = [named(each) for each in member.fallbacks]
         model: Any = NamedModel(member.model) if isinstance(member.model, str) else member.model
-        return replace(member, model=model, settings={}, fallbacks=fallbacks)
+        return replace(member, model=model, base_url=None, settings={}, fallbacks=fallbacks)
 
     return Mixture(**{name: named(value) if name in _MEMBERS else value for name, value in fields.items()})

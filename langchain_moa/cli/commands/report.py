@@ -34,7 +34,7 @@ def report(
             "--output",
             "-o",
             metavar="FILE",
-            help="Page to write, over one that is there.  [dim]\\[default: the first file's name with .html][/dim]",
+            help="Page to write; an existing one is overwritten.  [dim]\\[default: the first file's name with .html][/dim]",
             show_default=False,
         ),
     ] = None,
@@ -56,10 +56,10 @@ def report(
             raise UsageError(msg)
         page = output or _named(files[0], which)
         if page in files:
-            msg = f"{page} is what is to be read; name the page to write with --output"
+            msg = f"{page} is the input; name the page to write with --output"
             raise UsageError(msg)
         if output is None and page.exists():
-            msg = f"{page} is there already; --output {page} writes over it"
+            msg = f"{page} exists already; --output {page} overwrites it"
             raise UsageError(msg)
         _write(files, which, page)
         emit(str(page))

@@ -241,14 +241,14 @@ def _keys(file: Path | None) -> list[str]:
         raise UsageError(msg) from None
     keys = [key for line in lines if (key := line.strip()) and not key.startswith("#")]
     if not keys:
-        msg = f"--api-key-file: there is no key in {str(file)!r}; write each on a line of its own"
+        msg = f"--api-key-file: there is no key in {str(file)!r}; write each key on its own line"
         raise UsageError(msg)
     return keys
 
 
 def _refuse_public(listener: socket.socket) -> NoReturn:
     msg = (
-        f"{listener.getsockname()[0]} can be reached from other machines, and whoever asks would spend your money; "
+        f"{listener.getsockname()[0]} can be reached from other machines, and every client would spend your money; "
         f"set {_VARIABLE} or give --api-key-file, or leave --host out"
     )
     raise UsageError(msg)

@@ -18,8 +18,8 @@ from langchain_moa.cli.evaluating import (
     Yes,
     budget_refused,
     confirm_spending,
+    require_no_ledger,
     run_to_the_end,
-    warn_of_skipped,
 )
 from langchain_moa.cli.exit_codes import EXIT_CODES, FAILED, UsageError, explain, explained
 
@@ -119,7 +119,7 @@ def tune(
     [dim]$[/dim] langchain-moa tune --recorded answers.jsonl -o tuned
     """
     with explained(debug=debug):
-        from langchain_moa.batch.limits import EvaluationError
+        from langchain_moa.batch.limits import BatchError
         from langchain_moa.data.rows import RowError
 
         _require_extra()
@@ -151,7 +151,7 @@ def tune(
 
             tuning = search(table, objective=objective, tolerance=(tolerance or 0) / 100, seed=seed)
             job.write(tuning, specs)
-        except (EvaluationError, RowError) as error:
+        except (BatchError, RowError) as error:
             raise UsageError(explain(error)) from error
 
 
@@ -202,7 +202,7 @@ class _TuneJob:
         """Write the files, and say what was found."""
         from datetime import UTC, datetime
 
-        from langchain_moa.evaluation.ledger import write_whole
+        from langchain_moa.batch.line_file import write_whole
         from langchain_moa.evaluation.plots import draw_policies
         from langchain_moa.evaluation.tuning_report import document, page, sentences, yaml_text
 
@@ -223,9 +223,9 @@ class _TuneJob:
             note(command)
 
     def _asked(self, questions: Sequence[Question]) -> tuple[AnswerTable, Mapping[str, Any]]:
+        from langchain_moa.batch.call_journal import CallJournal
         from langchain_moa.batch.limits import unpriced
         from langchain_moa.evaluation.candidates import Tournament
-        from langchain_moa.evaluation.ledger import Ledger
         from langchain_moa.evaluation.tuning import FEWEST_QUESTIONS
 
         if len(self.candidates) < 2:  # noqa: PLR2004  # it takes two to choose
@@ -242,21 +242,20 @@ class _TuneJob:
             raise UsageError(msg)
         if self.max_cost_usd is not None and (unknown := unpriced(members)):
             raise UsageError(budget_refused(unknown))
-        ledger = Ledger(self.output / "ledger.jsonl", max_cost_usd=self.max_cost_usd)
-        warn_of_skipped(ledger)
-        self._announce(mixture, questions, ledger)
-        with ledger:
+        require_no_ledger(self.output / "ledger.jsonl")
+        with CallJournal(self.output / "calls.journal", max_cost_usd=self.max_cost_usd) as journal:
+            self._announce(mixture, questions, journal)
             tournament = Tournament(
                 mixture=mixture,
                 names=names,
                 questions=questions,
-                ledger=ledger,
+                journal=journal,
                 samples=self.samples,
                 extract=self.extract,
                 scorer=self._scorer(questions),
                 concurrency=self.concurrency,
             )
-            table = run_to_the_end(tournament.run, ledger, quiet=self.quiet)
+            table = run_to_the_end(tournament.run, journal, quiet=self.quiet)
         for name, reason in tournament.dropped.items():
             warn(f"{one_line(name)} was dropped: {one_line(reason)}")
         self._say_what_failed(tournament.failures, len(questions) * self.samples)
@@ -279,7 +278,7 @@ class _TuneJob:
             )
             raise typer.Exit(FAILED)
 
-    def _announce(self, mixture: Mixture, questions: Sequence[Question], ledger: Any) -> None:
+    def _announce(self, mixture: Mixture, questions: Sequence[Question], journal: Any) -> None:
         from langchain_moa.batch.limits import ANSWER_TOKENS, expected_usd, tokens_in, unpriced
 
         members = mixture.members.layers[0]
@@ -292,11 +291,11 @@ class _TuneJob:
         unknown = unpriced(members)
         without = f" without the price of {', '.join(map(one_line, unknown))}, which is not known" if unknown else ""
         calls = counted(len(costs) * self.samples, "call")
-        known = f", {len(ledger.records):,} answers are in the ledger" if ledger.records else ""
+        known = f", {len(journal):,} answers are in the journal" if len(journal) else ""
         usd = f"about ${self.samples * sum(costs):,.2f}{without}" if sum(costs) else "no price is known"
         if not self.quiet:
             note(f"{counted(len(questions), 'question')}, at most {calls}{known}; {usd}, with answers of {answer} tokens")
-        confirm_spending(len(costs) * self.samples - len(ledger.records), yes=self.yes)
+        confirm_spending(len(costs) * self.samples - len(journal), yes=self.yes)
 
     def _scorer(self, questions: Sequence[Question]) -> Scorer | None:
         from langchain_moa.evaluation.scorers import resolve_scorer
@@ -307,7 +306,7 @@ class _TuneJob:
         """Return the command that pays for the comparison which replay cannot make, and its estimate."""
         from shlex import quote
 
-        from langchain_moa.evaluation.tuning import trust_order
+        from langchain_moa.evaluation.policies import trust_order
 
         table, chosen = tuning.table, tuning.chosen.policy
         best = tuning.best.policy.models[0]
@@ -348,8 +347,9 @@ def _estimated(members: Sequence[str], writer: str, questions: Sequence[Question
     """Return what a comparison of a mixture that writes its answers will take, in words."""
     from pydantic import SecretStr
 
+    from langchain_moa.batch.call_journal import CallJournal
+    from langchain_moa.batch.limits import BatchError
     from langchain_moa.evaluation.estimate import estimate
-    from langchain_moa.evaluation.ledger import Ledger
     from langchain_moa.mixture.mixture import Mixture
 
     try:
@@ -357,7 +357,12 @@ def _estimated(members: Sequence[str], writer: str, questions: Sequence[Question
         mixture = Mixture(proposers=list(members), aggregator=writer, num_layers=1, api_key=SecretStr("none"))
     except (ValueError, ImportError):
         return "what it will cost"
-    found = estimate(mixture, questions, Ledger(Path("moa-eval") / task.stem / "ledger.jsonl"))
+    try:
+        journal = CallJournal.read(Path("moa-eval") / task.stem / "calls.journal")
+    except BatchError:  # in use, or something else: then all calls count as missing
+        journal = CallJournal(None)
+    with journal:
+        found = estimate(mixture, questions, journal)
     calls = f"about {counted(found.calls - found.known, 'call')} for {counted(len(questions), 'question')}"
     if not found.usd:
         return f"{calls}, whose price is not known" if found.unpriced else calls
@@ -411,7 +416,7 @@ def _mixture_of(candidates: Sequence[Any]) -> Mixture:
 
     try:
         mixture = Mixture(proposers=list(candidates), aggregation="vote", num_layers=1)
-        mixture.members  # noqa: B018  # a candidate that cannot be made is told before anything is asked
+        mixture.members  # noqa: B018  # a candidate that cannot be created is an error before anything is asked
     except (ValueError, ImportError) as error:
         msg = f"--candidate: {explain(error)}"
         raise UsageError(msg) from error

@@ -1,4 +1,4 @@
-"""Short answers: what a text comes to, as a number, a letter or a boxed expression, so that answers can be counted."""
+"""Short answers, such as a number, a letter or a boxed expression, extracted from texts so that they can be counted."""
 
 from langchain_moa.strategies.extract.extractors import EXTRACTORS, Extract, Extractor, auto, boxed, extractor, said, tally
 from langchain_moa.strategies.extract.letters import letter

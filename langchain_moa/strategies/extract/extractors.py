@@ -1,4 +1,4 @@
-"""Extractors by name: boxes, what a text says is its answer, and the count of what is extracted."""
+"""Extractors by name: boxes, answers that a text states, and counting the extracted answers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from langchain_moa.strategies.extract.numbers import lone_number, number, read_n
 
 _BRACE = re.compile(r"(?P<box>\\f?box(?:ed)?\s*\{)|(?P<one>\\boxed\s+\w)|\\[{}]|[{}]")
 
-# Behind a number: `\text{ eggs}`, `\text{ cm}^2`, `^\circ`, and in words ` eggs`.
+# Units after a number: `\text{ eggs}`, `\text{ cm}^2`, `^\circ`, and in words ` eggs`.
 _UNIT = re.compile(rf"(?<=\d)(?:\s|\\[ ,;:])*{WRAPPED.pattern}(?:\^\{{?\d\}}?)?\Z|(?<=\d)\s*\^\s*\{{?\s*\\circ\s*\}}?\Z")
 _UNIT_IN_WORDS = re.compile(r"(?<=\d)\s+[A-Za-z]{2}[A-Za-z /]*\Z")
 
@@ -25,18 +25,18 @@ _SHORT_FRACTION = re.compile(r"\\frac(\d)(\d)")
 
 
 def boxed(text: str) -> str | None:
-    r"""Return what the last complete `\boxed{...}` holds: a number or an option in its one form, or else as it is written.
+    r"""Return the content of the last complete `\boxed{...}`. Numbers and options are normalized.
 
-    Units and currencies, spaces, and commands that only set a text in another type are left out: `\boxed{18\text{ eggs}}` is
-    `18`, `\boxed{\text{(B)}}` is `B`, `\boxed{\dfrac{\pi}{2}}` is `\frac{\pi}{2}`. A comma is no decimal comma here: `1,2`
-    are two numbers.
+    Units, currencies, spaces and commands that only change the font are removed: `\boxed{18\text{ eggs}}` is `18`,
+    `\boxed{\text{(B)}}` is `B`, `\boxed{\dfrac{\pi}{2}}` is `\frac{\pi}{2}`. Decimal commas are not supported here: `1,2` is
+    two numbers.
     """
     content = _last(text)
     return None if content is None else _short(content)
 
 
 def _last(text: str) -> str | None:
-    """Return the content of the last box that is complete; one that has been cut off before its end does not count."""
+    """Return the content of the last complete box; truncated boxes do not count."""
     last, content = -1, None
     opened: list[tuple[int, bool]] = []
     for match in _BRACE.finditer(text):
@@ -55,7 +55,7 @@ def _short(content: str) -> str | None:
     content = content.strip(" $\n")
     if (value := _number(content)) is not None:
         return value
-    # A small letter by itself is an unknown.
+    # A single lowercase letter is a variable, not an option.
     if len(content) > 1 and (option := lone_letter(content)) is not None:
         return option
     whole = _SPACE.sub("", WRAPPED.sub(r"\1", content).replace("\\$", "").replace("$", "").replace("{,}", ","))
@@ -72,20 +72,20 @@ def _number(content: str) -> str | None:
 
 
 Extractor: TypeAlias = Callable[[str], str | None]
-"""From a text to its short answer, `None` where it has none; equal answers are equal strings."""
+"""A function that returns a text's short answer, or `None` if it has none. Equal answers are equal strings."""
 
 
 def said(text: str) -> str | None:
-    """Return the answer that a text presents as such: in a box, said to be the answer, or all that there is.
+    """Return the answer that a text presents as its answer: in a box, in words, or as the whole text.
 
-    A text that merely holds a number has none: neither the numbers of a list nor those of a paragraph are answers.
+    Other numbers in a text, such as those of a list or a paragraph, are not answers.
     """
-    lone = None if text.lstrip(" *").startswith("A:") else lone_letter(text)  # that "A" is an answer, not an option
+    lone = None if text.lstrip(" *").startswith("A:") else lone_letter(text)  # this "A" means "answer"; it is not an option
     return boxed(text) or said_letter(text) or said_number(text) or lone or lone_number(text)
 
 
 def auto(text: str) -> str | None:
-    """Return the answer that a text presents as such (`said`), or else its last number."""
+    """Return the answer that a text presents as its answer (`said`), otherwise its last number."""
     return said(text) or number(text)
 
 
@@ -112,7 +112,7 @@ Extract: TypeAlias = Annotated[str | Extractor, PlainValidator(_known)]
 
 
 def extractor(value: Extract) -> Extractor:
-    """Return the extractor that a name stands for; a callable stands for itself."""
+    """Return the extractor with a name; a callable is returned unchanged."""
     return EXTRACTORS[value] if isinstance(value, str) else value
 
 
@@ -121,21 +121,21 @@ def tally(texts: Iterable[str], extract: Extract) -> list[tuple[str, list[int]]]
 
     Args:
         texts: The texts.
-        extract: What extracts.
+        extract: The extractor.
 
     Returns:
-        Each answer with the places of the texts that have it: the most frequent one first, and of equally frequent ones the
-        one that comes first among the texts. Texts without an answer, or with an empty one, are not in it.
+        Each answer with the indices of the texts that have it, sorted by frequency, then by the first index. Texts without an
+        answer, or with an empty one, are left out.
 
     Raises:
-        TypeError: A callable returned something else than a text or `None`.
+        TypeError: A callable returned something other than a string or `None`.
     """
     find = extractor(extract)
     places: dict[str, list[int]] = {}
     for place, text in enumerate(texts):
         answer: Any = find(text)
         if not isinstance(answer, str | None):
-            msg = f"extract returned {type(answer).__name__}; return a text, or None where there is no answer"
+            msg = f"extract returned {type(answer).__name__}; return a string, or None if there is no answer"
             raise TypeError(msg)
         if answer:
             places.setdefault(answer, []).append(place)

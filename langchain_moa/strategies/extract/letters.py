@@ -1,6 +1,6 @@
-r"""Plain characters: what LaTeX and other scripts write in several ways, written in one.
+r"""Normalizing LaTeX and Unicode to plain characters, and extracting the letters of options.
 
-`\dfrac{1}{2}` and `½` become `1/2`, `\$1{,}234` becomes `$1234`, and the digits of every script those of ASCII.
+`\dfrac{1}{2}` and `½` become `1/2`, `\$1{,}234` becomes `$1234`, and digits of all scripts become ASCII digits.
 """
 
 from __future__ import annotations
@@ -11,21 +11,21 @@ import unicodedata
 _WRAPPER = r"\\(?:text(?:bf|it|rm)?|math(?:bf|it|rm)|mbox|operatorname)"
 
 WRAPPED = re.compile(rf"{_WRAPPER}\s*\{{([^{{}}]*)\}}")
-r"""A LaTeX command that only sets what it holds in another type: `\text{...}`."""
+r"""A LaTeX command that only changes the font of its argument, such as `\text{...}`."""
 
 _FRACTION = r"\\[cdt]?frac\s*(?:\{\s*(-?\d+)\s*\}\s*\{\s*(\d+)\s*\}|(\d)\s*(\d))"
 
 _LATEX = [
-    # Behind a digit it is the rest of a mixed number.
+    # After a digit, a fraction is part of a mixed number.
     (re.compile(rf"(?<=\d)\s*{_FRACTION}"), r" \1\3/\2\4"),
     (re.compile(_FRACTION), r"\1\3/\2\4"),
-    # Braces around a comma say that it belongs to a number: it groups by three, or it is a decimal comma.
+    # A comma in braces belongs to a number, as a thousands separator or a decimal comma.
     (re.compile(r"(?<=\d)\{,\}(?=\d{3}(?!\d))"), ""),
     (re.compile(r"(?<=\d)\{,\}(?=\d)"), "."),
     (re.compile(r"(?<=\d)(?:\\[,;: ]|~)(?=\d{3})"), "\u2009"),
     (re.compile(r"\\!"), ""),
     (re.compile(r"\\([$%#&_])"), r"\1"),
-    (re.compile(r"\\(?:times|cdot)\b"), "×"),  # noqa: RUF001  # that very sign
+    (re.compile(r"\\(?:times|cdot)\b"), "×"),  # noqa: RUF001  # the multiplication sign is meant
     (WRAPPED, r"\1"),
     (re.compile(r"\\(?:f?box(?:ed)?|left|right|q?quad)(?![a-zA-Z])|\\[()\[\]]"), " "),
 ]
@@ -36,7 +36,7 @@ _SUPERSCRIPT = re.compile("(?<=10)([⁺⁻]?[⁰¹²³⁴-⁹]+)")
 
 
 def plain(text: str) -> str:
-    """Return a text with its numbers and their signs as ASCII writes them, and without the LaTeX around them."""
+    """Return a text with ASCII digits and signs, and without LaTeX around its numbers."""
     if not text.isascii():
         text = _VULGAR.sub(_vulgar, text)
         text = _SUPERSCRIPT.sub(lambda match: "^" + unicodedata.normalize("NFKC", match[1]), text)
@@ -62,13 +62,13 @@ def _ascii(character: str) -> str:
 
 _BEFORE = r"[\s*_`\"'\u201c\u2018$<{:]*+"
 
-# A capital that is a word, or the beginning of one, is no option: "A man", "I think", "It's", "B2", "C++", "E=mc^2", "D's".
+# A capital that is a word, or begins one, is not an option: "A man", "I think", "It's", "B2", "C++", "E=mc^2", "D's".
 _WORD = r"[\w'\u2019+#=&^-]|(?<=[AI])\s++(?!(?:although|and|as|because|but|for|is|not|since|though|while|with)\b)[a-z0-9]"
 
-# Nor is one of two: "A and B", "A, B or C".
+# Nor is a capital in an enumeration: "A and B", "A, B or C".
 _SEVERAL = r"(?:\s*,\s*\(?[A-J]\b\)?){0,9}\s*,?\s*(?:and|&|or)\s+\(?[A-J]\b"
 
-# In brackets in either case, or a capital by itself. Two groups: one of them is the letter.
+# A letter in brackets in either case, or a capital without brackets. One of the two groups matches the letter.
 _OPTION = rf"{_BEFORE}(?:[(\[<{{]\s*([A-Ja-j])\s*[)\]>}}]|([A-J])(?!{_WORD}))(?!{_SEVERAL})"
 
 _FILLERS = (
@@ -83,7 +83,7 @@ _SAID_TO_BE = (
     rf"(?i:(?<!wrong )(?<!incorrect )(?<!worst )\b(?:answer|choice|option|solution)\b[\s*_]*+"
     rf"(?:{_BE}\b|[:=]|(?=\()|(?<=\n)){_FILLERS}){_OPTION}"
 )
-# A small letter that ends a line is no word.
+# A lowercase letter at the end of a line is not a word.
 _SMALL = r"(?im:\banswer\b[\s*_]*+(?:is\s*)?:[\s*_]*+([a-j])()[\s.*_]*+$)"
 _CHOSEN = rf"(?i:\b{_CHOOSE}\b{_FILLERS}){_OPTION}"
 _MUST_BE = rf"(?i:\b(?:must|has to|have to|should) be\b{_FILLERS}){_OPTION}"
@@ -109,10 +109,10 @@ _ASSERTIONS = {
 }
 _PATTERNS = [re.compile(pattern) for pattern in _ASSERTIONS.values()]
 
-# Before one: "I would not choose A".
+# Before an option: "I would not choose A".
 _REFUSED = re.compile(r"(?i)(?:\b(?:not|never|cannot|neither)|n['\u2019]t)(?:\s+\w+)?\s*\Z")
 
-# Behind an option: "A) is wrong", "option B is also plausible".
+# After an option: "A) is wrong", "option B is also plausible".
 _DENIED = re.compile(
     r"(?i)[)\].:*\s]*+(?:(?:is|are|was|looks|seems|sounds)\s+(?:\w+\s+)?(?:also|false|incorrect|never|not|out|wrong)\b"
     r"|(?:is|was)n['\u2019]t\b|can(?:not|['\u2019]t)\b)"
@@ -126,12 +126,12 @@ _LABEL = re.compile(r"(?<!\w)([A-J])[).:]\s")
 
 
 def letter(text: str) -> str | None:
-    """Return the option that a text gives as its answer: the one last said to be it, or the only one that it labels."""
+    """Return the option that a text gives as its answer: the last one that it states as the answer, or its only label."""
     return said_letter(text) or lone_letter(text)
 
 
 def said_letter(text: str) -> str | None:
-    """Return the option that is last said to be the answer; those that are denied, or merely mentioned, do not count."""
+    """Return the last option that a text states as the answer; options that it rejects or only mentions do not count."""
     text = plain(text)
     said = [
         (match.span(1 if match[1] else 2), match[1] or match[2])
@@ -143,7 +143,7 @@ def said_letter(text: str) -> str | None:
 
 
 def lone_letter(text: str) -> str | None:
-    """Return the option that a text consists of, or whose label it begins with if it labels no other one."""
+    """Return the option that is the whole text, or the label that a text begins with if it has no other labels."""
     text = plain(text).strip()
     if (whole := _WHOLE.fullmatch(text)) is not None:
         return whole[1].upper()

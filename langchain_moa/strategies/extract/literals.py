@@ -1,4 +1,4 @@
-"""Literals and choices: answers that are values of Python or JSON, and answers that are a few words."""
+"""Literals and choices: answers that are Python or JSON values, and answers of a few words."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ _FENCED = re.compile(r"```[^\n`]*\n([^`]*)```")
 _QUOTED = re.compile(r"`([^`\n]+)`")
 _SAID = re.compile(r"(?i:\b(?:answer|output|result|value)\b[^\n:=]{0,40}?(?:\bis\b|[:=])|==)\s*")
 
-# Longer ones are no short answers, and would take the parser long.
+# Longer texts are not short answers, and would be slow to parse.
 _LONGEST = 10_000
 _LONGEST_CHOICE = 200
 
 
 def literal(text: str) -> str | None:
-    """Return the literal of Python or JSON that a text gives as its answer, in one form: equal values are equal texts.
+    """Return the Python or JSON literal that a text gives as its answer, normalized so that equal values are equal strings.
 
-    It is the whole text, or what stands last in a code block, between backticks, behind "the answer is", or on the last line.
-    `[1, 2]`, `[1,2]` and `[1.0, 2]` are one value, and so are `'a'` and `"a"`. A short line that is no literal is a text
-    without its quotes: `a` is `'a'`.
+    The literal is the whole text, or otherwise the last code block, the last text in backticks, the text after "the answer
+    is", or the last line. `[1, 2]`, `[1,2]` and `[1.0, 2]` are the same value, and so are `'a'` and `"a"`. A short line that
+    is not a literal is read as a string without quotes: `a` is `'a'`.
     """
     text = text.strip()
     lines = text.splitlines()
@@ -40,9 +40,9 @@ def literal(text: str) -> str | None:
 
 
 def choice(text: str) -> str | None:
-    """Return a short answer in words without case, spaces and punctuation around it: the text, or its last line.
+    """Return the last line of a text as a short answer, in lower case and without surrounding spaces and punctuation.
 
-    "The answer is" in front is left out. A long last line is no short answer.
+    A leading "the answer is" is removed. A long last line is not a short answer.
     """
     lines = [line for line in unicodedata.normalize("NFKC", text).splitlines() if line.strip()]
     if not lines:
@@ -63,7 +63,7 @@ def _parsed(text: str) -> tuple[bool, Any]:
         pass
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of a text that merely looks like code
+            warnings.simplefilter("ignore")  # from a text that only looks like code
             return True, ast.literal_eval(text)
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         return False, None

@@ -1,12 +1,12 @@
-"""Numerals: what is read as a number, and in which one form it is written, however it was written.
+"""Parsing numbers in texts and normalizing them, so that equal numbers are equal strings.
 
-Read as a number are: thousands in groups of three, set apart by commas, apostrophes or spaces; a decimal point; a decimal comma
-where it cannot set thousands apart (`3,5`, `0,125`, `1.234,50`; but `1,234` is more than a thousand); `1e5`, `1.2 x 10^3` and
-`5 million`; `3/4` and `2 1/2`; a sign and a currency in either order. Equal numbers are equal texts: `$1,800.00` and `1.8e3`
-are `1800`, `1/2` is `0.5`, `2/6` is `1/3`. A percentage is no plain number: `50%`. Units are left out.
+Supported are thousands separators (commas, apostrophes or spaces between groups of three digits), decimal points, decimal
+commas that cannot be thousands separators (`3,5`, `0,125`, `1.234,50`; but `1,234` is more than a thousand), `1e5`,
+`1.2 x 10^3` and `5 million`, `3/4` and `2 1/2`, and a sign and a currency in either order. `$1,800.00` and `1.8e3` become
+`1800`, `1/2` becomes `0.5`, and `2/6` becomes `1/3`. A percentage keeps its sign, `50%`, and differs from the plain number.
+Units are removed.
 
-Digits that marks join to anything else are one thing, not several numbers, and stay as they are written: a date, a time, a
-range, a ratio, a list, a version.
+Digits that are joined by other marks are a single item and are not changed: dates, times, ranges, ratios, lists and versions.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _FOUND = re.compile(
     (?:\s(?P<scale>(?i:thousand|million|billion|trillion))\b)?
     (?P<percent>\s?(?:%|(?i:percent|per\ cent)\b))?
     (?P<half>\s?(?i:[ap]\.?m\b))?
-    """,  # noqa: RUF001  # those very signs
+    """,  # noqa: RUF001  # these characters are meant
     re.VERBOSE,
 )
 
@@ -51,17 +51,17 @@ _SCALES = {"thousand": 3, "million": 6, "billion": 9, "trillion": 12}
 _COMMAND = re.compile(r"\\[a-zA-Z]+")  # 2\pi
 _TIME = re.compile(r"0?(\d{1,2}:[0-5]\d(?::[0-5]\d)?)")
 
-# Longer ones are no answers, and Python refuses to read much longer ones.
+# Longer numbers are not answers, and Python does not convert much longer ones.
 _MOST_DIGITS = 300
 
 
 class Numeral(NamedTuple):
-    """A number in a text, or another thing of digits.
+    """A number in a text, or another item that contains digits, such as a date.
 
     Attributes:
-        start: Where it begins.
-        end: Where it ends.
-        value: The number in its one form; another thing as it is written.
+        start: The index of its first character.
+        end: The index after its last character.
+        value: The normalized number; the unchanged text of any other item.
         is_number: Whether it is a number.
     """
 
@@ -72,22 +72,22 @@ class Numeral(NamedTuple):
 
 
 def numerals(text: str, begin: int = 0, end: int | None = None) -> list[Numeral]:
-    """Return the numbers and the other things of digits in a text, in order.
+    """Return the numbers and the other items that contain digits in a text, in order.
 
     Args:
         text: The text, in plain characters.
-        begin: Where to begin.
-        end: Where to end. Default: at its end.
+        begin: The index at which to begin. Default: 0.
+        end: The index at which to end. Default: the end of the text.
     """
     return [_read(match) for match in _FOUND.finditer(text, begin, len(text) if end is None else end)]
 
 
 def read_number(text: str, *, decimal_comma: bool = True) -> str | None:
-    """Return the number that a text consists of; `None` if it is anything but one number.
+    """Return the normalized number if a text is a single number, otherwise `None`.
 
     Args:
         text: The text, in plain characters.
-        decimal_comma: Whether `3,5` is a number; in mathematics it is two.
+        decimal_comma: Whether `3,5` is a number; in mathematics, it is two numbers. Default: `True`.
     """
     match = _FOUND.fullmatch(text.strip())
     if match is None or match["half"]:
@@ -113,7 +113,7 @@ def _read(match: re.Match[str]) -> Numeral:
 
 
 def _value(body: str, exponent: str | None, power: str | None) -> Fraction | None:
-    """Return what a number is worth; `None` for what is none, and for a power of anything but 10."""
+    """Return the value of a number; `None` for other items and for powers of numbers other than 10."""
     if power is not None:
         body, exponent = ("1", power) if body == "10" else ("", "")
     ten = exponent or "0"
@@ -141,7 +141,7 @@ def _mantissa(body: str) -> Fraction | None:
 
 
 def _written(value: Fraction) -> str:
-    """Write a number out: as a decimal if that ends, or else as a fraction in its lowest terms."""
+    """Format a number as a decimal if it has a finite one, otherwise as a fraction in lowest terms."""
     rest, places = value.denominator, 0
     for factor in (10, 5, 2):
         while rest % factor == 0:
@@ -153,7 +153,7 @@ def _written(value: Fraction) -> str:
     return ("-" if value < 0 else "") + digits[:point] + ("." + digits[point:] if places else "")
 
 
-# Where an answer is said: `#### 18`, `A: 18`, `The answer is 18`, `**Answer:** 18`, or under a heading.
+# Cues for an answer: `#### 18`, `A: 18`, `The answer is 18`, `**Answer:** 18`, or a heading above it.
 _CUE = re.compile(
     r"""
     ^\s*\#{4}|^\s*A:
@@ -164,12 +164,12 @@ _CUE = re.compile(
     re.VERBOSE | re.MULTILINE,
 )
 _SENTENCE_END = re.compile(r"[.!?](?=[\s\"')*\]]|$)|[\n;]")
-_OPERATORS = re.compile(r"[\s+*/×x·÷=()$<>{}-]*")  # noqa: RUF001  # those very signs
+_OPERATORS = re.compile(r"[\s+*/×x·÷=()$<>{}-]*")  # noqa: RUF001  # these characters are meant
 _WORD = re.compile(r"[^\W\d_]+")
 _NEGATED = re.compile(r"\bnot\s+(?:\w+\s+)?\W*\Z")
 _INDEX = re.compile(r"\W*\d+[.)]\s+\W*\w")
 
-# Such words may stand before the number that is the answer; others only if they are few and the sentence has no other number.
+# These words may come before the answer; other words only if they are few and the sentence has no other number.
 _HEDGES = re.compile(
     r"(?:\W|_|\b(?:a|about|almost|an|approx|approximately|around|be|clearly|equals?|exactly|hence|indeed|is|it|just|nearly|now|of"
     r"|only|precisely|roughly|simply|so|that|the|then|therefore|thus|to|total|[b-z])\b)*+",
@@ -179,12 +179,12 @@ _FEW = 6
 
 _MOST_CUES = 1_000
 
-# No sentence is longer, in characters, before it comes to its answer.
+# The maximum number of characters from a cue to its answer.
 _REACH = 400
 
 
 def number(text: str) -> str | None:
-    """Return the number that a text gives as its answer: the one said to be it, or the only one, or else the last one."""
+    """Return the number that a text states as its answer; otherwise the only number of a short reply, or the last number."""
     if (found := said_number(text) or lone_number(text)) is not None:
         return found
     matches = reversed([*_FOUND.finditer(plain(text))])
@@ -192,15 +192,15 @@ def number(text: str) -> str | None:
 
 
 def said_number(text: str) -> str | None:
-    """Return the number that is last said to be the answer; numbers that are merely mentioned behind it do not count."""
+    """Return the last number that a text states as the answer; numbers that it only mentions do not count."""
     text = plain(text)
-    # Behind each cue, a sentence is read: a text of nothing but cues would take long.
+    # The number of cues is limited, since the sentence after each is parsed.
     said = (_said(text, cue) for cue in reversed([*_CUE.finditer(text)][-_MOST_CUES:]))
     return next((value for value in said if value is not None), None)
 
 
 def lone_number(text: str) -> str | None:
-    """Return the only number of a reply that is one line of a few words, such as `It is 42.`; no index of a list."""
+    """Return the only number in a reply of one line and a few words, such as `It is 42.`; indices of lists do not count."""
     text = plain(text).strip()
     if "\n" in text or len(text) > _REACH or len(_WORD.findall(text)) > _FEW or _INDEX.match(text):
         return None
@@ -209,7 +209,7 @@ def lone_number(text: str) -> str | None:
 
 
 def _said(text: str, cue: re.Match[str]) -> str | None:
-    """Return the number that the sentence behind a cue says is the answer."""
+    """Return the number that the sentence after a cue states as the answer."""
     first = re.compile(r"\w").search(text, cue.end())
     end = _SENTENCE_END.search(text, first.start() if first else cue.end(), cue.end() + _REACH)
     found = numerals(text, cue.end(), end.start() if end else cue.end() + _REACH)
@@ -231,7 +231,7 @@ def _said(text: str, cue: re.Match[str]) -> str | None:
 
 
 def _equations(text: str, found: Sequence[Numeral]) -> list[str | None]:
-    """Return what each equation, or number by itself, comes to; `None` for one of several numbers and no result."""
+    """Return the result of each equation or separate number; `None` for an equation of several numbers without a result."""
     equations: list[list[list[str]]] = []
     for end, each in zip([None, *(each.end for each in found)], found, strict=False):
         between = None if end is None else text[end : each.start]

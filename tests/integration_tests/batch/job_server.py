@@ -33,6 +33,8 @@ class ServedJob:
         lines: The id and the body of each line.
         metadata: What its owner has said of it.
         ending: How it ends: `completed`, or `expired` or `cancelled` after half of its lines, or `failed`.
+        file: The id of its file.
+        results: What `answered` returns; each line is answered once.
     """
 
     id: str
@@ -40,12 +42,17 @@ class ServedJob:
     metadata: dict[str, str]
     ending: str
     created: float = field(default_factory=time.time)
+    file: str = ""
+    results: list[tuple[str, int, Body, str]] | None = None
 
 
 class JobServer:
     """The server, from `__enter__` to `__exit__`.
 
+    Groq's paths begin with `/openai`. With `is_together`, files and batches are as Together has them.
+
     Attributes:
+        is_together: Whether files and batches have Together's form.
         answer: From the body of a line to its status and text.
         jobs: All jobs, in the order in which they were submitted.
         endings: How the next jobs end; `completed` when there are none left.
@@ -59,6 +66,7 @@ class JobServer:
 
     def __init__(self) -> None:
         """Make a server."""
+        self.is_together = False
         self.answer: Callable[[Body], tuple[int, str]] = says
         self.jobs: list[ServedJob] = []
         self.endings: list[str] = []
@@ -70,6 +78,7 @@ class JobServer:
         self.refusals: list[int] = []
         self.lock = threading.Lock()
         self.files: dict[str, bytes] = {}
+        self.names: dict[str, str] = {}
 
     def __enter__(self) -> Self:
         """Start it."""
@@ -96,13 +105,16 @@ class JobServer:
         return next(job for job in self.jobs if job.id == id_)
 
     def is_held(self, job: ServedJob) -> bool:
-        """Tell whether a job stays under way."""
+        """Return whether a job keeps running."""
         return self.holds_from is not None and self.jobs.index(job) >= self.holds_from
 
     def answered(self, job: ServedJob) -> list[tuple[str, int, Body, str]]:
         """Return the id, the status, the body and the text of each line that has a result."""
-        lines = job.lines if job.ending == "completed" else job.lines[: len(job.lines) // 2]
-        return [(id_, *self._one(body)) for id_, body in lines]
+        with self.lock:
+            if job.results is None:
+                lines = job.lines if job.ending == "completed" else job.lines[: len(job.lines) // 2]
+                job.results = [(id_, *self._one(body)) for id_, body in lines]
+        return job.results
 
     def _one(self, body: Body) -> tuple[int, Body, str]:
         status, text = self.answer(body)
@@ -110,7 +122,7 @@ class JobServer:
 
 
 def completion(status: int, body: Body, text: str) -> Body:
-    """Return an answer, or an error, as OpenAI has it."""
+    """Return an answer or an error in OpenAI's format."""
     if status != 200:
         return {"error": {"message": text, "type": "server_error", "code": None}}
     message = {"role": "assistant", "content": text, "refusal": None}
@@ -129,7 +141,7 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
 
     def handle_error(self, *_: object) -> None:
-        """Say nothing of clients that were killed."""
+        """Ignore errors of clients that were killed."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -140,13 +152,15 @@ class _Handler(BaseHTTPRequestHandler):
         pass
 
     def do_GET(self) -> None:
-        owner, path = self.owner, urlparse(self.path).path
+        owner, path = self.owner, urlparse(self.path).path.removeprefix("/openai")
         if not owner.has_jobs:
             self._send(404, {"error": {"message": "unknown", "type": "not_found_error"}})
         elif found := re.fullmatch(r"/v1/files/(\w+)/content", path):
             self._raw(200, owner.files[found[1]])
         elif owner.list_status != 200:
             self._send(owner.list_status, {"error": {"message": "busy", "type": "server_error"}})
+        elif owner.is_together and not path.endswith("/content"):
+            self._get_together(path.removeprefix("/v1/").split("/"))
         elif path == "/v1/batches":
             data = [self._openai(job) for job in reversed(owner.jobs)]
             self._send(200, {"object": "list", "data": data, "has_more": False})
@@ -166,11 +180,34 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self._send(404, {"error": {"message": path, "type": "not_found_error"}})
 
+    def _get_together(self, path: list[str]) -> None:
+        owner = self.owner
+        match path:
+            case ["files", id_]:
+                self._send(200, {"id": id_, "filename": owner.names[id_]})
+            case ["batches"]:
+                self._send(200, [self._together(job) for job in reversed(owner.jobs)])
+            case ["batches", id_]:
+                self._send(200, self._together(owner.job(id_)))
+            case _:
+                self._send(404, {"error": {"message": "/".join(path), "type": "not_found_error"}})
+
     def do_POST(self) -> None:
-        owner, path = self.owner, urlparse(self.path).path
+        owner, path = self.owner, urlparse(self.path).path.removeprefix("/openai")
         assert path == "/v1/chat/completions" or not parse_qs(urlparse(self.path).query)
         content = self.rfile.read(int(self.headers["content-length"]))
         match path:
+            case "/v1/files" if owner.is_together:
+                self._send(400, {"error": {"message": "use /files/upload", "type": "invalid_request_error"}})
+            case "/v1/files/upload" if owner.is_together:
+                name = re.search(rb'name="file_name"\r\n\r\n(.*)\r\n', content)
+                assert name is not None
+                assert b'name="purpose"\r\n\r\nbatch-api\r\n' in content
+                with owner.lock:
+                    id_ = f"file_{len(owner.files)}"
+                    owner.names[id_] = name[1].decode()
+                    owner.files[id_] = content.split(b'name="file"')[1].split(b"\r\n\r\n", 1)[1].rsplit(b"\r\n--")[0]
+                self._send(200, _file(id_))
             case "/v1/files":
                 with owner.lock:
                     id_ = f"file_{len(owner.files)}"
@@ -185,11 +222,13 @@ class _Handler(BaseHTTPRequestHandler):
                 if owner.refusals:
                     self._send(owner.refusals.pop(0), {"error": {"message": "not now", "type": "server_error"}})
                     return
-                job = owner.submit([(row["custom_id"], row["body"]) for row in rows], asked["metadata"])
+                assert ("metadata" in asked) is not owner.is_together
+                job = owner.submit([(row["custom_id"], row["body"]) for row in rows], asked.get("metadata", {}))
+                job.file = asked["input_file_id"]
                 if owner.drops_created:
                     self.close_connection = True
                     threading.Event().wait()
-                self._send(200, self._openai(job))
+                self._send(200, {"job": self._together(job)} if owner.is_together else self._openai(job))
             case "/v1/messages/batches":
                 requests = json.loads(content)["requests"]
                 job = owner.submit([(each["custom_id"], each["params"]) for each in requests], {})
@@ -245,6 +284,13 @@ class _Handler(BaseHTTPRequestHandler):
             "error": None,
         }
 
+    def _together(self, job: ServedJob) -> Body:
+        said = self._openai(job)
+        at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(job.created))
+        kept: Body = {name: said[name] for name in ("id", "endpoint", "output_file_id", "error_file_id") if name in said}
+        failed = {"error": "there is no such model"} if job.ending == "failed" else {}
+        return {**kept, **failed, "input_file_id": job.file, "status": said["status"].upper(), "created_at": at}
+
     def _anthropic(self, job: ServedJob) -> Body:
         at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(job.created))
         held = self.owner.is_held(job)
@@ -261,7 +307,7 @@ class _Handler(BaseHTTPRequestHandler):
             "results_url": None if held else f"{self.owner.url}/v1/messages/batches/{job.id}/results",
         }
 
-    def _send(self, status: int, body: Body) -> None:
+    def _send(self, status: int, body: Body | list[Body]) -> None:
         self._raw(status, json.dumps(body).encode())
 
     def _raw(self, status: int, data: bytes) -> None:

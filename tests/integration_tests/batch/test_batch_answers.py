@@ -1,4 +1,4 @@
-"""`batch_answers` at the wire: each row is asked once, and what was paid for is never asked again."""
+"""`batch_answers` at the wire: each row is asked once, and what is paid for is never asked again."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_each_row_has_its_answer_its_columns_and_what_it_took(loopback: Loopback
     ]
     assert line["tokens"]["total_tokens"] == line["tokens"]["input_tokens"] + line["tokens"]["output_tokens"]
     assert line["tokens"]["output_tokens"] == 3 * 4
-    # What is sent is what the mixture sends by itself.
+    # The requests are the same as those that the mixture sends by itself.
     sent = loopback.calls("last")[-1]
     loopback.reset()
     ChatMoA(proposers=[loopback.chat("a"), loopback.chat("b")], aggregator=loopback.chat("last"), num_layers=1).invoke(
@@ -110,7 +110,7 @@ def test_a_row_that_was_cut_off_pays_only_for_what_is_missing(loopback: Loopback
     answers = _answers(_mixture(loopback), _prompts(3), output=out)
     assert [answer.answer for answer in answers] == ["done"] * 3
     assert loopback.models == ["last"] * 3
-    # Tokens of the calls that were paid before are counted.
+    # The tokens of calls that were already paid for are counted.
     assert all(answer.tokens is not None and answer.tokens["output_tokens"] == 2 * 4 + 1 for answer in answers)
 
 
@@ -120,7 +120,7 @@ def test_the_journal_stays_small(loopback: Loopback, tmp_path: Path) -> None:
     _answers(_mixture(loopback), _prompts(6), output=out)
     with closing(sqlite3.connect(tmp_path / "out.jsonl.journal")) as journal:
         kept = journal.execute("SELECT row, COUNT(*) FROM calls GROUP BY row").fetchall()
-    # Only a row that has failed may need its calls again.
+    # Only a failed row may need its calls again.
     assert kept == [("r3", 2)]
 
 
@@ -141,7 +141,7 @@ def test_failed_rows_say_why_and_are_asked_again_only_if_you_say_so(loopback: Lo
     assert loopback.requests == []
     [again] = _answers(_mixture(loopback), _prompts(3), output=out, retry_failed=True)
     assert (again.id, again.answer) == ("r1", "now")
-    # Its proposers were paid before.
+    # Its proposers are already paid for.
     assert loopback.models == ["last"]
     assert Counter(line["id"] for line in _lines(out)) == {"r0": 1, "r1": 1, "r2": 1}
 
@@ -199,10 +199,10 @@ def test_another_mixture_on_one_output_is_refused(loopback: Loopback, tmp_path: 
     out = tmp_path / "out.jsonl"
     _answers(_mixture(loopback), ["a"], output=out)
     loopback.reset()
-    with pytest.raises(BatchError, match="was begun by another mixture; give another --output"):
+    with pytest.raises(BatchError, match="was started with another mixture; give another --output"):
         _answers(_mixture(loopback, temperature=0.3), ["a", "b"], output=out)
     assert loopback.requests == []
-    # How calls are made changes no answer.
+    # How calls are made does not change the answers.
     assert len(_answers(_mixture(loopback, retry=Retry(attempts=5)), ["a", "b"], output=out)) == 1
 
 
@@ -220,13 +220,13 @@ def test_an_id_that_asks_something_else_now_is_refused(loopback: Loopback, tmp_p
 def test_a_file_is_checked_before_anything_is_asked(loopback: Loopback, tmp_path: Path) -> None:
     rows = tmp_path / "rows.jsonl"
     rows.write_text('{"prompt": "a", "id": "x"}\n{"prompt": "b", "id": "x"}\n')
-    with pytest.raises(RowError, match="line 2: the id 'x' stands in line 1, too"):
+    with pytest.raises(RowError, match="line 2: the id 'x' is also in line 1"):
         _answers(_mixture(loopback), rows)
     rows.write_text('{"prompt": "a"}\n{"text": "b"}\n')
-    with pytest.raises(RowError, match="line 2: nothing to ask"):
+    with pytest.raises(RowError, match="line 2: no prompt"):
         _answers(_mixture(loopback), rows)
     rows.write_text("\n")
-    with pytest.raises(RowError, match="holds no rows"):
+    with pytest.raises(RowError, match="has no rows"):
         _answers(_mixture(loopback), rows)
     assert loopback.requests == []
 
@@ -235,8 +235,8 @@ def test_of_an_iterable_only_the_row_that_cannot_be_asked_fails(loopback: Loopba
     answers = {answer.id: answer for answer in _answers(_mixture(loopback), [{"prompt": "a"}, {"text": "b", "id": "z"}, "c"])}
     assert answers[1].answer == "last says: a"
     assert answers["z"].error == (
-        "rows, line 2: nothing to ask: none of prompt, question, input, messages is there, but 'text', 'id'; name one by "
-        "--prompt-field"
+        "rows, line 2: no prompt: none of prompt, question, input, messages is a column; there are 'text', 'id'; choose one "
+        "with --prompt-field"
     )
     assert answers[3].answer == "last says: c"
 
@@ -272,7 +272,7 @@ def test_no_more_rows_than_asked_for_are_under_way_or_read_ahead(loopback: Loopb
             read = 0
             async for _ in answers:
                 read += 1
-                # Three that are not read yet, and three under way.
+                # Three rows that are not read yet, and three running ones.
                 assert len(taken) <= read + 2 * 3 + 1
                 if read == 20:
                     break
@@ -287,7 +287,7 @@ def test_a_rate_limit_slows_the_calls_and_fails_no_row(loopback: Loopback) -> No
     refused = []
 
     def sometimes(body: Body) -> Reply:
-        # More than four at once are too many.
+        # More than four concurrent calls are too many.
         under_way = loopback.open_calls
         if under_way > 4:
             refused.append(body)
@@ -312,7 +312,7 @@ def test_a_rate_limit_of_a_proposers_fallback_fails_no_row_either(loopback: Loop
 
 
 def test_money_is_reserved_before_it_is_spent(loopback: Loopback, tmp_path: Path) -> None:
-    # A million tokens of its answers are 40 cents.
+    # Its output costs 40 cents per million tokens.
     loopback.script("*", Reply("so", usage=Usage(prompt=0, completion=1_000_000)))
     nano = loopback.chat("gpt-4.1-nano", max_tokens=1_000_000)
     mixture = Mixture(proposers=[nano], aggregator=nano, num_layers=1, max_tokens=1_000_000)
@@ -333,7 +333,7 @@ def test_money_is_reserved_before_it_is_spent(loopback: Loopback, tmp_path: Path
 
 
 def test_a_price_that_is_not_known_refuses_the_limit(loopback: Loopback) -> None:
-    with pytest.raises(ValueError, match=r"max_cost_usd cannot be kept: the price of .* is not known"):
+    with pytest.raises(ValueError, match=r"max_cost_usd cannot be kept: the price of .* is unknown"):
         _answers(_mixture(loopback), ["a"], max_cost_usd=1)
 
 
@@ -365,14 +365,14 @@ def test_a_file_of_another_kind_is_left_alone(loopback: Loopback, tmp_path: Path
         _answers(_mixture(loopback), ["a"], output=out)
     assert out.read_bytes() == content
     (tmp_path / "b.jsonl.journal").write_bytes(b"no database" * 100)
-    with pytest.raises(BatchError, match="cannot be used as a journal"):
+    with pytest.raises(BatchError, match="is not a journal"):
         _answers(_mixture(loopback), ["a"], output=tmp_path / "b.jsonl")
 
 
 def test_wrong_arguments_name_the_remedy(loopback: Loopback, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="concurrency is 0; give more than 0"):
+    with pytest.raises(ValueError, match="concurrency is 0; it must be more than 0"):
         _answers(_mixture(loopback), ["a"], concurrency=0)
-    with pytest.raises(ValueError, match="ordered is about the output file; give an output"):
+    with pytest.raises(ValueError, match="ordered needs an output file; give an output"):
         _answers(_mixture(loopback), ["a"], ordered=True)
     rows = tmp_path / "rows.jsonl"
     rows.write_text('{"prompt": "a"}\n')

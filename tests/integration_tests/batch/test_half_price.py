@@ -1,4 +1,4 @@
-"""`half_price`: the calls of all rows go into few jobs, whose answers are used once, whatever becomes of job and process."""
+"""`half_price`: the calls of all rows go into few jobs, and each answer is used once even if jobs or processes fail."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ from tests.loopback.fixtures import forget_clients
 from tests.waiting import PATIENCE, until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from tests.integration_tests.batch.job_server import Body
 
-# A million tokens that it reads are 10 cents.
+# Its input costs 10 cents per million tokens.
 NANO = "gpt-4.1-nano"
 _ROOT = Path(__file__).parents[3]
 
@@ -65,7 +65,7 @@ def _rows(number: int) -> list[dict[str, Any]]:
 
 
 def _asked(server: JobServer) -> Counter[str]:
-    """Return how often each call was sent."""
+    """Return the number of requests for each call."""
     return Counter(json.dumps(body, sort_keys=True) for job in server.jobs for _, body in job.lines)
 
 
@@ -99,8 +99,8 @@ def test_lines_that_fail_in_passing_are_in_the_next_job(server: JobServer) -> No
         return (500, "try again") if chance.random() < 0.02 else says(body)
 
     server.answer = sometimes
-    answers, _ = _answers(_mixture(server, num_layers=3), _rows(300))
-    assert len(answers) == 300
+    answers, _ = _answers(_mixture(server, num_layers=3), _rows(80))
+    assert len(answers) == 80
     assert {answer.error for answer in answers} == {None}
     assert {answer.degraded for answer in answers} == {()}
     assert len(server.jobs) <= 4 * 3
@@ -202,17 +202,60 @@ def test_anthropics_batches_are_used_by_their_sdk(server: JobServer) -> None:
     answers, _ = _answers(_mixture(server, proposers=[claude], aggregator=claude, num_layers=1), _rows(6))
     assert {answer.answer for answer in answers} == {f"claude-haiku-4-5 says: question {number}." for number in range(6)}
     assert [len(job.lines) for job in server.jobs] == [6, 6, 3]
-    # A dollar for a million tokens, and half of it.
+    # Half of a dollar per million tokens.
     assert [answer.cost_usd for answer in answers] == [pytest.approx(2 * 0.5)] * 6
     server.answer = lambda _: (400, "no")
     answers, _ = _answers(_mixture(server, proposers=[claude], aggregator=claude, num_layers=1), _rows(1))
     assert "no" in str(answers[0].error)
 
 
+def _together(server: JobServer) -> Any:
+    server.is_together = True
+    together = pytest.importorskip("langchain_together", reason="the provider's package is not installed")
+    key = SecretStr("test")
+    return together.ChatTogether(model="a/b", base_url=f"{server.url}/v1", api_key=key, max_retries=0)
+
+
+def _groq(server: JobServer) -> Any:
+    groq = pytest.importorskip("langchain_groq", reason="the provider's package is not installed")
+    return groq.ChatGroq(model="a/b", base_url=server.url, api_key=SecretStr("test"), max_retries=0)
+
+
+@pytest.mark.parametrize("made", [_together, _groq])
+def test_the_batches_of_together_and_groq_are_used_in_their_own_form(
+    server: JobServer, made: Callable[[JobServer], Any]
+) -> None:
+    model = made(server)
+    server.endings = ["completed", "expired"]
+    answers, _ = _answers(_mixture(server, proposers=[model], aggregator=model, num_layers=1), _rows(6))
+    assert {answer.answer for answer in answers} == {f"a/b says: question {number}." for number in range(6)}
+    assert [len(job.lines) for job in server.jobs] == [6, 6, 3]
+    assert server.direct == []
+    server.endings = ["failed"]
+    answers, _ = _answers(_mixture(server, proposers=[model], aggregator=model, num_layers=1), _rows(1))
+    assert "failed: there is no such model" in str(answers[0].error)
+
+
+@pytest.mark.parametrize("made", [_together, _groq])
+def test_a_job_of_together_and_groq_is_found_though_its_id_was_never_heard(
+    server: JobServer, tmp_path: Path, made: Callable[[JobServer], Any]
+) -> None:
+    model, out = made(server), tmp_path / "out.jsonl"
+    mixture = _mixture(server, proposers=[model], aggregator=model, num_layers=1)
+    server.holds_from = 0
+    assert _halted(mixture, out, server) == []
+    with closing(sqlite3.connect(tmp_path / "out.jsonl.journal")) as journal, journal:
+        assert journal.execute("UPDATE jobs SET job = NULL").rowcount == 1
+    server.holds_from = None
+    answers, _ = _answers(mixture, _rows(4), output=out)
+    assert [answer.error for answer in answers] == [None] * 4
+    assert [len(job.lines) for job in server.jobs] == [4, 4]
+
+
 def test_a_limit_in_dollars_needs_the_longest_answer(server: JobServer) -> None:
     with pytest.raises(ValueError, match="max_cost_usd with half_price needs max_tokens"):
         _answers(_mixture(server), _rows(1), max_cost_usd=1.0)
-    with pytest.raises(ValueError, match="poll is 0; give more than 0"):
+    with pytest.raises(ValueError, match="poll is 0; it must be more than 0"):
         BatchRun(_mixture(server), [], half_price=True, poll=0)
 
 
@@ -270,9 +313,8 @@ def test_a_job_that_was_submitted_when_the_process_was_killed_is_found(server: J
     assert set(_asked(server).values()) == {1}
 
 
-def test_ctrl_c_leaves_the_jobs_to_the_next_run(server: JobServer, tmp_path: Path) -> None:
-    out = tmp_path / "out.jsonl"
-    server.holds_from = 0
+def _halted(mixture: Mixture, out: Path, server: JobServer) -> list[BatchAnswer]:
+    """Ask four rows, and end when there is a job."""
 
     async def begin(run: BatchRun) -> list[BatchAnswer]:
         async def halt() -> None:
@@ -284,8 +326,14 @@ def test_ctrl_c_leaves_the_jobs_to_the_next_run(server: JobServer, tmp_path: Pat
         await task
         return answers
 
-    with BatchRun(_mixture(server), _rows(4), output=out, half_price=True, poll=0.01) as run:
-        assert asyncio.run(begin(run)) == []
+    with BatchRun(mixture, _rows(4), output=out, half_price=True, poll=0.01) as run:
+        return asyncio.run(begin(run))
+
+
+def test_ctrl_c_leaves_the_jobs_to_the_next_run(server: JobServer, tmp_path: Path) -> None:
+    out = tmp_path / "out.jsonl"
+    server.holds_from = 0
+    assert _halted(_mixture(server), out, server) == []
     assert out.read_text() == ""
     server.holds_from = None
     answers, _ = _answers(_mixture(server), _rows(4), output=out)
@@ -302,7 +350,7 @@ def test_answers_of_jobs_are_kept_like_all_others(server: JobServer, tmp_path: P
     server.answer = says
     answers, _ = _answers(mixture, _rows(3), output=out, retry_failed=True)
     assert [answer.error for answer in answers] == [None] * 3
-    # The proposers' answers were paid for before.
+    # The proposers' answers are already paid for.
     assert len(server.jobs[-1].lines) == 3
     assert [len(job.lines) for job in server.jobs] == [6, 3, 3]
     with closing(sqlite3.connect(tmp_path / "out.jsonl.journal")) as journal:

@@ -1,4 +1,4 @@
-"""Batches on a local Ray: each row is answered once, though a worker is killed."""
+"""Batches on a local Ray: each row is answered once, even if a worker is killed."""
 
 from __future__ import annotations
 
@@ -34,6 +34,8 @@ def _models(loopback: Loopback, monkeypatch: pytest.MonkeyPatch) -> Iterator[Non
     monkeypatch.setenv("OPENAI_API_KEY", "test")
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    # Ray gives its workers a low priority; on a busy machine they would hardly run.
+    monkeypatch.setenv("RAY_worker_niceness", "0")
     yield
     ray.shutdown()
 
@@ -44,17 +46,18 @@ def _rows(number: int) -> list[dict[str, Any]]:
 
 def test_each_of_500_rows_is_answered_once_though_a_worker_is_killed(loopback: Loopback, tmp_path: Path) -> None:
     out = tmp_path / "out.jsonl"
-    mixture = Mixture(proposers=["openai:a", "openai:b"], aggregator="openai:last", num_layers=1)
+    # One call for each row: the time is that of Ray.
+    mixture = Mixture(proposers=["openai:a"], aggregation="medoid", num_layers=1)
     refused = []
 
     def sometimes(body: dict[str, Any]) -> Reply:
-        # Too many at once are refused; the workers share the pace.
+        # Too many concurrent calls are rejected; the workers share the pace.
         if loopback.open_calls > 12:
             refused.append(body)
             return Reply("slow down", status=429, headers={"retry-after": "0.05"})
         return Reply("ok")
 
-    loopback.script("last", sometimes)
+    loopback.script("a", sometimes)
 
     async def collect(run: BatchRun) -> list[Any]:
         killed = False
@@ -71,15 +74,15 @@ def test_each_of_500_rows_is_answered_once_though_a_worker_is_killed(loopback: L
     assert {answer.error for answer in answers} == {None}
     lines = [json.loads(line) for line in out.read_text().splitlines()]
     assert sorted(line["id"] for line in lines) == sorted(row["id"] for row in _rows(500))
-    assert {(line["answer"], len(line["references"])) for line in lines} == {("ok", 2)}
+    assert {(line["answer"], len(line["references"])) for line in lines} == {("ok", 1)}
     assert all(line["kind"] == int(line["id"][1:]) % 3 for line in lines)
-    # What is asked twice is what the killed worker had under way.
+    # Only the killed worker's running calls are made twice.
     asked = len({request.user for request in loopback.calls("a")})
     assert asked == 500
-    assert len(loopback.calls("a")) <= 500 + 16
-    # What is in the output is not asked again.
+    assert len(loopback.calls("a")) - len(refused) <= 500 + 16
+    # Rows in the output are not asked again, whether Ray asks or this process.
     loopback.reset()
-    with BatchRun(mixture, _rows(501), output=out, ray="local", workers=2) as run:
+    with BatchRun(mixture, _rows(501), output=out) as run:
         assert [answer.id for answer in asyncio.run(collect(run))] == ["r500"]
     assert len(loopback.calls("a")) == 1
 
@@ -100,9 +103,9 @@ def test_a_mixture_of_objects_is_refused_with_the_reason(loopback: Loopback, tmp
 
 def test_what_one_process_keeps_is_refused() -> None:
     mixture = Mixture(proposers=["openai:b"], aggregator="openai:last", num_layers=1)
-    with pytest.raises(ValueError, match="half_price is kept by one process, and ray has several; leave one out"):
+    with pytest.raises(ValueError, match="half_price works in one process only, and ray uses several; leave one out"):
         BatchRun(mixture, [], ray="local", half_price=True)
-    with pytest.raises(ValueError, match="max_cost_usd is kept by one process"):
+    with pytest.raises(ValueError, match="max_cost_usd works in one process only"):
         BatchRun(mixture, [], ray="local", max_cost_usd=1)
-    with pytest.raises(ValueError, match="workers is 0; give more than 0"):
+    with pytest.raises(ValueError, match="workers is 0; it must be more than 0"):
         BatchRun(mixture, [], ray="local", workers=0)

@@ -1,4 +1,4 @@
-"""Questions for `eval generate`, and the answers that it has written."""
+"""Questions for `eval generate`, and the answers that it writes."""
 
 from __future__ import annotations
 

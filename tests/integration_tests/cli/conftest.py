@@ -20,18 +20,18 @@ if TYPE_CHECKING:
 
 
 class Command(Protocol):
-    """What the fixture `moa` is."""
+    """The type of the fixture `moa`."""
 
     def __call__(self, *args: str, stdin: str = "") -> Done:
-        """Give a command and return what came of it."""
+        """Run a command and return its result."""
 
 
 @pytest.fixture
 def moa(loopback: Loopback, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
-    """Commands in an empty folder, without a process of their own: `moa("ask", "Why?")`."""
+    """Commands in an empty folder, in this process: `moa("ask", "Why?")`."""
 
     def init_at_loopback(name: str, **settings: Any) -> BaseChatModel:
-        # LangChain's own clients keep connections, which would belong to the event loop of an earlier command.
+        # LangChain's own clients keep connections, which would belong to an earlier command's event loop.
         provider, _, model = name.partition(":")
         return loopback.chat(model, **settings) if provider == "openai" else init_chat_model(name, **settings)
 
@@ -48,5 +48,5 @@ def moa(loopback: Loopback, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.fixture
 def program(loopback: Loopback, tmp_path: Path) -> Program:
-    """The command line as a program of its own, in an empty folder."""
+    """The command line as a separate program, in an empty folder."""
     return Program(loopback, tmp_path)

@@ -1,4 +1,4 @@
-"""The command line as a program of its own, in pipes or in a terminal, its models at the loopback server."""
+"""The command line as a separate program, in pipes or in a terminal, with its models at the loopback server."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 @dataclass(frozen=True)
 class Done:
-    """A program that has ended: its exit code, and what it wrote."""
+    """A program that has ended, with its exit code and output."""
 
     code: int
     out: str
@@ -46,13 +46,13 @@ class Done:
 
     @property
     def text(self) -> str:
-        """What was written, without the sequences that move the cursor and set colours."""
+        """The output without the sequences that move the cursor and set colors."""
         return _CONTROL.sub("", self.out).replace("\r\n", "\n")
 
 
 @dataclass(frozen=True)
 class Program:
-    """Starts the command line in a process of its own.
+    """Starts the command line in a separate process.
 
     Args:
         server: Where every `openai:` model is.
@@ -65,12 +65,12 @@ class Program:
     env: dict[str, str] = field(default_factory=dict)
 
     def __call__(self, *args: str, stdin: str | None = None) -> Done:
-        """Run it with pipes to its end."""
+        """Run the program to its end, with pipes."""
         with self.start(*args, **({} if stdin is None else {"stdin": subprocess.PIPE})) as process:
             return _ended(process, stdin)
 
     def signalled(self, *args: str, calls: int, by: signal.Signals = signal.SIGINT) -> Done:
-        """Run it until the server has got so many calls, and send it a signal."""
+        """Run the program until the server has received this number of calls, then send it a signal."""
         with self.start(*args) as process:
             self._await_calls(process, calls)
             process.send_signal(by)
@@ -78,7 +78,7 @@ class Program:
 
     @contextmanager
     def begun(self, *args: str, calls: int) -> Iterator[subprocess.Popen[str]]:
-        """Start it, and come back when the server has got so many calls; at the end of the block it is over."""
+        """Start the program and wait until the server has received this number of calls; the program ends with the block."""
         with self.start(*args) as process:
             try:
                 self._await_calls(process, calls)
@@ -98,7 +98,7 @@ class Program:
         then: Callable[[], object] | None = None,
         **streams: Any,
     ) -> Done:
-        """Run it in a terminal to its end.
+        """Run the program to its end, in a terminal.
 
         Args:
             *args: Its arguments.
@@ -114,7 +114,7 @@ class Program:
         master, slave = pty.openpty()
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", height, width, 0, 0))
         everything = {"stdin": slave, "stdout": slave, "stderr": slave, **streams}
-        # A session of its own with the terminal as its own, so that Ctrl-C reaches it and not the tests.
+        # A new session with its own terminal, so that Ctrl-C reaches the program and not the tests.
         with self.start(*args, preexec_fn=_own_terminal, **everything) as process:
             os.close(slave)
             if type_at is not None:
@@ -132,19 +132,19 @@ class Program:
         return Done(done.code, written.decode(), done.out)
 
     def start(self, *args: str, **streams: Any) -> subprocess.Popen[str]:
-        """Start it and come back at once; all streams are pipes unless given, and nothing comes in."""
+        """Start the program without waiting; all streams are pipes unless given, and standard input is empty."""
         piped = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         return subprocess.Popen(  # noqa: S603  # our own program
             self.command(*args), **{**piped, **streams}, cwd=self.folder, env=self.environment, text=True
         )
 
     def command(self, *args: str) -> list[str]:
-        """Return what starts it."""
+        """Return the command that starts the program."""
         return [sys.executable, "-c", _PATIENT, *args]
 
     @property
     def environment(self) -> dict[str, str]:
-        """All variables that it is given."""
+        """The program's environment."""
         models = {"OPENAI_BASE_URL": self.server.url, "OPENAI_API_KEY": "test", "NO_PROXY": "127.0.0.1"}
         return {**_inherited(), **models, "TERM": "xterm", "PYTHONPATH": str(_ROOT), **self.env}
 
@@ -159,7 +159,7 @@ class Program:
 
 
 def until_signal_is_heard(process: subprocess.Popen[str]) -> str:
-    """Wait until the program says that it has heard the first signal.
+    """Wait until the program reports the first signal.
 
     Args:
         process: The program; its standard error is a pipe.
@@ -177,7 +177,7 @@ def until_signal_is_heard(process: subprocess.Popen[str]) -> str:
 
 
 def _inherited() -> dict[str, str]:
-    """Return our own environment without what changes how a terminal looks."""
+    """Return our environment without the variables that change how a terminal looks."""
     return {name: value for name, value in os.environ.items() if name not in {"NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES"}}
 
 

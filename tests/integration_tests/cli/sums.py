@@ -1,10 +1,12 @@
-"""Three sums for `eval compare`: one model adds right, one wrong, and the aggregator by itself wrong, too."""
+"""Three sums for `eval compare`: one model adds correctly, one incorrectly, and so does the aggregator alone."""
 
 from __future__ import annotations
 
 import json
 import re
+import sqlite3
 from collections import Counter
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from tests.loopback import Reply
@@ -22,30 +24,30 @@ aggregator: openai:writer
 num_layers: 2
 """
 
-# Of one question: two proposers twice, the aggregator after each layer and alone, four samples of the best and their synthesis.
+# Calls per question: two proposers twice, the aggregator after each layer and alone, four samples and their synthesis.
 CALLS = {"good": 2 + 4 + 1, "bad": 2, "writer": 3}
 
 PRICED = "proposers: [openai:gpt-4.1-mini]\naggregator: openai:gpt-4.1-nano\nnum_layers: 1\n"
 
 
 def right(body: Body) -> int:
-    """Return the sum of what is asked."""
+    """Return the sum in a question."""
     return sum(map(int, re.findall(r"\d+", last_user_text(body["messages"]))))
 
 
 def has_references(body: Body) -> bool:
-    """Tell whether there are answers to read."""
+    """Return whether a prompt shows answers."""
     return "synthesize" in str(body["messages"])
 
 
 def whole(questions: int = 3) -> Counter[str]:
-    """Return how often each model is asked for so many questions."""
+    """Return how often each model is asked for this number of questions."""
     return Counter({model: questions * calls for model, calls in CALLS.items()})
 
 
 def lay_out(loopback: Loopback, folder: Path) -> Path:
     """Script the models, and write the mixture and the questions."""
-    # What they say depends on what they read, or the aggregator would have the same to read after each layer.
+    # Their answers depend on what they read; otherwise, the aggregator would read the same after each layer.
     loopback.script("good", lambda body: f"{'So the' if has_references(body) else 'The'} answer is {right(body)}.")
     loopback.script("bad", lambda body: f"The answer is {right(body) + 1}.")
     loopback.script("writer", lambda body: f"It is {right(body) + (not has_references(body))}")
@@ -54,7 +56,7 @@ def lay_out(loopback: Loopback, folder: Path) -> Path:
 
 
 def write_sums(folder: Path, count: int) -> Path:
-    """Write so many questions."""
+    """Write this number of questions."""
     path = folder / "sums.jsonl"
     lines = [{"id": f"q{a}", "question": f"What is {a} + 2?", "answer": a + 2} for a in range(3, 3 + count)]
     path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
@@ -62,7 +64,7 @@ def write_sums(folder: Path, count: int) -> Path:
 
 
 def hang_after(loopback: Loopback, answers: int) -> Counter[str]:
-    """Have the models answer so many calls, and no other; return what counts who has answered."""
+    """Have the models answer this number of calls and no more; return a counter of the models that answered."""
     answered = Counter[str]()
 
     def script(model: str) -> None:
@@ -79,7 +81,7 @@ def hang_after(loopback: Loopback, answers: int) -> Counter[str]:
     return answered
 
 
-def ledger(folder: Path) -> list[dict[str, Any]]:
-    """Return the entries of the ledger."""
-    text = (folder / "moa-eval" / "sums" / "ledger.jsonl").read_text(encoding="utf-8")
-    return [json.loads(line) for line in text.splitlines()]
+def journal(folder: Path) -> list[dict[str, Any]]:
+    """Return the records in the journal, once no run has it open."""
+    with closing(sqlite3.connect(folder / "moa-eval" / "sums" / "calls.journal")) as database:
+        return [json.loads(line) for (line,) in database.execute("SELECT record FROM calls")]

@@ -1,4 +1,4 @@
-"""`ask` in a process of its own: signals, pipes that close, the script's entry point."""
+"""`ask` in its own process: signals, pipes that close, and the script's entry point."""
 
 from __future__ import annotations
 

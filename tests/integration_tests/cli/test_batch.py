@@ -1,4 +1,4 @@
-"""`langchain-moa batch` as a program: files in, files out, killed and resumed, ended, and told how far it is."""
+"""`langchain-moa batch` as a program: files in and out, killed and resumed, ended by signals, with progress."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_a_provider_without_jobs_is_asked_directly_and_that_is_said(moa: Command
     _write(tmp_path, 3)
     done = moa(*_batch("--half-price", "--poll", "0.1"))
     assert done.code == 0, done.err
-    assert "0 batch jobs submitted; asked directly, since there are no batch jobs: openai:a, openai:b, openai:last" in done.err
+    assert "0 batch jobs submitted; called directly, without batch jobs: openai:a, openai:b, openai:last" in done.err
     assert len(loopback.requests) == 9
     refused = moa(
         *_batch("--half-price", "--max-cost-usd", "1", members=("-p", "openai:gpt-4.1-nano", "-a", "openai:gpt-4.1-nano"))
@@ -95,11 +95,15 @@ def test_a_provider_without_jobs_is_asked_directly_and_that_is_said(moa: Command
 @pytest.mark.parametrize(
     ("content", "more", "told"),
     [
-        ('{"prompt": "a"}\n{"text": "b"}\n', (), "rows.jsonl, line 2: nothing to ask"),
+        ('{"prompt": "a"}\n{"text": "b"}\n', (), "rows.jsonl, line 2: no prompt"),
         ('{"prompt": "a"}\n', ("--prompt-field", "text"), "no column 'text' (--prompt-field)"),
         ('{"prompt": "a"}\n', ("--max-cost-usd", "1"), "--max-cost-usd cannot be kept: the prices of"),
-        ("", (), "rows.jsonl holds no rows"),
-        ('{"prompt": "a"}\n', ("--ray", "local", "--half-price"), "--half-price is kept by one process, and --ray has several"),
+        ("", (), "rows.jsonl has no rows"),
+        (
+            '{"prompt": "a"}\n',
+            ("--ray", "local", "--half-price"),
+            "--half-price works in one process only, and --ray uses several",
+        ),
     ],
 )
 def test_what_cannot_be_is_refused_before_anything_is_asked(
@@ -118,7 +122,7 @@ def test_failed_rows_make_the_exit_code_and_can_be_asked_again(moa: Command, loo
     done = moa(*_batch())
     assert done.code == 1
     assert "no answer to row r1: " in done.err
-    assert "1 row failed; why stands in out.jsonl, and --retry-failed asks them again" in done.err
+    assert "1 row failed; the reasons are in out.jsonl, and --retry-failed asks them again" in done.err
     assert moa(*_batch()).code == 1
     loopback.script("last", "now")
     done = moa(*_batch("--retry-failed"))
@@ -134,7 +138,7 @@ def test_the_money_is_not_exceeded(moa: Command, loopback: Loopback, tmp_path: P
     assert done.code == 1
     assert "--max-cost-usd 2: $" in done.err
     assert len(loopback.requests) <= 5
-    assert "rows left; the same command goes on from there" in done.err
+    assert "rows left; run the same command to resume" in done.err
 
 
 def test_a_run_that_is_killed_again_and_again_asks_each_row_once(program: Program, loopback: Loopback, tmp_path: Path) -> None:
@@ -152,7 +156,7 @@ def test_a_run_that_is_killed_again_and_again_asks_each_row_once(program: Progra
     assert {row["error"] for row in _read(tmp_path)} == {None}
     asked = Counter((request.model, request.user) for request in loopback.requests)
     assert len(asked) == 1500
-    # Only what was under way when the process was killed is paid twice: at most a row's two proposers for each place.
+    # Only calls that were running when the process was killed are paid twice: at most a row's two proposers per slot.
     assert sum(asked.values()) - 1500 <= 5 * 8 * 2
 
 
@@ -168,7 +172,7 @@ def test_ctrl_c_lets_what_is_under_way_end(program: Program, loopback: Loopback,
     assert process.returncode == 130
     assert len(loopback.requests) == 6
     assert [row["answer"] for row in _read(tmp_path)] == ["done", "done"]
-    assert "98 rows left; the same command goes on from there" in err
+    assert "98 rows left; run the same command to resume" in err
 
 
 def test_a_second_signal_ends_it_at_once_and_pays_only_what_is_missing(

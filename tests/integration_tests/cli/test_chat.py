@@ -1,4 +1,4 @@
-"""`chat` as a person uses it: in a terminal, with keys."""
+"""`chat` as a person uses it, in a terminal."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ needs_tmux = pytest.mark.skipif(shutil.which("tmux") is None, reason="tmux is no
 
 
 class Chats(Protocol):
-    """What the fixture `chats` is."""
+    """The type of the fixture `chats`."""
 
     def __call__(self, *args: str, width: int = 80, height: int = 30) -> Terminal:
         """Start a chat in a terminal and wait for its prompt."""
@@ -40,9 +40,9 @@ class Chats(Protocol):
 
 @pytest.fixture
 def chats(program: Program, tmp_path: Path) -> Iterator[Chats]:
-    """Chats in terminals of their own, their history below the test's folder."""
+    """Chats in their own terminals, with their history in the test's folder."""
     program.env["XDG_STATE_HOME"] = str(tmp_path / "state")
-    # The socket's path must be short, and pytest's folders are not.
+    # The socket's path must be short, but pytest's folders are not.
     with tempfile.TemporaryDirectory() as folder:
         terminals: list[Terminal] = []
 
@@ -84,7 +84,7 @@ def test_a_conversation(chats: Chats, loopback: Loopback, width: int, args: list
     assert bool(COLOR.search(chat.colored)) is not bool(args)
     chat.say("/quit")
     assert chat.code == 0
-    # Of the first turn, the second one sees the answer and no reference.
+    # The second turn sees the answer of the first, but not its references.
     proposer, aggregator = loopback.calls("p")[1], loopback.calls("agg")[1]
     assert proposer.roles == aggregator.roles == ["system", "user", "assistant", "user"]
     assert proposer.stream
@@ -270,7 +270,7 @@ def test_another_width_in_the_middle_of_an_answer(chats: Chats, loopback: Loopba
 
 @needs_tmux
 def test_no_line_of_a_long_answer_is_lost_or_shown_twice(chats: Chats, loopback: Loopback) -> None:
-    # A view that is drawn ten times a second, and one paragraph after the other that is printed above it.
+    # A view that is redrawn ten times a second, while paragraphs are printed above it.
     paragraphs = [f"Paragraph {number}: {'the quick **brown** fox jumps over the lazy dog. ' * 3}\n\n" for number in range(400)]
     loopback.script("agg", Reply("".join(paragraphs), chunks=paragraphs, chunk_delay=0.01))
     chat = chats()

@@ -1,4 +1,4 @@
-"""`doctor` says what is there, calls every member once, and says why one does not answer."""
+"""`doctor` reports what is installed, calls each member once, and says why a member does not answer."""
 
 from __future__ import annotations
 
@@ -58,3 +58,21 @@ def test_it_says_what_is_wrong_with_the_mixture(moa: Command) -> None:
     done = moa("doctor", "-p", "together:p", "-a", "together:p")
     assert done.code == 2
     assert "TOGETHER_API_KEY" in done.err
+    # What is there is said all the same.
+    assert "langgraph " in done.out
+
+
+def test_a_server_that_does_not_run_is_told_from_one_that_lacks_the_model(
+    moa: Command, loopback: Loopback, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loopback.script("*", Reply("model 'x' not found", status=404))
+    monkeypatch.setenv("VLLM_BASE_URL", "http://127.0.0.1:9/v1")
+    monkeypatch.setenv("LMSTUDIO_BASE_URL", loopback.url)
+    done = moa("doctor", "-p", "vllm:x", "-a", "lmstudio:x", "--set", "max_retries=0", "--json")
+    assert done.code == 1
+    document = json.loads(done.out)
+    assert {"VLLM_BASE_URL", "LMSTUDIO_BASE_URL"} <= set(document["variables"])
+    stopped, without = document["members"]
+    assert (stopped["address"], without["address"]) == ("http://127.0.0.1:9/v1", loopback.url)
+    assert stopped["remedy"] == "start the server, or correct the address or the proxy settings"
+    assert without["remedy"] == "check the model's name and the address"

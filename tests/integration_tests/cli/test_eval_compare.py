@@ -1,4 +1,4 @@
-"""`eval compare` at the wire: what each variant asks, and that nothing is asked twice."""
+"""`eval compare` at the wire: what each variant asks, and that no question is asked twice."""
 
 from __future__ import annotations
 
@@ -54,8 +54,7 @@ def test_every_variant_is_asked_and_shared_calls_are_made_once(moa: Command, loo
     }
     folder = tmp_path / "moa-eval" / "sums"
     assert sorted(path.name for path in folder.iterdir()) == [
-        ".ledger.jsonl.lock",
-        "ledger.jsonl",
+        "calls.journal",
         "pareto.png",
         "report.html",
         "results.json",
@@ -89,7 +88,7 @@ def test_a_changed_member_alone_is_asked_again(moa: Command, loopback: Loopback,
     assert "about 7 calls, 5 of them answered before" in estimate.err
     moa("eval", "compare", "--task", "sums.jsonl", "--limit", "1", "--layers", "1")
     new = _asked(loopback) - before
-    # The mixture's aggregator has another text to read; who proposed before, and the samples of the best, have answered.
+    # The aggregator reads another text; the earlier proposers, and the samples of the best one, have answered.
     assert new == {"other": 1, "writer": 1}
 
 
@@ -131,7 +130,7 @@ def test_an_estimate_asks_nothing_and_counts_what_is_known_by_what_is_asked(
     assert not (tmp_path / "moa-eval").exists()
     assert moa("eval", "compare", "--task", "sums.jsonl").code == 0
     assert "about 15 calls, 15 of them answered before; about $0.00 to pay" in moa(*estimate).err
-    # Another prompt is another question to whoever reads references, and to nobody else.
+    # Another prompt is another question for models that read references, and for no others.
     assert "15 calls, 9 of them answered before" in moa(*estimate, "--set", "prompt=Be very brief.").err
     # How many are asked, and how often, and what they are asked.
     assert "5 calls, 5 of them answered before" in moa(*estimate, "--limit", "1").err
@@ -172,7 +171,7 @@ def test_a_failing_member_is_not_asked_again_by_another_variant_and_leaves_no_re
     places = [call["place"] for call in answers["the mixture"]["epochs"][0]["failed"]]
     assert places == ["layer 1, proposer 2", "layer 2, proposer 2"]
     assert reason in (tmp_path / "moa-eval" / "sums" / "table.md").read_text()
-    # Mended, and asked for nothing but what is missing.
+    # Repaired, and only the missing calls are made.
     loopback.script("bad", "7")
     assert moa("eval", "compare", "--task", "sums.jsonl", "--limit", "1").code == 0
     assert _asked(loopback)["good"] < 2 * sums.CALLS["good"]
@@ -189,7 +188,7 @@ def test_who_fails_over_and_over_is_given_up_also_after_a_success(
     assert done.code == 1
     assert "openai:bad alone failed 8 times in a row, and the run was given up; the last: " in done.err
     assert "scripted error 401" in done.err
-    assert "answers are kept in moa-eval/sums/ledger.jsonl; the same command goes on from there" in done.err
+    assert "answers are kept in moa-eval/sums/calls.journal; run the same command to resume" in done.err
     assert len(loopback.calls("bad")) == good + 8
 
 

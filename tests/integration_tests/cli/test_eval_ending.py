@@ -1,7 +1,8 @@
-"""How runs of `eval compare` end early and go on: signals, the limit in dollars, two at once."""
+"""How runs of `eval compare` end early and continue: signals, the limit in dollars, two runs at once."""
 
 from __future__ import annotations
 
+import re
 import signal
 from collections import Counter
 from typing import TYPE_CHECKING
@@ -50,10 +51,10 @@ def test_the_first_signal_waits_for_the_calls_under_way(
         gate.open()
         _, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == code
-    # What was sent was answered, and what was answered is kept.
-    assert len(loopback.requests) == len(sums.ledger(tmp_path)) < sum(sums.whole().values())
+    # All requests were answered, and all answers are kept.
+    assert len(loopback.requests) == len(sums.journal(tmp_path)) < sum(sums.whole().values())
     assert "ending when the calls under way have answered; once more ends at once" in told
-    assert f"{len(loopback.requests)} answers are kept in moa-eval/sums/ledger.jsonl; the same command goes on" in err
+    assert f"{len(loopback.requests)} answers are kept in moa-eval/sums/calls.journal; run the same command" in err
     done = program(*COMPARE)
     assert done.code == 0, done.err
     assert Counter(loopback.models) == sums.whole()
@@ -67,25 +68,21 @@ def test_the_second_signal_ends_it_at_once(program: Program, loopback: Loopback,
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130
-    assert len(sums.ledger(tmp_path)) == 12
-    assert "12 answers are kept in moa-eval/sums/ledger.jsonl" in err
+    assert len(sums.journal(tmp_path)) == 12
+    assert "12 answers are kept in moa-eval/sums/calls.journal" in err
 
 
 def test_a_killed_run_goes_on_with_what_is_missing(program: Program, loopback: Loopback, tmp_path: Path) -> None:
-    # Of the second question the mixture has answered; what hangs is asked by itself.
+    # The mixture has answered the second question; the hanging call is one of a single model.
     answered = sums.hang_after(loopback, 12)
     done = program.signalled(*COMPARE, "--concurrency", "1", calls=13, by=signal.SIGKILL)
     assert done.code == -signal.SIGKILL
-    ledger = tmp_path / "moa-eval" / "sums" / "ledger.jsonl"
-    assert len(sums.ledger(tmp_path)) == 12
-    # What a killed process was about to write.
-    with ledger.open("ab") as file:
-        file.write(b'{"key": "half a li')
+    assert len(sums.journal(tmp_path)) == 12
     more = sums.hang_after(loopback, 1000)
     done = program(*COMPARE)
     assert done.code == 0, done.err
     assert "12 of them answered before" in done.err
-    # Where all are right the first proposer counts as the best, as before.
+    # If all are right, the first proposer still counts as the best.
     assert answered + more == sums.whole()
 
 
@@ -98,9 +95,9 @@ def test_two_runs_on_one_folder_do_not_pay_for_the_same(program: Program, loopba
         gate.open()
         first.communicate(timeout=PATIENCE)
     assert second.code == 2
-    assert "moa-eval/sums/ledger.jsonl is in use by another run; wait for its end, or give another --output" in second.err
+    assert "moa-eval/sums/calls.journal is in use by another run; wait for its end, or give another --output" in second.err
     assert first.returncode == 0
-    assert len(loopback.requests) == len(sums.ledger(tmp_path))
+    assert len(loopback.requests) == len(sums.journal(tmp_path))
 
 
 def _priced(loopback: Loopback, tmp_path: Path, tokens: int) -> None:
@@ -110,7 +107,7 @@ def _priced(loopback: Loopback, tmp_path: Path, tokens: int) -> None:
 
 
 def _spent(tmp_path: Path) -> float:
-    return float(sum(entry["cost_usd"] for entry in sums.ledger(tmp_path)))
+    return float(sum(entry["cost_usd"] for entry in sums.journal(tmp_path)))
 
 
 def test_no_call_is_made_that_the_money_is_not_enough_for(moa: Command, loopback: Loopback, tmp_path: Path) -> None:
@@ -120,8 +117,8 @@ def test_no_call_is_made_that_the_money_is_not_enough_for(moa: Command, loopback
     assert "--max-cost-usd 0.005: $0.00" in done.err
     assert "$0.005 will not be enough" in done.err
     assert 0.003 < _spent(tmp_path) <= 0.005
-    assert len(sums.ledger(tmp_path)) == len(loopback.requests)
-    # What the folder has paid counts, however often it is begun.
+    assert len(sums.journal(tmp_path)) == len(loopback.requests)
+    # All costs of the folder count, however often a run is started.
     before = len(loopback.requests)
     for _ in range(3):
         assert moa(*COMPARE, "--max-cost-usd", "0.005", "--concurrency", "1").code == 1
@@ -134,7 +131,7 @@ def test_no_call_is_made_that_the_money_is_not_enough_for(moa: Command, loopback
 
 
 def test_reservations_make_calls_wait_and_end_nothing(moa: Command, loopback: Loopback, tmp_path: Path) -> None:
-    # Eight questions at once reserve far more than is there, and cost a hundredth of it.
+    # Eight concurrent questions reserve far more than the budget, and cost a hundredth of it.
     _priced(loopback, tmp_path, 10)
     done = moa(*COMPARE, "--max-cost-usd", "0.002", "--concurrency", "8")
     assert done.code == 0, done.err
@@ -162,17 +159,17 @@ def test_a_limit_that_cannot_be_kept_is_refused(moa: Command, loopback: Loopback
 
 
 def test_a_full_disk_stops_the_spending_and_nothing_is_paid_twice(moa: Command, loopback: Loopback, tmp_path: Path) -> None:
-    with full_at(6000):
+    with full_at(60_000):
         done = moa(*COMPARE, "--concurrency", "2")
     assert done.code == 1
-    assert "moa-eval/sums/ledger.jsonl cannot be written (File too large): no further call is made" in done.err
-    # The two questions under way have a call of each proposer under way, and no call more.
-    asked, kept = len(loopback.requests), len(sums.ledger(tmp_path))
+    assert re.search(r"moa-eval/sums/calls\.journal cannot be written \(.*\): no further call is made", done.err)
+    # Each of the two running questions has one open call of each proposer, and no other.
+    asked, kept = len(loopback.requests), len(sums.journal(tmp_path))
     assert kept < asked <= kept + 4
     assert f"{asked - kept} answer" in done.err
-    assert "could not be written to moa-eval/sums/ledger.jsonl and will be lost; free some space" in done.err
+    assert "could not be written to moa-eval/sums/calls.journal and will be lost; free some space" in done.err
     assert f"{kept} answers are kept" in done.err
     assert "failed" not in done.err
-    # Only what was lost is asked again.
+    # Only lost calls are made again.
     assert moa(*COMPARE).code == 0
     assert len(loopback.requests) == sum(sums.whole().values()) + asked - kept

@@ -1,4 +1,4 @@
-"""`eval generate`: answers in the forms of the official harnesses, each call made once."""
+"""`eval generate`: answers in the formats of the official harnesses, with each call made once."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ def test_mt_bench_asks_two_turns_through_all_layers(moa: Command, loopback: Loop
     loopback.script("last", [" one ", "two"])
     done = moa(*generate("mt_bench", "--name", "mine"))
     assert done.code == 0, done.err
-    assert "1 question, 2 turns, 10 calls for FastChat; the ledger is answers.ledger" in done.err
+    assert "1 question, 2 turns, 10 calls for FastChat; the journal is answers.journal" in done.err
     (row,) = read(tmp_path)
     assert row["model_id"] == "mine"
     assert row["choices"] == [{"index": 0, "turns": ["one", "two"]}]
     requests = loopback.requests
     assert sorted(loopback.models) == ["a"] * 4 + ["b"] * 4 + ["last"] * 2
     assert {(request.body["temperature"], request.body["max_completion_tokens"]) for request in requests} == {(0.1, 1024)}
-    # The first layer of the second turn sees of the first one what the user has seen.
+    # In the second turn, the first layer sees the same of the first turn as the user.
     first, second = requests[5], requests[7]
     assert first.roles == ["user", "assistant", "user"]
     assert [message["content"] for message in first.messages] == ["First.", "one", "Second."]
@@ -64,7 +64,7 @@ def test_own_settings_are_the_mixtures(moa: Command, loopback: Loopback, tmp_pat
 
 def test_references_stand_in_for_the_proposers(moa: Command, loopback: Loopback, tmp_path: Path) -> None:
     write(tmp_path, FLASK)
-    # In another order, and one more than is asked.
+    # In another order, with one more than is asked.
     write(tmp_path, [{"question_id": n, "text": f"x to {n}"} for n in (4, 3, 2, 1)], "x.jsonl")
     write(tmp_path, [{"question_id": n, "text": f"y to {n}"} for n in (1, 2, 3)], "y.jsonl")
     given = ("--references", "x.jsonl", "--references", "y.jsonl")
@@ -104,7 +104,7 @@ def test_one_member_answers_alone(moa: Command, loopback: Loopback, tmp_path: Pa
 def test_an_unknown_benchmark(moa: Command) -> None:
     done = moa(*generate("mtbench"))
     assert done.code == 2
-    assert "--benchmark: unknown is 'mtbench'; known are alpaca_eval, mt_bench, arena_hard, flask" in done.err
+    assert "--benchmark: 'mtbench' is unknown; choose one of alpaca_eval, mt_bench, arena_hard, flask" in done.err
 
 
 def test_the_same_question_twice_is_asked_once(moa: Command, loopback: Loopback, tmp_path: Path) -> None:
@@ -147,13 +147,13 @@ def test_the_style_metadata_of_arena_hard_is_kept(moa: Command, loopback: Loopba
     write(tmp_path, [{"uid": f"0{n}", "prompt": f"Name bird {n}."} for n in range(2)])
     assert moa(*generate("arena_hard")).code == 0
     rows = read(tmp_path)
-    # What the harness's own script adds.
+    # Added by the harness's own script.
     measured = [{**row, "metadata": {"token_len": 3}} for row in rows]
     write(tmp_path, measured, "answers")
     assert moa(*generate("arena_hard")).code == 0
     assert read(tmp_path) == measured
     # Another answer has another style.
-    (tmp_path / "answers.ledger").unlink()
+    (tmp_path / "answers.journal").unlink()
     loopback.script("last", "A tit.")
     assert moa(*generate("arena_hard")).code == 0
     assert all("metadata" not in row for row in read(tmp_path))
@@ -163,7 +163,7 @@ def test_an_estimate_asks_nothing(moa: Command, loopback: Loopback, tmp_path: Pa
     write(tmp_path, FLASK)
     done = moa(*generate("flask", "--estimate"))
     assert done.code == 0, done.err
-    assert "3 questions, 3 turns, 15 calls for FLASK; the ledger is answers.ledger; no price is known" in done.err
+    assert "3 questions, 3 turns, 15 calls for FLASK; the journal is answers.journal; no price is known" in done.err
     assert loopback.requests == []
     assert not (tmp_path / "answers").exists()
 
@@ -173,7 +173,7 @@ def test_a_terminal_shows_a_bar(program: Program, tmp_path: Path) -> None:
     done = program.in_terminal(*generate("flask"))
     assert done.code == 0
     assert "3/3" in done.text
-    assert "3 answers, 0 of them from the ledger" in done.text
+    assert "3 answers, 0 of them from the journal" in done.text
 
 
 def test_every_command_of_the_page_runs(moa: Command, tmp_path: Path) -> None:
@@ -192,7 +192,7 @@ def test_every_command_of_the_page_runs(moa: Command, tmp_path: Path) -> None:
     }
     answers = set()
     for command in commands:
-        # The models are the test's; and they have no price, so that there can be no limit.
+        # The models exist only in the test; they have no price, so there can be no limit.
         for name in ("-c", "--preset", "--max-cost-usd"):
             if name in command:
                 at = command.index(name)

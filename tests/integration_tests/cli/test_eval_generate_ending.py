@@ -1,4 +1,4 @@
-"""How runs of `eval generate` end early, what they lack, and how they go on."""
+"""How runs of `eval generate` end early, what is then missing, and how they continue."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ def test_a_killed_run_goes_on_and_pays_nothing_twice(program: Program, loopback:
     loopback.script("last", ["two", "three"])
     done = program(*arguments)
     assert done.code == 0, done.err
-    assert "3 answers, 1 of them from the ledger" in done.err
+    assert "3 answers, 1 of them from the journal" in done.err
     assert [row["text"] for row in read(tmp_path)] == ["one", "two", "three"]
-    # The second question's proposers had answered; only the third one's are asked.
+    # The second question's proposers have answered; only the third one's are asked.
     assert loopback.models.count("a") == loopback.models.count("b") == 1
     assert "Question 2" in loopback.calls("last")[0].user
     assert "1. a says: Question 2" in loopback.calls("last")[0].system
@@ -49,7 +49,7 @@ def test_the_first_signal_waits_for_the_calls_under_way(program: Program, loopba
         _, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130
     assert len(loopback.requests) == 6
-    assert "6 answers are kept in answers.ledger; the same command goes on from there" in err
+    assert "6 answers are kept in answers.journal; run the same command to resume" in err
     loopback.reset()
     loopback.script("last", "three")
     done = program(*arguments)
@@ -67,7 +67,7 @@ def test_the_second_signal_ends_it_at_once(program: Program, loopback: Loopback,
         process.send_signal(signal.SIGTERM)
         _, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 143
-    assert "6 answers are kept in answers.ledger" in err
+    assert "6 answers are kept in answers.journal" in err
     assert not (tmp_path / "answers").exists()
 
 
@@ -87,7 +87,7 @@ def test_what_failed_is_told_and_asked_again(moa: Command, loopback: Loopback, t
     done = moa(*arguments)
     assert done.code == 0, done.err
     assert [row["text"] for row in read(tmp_path)] == ["later", "later", "three"]
-    # Of the first question's layer one call had failed; the second one lacked its aggregator alone.
+    # In the first question's layer, one call failed; the second question lacks only its aggregator.
     assert sorted(loopback.models) == ["b", "last", "last"]
     loopback.reset()
     assert moa(*arguments).code == 0
@@ -143,19 +143,19 @@ NANO = ("-p", "openai:gpt-4.1-nano", "-p", "openai:gpt-4.1-nano", "-a", "openai:
 
 def test_a_limit_in_dollars_counts_what_was_spent_before(moa: Command, loopback: Loopback, tmp_path: Path) -> None:
     write(tmp_path, FLASK)
-    # A million tokens of gpt-4.1-nano's are 40 cents, so that each question costs $1.20.
+    # Output of gpt-4.1-nano costs 40 cents per million tokens, so each question costs $1.20.
     loopback.script("*", Reply("x", usage=Usage(prompt=0, completion=1_000_000)))
     arguments = generate("flask", "--own-settings", "--concurrency", "1", members=NANO)
     done = moa(*arguments, "--max-cost-usd", "2.5")
     assert done.code == 1
     assert "--max-cost-usd 2.5: $0.1000 is left, and the next call may cost $0.4" in done.err
     assert len(read(tmp_path)) == 2
-    # What has been spent is spent.
+    # Earlier costs still count.
     assert moa(*arguments, "--max-cost-usd", "2.5").code == 1
     assert len(loopback.requests) == 6
     done = moa(*arguments, "--max-cost-usd", "4")
     assert done.code == 0
-    assert "3 answers, 2 of them from the ledger; $3.6000 in all" in done.err
+    assert "3 answers, 2 of them from the journal; $3.6000 in all" in done.err
     assert len(loopback.requests) == 9
 
 
@@ -173,7 +173,7 @@ def test_a_changed_mixture_asks_what_has_changed(moa: Command, loopback: Loopbac
     write(tmp_path, FLASK)
     assert moa(*generate("flask", "--set", "num_layers=1")).code == 0
     loopback.reset()
-    # What says how it is run, and not what, changes nothing; and there may be more questions.
+    # Options for how to run, not what to ask, can change; and more questions can be added.
     write(tmp_path, [*FLASK, {"idx": 4, "instruction": "Question 4"}])
     done = moa(*generate("flask", "--set", "num_layers=1", "--set", "max_concurrency=2", "--concurrency", "3"))
     assert done.code == 0
@@ -186,11 +186,22 @@ def test_a_changed_mixture_asks_what_has_changed(moa: Command, loopback: Loopbac
     assert "1. a says: Question 1\n2. c says: Question 1" in systems["Question 1"]
 
 
-def test_a_file_that_is_no_ledger_is_left_alone(moa: Command, loopback: Loopback, tmp_path: Path) -> None:
+def test_a_file_that_is_no_journal_is_left_alone(moa: Command, loopback: Loopback, tmp_path: Path) -> None:
     write(tmp_path, FLASK)
-    (tmp_path / "answers.ledger").write_text("something else\nof somebody's\n")
+    (tmp_path / "answers.journal").write_text("something else\nof somebody's\n")
     done = moa(*generate("flask"))
     assert done.code == 2
-    assert "answers.ledger is not a ledger; give another --output" in done.err
+    assert "answers.journal is not a journal (file is not a database); give another --output" in done.err
     assert not loopback.requests
-    assert (tmp_path / "answers.ledger").read_text() == "something else\nof somebody's\n"
+    assert (tmp_path / "answers.journal").read_text() == "something else\nof somebody's\n"
+
+
+def test_the_ledger_of_an_earlier_version_is_refused_with_the_remedy(moa: Command, loopback: Loopback, tmp_path: Path) -> None:
+    write(tmp_path, FLASK)
+    (tmp_path / "answers.ledger").write_text('{"key": "of an earlier version"}\n')
+    done = moa(*generate("flask"))
+    assert done.code == 2
+    assert "answers.ledger is the ledger of an earlier version" in done.err
+    assert "give another --output, or remove the file" in " ".join(done.err.split())
+    assert not loopback.requests
+    assert not (tmp_path / "answers.journal").exists()

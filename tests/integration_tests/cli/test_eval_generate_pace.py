@@ -1,4 +1,4 @@
-"""`eval generate` where the provider refuses calls, since there are too many at once."""
+"""`eval generate` with a provider that rejects calls because too many are made at once."""
 
 from __future__ import annotations
 

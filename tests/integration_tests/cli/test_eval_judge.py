@@ -36,7 +36,7 @@ def _prefers_good(body: Body) -> str:
     text = last_user_text(body["messages"])
     a = re.search(r"<answer_A>\n(\w+)", text)
     assert a is not None
-    # GOOD is preferred wherever it stands; otherwise what stands first.
+    # GOOD is preferred in any position; otherwise, the first one is.
     return "[[A]]" if a[1] == "GOOD" or "GOOD" not in text else "[[B]]"
 
 
@@ -52,7 +52,7 @@ def test_a_judge_sees_each_pair_in_both_orders(moa: Command, loopback: Loopback)
         "openai:writer alone, the aggregator": 0.5,
         "openai:good x 2, Self-MoA": 1.0,
     }
-    # The same texts are no question, and a pair that was decided is decided.
+    # Equal texts are not judged, and decided pairs are not judged again.
     pairs = [tuple(re.findall(r"<answer_.>\n(\w+)", last_user_text(call.body["messages"]))) for call in loopback.calls("judge")]
     assert Counter(pairs) == {
         ("GOOD", "MIXTURE"): 1,
@@ -92,7 +92,7 @@ def test_one_judgment_that_fails_loses_no_other(moa: Command, loopback: Loopback
     loopback.script("judge", [Reply(status=500), "[[C]]"])
     done = moa(*JUDGED, "--concurrency", "1", "--json")
     assert done.code == 0, done.err
-    # Self-MoA says the same as its model alone, and what has failed once in a run is not tried again.
+    # Self-MoA gives the same answer as its model alone, and a failed call is not retried in the same run.
     assert "2 of 36 judgments failed: OpenAIAPIError" in json.loads(done.out)["notes"][1]
     loopback.reset()
     assert moa(*JUDGED).code == 0
@@ -110,5 +110,5 @@ def test_a_judge_that_only_fails_is_given_up(moa: Command, loopback: Loopback, t
     loopback.script("judge", "[[C]]")
     loopback.reset()
     assert moa(*JUDGED).code == 0
-    # What the members have answered is not asked again; only Self-MoA had not been begun.
+    # Calls that members have answered are not repeated; only Self-MoA had not started.
     assert set(loopback.models) == {"judge", "good"}

@@ -1,4 +1,4 @@
-"""A member whose name, answers and errors are escape sequences steers no terminal, whichever command shows them."""
+"""Escape sequences in a member's name, answers and errors cannot control the terminal in any command."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from tests.integration_tests.cli.program import Program
     from tests.loopback import Loopback
 
-# A title, hidden text, a colour by a C1 control, a bidi override and isolate, a device control string, a hyperlink.
+# A title, hidden text, a color with a C1 control, a bidi override and isolate, a device control string, a hyperlink.
 EVIL = (
     "evil\x1b]0;PWNED\x07\x1b[8mhidden\x9b31m\u202egnp\u2066\x1bPpayload\x1b\\"
     "\x1b]8;;http://evil.example\x1b\\click\x1b]8;;\x1b\\"
 )
-# An answer may have lines of its own; an error may not begin one that looks like ours.
+# An answer can have its own lines; an error must not start one that looks like ours.
 FORGED = f"{EVIL}\r\nerror: forged"
 STEERING = ("\x1b]", "\x1b[8m", "\x9b", "\u202e", "\u2066", "\x1bP", "\x07", "\nerror: forged")
 

@@ -1,4 +1,4 @@
-"""The commands on the models of this machine."""
+"""The commands for local models."""
 
 from __future__ import annotations
 

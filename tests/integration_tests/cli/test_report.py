@@ -1,4 +1,4 @@
-"""Reports on the command line: of what was asked, and pages of recorded runs."""
+"""Reports on the command line: of answers, and pages of recorded runs."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def test_report_writes_over_nothing_unless_it_is_told_to(moa: Command, tmp_path:
     (tmp_path / "run.html").write_text("mine")
     refused = moa("report", "run.json")
     assert refused.code == 2
-    assert "run.html is there already; --output run.html writes over it" in " ".join(refused.err.split())
+    assert "run.html exists already; --output run.html overwrites it" in " ".join(refused.err.split())
     assert (tmp_path / "run.html").read_text() == "mine"
     assert moa("report", "run.json", "-o", "run.html").code == 0
     assert (tmp_path / "run.html").read_text() == a_run().to_html()
@@ -111,8 +111,8 @@ def test_report_writes_over_nothing_unless_it_is_told_to(moa: Command, tmp_path:
     ("name", "code", "words"),
     [
         ("wrong.jsonl", 2, "wrong.jsonl, line 1: no recorded run: id is missing"),
-        ("empty.jsonl", 2, "there are none to sum up"),
-        ("page.html", 2, "is what is to be read"),
+        ("empty.jsonl", 2, "there are none to summarize"),
+        ("page.html", 2, "is the input; name the page"),
         ("none.jsonl", 2, "there is no file none.jsonl"),
     ],
 )

@@ -1,4 +1,4 @@
-"""`tune`: from answers, recorded or asked, to a mixture that can be asked."""
+"""`tune`: from recorded or new answers to a mixture."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_recorded_answers_become_a_mixture_that_answers(moa: Command, loopback: 
     assert (vote["extract"], vote["over"]) == ("number", "all")
     assert fields["prompt"] == "blind"
     assert fields["stop_when"] == {"agreement": {"threshold": 1, "extract": "number"}}
-    # What the file answers is what was replayed, question by question.
+    # The file's answers are the replayed ones, question by question.
     first = vote.get("trust", flat)[0].rpartition("#")[2]
     for number in range(5):
         asked = moa("ask", "--config", "tuned/moa.yaml", f"What is {number} + 1?", "--quiet")

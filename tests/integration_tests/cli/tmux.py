@@ -1,4 +1,4 @@
-"""A terminal as a person has it: tmux keeps the screen, and takes keys, pastes and other sizes."""
+"""A real terminal: tmux keeps the screen and takes keys, pastes and resizes."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-# A shell says how the program has ended, since tmux 3.3 sometimes misses it; the trap keeps Ctrl-C from ending the shell, too.
+# The shell reports the exit code, which tmux 3.3 sometimes misses; the trap keeps Ctrl-C from ending the shell.
 _SHELL = ["sh", "-c", 'trap : INT; "$@"; echo "[ended with $?]"', "sh"]
 _ENDED = re.compile(r"\[ended with (\d+)\]")
 
 
 @dataclass(frozen=True)
 class Terminal:
-    """A terminal of its own, which does not know the user's tmux.
+    """A separate terminal, independent of the user's tmux.
 
     Args:
         folder: Where its socket is.
@@ -35,7 +35,7 @@ class Terminal:
     height: int = 30
 
     def run(self, command: list[str], *, env: Mapping[str, str], folder: Path) -> None:
-        """Start a program in it."""
+        """Start a program in the terminal."""
         (self.folder / "tmux.conf").write_text("set -g remain-on-exit on\nset -g status off\n", encoding="utf-8")
         size = ("-x", str(self.width), "-y", str(self.height))
         clean = {name: value for name, value in env.items() if name not in {"TMUX", "TERM"}}
@@ -43,17 +43,17 @@ class Terminal:
         self._tmux("-f", str(self.folder / "tmux.conf"), *started, env=clean)
 
     def close(self) -> None:
-        """End it and whatever runs in it."""
+        """End the terminal and the programs in it."""
         self._tmux("kill-server", check=False)
 
     @property
     def screen(self) -> str:
-        """What is on the screen, and what has left it at the top."""
+        """The contents of the screen, including what has scrolled off at the top."""
         return self._tmux("capture-pane", "-p", "-S", "-")
 
     @property
     def colored(self) -> str:
-        """The screen, with the sequences of its colours."""
+        """The screen with its color sequences."""
         return self._tmux("capture-pane", "-p", "-e", "-S", "-")
 
     @property
@@ -63,12 +63,12 @@ class Terminal:
         return int(_ENDED.findall(self.screen)[-1])
 
     def see(self, text: str, *, times: int = 1) -> str:
-        """Wait until a text is on the screen so many times, and return the screen."""
+        """Wait until a text is on the screen this number of times, and return the screen."""
         until(lambda: self.screen.count(text) >= times, self._missing(repr(text)))
         return self.screen
 
     def see_no_more(self, text: str) -> str:
-        """Wait until a text has left the screen, and return the screen."""
+        """Wait until a text is no longer on the screen, and return the screen."""
         until(lambda: text not in self.screen, self._missing(f"{text!r} to go"))
         return self.screen
 
@@ -86,12 +86,12 @@ class Terminal:
         self.press("Enter")
 
     def paste(self, text: str) -> None:
-        """Paste a text, bracketed, as terminals do where a program asks for it."""
+        """Paste a text with brackets, as terminals do if a program enables it."""
         self._tmux("set-buffer", text)
         self._tmux("paste-buffer", "-p", "-d")
 
     def resize(self, width: int, height: int) -> None:
-        """Change its size."""
+        """Resize the terminal."""
         self._tmux("resize-window", "-x", str(width), "-y", str(height))
 
     def _missing(self, what: str) -> Callable[[], str]:

@@ -1,4 +1,4 @@
-"""Names stay on their cards whatever font the reader has: in a real browser, with fonts that differ as much as fonts do."""
+"""Names stay inside their cards whatever font the reader has, tested in a real browser with very different fonts."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ NAMES = [
     "المراجع المتشكك",
 ]
 
-# By how much the texts of a card, or the title of a box, stand out of it, or the drawing's heading out of the drawing.
+# By how much texts extend beyond their card, titles beyond their box, or the heading beyond the drawing.
 OUTSIDE = """() => {
   const svg = document.querySelector("svg");
   const found = [];

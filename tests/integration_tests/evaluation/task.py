@@ -1,4 +1,4 @@
-"""A task of Inspect's, as a user writes one."""
+"""An Inspect task as a user writes it."""
 
 from __future__ import annotations
 

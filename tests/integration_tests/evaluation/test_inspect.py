@@ -1,4 +1,4 @@
-"""Inspect's own command on a mixture and on its members: what reaches the models, and what its log holds."""
+"""Inspect's command line with a mixture and with its members: what the models are sent, and what the log contains."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from tests.loopback import Loopback
 
-# What Inspect's own dependencies warn of is theirs.
+# Warnings of Inspect's own dependencies.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
 
 _TASK = Path(__file__).with_name("task.py")
@@ -59,7 +59,7 @@ class _Inspect:
     folder: Path
 
     def __call__(self, task: str, model: str, *options: str) -> dict[str, EvalLog]:
-        """Run `inspect eval` to its end, and return the logs by model."""
+        """Run `inspect eval` to its end and return the logs by model."""
         command = [sys.executable, "-m", "inspect_ai", "eval", f"{_TASK}@{task}", "--model", model, "--display", "none"]
         models = {"OPENAI_BASE_URL": self.loopback.url, "OPENAI_API_KEY": "test", "NO_PROXY": "127.0.0.1"}
         folders = {"INSPECT_LOG_DIR": str(self.folder / "logs"), "INSPECT_CACHE_DIR": str(self.folder / "cache")}
@@ -115,7 +115,7 @@ def test_a_mixture_and_its_members_in_one_command(inspect: _Inspect, loopback: L
     [event] = [event for event in log.samples[0].events if event.event == "info" and event.source == "langchain-moa"]
     assert isinstance(event.data, dict)
     assert event.data["references"] == _metadata(log)["references"]
-    # Two samples of three calls each; Inspect counts the tokens that were in a cache apart.
+    # Two samples of three calls each; Inspect counts cached tokens separately.
     usage = log.stats.model_usage["moa/moa.yaml"]
     counted = (usage.input_tokens, usage.input_tokens_cache_read, usage.output_tokens, usage.total_tokens)
     assert counted == (6 * 60, 6 * 40, 6 * 10, 6 * 110)
@@ -126,7 +126,7 @@ def test_a_mixture_and_its_members_in_one_command(inspect: _Inspect, loopback: L
 
 @pytest.fixture
 def served(loopback: Loopback, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The mixture's file, its models at the server and without retries of their own."""
+    """The mixture's file; its models are on the server and do not retry."""
 
     def init_at_loopback(name: str, **settings: Any) -> BaseChatModel:
         return loopback.chat(name.partition(":")[2], **settings)
@@ -205,7 +205,7 @@ async def test_settings_reach_every_call(served: Path, loopback: Loopback) -> No
         reasoning_effort="low",
         verbosity="high",
         extra_body={"priority": 3},
-        # One answer is what there is, and these are Inspect's own or of no account.
+        # A mixture has only one answer, and these options are Inspect's own or have no effect.
         num_choices=1,
         logprobs=False,
         max_connections=2,
@@ -213,7 +213,7 @@ async def test_settings_reach_every_call(served: Path, loopback: Loopback) -> No
     )
     await get_model(f"moa/{served}").api.generate([ChatMessageUser(content="Hi")], [], "auto", config)
     assert sorted(loopback.models) == ["gpt-4.1", "gpt-4.1-mini", "gpt-4.1-nano"]
-    # What not every provider has is the aggregator's alone, and none of these models reasons.
+    # Options that not every provider has reach only the aggregator, and none of these models reasons.
     expected = {"top_p": 0.5, "frequency_penalty": 0.25, "presence_penalty": 0.75, "seed": 7, "verbosity": "high"}
     for request in loopback.requests:
         assert {key: request.body.get(key) for key in expected} == expected
@@ -265,7 +265,7 @@ async def test_the_aggregator_calls_inspects_tools(served: Path, loopback: Loopb
         assert output.completion == "gpt-4.1 found: Rain"
     assert all(bool(call.body.get("tools")) == (call.model == "gpt-4.1") for call in loopback.requests)
     assert "weather" in loopback.calls("gpt-4.1-mini")[0].system
-    # And where none may be called, none is offered.
+    # If no tool may be called, no tool is offered.
     await get_model(f"moa/{served}").api.generate(asked, [weather], "none", GenerateConfig())
     assert "tools" not in loopback.requests[-1].body
 

@@ -1,4 +1,4 @@
-"""The comparison of recorded models, on small data whose figures are known, and on the real data where there are any."""
+"""The comparison of recorded models, on small data with known results, and on real data if it is available."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ DATA = os.environ.get("LANGCHAIN_MOA_DATA")
 
 @pytest.fixture
 def small(tmp_path: Path) -> Path:
-    """Data of the same form."""
-    # By question what m0, m1 and m2 say, and what is right: m0 is the best with 3 of 5, all are wrong once.
+    """Data in the same format."""
+    # The answers of m0, m1 and m2 and the right one for each question: m0 is best with 3 of 5, and all are wrong once.
     answers = [("3", "4", "4", "4"), ("5", "5", "6", "5"), ("6", "7", "8", "6"), ("9", "1", "9", "9"), ("1", "1", "2", "3")]
     rows: list[dict[str, Any]] = [
         {"question": f"q{n}", "answer": right, "recorded": {f"m{m}": f"A: {text}" for m, text in enumerate(texts)}}
@@ -46,7 +46,7 @@ def test_figures_that_are_known(small: Path) -> None:
     pool = gsm8k(small)
     summary = compared(pool, mixture_of(pool))
     assert scores(summary) == {
-        # Where all say something else, it is the best model that goes first.
+        # If all answers differ, the best model's answer is used.
         "the mixture": 0.8,
         "after layer 1": 0.4,
         "m2 alone": 0.4,
@@ -57,7 +57,7 @@ def test_figures_that_are_known(small: Path) -> None:
     assert [each.calls for each in summary.figures] == [5, 2, 1, 1, 1]
     pool = alpaca_eval(small)
     summary = compared(pool, mixture_of(pool))
-    # Three of four say the same, which is not what is preferred.
+    # Three of four give the same answer, but the judge prefers another.
     assert scores(summary)["the mixture"] == 0.25
     assert scores(summary)["m3 alone, of layer 2"] == 0.75
     assert not summary.problems

@@ -51,7 +51,7 @@ async def test_an_answer_begins_with_its_first_letter(any_model: ChatLocal) -> N
     handler = Witness()
     streamed = [chunk.text async for chunk in any_model.astream(PARIS, {"callbacks": [handler]})]
     assert "".join(streamed) == answer
-    # What handlers are told is what the stream holds; the spaces between the words are all there.
+    # Handlers get what the stream contains, including all spaces between words.
     assert "".join(handler.tokens) == answer
     assert " " in answer
 

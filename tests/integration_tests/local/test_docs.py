@@ -1,4 +1,4 @@
-"""The code of the page on how a mixture works runs on the models of this machine."""
+"""The code of the page on how a mixture works runs on local models."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PAGE = Path(__file__).parents[3] / "docs" / "concepts.md"
 def test_the_page_runs(capsys: pytest.CaptureFixture[str]) -> None:
     (block,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
     exec(compile(block, str(PAGE), "exec"), {})  # noqa: S102  # our own page
-    # The aggregator's small model may also reach its limit of tokens.
+    # The aggregator's small model may also reach its token limit.
     told = [line for line in capsys.readouterr().out.splitlines() if not line.endswith("cut at max_tokens")]
     assert len(told) == 4
     assert all(line.endswith("its context window: 2 of the oldest messages left out") for line in told)

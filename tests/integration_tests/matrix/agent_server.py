@@ -1,4 +1,4 @@
-"""An Agent Server with a graph for each case: `langgraph dev`, asked by its SDK."""
+"""An Agent Server with a graph for each case: `langgraph dev`, called with its SDK."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ for name, fields in json.loads(Path("mixtures.json").read_text()).items():
 
 @contextmanager
 def agent_server(folder: Path, mixtures: Mapping[str, Any], *, models_at: str) -> Iterator[SyncLangGraphClient]:
-    """Run a server, and give a client of it.
+    """Run a server and return a client.
 
     Args:
         folder: Where the server's files go.
@@ -52,7 +52,7 @@ def agent_server(folder: Path, mixtures: Mapping[str, Any], *, models_at: str) -
 def asked(
     client: SyncLangGraphClient, graph: str, conversation: Sequence[BaseMessage], *, stream: bool, remember: bool
 ) -> tuple[Mapping[str, Any], list[str] | None]:
-    """Ask a graph, and return its state at the end and the pieces in which the answer came.
+    """Ask a graph, and return its final state and the streamed pieces of the answer.
 
     Args:
         client: Who asks.
@@ -78,6 +78,6 @@ def asked(
 
 
 def _of_wire(state: Any) -> Mapping[str, Any]:
-    """Return a state with its answer as a message again."""
+    """Return a state with its answer converted back to a message."""
     last = AIMessage(**{key: value for key, value in state["messages"][-1].items() if key != "type"})
     return {**state, "messages": [last]}

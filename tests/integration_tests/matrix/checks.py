@@ -1,9 +1,9 @@
-"""Checks of answers, by the name of their file as a mixture's configuration has them."""
+"""Checks of answers, which a mixture's configuration names by their file."""
 
 from __future__ import annotations
 
 
 def by_the_aggregator(text: str, question: str) -> bool | str:
-    """Pass what the aggregator has written: all references fail, so which calls are made does not depend on who is first."""
+    """Pass only the aggregator's text: all references fail, so the calls do not depend on which reference is first."""
     assert question == "What is 6 times 7?"
     return text.startswith("agg") or "no reference passes"

@@ -1,4 +1,4 @@
-"""Models for a mixture of any strategies: every text says who wrote it and what it had read, and every decision is made."""
+"""Models for mixtures with any strategies: each text names its author and what it read, and each decision is made."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 MODELS = ("p1", "p2", "p3", "broken", "agg", "outer")
 PROPOSERS = ["openai:p1", "openai:p2", "openai:p3", "openai:broken"]
-# At any other address than OpenAI's own, its client does not ask for the usage of a stream.
+# With any address other than OpenAI's own, its client does not request the usage of a stream.
 AGGREGATOR = {"model": "openai:agg", "settings": {"stream_usage": True}}
 OUTER = {"model": "openai:outer", "settings": {"stream_usage": True}}
 FAILURE = "hidden in the cellar"
@@ -50,7 +50,7 @@ def references_in(request: Recorded) -> list[str]:
 
 
 def decides(request: Recorded) -> bool:
-    """Tell whether a model was asked for a decision, and not for an answer."""
+    """Return whether a model was asked for a decision rather than an answer."""
     return _decision(request.body) is not None
 
 

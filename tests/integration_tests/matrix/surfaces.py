@@ -1,4 +1,4 @@
-"""Where a mixture is asked: each surface takes the conversation in each of its ways, and says what came out."""
+"""The surfaces of a mixture: each takes the conversation in each mode and returns the result."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ CONVERSATION: list[BaseMessage] = [
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What a caller got.
+    """The result that a caller got.
 
     Attributes:
         text: The answer.
@@ -106,7 +106,7 @@ class Surfaces:
     def on_the_command_line(self, options: Mapping[str, Any]) -> Outcome:
         config = self.folder / "moa.yaml"
         config.write_text(yaml.safe_dump(fields(**options)), encoding="utf-8")
-        # It has an event loop of its own, and LangChain keeps a client for each address, whichever loop its connections are of.
+        # It has its own event loop, and LangChain keeps a client per address regardless of the loop of its connections.
         forget_clients()
         done = CliRunner().invoke(app, ["ask", "--config", str(config), "--system", SYSTEM, "--json", QUESTION])
         forget_clients()
@@ -191,6 +191,6 @@ async def _all(stream: Any) -> list[Any]:
 
 
 def _tokens_of_all_calls(answer: Any) -> int | None:
-    """Return the tokens in the breakdown beside an answer of the endpoint; `usage` is the aggregator's own."""
+    """Return the tokens in the breakdown of an answer of the endpoint; `usage` is the aggregator's own."""
     usage = answer.model_dump().get("moa", {}).get("usage")
     return None if usage is None else int(usage["total_tokens"])

@@ -1,4 +1,4 @@
-"""Every feature with every other: pairs of options, surfaces and modes, and what holds in all of them at the wire."""
+"""All pairs of options, surfaces and modes, and the properties that hold for each of them at the wire."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from tests.loopback.recorded import Recorded
 
 pytestmark = [
-    # Of the clients that LangChain keeps for models given as strings: nobody closes those.
+    # Warnings about the clients that LangChain keeps for models given as strings, which are never closed.
     pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 ]
 
@@ -68,7 +68,7 @@ ANSWERS_WITH_A_REFERENCE = {"select", "consistent", "vote", "medoid"}
 
 
 def possible(row: list[Any]) -> bool:
-    """Leave out what there is no way to ask for: the command line has one mode, a chat model no checkpointer."""
+    """Skip combinations that do not exist: the command line has one mode, a chat model has no checkpointer."""
     case = dict(zip(FACTORS, row, strict=False))
     surface, mode = case["surface"], case.get("mode")
     if mode is not None and mode not in MODES.get(surface, FACTORS["mode"]):
@@ -83,19 +83,19 @@ CASES = {
 
 
 def ends_when_decided(case: dict[str, Any]) -> bool:
-    """Tell whether the case cancels the calls that cannot change a vote."""
-    return case["aggregation"] == "vote" and case["stop_when"] == "agreement"
+    """Return whether the case cancels calls that cannot change a vote."""
+    return bool(case["aggregation"] == "vote" and case["stop_when"] == "agreement")
 
 
 def options_of(case: dict[str, Any]) -> dict[str, Any]:
-    """Return the fields of the case's mixture, but for its members."""
+    """Return the fields of the case's mixture, without its members."""
     options = {key: case[key] for key in ("aggregation", "reference_filters", "stop_when", "prompt", "references_at", "quorum")}
     return {key: value for key, value in options.items() if value is not None}
 
 
 @pytest.fixture(scope="module")
 def models() -> Iterator[Loopback]:
-    """The models of all cases, at one address, which the Agent Server is told when it starts."""
+    """The models of all cases, at one address that the Agent Server gets when it starts."""
     with Loopback() as server:
         yield server
 
@@ -118,7 +118,7 @@ def client(models: Loopback, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 @pytest.fixture(scope="module")
 def loop() -> Iterator[asyncio.Runner]:
-    """One event loop for all cases: clients of providers, which LangChain shares, keep their connections."""
+    """One event loop for all cases, since LangChain shares the providers' clients, which keep their connections."""
     with asyncio.Runner() as runner:
         yield runner
     forget_clients()
@@ -185,7 +185,7 @@ def the_users_messages_are_intact(requests: list[Recorded], case: dict[str, Any]
         if decides(request):
             assert QUESTION in request.user
         else:
-            # The mixture around a nested one has them in the system message.
+            # The outer mixture of a nested one has them in the system message.
             shows = case["references_at"] == "end" and request.model != "outer" and references_in(request)
             assert request.user.startswith(f"{QUESTION}\n\n") if shows else request.user == QUESTION
             assert request.system.startswith(SYSTEM)
@@ -227,7 +227,7 @@ def only_the_aggregator_sees_references(requests: list[Recorded], case: dict[str
 def kept_of(
     layer: list[Recorded], told: list[str], case: dict[str, Any], *, order: bool = True, all_of_them: bool = True
 ) -> list[str]:
-    """Hold what a reader was told against what the layer has answered."""
+    """Compare the references that a reader was shown with the answers of the layer."""
     good = [text_of(request) for request in sorted(layer, key=lambda request: request.model)]
     assert len(told) == len(set(told))
     assert set(told) <= set(good)
@@ -276,5 +276,5 @@ def usage_of(request: Recorded) -> int:
 
 
 def prompt_of(request: Recorded) -> str:
-    """Return what was sent, without what is drawn anew for every call: the hardened prompt's tag."""
+    """Return what was sent, without the hardened prompt's tag, which differs in every call."""
     return request.model + re.sub(r"draft [0-9a-f]{12}", "draft", str(request.body))

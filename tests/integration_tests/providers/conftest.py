@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tests.providers.fixtures import few_authorities, providers
+from tests.providers.fixtures import providers
 
-__all__ = ["few_authorities", "providers"]
+__all__ = ["providers"]

@@ -1,4 +1,4 @@
-"""The page on models, keys and servers: its blocks run, and its table is true."""
+"""The page on models, keys and servers: its code runs, and its table is correct."""
 
 from __future__ import annotations
 
@@ -51,10 +51,10 @@ def test_the_files_of_the_page_are_mixtures(monkeypatch: pytest.MonkeyPatch, tmp
     named, own, of_mixtures = (mixture.members for mixture in mixtures)
     models: list[Any] = [member.runnable for member in (*named.layers[0], *own.layers[0])]
     sent = [model.openai_api_key.get_secret_value() for model in models]
-    assert sent == ["of-example", "test", "none", "none", "none"]
-    first, second, third = own.layers[0]
-    assert first.limiter is second.limiter is own.aggregator.limiter
-    assert third.limiter is not first.limiter
+    assert sent == ["of-example", "test", "none", "none", "none", "none"]
+    first, *others = own.layers[0]
+    assert first.limiter is own.aggregator.limiter is not None
+    assert all(other.limiter is not first.limiter for other in others)
     inside: Any = of_mixtures.layers[0][1].runnable
     assert inside.num_layers == 1
 
@@ -74,12 +74,22 @@ def test_the_table_names_packages_and_variables(provider: str, package: str, key
 
 
 def test_every_provider_that_is_known_is_in_the_table() -> None:
-    others = {"bedrock", "anthropic_bedrock"}
+    others = {"bedrock", "anthropic_bedrock", *keys.SERVERS}
     assert {provider for provider, *_ in ROWS} == {*keys._PROVIDERS, "local"} - others
 
 
+@pytest.mark.parametrize("page", ["keys.md", "local-servers.md"])
+def test_the_tables_of_own_servers_are_true(page: str) -> None:
+    text = (Path(__file__).parents[3] / "docs" / page).read_text(encoding="utf-8")
+    for name in keys.SERVERS:
+        (row,) = re.findall(rf"^\|.*`{name}:NAME`.*$", text, re.MULTILINE)
+        known = keys._PROVIDERS[name]
+        assert f"`{known.default_address}` | `{known.addresses[0]}`" in row
+        assert f"`{known.variables[0]}`" in text
+
+
 def test_a_missing_package_is_an_error_with_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
-    # An entry of None is how Python says that a module cannot be imported.
+    # In Python, an entry of None means that a module cannot be imported.
     monkeypatch.setitem(__import__("sys").modules, "langchain_groq", None)
     base._get_chat_model_creator.cache_clear()
     with pytest.raises(ImportError, match=r"proposers: item 1: .*pip install langchain-groq"):

@@ -1,4 +1,4 @@
-"""An answer that was cut at its limit of tokens is known as cut, in every provider's own words."""
+"""An answer that was cut at its token limit is detected, whatever the provider calls this."""
 
 from __future__ import annotations
 

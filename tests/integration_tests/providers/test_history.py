@@ -1,4 +1,4 @@
-"""What a member is sent of the conversation: its own messages as they are, everybody else's as visible text."""
+"""What a member is sent of the conversation: its own messages unchanged, all others as visible text."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ def mixture(proposers: Sequence[BaseChatModel], aggregator: BaseChatModel, **opt
 
 
 def wire_problems(problems: Sequence[str]) -> list[str]:
-    """Leave out what another file is about: the figures."""
+    """Leave out the figures, which another file tests."""
     return [problem for problem in problems if "usage: " not in problem]
 
 
-# What an aggregator leaves in the history, and who chokes on it.
+# What an aggregator leaves in the history, and the providers that reject it.
 FOREIGN = {
     "signed thinking, to Ollama": ("anthropic", ("ollama", "ollama")),
     "encrypted reasoning, to Mistral and Cohere": ("responses", ("mistral", "cohere")),
@@ -183,7 +183,7 @@ async def test_an_image_between_two_results(providers: ProviderServer, provider:
     for request in providers.requests:
         assert "41" in request.text
         assert "42" in request.text
-        # A provider that takes no image in the result of a tool is shown it after the results.
+        # A provider that accepts no image in a tool's result gets it after the results.
         assert PNG[:60] in request.text or "image omitted" in request.text
 
 
@@ -203,7 +203,7 @@ async def test_a_system_message_in_mid_conversation(providers: ProviderServer, p
     assert all("they like blue" in request.text for request in providers.requests)
 
 
-# User content in one provider's dialect or of one medium; what it says must be read or noted as omitted.
+# User content in one provider's format or of one medium; it must be converted, or noted as omitted.
 BLOCKS: dict[str, tuple[dict[str, Any], str]] = {
     "Anthropic's document": (
         {"type": "document", "source": {"type": "base64", "media_type": "application/pdf", "data": PDF}},

@@ -1,4 +1,4 @@
-"""Keys and servers of one's own: a provider's key goes to the provider's address, and to no other."""
+"""Keys and custom servers: a provider's key is sent to the provider's address only."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def written(providers: ProviderServer, **settings: Any) -> dict[str, Any]:
-    """Return a member with an address of its own, as it is written in a file."""
+    """Return a member with its own address, as written in a file."""
     return {"model": "openai:gpt-4.1", "settings": {"base_url": f"{providers.url_of('openai')}/v1", **settings}}
 
 
@@ -87,7 +87,7 @@ def test_a_file_names_a_key_that_is_not_set(providers: ProviderServer, tmp_path:
 
 
 def test_an_address_elsewhere_needs_a_named_key(tmp_path: Path) -> None:
-    # What lies in a cloned folder must not send a key to its address.
+    # Files in a cloned folder must not send a key to their address.
     stranger = {"model": "openai:gpt-4.1", "settings": {"base_url": "https://stranger.example/v1"}}
     file = in_file(tmp_path, stranger)
     with pytest.raises(ValueError, match=r"api_key"):
@@ -138,7 +138,7 @@ async def test_the_key_of_a_mixture_goes_to_no_other_vendor(providers: ProviderS
         assert foreign not in str(request.headers)
 
 
-# Strings that init_chat_model accepts with credentials that are no API key.
+# Strings with credentials other than API keys that init_chat_model accepts.
 STRINGS: dict[str, tuple[str, dict[str, Any], dict[str, str]]] = {
     "Bedrock, access keys": (
         "bedrock_converse:anthropic.claude-haiku-4-5-20251001-v1:0",
@@ -199,7 +199,7 @@ async def test_members_at_one_address_share_a_limit(providers: ProviderServer) -
     assert slots["most"] == 1
 
 
-# What a member is written as, for each protocol: the model, and what follows the server's address.
+# How a member is written for each protocol: the model, and what follows the server's address.
 MEMBERS = {
     "anthropic": ("anthropic:claude-sonnet-4-6", ""),
     "bedrock": ("bedrock_converse:anthropic.claude-haiku-4-5-20251001-v1:0", ""),
@@ -214,7 +214,7 @@ MEMBERS = {
     "together": ("together:zai-org/GLM-5.3", "/v1"),
     "xai": ("xai:grok-3-mini", "/v1"),
 }
-# Every variable that one of these clients takes a credential from by itself.
+# All variables from which one of these clients reads a credential by itself.
 VARIABLES = (
     *("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"),
     *("AZURE_OPENAI_AD_TOKEN", "AZURE_OPENAI_API_KEY", "CO_API_KEY", "COHERE_API_KEY", "DEEPSEEK_API_KEY"),
@@ -240,7 +240,7 @@ async def test_no_credential_of_the_environment_goes_to_another_address(
     await ask(ChatMoA(proposers=[one], aggregator=one, num_layers=1), HI, mode)
     assert len(providers.requests) == 2
     shown = [value for request in providers.requests for value in request.headers.values() if "canary" in value]
-    # A signature names the access key's id, and no secret.
+    # A signature contains the access key's id, but no secret.
     assert [value for value in shown if not value.startswith("AWS4-HMAC-SHA256")] == []
 
 
@@ -260,7 +260,7 @@ async def test_the_key_that_is_named_goes_to_another_address(
 
 
 def test_a_token_that_no_setting_holds_back_is_refused(providers: ProviderServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    # AWS's library takes it whatever access keys a client is given.
+    # AWS's library uses it even if a client is given access keys.
     monkeypatch.setenv("AWS_BEARER_TOKEN_BEDROCK", SECRET)
     keys = {"aws_access_key_id": "AKIAEXAMPLE", "aws_secret_access_key": OTHER}
     one = of_own(providers, "bedrock", **keys)
@@ -274,7 +274,7 @@ async def test_a_header_refers_to_a_key(providers: ProviderServer, monkeypatch: 
     file = in_file(tmp_path, written(providers, default_headers={"Authorization": "Bearer ${MY_OWN_KEY}", "X-Team": "${HOME}"}))
     await ask(ChatMoA.from_config(file), HI, "invoke")
     assert headers(providers) == {f"Bearer {OTHER}"}
-    # Only what has a key's name refers to a variable.
+    # Only fields with the name of a key can refer to a variable.
     assert {request.headers["x-team"] for request in providers.requests} == {"${HOME}"}
 
 

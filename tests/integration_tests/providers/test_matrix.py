@@ -1,4 +1,4 @@
-"""Mixtures of every provider with every other, over three turns: the definition of "works with a provider".
+"""Mixtures of each provider with each other provider over three turns: what "works with a provider" means.
 
 By default every pair of options is in some case; with `LANGCHAIN_MOA_MATRIX=full` every combination.
 """
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from tests.providers import ProviderServer
 
-# Every provider is in one pair, so that every aggregator meets every provider as a proposer.
+# Every provider is in one pair, so every aggregator is combined with every provider as a proposer.
 PAIRS = (
     ("anthropic", "ollama"),
     ("gemini", "mistral"),
@@ -37,7 +37,7 @@ OPTIONS: tuple[Sequence[Any], ...] = (PROVIDERS, PAIRS, (1, 2), MODES, (False, T
 
 
 def is_possible(case: Sequence[Any]) -> bool:
-    """Leave out what a provider's package cannot do by itself; `test_protocols` shows it."""
+    """Skip what a provider's own package does not support; `test_protocols` shows it."""
     if len(case) < 5:
         return True
     aggregator, _, _, mode, tools = case[:5]
@@ -45,7 +45,7 @@ def is_possible(case: Sequence[Any]) -> bool:
 
 
 def cases() -> list[Any]:
-    """Return the cases, each with an id that says what it is."""
+    """Return the cases with descriptive ids."""
     if os.environ.get("LANGCHAIN_MOA_MATRIX") == "full":
         chosen = list(filter(is_possible, itertools.product(*OPTIONS)))
     else:

@@ -1,4 +1,4 @@
-"""Parameters of a call: every member gets the common ones in its own spelling, or not at all; the rest is the aggregator's."""
+"""Parameters of a call: common ones reach each member in its own spelling or not at all; others only the aggregator."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 HI = [HumanMessage("Hi")]
 
-# Where each protocol has a parameter in the body; `None`: it has none.
+# Where each protocol has a parameter in the body; `None` if it has none.
 SPELLING: dict[str, dict[str, tuple[str, ...] | None]] = {
     "max_tokens": {
         "gemini": ("generationConfig", "maxOutputTokens"),
@@ -60,7 +60,7 @@ VALUES: dict[str, Any] = {"max_tokens": 64, "temperature": 0.25, "top_p": 0.5, "
 
 
 def sent(request: Recorded, name: str) -> Any:
-    """Return a parameter as it stands in a request."""
+    """Return a parameter from the body of a request."""
     path = SPELLING[name].get(request.vendor, (name,))
     value: Any = request.body
     for key in path or ():
@@ -194,7 +194,7 @@ async def test_the_preset_openai_takes_a_temperature(providers: ProviderServer, 
 
 
 def string_of(providers: ProviderServer, provider: str) -> dict[str, Any]:
-    """Return a member as it is written in a file."""
+    """Return a member as written in a file."""
     models = {"ollama": "ollama:qwen3:8b", "cohere": "cohere:command-a-03-2025"}
     return {"model": models[provider], "settings": {"base_url": providers.url_of(provider)}}
 

@@ -1,4 +1,4 @@
-"""The servers are right: the real packages talk to each for two turns, in every way, with tools and with thoughts."""
+"""The test servers are correct: the real packages talk to each for two turns in all modes, with tools and with thoughts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from tests.providers import ProviderServer
 
-# What langchain-cohere 0.6 cannot do by itself.
+# What langchain-cohere 0.6 does not support by itself.
 SPLITS_STREAMED_TOOL_CALLS = {"cohere"}
 REFUSES_ITS_OWN_THOUGHTS = {"cohere"}
 SHOWS_NO_THOUGHTS = {"openai", "openrouter"}  # ChatOpenAI reads none from chat completions
@@ -47,7 +47,7 @@ async def test_two_turns_with_a_tool(providers: ProviderServer, provider: str, m
 
 
 async def test_cohere_splits_a_streamed_tool_call(providers: ProviderServer) -> None:
-    # Each piece gets an id of its own, so LangChain does not join them. A release that mends it fails here.
+    # Each piece has its own id, so LangChain does not join them. A release that fixes this fails here.
     answer = await ask(member(providers, "cohere").bind_tools([multiply]), [HumanMessage("What is 6 times 7?")], "stream")
     assert len(answer.tool_calls) > 1
 
@@ -68,13 +68,13 @@ def test_an_error_is_raised_by_the_client(providers: ProviderServer, provider: s
 
 
 def shows_thoughts(providers: ProviderServer, answer: AIMessage) -> bool:
-    """Whether the thoughts of the last request stand anywhere in an answer."""
+    """Return whether the thoughts of the last request are anywhere in an answer."""
     last = providers.requests[-1]
     return marker(last.vendor, last.model) in f"{answer.content} {answer.additional_kwargs}"
 
 
 def providers_model(providers: ProviderServer, model: object) -> str:
-    """Return the id that a model sends."""
+    """Return the model id that a model sends."""
     model.invoke("Hi")  # type: ignore[attr-defined]  # any chat model
     return providers.requests[-1].model
 

@@ -1,4 +1,4 @@
-"""References after the last message: every provider takes them there, with tools and without, whole and streamed."""
+"""References after the last message work with every provider, with and without tools, streamed or not."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SHOWN = (OPENING, "The drafts of the assistants")
 
 
 def mixture(providers: ProviderServer, provider: str, *, thinking: bool = False, **options: Any) -> ChatMoA:
-    """Return a mixture whose second layer and aggregator are of one provider, and whose first is not."""
+    """Return a mixture whose second layer and aggregator use one provider, and whose first layer uses another."""
     own = member(providers, provider, thinking=thinking)
     name = getattr(own, "model_id", None) or getattr(own, "model_name", None) or own.model  # type: ignore[attr-defined]  # each class's own
     providers.script(name.removeprefix("models/"), agent)
@@ -38,7 +38,7 @@ def mixture(providers: ProviderServer, provider: str, *, thinking: bool = False,
 
 
 def agent(turn: Turn) -> Answer:
-    """Call a tool when a question is asked, and answer when only references follow the results."""
+    """Call a tool if a question is asked, and answer if only references follow the results."""
     return Answer(text="It is as the tool says.") if turn.question.startswith(SHOWN) else capable(turn)
 
 
@@ -48,7 +48,7 @@ def readers(providers: ProviderServer) -> list[Recorded]:
 
 
 def is_at_the_end(request: Recorded) -> bool:
-    """Tell whether the references are the last text of a request's messages, and the instruction is in front of all of them."""
+    """Return whether the references are the last text of a request's messages, and the instruction comes before all of them."""
     body = request.body
     messages: Any = body.get("messages") or body.get("contents") or body.get("input") or body.get("chat_history")
     last = json.dumps(body["message"] if "message" in body else messages[-1], ensure_ascii=False)

@@ -1,4 +1,4 @@
-"""The servers are strict: each refuses what its provider refuses, in the provider's form, and names the rule."""
+"""The test servers are strict: each rejects what its provider rejects, in the provider's format, and names the rule."""
 
 from __future__ import annotations
 

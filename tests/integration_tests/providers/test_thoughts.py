@@ -1,4 +1,4 @@
-"""Thoughts in the text: taken out of references and of history, in every well-known spelling; a paid answer is never lost."""
+"""Thoughts in the text are removed from references and history in all known formats; a paid answer is never lost."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ async def test_the_aggregators_message_is_passed_on_as_it_came(providers: Provid
     assert (await ask(mixture(providers), [HumanMessage("Why?")], mode)).text == SPELLINGS["think"]
 
 
-# A paid answer is not lost to a tag.
+# A paid answer is not lost because of a tag.
 KEPT = {
     "a lone opening tag": f"<think>\n{VISIBLE}",
     "a text about the tag": "Models such as R1 open their thoughts with <think> and then reason.",

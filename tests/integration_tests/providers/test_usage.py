@@ -1,4 +1,4 @@
-"""Sizes, ids and token counts: what an answer says about itself."""
+"""Token counts, ids and sizes in the metadata of answers."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ async def test_the_cost_of_all_calls_is_in_the_account(providers: ProviderServer
     given, written = summed(providers)
     assert answer.response_metadata["moa"]["cost_usd"] == pytest.approx(
         (2.0 * given + 8.0 * written) / 1e6
-    )  # gpt-4.1's dollars
+    )  # the prices of gpt-4.1 in US dollars
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
@@ -88,7 +88,7 @@ async def test_the_endpoint_reports_the_aggregators_call(providers: ProviderServ
 
 
 class Tree(BaseTracer):
-    """Keeps the runs that a caller sees."""
+    """Records the runs that a caller sees."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -99,7 +99,7 @@ class Tree(BaseTracer):
 
 
 def leaves(runs: Sequence[Run]) -> list[tuple[int, int] | None]:
-    """Return the tokens of the model runs that have no model runs inside."""
+    """Return the tokens of the model runs without nested model runs."""
     found: list[tuple[int, int] | None] = []
     for run in runs:
         inside = leaves(run.child_runs)
@@ -170,7 +170,7 @@ async def test_a_server_that_sends_one_id_each_time(providers: ProviderServer, a
 
 
 def providers_model(providers: ProviderServer, provider: str) -> str:
-    """Return the id that a provider's member sends."""
+    """Return the model id that a provider's member sends."""
     member(providers, provider).invoke("Hi")
     model = providers.requests[-1].model
     providers.requests.clear()
@@ -197,7 +197,7 @@ ODD: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("kind", ODD)
 @pytest.mark.parametrize("place", ["proposer", "aggregator"])
 async def test_a_token_count_that_is_none_costs_no_answer(providers: ProviderServer, place: str, kind: str, mode: str) -> None:
-    # Mistral's package passes on what it gets, but for streams; OpenAI's own checks refuse words in both.
+    # Mistral's package passes on what it gets, except in streams; OpenAI's own checks reject words in both.
     odd, other = member(providers, "mistral"), member(providers, "ollama")
     providers.script("mistral-large-2512", Answer(text="Paid for.", usage=ODD[kind]))
     if place == "aggregator" and mode == "astream" and kind in {"words", "floats", "null counts"}:

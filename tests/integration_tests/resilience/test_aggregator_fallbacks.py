@@ -1,4 +1,4 @@
-"""An aggregator that fails: who stands in, what the error keeps, and what a checkpointer spares."""
+"""An aggregator that fails: which fallback replaces it, what the error contains, and what a checkpointer saves."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ async def test_when_all_fail_the_error_names_them_all(loopback: Loopback, chat: 
     ):
         assert part in str(error)
     assert [type(cause).__name__ for cause in error.causes] == ["OpenAIAuthenticationError", "OpenAIRateLimitError", "NoneType"]
-    # A rate limit passes; so the whole may be worth another try.
+    # A rate limit is transient, so a retry of the whole may succeed.
     assert isinstance(error, ModelRateLimitError)
     assert error.is_retryable
     assert error.__cause__ is error.causes[1]
@@ -114,7 +114,7 @@ async def test_when_all_fail_the_error_names_them_all(loopback: Loopback, chat: 
 
 
 async def read(moa: ChatMoA, way: str, seen: list[str]) -> None:
-    """Read a stream, and keep what came before it broke off."""
+    """Read a stream, and return what arrived before it failed."""
     if way == "stream":
         for chunk in moa.stream("Hi"):
             seen += [chunk.text]
@@ -136,7 +136,7 @@ async def test_a_stream_that_has_begun_is_not_begun_anew(loopback: Loopback, cha
 
 @pytest.mark.parametrize("way", ["stream", "astream"])
 async def test_a_stream_that_broke_off_before_its_first_word_is(loopback: Loopback, chat: Chat, way: str) -> None:
-    # The opening chunk, which says nothing, goes out before the error does.
+    # The opening chunk, which has no text, is sent before the error occurs.
     loopback.script("agg", Reply("one two", status=500, after_chunks=0))
     moa = ChatMoA(proposers=[chat("p")], aggregator=chat("agg"), aggregator_fallbacks=[chat("second")], num_layers=1)
     answer = await ask(moa, way)
@@ -144,7 +144,7 @@ async def test_a_stream_that_broke_off_before_its_first_word_is(loopback: Loopba
     assert answer.response_metadata["model_name"] == "second"
 
 
-# Streamed, `ChatOpenAI` loses a refusal, and nothing tells it from an empty answer.
+# When streaming, `ChatOpenAI` drops a refusal, which then looks like an empty answer.
 @pytest.mark.parametrize("way", ["invoke", "ainvoke"])
 async def test_a_refusal_of_the_aggregator_is_an_answer(loopback: Loopback, chat: Chat, way: str) -> None:
     loopback.script("agg", Reply(None, refusal="I cannot help with that."))

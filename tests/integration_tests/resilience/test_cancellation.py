@@ -1,4 +1,4 @@
-"""A caller who goes stops every call in flight, and leaves nothing behind."""
+"""A caller that leaves cancels all calls in flight, and nothing is left behind."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ HANGS = Reply(hang=True)
 
 
 async def closed(loopback: Loopback) -> None:
-    """Wait until no call is open at the server any more."""
+    """Wait until no call is open at the server."""
     await asyncio.to_thread(loopback.settle)
 
 
@@ -36,7 +36,7 @@ async def arrived(loopback: Loopback, count: int) -> None:
 
 
 async def _settled() -> None:
-    """Collect what nobody holds any more, and let the tasks end that come of it."""
+    """Collect garbage, and let the tasks end that result from it."""
     async with asyncio.timeout(PATIENCE):
         gc.collect()
         while len(asyncio.all_tasks()) > 1:
@@ -46,8 +46,8 @@ async def _settled() -> None:
 
 @pytest.fixture
 async def quiet() -> AsyncIterator[None]:
-    """Nothing is left behind: no task, no thread, and nothing that the loop would complain about."""
-    # The thread that `asyncio.to_thread` uses stays.
+    """Check that no task, no thread and no warning of the event loop is left behind."""
+    # The thread that `asyncio.to_thread` uses remains.
     await asyncio.to_thread(lambda: None)
     loop, complaints = asyncio.get_running_loop(), []
     # The client of OpenAI's SDK closes itself when it is collected, in whichever loop then runs. One that an earlier test has
@@ -64,14 +64,14 @@ async def quiet() -> AsyncIterator[None]:
 
 @pytest.fixture(params=["plain", "limits"])
 def options(request: pytest.FixtureRequest) -> dict[str, Any]:
-    """Without limits in time, and with such as are far off."""
+    """Without time limits, and with distant ones."""
     far_off = {"proposer_timeout": 3600, "deadline": 3600, "quorum": 3, "retry": {"attempts": 3}}
     return {} if request.param == "plain" else far_off
 
 
 @pytest.fixture(params=["proposers", "aggregator"])
 def hanging(request: pytest.FixtureRequest, loopback: Loopback) -> int:
-    """Where the answer hangs; returns how many calls have then arrived."""
+    """Where the answer hangs; returns how many calls have arrived by then."""
     for name in "pqr" if request.param == "proposers" else ["agg"]:
         loopback.script(name, HANGS)
     return 3 if request.param == "proposers" else 4
@@ -83,7 +83,7 @@ def moa(chat: Chat, options: dict[str, Any]) -> ChatMoA:
 
 
 def gone(loopback: Loopback, hanging: int) -> bool:
-    """Whether exactly the calls that hung were left by the client."""
+    """Return whether the client closed exactly the calls that hung."""
     hung = loopback.requests[:3] if hanging == 3 else loopback.requests[3:]
     return [request for request in loopback.requests if request.disconnected] == hung
 
@@ -234,7 +234,7 @@ async def test_a_wait_between_two_attempts_ends_with_the_caller(
     moa = ChatMoA(proposers=[chat("p")], aggregator=chat("agg"), **options)
     task = asyncio.create_task(moa.ainvoke("Hi"))
     with caplog.at_level(logging.INFO, logger="langchain_moa"):
-        # When the server has answered, the client need not have read it: the wait has begun once it is logged.
+        # The client may not yet have read the server's answer; the wait has begun once it is logged.
         await asyncio.to_thread(until, lambda: "attempt 1 failed" in caplog.text, "the wait to begin")
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -243,7 +243,7 @@ async def test_a_wait_between_two_attempts_ends_with_the_caller(
 
 
 def test_a_sync_stream_that_is_left_keeps_nobody_waiting(loopback: Loopback, moa: ChatMoA) -> None:
-    """The caller goes at once, and the call is closed at its server though the answer is held back there."""
+    """The caller leaves at once, and the call is closed at its server although the answer is held back there."""
     gate = loopback.gate()
     loopback.script("agg", Reply("one two three four five six", gate=gate, after_chunks=2, chunk_delay=0.05))
     stream: Any = moa.stream("Hi")
@@ -277,7 +277,7 @@ def test_a_graphs_sync_stream_that_is_left_keeps_nobody_waiting(loopback: Loopba
 
 @pytest.mark.parametrize("where", ["the main thread", "another thread"])
 def test_a_graphs_sync_stream_goes_on_when_it_is_asked_to(loopback: Loopback, chat: Chat, where: str) -> None:
-    """Whoever takes one step and thinks about it has not paid for the next one."""
+    """A caller that takes one step and pauses does not pay for the next one."""
     graph = create_moa([chat("p"), chat("q")], chat("agg"), num_layers=1).compile()
     question: Any = {"messages": [("user", "Hi")]}
     models: list[list[str]] = []
@@ -306,7 +306,7 @@ from langchain_openai import ChatOpenAI
 from langchain_moa import ChatMoA
 from openai import DEFAULT_CONNECTION_LIMITS, DefaultAsyncHttpxClient
 
-# ChatOpenAI keeps connections beyond the loop that they belong to, and whoever uses it alone is warned of that, too.
+# ChatOpenAI keeps connections longer than their event loop, and warns about it without a mixture as well.
 limits = type(DEFAULT_CONNECTION_LIMITS)(max_connections=None, max_keepalive_connections=0)
 client = DefaultAsyncHttpxClient(limits=limits)
 
@@ -344,7 +344,7 @@ asyncio.run(main())
 
 @pytest.mark.parametrize("body", PROGRAMS.values(), ids=PROGRAMS.keys())
 def test_a_program_ends_without_a_word_of_complaint(loopback: Loopback, body: str) -> None:
-    """A straggler keeps no program from ending, and nothing is said about what is left."""
+    """A straggler does not keep a program from ending, and nothing is printed about what is left."""
     loopback.script("slow", HANGS)
     command = [sys.executable, "-W", "error::ResourceWarning", "-c", PROGRAM.format(body=body), loopback.url]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=True)  # noqa: S603  # our own program

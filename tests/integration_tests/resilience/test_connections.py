@@ -1,4 +1,4 @@
-"""A connection that fails says where, why, and what to check."""
+"""The error of a failed connection says where and why it failed, and what to check."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ PAGE = Path(__file__).parents[3] / "docs" / "failures.md"
 
 
 @pytest.mark.filterwarnings(
-    # Of the client that LangChain keeps for models given as strings, whose connections outlive their event loop.
+    # Warnings about the client that LangChain keeps for models given as strings, which outlives its event loop.
     "ignore::ResourceWarning",
     "ignore::pytest.PytestUnraisableExceptionWarning",
 )

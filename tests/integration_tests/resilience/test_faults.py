@@ -56,7 +56,7 @@ AT_THE_SERVER: dict[str, Reply] = {
     "no choices": Reply(no_choices=True),
 }
 
-# Once, and then an answer.
+# Faults that occur once, followed by an answer.
 ONCE: dict[str, Reply] = {
     "429 once": Reply("bad", status=429, headers={"retry-after": "0"}),
     "500 once": Reply("bad", status=500),
@@ -87,14 +87,14 @@ ALIKE = {
 }
 IN_PAIRS = [*(fault for fault in FAULTS if not fault.isdigit() or fault in {*ALIKE, "429"})]
 
-# What an aggregator says in this way is its answer, as any model's would be. Streamed, `ChatOpenAI` loses a refusal.
+# These are an aggregator's answer, as they would be any model's. When streaming, `ChatOpenAI` drops a refusal.
 ANSWERS = {"refusal": "", "tool call": "", "broken tool call": "", "filtered": "half an ans"}
-# What has words of the answer in it: once they are streamed, nobody begins anew.
+# Faults after words of the answer: once they are streamed, no other attempt can follow.
 WORDS = {"cut off", "cut off once", "filtered"}
-# What is tried again; the 429 asks for a longer wait than anybody has.
+# Faults that are retried; the 429 asks for a wait longer than any limit.
 PASSING = {"500", "502", "503", "529", "cut off", "hung up", *ONCE}
 
-# What must not end early has an hour.
+# A time limit that must not be reached is an hour.
 OPTIONS: dict[str, dict[str, Any]] = {
     "plain": {},
     "retry": {"retry": {"attempts": 2, "initial": 0}},
@@ -102,12 +102,12 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "deadline": {"deadline": 3600},
     "fallbacks": {},
 }
-# Where something hangs, the option that ends it. With the others, a proposer's own time does.
+# If a call hangs, the option that ends it. For other options, it is the proposer's own time limit.
 SOON = {"quorum": "quorum_grace", "deadline": "deadline"}
 
 
 class Local:
-    """A member in this process, which answers without a server, or raises."""
+    """A member in this process that answers without a server, or raises."""
 
     def __init__(self, name: str, error: type[BaseException] | BaseException | None = None) -> None:
         self.name = name
@@ -127,7 +127,7 @@ class Local:
 
 
 class Case:
-    """A mixture with these options, and these faults at these sites; and what has to come of it."""
+    """A mixture with these options and with these faults at these sites, and the expected outcome."""
 
     def __init__(self, way: str, options: str, faults: Mapping[str, str]) -> None:
         self.streams = "stream" in way
@@ -139,12 +139,12 @@ class Case:
 
     @property
     def key(self) -> tuple[str, ...]:
-        """Equal for cases that a mixture can serve one after the other: what the server says makes no difference."""
+        """Equal for cases that the same mixture can serve, since only the server's behavior differs."""
         made = {*INSIDE, REFUSED, HANGS}
         return self.options, *(fault if (fault := self.faults.get(site)) in made else "" for site in SITES)
 
     def moa(self, server: Loopback, limit: float) -> ChatMoA:
-        """Make the mixture; what hangs has so many seconds."""
+        """Make the mixture; hanging calls have this number of seconds."""
         options = dict(OPTIONS[self.options])
         if self.hanging:
             options[SOON.get(self.options, "proposer_timeout")] = limit
@@ -161,7 +161,7 @@ class Case:
             return server.chat(site, base_url=f"http://127.0.0.1:{closed_port()}/v1")
         if self.hanging and fault is None and site != AGGREGATOR:
             return Local(site).member
-        # Nothing but a deadline limits an aggregator, and its own client.
+        # An aggregator is limited only by a deadline and by its own client.
         return server.chat(site, timeout=limit) if fault == HANGS and site == AGGREGATOR else server.chat(site)
 
     def script(self, server: Loopback) -> None:
@@ -177,7 +177,7 @@ class Case:
                 server.script(site, AT_THE_SERVER[fault])
 
     def fails(self, site: str) -> bool:
-        """Whether a proposer comes to nothing."""
+        """Whether a proposer gives no good answer."""
         fault = self.faults.get(site)
         return fault is not None and fault not in INCOMPLETE and not (fault in ONCE and self.options == "retry")
 
@@ -189,7 +189,7 @@ class Case:
         return [failed if name in self.hanging else "failed" if self.fails(name) else "ok" for name in LAYERS[layer]]
 
     def calls(self, site: str) -> int | None:
-        """How many calls of a site the server has to have seen; `None` if it is in this process."""
+        """The number of calls of a site that the server must have received; `None` if the site is in this process."""
         fault = self.faults.get(site)
         if fault in {*INSIDE, REFUSED} or (self.hanging and fault is None and site != AGGREGATOR):
             return None
@@ -202,7 +202,7 @@ class Case:
 
     @property
     def answer(self) -> str | None:
-        """The answer's text; `None` for an error."""
+        """The text of the answer; `None` for an error."""
         if (
             self.fault is None
             or self.fault in INCOMPLETE
@@ -221,7 +221,7 @@ class Case:
 
 
 class Bench(NamedTuple):
-    """The server, and the mixtures so far: to make one takes as long as to ask it."""
+    """The server and the mixtures made so far, since making a mixture takes as long as asking it."""
 
     server: Loopback
     moas: dict[tuple[float | str, ...], ChatMoA]
@@ -237,7 +237,7 @@ def shown(names: list[str]) -> str:
 
 
 async def check(bench: Bench, way: str, options: str, faults: Mapping[str, str]) -> None:
-    """Ask with these faults, and hold what came of it against what has to come of it."""
+    """Ask with these faults, and compare the outcome with the expected one."""
     case, server = Case(way, options, faults), bench.server
 
     async def attempt(limit: float) -> Any:
@@ -262,7 +262,7 @@ async def check(bench: Bench, way: str, options: str, faults: Mapping[str, str])
         assert isinstance(error, ProposersFailedError)
         assert all(f"proposer {number}, " in str(error) for number in (1, 2, 3))
         return
-    # Each layer, and the aggregator, was shown what was good, in the proposers' order, and nothing else.
+    # Each layer and the aggregator were shown exactly the good references, in the proposers' order.
     assert all(call.system.endswith(shown(first)) for name in LAYERS[1] for call in server.calls(name))
     assert all(call.system.endswith(shown(second or first)) for name in (AGGREGATOR, STANDIN) for call in server.calls(name))
     if case.answer is None:
@@ -280,7 +280,7 @@ async def check(bench: Bench, way: str, options: str, faults: Mapping[str, str])
 
 
 def pairs(**factors: Sequence[Any]) -> dict[Any, list[tuple[str, str]]]:
-    """Return, for each first factor, every fault with options, so that all options meet all faults and all places."""
+    """Return, for each first factor, each fault with options such that all options meet all faults and all sites."""
     rows: dict[Any, list[tuple[str, str]]] = {}
     for where, fault, options in AllPairs([*factors.values()], filter_func=ends):
         rows.setdefault(where, []).append((next(ALIKE[fault]) if fault in ALIKE else fault, options))
@@ -288,11 +288,11 @@ def pairs(**factors: Sequence[Any]) -> dict[Any, list[tuple[str, str]]]:
 
 
 def ends(row: list[Any]) -> bool:
-    """Leave out what waits for ever: a whole layer that hangs has no quorum."""
+    """Skip cases that wait forever: a layer whose proposers all hang never reaches a quorum."""
     return not (len(row) == 3 and row[1] == HANGS and row[2] in SOON and row[0][0] in {0, 1})
 
 
-# A stream is the aggregator's; of a fault before it, it knows no more than an answer in one piece does.
+# Only the aggregator streams; faults before it look the same as without streaming.
 ONE_FAULT = pairs(
     where=[*product(SITES, ["invoke", "ainvoke"]), *product([AGGREGATOR], ["stream", "astream"])],
     fault=IN_PAIRS,
@@ -315,7 +315,7 @@ async def test_one_fault(bench: Bench, site: str, way: str) -> None:
 
 @pytest.mark.parametrize("way", WAYS)
 async def test_an_aggregator_that_breaks_off(bench: Bench, way: str) -> None:
-    """In a stream, words are out, and nobody begins anew; elsewhere, the next attempt or the next member does."""
+    """Once words are streamed, no other attempt can follow; otherwise the next attempt or the next member answers."""
     for fault, options in product([*sorted(WORDS), "refusal"], ["retry", "fallbacks"]):
         await check(bench, way, options, {AGGREGATOR: fault})
 

@@ -1,4 +1,4 @@
-"""Answers of the aggregator that are none, or only half of one: who stands in, what is passed on, and where it is seen."""
+"""Flawed answers of the aggregator: which fallback replaces it, what is returned, and where this is reported."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 CALL = Reply(None, tool_calls=[ToolCall("weather", {"city": "Rome"})])
 CUT = Reply("half an ans", finish_reason="content_filter")
 A_MILLION = Usage(prompt=1_000_000, completion=1_000_000)
-MINI, FULL = 0.4 + 1.6, 2.0 + 8.0  # gpt-4.1-mini's and gpt-4.1's dollars for a million in and a million out
+MINI, FULL = 0.4 + 1.6, 2.0 + 8.0  # US dollars per million input and output tokens of gpt-4.1-mini and gpt-4.1
 
 
 class Refusing(BaseChatModel):
-    """Refuses as Anthropic's models do: by the reason to stop alone, streamed or not."""
+    """Refuses as Anthropic's models do, by the stop reason alone, streamed or not."""
 
     said: str = ""
 

@@ -1,4 +1,4 @@
-"""A program that leaves in the middle of an answer ends quietly and leaves nothing running at the server."""
+"""A program that ends in the middle of an answer ends quietly and leaves no call open at the server."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from openai import DEFAULT_CONNECTION_LIMITS, DefaultAsyncHttpxClient
 
 from langchain_moa import ChatMoA
 
-# ChatOpenAI keeps connections beyond the loop that they belong to, and whoever uses it alone is warned of that, too.
+# ChatOpenAI keeps connections longer than their event loop, and warns about it without a mixture as well.
 limits = type(DEFAULT_CONNECTION_LIMITS)(max_connections=None, max_keepalive_connections=0)
 client = DefaultAsyncHttpxClient(limits=limits)
 
@@ -80,7 +80,7 @@ def graph(*proposers, aggregator=chat("agg"), num_layers=1):
 
 hangs = chat("hangs")
 question = {"messages": [("user", "Hi")]}
-# A shell that starts a command in the background has it ignore Ctrl-C, and what it starts inherits that.
+# A shell that starts a command in the background makes it ignore Ctrl-C, which child processes inherit.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 print("ready", flush=True)
 for way in sys.argv[2:]:
@@ -91,7 +91,7 @@ for way in sys.argv[2:]:
         print(way, flush=True)
 """
 
-# How a program may ask, and the calls that are then under way or over.
+# The ways in which a program can ask, and the calls that are then running or done.
 WAYS = {
     "mixture(hangs, chat('p'), num_layers=2).invoke('Hi')": 2,
     "list(mixture(hangs, chat('p'), num_layers=2).stream('Hi'))": 2,
@@ -114,7 +114,7 @@ def test_ctrl_c_ends_sync_code_at_once(loopback: Loopback) -> None:
     command = [sys.executable, "-c", INTERRUPTED, loopback.url, *WAYS]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as program:  # noqa: S603  # our own program
         assert program.stdout is not None
-        # The calls hang for ever, and whoever waited for one would, too.
+        # The calls hang forever, and so would everything that waits for them.
         watchdog = threading.Timer(10 * PATIENCE, program.kill)
         watchdog.start()
         try:
@@ -130,6 +130,6 @@ def test_ctrl_c_ends_sync_code_at_once(loopback: Loopback) -> None:
             watchdog.cancel()
             program.kill()
     assert program.returncode == 0
-    # Nobody was asked after it who had not been asked before.
+    # After it, no member was asked that had not been asked before.
     assert len(loopback.settle()) == arrived
     assert "agg" not in loopback.models

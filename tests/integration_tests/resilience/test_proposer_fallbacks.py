@@ -1,4 +1,4 @@
-"""A proposer's own fallbacks: who is asked when it fails, and what is kept of what failed."""
+"""A proposer's own fallbacks: which one is asked when it fails, and what is recorded of the failure."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ async def test_a_fallback_answers_in_its_place(loopback: Loopback, chat: Chat, h
     account = (await ask(moa, asynchronous)).response_metadata["moa"]
     assert loopback.models == ["first", "second", "agg"]
     assert "1. The draft." in loopback.calls("agg")[0].system
-    # It has the role of the one whose place it takes, and is told from it by its model.
+    # It takes over the role of the proposer that it replaces, and differs from it in its model.
     assert loopback.calls("second")[0].system == "Doubt it."
     (reference,) = account["layers"][0]
     assert (reference["name"], reference["model"], reference["status"]) == ("sceptic", "openai:second", "ok")
@@ -85,7 +85,7 @@ def test_all_that_failed_is_in_the_error(loopback: Loopback, chat: Chat) -> None
         ChatMoA(proposers=[proposer], aggregator=chat("agg"), num_layers=1).invoke("Hi")
     assert "openai:first failed: " in str(caught.value)
     assert "first is down" in str(caught.value)
-    # The first one may answer another time.
+    # The first one may answer the next time.
     assert caught.value.is_retryable
     assert [step["model"] for step in caught.value.steps] == ["openai:first"]
 

@@ -1,4 +1,4 @@
-"""With a checkpointer, what has been paid for is not paid for again."""
+"""With a checkpointer, answers that are paid for are not paid for again."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SQLITE = "langgraph-checkpoint-sqlite is not installed"
 
 
 class Savers:
-    """Where checkpoints are kept: each opening is a new saver, as a new process would make one."""
+    """A store of checkpoints; each time it is opened, there is a new saver, as in a new process."""
 
     def __init__(self, kind: str, folder: Path) -> None:
         self.is_sync = kind in {"memory, sync", "sqlite, sync"}
@@ -89,7 +89,7 @@ async def test_after_a_layer_with_too_few_answers_no_proposer_is_asked_again(
     strict = create_moa([chat("p"), chat("q")], chat("agg"), num_layers=1, min_references=2)
     with pytest.raises(ProposersFailedError):
         await savers.run(strict, QUESTION)
-    # One answer will do after all.
+    # Now a single answer is enough.
     lenient = create_moa([chat("p"), chat("q")], chat("agg"), num_layers=1)
     result = await savers.run(lenient, None)
     assert result["messages"][-1].text == "agg says: Hi"
@@ -131,7 +131,7 @@ async def test_a_new_turn_starts_with_its_own_time_and_references(loopback: Loop
 
 @pytest.mark.parametrize("way", ["invoke", "ainvoke"])
 async def test_a_proposer_may_ask_a_person(loopback: Loopback, chat: Chat, options: dict[str, Any], way: str) -> None:
-    """An interrupt inside a proposer is no failure, with limits or without; who has answered is not asked again."""
+    """An interrupt inside a proposer is no failure, with or without limits; members that have answered are not asked again."""
 
     def ask(state: MessagesState) -> dict[str, Any]:
         return {"messages": [AIMessage(f"a person says: {interrupt('what now?')}")]}

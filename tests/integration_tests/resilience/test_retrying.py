@@ -99,7 +99,7 @@ async def test_does_not_wait_for_a_server_beyond_its_time(loopback: Loopback, ch
 
 @pytest.mark.parametrize("way", WAYS)
 async def test_retries_are_not_multiplied_with_the_clients_own(loopback: Loopback, chat: Chat, way: str) -> None:
-    # The client waits no less than half a second before its one retry; that it takes two calls and not six is the point.
+    # The client waits at least half a second before its only retry; the test is that it makes two calls and not six.
     loopback.script("q", Reply("our fault", status=500, headers={"retry-after-ms": "1"}))
     proposers = [chat("p"), chat("q", max_retries=1)]
     answer = await ask(ChatMoA(proposers=proposers, aggregator=chat("agg"), num_layers=1, retry=AT_ONCE), way)
@@ -122,7 +122,7 @@ async def test_models_given_as_strings_are_tried_as_often_as_the_policy_says(
 
 
 class ChatMoAOf:
-    """A mixture of models given as strings, whose clients are closed at the end."""
+    """A mixture of models given as strings, whose clients are closed afterwards."""
 
     def __init__(self, proposers: list[Proposer], aggregator: Proposer, **options: Any) -> None:
         self.moa = ChatMoA(proposers=proposers, aggregator=aggregator, num_layers=1, **options)

@@ -1,4 +1,4 @@
-"""Retries at the wire of members of every shape: they are never multiplied."""
+"""Retries at the wire for members of every kind: they never multiply."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def by_name(model: ChatOpenAI) -> Any:
     return init_chat_model("openai:m", configurable_fields=("temperature",), **given)
 
 
-# How a model is made a member of, and whether the mixture's own policy goes for it.
+# How a model becomes a member, and whether the mixture's own policy applies to it.
 SHAPES: dict[str, tuple[Callable[[Any], Any], bool]] = {
     "model": (lambda model: model, True),
     "binding": (lambda model: model.bind(stop=["x"]), True),
@@ -52,12 +52,12 @@ SHAPES: dict[str, tuple[Callable[[Any], Any], bool]] = {
 
 
 def asked(shape: str) -> int:
-    """How many models one attempt asks, if all of them fail in passing."""
+    """The number of models that one attempt calls if all of them fail with transient errors."""
     return 2 if "fallbacks" in shape else 1
 
 
 def requests(loopback: Loopback, chat: Chat, member: Any, reply: Reply = BROKEN) -> int:
-    """Ask a mixture with a policy, and count what its member has sent."""
+    """Ask a mixture with a policy, and count the requests of its member."""
     loopback.script("m", reply)
     ChatMoA(proposers=[chat("good"), member], aggregator=chat("agg"), num_layers=1, retry=AT_ONCE).invoke("Hi")
     return len(loopback.calls("m"))

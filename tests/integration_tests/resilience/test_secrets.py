@@ -1,4 +1,4 @@
-"""Keys are nowhere that anybody looks: reprs, errors, traces, events, metadata, states, logs, reports."""
+"""Keys appear nowhere: not in reprs, errors, traces, events, metadata, states, logs or reports."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ SECRETS = [OF_THE_ENVIRONMENT, OF_AN_OBJECT, OF_THE_SETTINGS, OF_THE_MIXTURE]
 
 @pytest.fixture
 def fields(loopback: Loopback, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """Members with keys of every origin, at a server that shows the keys around."""
+    """Members with keys from every source, at a server that echoes the keys."""
     monkeypatch.setenv("OPENAI_API_KEY", OF_THE_ENVIRONMENT)
     client: dict[str, Any] = {**loopback.settings(), "max_retries": 0}
     settings = {"base_url": client["base_url"], "http_client": client["http_client"]}
@@ -53,7 +53,7 @@ def fields(loopback: Loopback, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any
 
 
 def tells(key: str) -> Reply:
-    """A server that says what it was shown."""
+    """A server that echoes what it was sent."""
     return Reply(f"wrong key: '{key}'; Authorization: Bearer {key}", status=401)
 
 
@@ -65,7 +65,7 @@ def hold_no_secret(**shown: Any) -> None:
 
 
 def everything(run: Any) -> str:
-    """All that a tracer was told of a run, but what the models said."""
+    """Everything that a tracer was told about a run, except the models' texts."""
     return json.dumps(run.model_dump(exclude={"child_runs", "parent_run", "ls_client", "client"}), default=str)
 
 

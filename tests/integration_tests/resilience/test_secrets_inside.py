@@ -1,4 +1,4 @@
-"""Keys inside members of every shape are in nothing that the mixture writes, though their server shows what it was sent."""
+"""Keys inside members of every kind are in nothing that the mixture writes, even if their server echoes its requests."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def hold_no_key(**shown: Any) -> None:
 
 
 def tell_all(loopback: Loopback) -> None:
-    """Have the server of `m` say in its error what it was shown, the key bare as well, so that it has to be known to be one."""
+    """Have the server of `m` echo its request in its error, with the bare key as well, which must be known to be masked."""
 
     def tell(_: Any) -> Reply:
         headers = loopback.calls("m")[-1].headers
@@ -133,9 +133,9 @@ async def test_nothing_shows_a_key(
     async def read() -> None:
         if is_async:
             async for item in graph.astream(question, config, stream_mode=modes):
-                seen.append(item)  # what came before the error counts
+                seen.append(item)  # items before the error count
         for item in () if is_async else graph.stream(question, config, stream_mode=modes):
-            seen.append(item)  # as above
+            seen.append(item)  # items before the error count
 
     with (
         caplog.at_level(logging.DEBUG, logger="langchain_moa"),
@@ -176,9 +176,9 @@ async def test_no_key_that_a_call_brings_along_is_shown(loopback: Loopback, chat
     async def read() -> None:
         if is_async:
             async for item in graph.astream(question, config, context=context, stream_mode=modes):
-                seen.append(item)  # what came before the error counts
+                seen.append(item)  # items before the error count
         for item in () if is_async else graph.stream(question, config, context=context, stream_mode=modes):
-            seen.append(item)  # as above
+            seen.append(item)  # items before the error count
 
     with pytest.raises(MoAError, match="shown") as raised:
         await read()
@@ -188,7 +188,7 @@ async def test_no_key_that_a_call_brings_along_is_shown(loopback: Loopback, chat
 
 
 class Telling(BaseModel, Embeddings):
-    """Embeddings whose server says what it was shown."""
+    """Embeddings whose server echoes its requests."""
 
     key: SecretStr = SecretStr(KEY)
     headers: dict[str, str] = {"X-Api-Key": f"{KEY}-too"}

@@ -1,4 +1,4 @@
-"""What a checkpoint holds is plain data and LangChain's messages: a run is resumed without a word from LangGraph."""
+"""A checkpoint contains plain data and LangChain's messages only, so LangGraph resumes without warnings."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ numpy = pytest.importorskip("numpy")
 
 
 def scored(_: Any, references: Any) -> Choice:
-    """Choose for reasons that are numpy's."""
+    """Choose with reasons that are numpy values."""
     return Choice(references[0], {"score": numpy.float64(0.5), "votes": numpy.int64(2), "all": numpy.array([0.5, 1.5])})
 
 
@@ -63,7 +63,7 @@ CASES: dict[str, dict[str, Any]] = {
 
 @pytest.fixture
 def told() -> Iterator[list[Any]]:
-    """What LangGraph tells of types that it does not know, be it the first time in this process or not."""
+    """LangGraph's warnings about unknown types, including those that it shows only once per process."""
     heard: list[Any] = []
     unregister = register_serde_event_listener(heard.append)
     yield heard

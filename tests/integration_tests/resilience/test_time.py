@@ -1,4 +1,4 @@
-"""Time limits and quorums at the wire: who is waited for, who is not, and what becomes of the others."""
+"""Time limits and quorums at the wire: which proposers are waited for, and what happens to the others."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
     from tests.loopback import Loopback
     from tests.loopback.fixtures import Chat
 
-# Nothing waits for this long: where something did, the server's own patience would end the test.
+# No test waits this long: if one did, the server's own timeout would end it.
 LONG = 3600.0
 
 HANGS = Reply(hang=True)
 
 
 class Quick:
-    """A member that answers without a server; it keeps what it was asked."""
+    """A member that answers without a server and records its prompts."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -63,7 +63,7 @@ def kinds(answer: AIMessage) -> set[str]:
 
 
 async def closed(loopback: Loopback) -> None:
-    """Wait until no call is open at the server any more."""
+    """Wait until no call is open at the server."""
     await asyncio.to_thread(loopback.settle)
 
 
@@ -188,11 +188,11 @@ async def test_stragglers_are_a_note_and_no_warning(loopback: Loopback, chat: Ch
         answer = await moa.ainvoke("Hi")
     [record] = caplog.records
     assert record.levelno == logging.INFO
-    assert "it had not answered 0 s after 1 of its layer's 2 proposers had" in answer.response_metadata["moa"]["degraded"][0]
+    assert "quorum (1/2) reached, 0 s grace elapsed" in answer.response_metadata["moa"]["degraded"][0]
 
 
 async def test_answers_at_the_same_time_do_not_close_each_others_layers(loopback: Loopback, chat: Chat) -> None:
-    """Of two answers at once, one has its quorum and the other waits for its own."""
+    """Of two concurrent answers, one has its quorum while the other waits for its own."""
     first, second = loopback.gate(), loopback.gate()
 
     def slow(body: Any) -> Reply:
@@ -304,7 +304,7 @@ async def test_an_aggregator_that_outlasts_the_deadline_has_failed(loopback: Loo
     error, limit = await only_hanging_calls_time_out(loopback, asked, {"agg": 1}, fails=True)
     assert isinstance(error, AggregatorFailedError)
     assert isinstance(error, ModelTimeoutError)
-    assert f"the deadline ({limit:g} s) was over" in str(error)
+    assert f"the deadline ({limit:g} s) has elapsed" in str(error)
     assert [reference["text"] for reference in error.references] == ["p says: Hi"]
 
 
@@ -378,11 +378,11 @@ async def test_traces_say_of_a_straggler_that_it_was_given_up(loopback: Loopback
 
 @pytest.mark.parametrize("way", ["invoke", "stream", "ainvoke"])
 async def test_a_sync_mixture_that_was_given_up_asks_nobody_any_more(loopback: Loopback, chat: Chat, way: str) -> None:
-    """Its thread goes on, and finds that nobody waits: what it would still ask would be paid for nothing."""
+    """Its thread goes on, but must not make further calls, since their answers would be paid for and not used."""
     gate = loopback.gate()
     loopback.script("q", Reply("Hi", gate=gate))
     nested = ChatMoA(proposers=[chat("q")], aggregator=chat("inner"), num_layers=1)
-    # Sync in the middle of async code, too, where cancelling does not reach it.
+    # Also for sync code in the middle of async code, where cancellation does not reach it.
     proposers = [quick("p"), RunnableLambda(nested.invoke, name="nested")]
 
     async def asked(limit: float) -> Any:
@@ -431,7 +431,7 @@ async def test_the_wait_for_a_place_is_none_of_the_proposers_time(loopback: Loop
 
 
 class Stuck(Embeddings):
-    """Embeddings, and functions, that never come back."""
+    """Embeddings and functions that never return."""
 
     def __init__(self) -> None:
         self.release = threading.Event()
@@ -451,7 +451,7 @@ class Stuck(Embeddings):
 async def stuck() -> AsyncIterator[Stuck]:
     it = Stuck()
     yield it
-    # Before the loop ends, which waits for its threads.
+    # Before the loop ends, since it waits for its threads.
     it.release.set()
 
 
@@ -482,7 +482,7 @@ async def test_a_filter_and_a_condition_out_of_time_are_passed_over(
 
     answer, _ = await only_hanging_calls_time_out(loopback, asked, {"slow": 0})
     assert answer.text == "agg says: Hi"
-    # Whoever reads gets what the filter would have had.
+    # The next reader gets the filter's input.
     assert "1. p says: Hi\n2. q says: Hi" in last.asked[0][0].text
     moa = answer.response_metadata["moa"]
     assert [(step["node"], step["error"]["kind"]) for step in moa["steps"]] == [

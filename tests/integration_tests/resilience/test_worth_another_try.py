@@ -1,4 +1,4 @@
-"""Whether a layer that failed is worth another try: it says so, and whoever tries again goes by it."""
+"""A failed layer reports whether a retry may succeed, and everything that retries follows it."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ FLAGS = [
 
 
 def find_chromium() -> str | None:
-    """Return the browser's program, `None` if there is none on this machine."""
+    """Return the browser's program; `None` if this machine has none."""
     return shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 

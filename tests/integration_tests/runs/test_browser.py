@@ -1,4 +1,4 @@
-"""The pages in a real browser: what is on them, in both schemes, on a phone, by keyboard, and with hostile texts."""
+"""The pages in a real browser: their content, both color schemes, phones, the keyboard, and hostile texts."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def test_all_of_a_run_is_on_its_page(browser: Browser, page_file: Path) -> None:
         assert titles == ["Answer", "Graph", "Calls", "Proposers side by side", "Similar wording", "Settings"]
         boxes = page.locator(".graph .box")
         assert [box.split("\n")[0] for box in boxes.all_inner_texts()] == ["first", "second", "slow", "broken", "writer"]
-        # Each box has the colour of its outcome.
+        # Each box has the color of its outcome.
         kinds = [(box.get_attribute("class") or "").split()[1] for box in boxes.all()]
         assert kinds == ["ok", "ok", "late", "failed", "ok"]
         assert len({box.evaluate("each => getComputedStyle(each).borderLeftColor") for box in boxes.all()}) == 3
@@ -178,7 +178,7 @@ def test_long_lists_fold(browser: Browser, tmp_path: Path) -> None:
         assert {"26 more messages", "14 more calls", "30 more sentences"} <= set(folds.all_text_contents())
         assert page.locator("#call-16").is_visible()
         assert not page.locator("#call-17").is_visible()
-        # A link into a fold opens it.
+        # A link into a folded section opens it.
         page.locator(".graph .box").nth(29).click()
         page.wait_for_function("document.querySelector('#call-30').open")
         assert page.locator("#call-30 .opened").is_visible()
@@ -209,7 +209,7 @@ def test_both_schemes_can_be_read(browser: Browser, page_file: Path) -> None:
     assert grounds["light"] != grounds["dark"]
 
 
-# The contrast of the Web Content Accessibility Guidelines, of the first element's text on what is painted below it.
+# The contrast according to WCAG, between the first element's text and what is painted below it.
 _CONTRAST = """selector => {
   const numbers = colour => colour.match(/[\\d.]+/g).map(Number);
   const luminance = colour => {
@@ -240,7 +240,7 @@ TABLE = """
 | Haskell | static | 1990 | functional | committee | universities |
 """
 
-# Whether a word of a table stands on one line: as wide as it is, and no higher than a line.
+# Whether a word in a table is on one line: not wider than its cell and not higher than a line.
 _BROKEN = """() => [...document.querySelectorAll("th, td")].filter(cell => cell.getClientRects().length).flatMap(cell => {
   const words = [];
   const walker = document.createTreeWalker(cell, NodeFilter.SHOW_TEXT);
@@ -266,7 +266,7 @@ def test_no_word_of_a_table_is_broken_on_a_phone(browser: Browser, tmp_path: Pat
             assert page.evaluate("document.documentElement.scrollWidth") == 390
     with _opened(browser, tmp_path / "run.html", width=390) as (page, *_):
         table = page.locator("#answer .scrolled")
-        # What is too wide is scrolled, and shows that it can be; what has to be there at a glance fits.
+        # Content that is too wide can be scrolled and shows it; what must be visible at a glance fits.
         assert table.evaluate("each => each.scrollWidth > each.clientWidth")
         assert "linear-gradient" in table.evaluate("each => getComputedStyle(each).backgroundImage")
         for fitting in (".totals", ".shares"):

@@ -1,4 +1,4 @@
-"""Recording: every answer of a mixture is a run, however it is asked, and nothing is recorded unasked."""
+"""Recording: every answer of a mixture is a run, however it is asked, and nothing is recorded unless requested."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_an_answer_is_recorded_with_every_call(chat: Chat, loopback: Loopback) -
     assert run.graph is not None
     assert {"layer_2_proposer_1", "merge_1", "aggregator"} <= {node.id for node in run.graph.nodes}
     assert MoARun.from_json(run.to_json()) == run
-    # The prompts are what went over the wire.
+    # The prompts are the ones that were sent.
     for call in run.calls:
         sent = [request.messages for request in loopback.calls(call.model.partition(":")[2])]
         shown = [
@@ -86,7 +86,7 @@ def test_the_settings_are_those_that_were_sent(chat: Chat, loopback: Loopback) -
         named = {wire.get(name, name): value for name, value in sent.items() if name not in {"messages", "stream_options"}}
         assert call.settings == named
     assert last.settings["stream"] is True
-    # No answer came, so it is not known whether it streamed.
+    # No answer arrived, so it is not known whether it streamed.
     assert bad.settings == {"model": "bad", "stop": ["END"], "max_tokens": 20}
 
 
@@ -296,7 +296,7 @@ async def test_a_run_that_is_left_is_recorded(chat: Chat, loopback: Loopback) ->
         async for _ in (stream := _mixture(chat, aggregator=chat("long"), num_layers=1).astream("Why?")):
             break
         await stream.aclose()  # type: ignore[attr-defined]  # a generator, typed as an iterator
-        # LangGraph says that a stream was left when it has cleaned up behind it.
+        # LangGraph reports a stream that was left after it has cleaned up.
         async with asyncio.timeout(PATIENCE):
             while len(runs) < 2:  # noqa: ASYNC110  # a list tells nobody that it has grown
                 await asyncio.sleep(0.01)
@@ -345,7 +345,7 @@ def test_a_resumed_run_knows_what_was_paid_before(chat: Chat) -> None:
     assert (resumed.status, resumed.text) == ("ok", "agg says: Why?")
     assert [(call.text, call.queued) for call in resumed.calls[:1]] == [("a says: Why?", None)]
     assert "before this run was resumed" in resumed.to_html()
-    # It is the same mixture, though none of its layers ran this time.
+    # It is the same mixture, although none of its layers ran this time.
     assert (resumed.mixture, resumed.config, resumed.graph) == (waiting.mixture, waiting.config, waiting.graph)
     assert {call.node for call in resumed.calls} <= {node.id for node in (resumed.graph or a_graph()).nodes}
 

@@ -1,4 +1,4 @@
-"""No key is in a recorded run, in whatever form, wherever it stood."""
+"""A recorded run contains no key, whatever its format and wherever it was."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from tests.loopback import Loopback
     from tests.loopback.fixtures import Chat
 
-# Two without the form of a key, which are known by their declaration, and one that has it.
+# Two keys without the format of a key, which are known by their declaration, and one with it.
 OWN = "quite-ordinary-words-1234"
 ENVIRONMENT = "another-ordinary-value-99"
 SHAPED = "sk-proj-abcdefghij0123456789abcd"

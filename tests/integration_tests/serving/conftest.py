@@ -8,13 +8,14 @@ import pytest
 
 from tests.integration_tests.cli.conftest import moa, program
 from tests.integration_tests.serving.served import Endpoint, mixture, served
+from tests.providers.fixtures import providers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.loopback import Loopback
 
-__all__ = ["endpoint", "moa", "program"]
+__all__ = ["endpoint", "moa", "program", "providers"]
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The application under the server that `langchain-moa serve` runs it with, in a thread of its own."""
+"""The application in the server that `langchain-moa serve` uses, in its own thread."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ class Endpoint:
 
     @cached_property
     def openai(self) -> OpenAI:
-        """OpenAI's own client; what it does not get at once it does not ask for again."""
+        """OpenAI's own client, without retries."""
         client = DefaultHttpxClient(verify=False, trust_env=False)
         return OpenAI(base_url=self.url, api_key="none", max_retries=0, timeout=PATIENCE, http_client=client)
 
     @cached_property
     def http(self) -> httpx.Client:
-        """A client that knows nothing of OpenAI."""
+        """A plain HTTP client."""
         return httpx.Client(base_url=self.url.removesuffix("/v1"), trust_env=False, timeout=PATIENCE)
 
     def aopenai(self) -> AsyncOpenAI:
@@ -55,7 +55,7 @@ class Endpoint:
 
 @contextmanager
 def served(mixtures: Any, **options: Any) -> Iterator[Endpoint]:
-    """Serve mixtures as long as the context lasts; the options are those of `make_app` and `HttpServer`."""
+    """Serve mixtures until the context ends; the options are those of `make_app` and `HttpServer`."""
     of_server = {name: options.pop(name) for name in ("max_connections", "header_timeout") if name in options}
     with served_app(make_app(mixtures, **options), **of_server) as endpoint:
         yield endpoint
@@ -63,7 +63,7 @@ def served(mixtures: Any, **options: Any) -> Iterator[Endpoint]:
 
 @contextmanager
 def served_app(app: Any, **options: Any) -> Iterator[Endpoint]:
-    """Serve an application as long as the context lasts; the options are those of `HttpServer`."""
+    """Serve an application until the context ends; the options are those of `HttpServer`."""
     listener = server.listen("127.0.0.1", 0)
     running = server.HttpServer(app, **options)
     thread = threading.Thread(target=running.run, args=([listener],), name="endpoint")

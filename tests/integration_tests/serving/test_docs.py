@@ -1,4 +1,4 @@
-"""The page on serving: its blocks run, and its file of mixtures and its tables are what the server does."""
+"""The page on serving: its code runs, and its file of mixtures and its tables match the server."""
 
 from __future__ import annotations
 

@@ -93,7 +93,7 @@ async def test_two_hundred_at_once_each_get_their_own_answer(loopback: Loopback)
 def test_the_log_has_neither_questions_nor_answers_nor_what_stands_in_a_query(
     loopback: Loopback, caplog: pytest.LogCaptureFixture
 ) -> None:
-    # The line of a request is written behind its answer; when the server has ended, all are.
+    # The log line of a request is written after its answer; when the server has ended, all are written.
     with caplog.at_level(logging.INFO, "langchain_moa.serving"), served(mixture(loopback)) as endpoint:
         body = {"model": "moa", "messages": [{"role": "user", "content": "my question"}]}
         endpoint.http.post("/v1/chat/completions?api_key=abc", json=body)

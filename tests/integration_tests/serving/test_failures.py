@@ -1,4 +1,4 @@
-"""A mixture that gives no answer: the status says what kind of failure it was, the text who failed."""
+"""A mixture without an answer: the status gives the kind of failure, the text the member that failed."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ def test_silence_is_filled_and_what_fails_then_is_an_event(loopback: Loopback) -
         assert answer.status_code == 200
         assert '"role":"assistant"' in next(lines)
         assert next(lines) == ""
-        # No empty line follows a comment: some clients would expect an event.
+        # No empty line follows a comment, since some clients would expect an event.
         assert [next(lines), next(lines)] == [": still at work"] * 2
         gate.open()
         rest = [line for line in lines if line and not line.startswith(":")]
@@ -194,7 +194,7 @@ def test_another_attempt_does_not_pay_the_proposers_again(endpoint: Endpoint, lo
     assert answer.choices[0].message.content == "there"
     assert sorted(loopback.models) == ["agg", "agg", "agg", "p", "q"]
     assert "p says: Hi" in loopback.calls("agg")[-1].system
-    # They were for this answer: the next one is asked anew, and so is another conversation.
+    # They were for this answer only: the next answer is asked anew, and so is another conversation.
     create(model="moa", messages=HI)
     assert len(loopback.calls("p")) == 2
     loopback.script("agg", [Reply("broken", status=500), "there"])

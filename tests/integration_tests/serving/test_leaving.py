@@ -1,4 +1,4 @@
-"""A client that goes stops every call that is made for it, whenever it goes."""
+"""A client that disconnects at any time cancels all calls that are made for it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def body(*, stream: bool) -> dict[str, Any]:
 
 
 async def ask_and_leave(endpoint: Endpoint, loopback: Loopback, *, stream: bool, after: int) -> None:
-    """Ask, wait until so many calls have arrived at the models, and hang up."""
+    """Ask, wait until this number of calls has arrived at the models, and disconnect."""
     async with httpx.AsyncClient(base_url=endpoint.url, trust_env=False, timeout=PATIENCE) as client:
         asking = asyncio.create_task(client.post("/chat/completions", json=body(stream=stream)))
         await asyncio.to_thread(loopback.wait_for, after)
@@ -51,12 +51,12 @@ async def test_while_the_aggregator_writes(endpoint: Endpoint, loopback: Loopbac
 
 def test_in_the_middle_of_a_stream(loopback: Loopback, caplog: pytest.LogCaptureFixture) -> None:
     loopback.script("agg", Reply("one two three four", hang=True, after_chunks=2))
-    # The line of a request is written behind its answer; when the server has ended, all are.
+    # The log line of a request is written after its answer; when the server has ended, all are written.
     with caplog.at_level(logging.INFO, "langchain_moa.serving"), served(mixture(loopback)) as endpoint:
         with endpoint.http.stream("POST", "/v1/chat/completions", json=body(stream=True)) as answer:
             next(line for line in answer.iter_lines() if "one" in line)
         assert [request.model for request in loopback.settle() if request.disconnected] == ["agg"]
-        # The server is as it was.
+        # The server works as before.
         loopback.script("agg", "all well")
         assert "all well" in endpoint.http.post("/v1/chat/completions", json=body(stream=False)).text
     assert "POST /v1/chat/completions 499" in caplog.text
@@ -82,7 +82,7 @@ def test_who_reads_nothing_does_not_hold_the_server(loopback: Loopback) -> None:
             loopback.settle()
             loopback.script("agg", "all well")
             with httpx.Client(base_url=endpoint.url, trust_env=False, timeout=PATIENCE) as other:
-                # Its place is free again when its time is over.
+                # Its slot is free again when its time is over.
                 while (reply := other.post("/chat/completions", json=body(stream=False))).status_code == 429:
                     time.sleep(0.02)
         statuses, text = {answer.status_code, reply.status_code}, reply.text

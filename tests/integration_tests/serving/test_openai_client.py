@@ -1,4 +1,4 @@
-"""OpenAI's own client, synchronous and asynchronous, finds at the endpoint what it finds at OpenAI."""
+"""OpenAI's own client, sync and async, works with the endpoint as it does with OpenAI."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_the_tokens_of_all_calls_and_the_calls_behind_the_answer(endpoint: Endpo
     moa = answer.model_dump()["moa"]
     calls = [*moa["layers"][0], moa["aggregator"]]
     assert [call["model"] for call in calls] == ["openai:p", "openai:q", "openai:agg"]
-    # Agents take `usage` for the size of the conversation: it is the aggregator's own. `moa` has what all calls took.
+    # Agents use `usage` for the size of the conversation, so it is the aggregator's own. `moa` has the sum of all calls.
     assert answer.usage is not None
     assert answer.usage.prompt_tokens == moa["aggregator"]["usage"]["input_tokens"]
     assert moa["usage"]["input_tokens"] == sum(call["usage"]["input_tokens"] for call in calls)
@@ -92,7 +92,7 @@ def test_tokens_that_were_not_all_counted_are_no_usage(loopback: Loopback) -> No
     with served(mixture(loopback, aggregator=loopback.chat("agg", stream_usage=False))) as endpoint:
         create = endpoint.openai.chat.completions.create
         *_, last = create(model="moa", messages=HI, stream=True, stream_options={"include_usage": True})
-        # Clients take the number for the whole; `moa` has what was counted.
+        # Clients would take the number for the total; `moa` has what was counted.
         assert last.usage is None
         moa = last.model_dump()["moa"]
         assert moa["uncounted"] == 1
@@ -141,7 +141,7 @@ def test_parallel_tool_calls_in_a_stream(endpoint: Endpoint, loopback: Loopback)
     assert [call.function.arguments for call in calls] == ['{"city": "Rome"}', "{bad"]
     assert len({call.id for call in calls}) == 2
     assert snapshot.choices[0].finish_reason == "tool_calls"
-    # What is no JSON comes whole, too, as it does from a model.
+    # Text that is not JSON is passed on unchanged, as from a model.
     whole = endpoint.openai.chat.completions.create(model="moa", messages=HI, tools=[WEATHER])
     assert [call.function.arguments for call in called(whole)] == ['{"city": "Rome"}', "{bad"]
 
@@ -182,7 +182,7 @@ def test_any_json(endpoint: Endpoint, loopback: Loopback) -> None:
 
 def test_a_refusal(endpoint: Endpoint, loopback: Loopback) -> None:
     loopback.script("agg", Reply("I had rather not.", refusal="I had rather not."))
-    # A refusal is no answer for a mixture either, unless the aggregator says it in words as well.
+    # For a mixture, a refusal is not an answer either, unless the aggregator also writes text.
     answer = endpoint.openai.chat.completions.create(model="moa", messages=HI)
     assert answer.choices[0].message.refusal == "I had rather not."
 
@@ -296,18 +296,19 @@ def test_parameters_of_other_servers_are_ignored_and_named(endpoint: Endpoint, l
     ]
     answer = endpoint.http.post("/v1/chat/completions", json={"model": "moa", "messages": messages, **more})
     assert answer.status_code == 200, answer.text
-    assert answer.headers["x-moa-ignored"] == "top_k, min_p, chat_template_kwargs, options, bad??name"
+    assert answer.headers["x-moa-ignored"] == "min_p, chat_template_kwargs, options, bad??name"
     sent = loopback.calls("agg")[0]
     assert sent.body["max_completion_tokens"] == 50
     assert sent.body["reasoning_effort"] == "low"
+    assert [request.body["top_k"] for request in loopback.requests] == [5, 5, 5]
     assert "thinking" not in json.dumps(sent.messages)
     assert sent.messages[1]["content"] == "Hi"
 
 
 def test_strict_refuses_them(loopback: Loopback) -> None:
     with served(mixture(loopback), strict=True) as endpoint, pytest.raises(openai.BadRequestError) as caught:
-        endpoint.openai.chat.completions.create(model="moa", messages=HI, extra_body={"top_k": 5})
-    assert (caught.value.code, caught.value.param) == ("unknown_parameter", "top_k")
+        endpoint.openai.chat.completions.create(model="moa", messages=HI, extra_body={"min_p": 0.1})
+    assert (caught.value.code, caught.value.param) == ("unknown_parameter", "min_p")
     assert loopback.requests == []
 
 

@@ -1,4 +1,4 @@
-"""Running the endpoint: numbers, lines of the log, shutting down, and clients that hold connections."""
+"""Operating the endpoint: metrics, log lines, shutdown, and clients that keep connections open."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import openai
 import pytest
+from langchain_core.runnables import RunnableLambda
 
 from langchain_moa.serving.app import make_app
 from tests.integration_tests.serving.served import mixture, served, served_app
 from tests.loopback import Reply
+from tests.waiting import PATIENCE
 
 if TYPE_CHECKING:
     from tests.integration_tests.serving.served import Endpoint
@@ -50,12 +52,12 @@ def test_a_line_for_each_answer(loopback: Loopback, caplog: pytest.LogCaptureFix
         served({"fast": mixture(loopback)}, api_keys=[f"ann: {ANN}", BOB]) as endpoint,
     ):
         create = endpoint.openai.with_options(api_key=ANN).chat.completions.create
-        create(model="fast", messages=HI, extra_body={"top_k": 5})
+        create(model="fast", messages=HI, extra_body={"min_p": 0.1})
         list(create(model="fast", messages=HI, stream=True))
         endpoint.http.get("/v1/models", headers={"authorization": f"Bearer {BOB}"})
     lines = [record.getMessage() for record in caplog.records if record.name.endswith("access")]
     assert len([line for line in lines if "key=ann model=fast calls=3 tokens=" in line]) == 2
-    assert "ignored=top_k" in lines[0]
+    assert "ignored=min_p" in lines[0]
     assert "cost=unknown (0 of 3 calls priced)" in lines[0]
     assert "key=key-2" in lines[2]
     assert "model=" not in lines[2]
@@ -189,11 +191,11 @@ def test_failures_to_accept_are_logged_once_a_second(caplog: pytest.LogCaptureFi
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_long_conversations_are_answered_beside_the_event_loop(loopback: Loopback, stream: bool) -> None:
+def test_long_conversations_do_not_wait_for_each_other(loopback: Loopback, stream: bool) -> None:
     roles = itertools.cycle(["user", "assistant"])
     messages: Any = [{"role": next(roles), "content": f"number {number}"} for number in range(301)]
     gate = loopback.gate()
-    loopback.script("agg", [Reply("there", gate=gate), Reply("no", status=400)])
+    loopback.script("agg", [Reply("there", gate=gate), Reply("there", gate=gate), Reply("no", status=400)])
     with served(mixture(loopback)) as endpoint:
         create = endpoint.openai.chat.completions.create
 
@@ -204,14 +206,36 @@ def test_long_conversations_are_answered_beside_the_event_loop(loopback: Loopbac
             return "".join(chunk.choices[0].delta.content or "" for chunk in chunks)
 
         said: list[str | None] = []
-        asking = threading.Thread(target=lambda: said.append(ask()))
-        asking.start()
-        loopback.wait_for(1, "agg")
+        asking = [threading.Thread(target=lambda: said.append(ask())) for _ in range(2)]
+        for thread in asking:
+            thread.start()
+        # Both wait for their aggregator, and others are answered.
+        loopback.wait_for(2, "agg")
         assert endpoint.http.get("/health").status_code == 200
         gate.open()
-        asking.join()
+        for thread in asking:
+            thread.join()
         with pytest.raises(openai.APIError) as caught:
             ask()
-    assert said == ["there"]
+    assert said == ["there", "there"]
     assert caught.value.code == "invalid_request"
     assert len(loopback.calls("agg")[0].messages) == 302
+
+
+def test_health_is_answered_while_the_models_code_computes(loopback: Loopback) -> None:
+    computing, done = threading.Event(), threading.Event()
+
+    async def compute(_: Any) -> str:
+        computing.set()
+        done.wait(PATIENCE)  # async code that keeps its event loop
+        return "computed"
+
+    with served(mixture(loopback, proposers=[RunnableLambda(compute)])) as endpoint:
+        said: list[Any] = []
+        asking = threading.Thread(target=lambda: said.append(endpoint.openai.chat.completions.create(model="moa", messages=HI)))
+        asking.start()
+        computing.wait(PATIENCE)
+        assert endpoint.http.get("/health").status_code == 200
+        done.set()
+        asking.join()
+    assert said[0].choices[0].message.content == "agg says: Hi"

@@ -1,4 +1,4 @@
-"""The Responses API: what the openai package and an agent of openai-agents find at the endpoint."""
+"""The Responses API: how the endpoint works with the openai package and an agent of openai-agents."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Person(BaseModel):
 
 
 def events_of(endpoint: Endpoint, **body: Any) -> list[dict[str, Any]]:
-    """Return the events of a stream as they are on the wire, each checked against OpenAI's types."""
+    """Return the events of a stream from the wire, each checked against OpenAI's types."""
     answer = endpoint.http.post("/v1/responses", json={"model": "moa", "stream": True, **body})
     assert answer.headers["content-type"] == "text/event-stream; charset=utf-8"
     *blocks, empty = answer.text.split("\n\n")
@@ -122,7 +122,7 @@ def test_a_loop_of_tools(endpoint: Endpoint, loopback: Loopback, stream: bool) -
     first = output()
     assert [item["type"] for item in first] == ["message", "function_call"]
     assert json.loads(first[1]["arguments"]) == {"city": "Rome"}
-    # What clients send back: all items, with reasoning items of other models in between.
+    # What clients send back: all items, including reasoning items of other models.
     conversation += [{"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "xyz"}, *first]
     conversation += [{"type": "function_call_output", "call_id": first[1]["call_id"], "output": "sunny"}]
     (second,) = output()

@@ -1,4 +1,4 @@
-"""`langchain-moa serve` as a program: it says where it is, answers, and ends when it is told to."""
+"""`langchain-moa serve` as a program: it reports its address, answers, and ends when it is signalled."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ KEY = "key-of-the-test-0123456789"
 
 @contextmanager
 def serving(program: Program, *args: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """Start a server; give it, and its address."""
+    """Start a server; return it and its address."""
     process = program.start("serve", "--port", "0", *args)
     try:
         assert process.stderr is not None
@@ -99,7 +99,7 @@ def test_what_an_answer_had_to_do_without_is_in_the_log(program: Program, loopba
     else:
         logged = [line for line in err.splitlines() if "is degraded" in line]
         assert len(logged) == 1
-        # The log's own form, and not a line of Python's.
+        # The log's own format rather than Python's.
         assert re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} an answer is degraded", logged[0])
 
 

@@ -1,4 +1,4 @@
-"""LangChain's own integration suite through the endpoint: what a mixture passes directly, a client of its endpoint passes."""
+"""LangChain's own integration suite through the endpoint: a client passes what a mixture passes directly."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class TestChatOpenAIAtTheEndpoint(Capable, AbleServed, ChatModelIntegrationTests):
-    """A mixture of two proposers in two layers behind the endpoint, OpenAI's client of LangChain before it."""
+    """A mixture of two proposers in two layers behind the endpoint, called with LangChain's OpenAI client."""
 
     endpoint: Endpoint
 

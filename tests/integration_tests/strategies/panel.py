@@ -1,4 +1,4 @@
-"""Three proposers and an aggregator at the loopback server, and every way to ask them."""
+"""Three proposers and an aggregator at the loopback server, and all ways to ask them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Panel:
         return ChatMoA(**{**self.members, "num_layers": 1, **fields})
 
     def chooses(self, text: str, model: str = "agg") -> None:
-        """Have the model name the label that a text stands under."""
+        """Have the model name the label of a text."""
         self.server.script(model, lambda body: f"I say [[{label_of(body['messages'][-1]['content'], text)}]].")
 
 
@@ -46,7 +46,7 @@ def total(answer: AIMessage) -> int:
 
 
 async def every_way(moa: ChatMoA) -> list[AIMessage]:
-    """Ask in every way there is; a streamed answer must come once, and the account with it."""
+    """Ask in all ways; a streamed answer must come once and together with its account."""
     chunks = [list(moa.stream(QUESTION)), [chunk async for chunk in moa.astream(QUESTION)]]
     answers = [moa.invoke(QUESTION), await moa.ainvoke(QUESTION), *(sum_of(each) for each in chunks)]
     for answer in answers:

@@ -1,4 +1,4 @@
-"""What stands around the aggregation: samples of one model, filters and stop conditions, agents as members, roles."""
+"""Everything around the aggregation: samples of one model, filters, stop conditions, agents as members, roles."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class TestSelfMoA:
             ({"temperatures": 0.7}, "temperatures: 0.7 is no range"),
             ({"temperatures": (0.1, 0.2, 0.3)}, "temperatures: .* is no range"),
             ({"temperatures": "ab"}, "temperatures: 'ab' is no range"),
-            ({"window": 2, "aggregation": "vote"}, "window: it makes the aggregation 'sequential'; leave it out"),
+            ({"window": 2, "aggregation": "vote"}, "window sets the aggregation to 'sequential'; give either"),
         ],
     )
     def test_wrong_arguments(self, chat: Chat, arguments: Any, said: str) -> None:
@@ -186,9 +186,9 @@ class TestRoles:
 
     async def test_what_cannot_be_read_is_an_error(self, panel: Panel, chat: Chat) -> None:
         panel.server.script("writer", '{"poet": "You are a poet."}')
-        with pytest.raises(MoAError, match="openai:writer wrote no roles that could be read, twice"):
+        with pytest.raises(MoAError, match="openai:writer wrote could not be parsed, twice"):
             write_roles(chat("writer"), "one too few", 2)
-        with pytest.raises(MoAError, match="wrote no roles"):
+        with pytest.raises(MoAError, match="could not be parsed, twice"):
             await awrite_roles(chat("writer"), "one too few", 2)
 
     @pytest.mark.parametrize("descriptions", ["abc", 3, {"a": ""}, {"a": 3}, {"": "You are one."}, ["You are one.", " "], None])
@@ -213,14 +213,14 @@ class TestRoles:
 
     def test_after_one_that_failed_the_next_one_writes(self, panel: Panel, chat: Chat) -> None:
         panel.server.script("writer", [Reply("no", status=400), json.dumps(WRITTEN)])
-        with pytest.raises(MoAError, match=r"openai:writer wrote no roles: OpenAIInvalidRequestError: .*no") as caught:
+        with pytest.raises(MoAError, match=r"openai:writer failed to write roles: OpenAIInvalidRequestError: .*no") as caught:
             write_roles(chat("writer"), "hymns", 2)
         assert caught.value.__cause__ is not None
         assert write_roles(chat("writer"), "hymns", 2) == WRITTEN
 
     async def test_a_refusal_is_an_error(self, panel: Panel, chat: Chat) -> None:
         panel.server.script("writer", Reply("", refusal="I will not"))
-        with pytest.raises(MoAError, match="openai:writer wrote no roles: refusal: the model refused to answer"):
+        with pytest.raises(MoAError, match="openai:writer failed to write roles: refusal: the model refused to answer"):
             await awrite_roles(chat("writer"), "psalms", 2)
 
     def test_the_writer_has_a_role_of_its_own(self, panel: Panel, chat: Chat) -> None:

@@ -1,4 +1,4 @@
-"""What models are sent that strategies ask: how much of the references, and which limits."""
+"""What strategies send to models: how much of the references, and which limits."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 LONG = " ".join(f"Sentence number {number} says nothing new." for number in range(400))
 
-# Each asks the model `judge` about the references in its way.
+# Each asks the model `judge` about the references in its own way.
 ASKING: dict[str, dict[str, Any]] = {
     "select": {"aggregation": {"select": {"model": "judge"}}},
     "consistent": {"aggregation": {"consistent": {"model": "judge"}}},
@@ -32,7 +32,7 @@ ASKING: dict[str, dict[str, Any]] = {
 
 
 def asking(how: str, judge: Any) -> dict[str, Any]:
-    """The fields of a mixture that has a strategy ask this model."""
+    """The fields of a mixture with a strategy that asks this model."""
 
     def replaced(value: Any) -> Any:
         if isinstance(value, dict):
@@ -44,7 +44,7 @@ def asking(how: str, judge: Any) -> dict[str, Any]:
 
 @pytest.fixture
 def long(panel: Panel) -> Panel:
-    """Proposers whose answers are long, each in its own way."""
+    """Proposers with long and different answers."""
     for place in (1, 2, 3):
         panel.server.script(f"p{place}", f"{LONG} Said by {place}.")
     panel.server.script("judge", "?")
@@ -78,7 +78,7 @@ def test_a_prompt_fits_into_the_window_of_whoever_is_asked(
 
 
 def twice(messages: Any, references: Any) -> Any:
-    """An aggregation that asks without references, and once more."""
+    """An aggregation that asks without references, and then once more."""
     said, _ = yield from decide(Ask(messages=messages, name="judge"), lambda reply: reply if "A" in reply else None, form="A")
     return said or references[0]
 
@@ -128,7 +128,7 @@ def test_a_question_of_ones_own_may_show_references_too(long: Panel) -> None:
 
 
 class TestLimits:
-    """What ends an answer early would only spoil a verdict."""
+    """Limits that end an answer early do not apply to verdicts."""
 
     def ends(self, body: Any) -> set[str]:
         return {"max_tokens", "max_completion_tokens", "stop"} & set(body)
@@ -162,7 +162,7 @@ def test_one_reference_is_not_analysed(panel: Panel, chat: Chat) -> None:
     assert panel.server.models == ["p1", "agg"]
 
 
-# Those that ask for JSON, each with a name that must be in its schema.
+# Strategies that ask for JSON, each with a name that must be in its schema.
 JSON = {
     "analyze": "blind_spots",
     "judge": "A",
@@ -173,7 +173,7 @@ JSON = {
 
 
 class TestStructuredOutput:
-    """What is to be JSON is asked for natively where the model's profile says that it can be."""
+    """JSON is requested natively if the model's profile supports it."""
 
     @pytest.mark.parametrize("how", JSON)
     async def test_a_model_that_has_it_is_held_to_the_schema(self, panel: Panel, chat: Chat, how: str) -> None:

@@ -1,4 +1,4 @@
-"""Blind layers, votes that end early, and undecided votes: what is really sent, and what the answer says."""
+"""Blind layers, votes that end early, and undecided votes: what is sent, and what the answer reports."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class TestBlind:
     @pytest.mark.parametrize(
         ("prompt", "text"),
         [
-            ({3: "blind"}, "prompt names layer 3, but the mixture has 2"),
+            ({3: "blind"}, "prompt names layer 3, but num_layers is 2"),
             ({1: "blind"}, "1 is no reader of references"),
             ({"last": "blind"}, "'last' is no reader of references"),
             ({"aggregator": "blind"}, "aggregator: it has to see the references"),
@@ -103,7 +103,7 @@ class TestCascade:
         trusting = {"vote": {**VOTE["vote"], "trust": ["openai:p3", "openai:p2"]}}
         assert panel.model(**cascade, aggregation=trusting).invoke("?").text == "3"
         with pytest.raises(
-            ValueError, match="trust names 'p4', which is no proposer; there are openai:p1, openai:p2, openai:p3"
+            ValueError, match="trust names 'p4', which is not a proposer; the proposers are openai:p1, openai:p2, openai:p3"
         ):
             panel.model(**cascade, aggregation={"vote": {"trust": ["p4"]}})
 
@@ -165,7 +165,7 @@ class TestDecided:
         assert account["selected"]["of"] == 3
 
     def test_a_failure_may_decide(self, panel: Panel) -> None:
-        # One for 42, one failed: the third could only make a tie, which the first proposer wins.
+        # One answer is 42, one failed: the third can at most make a tie, which the first proposer wins.
         answers(panel.server, p1="42")
         panel.server.script("p2", Reply("no", status=400))
         panel.server.script("p3", Reply(hang=True))
@@ -175,7 +175,7 @@ class TestDecided:
     def test_layers_that_cannot_change_the_vote_are_not_asked(self, panel: Panel) -> None:
         answers(panel.server, p1="42", p2="42", p3="41")
         one, two, three = panel.members["proposers"]
-        # A majority of five: two, one against, one more, and it is decided.
+        # A majority of five: two for, one against, one more for, and it is decided.
         moa = panel.model(
             proposers=[[one, two, three], [one], [two]], prompt="blind", num_layers=3, aggregation=VOTE, stop_when=AGREE
         )
@@ -255,7 +255,7 @@ class TestUndecided:
         assert graph.invoke(turn("???"), config)["messages"][-1].text == "the answer of the aggregator"
 
     def test_what_is_never_used_is_refused(self, panel: Panel) -> None:
-        with pytest.raises(ValueError, match="give the threshold as well"):
+        with pytest.raises(ValueError, match="undecided has no effect without a threshold"):
             panel.model(aggregation={"vote": {"undecided": "aggregator"}})
         with pytest.raises(ValueError, match="aggregator is missing, and aggregation: vote asks it"):
             ChatMoA(

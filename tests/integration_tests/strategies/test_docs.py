@@ -1,4 +1,4 @@
-"""The code of the page on strategies runs as it stands."""
+"""The code of the page on strategies runs unchanged."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ YAML = re.findall(r"^```yaml\n(.*?)^```", PAGE, flags=re.MULTILINE | re.DOTALL)
 
 @pytest.fixture(autouse=True)
 def _providers(loopback: Loopback, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every provider of the page is the server of the test."""
+    """The test's server replaces all providers of the page."""
     for provider in ("OPENAI", "TOGETHER"):
         monkeypatch.setenv(f"{provider}_API_KEY", "test")
         monkeypatch.setenv(f"{provider}_API_BASE", loopback.url)
@@ -48,7 +48,7 @@ def test_it_runs(code: str, capsys: pytest.CaptureFixture[str]) -> None:
     if "selected" in code:
         assert "'answer': '85', 'votes': 5, 'of': 5, 'agreement': 1.0}" in printed
     if "verified" in code:
-        assert printed == "False\n"  # what the models of this test write is no Python
+        assert printed == "False\n"  # the models of this test do not write Python
     if isinstance(moa := names.get("moa"), ChatMoA):
         assert "85" in moa.invoke("How long does it take?").text
     else:

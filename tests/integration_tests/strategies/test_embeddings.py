@@ -1,4 +1,4 @@
-"""Embeddings that fail cost no answer, and are told of."""
+"""Embeddings that fail do not fail the answer, and are reported."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Strategies that ask the aggregator: who stands in when it fails, and where it is recorded."""
+"""Strategies that ask the aggregator: which fallback replaces it, and where this is recorded."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def mixture(chat: Chat, **fields: Any) -> ChatMoA:
 
 
 def names(text: str) -> Any:
-    """A model that names the label that a text stands under."""
+    """A model that names the label of a text."""
     return lambda body: f"[[{label_of(body['messages'][-1]['content'], text)}]]"
 
 
@@ -69,7 +69,7 @@ async def test_a_fallback_chooses_in_the_aggregators_place(
 
 async def test_a_reply_that_cannot_be_read_is_put_right_by_who_gave_it(loopback: Loopback, chat: Chat) -> None:
     named = names("answer 3")
-    # The question with the labels in it is then the last message but two.
+    # The question with the labels is then the third message from the end.
     loopback.script("agg", lambda body: named({"messages": body["messages"][:2]}) if len(body["messages"]) > 2 else "hm")
     answer, steps = await asked(mixture(chat, aggregation="select"), asynchronous=True)
     assert answer.text == "answer 3"

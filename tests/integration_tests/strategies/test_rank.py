@@ -1,4 +1,4 @@
-"""Who ranks, and how long the others wait for it."""
+"""Which proposers rank, and how long the others wait for their rankings."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def ranks(body: Body, order: tuple[str, ...] = BEST_FIRST) -> str:
 
 
 def peer(own: str, ranking: Reply | Callable[[Body], str] = ranks) -> Callable[[Body], Reply | str]:
-    """A proposer that says this, and ranks the others' answers like that."""
+    """A proposer with this answer, which ranks the other answers in this way."""
 
     def answer(body: Body) -> Reply | str:
         if not asks_for_a_ranking(body):
@@ -98,9 +98,9 @@ async def test_a_ranking_has_as_long_as_a_proposal(peers: Panel, asynchronous: b
 
     answer, limit = await only_hanging_calls_time_out(peers.server, within, {"p3": 2})
     assert sorted(steps_of(answer)) == [("rank_1", "ok", None), ("rank_2", "ok", None), ("rank_3", "failed", "timeout")]
-    # Those that came count: the third answer is the best to both, and each of the two others was ranked once.
+    # The rankings that arrived count: the third answer is best in both, and each of the others was ranked once.
     assert peers.server.calls("agg")[0].system.partition("models:\n")[2].startswith(f"1. {TEXTS[2]}")
-    assert f"rank_3: peer (openai:p3) failed: timeout: it had not answered within {limit:g} s" in str(
+    assert f"rank_3: peer (openai:p3) failed: timeout: no answer within {limit:g} s" in str(
         answer.response_metadata["moa"]["degraded"]
     )
 
@@ -109,7 +109,7 @@ async def test_a_ranking_has_as_long_as_a_proposal(peers: Panel, asynchronous: b
 async def test_a_quorum_closes_the_ranking_too(peers: Panel, chat: Chat, asynchronous: bool) -> None:
     peers.server.script("p4", peer("no idea", Reply(hang=True)))
     proposers = [*peers.members["proposers"], chat("p4")]
-    # All four have answered before the round of answers is closed, and only three rank.
+    # All four have answered before the round of answers closes, and only three rank.
     gate = peers.server.gate()
     for place in (1, 2, 3):
         behaviour = peer(TEXTS[place - 1], lambda body: ranks(body, (*BEST_FIRST, "no idea")))

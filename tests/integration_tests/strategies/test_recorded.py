@@ -1,4 +1,4 @@
-"""Strategies on recorded answers of real models, which are not part of this project."""
+"""Strategies on recorded answers of real models, which are not part of this repository."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ VOTE: dict[str, Any] = {"aggregation": {"vote": {"extract": "number"}}}
 
 @pytest.fixture
 def small(tmp_path: Path) -> Path:
-    """Data of the same form, small enough to know the figures."""
+    """Data in the same format, small enough that the results are known."""
     answers = [("3", "4", "4"), ("5", "5", "5"), ("6", "7", "8"), ("9", "1", "2")]
     rows = [
         {"question": f"q{n}", "answer": right, "recorded": {f"m{m}": f"A: {text}" for m, text in enumerate(texts)}}

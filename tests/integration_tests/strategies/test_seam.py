@@ -1,4 +1,4 @@
-"""Functions of the user's as strategies: what they are given, what they may return, what is counted."""
+"""Users' functions as strategies: their arguments, their return values, and the account of their calls."""
 
 from __future__ import annotations
 
@@ -156,7 +156,7 @@ class TestAggregation:
 
         moa = ChatMoA(**members, num_layers=1, aggregation=asking)
         for ask in (moa.ainvoke("Hi"), asyncio.to_thread(moa.invoke, "Hi")):
-            with pytest.raises(AggregatorFailedError, match="'asking' is an async generator; make it a plain one"):
+            with pytest.raises(AggregatorFailedError, match="'asking' is an async generator; make it a plain generator"):
                 await ask
 
     @pytest.mark.parametrize("result", [None, 3, [], {"text": "no reference"}], ids=str)
@@ -171,7 +171,7 @@ class TestAggregation:
             (lambda found: Choice(found[0]["text"]), "TypeError: Choice: reference is str; give one of the references"),
             (lambda found: Choice(None), "TypeError: Choice: reference is NoneType; give one of the references"),  # type: ignore[arg-type]  # what is tested
             (lambda found: Choice(found[0], "because"), "TypeError: Choice: why is str; give a mapping"),  # type: ignore[arg-type]  # as above
-            (lambda found: Choice(found[0], {"name": "mine"}), "ValueError: Choice: why has 'name', which says where"),
+            (lambda found: Choice(found[0], {"name": "mine"}), "ValueError: Choice: why has 'name', which is reserved"),
             (lambda found: "", "ValueError: it returned an answer that says nothing"),
             (lambda found: AIMessage(" "), "ValueError: it returned an answer that says nothing"),
             (lambda found: {**found[0], "text": "\n"}, "ValueError: it returned an answer that says nothing"),
@@ -200,7 +200,7 @@ class TestAggregation:
     ) -> None:
         moa = ChatMoA(**members, num_layers=1, aggregation="vote")
         schema = {"title": "Answer", "type": "object", "properties": {"text": {"type": "string"}}}
-        refused = "the aggregation 'vote' writes no answer of its own and cannot take "
+        refused = "the aggregation 'vote' does not write an answer itself and cannot use "
         with pytest.raises(ValueError, match=f"{refused}tools"):
             moa.bind_tools([schema])
         with pytest.raises(ValueError, match=f"{refused}a schema"):
@@ -213,7 +213,7 @@ class TestAggregation:
 
     def test_a_graph_refuses_them_too(self, members: Any) -> None:
         graph = create_moa(**members, num_layers=1, aggregation="vote").compile()
-        with pytest.raises(ValueError, match="'vote' writes no answer of its own and cannot take tools"):
+        with pytest.raises(ValueError, match="'vote' does not write an answer itself and cannot use tools"):
             graph.invoke(turn("Hi"), context=MoAContext(aggregator_kwargs={"tools": []}))
 
     def test_without_references_there_is_nothing_to_choose_from(self, members: Any) -> None:
@@ -262,7 +262,7 @@ def _aggregator_graph(members: Any) -> Any:
 
 
 class TestStreaming:
-    """A Runnable that ends in a model is heard as it speaks."""
+    """The output of a Runnable that ends in a model is streamed."""
 
     async def pieces(self, moa: ChatMoA) -> list[list[str]]:
         chunks = [list(moa.stream("Hi")), [chunk async for chunk in moa.astream("Hi")]]
@@ -311,7 +311,7 @@ class TestInquiry:
         assert answer.text == "the answer"
         (asked,) = loopback.calls("agg")
         assert asked.user == "0.75?"
-        # The mixture's parameters and the call's hold for it, but stop words are for answers.
+        # The mixture's and the call's parameters apply to it, except stop words, which are for answers.
         assert (asked.body["temperature"], asked.body["seed"], asked.body.get("stop")) == (0.3, 5, None)
         (step,) = answer.response_metadata["moa"]["steps"]
         assert (step["node"], step["name"], step["model"], step["status"]) == ("asking", "oracle", "openai:agg", "ok")
@@ -346,7 +346,7 @@ class TestInquiry:
                 return (yield Ask(messages=messages, name="judge", model=self.judge))["text"]
 
         assert ChatMoA(**members, num_layers=1, aggregation=Asking()).invoke("Hi").text == "judge says: Hi"
-        with pytest.raises(AggregatorFailedError, match="asks Proposer\\('openai:judge'\\), which it has not declared"):
+        with pytest.raises(AggregatorFailedError, match="asks Proposer\\('openai:judge'\\) without declaring it"):
             ChatMoA(**members, num_layers=1, aggregation=Asking(Proposer(chat("other")))).invoke("Hi")
 
     def test_what_else_it_yields_is_an_error(self, members: Any) -> None:

@@ -47,11 +47,11 @@ async def test_readers_are_shown_the_order_that_the_answer_records(
             answer = await moa.ainvoke(question) if asynchronous else moa.invoke(question)
             recorded = answer.response_metadata["moa"]["passed_on"]
             assert orders(loopback) == recorded
-            # All of a layer are shown the same order.
+            # All members of a layer are shown the same order.
             assert orders(loopback, calls=LAYER) == [recorded[0]] * 4
             assert [sorted(layer) for layer in recorded] == [[1, 2, 3, 4]] * 2
             seen.add(str(recorded))
-    # Twice the same for the same question, and another one for another question.
+    # The order is the same for the same question, and differs for another question.
     assert len(seen) == 3
 
 
@@ -79,7 +79,7 @@ def test_the_event_and_the_state_have_the_order_too(loopback: Loopback, chat: Ch
 
 
 def test_filters_before_it_are_recorded_with_it_and_every_turn_anew(loopback: Loopback, chat: Chat) -> None:
-    loopback.script("p2", "p1 says: One?")  # says it again, and is left out
+    loopback.script("p2", "p1 says: One?")  # repeats it and is dropped
     fields: dict[str, Any] = {"reference_filters": ["duplicates", "shuffled"]}
     graph = create_moa([chat(name) for name in LAYER], chat("agg"), **fields).compile(checkpointer=InMemorySaver())
     thread: Any = {"configurable": {"thread_id": "1"}}

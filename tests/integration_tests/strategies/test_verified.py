@@ -1,4 +1,4 @@
-"""Answers chosen by a check: what is asked, cancelled and shown, and what the answer says."""
+"""Answers chosen by a check: what is asked, cancelled and shown, and what the answer reports."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ def test_a_file_is_named_in_a_configuration(panel: Panel, tmp_path: Path) -> Non
     ("name", "text"),
     [
         ("no.py:check", "verified: check: no.py:check: there is no file no.py"),
-        ("mine", "'mine': write the file and its function, as in mine.py:check"),
+        ("mine", "'mine': give the file and its function, as in mine.py:check"),
         (7, "give a callable .text, question., or 'file.py:function', not int"),
     ],
 )
@@ -176,7 +176,7 @@ def test_without_an_aggregator_the_medoid_may_be_the_answer(panel: Panel) -> Non
 
 
 def test_a_chosen_answer_can_call_no_tool(panel: Panel) -> None:
-    with pytest.raises(ValueError, match="the aggregation 'verified' writes no answer of its own"):
+    with pytest.raises(ValueError, match="the aggregation 'verified' does not write an answer itself"):
         panel.model(aggregation=verified(says_42)).bind_tools([{"name": "f", "description": "d", "parameters": {}}])
 
 

@@ -1,4 +1,4 @@
-"""What every ranker and analyst was really sent, and what the answer says of it."""
+"""What rankers and analysts are sent, and what the answer reports about them."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class TestSelect:
             answer, limit = await only_hanging_calls_time_out(panel.server, asked, {"agg": 1})
             moa = answer.response_metadata["moa"]
             assert moa["selected"]["because"] == "ranker failed: deadline"
-            assert f"had not answered in its part of the deadline ({limit:g} s)" in moa["degraded"][0]
+            assert f"no answer within its share of the deadline ({limit:g} s)" in moa["degraded"][0]
 
     def test_an_own_model_with_a_role(self, panel: Panel, chat: Chat) -> None:
         panel.chooses(TEXTS[1], "judge")
@@ -206,7 +206,7 @@ class TestRank:
         panel.server.script("p1", [TEXTS[0], "[[A]] > [[A]]", "none"])
         panel.server.script("p2", [TEXTS[1], Reply("", status=400)])
         answer = panel.model(aggregation="rank").invoke(QUESTION)
-        # The third one's ranking is the only one; its own answer, which nobody else has ranked, stands in the middle.
+        # Only the third one's ranking counts; its own answer, which has no rank, is in the middle.
         assert panel.server.calls("agg")[0].system.endswith("1. The answer is 42\n2. so 42.0\n3. It is 41.")
         assert len(answer.response_metadata["moa"]["steps"]) == 4
 
@@ -257,7 +257,7 @@ class TestSequential:
         assert asked.system.endswith("1. It is 41.\n2. The answer is 42\n3. so 42.0")
 
     def shown(self, panel: Panel) -> list[list[str]]:
-        """What each of the aggregator's prompts shows."""
+        """The references in each of the aggregator's prompts."""
         calls = panel.server.calls("agg")
         return [
             [line.partition(". ")[2] for line in asked.system.partition("Responses from models:\n")[2].splitlines()]

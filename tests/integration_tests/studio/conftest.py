@@ -1,4 +1,4 @@
-"""One development server for all of these tests; each has its models to itself."""
+"""One development server for all of these tests; each test has its own models."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ num_layers: 1
 
 @dataclass(frozen=True)
 class Served:
-    """The mixture above behind `langgraph dev`, and the models behind that."""
+    """The mixture above behind `langgraph dev`, and its models behind that."""
 
     models: Loopback
     server: DevServer
@@ -43,7 +43,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     folder = tmp_path_factory.mktemp("server")
     (folder / "mixture.yaml").write_text(MIXTURE, encoding="utf-8")
     with Loopback() as models:
-        # Keys, and which mixture it is, stand in .env, as langgraph.json says.
+        # Keys and the name of the mixture are in .env, as langgraph.json says.
         variables = ["OPENAI_API_KEY=test", "LANGCHAIN_MOA_CONFIG=mixture.yaml", "LANGCHAIN_MOA_MODELS=openai:*,local:*"]
         (folder / ".env").write_text("\n".join(variables), encoding="utf-8")
         env = {"OPENAI_BASE_URL": models.url}

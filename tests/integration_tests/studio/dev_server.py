@@ -1,4 +1,4 @@
-"""`langgraph dev` as a user starts it, in a folder of its own and without a word to anybody outside."""
+"""`langgraph dev` as a user starts it, in its own folder and without access to other machines."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ _QUIET = {
     "LANGGRAPH_CLI_NO_ANALYTICS": "1",
     "LANGGRAPH_NO_VERSION_CHECK": "true",
     "LANGSMITH_TRACING": "false",
-    # Nobody serves this proxy: whatever would leave this machine fails.
+    # No server runs at this proxy's address, so all requests to other machines fail.
     **{f"{scheme}_proxy": "http://127.0.0.1:9" for scheme in ("http", "https", "all")},
     "no_proxy": "127.0.0.1",
 }
-# Of whoever runs the tests; theirs is neither to be used nor to be chosen by.
+# Variables of the user who runs the tests, which must neither be used nor affect the tests.
 _FOREIGN = (
     "LANGSMITH_",
     "LANGCHAIN_",
@@ -68,11 +68,11 @@ class DevServer:
 
     @property
     def log(self) -> str:
-        """What the server has said so far."""
+        """The server's output so far."""
         return (self._folder / "server.log").read_text(encoding="utf-8", errors="replace")
 
     def __enter__(self) -> Self:
-        """Start the server, and wait until it answers."""
+        """Start the server and wait until it answers."""
         with (self._folder / "server.log").open("wb") as log:
             self._process = subprocess.Popen(  # noqa: S603  # our own command
                 self._command, cwd=self._folder, env=self._env, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT

@@ -1,4 +1,4 @@
-"""`langgraph dev` with the repository's `langgraph.json`, driven as Studio drives it: by the SDK."""
+"""`langgraph dev` with the repository's `langgraph.json`, driven with the SDK as Studio does."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def create(served: Served, context: Any) -> str:
 
 
 def own(served: Served) -> str:
-    """Return the id of the assistant that the server has made of the configuration."""
+    """Return the id of the assistant that the server made from the configuration."""
     return next(str(each["assistant_id"]) for each in served.sync_client.assistants.search() if each["name"] == GRAPH)
 
 
@@ -156,7 +156,7 @@ async def test_tokens_events_and_references_stream(served: Served, client: LangG
 
 
 def test_models_on_this_machine_do_not_block_the_server(served: Served) -> None:
-    """The development server refuses calls that would hold up its event loop."""
+    """The development server rejects calls that would block its event loop."""
     small = "local:smollm2-135m"
     context: Any = {"proposers": [small], "aggregator": small, "max_tokens": 8}
     state: Any = served.sync_client.runs.wait(None, GRAPH, input=asking("What do bees make?"), context=context)

@@ -1,4 +1,4 @@
-"""Between two layers a person looks at the references, edits one or strikes it, and the mixture goes on."""
+"""Between two layers, a person reads the references, edits or removes one, and the mixture continues."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_over_the_sdk_a_thread_that_cannot_go_on_is_an_error(served: Served) -> 
     assert "this thread cannot go on" in str(failed["__error__"])
     assert client.runs.list(thread)[0]["status"] == "error"
     assert sorted(served.models.models) == ["p", "q"]
-    # With it, it goes on.
+    # With it, it continues.
     state: Any = client.runs.wait(thread, GRAPH, input=None, context=two)
     assert state["messages"][-1]["content"] == "agg says: Hi"
     assert sorted(served.models.models) == ["agg", "p", "p", "q", "q"]

@@ -1,4 +1,4 @@
-"""A worker dies in the middle of an answer, another goes on from the checkpoint, and nobody who has answered is asked again."""
+"""A worker dies while answering, another resumes from the checkpoint, and proposers that answered are not asked again."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Workers:
         return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=WORKER.parents[3])  # noqa: S603  # our own command
 
     def wait_for_answers(self, count: int) -> None:
-        """Wait until so many proposers' answers are in the file: those that a dead worker leaves to the next."""
+        """Wait until this number of proposers' answers is in the file, which a dead worker leaves to the next one."""
         until(lambda: self._written() >= count, f"{count} answers in the file")
 
     def _written(self) -> int:
@@ -69,7 +69,7 @@ def test_who_has_answered_is_not_asked_again(
 
     said, problem = workers.start().communicate(timeout=PATIENCE)
     assert not problem
-    # The answer, and that all five calls are accounted for.
+    # The answer, with all five calls in its account.
     assert said.split() == ["c", "5"]
     assert loopback.models[before:] == asked_again
     assert loopback.calls("agg")[-1].system.endswith("Responses from models:\n1. p says: Hi\n2. b")

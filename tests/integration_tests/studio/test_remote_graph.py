@@ -1,4 +1,4 @@
-"""A mixture on a server, through `RemoteGraph`: as a graph of one's own, and as a proposer of another mixture."""
+"""A mixture on a server, through `RemoteGraph`: as your own graph, and as a proposer of another mixture."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_a_client_asks_a_mixture_elsewhere(served: Served, remote: RemoteGraph) 
 async def test_a_proposer_may_be_on_another_machine(
     served: Served, client: LangGraphClient, remote: RemoteGraph, way: str, turns: list[str]
 ) -> None:
-    """It is asked as often as any other, and its server's threads are none of ours."""
+    """It is asked as often as any other member, and its server's threads are independent of ours."""
     threads = len(await client.threads.search(limit=1000))
     chat = served.models.chat
     graph = create_moa([chat("x"), remote], chat("out"), num_layers=2).compile(InMemorySaver())
@@ -55,7 +55,7 @@ async def test_a_proposer_may_be_on_another_machine(
             ("moa", f"agg says: {text}"),
         ] * 2
         assert served.models.calls("out")[-1].system.endswith(f"1. x says: {text}\n2. agg says: {text}")
-        # The paper's prompt of the second layer reaches the proposers there, and the history has every message once.
+        # The paper's prompt of the second layer reaches the remote proposers, and the history has every message once.
         assert served.models.calls("p")[-1].system.endswith(f"1. x says: {text}\n2. agg says: {text}")
         history = [message["content"] for message in served.models.calls("p")[-2].messages]
         assert history == (["Hi"] if text == "Hi" else ["Hi", "out says: Hi", "And you?"])

@@ -1,4 +1,4 @@
-"""Every block of the page on Studio and servers does what the page says, against a server as a reader would start it."""
+"""Every block of the page on Studio and servers does what the page says, with a server that is started as described."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_the_page_runs(
     clients: dict[int, Any] = {}
     reader: dict[str, Any] = {}
     for block in written:
-        # By their real names, OpenAI's client would ask some of them through an API that the loopback server does not have.
+        # With their real names, OpenAI's client would ask some of them through an API that the loopback server lacks.
         block_here = block.replace("openai:gpt-", "openai:loopback-").replace("http://127.0.0.1:2024", served.server.url)
         exec(compile(block_here, str(PAGE), "exec"), reader)  # noqa: S102  # our own page
         said.append(capsys.readouterr().out)

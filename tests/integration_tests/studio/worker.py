@@ -1,4 +1,4 @@
-"""A process of its own that answers a question of a thread, or goes on with it: `worker.py FILE URL [QUESTION]`."""
+"""A separate process that answers or resumes a thread's question: `worker.py FILE URL [QUESTION]`."""
 
 from __future__ import annotations
 

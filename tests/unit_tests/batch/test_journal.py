@@ -1,4 +1,4 @@
-"""The journal and the output of a batch: what was written is found again, and nothing is lost on a full disk."""
+"""The journal and the output of a batch: entries are found again, and nothing is lost if the disk is full."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from hypothesis import given
 from hypothesis import strategies as st
 
-from langchain_moa.batch.journal import Journal, OutputLine
+from langchain_moa.batch.journal import BatchJournal, OutputLine
 from langchain_moa.batch.output import OWN_FIELDS, Output, with_columns
 from langchain_moa.batch.rows import RowReader
 from langchain_moa.data.rows import Row
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def test_lines_are_found_again_and_written_in_another_order(tmp_path: Path) -> None:
     path = tmp_path / "out.jsonl"
-    journal = Journal(None)
+    journal = BatchJournal(None)
     output = Output(path, journal, RowReader())
     for number in range(5):
         error = "no" if number == 2 else None
@@ -40,7 +40,7 @@ def test_lines_are_found_again_and_written_in_another_order(tmp_path: Path) -> N
     again.drop_failed()
     assert [json.loads(line)["id"] for line in path.read_text().splitlines()] == [4, 3, 1, 0]
     assert journal.line_of("2") is None
-    # Where each line is, is known after that, too.
+    # The positions of the lines are known after that as well.
     for line in journal.lines():
         assert json.loads(path.read_bytes()[line.start : line.start + line.size])["id"] == int(line.row)
     again.close()
@@ -48,7 +48,7 @@ def test_lines_are_found_again_and_written_in_another_order(tmp_path: Path) -> N
 
 
 def test_the_files_are_the_owners_alone(tmp_path: Path) -> None:
-    journal = Journal(tmp_path / "j")
+    journal = BatchJournal(tmp_path / "j")
     Output(tmp_path / "o", journal, RowReader()).close()
     journal.close()
     assert [(tmp_path / name).stat().st_mode & 0o077 for name in "jo"] == [0, 0]
@@ -56,7 +56,7 @@ def test_the_files_are_the_owners_alone(tmp_path: Path) -> None:
 
 @given(st.lists(st.tuples(st.text(), st.booleans()), unique_by=lambda each: each[0]))
 def test_the_index_holds_the_last_line_of_each_row(rows: list[tuple[str, bool]]) -> None:
-    journal = Journal(None)
+    journal = BatchJournal(None)
     lines = [OutputLine(row, place, 1, failed, "h") for place, (row, failed) in enumerate(rows)]
     journal.index([*(line._replace(failed=True) for line in lines), *lines])
     assert list(journal.lines()) == lines

@@ -1,4 +1,4 @@
-"""The pace of calls: what a provider refuses is asked again, by fewer calls at once, and by more when it takes them."""
+"""The pace of calls: rejected calls are retried with less concurrency, which increases again when the provider allows."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from langchain_moa.batch.pace import Paces, ProviderPace, provider_of
 
 
 class _RefusedError(Exception):
-    """What a client raises: a status, and a response with headers."""
+    """An error as clients raise it, with a status and a response with headers."""
 
     def __init__(self, status: int = 429, *, after: str | None = None) -> None:
         super().__init__(str(status))
@@ -28,7 +28,7 @@ class _RefusedError(Exception):
 
 
 class _Provider:
-    """Refuses calls beyond so many at once."""
+    """Rejects calls beyond a number of concurrent ones."""
 
     def __init__(self, most: int) -> None:
         self.most = most
@@ -70,7 +70,7 @@ def test_refused_calls_are_made_again_by_fewer_at_once() -> None:
     own, provider = ProviderPace(), _Provider(most=5)
     assert asyncio.run(_calls(own, provider, 300)) == ["ok"] * 300
     assert provider.refused >= 35
-    # The number stays near what the provider takes, not near what was asked for.
+    # The concurrency stays near what the provider accepts, not near what was requested.
     assert own.limit < 20
     assert own.open == 0
 
@@ -156,5 +156,5 @@ def test_members_of_one_provider_share_its_pace() -> None:
     assert first.limiter is not second.limiter
     assert provider_of(mixture.members.layers[0][0]) == provider_of(mixture.members.aggregator)
     assert provider_of(other) != provider_of(first)
-    # What the model can do is still seen.
+    # The model's capabilities are still known.
     assert first.chat_model is mixture.members.layers[0][0].chat_model

@@ -1,4 +1,4 @@
-"""The rows of a batch: read one at a time, and what is wrong with one is told with its line and the remedy."""
+"""The rows of a batch are read one at a time; errors name the line and the remedy."""
 
 from __future__ import annotations
 
@@ -75,20 +75,23 @@ def test_a_system_message_is_the_rows_own_or_that_of_all(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("data", "told"),
     [
-        ({"text": "a"}, "none of prompt, question, input, messages is there, but 'text'; name one by --prompt-field"),
-        ({}, "but none"),
-        ({"prompt": "a", "input": "b"}, "several columns could be asked: prompt, input; name one by --prompt-field"),
+        (
+            {"text": "a"},
+            "none of prompt, question, input, messages is a column; there are 'text'; choose one with --prompt-field",
+        ),
+        ({}, "there are none"),
+        ({"prompt": "a", "input": "b"}, "several columns could be the prompt: prompt, input; choose one with --prompt-field"),
         ({"prompt": 3}, "the field 'prompt' is int, and has to be a text"),
         ({"prompt": "  "}, "the field 'prompt' is empty"),
         ({"prompt": "a\ud83d"}, r"the field 'prompt' holds half a character, \ud83d"),
         ({"messages": [{"role": "user", "content": "\ud83d"}]}, "the column 'messages' holds half a character"),
-        ({"messages": "Why?"}, "the column 'messages' is a text and no JSON"),
-        ({"messages": {"role": "user"}}, "has to be a list of messages"),
-        ({"messages": [{"role": "robot", "content": "a"}]}, "the column 'messages' is no conversation"),
-        ({"messages": [3]}, "the column 'messages' is no conversation"),
-        ({"prompt": "a", "id": 1.5}, "the id is float, and has to be a text or a whole number"),
+        ({"messages": "Why?"}, "the column 'messages' is a text, but not JSON"),
+        ({"messages": {"role": "user"}}, "must be a list of messages"),
+        ({"messages": [{"role": "robot", "content": "a"}]}, "the column 'messages' is not a conversation"),
+        ({"messages": [3]}, "the column 'messages' is not a conversation"),
+        ({"prompt": "a", "id": 1.5}, "the id is float; it must be a text or a whole number"),
         ({"prompt": "a", "id": True}, "the id is bool"),
-        ({"prompt": "a", "system": 3}, "the column 'system' is int, and has to be a text"),
+        ({"prompt": "a", "system": 3}, "the column 'system' is int; it must be a text"),
     ],
 )
 def test_what_is_wrong_with_a_row_is_told_with_its_place(data: dict[str, Any], told: str) -> None:
@@ -109,9 +112,9 @@ def test_a_named_column_has_to_be_there() -> None:
     ("name", "content", "told"),
     [
         ("a.jsonl", b'{"prompt": "a"}\n{"prompt": ', "a.jsonl, line 2: not JSON"),
-        ("a.jsonl", b'{"prompt": "a"}\n3', "a.jsonl, line 2: it is int, and has to be an object"),
+        ("a.jsonl", b'{"prompt": "a"}\n3', "a.jsonl, line 2: it is int; it must be an object"),
         ("a.jsonl", b'{"prompt": "\xff"}', "a.jsonl cannot be read: it is not UTF-8"),
-        ("a.csv", b"prompt\na,b\n", "a.csv, line 2: it has more fields than the first line names"),
+        ("a.csv", b"prompt\na,b\n", "a.csv, line 2: it has more fields than the first line"),
         ("a.csv", b"prompt\n\xff\n", "a.csv cannot be read as CSV"),
         ("a.parquet", b"no parquet", "a.parquet cannot be read as Parquet"),
     ],
@@ -126,7 +129,7 @@ def test_what_is_wrong_with_a_file_is_told(tmp_path: Path, name: str, content: b
 
 
 def test_a_missing_file_is_told_at_once(tmp_path: Path) -> None:
-    with pytest.raises(RowError, match="there is no such file; give a JSONL, CSV or Parquet file"):
+    with pytest.raises(RowError, match="does not exist; give a JSONL, CSV or Parquet file"):
         rows_in(tmp_path / "none.jsonl")
 
 
@@ -159,7 +162,9 @@ def test_rows_of_an_iterable_are_taken_as_they_are_needed() -> None:
 
 
 _JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)
+    st.none() | st.booleans() | st.integers() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
 )
 
 

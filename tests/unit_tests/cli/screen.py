@@ -11,7 +11,7 @@ _CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
 class Screen:
-    """A rich console and what is written to it.
+    """A rich console and its output.
 
     Args:
         width: Its width.
@@ -35,16 +35,16 @@ class Screen:
 
     @property
     def raw(self) -> str:
-        """Everything that was written."""
+        """The whole output."""
         return self._file.getvalue()
 
     @property
     def text(self) -> str:
-        """What was written, without the sequences that move the cursor and set colours."""
+        """The output without the sequences that move the cursor and set colors."""
         return _CONTROL.sub("", self.raw)
 
     def drawn(self, renderable: object) -> list[str]:
-        """Return the lines of a renderable, as they would look here."""
+        """Return the lines of a renderable as they would appear on this screen."""
         with self.console.capture() as capture:
             self.console.print(renderable)
         return [line.rstrip() for line in _CONTROL.sub("", capture.get()).splitlines()]

@@ -1,4 +1,4 @@
-"""Markdown that streams in ends up as if it had been rendered whole, with nothing of it lost."""
+"""Streamed Markdown ends up the same as if it had been rendered at once, without losing text."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_the_work_is_linear_in_the_text_however_long_a_block_is(line: str, monke
         for _ in range(1000):
             view.write(line)
             view.refresh()
-    # Each drawing reads a screen at most; everything else reads each character a few times.
+    # Each redraw reads at most one screen; everything else reads each character a few times.
     assert sum(read) < 10 * 1000 * len(line) + 1000 * 24 * 60
     assert sum(size for size in read if size > 24 * 60) < 10 * 1000 * len(line)
 

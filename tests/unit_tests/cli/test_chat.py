@@ -1,4 +1,4 @@
-"""What a chat keeps: the conversation, the sums, the questions of earlier chats."""
+"""What a chat keeps: the conversation, the totals, and the questions of earlier chats."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_a_question_without_an_answer_counts_what_was_paid_for() -> None:
     totals.add(answered())
     assert str(totals) == "1 question, 3 calls · 2,000 tokens in, 40 out · $0.0125"
     totals.add(ChatTurn("Why?", references=[reference(1), reference(2, "late")]))
-    # The price of one of these is not known; what is known of the others is not dropped for that.
+    # The price of one of these is not known; the known costs of the others are still shown.
     assert str(totals) == "2 questions, 5 calls · 2,010 tokens in, 45 out · at least $0.0125"
 
 
@@ -104,7 +104,7 @@ def test_a_history_that_can_no_longer_be_written_does_not_end_the_chat(
     kept.append_string("first")
     kept.append_string("second")
     assert kept.get_strings() == ["first", "second"]
-    assert capsys.readouterr().err.count("will not be remembered: ") == 1
+    assert capsys.readouterr().err.count("will not be saved: ") == 1
 
 
 def test_a_history_that_cannot_be_kept_is_told_and_done_without(
@@ -113,7 +113,7 @@ def test_a_history_that_cannot_be_kept_is_told_and_done_without(
     (tmp_path / "file").touch()
     monkeypatch.setattr(prompt, "history_file", lambda: tmp_path / "file" / "chat-history")
     assert isinstance(open_history(kept=True), InMemoryHistory)
-    assert "will not be remembered" in capsys.readouterr().err
+    assert "will not be saved" in capsys.readouterr().err
     assert isinstance(open_history(kept=False), InMemoryHistory)
     assert capsys.readouterr().err == ""
 

@@ -1,4 +1,4 @@
-"""What the slash commands of a chat show, write and refuse."""
+"""What the slash commands of a chat show, write and reject."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ USAGE = {"input_tokens": 1000, "output_tokens": 20, "total_tokens": 1020}
 
 
 class Fake:
-    """A chat, and what its commands show."""
+    """A chat and the output of its commands."""
 
     def __init__(self, **options: Any) -> None:
         members = {"proposers": ["openai:a", "openai:b"], "aggregator": "openai:agg", "api_key": "test", "num_layers": 1}
@@ -51,10 +51,10 @@ class Fake:
 @pytest.mark.parametrize(
     ("line", "refusal"),
     [
-        ("/references", "nothing has been asked yet in this conversation"),
-        ("/usage", "nothing has been asked yet in this conversation"),
-        ("/report run.html", "nothing has been asked yet in this conversation"),
-        ("/save chat.md", "nothing has been answered yet, so there is nothing to save"),
+        ("/references", "there is no question yet in this conversation"),
+        ("/usage", "there is no question yet in this conversation"),
+        ("/report run.html", "there is no question yet in this conversation"),
+        ("/save chat.md", "there is no answer yet, so there is nothing to save"),
         ("/save", "which file? /save chat.md, or /save chat.json"),
         ("/report", "which file? /report run.html"),
     ],
@@ -83,7 +83,7 @@ def test_the_latest_answers_references_and_calls_are_shown() -> None:
 def test_an_answer_that_ended_early_has_neither() -> None:
     fake = Fake()
     fake.chat.turn = ChatTurn("Why?")
-    with pytest.raises(UsageError, match="no layer was done"):
+    with pytest.raises(UsageError, match="ended before its first layer"):
         fake.type("/references")
     assert fake.type("/usage").startswith("this chat:")
     with pytest.raises(UsageError, match="there is nothing to report"):
@@ -114,10 +114,10 @@ def test_a_conversation_is_saved_and_no_file_of_others_written(tmp_path: Path) -
     assert (tmp_path / "chat.md").read_text().startswith("# langchain-moa chat: moa.yaml\n\n## System\n\nBe brief.")
     fake.type(f"/save {tmp_path / 'chat.JSON'}")
     assert json.loads((tmp_path / "chat.JSON").read_text())[-1] == {"role": "assistant", "content": "Blue."}
-    # What the chat has written itself it may write again.
+    # The chat can overwrite files that it has written itself.
     fake.type(f"/save {tmp_path / 'chat.md'}")
     (tmp_path / "mine.md").write_text("mine")
-    with pytest.raises(UsageError, match=r"mine\.md is there already; give another name"):
+    with pytest.raises(UsageError, match=r"mine\.md exists already; give another name"):
         fake.type(f"/save {tmp_path / 'mine.md'}")
     assert (tmp_path / "mine.md").read_text() == "mine"
 

@@ -1,4 +1,4 @@
-"""The commands that ask nobody: help, version, show, draw, presets."""
+"""The commands that call no model: help, version, show, draw, presets."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_every_command_has_help_with_its_exit_codes(command: str) -> None:
 )
 def test_every_command_takes_the_same_options_for_its_mixture(command: list[str]) -> None:
     def panel(*args: str) -> list[list[str]]:
-        """Return the options of the mixture, without the widths of the columns."""
+        """Return the mixture's options from the help text, ignoring column widths."""
         lines = run(*args, "--help").stdout.partition("─ Mixture ")[2].partition("╰")[0].splitlines()[1:]
         return [line.split() for line in lines]
 

@@ -1,4 +1,4 @@
-"""What is written to a terminal cannot steer it, and fits."""
+"""Terminal output is sanitized and fits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever a command raises is one message and an exit code."""
+"""Every exception of a command becomes one message and an exit code."""
 
 from __future__ import annotations
 

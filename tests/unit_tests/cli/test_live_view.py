@@ -1,4 +1,4 @@
-"""A view that is drawn again is erased whole, whatever the terminal's width is by then; no text can steer the terminal."""
+"""A redrawn view is erased completely even if the terminal was resized, and no text can control the terminal."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_lines_that_the_terminal_has_wrapped_again_are_erased() -> None:
     screen.view.refresh()
     # Three lines for the long one, and one for the short.
     assert screen.written().count(UP) == 3
-    # Drawn anew, they are three lines and one for rich, too.
+    # Redrawn, they are three lines and one for rich as well.
     screen.view.refresh()
     assert screen.written().count(UP) == 3
     screen.console.width = 60
@@ -55,7 +55,7 @@ def test_lines_that_are_wrapped_while_something_is_printed_are_erased() -> None:
     screen.written()
     screen.console.width = 20
     screen.view.print("printed")
-    # Four lines; then the two that rich has cropped the old view to.
+    # Four lines; then the two to which rich has cropped the old view.
     assert screen.written().count(UP) == 3 + 1
     screen.view.stop()
 

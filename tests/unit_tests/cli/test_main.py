@@ -1,4 +1,4 @@
-"""The entry point, before and without the packages of the command line."""
+"""The entry point, before the packages of the command line are imported, and without them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PACKAGES = ("typer", "rich", "prompt_toolkit", "platformdirs")
 
 
 def run(folder: Path, *args: str, close: str = "") -> subprocess.CompletedProcess[str]:
-    """Run the command line with the modules of a folder before all others."""
+    """Run the command line with the modules of a folder first in the path."""
     path = os.pathsep.join([str(folder), str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     command = [sys.executable, "-m", "langchain_moa", *args]
     shell = ["sh", "-c", f'exec "$@" {close}', "sh", *command]

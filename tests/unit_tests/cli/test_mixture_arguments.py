@@ -1,4 +1,4 @@
-"""Options choose a mixture: which one, what replaces what, and what is refused."""
+"""The options of a mixture: which mixture is used, what overrides what, and what is rejected."""
 
 from __future__ import annotations
 
@@ -104,14 +104,14 @@ def test_to_look_at_a_mixture_takes_no_key() -> None:
         ({"config": Path("a"), "preset": "b"}, "--config and --preset name two mixtures"),
         ({"config": Path("absent.yaml")}, "no configuration file 'absent.yaml'"),
         ({"preset": "opnai"}, "unknown preset 'opnai'"),
-        ({"aggregator": "openai:c"}, "--aggregator alone makes no mixture; give --proposer too"),
+        ({"aggregator": "openai:c"}, "--aggregator alone is not a mixture; give --proposer too"),
         ({"proposers": ["openai:c"]}, "aggregator"),
         ({"preset": "openai", "layers": 0}, "num_layers: 0 is too small"),
         ({"preset": "openai", "aggregator": "nobody:x"}, "nobody"),
         ({"preset": "openai", "settings": ["temperatur=1"]}, "did you mean 'temperature'"),
         ({"preset": "openai", "settings": ["temperature"]}, "--set takes FIELD=VALUE"),
         ({"preset": "openai", "settings": ["=1"]}, "--set takes FIELD=VALUE"),
-        ({"preset": "openai", "settings": ["stop=[a"]}, "--set stop: the value is no YAML"),
+        ({"preset": "openai", "settings": ["stop=[a"]}, "--set stop: the value is not valid YAML"),
     ],
 )
 def test_what_cannot_be_says_why(options: dict[str, Any], reason: str) -> None:

@@ -15,7 +15,7 @@ NAMES = ["openai:gpt-6-luna", "the sceptic", "together:Qwen/Qwen3-235B-A22B-Inst
 
 
 class Seen:
-    """A view on a console that only shows what stays, and what it would draw at the moment."""
+    """A view on a console that keeps only permanent output, and the lines that it would draw now."""
 
     def __init__(self, *, width: int = 80, height: int = 24, layers: int = 2, proposers: list[str] = NAMES) -> None:
         self._screen = Screen(width=width, height=height)

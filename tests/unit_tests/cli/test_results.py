@@ -1,4 +1,4 @@
-"""The table of calls, the JSON document, and the references that are shown."""
+"""The table of calls, the JSON document, and the displayed references."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM end a run, whatever the clients of the models are doing."""
+"""Ctrl-C and SIGTERM end a run, whatever the models' clients are doing."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ with explained(debug=False):
 
 @pytest.fixture(autouse=True)
 def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have what ends programs that cannot be cancelled leave the process of the tests alone, however slow it is."""
+    """Keep the watchdog that ends stuck programs from ending the test process, however slow the test is."""
     monkeypatch.setattr("langchain_moa.cli.signals._SECONDS_AT_MOST", PATIENCE)
 
 
@@ -96,7 +96,7 @@ def test_a_cancellation_that_is_lost_is_repeated() -> None:
 
     async def work() -> None:
         asyncio.get_running_loop().call_soon(os.kill, os.getpid(), signal.SIGINT)
-        # As graphs wait for their nodes, whatever happens to themselves.
+        # As graphs wait for their nodes even if they are cancelled.
         await asyncio.shield(asyncio.create_task(deaf()))
 
     with pytest.raises(typer.Exit) as ended:
@@ -137,7 +137,7 @@ def test_ctrl_c_ends_interruptible_work_and_the_program_goes_on() -> None:
                 await interruptible(signalled(signal.SIGINT))
             except Interrupted:
                 told.append("interrupted")
-        # Between two pieces of work, Ctrl-C is nobody's here.
+        # Between two runs, Ctrl-C is not handled here.
         os.kill(os.getpid(), signal.SIGINT)
         await asyncio.sleep(0)
         return [*told, await interruptible(asyncio.sleep(0, "done"))]

@@ -1,4 +1,4 @@
-"""Which lines are commands, and which command a line gives."""
+"""Which lines are slash commands, and which command each line runs."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_a_command_is_found_by_its_name_or_the_beginning_of_it(line: str, name: 
         ("/nonsense", "there are /references"),
         ("/usege", "did you mean /usage?"),
         ("/re", "/re may be /references or /report"),
-        ("/usage now", "/usage takes nothing"),
+        ("/usage now", "/usage takes no arguments"),
     ],
 )
 def test_what_is_no_command_is_told_what_there_is(line: str, says: str) -> None:

@@ -1,4 +1,4 @@
-"""Graphs to draw: made by hand, as a mixture makes them."""
+"""Graphs for drawing, built by hand like those of mixtures."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def mixture(
     filters: Sequence[str] = (),
     stop_when: str | None = None,
 ) -> Builder:
-    """Return a mixture's graph: node names and metadata are those of `create_moa`."""
+    """Return a mixture's graph, with the same node names and metadata as `create_moa`."""
     also_proposers = {} if role is None else {"role": role}
     also_merges = {**({"filters": [*filters]} if filters else {}), **({} if stop_when is None else {"stop_when": stop_when})}
     graph: Builder = StateGraph(State)
@@ -61,7 +61,9 @@ def mixture(
         width = len(str(len(models)))
         nodes = [f"layer_{number}_proposer_{position:0{width}}" for position in range(1, len(models) + 1)]
         for node, model, name in zip(nodes, models, names or models, strict=True):
-            graph.add_node(node, nothing, metadata={"layer": number, "proposer": name, "model": model, **also_proposers})
+            graph.add_node(
+                node, nothing, metadata={"layer": number, "proposer": 1, "name": name, "model": model, **also_proposers}
+            )
         merge = f"merge_{number}"
         graph.add_node(merge, nothing, metadata={"layer": number, **also_merges})
         for node in nodes:
@@ -85,9 +87,9 @@ def hand_made(
     metadata: dict[str, dict[str, object]] | None = None,
     proposer: str | None = None,
 ) -> Graph:
-    """Return a graph of nodes with these edges, which may be anything, loops included; `proposer` makes it a mixture's."""
+    """Return a graph with any edges, loops included; with `proposer`, it is a mixture's."""
     graph = Graph()
-    given = {**(metadata or {}), **({} if proposer is None else {proposer: {"layer": 1, "proposer": proposer}})}
+    given = {**(metadata or {}), **({} if proposer is None else {proposer: {"layer": 1, "proposer": 1, "name": proposer}})}
     nodes = {
         name: graph.add_node(None, id=name, metadata=given.get(name))
         for name in dict.fromkeys(name for edge in edges for name in edge)

@@ -1,4 +1,4 @@
-"""What an SVG shows, read back from its text."""
+"""The contents of an SVG, parsed from its text."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Rectangle:
         )
 
     def touches(self, point: tuple[float, float]) -> bool:
-        """Whether a point lies on the border, as near as one decimal says."""
+        """Whether a point lies on the border, within the precision of one decimal."""
         x, y = point
         beside = min(abs(x - self.x), abs(x - self.x - self.width)) <= 1 and self.y - 1 <= y <= self.y + self.height + 1
         above = min(abs(y - self.y), abs(y - self.y - self.height)) <= 1 and self.x - 1 <= x <= self.x + self.width + 1
@@ -72,12 +72,12 @@ class Picture:
 
     @property
     def names(self) -> list[str]:
-        """What the nodes are called, whole."""
+        """The full names of the nodes."""
         return [self.name(node) for node in self.nodes.values()]
 
     @property
     def edges(self) -> dict[str, ET.Element]:
-        """The arrows by their ends: "merge_1 to aggregator (early exit)"; several to all boxes of a frame are one."""
+        """The arrows by their ends: "merge_1 to aggregator (early exit)"; arrows to all boxes of a frame count as one."""
         return {self.name(edge): edge for edge in self.root.iterfind(".//s:g[@class='edge']", NAMESPACE)}
 
     @property
@@ -126,7 +126,7 @@ class Picture:
         return [text.text or "" for text in element.iterfind("s:text", NAMESPACE)]
 
     def points(self) -> list[tuple[float, float]]:
-        """Every point that a path names, on the canvas."""
+        """All points of a path, in coordinates of the canvas."""
         found = []
         for path in self.root.iterfind(".//s:path", NAMESPACE):
             numbers = [float(number) for number in re.findall(r"-?\d+(?:\.\d+)?", path.attrib["d"])]

@@ -1,4 +1,4 @@
-"""Drawing gets plain data: it knows graphs of LangGraph, and nothing of mixtures, for type checkers neither."""
+"""Drawing works on plain data: it imports nothing about mixtures, not even for type checkers."""
 
 from __future__ import annotations
 

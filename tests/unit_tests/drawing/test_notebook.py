@@ -1,4 +1,4 @@
-"""In a notebook a mixture and its graph show themselves, and ask nobody on the way."""
+"""Notebooks display a mixture and its graph without calling a model."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MEMBERS: dict[str, Any] = {"proposers": ["openai:a", "openai:b"], "aggregator": 
 
 
 def shown(value: object) -> dict[str, str]:
-    """Return what a notebook is given."""
+    """Return what a notebook displays."""
     formatter = DisplayFormatter()
     formatter.active_types = ["text/plain", "text/html", "image/png", "image/svg+xml"]
     bundle: dict[str, str] = formatter.format(value)[0]  # type: ignore[no-untyped-call]  # IPython has no types here

@@ -12,7 +12,7 @@ from tests.unit_tests.drawing.graphs import MODELS, mixture
 
 
 def pixels(png: bytes) -> tuple[int, int, bytes]:
-    """Return a PNG's width, height and uncompressed lines; fails where it is not whole."""
+    """Return a PNG's width, height and uncompressed lines; fails if it is incomplete."""
     assert png[:8] == b"\x89PNG\r\n\x1a\n"
     width, height = struct.unpack(">II", png[16:24])
     data, at = b"", 8

@@ -188,7 +188,7 @@ def test_early_exit_is_dashed_and_runs_above_the_layers() -> None:
     assert picture.edges["merge_3 to aggregator"].find("s:path[@class='line']", NAMESPACE) is not None
     onwards = [edge for name, edge in picture.edges.items() if name.startswith("merge_1 to layer_2")]
     assert len(onwards) == 3
-    # To go on is what a mixture does by default; only the way out is marked.
+    # Going on is the default of a mixture; only the exit is marked.
     assert all(edge.find("s:path[@class='line']", NAMESPACE) is not None for edge in onwards)
 
 
@@ -261,12 +261,12 @@ def _height(edge: object, *, lowest: bool = False) -> float:
 
 
 def strategy() -> Builder:
-    """A graph with what strategies may add: nodes in a layer and outside, labels, a way around, a loop to itself."""
+    """A graph with everything that strategies can add: nodes inside and outside of layers, labels, a bypass, a self-loop."""
     graph: Builder = StateGraph(State)
     for name, metadata in {
         "route": None,
-        "layer_1_proposer_1": {"layer": 1, "proposer": "a", "model": "openai:a"},
-        "layer_1_proposer_2": {"layer": 1, "proposer": "b", "model": "openai:b"},
+        "layer_1_proposer_1": {"layer": 1, "proposer": 1, "name": "a", "model": "openai:a"},
+        "layer_1_proposer_2": {"layer": 1, "proposer": 1, "name": "b", "model": "openai:b"},
         "rank_1": {"layer": 1, "model": "openai:ranker"},
         "merge_1": {"layer": 1},
         "check_1": {"layer": 1},
@@ -320,7 +320,7 @@ def _embedding() -> Builder:
     [
         _embedding(),
         _embedding().compile().get_graph(xray=True),
-        hand_made([("a", "b")], metadata={"a": {"layer": 1}, "b": {"proposer": "p"}}),
+        hand_made([("a", "b")], metadata={"a": {"layer": 1}, "b": {"proposer": 1, "name": "p"}}),
     ],
     ids=["embedded", "opened", "half"],
 )
@@ -345,7 +345,7 @@ def test_the_same_graph_gives_the_same_text_in_every_process() -> None:
         "from tests.unit_tests.drawing.test_svg import strategy\n"
         "print(draw_svg(strategy()), end='')"
     )
-    # Another seed of the hashes, and so another order in whatever is a set.
+    # Another hash seed, and so another iteration order of sets.
     done = subprocess.run(  # noqa: S603  # our own code
         [sys.executable, "-X", "utf8", "-c", code],
         env={"PYTHONHASHSEED": "7", "PYTHONPATH": os.pathsep.join(sys.path)},
@@ -399,7 +399,7 @@ def test_a_graph_without_nodes_is_refused() -> None:
 
 
 def _check(picture: Picture, edges: set[tuple[str, str]]) -> None:
-    """Nothing lies on anything else or outside of the picture, and every arrow is there and begins and ends at its boxes."""
+    """Check that nothing overlaps or leaves the picture, and that each arrow exists and begins and ends at its boxes."""
     width, height = picture.size
     x, y = picture.offset
     canvas = Rectangle(-x, -y, width, height)
@@ -429,11 +429,11 @@ NAMES = st.sampled_from(
     ["__start__", "__end__", "a", "b", "c", "d", "e", "aggregator", "merge_1", "merge_2", "p1", "p2", "q1", "q2"]
 )
 METADATA: dict[str, dict[str, object]] = {
-    "p1": {"layer": 1, "proposer": "p1", "model": "openai:x", "role": "sceptic"},
-    "p2": {"layer": 1, "proposer": "p2", "model": "openai:y"},
+    "p1": {"layer": 1, "proposer": 1, "name": "p1", "model": "openai:x", "role": "sceptic"},
+    "p2": {"layer": 1, "proposer": 1, "name": "p2", "model": "openai:y"},
     "merge_1": {"layer": 1, "filters": ["judge", "duplicates"], "stop_when": "agreement"},
-    "q1": {"layer": 2, "proposer": "q", "model": "openai:x"},
-    "q2": {"layer": 2, "proposer": "r" * 80},
+    "q1": {"layer": 2, "proposer": 1, "name": "q", "model": "openai:x"},
+    "q2": {"layer": 2, "proposer": 1, "name": "r" * 80},
     "merge_2": {"layer": 2},
     "c": {"layer": 1},
 }

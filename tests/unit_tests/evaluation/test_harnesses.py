@@ -1,4 +1,4 @@
-"""The official harnesses' forms: what they ask, and what they read."""
+"""The formats of the official harnesses: the questions they ask and the files they read."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ def test_another_text_or_setting_is_another_question() -> None:
 
 
 def _rows(formats: Path, name: str, kind: str) -> list[Row]:
-    """Return the rows of the harness's own file; AlpacaEval's questions are its answers."""
+    """Return the rows of the harness's own file; in AlpacaEval's, questions and answers are the same rows."""
     files = [file for file in formats.glob(f"{name}_*") if kind in file.name or "outputs" in file.name]
     return read_rows(files[0]) if files else []
 
@@ -184,7 +184,7 @@ class TestFiles:
 
 
 def shape(value: Any) -> Any:
-    """What kinds of values there are, and where: the lists of one kind are taken for one."""
+    """Return the types of the values at each path; lists of one type count as one."""
     if isinstance(value, dict):
         return {key: shape(each) for key, each in value.items()}
     if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""What is done with each of Inspect's settings."""
+"""How each of Inspect's settings is handled."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Question files: what may stand in them, and what is said of the rest."""
+"""Question files: what they can contain, and the errors for everything else."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_keys_of_ones_own(tmp_path: Path) -> None:
         (r'{"question": "1?", "answer": "\ud83d"}', r"the answer holds half a character, \\ud83d"),
         (r'{"question": "1?", "answer": "2", "system": "\ud83d"}', r"system holds half a character, \\ud83d"),
         ('{"question": "1?", "answer": "2", "system": 3}', "system must be a text, not int"),
-        ('{"question": "1?", "answer": "2", "id": 1}', "the id '1' stands in line 1, too"),
+        ('{"question": "1?", "answer": "2", "id": 1}', "the id '1' is also in line 1"),
     ],
 )
 def test_a_wrong_line_is_named(tmp_path: Path, line: str, reason: str) -> None:
@@ -114,7 +114,7 @@ def test_gsm8k_says_what_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_question_that_stands_there_twice_is_skipped_and_named(tmp_path: Path) -> None:
     path = _file(tmp_path, '{"question": "0?", "answer": "0"}', '{"question": "0?", "answer": "1", "id": "x"}')
-    with pytest.warns(UserWarning, match=r"questions.jsonl, line 2 is skipped: the same question stands in line 1"):
+    with pytest.warns(UserWarning, match=r"questions.jsonl, line 2 is skipped: the same question is in line 1"):
         [question] = read_questions(path)
     assert question.answers == ("0",)
 

@@ -1,4 +1,4 @@
-"""Scorers: what counts as right."""
+"""Scorers: which answers are correct."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(autouse=True)
 def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have expressions compared to the end: by default, a comparison of more than five seconds scores 0."""
+    """Disable the time limit for comparing expressions; by default, a comparison that takes over five seconds scores 0."""
     monkeypatch.setattr("langchain_moa.evaluation.scorers._SECONDS", int(PATIENCE))
 
 
@@ -144,7 +144,7 @@ def test_answers_of_math_can_be_compared(answer: str) -> None:
 
 
 def _own(folder: Path, code: str) -> str:
-    path = folder / "json.py"  # called like a module of Python's, which has to stay what it is
+    path = folder / "json.py"  # has the name of a module of Python, which must stay unchanged
     path.write_text(code, encoding="utf-8")
     return f"{path}:score"
 

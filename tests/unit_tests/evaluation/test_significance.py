@@ -1,4 +1,4 @@
-"""How sure a comparison is of a difference."""
+"""How certain a comparison is about a difference."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def test_an_interval_is_paired_and_the_same_each_time() -> None:
     differences = [1.0, -1.0, 0.0, 1.0] * 25
     low, high = bootstrap_interval(differences)
     assert low < 0.25 < high
-    # The normal approximation: 1.96 times 0.829 by the square root of 100.
+    # The normal approximation: 1.96 times 0.829, divided by the square root of 100.
     assert low == pytest.approx(0.25 - 0.162, abs=0.03)
     assert high == pytest.approx(0.25 + 0.162, abs=0.03)
     assert bootstrap_interval(differences) == (low, high)
@@ -36,7 +36,7 @@ def test_an_interval_is_paired_and_the_same_each_time() -> None:
         ([1.0] * 6, 2 / 64),
         ([1.0] * 5 + [-1.0], 14 / 64),
         ([0.0, 0.0], 1.0),
-        # Of the 2**3 ways to turn these signs, two are as far from 0.
+        # Of the 2**3 ways to flip these signs, two give a mean as far from 0.
         ([0.5, 0.25, 1.0], 0.25),
         ([0.5, 0.25, -1.0], 1.0),
     ],
@@ -64,7 +64,7 @@ def test_as_many_questions_as_are_said_to_be_needed_show_a_difference_in_four_of
 
 
 def test_an_interval_that_leaves_0_out_is_not_enough() -> None:
-    # Six questions of unequal weight: the bootstrap hardly ever draws the one that speaks against.
+    # Six questions with unequal weights: the bootstrap hardly ever draws the one with the opposite result.
     difference = PairedDifference.of([1.0, 1.0, 1.0, 1.0, 1.0, 0.0], [0.0, 0.0, 0.0, 0.0, 0.0, 0.2])
     assert difference.low > 0
     assert difference.differing == 6

@@ -1,4 +1,4 @@
-"""What a comparison says, and how sure it is of it."""
+"""The findings of a comparison and their confidence."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 from langchain_core.messages import HumanMessage
 
-from langchain_moa.batch.call_log import CallRecord
+from langchain_moa.batch.call_journal import CallRecord
 from langchain_moa.batch.calls import FailedCall, QuestionRun
 from langchain_moa.evaluation.comparison import ComparisonResult, VariantAnswer, VariantResult
 from langchain_moa.evaluation.judge import JudgeTally
@@ -262,11 +262,11 @@ def test_scores_of_nothing_but_0_are_a_question_about_the_scorer() -> None:
 
 
 def test_the_best_member_is_chosen_on_other_questions_than_it_is_judged_by() -> None:
-    # Each is right on one fifth of the questions, and by the other fifths nobody would choose it for these.
+    # Each is right on one fifth of the questions, and would not be chosen for these by the other fifths.
     one, other = [1.0, 0.0, 0.0, 0.0, 0.0] * 8, [0.0, 1.0, 0.0, 0.0, 0.0] * 8
     mixture = _result("the mixture", "mixture", one)
     summary = _summary(mixture, _result("a alone", "member", one), _result("b alone", "member", other))
-    # Chosen by all questions, a would be as good as the mixture.
+    # Chosen on all questions, a would be as good as the mixture.
     gain = summary.figures[1].gain
     assert gain is not None
     assert gain.mean == 0
@@ -310,5 +310,5 @@ def test_names_and_answers_of_others_do_nothing_in_the_table_and_on_the_page() -
         f"default-src 'none'; style-src 'sha256-{styled}'; script-src 'sha256-{scripted}'; img-src data:; base-uri 'none'; "
         "form-action 'none'"
     )
-    # No element has a style of its own, which the policy would refuse.
+    # No element has an inline style, which the policy would block.
     assert " style=" not in html

@@ -1,4 +1,4 @@
-"""The search by replay: a policy replays what the mixture would answer, and is chosen and promised with care."""
+"""The search by replay: a policy replays what the mixture would answer; policies are chosen and reported conservatively."""
 
 from __future__ import annotations
 
@@ -21,15 +21,9 @@ np = pytest.importorskip("numpy", reason="the extra eval is not installed")
 pytest.importorskip("scipy", reason="the extra eval is not installed")
 
 from benchmarks.tuning import Pool, held_out  # noqa: E402  # it takes numpy
-from langchain_moa.evaluation.tuning import (  # noqa: E402  # and so does this
-    Policy,
-    choose,
-    judged,
-    policies_of,
-    promise,
-    replay,
-    tune,
-)
+from langchain_moa.evaluation.policies import Policy, policies_of  # noqa: E402  # and so does this
+from langchain_moa.evaluation.policy_replay import replay  # noqa: E402
+from langchain_moa.evaluation.tuning import choose, judged, promise, tune  # noqa: E402
 from langchain_moa.evaluation.tuning_report import config, document, sentences, yaml_text  # noqa: E402
 
 if TYPE_CHECKING:
@@ -38,7 +32,7 @@ if TYPE_CHECKING:
 
 
 def table_of(rows: Any, scores: Any = None, *, cost: Sequence[float] | None = None) -> AnswerTable:
-    """Make a table of answers: by question and model a number, or `None` for a failed call."""
+    """Make a table of answers: a number for each question and model, or `None` for a failed call."""
     questions = [Question(id=str(n), text=f"Question {n}?", answers=("0",)) for n in range(len(rows))]
     names = [f"m{place}" for place in range(len(rows[0]))]
     answers: dict[str, list[list[Sample]]] = {name: [] for name in names}
@@ -51,7 +45,7 @@ def table_of(rows: Any, scores: Any = None, *, cost: Sequence[float] | None = No
 
 
 def drawn(right: Sequence[float], *, questions: int, seed: int = 0, apart: bool = True) -> list[list[int]]:
-    """Draw answers of models that are right so often, each by itself; a wrong one is wrong in its own way, or like others."""
+    """Draw independent answers of models with these accuracies; wrong answers differ, or are alike."""
     draw = random.Random(seed)  # noqa: S311  # a sample, not a secret
     return [
         [0 if draw.random() < share else 10 * (1 + apart * place) + draw.randrange(3) for place, share in enumerate(right)]
@@ -61,7 +55,7 @@ def drawn(right: Sequence[float], *, questions: int, seed: int = 0, apart: bool 
 
 @st.composite
 def policies(draw: Any) -> tuple[Policy, list[int | None]]:
-    """A policy of three or five models, and what these say."""
+    """A policy of three or five models, and their answers."""
     kind = draw(st.sampled_from(["majority", "samples", "pair then third"]))
     size = 3 if kind == "pair then third" else draw(st.sampled_from([3, 5]))
     said = draw(st.lists(st.sampled_from([None, 1, 2, 3]), min_size=size, max_size=size).filter(any))
@@ -76,7 +70,7 @@ def test_what_is_replayed_is_what_the_written_mixture_answers(
 ) -> None:
     policy, said = chosen
     texts = [None if each is None else f"The answer is {each}." for each in said]
-    # The score tells which model's answer it is.
+    # The score identifies the model that answered.
     samples = [
         Sample(text=text, score=place / 10, short=None if each is None else str(each), cost_usd=float(cost[place]))
         for place, (text, each) in enumerate(zip(texts, said, strict=True))
@@ -106,7 +100,7 @@ def test_what_is_replayed_is_what_the_written_mixture_answers(
     [
         ([1, 1, 2], 2),
         ([1, 2, 1], 3),
-        # Whatever the third one says, the first one has it by the order.
+        # Whatever the third one answers, the first one wins by the order.
         ([1, None, 2], 2),
         ([1, 1, 1, 2, 2], 3),
         ([1, 1, 2, 1, 2], 4),
@@ -153,7 +147,7 @@ def test_near_equal_models_that_err_apart_are_worth_a_majority() -> None:
     found = tune(table)
     assert found.chosen.policy.kind == "majority"
     assert found.chosen.bound > 0
-    # Five models of 70% that err apart: a majority is right in more than 84%.
+    # Five models with 70% accuracy and independent errors: a majority is right in more than 84%.
     assert found.promise.gain > 0.08
     assert found.promise.low > 0
     assert config(found, {name: f"replay:a.jsonl#{name}" for name in table.models})["aggregation"] == {
@@ -172,7 +166,7 @@ def test_a_far_better_model_is_used_alone() -> None:
 
 
 def test_what_is_promised_is_not_the_luck_of_the_choice() -> None:
-    # Models that err on the same questions but for a tenth by chance: the luckiest of many mixtures gains on its own questions.
+    # Models that fail on the same questions, except for a random tenth: the luckiest mixture gains on its own questions.
     naive, promised = [], []
     for seed in range(4):
         draw = np.random.default_rng(seed)
@@ -191,7 +185,7 @@ def test_cheaper_is_chosen_by_a_bound_and_not_by_luck() -> None:
     found = judged(table)
     assert choose(found, objective="price", tolerance=1.0).policy == Policy("alone", (2,))
     assert choose(found, objective="price", tolerance=0.1).policy.models == (1,)
-    # Without a tolerance it has to be sure to be as good.
+    # Without a tolerance, it has to be as good with certainty.
     sure = choose(found, objective="price", tolerance=0.0)
     assert sure is found[0] or sure.bound >= 0
 
@@ -203,7 +197,7 @@ def test_the_same_seed_gives_the_same_result() -> None:
 
 
 def test_gaps_that_are_filled_are_told_apart() -> None:
-    # The best one leaves every tenth question unanswered, and is right elsewhere.
+    # The best one leaves every tenth question unanswered and is right on all others.
     rows = [[None if n % 10 == 0 else 0, 0 if n % 2 else 1, 0 if n % 2 else 1] for n in range(100)]
     rows = [[None, 0, 0] if n % 10 == 0 else row for n, row in enumerate(rows)]
     found = tune(table_of(rows))

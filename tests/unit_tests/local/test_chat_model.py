@@ -76,7 +76,7 @@ def test_a_file_that_is_no_model_is_refused(llama: None, tmp_path: Path) -> None
 def test_a_file_of_the_users_is_known_by_its_full_path_and_left_as_it_is(
     llama: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # A name that langchain-openai would take for a model of OpenAI's, with rules of its own.
+    # A name that langchain-openai would take for a model of OpenAI with special rules.
     path = tmp_path / "o1-codex.GGUF"
     path.write_bytes(b"GGUF...")
     monkeypatch.chdir(tmp_path)

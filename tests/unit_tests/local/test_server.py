@@ -20,7 +20,7 @@ from tests.waiting import until
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# What host.py does, without llama.cpp: the settings, the process and its environment go to a file beside the "model".
+# Replaces host.py without llama.cpp: the settings, process and environment go to a file next to the "model".
 FAKE_HOST = """
 import json, os, sys
 settings = json.loads(sys.stdin.readline())

@@ -1,4 +1,4 @@
-"""Chunks on their way out: nothing goes before something is said, and everything after."""
+"""Chunks of an answer: nothing is sent before there is text, and everything after."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Places: a call waits for one no longer than it may take, and leaves it when it is given up."""
+"""Slots: a call waits for a slot no longer than its time limit, and gives it back when it is cancelled."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from langchain_moa.limits.deadline import Limit, call_within
 
 
 async def hold(limiter: CallLimiter, limit: Limit | None = None) -> None:
-    """Hold a place until the task is cancelled."""
+    """Hold a slot until the task is cancelled."""
     async with limiter.taken(limit):
         await asyncio.sleep(3600)
 
@@ -108,5 +108,5 @@ def test_the_places_of_a_loop_that_has_ended_are_forgotten() -> None:
     for _ in range(5):
         asyncio.run(contend())
     gc.collect()
-    # The latest one may be kept until the next one comes.
+    # The latest one may be kept until the next one arrives.
     assert len(limiter._semaphores) <= 1

@@ -1,4 +1,4 @@
-"""Keys are masked in exceptions, in place, wherever they may stand."""
+"""Keys are masked in exceptions, in place, wherever they occur."""
 
 from __future__ import annotations
 

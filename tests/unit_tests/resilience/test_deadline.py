@@ -1,4 +1,4 @@
-"""Calls within a limit."""
+"""Calls with a time limit."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from langchain_moa.data.errors import OutOfTimeError
 from langchain_moa.limits.deadline import Limit, call_within
 
-# Longer than any test takes: a test that waited for it would hang.
+# Longer than any test takes: a test that waited this long would hang.
 LONG = 3600.0
 
 
@@ -24,7 +24,7 @@ def soon_over() -> Limit:
 
 
 def cancellations() -> int:
-    """Return how many cancellations of the running task are still open."""
+    """Return the number of pending cancellations of the running task."""
     task = asyncio.current_task()
     assert task is not None
     return task.cancelling()
@@ -188,7 +188,7 @@ def test_the_seconds_of_a_call_count_from_its_beginning() -> None:
     ends = limit.at
     limit.begin()
     assert (limit.at, limit.kind) == (ends, "timeout")
-    assert limit.why == "it had not answered within 60 s (proposer_timeout)"
+    assert limit.why == "no answer within 60 s (proposer_timeout)"
 
 
 async def test_the_seconds_of_a_call_end_it() -> None:

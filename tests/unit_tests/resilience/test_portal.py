@@ -1,4 +1,4 @@
-"""Sync code waits for async code on one loop, and what waits inside of what was given up is cancelled."""
+"""Sync code waits for async code on one event loop, and what waits inside of a cancelled call is cancelled as well."""
 
 from __future__ import annotations
 
@@ -35,21 +35,21 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# Longer than any test takes: a test that waited for it would hang.
+# Longer than any test takes: a test that waited this long would hang.
 LONG = 3600.0
 
-# Until something happens that happens at once, if the machine is not busy.
+# Time to wait for something that happens at once if the machine is not busy.
 PATIENCE = 60.0
 
 who: ContextVar[str] = ContextVar("who")
 
 
 class Failure(BaseException):
-    """What no `except Exception` catches, as the outcomes of pytest are."""
+    """An exception that `except Exception` does not catch, like pytest's outcomes."""
 
 
 class Forever:
-    """A call that does not end by itself, and says when it has begun and when it was cancelled."""
+    """A call that does not end by itself and records when it has started and when it was cancelled."""
 
     def __init__(self) -> None:
         self.begun = threading.Event()
@@ -65,7 +65,7 @@ class Forever:
 
 
 def in_a_thread(call: Callable[[], T]) -> Future[T]:
-    """Call something in a thread, in a copy of the context."""
+    """Call a function in a thread, in a copy of the context."""
     outcome: Future[T] = Future()
 
     def run() -> None:
@@ -187,7 +187,7 @@ class TestWaitFor:
 
     def test_what_waits_keeps_nothing_of_a_call_that_is_over(self) -> None:
         class Result:
-            """Something that can be referred to weakly."""
+            """An object that can be weakly referenced."""
 
         async def make() -> Result:
             return Result()
@@ -507,7 +507,7 @@ class TestInWorker:
     @on_every_loop
     def test_a_result_is_not_kept(self, run: Any) -> None:
         class Result:
-            """Something that can be referred to weakly."""
+            """An object that can be weakly referenced."""
 
         kept: Any = weakref.ref(run(in_worker, Result))
         gc.collect()
@@ -593,7 +593,7 @@ class TestIterateInWorker:
             reading.cancel()
             with suppress(asyncio.CancelledError):
                 await reading
-            # What has been cancelled has its turn to end.
+            # Cancelled work gets a chance to end.
             for _ in range(10):
                 await asyncio.sleep(0)
             return asyncio.all_tasks() - before
@@ -636,7 +636,7 @@ class TestIterateInWorker:
         found: Any = iterate_in_worker(items)
         assert await anext(found) == 1
         assert await asyncio.to_thread(failed.wait, PATIENCE)
-        # The thread hands its error over before it ends.
+        # The thread passes on its error before it ends.
         for thread in threading.enumerate():
             if thread.name == "moa-call":
                 await asyncio.to_thread(thread.join, PATIENCE)
@@ -735,7 +735,7 @@ class TestLeavable:
 
     @everywhere
     def test_leaving_it_cancels_the_calls_first(self, run: Any) -> None:
-        """The steps wait for their calls whatever happens, as LangGraph's loop does."""
+        """The steps wait for their calls in any case, as LangGraph's loop does."""
         forever = Forever()
         ended: list[BaseException | None] = []
         begun = [1]
@@ -915,7 +915,7 @@ def ended(code: str) -> subprocess.CompletedProcess[str]:
 
 
 class TestExit:
-    """Nothing here keeps a program from ending."""
+    """The portal does not keep a program from ending."""
 
     @pytest.mark.parametrize(
         ("code", "printed"),
@@ -971,7 +971,7 @@ class TestExit:
         done = ended(
             """
             import atexit
-            # Handlers run in the opposite order: this one before the portal is stopped.
+            # Exit handlers run in reverse order: this one before the portal is stopped.
             atexit.register(lambda: print(wait_for(pid) == os.getpid(), flush=True))
             wait_for(pid)
             """
@@ -981,7 +981,7 @@ class TestExit:
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 class TestFork:
-    """A forked child has a portal of its own."""
+    """A forked child gets its own portal."""
 
     @pytest.mark.parametrize(
         "before",
@@ -994,7 +994,7 @@ class TestFork:
         ids=["not used before", "used before", "a call under way", "a stream under way"],
     )
     def test_parent_and_children_each_have_their_own(self, before: str) -> None:
-        """As under a server that loads the program and forks its workers."""
+        """As under a server that loads the program and then forks its workers."""
         done = ended(
             before
             + """
@@ -1054,7 +1054,7 @@ class TestInterrupt:
     def test_it_ends_the_wait_and_the_task(self, wait: str) -> None:
         code = f"""
         def steps():
-            # As LangGraph runs its nodes, for which it waits whatever happens.
+            # As LangGraph runs its nodes, for which it always waits.
             from concurrent.futures import ThreadPoolExecutor
             from contextvars import copy_context
             with ThreadPoolExecutor(1) as pool:
@@ -1086,6 +1086,6 @@ class TestInterrupt:
             printed, errors = process.communicate(timeout=5 * PATIENCE)
         finally:
             process.kill()
-        # Two threads print, so that their lines may run together.
+        # Two threads print, so their lines may run together.
         assert sorted(printed.replace("\n", "")) == sorted("cancelledinterrupted"), errors
         assert (process.returncode, errors) == (0, "")

@@ -1,4 +1,4 @@
-"""What the nodes of one run share: one `Progress` for each run, which no stream and no checkpoint has."""
+"""What the nodes of a run share: one `Progress` per run, which appears in no stream and no checkpoint."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class WithProgress(Seen):
 
 
 class Meeting:
-    """Two supersteps of nodes that keep the progress that they find, by the tag of their run."""
+    """Two supersteps whose nodes store the progress that they find, by the tag of their run."""
 
     def __init__(self, width: int = 3) -> None:
         self.width = width
@@ -62,7 +62,7 @@ class Meeting:
         return builder.compile(**options)
 
     def progress(self, tag: str = "untagged") -> Progress:
-        """Return the progress of a run, all of whose nodes have met it."""
+        """Return the progress of a run, which all of its nodes found."""
         first, *others = self.met.pop(tag)
         assert len(others) == 2 * self.width - 1
         assert all(other is first for other in others)
@@ -125,7 +125,7 @@ async def test_the_same_graph_twice_in_one_node_does_not_share() -> None:
         await asyncio.gather(graph.ainvoke({"seen": []}, tagged(0)), graph.ainvoke({"seen": []}, tagged(1)))
         return {"seen": []}
 
-    # The node stands in a graph that has a progress of its own.
+    # The node is in a graph that has its own progress.
     around = Meeting()
     outer = around.graph(RunnableLambda(twice, atwice))
     for run in ("sync", "async"):
@@ -202,7 +202,7 @@ def test_a_layers_round_is_opened_once_and_knows_when_the_answer_was_begun() -> 
 
 @pytest.mark.parametrize("run", ["sync", "async"])
 async def test_the_proposers_of_a_layer_are_in_one_round(run: str) -> None:
-    """What one of them answers closes the round for the other."""
+    """The answer of one closes the round for the other."""
     released = threading.Event()
 
     def hang(_: Any) -> str:

@@ -1,4 +1,4 @@
-"""What holds for every conversation, name, text and shape of layers."""
+"""Properties that hold for all conversations, names, texts and shapes of layers."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from langchain_moa.data.reference import Reference
 
-# A mixture compiles a graph, which takes its time.
+# A mixture compiles a graph, which is slow.
 for_mixtures = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 
 AWKWARD = [
@@ -55,7 +55,7 @@ conversations = st.builds(
 
 
 class Says:
-    """A member that says always the same, or raises, and keeps what it was asked."""
+    """A member that always gives the same answer, or raises, and records its prompts."""
 
     def __init__(self, text: str | None) -> None:
         self.text = text
@@ -80,7 +80,7 @@ class Says:
 
 
 def paper(system: str, texts: list[str]) -> str:
-    """Return the system text of who reads these references, by the paper."""
+    """Return the system text of a member that reads these references, according to the paper."""
     listed = "".join(f"\n{number}. {text.strip()}" for number, text in enumerate(texts, start=1))
     prompt = f"{SYNTHESIZE}\n\nResponses from models:{listed}"
     return f"{system}\n\n{prompt}" if system else prompt
@@ -250,7 +250,7 @@ CHOOSERS = {"select", "consistent", "vote", "medoid"}
 @for_mixtures
 @given(options=st.sampled_from(STRATEGIES), drafts=st.lists(spoken, min_size=1, max_size=4), final=spoken, sync=st.booleans())
 def test_no_text_breaks_a_strategy(options: dict[str, Any], drafts: list[str], final: str, sync: bool) -> None:
-    """Whatever proposers write, and whatever whoever is to judge them says in place of a verdict."""
+    """For any text of the proposers, and any reply of a judge in place of a verdict."""
     moa = ChatMoA(proposers=[Says(draft).member for draft in drafts], aggregator=Says(final).member, **options)
     answer = asyncio.run(ask(moa, "Hi", sync=sync))
     shown = [read_answer(draft)["text"] for draft in drafts]

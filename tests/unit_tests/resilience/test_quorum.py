@@ -32,7 +32,7 @@ def test_a_quorum_is_a_number_or_a_share_rounded_up(quorum: float | None, size: 
         ({"quorum": 1.5}, "layer 1: quorum is 1.5; give a number of proposers like 3, or a share of them like 0.75"),
         ({"quorum": 0.0}, "layer 1: quorum is 0.0"),
         ({"quorum": math.nan}, "layer 1: quorum is nan"),
-        ({"quorum": 1, "min_references": 2}, "quorum asks for 1 answers in layer 1, but min_references for 2"),
+        ({"quorum": 1, "min_references": 2}, "quorum needs only 1 answers in layer 1, but min_references is 2"),
         ({"min_references": 3}, "min_references is 3, but layer 1 has only 2 proposers; give 2 or less"),
         ({"quorum_grace": -1}, "quorum_grace"),
         ({"deadline": 0}, "deadline"),
@@ -50,7 +50,7 @@ def test_a_quorum_is_checked_against_every_layer() -> None:
 
 
 def opened(*, ago: float = 0.0, **rules: Any) -> LayerRound:
-    """Return a round of an answer that was begun some seconds ago."""
+    """Return a round whose answer began some seconds ago."""
     return LayerRound(Closing(**rules), monotonic() - ago)
 
 
@@ -111,7 +111,7 @@ def test_a_deadline_is_shared_by_the_layers_and_the_aggregator() -> None:
     assert 5900 < left(first) <= 6000, "without any answer it waits up to the aggregator's share"
     first.answered()
     assert 2900 < left(first) <= 3000
-    # The first layer took 1000 s of its 3000: what it left is shared by the two that follow.
+    # The first layer took 1000 s of its 3000; the two following layers share the rest.
     second = opened(**rules, layer=2, ago=1000)
     second.answered()
     assert 4900 < left(second) <= 5000
@@ -123,11 +123,11 @@ def test_the_reason_is_the_same_for_those_who_came_before_and_after() -> None:
         current.answered()
         current.answered()
     with current.joined(None) as after:
-        why = "it had not answered 1.5 s after 2 of its layer's 4 proposers had"
+        why = "quorum (2/4) reached, 1.5 s grace elapsed"
         assert [(limit.kind, limit.why) for limit in (before, after)] == [("quorum", why)] * 2
     current = opened(size=2, deadline=9000, layers=2)
     with current.joined(None) as limit:
-        why = "it had not answered when its layer's part of the deadline (9000 s) was over"
+        why = "the layer's share of the deadline (9000 s) has elapsed"
         assert (limit.kind, limit.why) == ("deadline", why)
         at_the_latest = limit.at
         current.answered()

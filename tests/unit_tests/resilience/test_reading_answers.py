@@ -1,4 +1,4 @@
-"""What a member returns is read as an answer, or as the reason why it is none."""
+"""A member's output is parsed as an answer, or as the reason why there is none."""
 
 from __future__ import annotations
 
@@ -68,10 +68,10 @@ ANSWERS: list[tuple[Any, str]] = [
     (ai("<think>thoughts</think>\nthe answer"), "the answer"),
     (ai("<think>one</think><think>two</think>the answer"), "the answer"),
     (ai("<think>the answer, its thoughts beside it"), "the answer, its thoughts beside it"),
-    # Half a character cannot be sent on; both halves are one.
+    # Half a character cannot be encoded; two halves are one character.
     (ai("cut in an emoji: \ud83d"), "cut in an emoji: \ufffd"),
     (ai("sent in halves: \ud83d\ude00, and \udc00"), "sent in halves: \U0001f600, and \ufffd"),
-    # As a graph on another machine sends its messages.
+    # The format in which a graph on another machine sends its messages.
     ({"messages": [{"type": "human", "content": "Hi"}, {"type": "ai", "content": "over the wire"}]}, "over the wire"),
     (ai("the answer, with a <think> in it"), "the answer, with a <think> in it"),
     (finished("length", "cut by the token limit"), "cut by the token limit"),

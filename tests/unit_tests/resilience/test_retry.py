@@ -1,4 +1,4 @@
-"""The retry policy: what is tried again, how often, and after how long."""
+"""The retry policy: what is retried, how often, and after how long."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def caused(error: Exception, cause: Exception) -> Exception:
         httpx.RemoteProtocolError("cut off"),
         caused(RuntimeError("wrapped"), httpx.ConnectError("refused")),
         caused(RuntimeError("wrapped"), ModelRateLimitError("429")),
-        # In the middle of a stream, whose status was good.
+        # In the middle of a stream with a successful status.
         BodyError({"type": "server_error", "message": "our fault"}),
         BodyError({"type": "error", "error": {"type": "overloaded_error"}}, status=200),
     ],
@@ -94,7 +94,7 @@ def test_what_may_succeed_the_next_time_is_worth_it(error: Exception) -> None:
         ContextOverflowError("too long"),
         *(StatusError(status) for status in (400, 401, 403, 404, 413, 422)),
         BodyError(None, status=404),
-        # Its status counts before what the body calls it, and before what caused it.
+        # The status overrides the error code in the body and the cause.
         BodyError({"type": "server_error"}, status=400),
         caused(StatusError(400), httpx.ConnectError("refused")),
         StatusError(429, code="insufficient_quota"),
@@ -102,7 +102,7 @@ def test_what_may_succeed_the_next_time_is_worth_it(error: Exception) -> None:
         BodyError("no JSON"),
         ValueError("a bug"),
         KeyError("another"),
-        # What it says of itself counts before what caused it.
+        # The error's own attribute overrides its cause.
         caused(ModelInvalidRequestError("400"), httpx.ConnectError("refused")),
     ],
 )
@@ -173,7 +173,7 @@ def test_chance_never_makes_a_wait_shorter_than_the_server_asked_for() -> None:
 
 
 class Flaky:
-    """Raises the errors given, one after the other, and then returns `done`."""
+    """Raises the given errors one after the other, then returns `done`."""
 
     def __init__(self, *errors: Exception) -> None:
         self.errors = list(errors)
@@ -187,7 +187,7 @@ class Flaky:
 
 
 async def outcome(policy: Retry | None, flaky: Flaky, **options: Any) -> tuple[Any, int]:
-    """Return what came of a call, and how many attempts it took."""
+    """Return the outcome of a call, and the number of attempts."""
     try:
         result: Any = await retrying(policy, flaky, **options)
     except Exception as error:  # noqa: BLE001  # the outcome is what is looked at
@@ -308,7 +308,7 @@ AGENT: Runnable[Any, Any] = RunnableLambda(lambda _: "an agent's answer")
         (openai(max_retries=0), AT_ONCE),
         (FAKE, AT_ONCE),
         (FAKE.bind(stop=["x"]), AT_ONCE),
-        # Tried again by the client; None leaves it to the client's own default, which is not 0.
+        # Retried by the client; None is the client's own default, which is not 0.
         (openai(max_retries=2), None),
         (openai(), None),
         (openai(max_retries=0).with_retry(), None),

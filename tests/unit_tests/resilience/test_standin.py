@@ -1,4 +1,4 @@
-"""A fallback of the aggregator gets the aggregator's tools, in its own provider's form."""
+"""A fallback of the aggregator gets the aggregator's tools in its own provider's format."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from langchain_moa.members.binding import kwargs_for_fallback
 
 
 class One(GenericFakeChatModel):
-    """A provider that takes OpenAI's form."""
+    """A provider that uses OpenAI's format."""
 
 
 class Another(GenericFakeChatModel):
-    """A provider with a form of its own."""
+    """A provider with its own format."""
 
     @override
     def bind_tools(self, tools: Any, *, tool_choice: Any = None, **kwargs: Any) -> Any:

@@ -1,4 +1,4 @@
-"""The configuration of a recorded run: a file that makes the same mixture again, or none."""
+"""The configuration of a recorded run: a file that recreates the mixture, or none."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files of runs: whole or not at all, private, and one broken line costs only itself."""
+"""Files of runs: complete or absent, private, and a broken line affects only itself."""
 
 from __future__ import annotations
 

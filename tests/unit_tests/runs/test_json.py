@@ -1,4 +1,4 @@
-"""The JSON form: what is written is what is read, and what is no run is refused with its place."""
+"""The JSON format: runs are read as they were written, and invalid data is rejected with its location."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_save_goes_by_the_suffix(tmp_path: Path) -> None:
     assert run.save(tmp_path / "a.html").read_text() == run.to_html()
     run.save(tmp_path / "a.jsonl")
     assert list(read_runs(run.save(tmp_path / "a.jsonl"))) == [run, run]
-    with pytest.raises(ValueError, match=r"'\.txt' of 'a\.txt' is no format of a run; use one of \.html"):
+    with pytest.raises(ValueError, match=r"'\.txt' of 'a\.txt' is not a format of runs; use one of \.html"):
         run.save(tmp_path / "a.txt")
 
 

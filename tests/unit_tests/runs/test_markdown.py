@@ -1,4 +1,4 @@
-"""Markdown of untrusted texts: rendered, and harmless."""
+"""Markdown of untrusted texts is rendered and sanitized."""
 
 from __future__ import annotations
 

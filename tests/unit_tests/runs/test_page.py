@@ -1,4 +1,4 @@
-"""The page of a run, as a file: what its policy allows is exactly what is in it."""
+"""The page of a run as a file: its policy allows exactly what it contains."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ def test_an_edited_reference_is_shown_as_it_was_said_and_as_it_was_read() -> Non
     assert '<div class="said " dir="auto"><p>Bees make honey.</p>' in html
     assert "Changed before it was read" in html
     assert '<div class="said " dir="auto"><p>Bees make wax.</p>' in html
-    # What was read is what the answer is compared with.
+    # The answer is compared with the references that were read.
     assert "<ins>" not in html.partition('class="pieces"')[2].partition("</details>")[0]
 
 
@@ -222,6 +222,6 @@ def test_without_its_extra_the_error_says_what_to_install(monkeypatch: pytest.Mo
 def test_a_huge_text_is_on_the_page_only_where_it_belongs() -> None:
     text = "long " * 20_000
     html = a_run(a_call(text), a_call("x", layer=None), answer="x").to_html()
-    # In its call, and compared with the answer; not beside the others.
+    # In its call, and compared with the answer; not next to the others.
     assert html.count(text.strip()) == 2
     assert "A text of 100,000 characters; its call shows it." in html

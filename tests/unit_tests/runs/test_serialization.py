@@ -1,4 +1,4 @@
-"""Serialization: messages and other data as JSON can hold them."""
+"""Serialization: messages and other data as JSON."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ def test_figures_are_over_all_runs() -> None:
     assert summary.seconds == [1.0, 3.0]
     assert summary.costs == pytest.approx([0.003, 0.002])
     a, b = summary.proposers["a", "test:model"], summary.proposers["b", "test:model"]
-    # One score for each reference that was read: the same sentence, and one that shares no word.
+    # One score for each reference that was read: one for the same sentence, one without a common word.
     assert a.bleu == pytest.approx([100, 0, 100])
     assert (a.calls, a.failures) == (3, 0)
     assert a.mean_bleu == pytest.approx(200 / 3)
@@ -53,7 +53,7 @@ def test_the_total_is_the_sum_of_all_that_is_known() -> None:
     html = summary_html([partly, whole])
     assert "<dd>at least $0.0477" in html
     assert "2 of 4 calls priced" in html
-    # The tables sum to the same.
+    # The sums of the tables are equal.
     members = [*summary.proposers.values(), *summary.writers.values()]
     assert sum(member.cost.usd for member in members) == pytest.approx(summary.cost.usd)
 
@@ -63,7 +63,7 @@ def test_rows_lead_to_their_runs() -> None:
     html = summary_html([a_run(id="one"), a_run(a_call(), failed, id="two"), a_run(id="three")])
     assert re.findall(r'<details class="run" id="(.*?)">', html) == ["run-3", "run-2", "run-1"]
     assert '<a href="#run-2">run 2</a>' in html
-    # Each id is there once, and each link of the page leads to one.
+    # Each id exists once, and each link of the page leads to one.
     ids = re.findall(r' id="(.*?)"', html)
     assert len(ids) == len(set(ids))
     assert set(re.findall(r'href="#(.*?)"', html)) <= set(ids)
@@ -75,13 +75,13 @@ def test_a_long_list_folds_and_the_page_stays_small(monkeypatch: pytest.MonkeyPa
     html = summary_html(a_run(a_call("word " * 200), answer="word", id=f"run {number}") for number in range(300))
     assert "The latest 200 of 300." in html
     assert "175 more runs" in html
-    # All 200 have a line, and the latest their calls.
+    # All 200 have a line, and the latest ones their calls.
     assert html.count('<details class="run"') == 200
     assert 20 < html.count('<ol class="graph">') < 40
 
 
 def test_there_must_be_runs() -> None:
-    with pytest.raises(ValueError, match="there are none to sum up; record some"):
+    with pytest.raises(ValueError, match="there are none to summarize; record some"):
         summary_html([])
 
 

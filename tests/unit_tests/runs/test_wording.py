@@ -1,4 +1,4 @@
-"""Wording: which sentences of the answer are worded like a reference, and what decisive differs."""
+"""Wording: which sentences of the answer resemble a reference, and which decisive words differ."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def test_only_what_the_writer_has_read_counts() -> None:
     read = a_call("Wax.", layer=2, proposer=2, kept=True)
     failed = a_call("", layer=2, proposer=3, status="failed")
     assert a_run(first, left_out, read, failed).references == [read]
-    # A layer without a good answer was answered from the one before it.
+    # After a layer without a good answer, the previous layer was used.
     assert a_run(first, failed).references == [first]
     assert wording_of(a_run(failed)) is None
     assert wording_of(a_run(first, answer=None)) is None
@@ -159,13 +159,13 @@ def test_differences_are_the_same_seen_from_either_side(a: str, b: str) -> None:
     assert decisive_differences(a, a) == ()
 
 
-# Each of these took time that grows with the square of its length, or could.
+# Each of these took, or could take, time that grows quadratically with its length.
 @pytest.mark.parametrize("piece", ["e.g. ", '."', "U.S. ", "1 000 "])
 def test_a_megabyte_of_one_piece_is_compared(piece: str) -> None:
     text = piece * (1_000_000 // len(piece))
     wording = wording_of(a_run(a_call(text), answer=text))
     assert wording is None or len(wording.references) == 1
-    # A sentence is no longer than what is parsed.
+    # A sentence is never longer than the text that is parsed.
     assert decisive_differences(text[:LONGEST], text[:LONGEST]) == ()
     assert 0 <= bleu(text, text) <= 100.0001
 

@@ -1,4 +1,4 @@
-"""The application without a network: its models are made of Python."""
+"""The application without a network, with models in Python."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Foreign(BaseChatModel):
-    """A model of a provider that has words of its own: tools are `my_tools`, and answers in a schema are tool calls."""
+    """A model of a provider with its own format: tools are `my_tools`, and structured answers are tool calls."""
 
     tools: bool = True
 
@@ -44,7 +44,7 @@ class Foreign(BaseChatModel):
 
 
 def client(app: Any) -> httpx.AsyncClient:
-    """Return a client of an application, in this very process."""
+    """Return a client of an application in this process."""
     return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost")
 
 

@@ -1,7 +1,8 @@
-"""What the application takes, translates and refuses."""
+"""What the application accepts, translates and rejects."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
@@ -12,6 +13,7 @@ from starlette.routing import Mount
 
 from langchain_moa import ChatMoA
 from langchain_moa.serving import make_app
+from langchain_moa.serving.chat import ChatRequest
 from langchain_moa.serving.server import LOOPBACK_NAMES
 from tests.unit_tests.serving.app import Foreign, app_of, client
 
@@ -76,7 +78,15 @@ async def test_what_is_refused_names_the_field(body: dict[str, Any], code: str, 
 
 
 @pytest.mark.parametrize(
-    "body", [{"n": 1}, {"logprobs": False}, {"modalities": ["text"]}, {"user": "me", "store": True}, {"temperature": None}]
+    "body",
+    [
+        {"n": 1},
+        {"logprobs": False},
+        {"modalities": ["text"]},
+        {"user": "me", "store": True},
+        {"temperature": None},
+        {"top_k": -1},
+    ],
 )
 async def test_what_says_nothing_is_let_pass(body: dict[str, Any]) -> None:
     assert (await post(app_of(), **body)).status_code == 200
@@ -136,6 +146,31 @@ async def test_other_names_of_this_machine_are_refused_where_hosts_are_named() -
             assert (await http.get("/v1/models", headers={"host": host})).status_code == status
 
 
+async def test_requests_that_arrive_together_begin_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    turn, begun = 0, []
+
+    async def count() -> None:
+        nonlocal turn
+        while True:
+            turn += 1
+            await asyncio.sleep(0)
+
+    def read(*args: Any, **options: Any) -> Any:
+        begun.append(turn)
+        return original(*args, **options)
+
+    original = ChatRequest.read
+    monkeypatch.setattr(ChatRequest, "read", read)
+    counting = asyncio.create_task(count())
+    async with client(app_of()) as http:
+        body = {"model": "moa", "messages": HI}
+        answers = await asyncio.gather(*(http.post("/v1/chat/completions", json=body) for _ in range(20)))
+    counting.cancel()
+    assert [answer.status_code for answer in answers] == [200] * 20
+    # Between two of them the event loop looks at its connections.
+    assert len({*begun}) == 20
+
+
 async def test_it_can_be_mounted() -> None:
     app = Starlette(routes=[Mount("/ai", app_of(api_keys=["a-key-of-this-test"]))])
     async with client(app) as http:
@@ -191,7 +226,7 @@ async def test_pages_of_other_origins_may_use_it_where_they_are_named() -> None:
     async with client(app_of(cors_origins=["https://chat.example"], api_keys=["a-key-of-this-test"])) as http:
         answer = await http.options("/v1/chat/completions", headers=preflight)
         assert (answer.status_code, answer.headers["access-control-allow-origin"]) == (200, "https://chat.example")
-        # Its errors can be read, too.
+        # Its errors can be read as well.
         answer = await http.get("/v1/models", headers={"origin": "https://chat.example"})
         assert (answer.status_code, answer.headers["access-control-allow-origin"]) == (401, "https://chat.example")
         answer = await http.get("/health", headers={"origin": "https://evil.example"})

@@ -1,4 +1,4 @@
-"""Files with several mixtures, and what a server makes of the options."""
+"""Files with several mixtures, and how a server applies the options."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ def test_one_is_called_like_its_file_and_several_as_the_file_says(tmp_path: Path
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("mixtures: {}", "`mixtures` stands alone"),
-        (f"mixtures: [{ONE}]", "`mixtures` stands alone"),
-        ("mixtures: {fast: openai:a}", "`mixtures` stands alone"),
-        (f"num_layers: 1\nmixtures: {{fast: {ONE}}}", "`mixtures` stands alone"),
+        ("mixtures: {}", "`mixtures` must be the only key"),
+        (f"mixtures: [{ONE}]", "`mixtures` must be the only key"),
+        ("mixtures: {fast: openai:a}", "`mixtures` must be the only key"),
+        (f"num_layers: 1\nmixtures: {{fast: {ONE}}}", "`mixtures` must be the only key"),
         ("mixtures: {fast: {proposers: [openai:a]}}", "mixture 'fast': aggregator is missing"),
         ("mixtures: {fast: {api_key: abc}}", "has 'api_key'; keys do not belong in files"),
     ],

@@ -1,4 +1,4 @@
-"""Whatever a client sends, it gets an answer or an error in OpenAI's form, and never a fault of ours."""
+"""Any request gets an answer or an error in OpenAI's format, and never causes an internal error."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def post(content: bytes, kind: str = "application/json", path: str = "/v1/chat/c
 
 
 def is_fine(answer: httpx.Response) -> bool:
-    """Tell whether an answer is one, or an error in OpenAI's form."""
+    """Return whether a response is an answer, or an error in OpenAI's format."""
     if answer.status_code == 200:
         return answer.text.endswith("data: [DONE]\n\n") or answer.json()["object"] == "chat.completion"
     error = answer.json()["error"]
@@ -90,7 +90,7 @@ def is_fine(answer: httpx.Response) -> bool:
 @example({"messages": GOOD["messages"], "tool_choice": {"type": "function", "function": {"name": "f"}}})
 @example({"messages": GOOD["messages"], "seed": 10**30, "max_tokens": 10**400})
 def test_any_json(body: dict[str, Any]) -> None:
-    # What Python may hold and JSON may not, half a character for example, is no JSON to begin with.
+    # Values that Python allows but JSON does not, such as half a character, are not JSON to begin with.
     assert is_fine(post(json.dumps({"model": "moa", **body}).encode()))
 
 

@@ -1,4 +1,4 @@
-"""What providers stream in many ways leaves in OpenAI's one."""
+"""The various streams of providers are converted to OpenAI's format."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Work that nobody waits for is ended, even if it does not hear it at once."""
+"""Work whose client has left is cancelled, even if it ignores the first cancellation."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ async def there() -> dict[str, Any]:
 
 
 async def deaf(heard: asyncio.Event) -> None:
-    """Lose the first cancellation, as `asyncio.wait_for` may."""
+    """Ignore the first cancellation, as `asyncio.wait_for` may do."""
     try:
         await asyncio.Event().wait()
     except asyncio.CancelledError:

@@ -1,4 +1,4 @@
-"""Decisions are read strictly."""
+"""Decisions are parsed strictly."""
 
 from __future__ import annotations
 

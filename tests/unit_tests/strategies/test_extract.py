@@ -1,4 +1,4 @@
-"""Short answers: boxes, whichever is found, and the count of them."""
+"""Short answers: boxes, the `auto` extractor, and counting."""
 
 from __future__ import annotations
 
@@ -115,5 +115,5 @@ def test_an_own_extractor_that_returns_no_text_is_an_error() -> None:
     def number_of_words(text: str) -> Any:
         return len(text.split())
 
-    with pytest.raises(TypeError, match="extract returned int; return a text, or None where there is no answer"):
+    with pytest.raises(TypeError, match="extract returned int; return a string, or None if there is no answer"):
         tally(["one", "two"], number_of_words)

@@ -169,7 +169,7 @@ class TestModerator:
         last = closed(*self.texts, number=3, num_layers=3)
         assert Conducted(Moderator(keep=3)(last)).texts == list(self.texts)
         assert Conducted(Moderator(keep=3, may_stop=False)(self.layer())).texts == list(self.texts)
-        # Whether to end is to be decided, though all are kept.
+        # All references are kept, but whether to stop still has to be decided.
         assert Conducted(Moderator(keep=9)(self.layer()), "?", "?").texts == list(self.texts)
 
 

@@ -1,4 +1,4 @@
-"""Strategies by name, in YAML, as parts of a mixture's description."""
+"""Strategies by name, in YAML, and in a mixture's description."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.inquiries import turn
 
 MODEL = FakeListChatModel(responses=["7"])
 PACKAGES = ("aggregation", "filters", "stopping")
-# What has no default, because nobody could know it.
+# Arguments without a default, since there is no sensible one.
 NEEDS: dict[str, Any] = {"verified": {"verified": {"check": lambda text, question: "7" in text + question}}}
 ALL = [(package, name) for package in PACKAGES for name in names(f"langchain_moa.{package}")]
 
@@ -73,7 +73,7 @@ def test_adding_one_is_adding_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyP
         state = create_moa(made).compile().invoke(turn("6 * 7"))
         assert state["passed_on"] == [[1]]
         assert "known are diverse, duplicates, first_ones, " in refused(reference_filters="second_ones")
-        assert "langchain_moa.filters.nothing holds no class Nothing" in refused(reference_filters="nothing")
+        assert "langchain_moa.filters.nothing has no class Nothing" in refused(reference_filters="nothing")
     finally:
         for module in ("first_ones", "nothing"):
             sys.modules.pop(f"langchain_moa.filters.{module}", None)
@@ -118,10 +118,10 @@ def test_errors_name_the_field_the_value_and_the_remedy() -> None:
     assert "vote: extract: unknown extractor 'n'" in refused(aggregation={"vote": {"extract": "n"}})
     assert "vote: unknown argument 'extrac'; known are extract" in refused(aggregation={"vote": {"extrac": "number"}})
     assert "synthesize: unknown argument 'seed'; it has none" in refused(aggregation={"synthesize": {"seed": 1}})
-    assert "has one key, the strategy's name, and its arguments below; this one has 2" in refused(
+    assert "with one key, the strategy's name, and its arguments as the value; this one has 2" in refused(
         aggregation={"vote": {}, "select": {}}
     )
-    assert "vote: its arguments are a mapping, as in {vote: {argument: value}}, not 'number'" in refused(
+    assert "vote: give its arguments as a mapping, as in {vote: {argument: value}}, not 'number'" in refused(
         aggregation={"vote": "number"}
     )
     assert "with add_to, not int" in refused(aggregation=3)
@@ -162,9 +162,9 @@ def test_a_strategys_own_model_is_checked_at_construction(monkeypatch: pytest.Mo
 
 def test_a_mixture_whose_aggregation_writes_nothing_refuses_tools_and_schemas() -> None:
     moa = ChatMoA(proposers=[MODEL], aggregation="vote", num_layers=1)
-    with pytest.raises(ValueError, match="the aggregation 'vote' writes no answer of its own and cannot take tools"):
+    with pytest.raises(ValueError, match="the aggregation 'vote' does not write an answer itself and cannot use tools"):
         moa.bind_tools([])
-    with pytest.raises(ValueError, match="the aggregation 'vote' writes no answer of its own and cannot take a schema"):
+    with pytest.raises(ValueError, match="the aggregation 'vote' does not write an answer itself and cannot use a schema"):
         moa.with_structured_output({"title": "x", "type": "object", "properties": {}})
 
 
@@ -246,10 +246,13 @@ def test_a_mixture_with_strategies_can_be_pickled_and_copied() -> None:
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
-        ({"num_layers": 1, "stop_when": "agreement"}, "'agreement' has no effect in a mixture of 1 layer; it takes at least 2"),
-        ({"num_layers": 1, "stop_when": own}, "'own' has no effect in a mixture of 1 layer; it takes at least 2"),
-        ({"stop_when": "residual"}, "'residual' has no effect in a mixture of 2 layers; it takes at least 3"),
-        ({"num_layers": 3, "stop_when": {"residual": {"layers": 2}}}, "of 3 layers; it takes at least 4"),
+        (
+            {"num_layers": 1, "stop_when": "agreement"},
+            "'agreement' has no effect in a mixture with 1 layer; it needs at least 2",
+        ),
+        ({"num_layers": 1, "stop_when": own}, "'own' has no effect in a mixture with 1 layer; it needs at least 2"),
+        ({"stop_when": "residual"}, "'residual' has no effect in a mixture with 2 layers; it needs at least 3"),
+        ({"num_layers": 3, "stop_when": {"residual": {"layers": 2}}}, "with 3 layers; it needs at least 4"),
         ({"num_layers": 3, "stop_when": "residual"}, ""),
         ({"num_layers": 2, "stop_when": own}, ""),
         ({"num_layers": 1}, ""),
@@ -281,7 +284,7 @@ def test_the_models_among_the_settings_are_the_ones_that_it_calls() -> None:
 
 
 class Twice:
-    """An aggregation of a user's: two nodes of its own."""
+    """A user's aggregation with two nodes of its own."""
 
     def add_to(self, graph: AnswerGraph) -> str:
         graph.add_node("draw_breath", lambda state: {})

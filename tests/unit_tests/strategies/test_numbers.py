@@ -1,4 +1,4 @@
-"""Which number a text gives as its answer, and in which form."""
+"""Which number a text gives as its answer, and how it is normalized."""
 
 from __future__ import annotations
 
@@ -180,7 +180,7 @@ def test_the_only_number_of_a_short_reply(text: str, found: str | None) -> None:
 
 
 def written(value: Decimal) -> dict[str, str]:
-    """A number in every way that is read."""
+    """A number in all supported notations."""
     grouped = f"{value:,}"
     swapped = grouped.translate({ord(","): ".", ord("."): ","})
     ways = {
@@ -198,7 +198,7 @@ def written(value: Decimal) -> dict[str, str]:
         "a fraction": "{}/{}".format(*Fraction(value).as_integer_ratio()),
         "a LaTeX fraction": "\\frac{{{}}}{{{}}}".format(*Fraction(value).as_integer_ratio()),
     }
-    # One comma with three digits behind it sets thousands apart, and one such point does not.
+    # A single comma before three digits separates thousands, a single point does not.
     if swapped.count(",") == 1 and (swapped.count(".") or len(swapped.partition(",")[2]) != 3):
         ways["the other way round"] = swapped
     return ways

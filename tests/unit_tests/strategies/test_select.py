@@ -1,4 +1,4 @@
-"""`select` and `consistent`: one engine, two questions."""
+"""`select` and `consistent`: the same engine with two questions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The order that lots are drawn for: by the seed, the conversation and the layer, and by nothing else."""
+"""The shuffled order depends only on the seed, the conversation and the layer."""
 
 from __future__ import annotations
 

@@ -33,12 +33,12 @@ def in_a_loop(call: Callable[..., Awaitable[T]], *args: Any) -> T:
     return asyncio.run(run())
 
 
-# From async code, and as sync code waits for it.
+# From async code, and from sync code that waits for it.
 everywhere = pytest.mark.parametrize("run", [in_a_loop, wait_for])
 
 
 class Asynchronous(Embeddings):
-    """Embeddings by length, which know how they were asked."""
+    """Embeddings by length, which record how they were called."""
 
     def __init__(self) -> None:
         self.asked: list[str] = []
@@ -117,7 +117,7 @@ async def test_embeddings_are_asked_by_their_async_side() -> None:
 
 
 def test_where_sync_code_waits_embeddings_are_asked_by_their_sync_side() -> None:
-    """Their async clients may belong to another event loop."""
+    """Async clients of embeddings may belong to another event loop."""
     embeddings = Asynchronous()
     matrix = wait_for(compare, ["a", "bb"], embeddings)
     assert matrix[0][1] == pytest.approx(3 / (math.sqrt(2) * math.sqrt(5)))
@@ -210,5 +210,5 @@ def test_what_cannot_compare_is_refused_at_construction() -> None:
     assert Medoid(similarity=DeterministicFakeEmbedding(size=3)).similarity
     with pytest.raises(ValueError, match="not int"):
         Medoid(similarity=3)  # type: ignore[arg-type]  # what is tested
-    with pytest.raises(ValueError, match="'lexicall' is neither 'lexical' nor 'ordered' nor embeddings"):
+    with pytest.raises(ValueError, match="'lexicall' is not 'lexical', 'ordered', or embeddings"):
         Medoid(similarity="lexicall")

@@ -39,7 +39,7 @@ class TestAgreement:
         lists = [f"{what}:\n1. {what} more\n2. {what} less\n3. stop" for what in ("Sleep", "Drink", "Run")]
         assert stops(Agreement(), closed(*lists)) is None
         assert stops(Agreement(extract="number"), closed(*lists)) == "3 of 3 answers of layer 1 agree: 3"
-        with pytest.raises(ValueError, match=r"extract\n.*give 'said', or 'number' if every answer is one"):
+        with pytest.raises(ValueError, match=r"extract\n.*give 'said', or 'number' if all answers are numbers"):
             Agreement(extract="auto")
 
     def test_one_alone_agrees_with_nobody(self) -> None:
@@ -69,7 +69,7 @@ class TestAgreement:
 
 
 def verdict(text: str, node: str) -> Step:
-    """What a model said of an earlier layer."""
+    """A model's reply about an earlier layer."""
     return Step(
         turn="turn",
         node=node,

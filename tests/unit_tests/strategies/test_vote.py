@@ -80,5 +80,5 @@ def test_a_vote_whose_agreement_counts_is_not_decided_early() -> None:
 def test_by_trust_the_answer_is_that_of_the_most_trusted() -> None:
     choice = vote("It is 7", "7 it is", "8", trust=("p2",), extract="number")
     assert choice.reference["text"] == "7 it is"
-    with pytest.raises(ValueError, match="give the threshold as well"):
+    with pytest.raises(ValueError, match="undecided has no effect without a threshold"):
         Vote(undecided="aggregator")

@@ -1,4 +1,4 @@
-"""What a server gets for which context, without a server."""
+"""Which graph a server gets for which context, tested without a server."""
 
 from __future__ import annotations
 
@@ -12,12 +12,14 @@ from langgraph_sdk.runtime import _ExecutionRuntime, _ReadRuntime  # ServerRunti
 
 from langchain_moa import Mixture, Proposer
 from langchain_moa.local import CATALOG
+from langchain_moa.strategies.registry import name_of
 from langchain_moa.studio import graph_factory
 from langchain_moa.studio.factory import configured
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from langchain_moa import ClosedLayer
     from langchain_moa.studio.factory import Factory
 
 NODES = ["layer_1_proposer_1", "layer_1_proposer_2", "merge_1", "aggregator"]
@@ -38,15 +40,15 @@ def mixture(**options: Any) -> Mixture:
 
 
 def run(factory: Factory, context: Any = None, settled: Any = None) -> Any:
-    """Ask for a graph as a server does for a run."""
+    """Request a graph as a server does for a run."""
     runtime: Any = _ExecutionRuntime(access_context="threads.create_run", store=InMemoryStore(), context=context)
     return asyncio.run(factory({"configurable": settled or {}}, runtime))  # type: ignore[arg-type]  # it is a coroutine
 
 
 def look(factory: Factory, settled: Any = None) -> Any:
-    """Ask for a graph as a server does to show it."""
+    """Request a graph as a server does to show it."""
     runtime: Any = _ReadRuntime(access_context="assistants.read", store=InMemoryStore())
-    return asyncio.run(factory({"configurable": settled or {}}, runtime))  # type: ignore[arg-type]  # as above
+    return asyncio.run(factory({"configurable": settled or {}}, runtime))  # type: ignore[arg-type]  # it is a coroutine
 
 
 def nodes(graph: Any) -> list[str]:
@@ -70,7 +72,7 @@ def test_the_graph_for_a_context_is_built_once() -> None:
     context = {"num_layers": 2, "prompt": "hardened"}
     graph = run(factory, context)
     assert run(factory, dict(reversed(context.items()))) is graph
-    # What a server mirrors into its config, beside entries of its own, is the same context.
+    # The context that a server copies into its config, next to its own entries, is the same.
     assert look(factory, {**context, "thread_id": "1", "graph_id": "moa", "x-request-id": "2"}) is graph
     assert run(factory, {"num_layers": 3}) is not graph
 
@@ -102,6 +104,56 @@ def test_a_form_that_is_sent_as_it_was_shown_changes_nothing() -> None:
     fields = look(factory).get_context_jsonschema()["properties"]
     graph = run(factory, {name: field["default"] for name, field in fields.items() if "default" in field})
     assert [member(graph, node).settings["temperature"] for node in NODES[:2]] == [0.2, 0.8]
+
+
+def strategies(graph: Any) -> list[Any]:
+    """Return the aggregation, filters and stop condition of a served graph, with quorum and deadline."""
+    made = graph.nodes[NODES[0]].bound.deps[0]
+    filters = [name_of(each) for each in made.reference_filters]
+    stop = None if made.stop_when is None else name_of(made.stop_when)
+    return [name_of(made.strategies.aggregation), filters, stop, made.quorum, made.deadline]
+
+
+def test_the_form_has_the_strategies_the_quorum_and_the_deadline() -> None:
+    configured = {"reference_filters": [{"diverse": {"keep": 1}}], "stop_when": "agreement", "quorum": 0.5, "deadline": 60}
+    factory = graph_factory(mixture(**configured, num_layers=2))
+    fields = look(factory).get_context_jsonschema()["properties"]
+    assert {"synthesize", "vote", "medoid"} <= set(fields["aggregation"]["enum"])
+    shown = {name: fields[name]["default"] for name in ("aggregation", "reference_filters", "stop_when", "quorum", "deadline")}
+    assert list(shown.values()) == ["synthesize", ["diverse"], "agreement", 0.5, 60]
+    sent = run(factory, {**shown, "temperature": 1})
+    assert strategies(sent) == ["synthesize", ["diverse"], "agreement", 0.5, 60]
+    # A configured one keeps its arguments.
+    assert sent.nodes[NODES[0]].bound.deps[0].reference_filters[0].keep == 1
+    other = {"aggregation": "medoid", "reference_filters": ["none"], "stop_when": "none", "quorum": 1, "deadline": 5}
+    assert strategies(run(factory, other)) == ["medoid", [], None, 1, 5]
+
+
+def test_a_form_shows_no_strategy_of_the_operators_own() -> None:
+    def own(layer: ClosedLayer) -> Any:
+        return layer.references
+
+    factory = graph_factory(mixture(reference_filters=[own]))
+    fields = look(factory).get_context_jsonschema()["properties"]
+    assert "default" not in fields["reference_filters"]
+    graph = run(factory, {name: field["default"] for name, field in fields.items() if "default" in field})
+    assert strategies(graph)[1] == ["own"]
+
+
+@pytest.mark.parametrize(
+    ("context", "said"),
+    [
+        ({"aggregation": "votes"}, "aggregation: unknown name 'votes'; known are "),
+        ({"aggregation": {"verified": {"check": "os:system"}}}, "aggregation"),
+        ({"reference_filters": [{"judge": {"model": "openai:z"}}]}, "reference_filters"),
+        ({"stop_when": "os:system"}, "stop_when: unknown name"),
+        ({"quorum": 0}, "quorum"),
+        ({"deadline": -1}, "deadline"),
+    ],
+)
+def test_a_context_names_strategies_without_arguments(context: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=f"context: {said}"):
+        run(graph_factory(mixture()), context)
 
 
 def test_members_keep_all_that_is_configured_of_them() -> None:
@@ -166,7 +218,7 @@ def test_a_wrong_context_says_what_is_wrong(context: dict[str, Any], problem: st
     factory = graph_factory(mixture())
     with pytest.raises(ValueError, match=problem):
         run(factory, context)
-    # To be mended it has to be shown.
+    # It must be shown so that it can be repaired.
     assert nodes(look(factory, context)) == NODES
 
 

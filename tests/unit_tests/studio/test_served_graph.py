@@ -1,4 +1,4 @@
-"""A served graph refuses a run that would cost something and answer nothing."""
+"""A served graph rejects runs that would cost something but answer nothing."""
 
 from __future__ import annotations
 

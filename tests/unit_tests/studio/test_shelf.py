@@ -1,4 +1,4 @@
-"""A shelf makes a thing once, keeps it while there is room, and never keeps a failure."""
+"""A shelf makes an object once, keeps it while there is room, and never keeps a failure."""
 
 from __future__ import annotations
 

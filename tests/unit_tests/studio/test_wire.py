@@ -1,4 +1,4 @@
-"""Messages of a graph on a server come as plain data, and lose nothing on the way."""
+"""Messages of a graph on a server arrive as plain data, without losing anything."""
 
 from __future__ import annotations
 

@@ -112,7 +112,7 @@ def test_two_models_with_other_answers_are_other_models() -> None:
 
 @pytest.mark.parametrize(
     ("answers", "said"),
-    [({}, "at least one question"), ("text", "mapping"), ({"q": []}, "'q' must be"), ({"q": 4}, "'q' must be")],
+    [({}, "at least one question"), ("text", "mapping"), ({"q": []}, "'q': a question"), ({"q": 4}, "'q': a question")],
 )
 def test_answers_that_are_none_are_refused(answers: Any, said: str) -> None:
     with pytest.raises(ValueError, match=said):
@@ -187,7 +187,7 @@ def test_a_member_string_names_a_recorded_model(recorded: Path) -> None:
         ("replay:answers.jsonl#openai:gpt-4.1-nano", "ok"),
     ]
     assert calls[1]["error"]["kind"] == "RecordedFailureError"
-    # A million tokens of its answers are 40 cents.
+    # Its output costs 40 cents per million tokens.
     assert calls[2]["cost_usd"] == pytest.approx(0.4, rel=0.01)
 
 
@@ -202,7 +202,7 @@ def test_samples_tokens_and_price_are_those_of_the_row(recorded: Path) -> None:
     assert usage["output_tokens"] == 100
     with pytest.raises(RecordedFailureError, match=r"'openai:gpt-4.1-nano' for 'What is 2 . 2.' failed when it was recorded"):
         replay_model("answers.jsonl#openai:gpt-4.1-nano", sample=1).invoke(QUESTION)
-    # Not recorded for this question: a failed call, too.
+    # Not recorded for this question, so the call fails as well.
     with pytest.raises(RecordedFailureError):
         replay_model("answers.jsonl#gone").invoke("Why?")
 
@@ -227,8 +227,8 @@ def test_a_member_string_that_names_nothing_says_what_there_is(recorded: Path, s
 @pytest.mark.parametrize(
     ("row", "said"),
     [
-        ({"question": "a", "recorded": {"one": 4}}, "line 1: the recorded answer of 'one' has to be a text"),
-        ({"question": "a", "recorded": {"one": "4"}, "cost_usd": {"one": "much"}}, "'cost_usd' of 'one' has to be a number"),
+        ({"question": "a", "recorded": {"one": 4}}, "line 1: the recorded answer of 'one' must be a text"),
+        ({"question": "a", "recorded": {"one": "4"}, "cost_usd": {"one": "much"}}, "'cost_usd' of 'one' must be a number"),
         ({"question": "a", "recorded": {"one": ["4", "5"]}, "chars": {"one": [1]}}, "for each of its answers"),
         ({"question": "a"}, "line 1: the field 'recorded' is missing"),
     ],

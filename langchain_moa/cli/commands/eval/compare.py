@@ -19,8 +19,8 @@ from langchain_moa.cli.evaluating import (
     Yes,
     budget_refused,
     confirm_spending,
+    require_no_ledger,
     run_to_the_end,
-    warn_of_skipped,
 )
 from langchain_moa.cli.exit_codes import EXIT_CODES, FAILED, UsageError, explain, explained
 from langchain_moa.cli.mixture_arguments import MixtureArguments
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from langchain_moa.evaluation.comparison import ComparisonResult
-    from langchain_moa.evaluation.ledger import Ledger
+    from langchain_moa.evaluation.estimate import Estimate
     from langchain_moa.evaluation.questions import Question
     from langchain_moa.evaluation.scorers import Scorer
     from langchain_moa.evaluation.summary import ComparisonSummary
@@ -107,13 +107,13 @@ def compare(
     It asks the mixture, each member alone, the best of them as often as the
     mixture asks all (Self-MoA), and the aggregator after each layer. Calls
     that several of them make are made once. Ctrl-C waits for the calls under
-    way, a second one does not; the same command then goes on, and no call that
-    was answered is made again.
+    way, a second one does not. Run the same command again to resume; no call
+    that was answered is made again.
 
     [dim]$[/dim] langchain-moa eval compare -c moa.yaml --task questions.jsonl --limit 50
     """
     with explained(debug=debug):
-        from langchain_moa.batch.limits import EvaluationError
+        from langchain_moa.batch.limits import BatchError
         from langchain_moa.data.rows import RowError
         from langchain_moa.evaluation.scorers import BY_ANSWER_TYPE, resolve_scorer
 
@@ -136,7 +136,7 @@ def compare(
             if not estimate:
                 order.confirm(yes=yes)
                 order.run(as_json=as_json, quiet=quiet)
-        except (EvaluationError, RowError) as error:
+        except (BatchError, RowError) as error:
             raise UsageError(explain(error)) from error
 
 
@@ -190,17 +190,14 @@ class _CompareJob:
         """Say what it would cost.
 
         Args:
-            quiet: Whether nothing is said but what is wrong.
+            quiet: Whether only errors are printed.
 
         Raises:
             UsageError: There is a limit in dollars, and a price is not known.
-            EvaluationError: The folder holds something else.
+            BatchError: The folder is in use, or holds something else.
         """
-        from langchain_moa.evaluation.estimate import estimate
-
-        ledger = self._ledger()
-        warn_of_skipped(ledger)
-        found = estimate(self.mixture, self.questions, ledger, epochs=self.epochs, judge=self._judge)
+        require_no_ledger(self.folder / "ledger.jsonl")
+        found, spent = self._estimate()
         if self.max_cost_usd is not None and found.unpriced:
             raise UsageError(budget_refused(found.unpriced))
         if quiet:
@@ -212,7 +209,6 @@ class _CompareJob:
             f"{counted(len(self.questions), 'question')}, about {counted(found.calls, 'call')}{known}; {cost}, with answers of "
             f"{found.answer_tokens:,} tokens; scorer: {self.scorer}"
         )
-        spent = ledger.budget.spent
         if self.max_cost_usd is not None and spent + found.usd > self.max_cost_usd:
             before = f" (${spent:.2f} of it is spent)" if spent else ""
             warn(f"${self.max_cost_usd:g}{before} will not be enough; what is answered until then is kept")
@@ -226,9 +222,7 @@ class _CompareJob:
         Raises:
             typer.Abort: The answer was no.
         """
-        from langchain_moa.evaluation.estimate import estimate
-
-        found = estimate(self.mixture, self.questions, self._ledger(), epochs=self.epochs, judge=self._judge)
+        found, _ = self._estimate()
         confirm_spending(found.calls - found.known, yes=yes)
 
     def run(self, *, as_json: bool, quiet: bool) -> None:
@@ -239,28 +233,29 @@ class _CompareJob:
             quiet: Whether to say nothing on standard error but errors.
 
         Raises:
-            EvaluationError: The folder is in use, or the scorer failed.
+            BatchError: The folder is in use, or the scorer failed.
             typer.Exit: It has ended early, or too much has failed for a result.
         """
+        from langchain_moa.batch.call_journal import CallJournal
         from langchain_moa.evaluation.comparison import MixtureComparison
         from langchain_moa.evaluation.summary import ComparisonSummary
 
-        with self._ledger() as ledger:
-            before = ledger.budget.spent
+        with CallJournal(self._path, max_cost_usd=self.max_cost_usd) as journal:
+            before = journal.budget.spent
             comparison = MixtureComparison(
                 mixture=self.mixture,
                 questions=self.questions,
-                ledger=ledger,
+                journal=journal,
                 score=self.score,
                 epochs=self.epochs,
                 concurrency=self.concurrency,
             )
-            findings = run_to_the_end(comparison.run, ledger, quiet=quiet)
+            findings = run_to_the_end(comparison.run, journal, quiet=quiet)
         summary = ComparisonSummary.of(findings)
         text = self._write(summary, findings)
         if not quiet:
-            spent = f" for ${ledger.budget.spent - before:.4f}" if ledger.budget.spent > before else ""
-            note(f"{counted(ledger.made, 'call')} made{spent}; everything is in {self.folder}/, see report.html")
+            spent = f" for ${journal.budget.spent - before:.4f}" if journal.budget.spent > before else ""
+            note(f"{counted(journal.made, 'call')} made{spent}; everything is in {self.folder}/, see report.html")
         _show(summary, text if as_json else None)
         if summary.problems:
             for problem in summary.problems:
@@ -273,14 +268,22 @@ class _CompareJob:
 
         return self.score if isinstance(self.score, Member) else None
 
-    def _ledger(self) -> Ledger:
-        from langchain_moa.evaluation.ledger import Ledger
+    @property
+    def _path(self) -> Path:
+        return self.folder / "calls.journal"
 
-        return Ledger(self.folder / "ledger.jsonl", max_cost_usd=self.max_cost_usd)
+    def _estimate(self) -> tuple[Estimate, float]:
+        """Return what is to be expected, and US dollars that were spent before."""
+        from langchain_moa.batch.call_journal import CallJournal
+        from langchain_moa.evaluation.estimate import estimate
+
+        with CallJournal.read(self._path) as journal:
+            found = estimate(self.mixture, self.questions, journal, epochs=self.epochs, judge=self._judge)
+            return found, journal.budget.spent
 
     def _write(self, summary: ComparisonSummary, findings: ComparisonResult) -> str:
         """Write the files, the figures before the picture of them, and return the JSON document."""
-        from langchain_moa.evaluation.ledger import write_whole
+        from langchain_moa.batch.line_file import write_whole
         from langchain_moa.evaluation.plots import draw_pareto
         from langchain_moa.evaluation.report import document, markdown, page
 

@@ -18,8 +18,8 @@ from langchain_moa.cli.evaluating import (
     MaxCost,
     ProgressWatch,
     budget_refused,
+    require_no_ledger,
     run_to_the_end,
-    warn_of_skipped,
 )
 from langchain_moa.cli.exit_codes import EXIT_CODES, FAILED, UsageError, explain, explained
 from langchain_moa.cli.mixture_arguments import DEFAULT_CONFIG, MixtureArguments
@@ -28,10 +28,10 @@ from langchain_moa.evaluation.harnesses import HARNESSES
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping, Sequence
 
+    from langchain_moa.batch.call_journal import CallJournal
     from langchain_moa.data.reference import Reference
     from langchain_moa.evaluation.generation import GenerationResult
     from langchain_moa.evaluation.harnesses import BenchmarkQuestion, Harness
-    from langchain_moa.evaluation.ledger import Ledger
     from langchain_moa.members.member import Member
     from langchain_moa.mixture.mixture import Mixture
 
@@ -98,18 +98,19 @@ def generate(
     r"""Write a mixture's answers to a benchmark's questions.
 
     The file is what AlpacaEval, FastChat (MT-Bench), Arena-Hard-Auto or FLASK
-    reads. Beside it stands a ledger of all calls. Ctrl-C waits for the calls
-    under way, a second one does not; the same command then goes on, and no
+    reads. A journal of all calls is beside it. Ctrl-C waits for the calls
+    under way, a second one does not. Run the same command again to resume; no
     call that was answered is made again.
 
     [dim]$[/dim] langchain-moa eval generate -b flask -c moa.yaml \
         --questions flask_evaluation.jsonl -o moa.jsonl
     """
     with explained(debug=debug):
-        from langchain_moa.batch.limits import EvaluationError
+        from langchain_moa.batch.call_journal import CallJournal
+        from langchain_moa.batch.limits import BatchError
+        from langchain_moa.batch.line_file import write_whole
         from langchain_moa.data.rows import RowError
         from langchain_moa.evaluation.generation import read_references
-        from langchain_moa.evaluation.ledger import Ledger, write_whole
 
         harness = _harness(benchmark)
         try:
@@ -126,17 +127,18 @@ def generate(
                 own_settings=own_settings,
             )
             # No `.jsonl`: the tools take every such file for answers.
-            ledger = Ledger(output.with_name(f"{output.name}.ledger"), max_cost_usd=max_cost_usd)
-            warn_of_skipped(ledger)
-            job.announce(ledger, has_limit=max_cost_usd is not None, quiet=quiet and not estimate)
+            path = output.with_name(f"{output.name}.journal")
+            require_no_ledger(output.with_name(f"{output.name}.ledger"))
+            with CallJournal.read(path) as journal:
+                job.announce(len(journal), path, has_limit=max_cost_usd is not None, quiet=quiet and not estimate)
             if estimate:
                 return
-            with ledger:
-                outcome, text = job.run(ledger, output, quiet=quiet)
-        except (RowError, EvaluationError) as error:
+            with CallJournal(path, max_cost_usd=max_cost_usd) as journal:
+                outcome, text = job.run(journal, output, quiet=quiet)
+        except (RowError, BatchError) as error:
             raise UsageError(explain(error)) from error
         write_whole(output, text)
-        _report(outcome, ledger, len(asked), output, quiet=quiet)
+        _report(outcome, journal, len(asked), output, quiet=quiet)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,7 +154,7 @@ class _Job:
     concurrency: int
     own_settings: bool
 
-    def announce(self, ledger: Ledger, *, has_limit: bool, quiet: bool) -> None:
+    def announce(self, kept: int, journal: Path, *, has_limit: bool, quiet: bool) -> None:
         """Say what will be asked, and refuse what cannot be."""
         from langchain_moa.batch.limits import callable_members, unpriced
         from langchain_moa.evaluation.generation import asked
@@ -171,14 +173,14 @@ class _Job:
         if not quiet:
             turns = sum(len(question.turns) for question in self.questions)
             calls = counted(turns * len(members), "call")
-            known = f", with {counted(len(ledger.records), 'answer')}" if ledger.records else ""
+            known = f", with {counted(kept, 'answer')}" if kept else ""
             note(
                 f"{counted(len(self.questions), 'question')}, {counted(turns, 'turn')}, {calls} for {self.harness.title}; the "
-                f"ledger is {ledger.path}{known}; {self._price(members)}"
+                f"journal is {journal}{known}; {self._price(members)}"
             )
 
     def _price(self, members: Sequence[Member]) -> str:
-        """Say what all calls will cost, without those that the ledger answers being taken off."""
+        """Say what all calls will cost, without those that the journal answers being taken off."""
         from langchain_moa.batch.limits import ANSWER_TOKENS, expected_usd, tokens_in, unpriced
 
         usd = sum(
@@ -193,7 +195,7 @@ class _Job:
         without = f" without the price of {', '.join(unknown)}, which is not known" if unknown else ""
         return f"${usd:,.2f} and more{without}, with answers of {ANSWER_TOKENS} tokens"
 
-    def run(self, ledger: Ledger, output: Path, *, quiet: bool) -> tuple[GenerationResult, str]:
+    def run(self, journal: CallJournal, output: Path, *, quiet: bool) -> tuple[GenerationResult, str]:
         """Ask, and return what came of it and the answer file's text."""
         from langchain_moa.evaluation.generation import Generation
 
@@ -201,7 +203,7 @@ class _Job:
             harness=self.harness,
             mixture=self.mixture,
             questions=self.questions,
-            ledger=ledger,
+            journal=journal,
             model=self.model,
             references=self.references,
             member=self.alone,
@@ -212,21 +214,21 @@ class _Job:
         async def work(watch: ProgressWatch) -> GenerationResult:
             outcome = await generation.run(watch)
             if outcome.ended in ("signal", "write") and len(outcome.answered) < len(self.questions):
-                ledger.gate.require_open()
+                journal.gate.require_open()
             return outcome
 
-        outcome = run_to_the_end(work, ledger, quiet=quiet)
+        outcome = run_to_the_end(work, journal, quiet=quiet)
         return outcome, generation.document(outcome, before=output)
 
 
 def _harness(name: str) -> Harness:
     if name not in HARNESSES:
-        msg = f"--benchmark: unknown is {name!r}; known are {', '.join(HARNESSES)}"
+        msg = f"--benchmark: {name!r} is unknown; choose one of {', '.join(HARNESSES)}"
         raise UsageError(msg)
     return HARNESSES[name]
 
 
-def _report(outcome: GenerationResult, ledger: Ledger, asked: int, output: Path, *, quiet: bool) -> None:
+def _report(outcome: GenerationResult, journal: CallJournal, asked: int, output: Path, *, quiet: bool) -> None:
     from langchain_moa.evaluation.summary import doing_without
 
     for question, reason in outcome.failed[:_SHOWN_FAILURES]:
@@ -234,13 +236,13 @@ def _report(outcome: GenerationResult, ledger: Ledger, asked: int, output: Path,
     if sentence := doing_without(outcome.without):
         warn(f"{sentence}; the same command asks again")
     if outcome.ended is not None:
-        warn(ledger.gate.why)
+        warn(journal.gate.why)
     missing = asked - len(outcome.answered)
     if missing:
         warn(f"{output} lacks {missing:,} of {counted(asked, 'answer')}; the same command asks for these again")
     elif not quiet:
-        cost = f"; ${ledger.budget.spent:.4f} in all" if ledger.budget.spent else ""
-        note(f"{counted(asked, 'answer')}, {outcome.kept:,} of them from the ledger{cost}")
+        cost = f"; ${journal.budget.spent:.4f} in all" if journal.budget.spent else ""
+        note(f"{counted(asked, 'answer')}, {outcome.kept:,} of them from the journal{cost}")
     typer.echo(output)
     if missing:
         raise typer.Exit(FAILED)

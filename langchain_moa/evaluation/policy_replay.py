@@ -1,0 +1,155 @@
+"""Replaying policies on recorded answers: what each would have answered, after how many calls, and at what cost."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from langchain_moa.evaluation.answer_table import AnswerTable
+    from langchain_moa.evaluation.policies import Policy
+
+# How many comparisons of two answers are made at once.
+_MOST_CELLS = 4_000_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Replayed:
+    """What a policy would have answered.
+
+    Attributes:
+        scores: By question, how good the answer is: the mean over the samples that there are.
+        calls: By question, how many calls the policy takes if all are made.
+        early: By question, how many it takes until the vote is decided.
+        costs: By question, US dollars of `early`; NaN where a price is not known.
+    """
+
+    scores: NDArray[np.float64]
+    calls: NDArray[np.float64]
+    early: NDArray[np.float64]
+    costs: NDArray[np.float64]
+
+
+def replay(table: AnswerTable, policy: Policy) -> Replayed:
+    """Return what a policy would have answered to the questions of a table.
+
+    Where there are several samples, the policy is replayed once with the first sample of each model, once with the second, and
+    so on, and the mean is taken.
+
+    Args:
+        table: The answers.
+        policy: The policy.
+    """
+    return replay_all(table, [policy])[0]
+
+
+def replay_all(table: AnswerTable, policies: Sequence[Policy]) -> list[Replayed]:
+    """Return what each of many policies would have answered; those of one kind and size are replayed at once.
+
+    Args:
+        table: The answers.
+        policies: The policies.
+    """
+    import numpy as np
+
+    found: dict[Policy, Replayed] = {}
+    shapes = dict.fromkeys((policy.kind, len(policy.models)) for policy in policies)
+    for kind, size in shapes:
+        alike = [policy for policy in policies if (policy.kind, len(policy.models)) == (kind, size)]
+        # All at once would take much memory for many questions.
+        step = max(1, _MOST_CELLS // (len(table) * size * size))
+        for begin in range(0, len(alike), step):
+            part = alike[begin : begin + step]
+            draws = max(len(table.samples[model]) for policy in part for model in policy.models) if kind != "samples" else 1
+            asked = np.array([policy.asked(table) for policy in part])
+            trust = np.array([policy.trust for policy in part])
+            each = [_replayed(table, _columns(table, part, draw), asked, trust) for draw in range(draws)]
+            scores, calls, early, costs = (np.mean(values, axis=0) for values in zip(*each, strict=True))
+            for place, policy in enumerate(part):
+                found[policy] = Replayed(
+                    scores=scores[:, place], calls=calls[:, place], early=early[:, place], costs=costs[:, place]
+                )
+    return [found[policy] for policy in policies]
+
+
+def _columns(table: AnswerTable, policies: Sequence[Policy], draw: int) -> NDArray[np.int64]:
+    """Return the columns of the answers that policies read, a row for each policy."""
+    import numpy as np
+
+    def columns(policy: Policy) -> list[int]:
+        if policy.kind == "samples":
+            return list(table.samples[policy.models[0]][: len(policy.models)])
+        return [table.samples[model][draw % len(table.samples[model])] for model in policy.models]
+
+    return np.array([columns(policy) for policy in policies])
+
+
+def _replayed(
+    table: AnswerTable, columns: NDArray[np.int64], asked: NDArray[np.int64], trust: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], ...]:
+    """Return scores, calls, early and costs by question and policy.
+
+    Args:
+        table: The answers.
+        columns: By policy, the columns of the answers that it reads.
+        asked: By policy, the places in `columns` in the order in which they are asked.
+        trust: The same, the most trusted one first.
+    """
+    import numpy as np
+
+    # From here on, places are those in the order of trust.
+    columns, rank = np.take_along_axis(columns, trust, axis=1), np.argsort(trust, axis=1)
+    asked = np.take_along_axis(rank, asked, axis=1)
+    labels, scores, answered = table.labels[:, columns], table.scores[:, columns], table.answered[:, columns]
+    # By question, policy and two places, whether they have the same short answer. Of several most frequent ones, `argmax`
+    # takes the most trusted one's.
+    equal = (labels[..., :, None] == labels[..., None, :]) & (labels >= 0)[..., None]
+    early = _decided_after(equal, asked)
+    # Of those that are asked, the answer is the most trusted one's.
+    made = np.argsort(asked, axis=1) < early[..., None]
+    counts = (equal & made[..., :, None] & made[..., None, :]).sum(axis=-1)
+    answered = answered & made
+    # Where none has a short answer, the first that has answered.
+    chosen = np.where(counts.max(axis=-1) > 0, counts.argmax(axis=-1), answered.argmax(axis=-1))
+    right = np.where(answered.any(axis=-1), _taken(scores, chosen), 0.0)
+    paid = np.cumsum(np.take_along_axis(table.costs[:, columns], np.broadcast_to(asked, labels.shape), axis=-1), axis=-1)
+    costs = np.take_along_axis(paid, early[..., None].astype(np.int64) - 1, axis=-1)[..., 0]
+    return right, np.full(right.shape, float(columns.shape[1])), early, costs
+
+
+def _taken(scores: NDArray[np.float64], chosen: NDArray[np.int64]) -> NDArray[np.float64]:
+    import numpy as np
+
+    taken: NDArray[np.float64] = np.take_along_axis(scores, chosen[..., None], axis=-1)[..., 0]
+    return taken
+
+
+def _decided_after(equal: NDArray[np.bool_], asked: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return after how many calls a vote is decided, as the aggregation `vote` decides.
+
+    Args:
+        equal: By question, policy and two places in the order of trust, whether they have the same short answer.
+        asked: By policy, the places in the order in which they are asked.
+    """
+    import numpy as np
+
+    size = equal.shape[-1]
+    after = np.full(equal.shape[:-2], float(size))
+    turn = np.argsort(asked, axis=1)
+    for made in range(size - 1, 0, -1):
+        there = turn < made
+        so_far = equal & there[:, :, None] & there[:, None, :]
+        counts = so_far.sum(axis=-1)
+        leader = counts.argmax(axis=-1)
+        most = counts.max(axis=-1)
+        with_leader = np.take_along_axis(so_far, leader[..., None, None], axis=-2)[..., 0, :]
+        others = np.where(with_leader, 0, counts).max(axis=-1)
+        left = size - made
+        # A tie goes to the most trusted one, if it has answered.
+        after[(most > others + left) | ((most == others + left) & (leader == 0) & (most > 0))] = made
+    return after

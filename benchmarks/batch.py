@@ -1,14 +1,14 @@
-"""Batches against a loopback server: answers a second by processes and on Ray, and what an answer costs as rows grow.
+"""Batches against a loopback server: answers per second by processes and on Ray, and the cost of an answer as rows grow.
 
-The models answer at once, in a process of their own, so the seconds are those of the software. A run is `langchain-moa batch`
-as a program; its seconds are those from its first call on, its memory is the most that it has had.
+The models answer at once, in another process, so the seconds are those of the software. A run is the program `langchain-moa
+batch`; its seconds count from its first answer, and its memory is the maximum.
 
     python -m benchmarks.batch speed [--rows 1000]
     python -m benchmarks.batch growth [--rows 1000 10000 30000]
     python -m benchmarks.batch killed [--rows 10000] [--kills 5]
     python -m benchmarks.batch half-price [--rows 1000]
 
-The last one asks three layers and an aggregator by batch jobs, of a provider that fails 2% of the lines of each job.
+The last one calls three layers and an aggregator by batch jobs of a provider that fails 2% of the lines.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ FAILING = 0.02
 
 
 def models(pipe: Connection) -> None:
-    """Answer until the end; each message but `end` is answered with the number of calls, and of different ones."""
+    """Answer until the end; each message but `end` is answered with the number of calls, and of different calls."""
     asked: Counter[tuple[str, str]] = Counter()
 
     def answer(body: Body) -> str:
@@ -53,7 +53,7 @@ def models(pipe: Connection) -> None:
         loopback.script("*", answer)
         pipe.send(loopback.url)
         while pipe.recv() != "end":
-            # What the server has kept of requests would grow with their number.
+            # The server's record of requests would grow with their number.
             loopback.reset()
             pipe.send((sum(asked.values()), len(asked)))
 
@@ -71,7 +71,7 @@ def start(folder: Path, url: str, name: str, *more: str) -> subprocess.Popen[byt
 
 
 def waited(process: subprocess.Popen[bytes]) -> tuple[float, float]:
-    """Wait for a program's end; give the seconds of CPU and the MB that it has had at most."""
+    """Wait for a program's end; return its seconds of CPU and its maximum memory in MB."""
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     assert process.returncode == 0
@@ -79,7 +79,7 @@ def waited(process: subprocess.Popen[bytes]) -> tuple[float, float]:
 
 
 def is_over(process: subprocess.Popen[bytes]) -> bool:
-    """Tell whether a program has ended, and leave what it has used to `waited`."""
+    """Tell whether a program has ended, without reaping it."""
     return os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 
@@ -182,10 +182,8 @@ def half_price(rows: int) -> None:
         print(
             f"{len(server.jobs)} jobs with {sum(len(job.lines) for job in server.jobs):,} lines, of which {refused:,} failed;"
         )
-        print(
-            f"{len(asked):,} calls, {max(asked.values())} times at most; {seconds:.0f} s, {1000 * cpu / rows:.0f} ms of CPU for"
-        )
-        print(f"a row, {most:.0f} MB at most")
+        print(f"{len(asked):,} different calls, {max(asked.values())} times at most;")
+        print(f"{seconds:.0f} s, {1000 * cpu / rows:.0f} ms of CPU for a row, {most:.0f} MB at most")
         assert len(lines) == rows
         assert len(server.direct) == 0
 

@@ -43,6 +43,15 @@ Commands that work on a mixture choose it in this order:
 | 1 | failure: for example, the mixture gave no answer |
 | 2 | wrong usage or configuration |
 | 130, 143 | ended by Ctrl-C or SIGTERM |
+
+| Environment variable | Meaning |
+|---|---|
+| `OPENAI_API_KEY`, ... | keys and addresses of [providers](keys.md#providers-packages) and [local servers](local-servers.md) |
+| `LANGCHAIN_MOA_CACHE` | folder of the downloaded local models |
+| `LANGCHAIN_MOA_API_KEY` | keys that clients of [`serve`](#serve) must send, separated by commas |
+| `LANGCHAIN_MOA_CONFIG`, `LANGCHAIN_MOA_PRESET` | the mixture of [Studio](studio.md#choose-the-mixture) |
+| `LANGCHAIN_MOA_MODELS` | models that callers of Studio may name |
+| `NO_COLOR` | no colours |
 """
 
 

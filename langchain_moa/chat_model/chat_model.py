@@ -52,23 +52,25 @@ _NO_LIMIT = 10_000
 class ChatMoA(Mixture, ScopedChatModel):
     """A Mixture-of-Agents as a LangChain chat model (Wang et al., arXiv 2406.04692).
 
-    It runs the graph of `create_moa` inside, hidden: agents, chains and handlers see one chat model that starts and ends
-    once and streams the final answer only. Tools and structured output are the aggregator's; tracers see the whole tree.
-    `usage_metadata` is the aggregator's own call, by which agents and middleware tell the size of the conversation; the sum
-    of all calls is `response_metadata["moa"]["usage"]`, their dollars `["cost_usd"]`, and the calls stand there one by one.
+    It runs the graph of `create_moa` internally. Agents, chains and handlers see one chat model that starts and ends once
+    and streams only the final answer; tracers see the whole tree. Tools and structured output are the aggregator's.
 
-    The arguments are those of `Mixture` and the usual ones of a chat model (`cache`, `rate_limiter`, `callbacks`, ...).
+    `usage_metadata` has the tokens of the aggregator's call, which agents and middleware use as the size of the
+    conversation. `response_metadata["moa"]` has the sum over all calls (`usage`), their price (`cost_usd`), and each call.
+
+    The arguments are those of `Mixture` and of every chat model (`cache`, `rate_limiter`, `callbacks`, ...).
 
     Attributes:
-        references_per: How often the proposers are asked: at every `call` (default), or once a `turn`. An agent calls its
-            model at every step of its loop; with `turn`, the steps up to the user's next message share the references of
-            the first one, and cost one call each. The latest 128 turns are kept in memory.
-        streaming: Whether `invoke` streams the aggregator, for handlers that want tokens. Default: only when one asks.
+        references_per: How often the proposers are called: at every `call` (default), or once per `turn`. An agent calls its
+            model at every step of its loop. With `turn`, the steps up to the user's next message share the references of the
+            first step and cost one call each. The latest 128 turns are kept in memory.
+        streaming: Whether `invoke` streams the aggregator, for handlers that need tokens. Default: only if a handler asks
+            for it.
 
     Raises:
-        ValueError: As `pydantic.ValidationError`, at construction: a field is wrong, or a key is missing.
-        ImportError: At construction: a provider's package is missing; the text has the pip command.
-        MoAError: While running: too few proposers answered, or the aggregator failed.
+        ValueError: At construction, as `pydantic.ValidationError`: a field is invalid, or a key is missing.
+        ImportError: At construction: a provider's package is missing; the message has the pip command.
+        MoAError: While it runs: too few proposers answered, or the aggregator failed.
 
     Example:
         ```python
@@ -139,7 +141,7 @@ class ChatMoA(Mixture, ScopedChatModel):
         tool_choice: str | None = None,
         **kwargs: Any,
     ) -> Runnable[LanguageModelInput, AIMessage]:
-        """Bind tools to the aggregator; the proposers get them described in words.
+        """Bind tools to the aggregator; the proposers get a description of them.
 
         Args:
             tools: What the aggregator's own `bind_tools` takes.

@@ -28,11 +28,11 @@ if TYPE_CHECKING:
 
 
 class OutOfTimeError(TimeoutError):
-    """A call was given up because its time was over.
+    """A call was cancelled because its time limit has passed.
 
     Attributes:
         kind: What set the limit: `timeout`, `quorum`, `deadline` or `decided`.
-        was_sent: Whether the call had been made by then; one that was still waiting for its turn has cost nothing.
+        was_sent: Whether the request had been sent; a call that was still waiting for its turn has cost nothing.
     """
 
     def __init__(self, kind: str, message: str, *, was_sent: bool = True) -> None:
@@ -58,13 +58,13 @@ def was_sent(error: BaseException | None) -> bool:
 
 
 class MoAError(LangChainException):
-    """Base of the errors that a mixture raises while it runs.
+    """Base class of the errors that a mixture raises while it runs.
 
     Attributes:
-        references: Every reference of the answer that was under way, the failed ones included, in the order of layers and
-            proposers. The good ones have been paid for; nothing of them is lost.
-        steps: The other calls of that answer, in the order in which they were made: rankers, moderators, and the attempts of
-            an aggregator that came to nothing, with the tokens that they took.
+        references: All references so far, including failed ones, by layer and proposer. Use them to keep answers that you
+            have paid for.
+        steps: The other calls so far, in the order in which they were made: rankers, moderators, and failed attempts of an
+            aggregator, with their tokens.
 
     Example:
         ```python
@@ -96,13 +96,13 @@ class MoAError(LangChainException):
 
 
 class ProposersFailedError(MoAError):
-    """Too few proposers of a layer gave a reference, and no earlier layer has any to fall back on.
+    """Too few proposers of a layer succeeded, and no earlier layer has references to use instead.
 
-    The text names each failed proposer, its model and the reason.
+    The message names each failed proposer, its model and the reason.
 
     Attributes:
-        is_retryable: Whether the same question may be answered if it is asked again: whether so many of the layer's proposers
-            have failed in passing, by a rate limit or a lost connection for example, that with them there would be enough.
+        is_retryable: Whether a retry may succeed: enough of the layer's proposers failed with temporary errors, such as a
+            rate limit or a lost connection.
 
     Example:
         ```python
@@ -127,16 +127,16 @@ class ProposersFailedError(MoAError):
 
 
 class AggregatorFailedError(MoAError):
-    """The aggregator, and whoever stood in for it, raised or answered nothing.
+    """The aggregator and all of its fallbacks raised an error or returned an empty answer.
 
-    The provider's own error is the `__cause__`; of several, the first that may be worth another try, or the first. Where it
-    is one of LangChain's standard model errors (`ModelRateLimitError`, `ContextOverflowError`, ...), the error raised is an
-    instance of that type as well, so that `with_retry`, `with_fallbacks` and middleware that look for it treat a mixture
-    like any other model. An aggregator that was out of time counts as a `ModelTimeoutError`.
+    The provider's own error is the `__cause__`; of several, the first retryable one, or else the first. If it is one of
+    LangChain's standard model errors (`ModelRateLimitError`, `ContextOverflowError`, ...), the error is also an instance of
+    that type, so that `with_retry`, `with_fallbacks` and middleware handle a mixture like any other model. An aggregator
+    that exceeded its time limit raises a `ModelTimeoutError`.
 
     Attributes:
-        causes: What they raised, in the order of their turns; `None` for one that raised nothing and answered nothing.
-        failures: Why each of them has not answered, in the same order.
+        causes: The error of each, in the order in which they were called; `None` for an empty answer.
+        failures: The reason of each failure, in the same order.
 
     Example:
         ```python
@@ -172,9 +172,9 @@ def _restored(
 
 
 class StrategyFailedError(MoAError):
-    """A reference filter, a stop condition or a prompt of the user's raised, or returned what it may not.
+    """A reference filter, a stop condition or a prompt function of yours raised an error or returned an invalid value.
 
-    What it raised is the `__cause__`.
+    Its error is the `__cause__`.
 
     Example:
         ```python
@@ -293,7 +293,11 @@ def proposers_failed(
     """
     of_layer = [reference for reference in references if reference["layer"] == layer]
     good = sum(reference["status"] == "ok" for reference in of_layer)
-    lines = [f"layer {layer} has {good} of the {wanted} good references that it needs:"]
+    size = len(of_layer)
+    many = f"only {good} of {size} proposers in layer {layer} succeeded"
+    if not good:
+        many = f"all {size} proposers in layer {layer} failed" if size > 1 else f"the only proposer in layer {layer} failed"
+    lines = [f"{many} (min_references={wanted}):"]
     failed = [(reference, failure) for reference in of_layer if (failure := reference["error"]) is not None]
     lines += [f"  - proposer {each['proposer']}, {_who(each)}: {why['kind']}: {why['message']}" for each, why in failed]
     error = ProposersFailedError("\n".join(lines), references=references, steps=steps)

@@ -1,4 +1,4 @@
-"""References: the proposers' answers, as plain data that any checkpointer takes."""
+"""References: the proposers' answers, as plain data that every checkpointer can store."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ Status = Literal["ok", "failed", "late", "cancelled"]
 
 
 class Failure(TypedDict):
-    """Why a proposer has no reference to show.
+    """Why a call has failed.
 
     Attributes:
-        kind: The exception's type name, or one of `empty`, `refusal`, `content_filter`, `tool_call_only`, `no_text`, and of
-            `timeout`, `quorum`, `deadline` for one that was out of time.
-        message: The reason in words, free of secrets.
-        retryable: There, and true, where a proposer's call may succeed if it is made again.
+        kind: The exception's type name; or `empty`, `refusal`, `content_filter`, `tool_call_only` or `no_text`; or, for a call
+            that exceeded a time limit, `timeout`, `quorum` or `deadline`.
+        message: The reason in words, without secrets.
+        retryable: True if a retry of the proposer's call may succeed; otherwise missing.
 
     Example:
         ```python
@@ -46,11 +46,11 @@ class Failure(TypedDict):
 
 
 class Check(TypedDict):
-    """What the check of the aggregation `verified` said of an answer.
+    """The result of the check of the aggregation `verified`.
 
     Attributes:
         passed: Whether the answer has passed.
-        said: What is wrong with it, in words; empty where the check did not say.
+        said: What is wrong with it, in words; empty if the check gave no reason.
     """
 
     passed: bool
@@ -61,21 +61,21 @@ class Reference(TypedDict):
     """One proposer's answer in one layer (the paper's A_ij(x_i), section 2.2).
 
     Attributes:
-        turn: Id of the message that is being answered; references of an older turn are dropped when a new one begins.
-        layer: The layer, from 1.
-        proposer: The proposer's position in its layer, from 1.
-        name: The proposer's name; its model id where it was given none.
+        turn: Id of the message that is being answered; a new turn removes the references of the old one.
+        layer: Number of the layer, from 1.
+        proposer: Number of the proposer in its layer, from 1.
+        name: The proposer's name; by default its model id.
         model: The proposer's model id.
-        text: The answer without any chain of thought; empty unless `status` is `ok`.
-        status: `ok`, or why it is not in any prompt.
-        error: The failure, `None` where the status is `ok`.
-        usage: Tokens as the provider counted them, `None` where it did not say.
-        cost_usd: US dollars, where the messages of the answer say who has written them and the price is known: those of a
-            mixture, a chain or an agent have more than one model's.
+        text: The answer without chain of thought; empty unless `status` is `ok`.
+        status: `ok`, or why the reference is in no prompt: `failed`, `late` or `cancelled`.
+        error: The failure; `None` if the status is `ok`.
+        usage: Tokens as the provider reported them; `None` if it did not.
+        cost_usd: US dollars, if the models that wrote the answer and their prices are known. For a mixture, a chain or an
+            agent, the sum over its models.
         seconds: Wall-clock time of the call.
-        trimmed: What of its prompt had to be left out to fit into its context window, in words; only where something had.
-        check: What the check said, where the aggregation checks references.
-        sent: There, and false, where the call was given up before it was made; the account does not count it.
+        trimmed: What was removed from its prompt to fit into its context window, in words; missing if nothing was.
+        check: The result of the check, if the aggregation checks references.
+        sent: False if the call was cancelled before its request was sent, so that it does not count; otherwise missing.
 
     Example:
         ```python

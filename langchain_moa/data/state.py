@@ -1,4 +1,4 @@
-"""What a mixture's graph carries from node to node, and what a call brings along."""
+"""The state of a mixture's graph, and the context of a call."""
 
 from __future__ import annotations
 
@@ -28,14 +28,13 @@ class MoAState(TypedDict):
 
     Attributes:
         messages: The conversation; the answer is its last message.
-        references: Every proposer's reference of this turn, failed ones included, by layer and proposer.
-        merged: The references that the next layer, or the aggregator, reads: those the last merge node kept.
-        stopped: Why the layers ended before the last one; `None` if they did not.
-        passed_on: For each closed layer, the proposers whose references went on, in the order in which they are read; `None`
-            where no filter can have changed anything.
-        steps: The calls of this turn that are neither a proposer's nor the aggregator's: rankers, moderators, ...
-        notes: What the aggregation has found before the answer is there, for `response_metadata["moa"]`, such as an undecided
-            vote; `None` where nothing.
+        references: All references of this turn, including failed ones, by layer and proposer.
+        merged: The references that the next layer, or the aggregator, reads: those that the last merge node kept.
+        stopped: Why the remaining layers were skipped; `None` if they were not.
+        passed_on: For each closed layer, the proposers whose references are read, in order; `None` if there are no filters.
+        steps: The calls of this turn other than the proposers' and the aggregator's: rankers, moderators, ...
+        notes: Results of the aggregation before the answer, such as an undecided vote, for `response_metadata["moa"]`; `None`
+            if there are none.
 
     Example:
         ```python
@@ -63,12 +62,12 @@ class MoAState(TypedDict):
 
 @dataclass(frozen=True, kw_only=True)
 class MoAContext:
-    """What one call brings along; it travels beside the state and is never stored.
+    """The arguments of one call of the graph; they are not part of the state and never stored.
 
     Attributes:
-        model_kwargs: Keyword arguments of every model call (`stop`, `temperature`, ...); they go before the mixture's own.
-        aggregator_kwargs: Keyword arguments of the aggregator's call alone (`tools`, `response_format`, ...).
-        stream_answer: Whether the aggregator's chunks go to the graph's `custom` stream as they come.
+        model_kwargs: Keyword arguments of every model call (`stop`, `temperature`, ...); they override the mixture's.
+        aggregator_kwargs: Keyword arguments of the aggregator's call only (`tools`, `response_format`, ...).
+        stream_answer: Whether the aggregator's chunks are written to the graph's `custom` stream.
 
     Example:
         ```python

@@ -255,8 +255,8 @@ class Aggregate(Node):
             if deadline is not None:
                 # The fallbacks keep their parts.
                 at = share_of(deadline, config, parts=left)
-                whose = "its part of the deadline" if left > 1 else "the deadline"
-                limit = Limit(at, "deadline", f"it had not answered when {whose} ({deadline:g} s) was over")
+                whose = "its share of the deadline" if left > 1 else "the deadline"
+                limit = Limit(at, "deadline", f"{whose} ({deadline:g} s) has elapsed")
             yield self._prepare(member, state, config, limit, is_last=left == 1)
 
     def _prepare(

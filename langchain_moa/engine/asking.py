@@ -149,7 +149,7 @@ class Asking:
         # Later steps, above all the answer, and the fallbacks keep their parts of the time.
         at = share_of(deadline, self.config, parts=left + self.parts)
         limit = limit or Limit()
-        limit.bring_forward(at, "deadline", f"{ask.name} had not answered in its part of the deadline ({deadline:g} s)")
+        limit.bring_forward(at, "deadline", f"{ask.name}: no answer within its share of the deadline ({deadline:g} s)")
         return limit
 
     def _answered(self, ask: Ask, call: _InquiryCall, answer: Answer) -> Answer:

@@ -176,7 +176,7 @@ class Consultation:
         if (deadline := self.settings.deadline) is None:
             return None
         at = share_of(deadline, self.config, parts=self.parts + 1)
-        return Limit(at, "deadline", f"{name} was not done in its part of the deadline ({deadline:g} s)")
+        return Limit(at, "deadline", f"{name} was not done within its share of the deadline ({deadline:g} s)")
 
     async def _answer(self, request: Any, *, limit: Limit | None) -> Any:
         if isinstance(request, Compare):

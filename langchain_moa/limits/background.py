@@ -1,4 +1,4 @@
-"""Event loops in daemon threads: they start on first use, end at exit, and are dropped in a forked child."""
+"""Background event loops in daemon threads, started on first use and stopped at exit."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ T = TypeVar("T")
 # small pool would deadlock. Threads start on demand.
 _MAX_THREADS = 1_000
 
-# Items that a generator on another loop may be ahead of its consumer.
+# The most items that a generator on another loop may be ahead of its consumer.
 _AHEAD = 64
 
 _here = threading.local()
@@ -34,10 +34,10 @@ def is_on_background_loop() -> bool:
 
 
 class BackgroundLoop:
-    """An event loop in a daemon thread of its own."""
+    """An event loop in a daemon thread. A forked child starts its own."""
 
     def __init__(self, name: str) -> None:
-        """Make it; the thread starts on first use.
+        """Create it. The thread starts on first use.
 
         Args:
             name: The thread's name.
@@ -49,13 +49,13 @@ class BackgroundLoop:
             os.register_at_fork(after_in_child=self.drop)
 
     def drop(self) -> None:
-        """Forget the thread; a forked child has its memory but not its thread."""
+        """Forget the thread, as in a forked child, which has a copy of the memory but not the thread."""
         self._lock = threading.Lock()
         self._running: tuple[BlockingPortal, asyncio.AbstractEventLoop] | None = None
         self._thread: threading.Thread | None = None
 
     def portal(self) -> BlockingPortal:
-        """Return the way for sync code to the loop."""
+        """Return the portal through which sync code calls the loop."""
         return self._started()[0]
 
     def loop(self) -> asyncio.AbstractEventLoop:
@@ -100,7 +100,7 @@ async def _serve(started: Future[tuple[BlockingPortal, asyncio.AbstractEventLoop
 
 
 class Raised(BaseException):
-    """What must not reach a background loop as it is: it would end the loop, and with it all other calls."""
+    """Wraps an error that would end a background loop, and with it all other calls."""
 
     def __init__(self, error: BaseException) -> None:
         """Wrap an error.
@@ -177,7 +177,7 @@ class _Elsewhere(Generic[T]):
             try:
                 self._has_ended = not isinstance(await self._items.get(), tuple)
             except asyncio.CancelledError as error:
-                # A caller that is cancelled once more cancels once more: before Python 3.12 a cancellation may be lost.
+                # If the caller is cancelled again, cancel again: before Python 3.12, a cancellation can be lost.
                 interrupted = error
                 self._there.call_soon_threadsafe(self._cancel)
         if interrupted is not None:

@@ -54,7 +54,7 @@ class Limit:
         self.has_begun = True
         if (seconds := self._timeout) is not None:
             self._timeout = None
-            why = f"it had not answered within {seconds:g} s (proposer_timeout)"
+            why = f"no answer within {seconds:g} s (proposer_timeout)"
             self.bring_forward(monotonic() + seconds, "timeout", why)
 
     def left(self) -> float:

@@ -113,7 +113,7 @@ class LayerRound:
             reserved = closing.deadline / (closing.layers + 1)
             last = started + closing.deadline - reserved
             self._share_over = now + (last - now) / (closing.layers - closing.layer + 1)
-            why = f"it had not answered when its layer's part of the deadline ({closing.deadline:g} s) was over"
+            why = f"the layer's share of the deadline ({closing.deadline:g} s) has elapsed"
             self._close(last, "deadline", why)
 
     @contextmanager
@@ -146,7 +146,7 @@ class LayerRound:
         if self._good >= rules.enough:
             self._close(self._share_over, self._closes.kind, self._closes.why)
         if rules.quorum is not None and self._good >= rules.quorum:
-            why = f"it had not answered {rules.grace:g} s after {rules.quorum} of its layer's {rules.size} proposers had"
+            why = f"quorum ({rules.quorum}/{rules.size}) reached, {rules.grace:g} s grace elapsed"
             self._close(monotonic() + rules.grace, "quorum", why)
         return self._ends()
 

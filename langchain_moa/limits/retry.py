@@ -130,26 +130,29 @@ _logger = logging.getLogger("langchain_moa")
 
 @dataclass(frozen=True)
 class Retry:
-    """How a call that failed is tried again.
+    """How a failed call is retried.
 
-    Only what may succeed the next time is tried again: rate limits, errors of the server, timeouts, lost connections; never
-    a wrong request or a wrong key. Where the server says how long to wait (`retry-after`), that counts. A wait that would
-    outlast the call's time limit, or the longest wait, is not begun: the call has failed.
+    Only errors that may be temporary are retried: rate limits, server errors, timeouts and lost connections; never an
+    invalid request or a wrong key. If the server says how long to wait (`retry-after`), the wait is that long. If a wait
+    would exceed the call's time limit or `maximum`, the call fails without waiting.
 
-    The clients of most providers try again by themselves, and two loops around one another would multiply. So a model given
-    as a string is made without retries of its own, and a model object that has some keeps them and none of these are added:
-    make it with `max_retries=0` if you want this policy. The same goes for a model inside a binding, a fallback or a
-    `with_retry()`; one with fallbacks is asked again with all of them. For a member that is no chat model, an agent that may
-    have done half its work, only the policy of its own `Proposer(retry=...)` counts, and it is refused where a model that the
-    member declares tries again by itself. The models inside a compiled graph or an agent are not declared: make them with
-    `max_retries=0`. A mixture inside keeps to its own policies.
+    The clients of most providers retry by themselves, and two nested loops would multiply. Therefore:
+
+    - A model given as a string is made without its client's retries.
+    - A model object that retries keeps its own retries, and this policy is not added. To use this policy, make the model
+      with `max_retries=0`. The same is true for a model inside a binding, a fallback or a `with_retry()`. A model with
+      fallbacks is retried together with them.
+    - For a member that is not a chat model, such as an agent, only the policy of its own `Proposer(retry=...)` is used. It is
+      rejected if a model that the member declares retries by itself. The models inside a compiled graph or an agent are
+      not declared: make them with `max_retries=0`.
+    - A nested mixture uses its own policies.
 
     Args:
-        attempts: How often a call is made at most, the first time included. Default: 3.
+        attempts: Maximum number of attempts, including the first. Default: 3.
         initial: Seconds before the second attempt; each further wait is twice as long. Default: 0.5.
-        maximum: The longest wait in seconds. Default: 30.
-        jitter: The share of each wait that is left to chance, from 0 to 1, so that calls that failed together do not come
-            back together. Default: 0.5.
+        maximum: Longest wait in seconds. Default: 30.
+        jitter: Random share of each wait, from 0 to 1, so that calls that failed together are not retried together.
+            Default: 0.5.
 
     Raises:
         ValueError: A number is out of its range.

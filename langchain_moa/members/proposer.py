@@ -101,42 +101,42 @@ def _no_retries(model: BaseLanguageModel[Any]) -> int:
 
 @dataclass(frozen=True, repr=False)
 class Proposer:
-    """One member of a mixture: a model, and what makes it differ from the others.
+    """A member of a mixture: a model, with a name, a role and settings of its own.
 
-    A string, a chat model or another Runnable can be given instead of a `Proposer`; this class is for members that need more.
-    The aggregator may be one, too.
+    Use it for members that need more than a string, a chat model or another Runnable. The aggregator can be one, too.
 
     Args:
         model: `provider:model` as `init_chat_model` takes it; `vllm:NAME`, `lmstudio:NAME` or `llamacpp:NAME` for a model
-            on a server of your own; `local:` and a local model's name; another mixture as `preset:NAME` or `config:FILE`; a
-            chat model; or any Runnable from messages to a message or a text: a chain, an agent, a compiled graph with
-            `messages`.
-        name: What drawings, events and reports call it. Default: the model id.
+            on a server of your own; `local:NAME` for a local model; `preset:NAME` or `config:FILE` for another mixture; a
+            chat model; or any Runnable from messages to a message or a text, such as a chain, an agent, or a compiled graph
+            with `messages`.
+        name: Its name in drawings, events and reports. Default: the model id.
         system_prompt: Its role; it follows the user's own system message after a blank line.
         base_url: The address of the model's server, for a model given as a string. Default: the provider's own; for `vllm`,
-            `lmstudio` and `llamacpp` the server's usual address on this machine, or that in `VLLM_BASE_URL`,
-            `LMSTUDIO_BASE_URL` or `LLAMACPP_BASE_URL`. An address that is not the provider's own does not get the provider's
-            key from the environment: it needs an `api_key` in `settings`, unless it is on this machine.
+            `lmstudio` and `llamacpp` the server's default address on this machine, or the one in `VLLM_BASE_URL`,
+            `LMSTUDIO_BASE_URL` or `LLAMACPP_BASE_URL`. Another address does not get the provider's key from the
+            environment: it needs an `api_key` in `settings`, unless it is on this machine.
         settings: Arguments of the model's constructor, for a model given as a string (`temperature`, `api_key`, ...); for
             another mixture, its fields. An `api_key` may refer to an environment variable, `${NAME}`.
-        retry: How a failed call of this member is tried again. Default: the mixture's `retry`.
+        retry: How failed calls of this member are retried. Default: the mixture's `retry`.
         references_at: Where this member's prompts show the references: `system` or `end`. Default: the mixture's
             `references_at`.
-        system_role: Whether the model takes system messages. With `False`, all that would stand in one goes to the user's
-            messages: what opens the conversation in front of the first, and the instruction with the references behind the
-            last. Default: what the model's class says, and, where `references_at` is `end`, its name (Gemma up to 3).
-        fallbacks: Members that are asked in this order when this one fails: it raises, is out of time (`proposer_timeout`,
-            which each of them has for itself), refuses, or answers nothing. They take over its name, its role and its
-            `history` unless they have their own. The failed calls are in `response_metadata["moa"]["steps"]`. Default: none.
-        history: What it is shown of the conversation: `"all"` (default), a number of turns, from 1, which are the last ones
-            with the question, or `"question"`, the user's last message alone. System messages are always shown. For
-            proposers only: the aggregator needs the results of the tools that it has called.
+        system_role: Whether the model takes system messages. With `False`, system text is moved to the user's messages: the
+            text that opens the conversation into the first one, and the instruction with the references to the end of the
+            last one. Default: according to the model's class and, if `references_at` is `end`, its name (Gemma up to 3).
+        fallbacks: Members that are called, in order, if this one fails: it raises an error, exceeds `proposer_timeout`
+            (which each fallback has for itself), refuses, or returns an empty answer. A fallback uses this member's name,
+            role and `history` unless it has its own. The failed calls are in `response_metadata["moa"]["steps"]`.
+            Default: none.
+        history: How much of the conversation it is sent: `"all"` (default); a number of turns from 1, which are the last
+            ones, including the question; or `"question"`, only the user's last message. System messages are always sent.
+            For proposers only: the aggregator needs the results of the tools that it has called.
         max_concurrency: How many calls run at once at this member's server, over all answers of the mixture. Members at the
-            same server share the limit; the smallest counts. Default: no limit but the mixture's own.
+            same server share the limit; the smallest counts. Default: only the mixture's own limit.
 
     Raises:
-        ValueError: `model` is neither a non-empty string nor a Runnable, `name` or `system_prompt` is no text, `settings`
-            are no mapping or are given for a model object, or another field is wrong.
+        ValueError: `model` is neither a non-empty string nor a Runnable, `name` or `system_prompt` is not a text, `settings`
+            is not a mapping or is given for a model object, or another field is invalid.
 
     Example:
         ```python

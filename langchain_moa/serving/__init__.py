@@ -1,4 +1,4 @@
-"""Serving: mixtures over HTTP, for every client that speaks OpenAI's protocol."""
+"""Serve mixtures over HTTP to clients of OpenAI's API."""
 
 from __future__ import annotations
 

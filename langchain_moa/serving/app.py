@@ -1,4 +1,4 @@
-"""Mixtures as an ASGI application that speaks OpenAI's protocol."""
+"""The ASGI application: mixtures behind OpenAI's API."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.types import ASGIApp, Receive, Scope, Send
 
-# Without a key: what load balancers ask.
+# What load balancers request; needs no API key.
 _PUBLIC = {"/health", "/ready"}
 
 
@@ -58,31 +58,33 @@ def make_app(
     write_timeout: float = 30.0,
     ping: float = 15.0,
 ) -> Endpoint:
-    """Make an ASGI application that offers mixtures to every client that speaks OpenAI's protocol.
+    """Create an ASGI application that makes mixtures available to clients of OpenAI's API.
 
-    It has `/v1/chat/completions`, `/v1/responses`, `/v1/models`, `/health`, `/ready` and `/metrics`. It runs under any ASGI
-    server, and can be mounted in an application of yours.
+    It has the paths `/v1/chat/completions`, `/v1/responses`, `/v1/models`, `/health`, `/ready` and `/metrics`. It runs under
+    any ASGI server, and you can mount it in your own application. Mixtures run on event loops in background threads.
 
     Args:
-        mixtures: The mixtures by the names of their models. One alone is `moa`.
-        api_keys: Keys of 16 characters or more, or `name: key`; clients must send one of them. Default: no key is needed.
-        allowed_hosts: The names (`Host`) under which the server may be called. Default: any.
-        cors_origins: Origins of web pages that may use it, such as `https://chat.example.com`. Default: none.
-        link_domains: Domains from which providers may fetch images and files of callers' messages, over https. Default: none;
-            callers send `data:` URLs.
-        task_models: For mixtures by name, a model (`provider:model`, or a chat model) for small tasks, offered as `name#task`.
-        breakdown: Whether clients get the calls behind an answer (`moa`) and, in errors, which member failed and why.
-        progress: Whether lines about what the members do are sent as reasoning while they work: `none` or `reasoning`. A
-            request's header `x-moa-progress` takes precedence.
-        strict: Whether unknown parameters are refused. Default: they are ignored, and named in the header `x-moa-ignored`.
-        max_requests: Answers at once; further requests get a 429.
-        max_requests_per_key: Answers at once for each API key. Default: no limit but `max_requests`.
-        max_body_bytes: The longest request in bytes, images included.
+        mixtures: The mixtures by model name. A single mixture gets the name `moa`.
+        api_keys: Keys of 16 characters or more, as `key` or `name: key`; clients must send one of them. Default: no key is
+            needed.
+        allowed_hosts: The host names (`Host`) that requests may use. Default: any.
+        cors_origins: Origins of web pages that may use the server, such as `https://chat.example.com`. Default: none.
+        link_domains: Domains from which providers may fetch the images and files that callers' messages link to, over https.
+            Default: none, so callers must send `data:` URLs.
+        task_models: A model (`provider:model`, or a chat model) for small tasks, by mixture name; its model name is
+            `name#task`.
+        breakdown: Whether clients get the calls behind an answer (`moa`), and the failed members and reasons in errors.
+        progress: `reasoning` to stream what the members do, in the form of reasoning, or `none`. A request's header
+            `x-moa-progress` takes precedence.
+        strict: Whether to refuse unknown parameters. Default: they are ignored and named in the header `x-moa-ignored`.
+        max_requests: The most answers at once; further requests get a 429.
+        max_requests_per_key: The most answers at once for each API key. Default: only `max_requests` applies.
+        max_body_bytes: The size limit of a request in bytes, images included.
         max_messages: The most messages of a conversation, and the most content parts.
         timeout: Seconds that one request may take.
         read_timeout: Seconds in which a request's body must arrive.
-        write_timeout: Seconds that a client may take to read a part of the answer.
-        ping: Seconds without an event after which a stream sends a comment.
+        write_timeout: Seconds in which a client must read each part of an answer.
+        ping: Seconds without an event after which a stream sends a comment to keep the connection open.
 
     Returns:
         The application.
@@ -120,19 +122,19 @@ def make_app(
 
 
 class Endpoint:
-    """The application: an ASGI application that can also be told to shut down.
+    """The ASGI application, with methods for shutting it down.
 
     Attributes:
-        is_draining: Whether it takes no more requests.
-        running: How many answers run.
+        is_draining: Whether it refuses new requests.
+        running: The number of answers in progress.
     """
 
     def __init__(self, routes: Routes, keys: ApiKeys, *, hosts: Collection[str] | None, origins: Collection[str]) -> None:
-        """Make it; use `make_app`."""
+        """Use `make_app` instead."""
         self._places = routes.places
         middleware = [Middleware(_Authentication, keys=keys)]
         if hosts is not None:
-            # Web pages whose name suddenly means this machine would come under their own name (DNS rebinding).
+            # Against DNS rebinding: a web page whose host name now resolves to this machine sends its own name.
             middleware.insert(0, Middleware(TrustedHostMiddleware, allowed_hosts=sorted(hosts), www_redirect=False))
         if origins:
             exposed = ["x-request-id", "x-moa-ignored", "retry-after"]
@@ -153,7 +155,7 @@ class Endpoint:
             middleware=middleware,
             exception_handlers={
                 ApiError: answer_api_error,
-                ClientGoneError: _answer_nobody,
+                ClientGoneError: _answer_closed,
                 HTTPException: answer_http_error,
                 Exception: answer_unexpected,
             },
@@ -166,26 +168,26 @@ class Endpoint:
 
     @property
     def is_draining(self) -> bool:
-        """Whether it takes no more requests."""
+        """Whether it refuses new requests."""
         return self._places.is_draining
 
     @property
     def running(self) -> int:
-        """How many answers run."""
+        """The number of answers in progress."""
         return self._places.taken
 
     def drain(self) -> None:
-        """Take no more requests: they get a 503, and `/ready` says so. Answers that run go on."""
+        """Refuse new requests with a 503; `/ready` answers 503, too. Answers in progress continue."""
         self._places.drain()
 
     def expire(self) -> None:
-        """End the answers that still run with a 503."""
+        """End the answers in progress with a 503."""
         self._places.drain()
         self._places.expire()
 
 
 class _Authentication:
-    """Lets requests pass that have a key, and keeps the key's name in their record."""
+    """Refuses requests without a valid key, and keeps the key's name in the request's record."""
 
     def __init__(self, app: ASGIApp, keys: ApiKeys) -> None:
         self._app = app
@@ -224,7 +226,7 @@ def _serve(
     return {**aliases, **served}
 
 
-async def _answer_nobody(request: Request, _: Exception) -> Response:
-    """Answer a client that has closed the connection; nothing of it is sent."""
+async def _answer_closed(request: Request, _: Exception) -> Response:
+    """Return a response for a client that has closed the connection; it is not sent."""
     record_of(request.scope).status = CLIENT_GONE
     return Response(status_code=CLIENT_GONE)

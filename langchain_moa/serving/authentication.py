@@ -1,4 +1,4 @@
-"""API keys: which clients may ask, and under which name."""
+"""API keys and their names."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ if TYPE_CHECKING:
 _SHORTEST = 16
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
 
-ANYBODY = "-"
-"""The name of callers of a server without keys."""
+NO_KEY = "-"
+"""The key's name for requests to a server without keys."""
 
 
 class ApiKeys(NamedTuple):
-    """The API keys of a server: names and digests, from which no key can be read.
+    """The API keys of a server, as names and digests.
 
     Attributes:
         digests: The digest of each key.
-        names: The name of each key's owner, for the log, the metrics and the limit per key.
+        names: The name of each key, for the log, the metrics and the limit per key.
     """
 
     digests: tuple[bytes, ...]
@@ -35,15 +35,15 @@ class ApiKeys(NamedTuple):
         """Read keys.
 
         Args:
-            keys: Each a key, or `name: key`; without a name a key is called `key-1`, `key-2`, ... Several keys may have the
-                same name. An empty list means that nobody needs a key.
+            keys: Each is `key` or `name: key`. Keys without a name are named `key-1`, `key-2`, ... Several keys can have the
+                same name. If the list is empty, requests need no key.
 
         Raises:
-            ValueError: A key is empty or short, or has characters that a header cannot carry; or a name is wrong. The
-                message does not show the key.
+            ValueError: A key is too short or has characters that a header cannot contain, or a name is invalid. The message
+                does not contain the key.
         """
         if isinstance(keys, str):
-            msg = "api_keys: give a list of keys, not one text"
+            msg = "api_keys: give a list of keys, not a string"
             raise ValueError(msg)  # noqa: TRY004  # a wrong setting is a wrong value
         digests, names = [], []
         for number, entry in enumerate(keys, start=1):
@@ -51,13 +51,13 @@ class ApiKeys(NamedTuple):
             if not colon:
                 name, key = f"key-{number}", entry
             elif not _NAME.fullmatch(name):
-                msg = f"API key {number}: a name has up to 64 letters, digits and . _ @ -; write `name: key`"
+                msg = f"API key {number}: a name has up to 64 letters, digits and the characters . _ @ -; write `name: key`"
                 raise ValueError(msg)
             key = key.strip()
             if len(key) < _SHORTEST or not key.isascii() or not key.isprintable() or " " in key:
                 msg = (
-                    f"API key {number}: a key has at least {_SHORTEST} characters, none of them a space; "
-                    "make one with: python -c 'import secrets; print(secrets.token_urlsafe(32))'"
+                    f"API key {number}: a key must have at least {_SHORTEST} printable ASCII characters without spaces; "
+                    "create one with: python -c 'import secrets; print(secrets.token_urlsafe(32))'"
                 )
                 raise ValueError(msg)
             digests.append(_digest(key))
@@ -65,22 +65,22 @@ class ApiKeys(NamedTuple):
         return cls(tuple(digests), tuple(names))
 
     def owner_of(self, headers: Mapping[str, str]) -> str:
-        """Return the name of the key that a request has.
+        """Return the name of a request's key.
 
         Args:
             headers: The request's headers, with lower-case names.
 
         Raises:
-            ApiError: It has none of the keys.
+            ApiError: The key is missing or wrong.
         """
         if not self.digests:
-            return ANYBODY
+            return NO_KEY
         scheme, _, given = headers.get("authorization", "").partition(" ")
         digest = _digest(given.strip())
-        # All keys are compared, in constant time, so that the time says nothing about any of them.
+        # Compares all keys, each in constant time, so that timing reveals nothing about them.
         known = [compare_digest(digest, each) for each in self.digests]
         if scheme.lower() != "bearer" or not any(known):
-            said = "this API key is not known here" if given else "there is no API key; send `Authorization: Bearer KEY`"
+            said = "invalid API key" if given else "missing API key; send the header `Authorization: Bearer KEY`"
             raise ApiError(401, said, code="invalid_api_key", headers={"www-authenticate": "Bearer"})
         return self.names[known.index(True)]
 

@@ -28,8 +28,8 @@ class Bound(NamedTuple):
     """The aggregator's keyword arguments in its provider's form.
 
     Attributes:
-        own: The arguments.
-        by_tool: Whether an answer in a schema comes as the arguments of a tool call.
+        own: The keyword arguments.
+        by_tool: Whether the provider returns an answer in a schema as the arguments of a tool call.
         streams: Whether the aggregator is streamed.
     """
 
@@ -47,7 +47,7 @@ def bound_to_aggregator(moa: ChatMoA, wanted: dict[str, Any], *, stream: bool) -
         stream: Whether the client wants a stream.
 
     Raises:
-        ApiError: The aggregator takes no tools, or no schema.
+        ApiError: The aggregator does not support tools, or a schema.
     """
     if not wanted:
         return Bound({}, by_tool=False, streams=stream)
@@ -59,8 +59,8 @@ def bound_to_aggregator(moa: ChatMoA, wanted: dict[str, Any], *, stream: bool) -
     if model is None:
         _refuse(next(iter(wanted)), "the aggregator of this mixture is not a chat model")
     if isinstance(model, BaseChatOpenAI):
-        # Its own form. With a schema it is streamed, since LangChain's client parses a whole answer, and raises where
-        # tools are not strict or the answer is cut; clients of this server parse for themselves.
+        # Already in this form. With a schema the call is streamed, because LangChain's client parses an answer that is not
+        # streamed, and raises if tools are not strict or the answer is cut. Clients of this server parse it themselves.
         return Bound(wanted, by_tool=False, streams=stream or "response_format" in wanted)
     own, by_tool = _translated(moa, wanted)
     return Bound(own, by_tool=by_tool, streams=stream)
@@ -70,7 +70,10 @@ def _translated(moa: ChatMoA, wanted: dict[str, Any]) -> tuple[dict[str, Any], b
     """Return tools or a schema in the form of another provider, and whether the schema became a tool."""
     tools, form, choice = (wanted.get(name) for name in ("tools", "response_format", "tool_choice"))
     if tools and form:
-        _refuse("response_format", "the aggregator of this mixture takes no schema beside tools; give one of them")
+        _refuse(
+            "response_format",
+            "the aggregator of this mixture does not support tools and a schema in one request; send one of them",
+        )
     if form:
         own = _arguments(lambda: _structured(moa, form), "response_format")
         return own, bool(own.get("tools"))
@@ -99,13 +102,13 @@ def _arguments(bind: Callable[[], Any], param: str) -> dict[str, Any]:
     try:
         bound = bind()
     except NotImplementedError:
-        _refuse(param, "the aggregator of this mixture cannot take it")
+        _refuse(param, "the aggregator of this mixture does not support it")
     except (TypeError, ValueError) as error:
         _refuse(param, redact(str(error)))
-    # A schema is followed by a parser; clients of this server parse for themselves.
+    # With a schema, LangChain adds a parser. Clients of this server parse the answer themselves.
     first = bound.first if isinstance(bound, RunnableSequence) else bound
     if not isinstance(first, RunnableBinding):
-        _refuse(param, "the aggregator of this mixture cannot take it")
+        _refuse(param, "the aggregator of this mixture does not support it")
     return {name: first.kwargs[name] for name in first.kwargs.get(MARK, ()) if name in first.kwargs}
 
 
@@ -114,7 +117,7 @@ def _refuse(param: str, why: str) -> NoReturn:
 
 
 def cut_answer(error: MoAError, moa: ChatMoA) -> AIMessage | None:
-    """Return an answer in a schema that was cut for its length: OpenAI's client raises, and clients of this server want it."""
+    """Return an answer in a schema that reached its token limit, for which OpenAI's client raises an error."""
     causes = error.causes if isinstance(error, AggregatorFailedError) else ()
     cut = causes[-1] if causes else None
     if not isinstance(cut, LengthFinishReasonError):

@@ -1,4 +1,4 @@
-"""OpenAI's Chat Completions API: its requests, its answers, and the chunks of its streams."""
+"""OpenAI's Chat Completions API: requests, whole answers, and the chunks of streams."""
 
 from __future__ import annotations
 
@@ -37,21 +37,21 @@ Stop = Annotated[
     Discriminator(
         lambda value: ":text" if isinstance(value, str) else ":list" if isinstance(value, list) else None,
         custom_error_type="invalid_type",
-        custom_error_message="must be a text or a list of texts",
+        custom_error_message="must be a string or a list of strings",
     ),
 ]
-"""Where an answer ends."""
+"""Stop sequences."""
 
 
 class ChatRequest(Parameters, AggregatorParameters):
-    """A request for a chat completion, as far as it bears on the answer.
+    """A request for a chat completion: the parameters that affect the answer.
 
     Attributes:
         model: The mixture's name.
         messages: The conversation.
-        stream, stream_options: How the answer is sent.
-        tools, tool_choice, parallel_tool_calls, response_format: The aggregator's.
-        temperature: And all other fields: for every call of the mixture.
+        stream, stream_options: Whether and how the answer is streamed.
+        tools, tool_choice, parallel_tool_calls, response_format: Passed to the aggregator.
+        temperature: This and all other fields are passed to every call of the mixture.
     """
 
     messages: list[Turn] = Field(min_length=1)
@@ -68,19 +68,19 @@ class ChatRequest(Parameters, AggregatorParameters):
 
         Args:
             body: The parsed JSON.
-            strict: Whether unknown parameters are refused.
+            strict: Whether to refuse unknown parameters.
 
         Returns:
-            The request, and the names of the parameters that are ignored.
+            The request, and the names of ignored parameters.
 
         Raises:
-            ApiError: The request is wrong; the error names the field.
+            ApiError: The request is invalid; the error names the field.
         """
         given, ignored = sort_out(body, {*cls.model_fields, "reasoning"}, ignored=["store"], strict=strict)
         for name in ("max_tokens", "max_completion_tokens"):
             if length_limit(given.get(name)) is None:
                 given.pop(name, None)
-        # OpenRouter's spelling of the same.
+        # OpenRouter's form of `reasoning_effort`.
         if isinstance(reasoning := given.pop("reasoning", None), dict) and isinstance(effort := reasoning.get("effort"), str):
             given.setdefault("reasoning_effort", effort)
         request = cls.validated(given)
@@ -89,21 +89,21 @@ class ChatRequest(Parameters, AggregatorParameters):
 
     @property
     def wants_usage(self) -> bool:
-        """Whether a stream ends with the tokens."""
+        """Whether a stream ends with the usage."""
         return bool((self.stream_options or {}).get("include_usage"))
 
     def prompting(self, owner: str, links: Links) -> Prompting:
-        """Return what the request asks of a mixture.
+        """Return the request in the form that both APIs share.
 
         Args:
             owner: The name of the client's key.
-            links: Which links may stand in the messages.
+            links: The links that are allowed.
 
         Raises:
             ApiError: A link is not allowed.
         """
         messages: list[BaseMessage] = to_messages(self.messages, links)
-        # The newer of the two names wins, as at OpenAI.
+        # The newer name takes precedence, as at OpenAI.
         longest = self.max_completion_tokens if self.max_completion_tokens is not None else self.max_tokens
         stops = [self.stop] if isinstance(self.stop, str) else self.stop or None
         given = {**{name: getattr(self, name) for name in EVERY_CALL}, "max_tokens": longest, "stop": stops}
@@ -115,17 +115,17 @@ class ChatRequest(Parameters, AggregatorParameters):
 
 
 class ChatWriter:
-    """Writes one chat completion, whole or in chunks."""
+    """Writes one chat completion, whole or as a stream of chunks."""
 
     last = b"data: [DONE]\n\n"
 
     def __init__(self, request: ChatRequest, *, breakdown: bool, progress: bool) -> None:
-        """Make it.
+        """Create the writer.
 
         Args:
             request: The request.
-            breakdown: Whether the client is shown the calls behind the answer, as `moa`.
-            progress: Whether lines about the members' progress are sent as `reasoning_content`.
+            breakdown: Whether to include the calls behind the answer, as `moa`.
+            progress: Whether to send progress lines as `reasoning_content`.
         """
         self._model = request.model
         self._breakdown = breakdown
@@ -137,7 +137,7 @@ class ChatWriter:
         self._sent = False
 
     def whole(self, outcome: FinalAnswer) -> dict[str, Any]:
-        """Return an answer that is sent in one piece."""
+        """Return an answer that is not streamed."""
         message = outcome.message
         calls = tool_calls_of(message)
         content: str | None = str(message.text) or (None if calls else "")
@@ -164,7 +164,7 @@ class ChatWriter:
         return completion.model_dump(mode="json", exclude_unset=True)
 
     def start(self) -> Iterator[dict[str, Any]]:
-        """Return the chunk that opens a stream."""
+        """Return the first chunk of a stream."""
         yield self._chunk({"role": "assistant", "content": "", "refusal": None})
 
     def write(self, item: ProgressLine | AIMessageChunk | FinalAnswer, *, by_tool: bool) -> Iterator[dict[str, Any]]:
@@ -172,14 +172,14 @@ class ChatWriter:
 
         Args:
             item: The item.
-            by_tool: Whether an answer in a schema is the arguments of a tool call.
+            by_tool: Whether an answer in a schema is in the arguments of a tool call.
         """
         if isinstance(item, ProgressLine):
             if self._progress:
                 yield self._chunk({"reasoning_content": f"{item.text}\n"})
         elif isinstance(item, FinalAnswer):
             if not self._sent:
-                # The aggregator could not stream: its answer is one chunk.
+                # The aggregator did not stream: its answer is one chunk.
                 yield from self._delta(item.message, whole_calls(item.message), by_tool=by_tool)
             yield from self._end(item)
         else:
@@ -187,11 +187,11 @@ class ChatWriter:
             yield from self._delta(item, item.tool_call_chunks, by_tool=by_tool)
 
     def fail(self, error: ApiError) -> list[dict[str, Any]]:
-        """Return the event that ends a stream with an error; no `[DONE]` follows."""
+        """Return the event that ends a stream with an error, without a `[DONE]`."""
         return [error.body()]
 
     def encode(self, event: Mapping[str, Any]) -> bytes:
-        """Return a chunk as it is sent."""
+        """Return a chunk as a server-sent event."""
         return b"data: " + encode_json(event) + b"\n\n"
 
     def _delta(self, message: AIMessage, calls: Any, *, by_tool: bool) -> Iterator[dict[str, Any]]:
@@ -239,22 +239,22 @@ class ChatWriter:
 
 
 class ToolCallIndex:
-    """Numbers the tool calls of a stream from 0; providers count other things in between, or do not count."""
+    """Numbers the tool calls of a stream from 0. Some providers count other blocks as well, or do not count."""
 
     def __init__(self) -> None:
-        """Start with none."""
+        """Start without calls."""
         self._places: list[Any] = []
 
     def __len__(self) -> int:
-        """Return how many calls have begun."""
+        """Return the number of calls so far."""
         return len(self._places)
 
     def of(self, call: Any) -> tuple[int, bool]:
-        """Return the number of a chunk's tool call, and whether it begins with this chunk."""
+        """Return the number of a chunk's tool call, and whether this chunk is its first."""
         place = call.get("index")
         begins = place not in self._places if place is not None else bool(call.get("name")) or not self._places
         if begins:
-            # A call without a number gets a place that no other call has.
+            # A call without an index gets a unique entry.
             self._places.append(object() if place is None else place)
         return len(self._places) - 1 if place is None else self._places.index(place), begins
 
@@ -262,7 +262,7 @@ class ToolCallIndex:
 def tool_calls_of(message: AIMessage) -> list[tuple[str, str, str]]:
     """Return the tool calls of an answer: id, name, and arguments as JSON.
 
-    Arguments that are no JSON are returned as the model wrote them; clients judge them, as with any model.
+    Arguments that are not valid JSON are returned unchanged, as OpenAI does.
     """
     valid = [(call["id"], call["name"], json.dumps(call["args"], ensure_ascii=False)) for call in message.tool_calls]
     invalid = [(call["id"], call["name"] or "", call["args"] or "") for call in message.invalid_tool_calls]
@@ -270,7 +270,7 @@ def tool_calls_of(message: AIMessage) -> list[tuple[str, str, str]]:
 
 
 def whole_calls(message: AIMessage) -> list[dict[str, Any]]:
-    """Return the tool calls of a whole answer in the form that they have in a stream."""
+    """Return the tool calls of a whole answer in the form of a stream's chunks."""
     return [
         {"index": index, "id": id_, "name": name, "args": arguments}
         for index, (id_, name, arguments) in enumerate(tool_calls_of(message))
@@ -278,7 +278,7 @@ def whole_calls(message: AIMessage) -> list[dict[str, Any]]:
 
 
 def reasoning_of(message: AIMessage) -> str:
-    """Return the visible reasoning of an answer or a chunk; an empty text if it has none."""
+    """Return the visible reasoning of an answer or a chunk; an empty string if there is none."""
     said = message.additional_kwargs.get("reasoning_content")
     texts = [said] if isinstance(said, str) else []
     blocks = message.content if isinstance(message.content, list) else []
@@ -296,11 +296,11 @@ def reasoning_of(message: AIMessage) -> str:
 
 
 def finish_reason(metadata: Mapping[str, Any], *, calls: bool) -> str:
-    """Return in OpenAI's words why an answer ended.
+    """Return OpenAI's finish reason for an answer.
 
     Args:
         metadata: The answer's `response_metadata`.
-        calls: Whether it calls tools.
+        calls: Whether the answer has tool calls.
     """
     kind = finish_kind(finish_reason_of(metadata))
     if kind in ("length", "content_filter"):
@@ -309,9 +309,9 @@ def finish_reason(metadata: Mapping[str, Any], *, calls: bool) -> str:
 
 
 def chat_usage(usage: UsageMetadata | None) -> dict[str, Any] | None:
-    """Return the tokens of the call that wrote the answer; `None` where its provider did not count them.
+    """Return the tokens of the call that wrote the answer; `None` if its provider did not count them.
 
-    Agents take them for the size of the conversation. The tokens of all calls are in `moa`.
+    Agents use them as the size of the conversation. The tokens of all calls are in `moa`.
     """
     if usage is None:
         return None
@@ -329,11 +329,11 @@ def chat_usage(usage: UsageMetadata | None) -> dict[str, Any] | None:
 
 
 def shown(message: AIMessage, *, breakdown: bool) -> dict[str, Any]:
-    """Return the account of all calls, if the client may see it."""
+    """Return the account of all calls, unless it is hidden from clients."""
     moa = message.response_metadata.get("moa")
     return {"moa": moa} if breakdown and moa is not None else {}
 
 
 def new_call_id() -> str:
-    """Return an id for a tool call whose provider gave none."""
+    """Return an id for a tool call without one."""
     return f"call_{uuid4().hex}"

@@ -1,4 +1,4 @@
-"""The conversation of a request, in the forms of both APIs, as LangChain's messages."""
+"""Conversations of requests, in the forms of both APIs, converted to LangChain's messages."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Links:
-    """Which links may stand in the messages of callers: providers would fetch them, from their network or from yours.
+    """The links that callers' messages may contain. Providers fetch them, from their network or yours.
 
     Attributes:
-        domains: Domains that providers may fetch from, with their subdomains, over https. Default: none; pictures, sounds and
-            files come as `data:` URLs.
+        domains: Domains that providers may fetch from over https, including subdomains. Default: none, so images, audio and
+            files must be `data:` URLs.
     """
 
     domains: Collection[str] = ()
@@ -41,10 +41,10 @@ class Links:
 
         Args:
             link: The link.
-            place: The field, for the error.
+            place: The field's name, for the error.
 
         Raises:
-            ApiError: It is neither a `data:` URL nor one of an allowed domain.
+            ApiError: It is neither a `data:` URL nor on an allowed domain.
         """
         if link[:5].lower() == "data:":
             return
@@ -61,7 +61,7 @@ class Links:
             and any(host == each or host.endswith(f".{each}") for each in self.domains)
         ):
             return
-        msg = f"{place}: this server lets providers fetch nothing from there; send the content itself as a data: URL"
+        msg = f"{place}: links to this address are not allowed; send the content as a data: URL"
         raise ApiError(400, msg, code="link_not_allowed", param=place)
 
 
@@ -153,22 +153,22 @@ Content = Annotated[
     Discriminator(
         lambda value: ":text" if isinstance(value, str) else ":parts" if isinstance(value, list) else None,
         custom_error_type="invalid_type",
-        custom_error_message="must be a text or a list of content parts",
+        custom_error_message="must be a string or a list of content parts",
     ),
 ]
-"""What a message says: a text, or parts in the form of either API."""
+"""The content of a message: a string, or parts in the form of either API."""
 
 
 def plain_content(content: str | Sequence[BaseModel] | None, links: Links, place: str) -> str | list[str | dict[str, Any]]:
-    """Return content in the form of chat completions, without thoughts.
+    """Return content in the form of chat completions, without reasoning.
 
     Args:
         content: The content.
-        links: Which links may stand in it.
-        place: The field, for errors.
+        links: The links that are allowed.
+        place: The field's name, for errors.
 
     Raises:
-        ApiError: It has a link that is not allowed, or a file that is not in it.
+        ApiError: A link is not allowed, or the content of a file is missing.
     """
     if content is None or isinstance(content, str):
         return content or ""
@@ -176,7 +176,7 @@ def plain_content(content: str | Sequence[BaseModel] | None, links: Links, place
     for number, part in enumerate(content):
         if (plain := _plain_part(part, links, f"{place}[{number}]")) is not None:
             parts.append(plain)
-    # One text alone is a text: not every provider takes parts everywhere.
+    # A single text part becomes a string, because some providers do not accept parts everywhere.
     if len(parts) == 1 and isinstance(parts[0], dict) and parts[0].get("type") == "text" and len(parts[0]) == 2:  # noqa: PLR2004  # `type` and `text`
         return str(parts[0]["text"])
     return parts
@@ -212,7 +212,7 @@ def _text(text: str) -> dict[str, Any]:
 
 
 def _not_here(place: str, field: str) -> ApiError:
-    msg = f"{place}: this server keeps no files; send the content in `{field}`"
+    msg = f"{place}: this server stores no files; send the content in `{field}`"
     return ApiError(400, msg, code="missing_required_parameter", param=f"{place}.{field}")
 
 
@@ -224,7 +224,7 @@ class _Closed(BaseModel):
 
 
 class SystemTurn(_Closed):
-    """A system message; OpenAI has two names for it."""
+    """A system message; `developer` is OpenAI's newer name for it."""
 
     role: Literal["system", "developer"]
     content: Content
@@ -245,7 +245,7 @@ class _CalledFunction(_Closed):
 
 
 class CalledTool(_Closed):
-    """A tool call of an earlier answer; the arguments are JSON as the model wrote it."""
+    """A tool call in an earlier answer. The arguments are JSON as the model wrote it."""
 
     id: str
     type: Literal["function"] = "function"
@@ -290,8 +290,8 @@ def to_messages(turns: Sequence[Turn], links: Links) -> list[BaseMessage]:
     """Return a conversation as LangChain's messages.
 
     Args:
-        turns: The messages of a request. A `developer` message becomes a system message, which every provider knows.
-        links: Which links may stand in it.
+        turns: The messages of a request. A `developer` message becomes a system message, which every provider supports.
+        links: The links that are allowed.
 
     Raises:
         ApiError: A link is not allowed.
@@ -321,9 +321,9 @@ def ai_message(
     """Return an earlier answer.
 
     Args:
-        content: What it says.
+        content: Its content.
         calls: Its tool calls: id, name, and arguments as JSON.
-        refusal: The refusal, if it is one.
+        refusal: The text of the refusal, if it is one.
         name: The name of its author.
     """
     valid: list[LangChainToolCall] = []
@@ -336,7 +336,7 @@ def ai_message(
         if isinstance(args, dict):
             valid.append(LangChainToolCall(name=tool, args=args, id=id_, type="tool_call"))
         else:
-            # A mistake of the model in an earlier answer; it is passed on as it was.
+            # A mistake of the model in an earlier answer. It is passed on unchanged.
             invalid.append(InvalidToolCall(name=tool, args=arguments, id=id_, error=None, type="invalid_tool_call"))
     more = {} if refusal is None else {"refusal": refusal}
     return AIMessage(content, name=name, tool_calls=valid, invalid_tool_calls=invalid, additional_kwargs=more)

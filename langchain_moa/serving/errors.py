@@ -1,4 +1,4 @@
-"""Errors in OpenAI's form: what a client gets where there is no answer, and with which status."""
+"""Errors in OpenAI's form, and the statuses of failures."""
 
 from __future__ import annotations
 
@@ -39,19 +39,19 @@ _TYPES = {
 }
 _SERVER_ERROR = 500
 
-# Statuses of failed mixtures. Clients send a request again after a 502, and not after a 402 or 403.
+# Statuses of failed mixtures. Clients retry after a 502, and do not retry after a 402 or 403.
 _MAY_SUCCEED_LATER = 502
 _NO_CREDIT = 402
 _WILL_NOT_SUCCEED = 403
 
 _QUOTA_CODES = {"insufficient_quota", "billing_not_active"}
 
-# Kinds of failures in which a model has said nothing usable: the next attempt may differ.
+# Kinds of failures in which a model returned no usable text; another attempt may return some.
 _EMPTY = {"empty", "no_text", "tool_call_only"}
 
 _ELSEWHERE = {
     "/v1/messages": "use a client of OpenAI's protocol with /v1/chat/completions or /v1/responses",
-    "/v1/completions": "it is obsolete; use /v1/chat/completions or /v1/responses",
+    "/v1/completions": "it is a legacy API; use /v1/chat/completions or /v1/responses",
     "/v1/embeddings": "mixtures have no embeddings; ask a provider directly",
 }
 _PATHS = "/v1/chat/completions, /v1/responses, /v1/models, /health, /ready and /metrics"
@@ -78,16 +78,16 @@ class ApiError(Exception):
         headers: Mapping[str, str] | None = None,
         retry: bool | None = None,
     ) -> None:
-        """Make the error.
+        """Create the error.
 
         Args:
             status: The HTTP status.
             message: What is wrong and what to do, without secrets.
-            code: The error in one word, for programs.
-            param: The request's field that is wrong.
-            headers: More headers of the response.
-            retry: Whether the same request may succeed when it is sent again; OpenAI's clients follow it. Default: clients
-                decide by the status.
+            code: A short code for programs.
+            param: The name of the wrong field.
+            headers: Additional headers of the response.
+            retry: Whether a retry may succeed, as the header `x-should-retry`, which OpenAI's clients follow. Default: no
+                header; clients decide by the status.
         """
         super().__init__(message)
         self.status = status
@@ -98,12 +98,12 @@ class ApiError(Exception):
         self.headers = {**said, **(headers or {})}
 
     def body(self) -> dict[str, Any]:
-        """Return the error as JSON, for a response of its own or for an event of a stream."""
+        """Return the JSON body, for a response or an event of a stream."""
         kind = _TYPES.get(self.status, "invalid_request_error" if self.status < _SERVER_ERROR else "server_error")
         return {"error": {"message": self.message, "type": kind, "param": self.param, "code": self.code}}
 
     def response(self) -> Response:
-        """Return the error as a response of its own."""
+        """Return the error as a response."""
         return JSONResponse(self.body(), self.status, headers=self.headers)
 
 
@@ -112,46 +112,46 @@ class ClientGoneError(Exception):
 
 
 async def answer_api_error(_: Request, error: Exception) -> Response:
-    """Answer with an `ApiError`; a handler for Starlette."""
+    """Return the response for an `ApiError`; an exception handler for Starlette."""
     assert isinstance(error, ApiError)  # noqa: S101  # Starlette finds handlers by the error's type
     return error.response()
 
 
 async def answer_http_error(request: Request, error: Exception) -> Response:
-    """Answer what Starlette refuses, such as an unknown path, in OpenAI's form; a handler for Starlette."""
+    """Return Starlette's own errors, such as an unknown path, in OpenAI's form; an exception handler for Starlette."""
     status = getattr(error, "status_code", _SERVER_ERROR)
     headers = getattr(error, "headers", None)
     place = f"{request.method} {request.url.path}"
     if status == 405:  # noqa: PLR2004  # HTTP's own number
         return ApiError(status, f"{place}: method not allowed", code="method_not_allowed", headers=headers).response()
     path = request.url.path.removesuffix("/").removeprefix(request.scope.get("root_path", ""))
-    message = f"there is nothing at {place}; {_ELSEWHERE.get(path, f'available are {_PATHS}')}"
+    message = f"unknown URL: {place}; {_ELSEWHERE.get(path, f'available are {_PATHS}')}"
     return ApiError(status, message, code="unknown_url", headers=headers).response()
 
 
 async def answer_unexpected(_: Request, __: Exception) -> Response:
-    """Answer with an error of this server's own; a handler for Starlette, which raises the cause again afterwards."""
+    """Return the response for an unexpected error; an exception handler for Starlette, which raises the error again."""
     return unexpected().response()
 
 
 def unexpected() -> ApiError:
-    """Return the error for a fault of this server's own."""
-    return ApiError(500, "unexpected error; the server's log says more", code="internal_error", retry=False)
+    """Return the error for a bug in this server."""
+    return ApiError(500, "unexpected error; see the server's log", code="internal_error", retry=False)
 
 
 def out_of_time(seconds: float) -> ApiError:
     """Return the error for an answer that took longer than the server allows."""
-    return ApiError(504, f"there was no answer within {seconds:g} s, which is this server's limit", code="timeout", retry=False)
+    return ApiError(504, f"no answer within {seconds:g} s, this server's limit for a request", code="timeout", retry=False)
 
 
 def shutting_down() -> ApiError:
-    """Return the error for requests that come, or are not finished, while the server shuts down."""
+    """Return the error for new and unfinished requests while the server shuts down."""
     headers = {"retry-after": "1", "connection": "close"}
     return ApiError(503, "this server is shutting down; try again", code="shutting_down", headers=headers, retry=True)
 
 
 class _Cause(NamedTuple):
-    """A cause of failures that has a status of its own; `words` are parts of the names of such errors of any provider."""
+    """A cause of failures with a status. `words` are parts of the names of such errors at any provider."""
 
     status: int
     code: str
@@ -169,17 +169,17 @@ _CAUSES = (
 
 
 def failure(error: Exception, *, breakdown: bool) -> ApiError:
-    """Return what a client is told of an error of a mixture.
+    """Return the error for the client after an error of a mixture.
 
-    A failure that another attempt may mend has a status after which clients try again (429, 502, 504). One that no attempt
-    can mend, such as a wrong key at a provider, has one after which they do not (400, 402, 403).
+    If a retry may succeed, the status is one after which clients retry (429, 502, 504). Otherwise, as for a wrong key at a
+    provider, it is one after which they do not (400, 402, 403).
 
     Args:
-        error: What the mixture raised.
-        breakdown: Whether the client may know who the members are, and why they failed.
+        error: The mixture's error.
+        breakdown: Whether the message names the members and why they failed.
     """
     if not isinstance(error, MoAError):
-        # Its text was not written for clients.
+        # Its text is not meant for clients.
         where = "".join(format_tb(error.__traceback__))
         logger.error("unexpected %s: %s, raised at\n%s", type(error).__name__, redact(str(error)), redact(where))
         return unexpected()
@@ -193,7 +193,7 @@ def failure(error: Exception, *, breakdown: bool) -> ApiError:
         short = "the mixture gave no answer"
         cause = next((each for each in _CAUSES if isinstance(error, each.error)), None)
     if _lacks_credit(error):
-        message = str(error) if breakdown else "the mixture's account at a provider has no credit"
+        message = str(error) if breakdown else "the account at one of the mixture's providers has no credit"
         return ApiError(_NO_CREDIT, message, code="insufficient_quota", retry=False)
     if cause is None:
         status = _MAY_SUCCEED_LATER if retry or _said_nothing(error) else _WILL_NOT_SUCCEED
@@ -215,7 +215,7 @@ def _lacks_credit(error: MoAError) -> bool:
 
 
 def _shared(failures: Sequence[Failure]) -> _Cause | None:
-    """Return the cause that all proposers' failures have; `None` if they differ."""
+    """Return the common cause of all proposers' failures; `None` if they differ."""
     causes = {next((cause for cause in _CAUSES if _has_name(failed, cause)), None) for failed in failures}
     return causes.pop() if len(causes) == 1 else None
 
@@ -226,5 +226,5 @@ def _has_name(failed: Failure, cause: _Cause) -> bool:
 
 
 def _one_line(text: str) -> str:
-    """Return a text for a line of the log: texts of providers must not begin lines of their own."""
+    """Return a text on one line for the log, so that a provider's text cannot forge log lines."""
     return "; ".join(line.strip() for line in redact(text).splitlines() if line.strip())

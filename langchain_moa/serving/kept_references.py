@@ -1,4 +1,4 @@
-"""References kept from one request to the next, so that proposers are not paid again."""
+"""References kept between requests, so that retries and later steps do not call the proposers again."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ _KEPT_SECONDS = 600.0
 
 
 class KeptReferences:
-    """References of conversations, so that proposers are not paid again.
+    """The kept references of a mixture.
 
-    Those of an answer that failed, or that nobody waited for, are kept for the same request, for ten minutes. With
-    `references_per="turn"`, those of a turn are kept for its later steps.
+    If an answer fails or its client disconnects, its references are kept for a retry of the same request, for ten minutes.
+    With `references_per="turn"`, the references of a turn are kept for its later steps.
     """
 
     def __init__(self, *, per_turn: bool) -> None:
@@ -51,7 +51,7 @@ class KeptReferences:
         return None
 
     def succeeded(self, prompting: Prompting, references: list[Reference] | None) -> None:
-        """Keep the references of an answer for its turn, and forget those for another attempt at it."""
+        """Keep the references of an answer for the rest of its turn, and drop those kept for a retry."""
         if self._kept:
             with self._lock:
                 self._kept.pop(_digest("answer", prompting, prompting.messages), None)
@@ -59,7 +59,7 @@ class KeptReferences:
             self._keep(_digest("turn", prompting, _turn(prompting.messages)), references, float("inf"))
 
     def failed(self, prompting: Prompting, references: list[Reference]) -> None:
-        """Keep the references of an answer that failed."""
+        """Keep the references of a failed answer for a retry."""
         self._keep(_digest("answer", prompting, prompting.messages), references, time.monotonic() + _KEPT_SECONDS)
 
     def _keep(self, key: str, references: list[Reference], until: float) -> None:
@@ -80,7 +80,7 @@ def _turn(messages: list[BaseMessage]) -> list[BaseMessage]:
 
 
 def _digest(kind: str, prompting: Prompting, messages: Sequence[BaseMessage]) -> str:
-    # Without ids, which change from request to request, and for each key apart: no client learns what others ask.
+    # Without message ids, which differ between requests. With the key's name: clients cannot probe each other's requests.
     digest = sha256(repr((kind, prompting.owner, sorted(prompting.shared.items()))).encode())
     for message in messages:
         said = (message.type, message.content, getattr(message, "tool_calls", None), getattr(message, "tool_call_id", None))

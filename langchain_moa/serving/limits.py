@@ -1,4 +1,4 @@
-"""Limits: how many answers run at once, how long a request may be, and how long a client may take to send and read."""
+"""The limits of a server: answers at once, sizes of requests, and time limits for clients."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 MEBIBYTE = 1 << 20
 
 MAX_TOOLS = 128
-"""The most tools of a request, as at OpenAI."""
+"""The most tools in a request, as at OpenAI."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,16 +28,16 @@ class Limits:
     """The limits of a server.
 
     Attributes:
-        max_requests: Answers at once; further requests get a 429 that says when to try again. Default: 64.
-        max_requests_per_key: Answers at once for each API key. Default: no limit but `max_requests`.
-        max_body_bytes: The longest request in bytes, images included. Default: 16 MiB.
+        max_requests: The most answers at once; further requests get a 429 with `retry-after`. Default: 64.
+        max_requests_per_key: The most answers at once for each API key. Default: only `max_requests` applies.
+        max_body_bytes: The size limit of a request in bytes, images included. Default: 16 MiB.
         max_messages: The most messages, or items, of a conversation, and the most parts of all of them together. Default:
             2048, as at OpenAI.
-        timeout: Seconds that one request may take, from its first byte to the last of the answer. Default: 600, the time
-            that OpenAI's clients wait.
+        timeout: Seconds that one request may take, from its first byte to the last byte of the answer. Default: 600, the
+            default timeout of OpenAI's clients.
         read_timeout: Seconds in which a request's body must arrive. Default: 60.
-        write_timeout: Seconds that a client may take to read a part of the answer. Default: 30.
-        ping: Seconds without an event after which a stream sends a comment. Default: 15.
+        write_timeout: Seconds in which a client must read each part of an answer. Default: 30.
+        ping: Seconds without an event after which a stream sends a comment to keep the connection open. Default: 15.
 
     Raises:
         ValueError: A limit is not above zero.
@@ -61,10 +61,10 @@ class Limits:
 
 
 class Places:
-    """Counts the answers at once, of all clients and of each key; none are given out while the server shuts down."""
+    """Counts the answers in progress, in total and for each key, and refuses new ones during a shutdown."""
 
     def __init__(self, limits: Limits) -> None:
-        """Make it.
+        """Create the counter.
 
         Args:
             limits: The server's limits.
@@ -77,22 +77,22 @@ class Places:
 
     @property
     def taken(self) -> int:
-        """How many answers run."""
+        """The number of answers in progress."""
         return self._taken.total()
 
     def drain(self) -> None:
-        """Give out no more places: the server shuts down."""
+        """Refuse new answers, because the server shuts down."""
         self.is_draining = True
 
     def expire(self) -> None:
-        """End the answers that still run; may be called from any thread."""
+        """End the answers in progress. Can be called from any thread."""
         self._is_expired = True
         for future in tuple(self._waiting):
             future.get_loop().call_soon_threadsafe(_finish, future)
 
     async def expired(self) -> None:
-        """Wait until answers must end because the server shuts down."""
-        # A future of the running loop: one application may serve several loops, one after the other.
+        """Wait until answers in progress must end because the server shuts down."""
+        # A future of the running loop, because an application can serve several loops, one after the other.
         future = asyncio.get_running_loop().create_future()
         self._waiting.add(future)
         try:
@@ -103,13 +103,13 @@ class Places:
 
     @contextmanager
     def held(self, owner: str) -> Iterator[None]:
-        """Hold a place for an answer.
+        """Count an answer while the context lasts.
 
         Args:
             owner: The name of the client's key.
 
         Raises:
-            ApiError: There is none.
+            ApiError: A limit is reached, or the server shuts down.
         """
         limits = self._limits
         if self.is_draining:
@@ -133,19 +133,19 @@ async def read_body(request: Request, limits: Limits) -> bytes:
         limits: The server's limits.
 
     Raises:
-        ApiError: It is too long or too slow, or does not say that it is JSON.
+        ApiError: The body is too long or too slow, or its content type is not JSON.
         ClientGoneError: The client has closed the connection.
     """
-    # Browsers let any page send requests to any server, but not of this type unless the server allows it (CORS).
+    # Browsers let any page send requests to any server, but with this content type only if the server allows it (CORS).
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json":
-        msg = "the body's content-type must be application/json"
+        msg = "the content-type must be application/json"
         raise ApiError(415, msg, code="unsupported_media_type")
     try:
         if int(request.headers.get("content-length", "0")) > limits.max_body_bytes:
             raise _too_long(limits.max_body_bytes)
     except ValueError:
-        msg = "content-length is no number"
+        msg = "content-length is not a number"
         raise ApiError(400, msg, code="invalid_request") from None
     body = bytearray()
     try:
@@ -157,13 +157,13 @@ async def read_body(request: Request, limits: Limits) -> bytes:
     except ClientDisconnect:
         raise ClientGoneError from None
     except TimeoutError:
-        msg = f"the body did not arrive within {limits.read_timeout:g} s, which is this server's limit"
+        msg = f"the body did not arrive within {limits.read_timeout:g} s, this server's limit"
         raise ApiError(408, msg, code="request_timeout", headers={"connection": "close"}) from None
     return bytes(body)
 
 
 def check_counts(body: dict[str, Any], key: str, limits: Limits) -> None:
-    """Check how many messages, parts and tools a request has, before anything is done with them.
+    """Check the number of messages, parts and tools of a request before they are processed.
 
     Args:
         body: The parsed JSON.
@@ -191,10 +191,10 @@ def _finish(future: asyncio.Future[None]) -> None:
 
 def _too_many(most: int, whose: str) -> ApiError:
     many = "1 answer is" if most == 1 else f"{most} answers are"
-    msg = f"{many} under way, which is the limit of {whose}; try again"
+    msg = f"{many} in progress, which is the limit of {whose}; try again"
     return ApiError(429, msg, code="too_many_requests", headers={"retry-after": "1"}, retry=True)
 
 
 def _too_long(most: int) -> ApiError:
-    msg = f"the body is longer than {most} bytes, which is this server's limit"
+    msg = f"the body is longer than {most} bytes, this server's limit"
     return ApiError(413, msg, code="request_too_large", headers={"connection": "close"}, retry=False)

@@ -1,4 +1,4 @@
-"""What a server does, as numbers for Prometheus and as a line of the log for each request."""
+"""Metrics for Prometheus, and the log line of each request."""
 
 from __future__ import annotations
 
@@ -28,23 +28,23 @@ logger = logging.getLogger("langchain_moa.serving.access")
 _ERROR = 500
 
 CLIENT_GONE = 499
-"""nginx's status for a client that has closed the connection; it stands in the log alone."""
+"""nginx's status for a client that closed the connection. It is used only in the log and the metrics."""
 
-# Seconds, up to the time limit of most clients.
+# Seconds, up to the default timeout of OpenAI's clients.
 _BUCKETS = (0.5, 1, 2, 5, 10, 20, 40, 60, 90, 120, 180, 300, 600)
 
 
 @dataclass
 class RequestRecord:
-    """What is known of a request when it ends.
+    """What is known about a request when it ends.
 
     Attributes:
-        id: Its id, which the client gets as `x-request-id`.
+        id: The request's id, which the client gets as `x-request-id`.
         owner: The name of the client's key.
-        mixture: The mixture that it asks; an empty text where it asks none.
+        mixture: The name of the mixture; empty for requests without one.
         calls: The calls that were made for it.
         ignored: The parameters that were ignored.
-        status: The status for the log, where it differs from the one that was sent.
+        status: The status for the log, if it differs from the one that was sent.
     """
 
     id: str = field(default_factory=lambda: f"req_{uuid4().hex}")
@@ -56,7 +56,7 @@ class RequestRecord:
 
     @property
     def tokens(self) -> int:
-        """The tokens of all calls, as far as they were counted."""
+        """The tokens of all calls whose provider counted them."""
         return sum(call["usage"]["total_tokens"] for call in self.calls if call.get("usage"))
 
     @property
@@ -66,7 +66,7 @@ class RequestRecord:
         return sum(costs), len(costs)
 
     def words(self) -> str:
-        """Return it for a line of the log."""
+        """Return the record for a log line."""
         said = [f"key={self.owner}"]
         if self.mixture:
             dollars, priced = self.cost_usd
@@ -79,16 +79,16 @@ class RequestRecord:
 
 
 class Metrics:
-    """The counters of a server, by mixture, member and key.
+    """The metrics of a server, by mixture, member and key.
 
-    With `PROMETHEUS_MULTIPROC_DIR`, as prometheus-client documents it, they are the sums over all processes.
+    With the environment variable `PROMETHEUS_MULTIPROC_DIR` (see prometheus-client), they are sums over all processes.
     """
 
     def __init__(self, places: Places) -> None:
-        """Make it.
+        """Register the metrics.
 
         Args:
-            places: Says how many answers run.
+            places: Knows the number of answers in progress.
         """
         self._registry = CollectorRegistry()
         own = {"registry": self._registry}
@@ -99,7 +99,7 @@ class Metrics:
         self._tokens = Counter("moa_tokens", "Tokens of members.", [*labels, "kind"], **own)  # type: ignore[arg-type]  # keywords
         self._dollars = Counter("moa_cost_usd", "US dollars, of calls with a known price.", labels, **own)  # type: ignore[arg-type]  # keywords
         self._failures = Counter("moa_failures", "Failed calls, by kind.", [*labels, "kind"], **own)  # type: ignore[arg-type]  # keywords
-        running = Gauge("moa_answers_running", "Answers under way.", multiprocess_mode="livesum", **own)  # type: ignore[arg-type]  # keywords
+        running = Gauge("moa_answers_running", "Answers in progress.", multiprocess_mode="livesum", **own)  # type: ignore[arg-type]  # keywords
         running.set_function(lambda: places.taken)
 
     def count(self, record: RequestRecord, status: int, seconds: float) -> None:
@@ -125,7 +125,7 @@ class Metrics:
                 self._failures.labels(*labels, str(error["kind"])).inc()
 
     def response(self) -> Response:
-        """Return all numbers in Prometheus's text format."""
+        """Return all metrics in Prometheus's text format."""
         registry = self._registry
         if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
             registry = CollectorRegistry()
@@ -134,14 +134,14 @@ class Metrics:
 
 
 class AccessLog:
-    """An ASGI application around another: gives each request an id, writes a line for it and counts it.
+    """ASGI middleware that gives each request an id, logs it and counts it.
 
-    The line has the client's address, method, path, status and time, the key's name, the mixture, its calls, tokens and
-    dollars, and the request's id; no keys, questions or answers.
+    The log line has the client's address, the method, path, status and seconds, the key's name, the mixture with its calls,
+    tokens and dollars, and the request's id. It never has keys, questions or answers.
     """
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
-        """Make it.
+        """Wrap an application.
 
         Args:
             app: The application.
@@ -162,7 +162,7 @@ class AccessLog:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                # OpenAI's clients keep it with the answer, and name it in their errors.
+                # OpenAI's clients store the id with the answer, and show it in their errors.
                 message = {**message, "headers": [*message.get("headers", ()), (b"x-request-id", record.id.encode())]}
             await send(message)
 
@@ -170,7 +170,7 @@ class AccessLog:
             await self._app(scope, receive, with_id)
         except ApiError as error:
             await error.response()(scope, receive, with_id)
-        except Exception as error:  # noqa: BLE001  # servers would log its text, which may hold anything
+        except Exception as error:  # noqa: BLE001  # servers would log its text, which may contain anything
             said = failure(error, breakdown=False)
             if not status:
                 await said.response()(scope, receive, with_id)
@@ -179,7 +179,7 @@ class AccessLog:
             seconds = perf_counter() - started
             status = record.status or status or CLIENT_GONE
             client = (scope.get("client") or ("-",))[0]
-            # Escaped, so that no path can begin a line of its own.
+            # Escaped, so that a path cannot forge log lines.
             path = ascii(scope["path"])[1:-1]
             words = record.words()
             logger.info("%s %s %s %d %.3f s %s %s", client, scope["method"], path, status, seconds, words, record.id)

@@ -1,6 +1,6 @@
-"""The mixtures of a server: each runs its graph for a request, tells of its progress, and keeps what failed answers cost.
+"""The mixtures of a server: running a mixture's graph for a request, with its progress.
 
-This is the only module of the package that runs the engine.
+This is the only module of `serving` that runs the engine.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ if TYPE_CHECKING:
     from langchain_moa.data.reference import Reference
     from langchain_moa.serving.parameters import Prompting
 
-# A mixture's shape bounds the steps of its graph; LangGraph's default limit is below that of a deep mixture.
+# The number of steps is fixed by the mixture. LangGraph's default limit is too low for deep mixtures.
 _NO_LIMIT = 10_000
 
-# Answers run on event loops of their own. Clients of providers convert each message for each call, which takes long in long
-# conversations; these have a loop apart, so that they delay only each other.
+# Mixtures run on background event loops, so that the server's own loop stays free for connections. Provider packages convert
+# every message for every call, which blocks a loop in long conversations, so these run on a second loop.
 _MANY_MESSAGES = 256
 _SHORT = BackgroundLoop("moa-answers")
 _LONG = BackgroundLoop("moa-long-answers")
 
 
 class ProgressLine(NamedTuple):
-    """A line about what the members do."""
+    """A line about the progress of a run."""
 
     text: str
 
@@ -49,7 +49,7 @@ class FinalAnswer(NamedTuple):
 
     Attributes:
         message: The answer, with the account of all calls in its `response_metadata["moa"]`.
-        by_tool: Whether the answer in a schema is the arguments of a tool call, as with some providers.
+        by_tool: Whether an answer in a schema is the arguments of a tool call, as with some providers.
     """
 
     message: AIMessage
@@ -61,7 +61,7 @@ class ServedMixture:
 
     Attributes:
         name: Its name as a model.
-        is_alias: Whether it is a model of a mixture that is asked alone.
+        is_alias: Whether it is an alias for one model of a mixture.
     """
 
     def __init__(self, name: str, moa: ChatMoA, *, alone: bool = False, breakdown: bool = True) -> None:
@@ -70,8 +70,8 @@ class ServedMixture:
         Args:
             name: Its name as a model.
             moa: The mixture.
-            alone: Whether its aggregator answers without the proposers.
-            breakdown: Whether its progress names the members.
+            alone: Whether only the aggregator is called.
+            breakdown: Whether progress lines name the members.
         """
         self.name = name
         self.is_alias = alone
@@ -82,10 +82,10 @@ class ServedMixture:
         self._kept = KeptReferences(per_turn=moa.references_per == "turn")
 
     def aliases(self, task_model: Any = None) -> dict[str, ServedMixture]:
-        """Return the models of this mixture that can be asked alone.
+        """Return the aliases for single models of this mixture.
 
         Args:
-            task_model: A model for small tasks, such as the titles that chat interfaces ask for; it becomes `name#task`.
+            task_model: A model for small tasks, such as titles of chats; its alias is `name#task`.
         """
         found = {}
         if self._moa.aggregator is not None:
@@ -98,25 +98,25 @@ class ServedMixture:
         return found
 
     def bound(self, prompting: Prompting) -> Bound:
-        """Prepare a run: format tools and schema as the aggregator's provider does.
+        """Format tools and schema as the aggregator's provider does.
 
         Raises:
-            ApiError: The aggregator takes no tools, or no schema.
+            ApiError: The aggregator does not support tools, or a schema.
         """
         return bound_to_aggregator(self._moa, prompting.own, stream=prompting.stream)
 
     def run(
         self, prompting: Prompting, bound: Bound, paid: Callable[[Sequence[Mapping[str, Any]]], None]
     ) -> AsyncGenerator[ProgressLine | AIMessageChunk | FinalAnswer]:
-        """Run the mixture on a background loop, so that the server's own loop is free for its connections.
+        """Run the mixture on a background event loop.
 
         Args:
-            prompting: What is asked.
-            bound: The same, prepared.
-            paid: Is called at the end, however the run ends, with an entry for each call that was made.
+            prompting: The request.
+            bound: The aggregator's keyword arguments.
+            paid: Called once when the run ends, also after an error, with an entry for each call that was made.
 
         Yields:
-            Lines about its progress, the chunks of the answer where it is streamed, and the outcome.
+            Progress lines, the chunks of the answer if it is streamed, and the final answer.
         """
         loop = _LONG if len(prompting.messages) > _MANY_MESSAGES else _SHORT
         return iterate_on(loop, lambda: self._run(prompting, bound, paid))
@@ -172,7 +172,7 @@ class ServedMixture:
 
 
 def _aggregator_of(moa: ChatMoA) -> ChatMoA:
-    """Return a mixture whose answers its aggregator writes, whatever its aggregation is."""
+    """Return a mixture with the same aggregator that uses `synthesize`."""
     if moa.describe()["aggregation"] == "synthesize":
         return moa
     names = ("aggregator_fallbacks", "temperature", "max_tokens", "stop", "deadline", "timeout", "max_retries", "api_key")
@@ -181,10 +181,10 @@ def _aggregator_of(moa: ChatMoA) -> ChatMoA:
 
 
 class _Teller:
-    """Turns the events of a run into lines for people.
+    """Turns the events of a run into progress lines.
 
     Attributes:
-        layers_are_closed: Whether all proposers are done.
+        layers_are_closed: Whether all proposers have finished.
     """
 
     def __init__(self, moa: ChatMoA, *, names: bool) -> None:
@@ -194,7 +194,7 @@ class _Teller:
         self.layers_are_closed = False
 
     def first(self, *, reused: bool) -> str:
-        return "reusing the references of the attempt before" if reused else self._asking(1)
+        return "reusing the references of the previous attempt" if reused else self._asking(1)
 
     def read(self, event: Any) -> str | None:
         match event:

@@ -1,4 +1,4 @@
-"""Parameters of requests: which are passed on, ignored or refused; and what is wrong with them, in words."""
+"""Parameters of requests: which are passed on, ignored or refused, and error messages for wrong values."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ EVERY_CALL = (
     *("temperature", "top_p", "top_k", "seed", "presence_penalty", "frequency_penalty"),
     *("reasoning_effort", "verbosity"),
 )
-"""Parameters that reach every call of a mixture under their own names."""
+"""Parameters that are passed to every call of a mixture."""
 
-# Parameters for OpenAI's own service, which say nothing about the answer.
+# Parameters for OpenAI's own service, which do not affect the answer.
 _IGNORED = {
     *("user", "safety_identifier", "metadata", "service_tier"),
     *("prompt_cache_key", "prompt_cache_retention"),
 }
 
-# What would change the answer and is not possible: for each the values that ask for nothing, and the reason.
+# Parameters that would change the answer and are not supported: the values without an effect, and the reason.
 _REFUSED: dict[str, tuple[tuple[Any, ...], str]] = {
-    "n": ((1,), "an answer of a mixture costs many calls; send the request once for each answer that you want"),
-    "logprobs": ((False,), "an answer of a mixture has no probabilities"),
-    "top_logprobs": ((0,), "an answer of a mixture has no probabilities"),
-    "logit_bias": (({},), "the members count tokens differently"),
-    "modalities": ((["text"],), "a mixture answers in text"),
-    "audio": ((), "a mixture answers in text"),
-    "prediction": ((), "a mixture cannot use one"),
-    "web_search_options": ((), "give a tool of your own"),
-    "functions": (([],), "they are obsolete; give `tools`"),
-    "function_call": (("none", "auto"), "it is obsolete; give `tool_choice`"),
+    "n": ((1,), "an answer of a mixture takes many calls; send one request for each answer"),
+    "logprobs": ((False,), "answers of a mixture have no token probabilities"),
+    "top_logprobs": ((0,), "answers of a mixture have no token probabilities"),
+    "logit_bias": (({},), "the members have different tokenizers"),
+    "modalities": ((["text"],), "mixtures answer in text only"),
+    "audio": ((), "mixtures answer in text only"),
+    "prediction": ((), "mixtures do not support predicted outputs"),
+    "web_search_options": ((), "send a tool that searches instead"),
+    "functions": (([],), "deprecated; send `tools`"),
+    "function_call": (("none", "auto"), "deprecated; send `tool_choice`"),
 }
 
 _MOST_NAMED = 20
@@ -47,12 +47,12 @@ _MOST_NAMED = 20
 
 @dataclass(frozen=True, kw_only=True)
 class Prompting:
-    """What a request asks of a mixture, in whichever API.
+    """A request to a mixture, the same for both APIs.
 
     Attributes:
         messages: The conversation.
         shared: Keyword arguments of every call.
-        own: Keyword arguments of the aggregator's call alone, in the form of chat completions.
+        own: Keyword arguments of the aggregator's call only, in the form of chat completions.
         stream: Whether the answer is streamed.
         owner: The name of the client's key.
     """
@@ -65,7 +65,7 @@ class Prompting:
 
 
 class Parameters(BaseModel):
-    """The parameters that both APIs have. Fields of the same name mean the same in both.
+    """The parameters that both APIs have in common.
 
     Attributes:
         temperature: And all other fields: for every call of the mixture.
@@ -102,30 +102,30 @@ class Parameters(BaseModel):
 def sort_out(
     body: Mapping[str, Any], known: Iterable[str], *, ignored: Iterable[str] = (), strict: bool
 ) -> tuple[dict[str, Any], list[str]]:
-    """Return the parameters of a request that bear on the answer, and the names of those that are not known.
+    """Return the parameters of a request that affect the answer, and the names of unknown ones.
 
     Args:
         body: The request.
-        known: The parameters that are read.
-        ignored: More parameters that are ignored without a word.
-        strict: Whether unknown parameters are refused.
+        known: The names of the API's parameters.
+        ignored: Names of more parameters to ignore, without listing them as unknown.
+        strict: Whether to refuse unknown parameters.
 
     Raises:
-        ApiError: A parameter asks for something that a mixture cannot do; or it is unknown, and `strict`.
+        ApiError: A parameter is not supported, or it is unknown and `strict` is set.
     """
     known, silent = {*known}, {*_IGNORED, *ignored}
-    # Clients send null for what nobody has set.
+    # Clients send null for parameters that are not set.
     given = {name: value for name, value in body.items() if value is not None and name not in silent}
-    # 0 and -1 turn it off, as at vLLM and llama.cpp.
+    # 0 and -1 mean no limit, as in vLLM and llama.cpp.
     if given.get("top_k") in (0, -1) and not isinstance(given["top_k"], bool):
         del given["top_k"]
     for name, (nothing, why) in _REFUSED.items():
         if name in given and name not in known and not _is_one_of(given.pop(name), nothing):
-            raise ApiError(400, f"{name}: not supported here: {why}", code="unsupported_parameter", param=name)
+            raise ApiError(400, f"{name}: not supported: {why}", code="unsupported_parameter", param=name)
     unknown = [name for name in given if name not in known]
     if unknown and strict:
         close = get_close_matches(unknown[0], sorted({*known, *silent, *_REFUSED}), n=1)
-        remedy = f"did you mean {close[0]!r}?" if close else "leave it out"
+        remedy = f"did you mean {close[0]!r}?" if close else "remove it"
         name = shown_name(unknown[0])
         raise ApiError(400, f"unknown parameter {name!r}; {remedy}", code="unknown_parameter", param=name)
     return {name: value for name, value in given.items() if name in known}, [shown_name(name) for name in unknown]
@@ -137,26 +137,26 @@ def _is_one_of(value: Any, nothing: Iterable[Any]) -> bool:
 
 
 def shown_name(name: str) -> str:
-    """Return a name from a request so that it can stand in a header, a log line and an error."""
+    """Return a name from a request, shortened and made safe for headers, log lines and errors."""
     plain = "".join(char if char.isascii() and char.isprintable() and char not in ",;" else "?" for char in name)
-    return plain if len(plain) <= 40 else f"{plain[:37]}..."  # noqa: PLR2004  # longer than any real parameter
+    return plain if len(plain) <= 40 else f"{plain[:37]}..."  # noqa: PLR2004  # longer than any known parameter
 
 
 def ignored_header(names: list[str]) -> dict[str, str]:
-    """Return the header that names what was ignored."""
+    """Return the header with the names of ignored parameters."""
     more = [f"and {len(names) - _MOST_NAMED} more"] if len(names) > _MOST_NAMED else []
     return {"x-moa-ignored": ", ".join([*names[:_MOST_NAMED], *more])} if names else {}
 
 
 def length_limit(value: Any) -> Any:
-    """Return a limit of tokens; -1, with which llama.cpp and others write "no limit", is none."""
+    """Return a token limit; `None` for -1, which means no limit in llama.cpp and others."""
     return None if value == -1 and not isinstance(value, bool) else value
 
 
 # --- tools and the form of the answer, as chat completions have them ---
 
 TAG = ":"
-"""The first character of tags of unions, which tells them from field names in the places of pydantic's errors."""
+"""The first character of union tags, which distinguishes them from field names in the locations of pydantic's errors."""
 
 
 def tag_of(key: str) -> Any:
@@ -170,7 +170,7 @@ def tag_of(key: str) -> Any:
 
 
 class Extensible(BaseModel):
-    """An object that is passed on with all of its fields, the unknown ones included."""
+    """An object that is passed on with all its fields, including unknown ones."""
 
     model_config = ConfigDict(strict=True, extra="allow", hide_input_in_errors=True)
 
@@ -183,7 +183,7 @@ class _ToolFunction(Extensible):
 
 
 class FunctionTool(Extensible):
-    """A tool that the aggregator may call."""
+    """A function that the aggregator may call."""
 
     type: Literal["function"]
     function: _ToolFunction
@@ -203,10 +203,10 @@ ToolChoice = Annotated[
     Discriminator(
         lambda value: ":text" if isinstance(value, str) else ":mapping" if isinstance(value, (Mapping, BaseModel)) else None,
         custom_error_type="invalid_type",
-        custom_error_message="must be none, auto, required or a function's name in OpenAI's form",
+        custom_error_message="must be none, auto, required, or an object with the name of a function",
     ),
 ]
-"""Which tool is to be called."""
+"""Which tool the model must call."""
 
 
 class _JsonSchema(Extensible):
@@ -238,7 +238,7 @@ ResponseFormat = Annotated[
 
 
 class AggregatorParameters(BaseModel):
-    """The parameters of the aggregator alone, in the form of chat completions."""
+    """The parameters of the aggregator's call only, in the form of chat completions."""
 
     model_config = ConfigDict(strict=True, extra="ignore", hide_input_in_errors=True)
 
@@ -248,7 +248,7 @@ class AggregatorParameters(BaseModel):
     response_format: ResponseFormat | None = None
 
     def kwargs(self) -> dict[str, Any]:
-        """Return keyword arguments of the aggregator's call, without what asks for nothing."""
+        """Return the keyword arguments of the aggregator's call, without those that have no effect."""
         wanted = {
             name: value for name, value in self.model_dump(exclude_unset=True, by_alias=True).items() if value is not None
         }
@@ -265,17 +265,17 @@ class AggregatorParameters(BaseModel):
             ApiError: It does not.
         """
         if not self.tools and self.tool_choice not in (None, "none", "auto"):
-            _refuse("tool_choice", "there are no tools; give `tools`")
+            _refuse("tool_choice", "the request has no `tools`")
         names = {tool.function.name for tool in self.tools or ()}
         if isinstance(self.tool_choice, _ChosenFunction) and self.tool_choice.function.name not in names:
-            _refuse("tool_choice", "none of the tools has this name")
+            _refuse("tool_choice", "no tool has this name")
 
 
 # --- errors in words ---
 
-# By pydantic's names of errors; in braces, values of their context.
+# Messages by pydantic's error types; braces are filled from the error's context.
 _WORDS = {
-    "string_type": "must be a text",
+    "string_type": "must be a string",
     "bool_type": "must be true or false",
     "int_type": "must be a whole number",
     "float_type": "must be a number",
@@ -294,11 +294,11 @@ _WORDS = {
 
 
 def in_words(error: ValidationError, place: str = "") -> ApiError:
-    """Return the first error that pydantic has found, with its place as OpenAI writes it: `messages[0].content`.
+    """Return pydantic's first error, with the location as OpenAI writes it: `messages[0].content`.
 
     Args:
-        error: What pydantic has raised.
-        place: The place of the object that was checked.
+        error: Pydantic's error.
+        place: The location of the validated object.
     """
     found = error.errors(include_url=False, include_input=False)[0]
     for step in found["loc"]:

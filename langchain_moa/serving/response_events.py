@@ -1,4 +1,4 @@
-"""What the Responses API answers: whole responses, and the events of its streams in the order of OpenAI's documentation."""
+"""Answers of the Responses API: whole responses, and the events of streams in OpenAI's order."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ if TYPE_CHECKING:
 
 
 class ResponsesWriter:
-    """Writes one response, whole or as events in the order of OpenAI's documentation."""
+    """Writes one response, whole or as a stream of events in OpenAI's order."""
 
     last = b""
 
     def __init__(self, request: ResponsesRequest, *, breakdown: bool, progress: bool) -> None:
-        """Make it.
+        """Create the writer.
 
         Args:
             request: The request.
-            breakdown: Whether the client is shown the calls behind the answer, as `moa`.
-            progress: Whether lines about the members' progress are sent as a summary of reasoning.
+            breakdown: Whether to include the calls behind the answer, as `moa`.
+            progress: Whether to send progress lines as a reasoning summary.
         """
         self._request = request
         self._breakdown = breakdown
@@ -56,7 +56,7 @@ class ResponsesWriter:
         self._sent = False
 
     def whole(self, outcome: FinalAnswer) -> dict[str, Any]:
-        """Return a response that is sent in one piece."""
+        """Return a response that is not streamed."""
         message = outcome.message
         calls = tool_calls_of(message)
         text, refusal = str(message.text), message.additional_kwargs.get("refusal")
@@ -71,7 +71,7 @@ class ResponsesWriter:
         return self._finished(message)
 
     def start(self) -> Iterator[dict[str, Any]]:
-        """Return the events that open a stream."""
+        """Return the first events of a stream."""
         response = self._response("in_progress")
         yield self._event("response.created", response=response)
         yield self._event("response.in_progress", response=response)
@@ -81,14 +81,14 @@ class ResponsesWriter:
 
         Args:
             item: The item.
-            by_tool: Whether an answer in a schema is the arguments of a tool call.
+            by_tool: Whether an answer in a schema is in the arguments of a tool call.
         """
         if isinstance(item, ProgressLine):
             if self._progress:
                 yield from self._add("reasoning", f"{item.text}\n")
         elif isinstance(item, FinalAnswer):
             if not self._sent:
-                # The aggregator could not stream: its answer is one chunk.
+                # The aggregator did not stream: its answer is one chunk.
                 yield from self._delta(item.message, whole_calls(item.message), by_tool=by_tool)
             yield from self._end(item)
         else:
@@ -97,13 +97,13 @@ class ResponsesWriter:
 
     def fail(self, error: ApiError) -> list[dict[str, Any]]:
         """Return the events that end a stream with an error."""
-        # The codes of failed responses are a fixed list in clients.
+        # Clients know only a fixed list of codes for failed responses.
         code = "rate_limit_exceeded" if error.code == "rate_limit_exceeded" else "server_error"
         response = {**self._response("failed"), "error": {"code": code, "message": error.message}}
         return [self._event("response.failed", response=response)]
 
     def encode(self, event: Mapping[str, Any]) -> bytes:
-        """Return an event as it is sent."""
+        """Return an event as a server-sent event."""
         return b"event: " + str(event["type"]).encode() + b"\ndata: " + encode_json(event) + b"\n\n"
 
     # --- items of a stream ---
@@ -124,7 +124,7 @@ class ResponsesWriter:
             yield from self._add("call", call.get("args") or "", number=index, named=named)
 
     def _add(self, kind: str, delta: str, *, number: int = 0, named: tuple[str, str] | None = None) -> Iterator[dict[str, Any]]:
-        """Return the events for a piece of an item; it opens one of its kind where none is open."""
+        """Return the events for a piece of an item, and open an item of its kind if none is open."""
         if self._open is None or (self._open.kind, self._open.number) != (kind, number):
             yield from self._close()
             self._open = _OpenItem(kind, number, len(self._items), named)
@@ -195,7 +195,7 @@ class ResponsesWriter:
 
 
 class _OpenItem:
-    """An item of a stream that is being written: reasoning, a message with one part, or a function call."""
+    """An unfinished item of a stream: reasoning, a message with one part, or a function call."""
 
     def __init__(self, kind: str, number: int, place: int, named: tuple[str, str] | None) -> None:
         self.kind = kind

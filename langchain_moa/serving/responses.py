@@ -1,4 +1,4 @@
-"""Requests of OpenAI's Responses API without its storage; `response_events.py` has what is answered."""
+"""Requests of OpenAI's Responses API, without storage. `response_events` has the answers."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-# Parameters that say nothing about the answer of a server that stores nothing.
+# Parameters that do not affect the answer of a server without storage.
 _IGNORED = ("include", "truncation", "stream_options", "client_metadata", "max_tool_calls", "top_logprobs")
 
 _STATELESS = "this server stores no responses; send the whole conversation as `input`"
@@ -34,7 +34,7 @@ _NEEDS_STORAGE = {
     "prompt": "this server has no stored prompts; send the text as `instructions` and `input`",
 }
 
-# Items that say nothing to another model.
+# Items that other models cannot use.
 _LEFT_OUT = {"reasoning", "compaction"}
 
 _ROLES = {"user": HumanMessage, "system": SystemMessage, "developer": SystemMessage}
@@ -70,14 +70,14 @@ class _TextSettings(_Item):
 
 
 class ResponsesRequest(Parameters):
-    """A request for a response, as far as it bears on the answer.
+    """A request for a response: the parameters that affect the answer.
 
     Attributes:
         model: The mixture's name.
-        input: The conversation: a text, or items.
+        input: The conversation, as a string or a list of items.
         instructions: A system message before the conversation.
-        tools, tool_choice, text: The aggregator's.
-        temperature: And all other fields: for every call of the mixture.
+        tools, tool_choice, text: Passed to the aggregator.
+        temperature: This and all other fields are passed to every call of the mixture.
     """
 
     input: Any
@@ -94,19 +94,19 @@ class ResponsesRequest(Parameters):
 
         Args:
             body: The parsed JSON.
-            strict: Whether unknown parameters are refused.
+            strict: Whether to refuse unknown parameters.
 
         Returns:
-            The request, and the names of the parameters and tools that are ignored.
+            The request, and the names of ignored parameters and tools.
 
         Raises:
-            ApiError: The request is wrong, or needs storage; the error names the field.
+            ApiError: The request is invalid or needs storage; the error names the field.
         """
         for name, why in _NEEDS_STORAGE.items():
             if body.get(name) is not None:
                 _refuse(name, why)
         if body.get("store") is True:
-            _refuse("store", "this server stores no responses; send `store: false`, or leave it out")
+            _refuse("store", "this server stores no responses; send `store: false`, or remove it")
         if body.get("background") is True:
             _refuse("background", "this server stores no responses; use `stream: true`")
         given, ignored = sort_out(body, cls.model_fields, ignored=[*_IGNORED, "store", "background"], strict=strict)
@@ -120,18 +120,18 @@ class ResponsesRequest(Parameters):
             if not is_function(each)
         ]
         if others and strict:
-            _refuse("tools", f"only functions can be called here, and not {others[0]}")
+            _refuse("tools", f"only function tools are supported, not {others[0]}")
         return request, [*ignored, *others]
 
     def prompting(self, owner: str, links: Links) -> Prompting:
-        """Return what the request asks of a mixture.
+        """Return the request in the form that both APIs share.
 
         Args:
             owner: The name of the client's key.
-            links: Which links may stand in the items.
+            links: The links that are allowed.
 
         Raises:
-            ApiError: An item, a tool or the form of the answer is wrong.
+            ApiError: An item, a tool or the format of the answer is invalid.
         """
         start: list[BaseMessage] = [] if self.instructions is None else [SystemMessage(self.instructions)]
         messages = [*start, *_messages(self.input, links)]
@@ -166,7 +166,7 @@ class ResponsesRequest(Parameters):
 
 
 def _messages(given: str | list[dict[str, Any]], links: Links) -> list[BaseMessage]:
-    """Return the items of a request as messages; an answer and the function calls after it are one message."""
+    """Return the items of a request as messages. An answer and the function calls after it become one message."""
     if isinstance(given, str):
         return [HumanMessage(given)]
     messages: list[BaseMessage] = []
@@ -190,7 +190,7 @@ def _messages(given: str | list[dict[str, Any]], links: Links) -> list[BaseMessa
             calls.append((call.call_id, call.name, call.arguments))
             is_open = True
         elif kind == "message" and item.get("role") == "assistant":
-            # After calls, or after another text, it is another answer.
+            # After calls or another text, it belongs to another answer.
             close()
             said = plain_content(_checked(_MessageItem, item, place).content, links, f"{place}.content")
             is_open = True
@@ -202,9 +202,9 @@ def _messages(given: str | list[dict[str, Any]], links: Links) -> list[BaseMessa
 
 
 def _check_input(given: Any) -> None:
-    """Refuse what is neither a text nor a list of items."""
+    """Check that the input is a string or a list of items."""
     if not isinstance(given, str | list):
-        raise ApiError(400, "input: must be a text or a list of items", code="invalid_type", param="input")
+        raise ApiError(400, "input: must be a string or a list of items", code="invalid_type", param="input")
     if not given:
         raise ApiError(400, "input: must not be empty", code="invalid_value", param="input")
     for number, item in enumerate(given if isinstance(given, list) else ()):
@@ -212,7 +212,7 @@ def _check_input(given: Any) -> None:
         if not isinstance(item, dict):
             raise ApiError(400, f"{place}: must be an object", code="invalid_type", param=place)
         if not isinstance(item.get("type", ""), str | None):
-            raise ApiError(400, f"{place}.type: must be a text", code="invalid_type", param=f"{place}.type")
+            raise ApiError(400, f"{place}.type: must be a string", code="invalid_type", param=f"{place}.type")
 
 
 def _other_message(kind: Any, item: dict[str, Any], links: Links, place: str) -> BaseMessage:
@@ -227,7 +227,7 @@ def _other_message(kind: Any, item: dict[str, Any], links: Links, place: str) ->
         role_message: BaseMessage = role(plain_content(message.content, links, f"{place}.content"))
         return role_message
     if kind == "item_reference":
-        _refuse(place, f"{_STATELESS}, and `store: false`, after which clients send items instead of references")
+        _refuse(place, f"{_STATELESS}, and set `store: false` in your client, so that it sends items instead of references")
     msg = f"{place}: its type must be one of message, function_call, function_call_output, reasoning"
     raise ApiError(400, msg, code="invalid_value", param=place)
 
@@ -249,4 +249,4 @@ def _without(mapping: Mapping[str, Any], key: str) -> dict[str, Any]:
 
 
 def _refuse(param: str, why: str) -> NoReturn:
-    raise ApiError(400, f"{param}: not supported here: {why}", code="unsupported_parameter", param=param)
+    raise ApiError(400, f"{param}: not supported: {why}", code="unsupported_parameter", param=param)

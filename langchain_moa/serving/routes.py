@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 Progress = Literal["none", "reasoning"]
 
-# Longer bodies are parsed in a thread, so that the event loop is free for others.
+# Longer bodies, in bytes, are parsed in a thread, so that they do not block the event loop.
 _LONG = 32 << 10
 
 
@@ -66,11 +66,11 @@ class Routes:
         self._turns: tuple[asyncio.AbstractEventLoop, asyncio.Lock] | None = None
 
     async def health(self, _: Request) -> Response:
-        """Say that the process runs."""
+        """Return that the process runs."""
         return JSONResponse({"status": "ok"})
 
     async def ready(self, _: Request) -> Response:
-        """Say whether the server takes requests; a handler for load balancers."""
+        """Return whether the server accepts requests."""
         if self.places.is_draining:
             raise shutting_down()
         return JSONResponse({"status": "ready"})
@@ -100,7 +100,7 @@ class Routes:
         return await self._answer(request, "input", ResponsesRequest, ResponsesWriter)
 
     async def _answer(self, request: Request, key: str, read: Any, write: Any) -> ASGIApp:
-        """Read a request in one of the APIs, and return the application that answers it."""
+        """Read a request of one of the APIs, and return the application that answers it."""
         until = asyncio.get_running_loop().time() + self._limits.timeout
         if self.places.is_draining:
             raise shutting_down()
@@ -127,10 +127,13 @@ class Routes:
         return _Answering(self, mixture=mixture, prompting=prompting, bound=bound, writer=writer, headers=headers, until=until)
 
     async def _turn(self) -> None:
-        """Wait until no other request has begun since the event loop has last looked at its connections."""
+        """Wait for a turn of the event loop in which no other request begins.
+
+        Requests that arrive together would otherwise all begin in one turn, and block the loop.
+        """
         loop = asyncio.get_running_loop()
         if self._turns is None or self._turns[0] is not loop:
-            # One application may serve several loops, one after the other.
+            # An application can serve several event loops, one after the other.
             self._turns = loop, asyncio.Lock()
         async with self._turns[1]:
             await asyncio.sleep(0)
@@ -152,12 +155,12 @@ class Routes:
         return self._limits
 
     def failed(self, error: Exception) -> ApiError:
-        """Return what a client is told of an error of a mixture."""
+        """Return the error for the client after an error of a mixture."""
         return failure(error, breakdown=self._breakdown)
 
 
 class _Answering:
-    """An ASGI application that answers one request; it holds a place while it runs."""
+    """An ASGI application that answers one request and counts against the limits while it runs."""
 
     def __init__(
         self,
@@ -201,9 +204,9 @@ class _Answering:
             async for item in run:
                 if isinstance(item, FinalAnswer):
                     found = item
-        except Exception as error:  # noqa: BLE001  # the client gets every error in OpenAI's form
+        except Exception as error:  # noqa: BLE001  # clients get every error in OpenAI's form
             raise self._routes.failed(error) from None
-        assert found is not None  # noqa: S101  # a run that raises nothing ends with its outcome
+        assert found is not None  # noqa: S101  # a run without an error ends with its answer
         return found
 
     async def _events(self, run: AsyncGenerator[Any]) -> AsyncGenerator[Mapping[str, Any]]:
@@ -213,7 +216,7 @@ class _Answering:
             async for item in run:
                 for event in self._writer.write(item, by_tool=self._bound.by_tool):
                     yield event
-        except Exception as error:  # noqa: BLE001  # the client gets every error in OpenAI's form
+        except Exception as error:  # noqa: BLE001  # clients get every error in OpenAI's form
             raise self._routes.failed(error) from None
         finally:
             await run.aclose()
@@ -223,7 +226,7 @@ def _from_json(content: bytes) -> dict[str, Any]:
     try:
         body = from_json(content, allow_inf_nan=False)
     except ValueError as error:
-        # Its text has the place, and nothing of the content.
+        # The text names the position and does not quote the content.
         msg = f"the body is not JSON: {error}"
         raise ApiError(400, msg, code="invalid_json") from None
     if not isinstance(body, dict):

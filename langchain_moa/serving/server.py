@@ -1,4 +1,4 @@
-"""Running the application with uvicorn: where it listens, what connections may do, and how it shuts down."""
+"""Running the application with uvicorn: listening, limits on connections, shutdown."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1", "[::1]"})
-"""The names under which only programs on this machine reach a server."""
+"""Host names that only programs on this machine can use."""
 
 MAX_CONNECTIONS = 1024
-"""Connections at once, unless the process may open fewer files."""
+"""The most connections at once, unless the process's limit of open files is lower."""
 
 _BACKLOG = 2048
 
@@ -47,7 +47,7 @@ _HEADER_TIMEOUT = 15.0
 # Seconds after which a refused connection is closed, if the client does not close it.
 _REFUSED_TIMEOUT = 1.0
 
-# Files that a server needs beside its connections, and for each connection one to a provider.
+# Files that the server needs besides its connections. For each connection, there can be one to a provider.
 _SPARE_FILES = 64
 _FILES_PER_CONNECTION = 2
 
@@ -110,7 +110,7 @@ def url_of(listener: socket.socket) -> str:
 
 
 class HttpServer(uvicorn.Server):
-    """A server that finishes its answers when it is told to end, and answers new requests with a 503 meanwhile."""
+    """A server that shuts down gracefully: it finishes the answers in progress and refuses new requests with a 503."""
 
     def __init__(
         self,
@@ -125,8 +125,8 @@ class HttpServer(uvicorn.Server):
 
         Args:
             endpoint: The application.
-            grace: Seconds that answers get to finish when the server is told to end.
-            max_connections: Connections at once.
+            grace: Seconds that answers in progress get to finish after a signal.
+            max_connections: The most connections at once.
             header_timeout: Seconds in which the headers of a request must arrive.
             write_timeout: Seconds that a client may leave data unread before its connection is closed.
         """
@@ -153,7 +153,7 @@ class HttpServer(uvicorn.Server):
         self._until: float | None = None
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Begin to shut down at the first signal, and end at once at the second."""
+        """Shut down gracefully at the first signal, and at once at the second."""
         if self._until is None:
             self._endpoint.drain()
             self._until = monotonic() + self._grace
@@ -161,7 +161,7 @@ class HttpServer(uvicorn.Server):
             super().handle_exit(sig, frame)
 
     async def on_tick(self, counter: int) -> bool:
-        """Look ten times a second whether all answers are finished, or their time is over."""
+        """Check ten times a second whether all answers are finished or the grace period has passed."""
         if counter == 0:
             asyncio.get_running_loop().set_exception_handler(AcceptErrors())
         if self._until is not None:
@@ -173,18 +173,18 @@ class HttpServer(uvicorn.Server):
 
 
 def run(endpoint: Endpoint, listener: socket.socket, *, grace: float, **options: Any) -> None:
-    """Serve until SIGTERM or Ctrl-C, and then finish the answers under way.
+    """Serve until SIGTERM or Ctrl-C, then finish the answers in progress.
 
     Args:
         endpoint: The application.
-        listener: Where.
-        grace: Seconds that the answers under way get then.
+        listener: The bound socket.
+        grace: Seconds that answers in progress get to finish.
         **options: The other arguments of `HttpServer`.
     """
-    # Threads take turns. After each call to the operating system, the thread of the connections waits for a turn of the threads
-    # that compute; with Python's default of 5 ms, hundreds of connections would wait for seconds.
+    # After each system call, the thread that handles connections waits until the threads that run mixtures release the
+    # interpreter. With Python's default interval of 5 ms, hundreds of new connections would take seconds.
     sys.setswitchinterval(_TURN_SECONDS)
-    # What has been imported stays. The garbage collector would look through all of it again and again, and hold all threads.
+    # Full garbage collections stop all threads. Imported modules never become garbage, so leave them out.
     gc.collect()
     gc.freeze()
     server = HttpServer(endpoint, grace=grace, **options)
@@ -194,7 +194,7 @@ def run(endpoint: Endpoint, listener: socket.socket, *, grace: float, **options:
 
 @contextmanager
 def _signals_ignored() -> Iterator[None]:
-    """Ignore the signals that uvicorn raises once more at its end: the server has ended as it was told to."""
+    """Ignore the signals that uvicorn raises again after a graceful shutdown."""
     numbers = (signal.SIGINT, signal.SIGTERM)
     before = {number: signal.signal(number, lambda *_: None) for number in numbers}
     try:
@@ -205,7 +205,7 @@ def _signals_ignored() -> Iterator[None]:
 
 
 def _most_connections() -> int:
-    """Return how many connections the process's limit of open files allows."""
+    """Return the number of connections that the process's limit of open files allows."""
     try:
         import resource
     except ImportError:  # Windows has no such limit
@@ -223,7 +223,7 @@ class _ConnectionLimits(NamedTuple):
 
 
 class _BoundedProtocol(H11Protocol):
-    """uvicorn's protocol with limits on connections, and on what clients leave unsent and unread."""
+    """uvicorn's protocol with limits on connections, half-sent headers and unread data."""
 
     limits: _ConnectionLimits
 

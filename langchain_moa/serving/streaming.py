@@ -1,4 +1,4 @@
-"""Answering one request: work that ends when its client leaves, and streams of server-sent events."""
+"""Cancelling work when the client disconnects, and streams of server-sent events."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# A comment, which clients skip and which shows proxies that the connection is in use. One newline: after an empty line some
-# clients expect an event.
+# A comment: clients skip it, and proxies keep the connection open. One newline only, because some clients take an empty line
+# for the end of an event.
 _PING = b": still at work\n"
 
 _HEADERS = {
@@ -34,7 +34,7 @@ _TIMES = 20
 
 
 class EventWriter(Protocol):
-    """What an API's events are made with; each event is a mapping, its name first where events have names."""
+    """Writes the events of one API. An event is a mapping."""
 
     def fail(self, error: ApiError) -> Iterable[Mapping[str, Any]]:
         """Return the events that end a stream with an error."""
@@ -56,20 +56,20 @@ def encode_json(data: Mapping[str, Any]) -> bytes:
 
 
 async def attended(receive: Receive, work: Coroutine[Any, Any, T], *, places: Places, until: float, limits: Limits) -> T:
-    """Do some work for a client, and stop it when the client leaves, the time is over or the server shuts down.
+    """Run some work for a client. Cancel it if the client disconnects, the time limit passes or the server shuts down.
 
-    The work is a task of its own. When it is cancelled it closes what it has open, so that no call goes on at a provider.
+    The work runs as a task. Cancelling it closes its calls to providers.
 
     Args:
-        receive: The request's, whose body has been read.
-        work: What to do.
-        places: Says when the server shuts down.
-        until: When the time is over, by the loop's clock.
+        receive: The request's `receive`, after its body has been read.
+        work: The coroutine.
+        places: Tells when the server shuts down.
+        until: The time limit, on the loop's clock.
         limits: The server's limits.
 
     Raises:
-        ClientGoneError: The client has left.
-        ApiError: The time is over, or the server shuts down.
+        ClientGoneError: The client has disconnected.
+        ApiError: The time limit has passed, or the server shuts down.
     """
     task = asyncio.create_task(work)
     gone, expired = asyncio.create_task(_gone(receive)), asyncio.create_task(places.expired())
@@ -88,11 +88,11 @@ async def attended(receive: Receive, work: Coroutine[Any, Any, T], *, places: Pl
 async def end_tasks(*tasks: asyncio.Task[Any]) -> None:
     """Cancel tasks and wait until they have ended.
 
-    They are cancelled repeatedly: before Python 3.12 `asyncio.wait_for`, which clients of providers use, loses a cancellation
-    that comes together with a result.
+    Cancels repeatedly: before Python 3.12, `asyncio.wait_for`, which provider packages use, can lose a cancellation that
+    coincides with a result.
 
     Args:
-        *tasks: The tasks; their results and errors are dropped.
+        *tasks: The tasks; their results and errors are ignored.
     """
     waiting, interrupted = set(tasks), None
     for _ in range(_TIMES):
@@ -101,14 +101,14 @@ async def end_tasks(*tasks: asyncio.Task[Any]) -> None:
         try:
             _, waiting = await asyncio.wait(waiting, timeout=_SECONDS_BETWEEN)
         except asyncio.CancelledError as error:
-            # This task is cancelled as well; end the others first.
+            # This task is cancelled, too. End the others first.
             interrupted = error
             waiting = {task for task in waiting if not task.done()}
         if not waiting:
             break
     for task in set(tasks) - waiting:
         if not task.cancelled():
-            task.exception()  # asyncio warns of errors that nothing has read
+            task.exception()  # asyncio warns about errors that are never retrieved
     if interrupted is not None:
         raise interrupted
 
@@ -121,14 +121,14 @@ async def _gone(receive: Receive) -> None:
 class EventStream:
     """Sends events to a client.
 
-    The headers go out at once, so that clients and proxies see that the server works. What fails afterwards is an event.
+    The headers are sent at once, so that clients and proxies see that the server works. Later errors are sent as events.
     """
 
     def __init__(self, events: AsyncGenerator[Mapping[str, Any]], writer: EventWriter, limits: Limits) -> None:
         """Make it for one answer.
 
         Args:
-            events: The events. They are read no faster than the client reads; an `ApiError` ends them.
+            events: The events, consumed no faster than the client reads. An `ApiError` ends them.
             writer: Encodes them.
             limits: The server's limits.
         """
@@ -142,17 +142,17 @@ class EventStream:
         """Send all events.
 
         Args:
-            receive: The request's.
-            send: The request's.
-            places: Says when the server shuts down.
-            until: When the last event must be out, by the loop's clock.
-            headers: More headers.
+            receive: The request's `receive`.
+            send: The request's `send`.
+            places: Tells when the server shuts down.
+            until: The time limit for the last event, on the loop's clock.
+            headers: Additional headers.
 
         Returns:
-            The error that has ended the stream; `None` if it is complete.
+            The error that ended the stream; `None` if it is complete.
 
         Raises:
-            ClientGoneError: The client has left, or does not read.
+            ClientGoneError: The client has disconnected, or does not read.
         """
         every = [(name.encode(), value.encode("latin-1")) for name, value in {**_HEADERS, **headers}.items()]
         await self._within(send({"type": "http.response.start", "status": 200, "headers": every}))
@@ -167,7 +167,7 @@ class EventStream:
         return error
 
     async def _send_events(self, send: Send) -> None:
-        # One place: the next event is made while the last one is sent.
+        # Room for one: the next event is produced while the last one is sent.
         queue: asyncio.Queue[Mapping[str, Any] | ApiError | None] = asyncio.Queue(1)
         making = asyncio.create_task(self._make(queue))
         try:
@@ -187,7 +187,7 @@ class EventStream:
             await end_tasks(making)
 
     async def _make(self, queue: asyncio.Queue[Mapping[str, Any] | ApiError | None]) -> None:
-        # One task for all events: a graph's stream keeps things in its task's context.
+        # One task for all events, because a graph's stream stores values in its task's context.
         try:
             async with aclosing(self._events) as events:
                 async for event in events:

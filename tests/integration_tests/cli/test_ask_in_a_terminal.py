@@ -107,4 +107,4 @@ def test_a_failure_takes_the_view_away(program: Program, loopback: Loopback) -> 
     done = program.in_terminal("ask", *MEMBERS, "Why?")
     assert done.code == 1
     assert done.out.count(HIDE) == done.out.count(SHOW) > 0
-    assert "error: layer 1 has 0 of the 1 good references" in done.text
+    assert "error: all 2 proposers in layer 1 failed" in done.text

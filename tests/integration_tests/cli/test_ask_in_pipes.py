@@ -79,7 +79,7 @@ def test_no_answer_is_exit_code_1_and_one_message(moa: Command, loopback: Loopba
         loopback.script(model, Reply("Out of order.", status=500))
     done = moa("ask", *MEMBERS, "--set", "max_retries=0", "Why?")
     assert (done.code, done.out) == (1, "")
-    assert done.err.startswith("error: layer 1 has 0 of the 1 good references that it needs")
+    assert done.err.startswith("error: all 2 proposers in layer 1 failed (min_references=1):")
     assert done.err.count("Out of order.") == 2
     assert "Traceback" not in done.err
     assert "Traceback" in moa("ask", *MEMBERS, "--set", "max_retries=0", "--debug", "Why?").err

@@ -119,7 +119,7 @@ async def test_a_first_layer_without_an_answer_is_one_error_that_names_them_all(
         await ask(ChatMoA(proposers=proposers, aggregator=chat("agg")), way)
     assert isinstance(raised.value, MoAError)
     assert str(raised.value).splitlines() == [
-        "layer 1 has 0 of the 1 good references that it needs:",
+        "all 3 proposers in layer 1 failed (min_references=1):",
         "  - proposer 1, openai:p: OpenAIAPIError: Error code: 500 - our fault",
         "  - proposer 2, the shy one (openai:q): refusal: the model refused to answer",
         "  - proposer 3, openai:r: empty: the model answered nothing (finish reason: stop)",
@@ -132,7 +132,7 @@ async def test_a_first_layer_without_an_answer_is_one_error_that_names_them_all(
 async def test_too_few_answers_are_kept_in_the_error(loopback: Loopback, chat: Chat, way: str) -> None:
     loopback.script("q", Reply("our fault", status=500))
     moa = ChatMoA(proposers=[chat("p"), chat("q")], aggregator=chat("agg"), min_references=2)
-    with pytest.raises(ProposersFailedError, match="layer 1 has 1 of the 2 good references") as raised:
+    with pytest.raises(ProposersFailedError, match="only 1 of 2 proposers in layer 1 succeeded") as raised:
         await ask(moa, way)
     assert [reference["text"] for reference in raised.value.references] == ["p says: Hi", ""]
 

@@ -100,7 +100,7 @@ async def test_a_ranking_has_as_long_as_a_proposal(peers: Panel, asynchronous: b
     assert sorted(steps_of(answer)) == [("rank_1", "ok", None), ("rank_2", "ok", None), ("rank_3", "failed", "timeout")]
     # The rankings that arrived count: the third answer is best in both, and each of the others was ranked once.
     assert peers.server.calls("agg")[0].system.partition("models:\n")[2].startswith(f"1. {TEXTS[2]}")
-    assert f"rank_3: peer (openai:p3) failed: timeout: it had not answered within {limit:g} s" in str(
+    assert f"rank_3: peer (openai:p3) failed: timeout: no answer within {limit:g} s" in str(
         answer.response_metadata["moa"]["degraded"]
     )
 

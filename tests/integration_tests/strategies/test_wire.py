@@ -77,7 +77,7 @@ class TestSelect:
             answer, limit = await only_hanging_calls_time_out(panel.server, asked, {"agg": 1})
             moa = answer.response_metadata["moa"]
             assert moa["selected"]["because"] == "ranker failed: deadline"
-            assert f"had not answered in its part of the deadline ({limit:g} s)" in moa["degraded"][0]
+            assert f"no answer within its share of the deadline ({limit:g} s)" in moa["degraded"][0]
 
     def test_an_own_model_with_a_role(self, panel: Panel, chat: Chat) -> None:
         panel.chooses(TEXTS[1], "judge")

@@ -75,8 +75,11 @@ def test_a_system_message_is_the_rows_own_or_that_of_all(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("data", "told"),
     [
-        ({"text": "a"}, "none of prompt, question, input, messages is there, but 'text'; name one by --prompt-field"),
-        ({}, "but none"),
+        (
+            {"text": "a"},
+            "none of prompt, question, input, messages is a column; there are 'text'; choose one with --prompt-field",
+        ),
+        ({}, "there are none"),
         ({"prompt": "a", "input": "b"}, "several columns could be the prompt: prompt, input; choose one with --prompt-field"),
         ({"prompt": 3}, "the field 'prompt' is int, and has to be a text"),
         ({"prompt": "  "}, "the field 'prompt' is empty"),
@@ -86,9 +89,9 @@ def test_a_system_message_is_the_rows_own_or_that_of_all(tmp_path: Path) -> None
         ({"messages": {"role": "user"}}, "must be a list of messages"),
         ({"messages": [{"role": "robot", "content": "a"}]}, "the column 'messages' is not a conversation"),
         ({"messages": [3]}, "the column 'messages' is not a conversation"),
-        ({"prompt": "a", "id": 1.5}, "the id is float, and has to be a text or a whole number"),
+        ({"prompt": "a", "id": 1.5}, "the id is float; it must be a text or a whole number"),
         ({"prompt": "a", "id": True}, "the id is bool"),
-        ({"prompt": "a", "system": 3}, "the column 'system' is int, and has to be a text"),
+        ({"prompt": "a", "system": 3}, "the column 'system' is int; it must be a text"),
     ],
 )
 def test_what_is_wrong_with_a_row_is_told_with_its_place(data: dict[str, Any], told: str) -> None:
@@ -159,7 +162,9 @@ def test_rows_of_an_iterable_are_taken_as_they_are_needed() -> None:
 
 
 _JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)
+    st.none() | st.booleans() | st.integers() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
 )
 
 

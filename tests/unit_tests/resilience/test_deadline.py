@@ -188,7 +188,7 @@ def test_the_seconds_of_a_call_count_from_its_beginning() -> None:
     ends = limit.at
     limit.begin()
     assert (limit.at, limit.kind) == (ends, "timeout")
-    assert limit.why == "it had not answered within 60 s (proposer_timeout)"
+    assert limit.why == "no answer within 60 s (proposer_timeout)"
 
 
 async def test_the_seconds_of_a_call_end_it() -> None:

@@ -123,11 +123,11 @@ def test_the_reason_is_the_same_for_those_who_came_before_and_after() -> None:
         current.answered()
         current.answered()
     with current.joined(None) as after:
-        why = "it had not answered 1.5 s after 2 of its layer's 4 proposers had"
+        why = "quorum (2/4) reached, 1.5 s grace elapsed"
         assert [(limit.kind, limit.why) for limit in (before, after)] == [("quorum", why)] * 2
     current = opened(size=2, deadline=9000, layers=2)
     with current.joined(None) as limit:
-        why = "it had not answered when its layer's part of the deadline (9000 s) was over"
+        why = "the layer's share of the deadline (9000 s) has elapsed"
         assert (limit.kind, limit.why) == ("deadline", why)
         at_the_latest = limit.at
         current.answered()

@@ -206,6 +206,8 @@ def _member(proposer: Proposer) -> Any:
     if not isinstance(proposer.model, str) or any(is_secret_name(str(name)) for name in proposer.settings):
         raise _NoConfigError
     given = {each.name: getattr(proposer, each.name) for each in fields(proposer)}
+    if proposer.base_url is not None:
+        given["settings"] = {name: value for name, value in proposer.settings.items() if name != "base_url"}
     said = {name: _written(value) for name, value in given.items() if value not in (None, {}, ())}
     return proposer.model if len(said) == 1 else said
 

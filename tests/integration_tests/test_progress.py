@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from langchain.agents import create_agent
 from langchain_core.callbacks import BaseCallbackHandler
-from langchain_core.language_models import FakeListChatModel
-from langchain_core.messages import HumanMessage
+from langchain_core.language_models import FakeListChatModel, GenericFakeChatModel
+from langchain_core.messages import AIMessage, HumanMessage
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import RunnableLambda
 from langgraph.graph import END, START, MessagesState, StateGraph
@@ -79,6 +79,20 @@ def test_a_node_that_invokes_or_streams_the_mixture_writes_it(moa: ChatMoA) -> N
     builder.add_edge("invoke", "stream")
     builder.add_edge("stream", END)
     assert names(streamed(builder.compile())) == EVENTS * 2
+
+
+def test_so_does_a_tool_of_an_agent_that_asks_the_mixture(moa: ChatMoA) -> None:
+    class Caller(GenericFakeChatModel):
+        def bind_tools(self, *_: Any, **__: Any) -> Any:
+            return self
+
+    def consult(question: str) -> str:
+        """Ask the mixture."""
+        return moa.invoke(question).text
+
+    call = {"name": "consult", "args": {"question": "Hi"}, "id": "1"}
+    agent = create_agent(Caller(messages=iter([AIMessage("", tool_calls=[call]), AIMessage("Done.")])), tools=[consult])
+    assert names(streamed(agent)) == EVENTS
 
 
 def of_agent(moa: ChatMoA) -> AsyncIterator[Any]:

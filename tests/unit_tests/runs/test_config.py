@@ -23,6 +23,7 @@ BASE: dict[str, Any] = {"proposers": ["openai:a", "openai:b"], "aggregator": "op
         {"proposers": [Proposer("openai:a", name="n", system_prompt="p", settings={"temperature": 1})]},
         {"aggregation": {"rank": {"seed": 7}}, "reference_filters": ["outliers"], "stop_when": "agreement"},
         {"aggregation": "medoid", "aggregator": None},
+        {"proposers": [Proposer("vllm:a", base_url="http://127.0.0.1:9/v1", settings={"temperature": 1})]},
     ],
 )
 def test_a_mixture_made_of_names_can_be_made_again(fields: dict[str, Any]) -> None:
@@ -32,6 +33,12 @@ def test_a_mixture_made_of_names_can_be_made_again(fields: dict[str, Any]) -> No
     again = Mixture(**yaml.safe_load(yaml.safe_dump(config)), api_key=BASE["api_key"])
     assert again.describe() == mixture.describe()
     assert "k" * 20 not in str(config)
+
+
+def test_an_address_stands_at_the_members_level() -> None:
+    config = Serializer().config(Mixture(**{**BASE, "aggregator": Proposer("vllm:a", base_url="http://127.0.0.1:9/v1")}))
+    assert config is not None
+    assert config["aggregator"] == {"model": "vllm:a", "base_url": "http://127.0.0.1:9/v1"}
 
 
 def test_a_mixture_made_of_objects_has_no_file() -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
 from importlib import import_module
+from pathlib import Path
 from pkgutil import iter_modules
+from sys import modules
 from typing import Annotated, Any, TypeAlias, TypeVar, dataclass_transform
 
 from pydantic import ConfigDict, Field, PlainValidator, ValidationError
@@ -74,7 +76,12 @@ def strategy(cls: C) -> C:
 def names(package: str) -> tuple[str, ...]:
     """Return the names of the strategies in a package, which are its public modules."""
     path = import_module(package).__path__
-    return tuple(sorted(module.name for module in iter_modules(path) if not module.name.startswith("_")))
+    found = [module.name for module in iter_modules(path) if not module.name.startswith("_")]
+    if not found:
+        # `iter_modules` ignores errors, such as too many open files; this raises them.
+        for folder in path:
+            list(Path(folder).iterdir())
+    return tuple(sorted(found))
 
 
 def strategy_class(package: str, name: str) -> type:
@@ -88,7 +95,8 @@ def strategy_class(package: str, name: str) -> type:
         ValueError: There is no such module, or it does not define the class.
     """
     module = name.lower().replace("-", "_")
-    if module not in names(package):
+    is_imported = module.isidentifier() and not module.startswith("_") and f"{package}.{module}" in modules
+    if not is_imported and module not in names(package):
         msg = f"unknown name {name!r}; known are {', '.join(names(package))}"
         raise ValueError(msg)
     expected = module.title().replace("_", "")

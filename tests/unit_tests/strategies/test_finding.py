@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import pickle
 import sys
 from importlib import import_module
@@ -299,3 +300,14 @@ def test_an_object_adds_its_own_nodes() -> None:
     edges = {(edge.source, edge.target, edge.conditional) for edge in graph.get_graph().edges}
     assert {("merge_1", "draw_breath", True), ("merge_2", "draw_breath", False), ("draw_breath", "speak", False)} <= edges
     assert graph.invoke(turn("6 * 7"))["messages"][-1].text == "7"
+
+
+def test_strategies_are_found_though_their_folder_cannot_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    def too_many_files(folder: object) -> list[str]:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr("os.listdir", too_many_files)
+    monkeypatch.setattr("pathlib.Path.iterdir", too_many_files)
+    assert strategy_class("langchain_moa.aggregation", "medoid") is Medoid
+    with pytest.raises(OSError, match="Too many open files"):
+        strategy_class("langchain_moa.aggregation", "absent")

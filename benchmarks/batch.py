@@ -182,7 +182,7 @@ def half_price(rows: int) -> None:
         print(
             f"{len(server.jobs)} jobs with {sum(len(job.lines) for job in server.jobs):,} lines, of which {refused:,} failed;"
         )
-        print(f"{len(asked):,} different calls, {max(asked.values())} times at most;")
+        print(f"{len(asked):,} different calls, each {max(asked.values())} times at most;")
         print(f"{seconds:.0f} s, {1000 * cpu / rows:.0f} ms of CPU for a row, {most:.0f} MB at most")
         assert len(lines) == rows
         assert len(server.direct) == 0

@@ -30,7 +30,7 @@ def read_yaml(text: str) -> Any:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-        # PyYAML's own text quotes the line, and a key may stand in it.
+        # PyYAML's own text quotes the line, which may contain a key.
         msg = f"{where}{error.problem or error.context}"
         raise ValueError(msg) from None
     except yaml.reader.ReaderError as error:

@@ -188,7 +188,7 @@ class Step(TypedDict):
         usage: Tokens as the provider counted them, `None` where it did not say.
         cost_usd: US dollars, where the answer says who has written it and the price is known.
         seconds: Wall-clock time of the call.
-        trimmed: What of its prompt had to be left out to fit into its context window, in words; only where something had.
+        trimmed: What was left out of its prompt to fit into its context window, in words; only if something was.
         sent: There, and false, where the call was given up before it was made; the account does not count it.
 
     Example:

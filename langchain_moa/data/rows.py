@@ -1,4 +1,4 @@
-"""Files of rows, such as questions and recorded answers, read so that whatever is wrong with one is told by its line."""
+"""Files of rows, such as questions and recorded answers. Errors name the line."""
 
 from __future__ import annotations
 

@@ -45,9 +45,9 @@ def replaced(text: str, by: Callable[[str], str]) -> str:
 
 
 def left_out(piece: str) -> str:
-    """Return a piece of a text without the characters that cannot be seen, nor any that would steer a terminal.
+    """Return a piece of a text without invisible characters and without those that control a terminal.
 
-    What tells whether a joiner has its place may stand in the next piece, so that joiners stay.
+    Joiners stay: whether one is valid may depend on the next piece.
 
     Args:
         piece: As much of a text as is there.

@@ -22,7 +22,7 @@ class Paid(TypedDict):
     """What a call has taken.
 
     Attributes:
-        usage: Its tokens, `None` where nobody has counted them.
+        usage: Its tokens; `None` if they were not counted.
         cost_usd: Its dollars, `None` where they are not known.
     """
 

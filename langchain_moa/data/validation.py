@@ -43,7 +43,7 @@ def each(items: Iterable[S], make: Callable[[S], T], *, place: str = "") -> tupl
     Args:
         items: The items.
         make: What makes one.
-        place: What stands in front of `item 1`, `item 2`, ...
+        place: The text in front of `item 1`, `item 2`, ...
     """
     made = []
     for number, item in enumerate(items, start=1):

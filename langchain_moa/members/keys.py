@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 NO_KEY = "none"
 """What is sent as a key where a server needs none: clients insist on some text."""
 
-# What the documentation of vLLM, llama.cpp, LM Studio and Ollama writes for a key; none of them is a secret.
+# Placeholders for keys in the documentation of vLLM, llama.cpp, LM Studio and Ollama. They are not secrets.
 _PLACEHOLDERS = {
     *("empty", "none", "null", "no-key", "nokey", "not-needed", "not-used", "not-required", "unused", "ignored", "dummy"),
     *("sk-no-key-required", "no-key-required", "lm-studio", "ollama", "local", "test", "x", "xx", "xxx", "-"),

@@ -65,7 +65,7 @@ def surrounding(config: RunnableConfig) -> Generator[None]:
 
 
 class Nobody(Runnable[Any, Any]):
-    """The aggregator of a mixture that has none: it raises an error that says so."""
+    """The aggregator of a mixture without one: calling it raises an error that says so."""
 
     def invoke(self, *_: Any, **__: Any) -> NoReturn:
         """Refuse."""

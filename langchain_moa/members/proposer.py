@@ -44,7 +44,7 @@ def policy_for(runnable: Runnable[Any, Any], *, own: Retry | None, shared: Retry
         shared: The policy of the mixture.
 
     Raises:
-        ValueError: It has a policy of its own, and tries again by itself.
+        ValueError: It has both a retry policy and a client that retries.
     """
     model = chat_model_of(runnable)
     if not retries_itself(runnable):

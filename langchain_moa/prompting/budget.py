@@ -28,7 +28,7 @@ _ANSWER = ("max_tokens", "max_completion_tokens", "max_output_tokens", "maxToken
 # What is sent beside the messages and counts like them, by the names that clients have for it.
 _SCHEMAS = ("tools", "functions", "response_format", "format", "output_config", "response_schema", "response_json_schema")
 
-# A model may be able to answer at any length; so much of the window is kept for it where nobody has asked for more.
+# The share of the context window that is kept for the answer if no `max_tokens` is set.
 _SHARE_OF_ANSWER = 0.25
 
 _CHARACTERS = 4
@@ -84,7 +84,7 @@ def _schema(value: Any) -> Any:
 
 
 CUT = " […]"
-"""What stands where a text was cut."""
+"""The mark at the place where a text was cut."""
 
 # As `count_tokens_approximately` counts; but a letter outside ASCII is a token of its own in many vocabularies. No model's
 # tokenizer is at hand here, and none is needed to stay clear of a limit.
@@ -127,7 +127,7 @@ def cut(text: str, tokens: int) -> str:
 def fit(
     messages: list[BaseMessage], references: Sequence[Reference], prompt: Prompt, *, window: int | None
 ) -> tuple[list[BaseMessage], list[str]]:
-    """Return a prompt that fits into its model's window, and what had to go.
+    """Return a prompt that fits into its model's context window, and what was left out.
 
     References are cut first, the longest of them most, as far as a reference can be. Where that is not enough, the oldest
     turns go, each whole, so that what is left begins with a user's message, and the references are as long as there is room

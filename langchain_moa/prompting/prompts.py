@@ -31,7 +31,7 @@ def own(prompt: Callable[..., Any]) -> Prompt:
     """Return a user's prompt, of which nothing but messages comes back.
 
     Args:
-        prompt: The user's function. It is given lists of its own, so that whatever it does to them is without effect.
+        prompt: The user's function. It gets copies of the lists, so that changes to them have no effect.
 
     Returns:
         The prompt; where the user's function fails, it raises a `PromptError` with the function's name.
@@ -52,7 +52,7 @@ def own(prompt: Callable[..., Any]) -> Prompt:
 def _messages(made: Any) -> list[BaseMessage]:
     if inspect.iscoroutine(made):
         made.close()
-        msg = "it is async; a prompt is a plain function, which asks nobody"
+        msg = "it is async; a prompt must be a sync function"
         raise TypeError(msg)
     if not isinstance(made, (list, tuple)) or not made:
         found = "no message at all" if isinstance(made, (list, tuple)) else type(made).__name__

@@ -80,7 +80,7 @@ def _turn(messages: list[BaseMessage]) -> list[BaseMessage]:
 
 
 def _digest(kind: str, prompting: Prompting, messages: Sequence[BaseMessage]) -> str:
-    # Without message ids, which differ between requests. With the key's name: clients cannot probe each other's requests.
+    # Without message ids, which differ between requests. With the key's name, so that no client learns what others ask.
     digest = sha256(repr((kind, prompting.owner, sorted(prompting.shared.items()))).encode())
     for message in messages:
         said = (message.type, message.content, getattr(message, "tool_calls", None), getattr(message, "tool_call_id", None))

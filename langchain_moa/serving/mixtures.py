@@ -6,7 +6,7 @@ This is the only module of `serving` that runs the engine.
 from __future__ import annotations
 
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from langchain_core.messages import AIMessage, AIMessageChunk
 
@@ -141,11 +141,11 @@ class ServedMixture:
         calls: Sequence[Mapping[str, Any]] = ()
         closed: list[Reference] | None = None
         try:
-            run = graph.astream(state, config, context=context, stream_mode=["custom", "values"])
-            async with aclosing(run) as steps:  # type: ignore[type-var]  # a generator, typed as an iterator
+            run: Any = graph.astream(state, config, context=context, stream_mode=["custom", "values"])
+            async with aclosing(run) as steps:
                 async for mode, data in steps:
                     if mode == "values":
-                        state = cast("dict[str, Any]", data)
+                        state = data
                         calls = [*state.get("references", ()), *state.get("steps", ())]
                         if teller.layers_are_closed:
                             closed = state.get("merged")

@@ -48,7 +48,7 @@ FAILING = {
     wordy: "TypeError: it returned str; return a list of messages",
     silent: "TypeError: it returned no message at all; return a list of messages",
     strange: "NotImplementedError: Unsupported message type",
-    eager: "TypeError: it is async; a prompt is a plain function, which asks nobody",
+    eager: "TypeError: it is async; a prompt must be a sync function",
 }
 
 

@@ -91,7 +91,7 @@ class Silent:
 @pytest.mark.parametrize(
     ("prompt", "name", "words"),
     [
-        (eager, "eager", "it is async; a prompt is a plain function, which asks nobody"),
+        (eager, "eager", "it is async; a prompt must be a sync function"),
         (Silent(), "Silent", "it returned no message at all; return a list of messages"),
         (lambda _, __: (), "<lambda>", "it returned no message at all; return a list of messages"),
         (lambda _, __: "Answer well.", "<lambda>", "it returned str; return a list of messages"),

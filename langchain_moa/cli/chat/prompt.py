@@ -150,7 +150,7 @@ class _SlashCompleter(Completer):
 
 
 class PrivateHistory(FileHistory):
-    """A history in a file that only its owner can read, and that no key gets into.
+    """A history in a file that only its owner can read. Keys are masked in it.
 
     The values of key variables of the environment, and what looks like a key, are masked in it. If it cannot be written, you
     get one warning, and the chat goes on.

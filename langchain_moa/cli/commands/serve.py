@@ -1,4 +1,4 @@
-"""`serve`: mixtures over HTTP, for every client that speaks OpenAI's protocol."""
+"""The command `serve`: mixtures over HTTP for clients of OpenAI's API."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ CorsOrigins = Annotated[
     typer.Option(
         "--cors-origin",
         metavar="ORIGIN",
-        help="Origin of web pages that may use it, https://chat.example.com; give it once for each.",
+        help="Origin of web pages that may use the server, https://chat.example.com; repeat it for each.",
         rich_help_panel=_SERVER,
     ),
 ]
@@ -55,7 +55,7 @@ LinkDomains = Annotated[
     typer.Option(
         "--link-domain",
         metavar="DOMAIN",
-        help="Domain that providers may fetch images and files of messages from; give it once for each. Default: none.",
+        help="Domain that messages may link to for images and files; repeat it for each. Default: none.",
         rich_help_panel=_SERVER,
     ),
 ]
@@ -70,12 +70,12 @@ TaskModels = Annotated[
 ]
 Breakdown = Annotated[
     bool,
-    typer.Option("--breakdown/--no-breakdown", help="Show clients which calls are behind an answer.", rich_help_panel=_SERVER),
+    typer.Option("--breakdown/--no-breakdown", help="Show clients the calls behind an answer.", rich_help_panel=_SERVER),
 ]
 Progress = Annotated[
     str,
     typer.Option(
-        "--progress", metavar="none|reasoning", help="Stream what the members do, as reasoning.", rich_help_panel=_SERVER
+        "--progress", metavar="none|reasoning", help="Stream the members' progress as reasoning.", rich_help_panel=_SERVER
     ),
 ]
 Strict = Annotated[
@@ -83,16 +83,16 @@ Strict = Annotated[
     typer.Option("--strict", help="Refuse unknown parameters instead of ignoring them.", rich_help_panel=_SERVER),
 ]
 MaxRequests = Annotated[
-    int, typer.Option("--max-requests", metavar="N", min=1, help="Answers at once.", rich_help_panel=_LIMITS)
+    int, typer.Option("--max-requests", metavar="N", min=1, help="Most answers at once.", rich_help_panel=_LIMITS)
 ]
 MaxPerKey = Annotated[
     int | None,
     typer.Option(
-        "--max-requests-per-key", metavar="N", min=1, help="Answers at once for each API key.", rich_help_panel=_LIMITS
+        "--max-requests-per-key", metavar="N", min=1, help="Most answers at once for each API key.", rich_help_panel=_LIMITS
     ),
 ]
 MaxConnections = Annotated[
-    int, typer.Option("--max-connections", metavar="N", min=1, help="Connections at once.", rich_help_panel=_LIMITS)
+    int, typer.Option("--max-connections", metavar="N", min=1, help="Most connections at once.", rich_help_panel=_LIMITS)
 ]
 MaxBody = Annotated[
     int, typer.Option("--max-body", metavar="MIB", min=1, help="Longest request in MiB.", rich_help_panel=_LIMITS)
@@ -102,7 +102,7 @@ MaxMessages = Annotated[
     typer.Option("--max-messages", metavar="N", min=1, help="Most messages of a conversation.", rich_help_panel=_LIMITS),
 ]
 Timeout = Annotated[
-    float, typer.Option("--timeout", metavar="SECONDS", help="Longest time of one request.", rich_help_panel=_LIMITS)
+    float, typer.Option("--timeout", metavar="SECONDS", help="Time limit of one request.", rich_help_panel=_LIMITS)
 ]
 Grace = Annotated[
     float,
@@ -110,7 +110,7 @@ Grace = Annotated[
         "--grace",
         metavar="SECONDS",
         min=0,
-        help="Time for the answers under way when the server is ended.",
+        help="Time for running answers to finish when the server is stopped.",
         rich_help_panel=_LIMITS,
     ),
 ]
@@ -144,11 +144,11 @@ def serve(
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Serve mixtures to every OpenAI client.
+    """Serve mixtures to clients of OpenAI's API.
 
-    Each file, mixture of a file and preset is a model of its name. The address
-    and a line for each request go to standard error. Ctrl-C ends it. API keys
-    can also be given in LANGCHAIN_MOA_API_KEY, separated by commas.
+    Each file, mixture in a file and preset is a model with its name. The address
+    and a line for each request go to standard error. Stop it with Ctrl-C. You
+    can also set API keys in LANGCHAIN_MOA_API_KEY, separated by commas.
 
     [dim]$[/dim] langchain-moa serve --config fast.yaml --config careful.yaml
     [dim]$[/dim] curl http://127.0.0.1:8000/v1/models
@@ -198,12 +198,12 @@ def serve(
                 raise UsageError(explain(error)) from None
             _log(quiet=quiet)
             if not quiet:
-                note(f"serving {', '.join(mixtures)} at {server.url_of(listener)} (Ctrl-C ends it)")
+                note(f"serving {', '.join(mixtures)} at {server.url_of(listener)} (stop it with Ctrl-C)")
             server.run(application, listener, grace=grace, max_connections=max_connections)
 
 
 def _sources(files: Sequence[Path], presets: Sequence[str]) -> list[tuple[Path | None, str | None]]:
-    """Return a file or a preset for each mixture; one of neither where no option names any."""
+    """Return a file or a preset for each mixture; one pair of `None` if no option names any."""
     return [*((file, None) for file in files), *((None, name) for name in presets)] or [(None, None)]
 
 
@@ -231,7 +231,7 @@ def _task_models(given: Sequence[str], mixtures: Mapping[str, ChatMoA]) -> dict[
 
 
 def _keys(file: Path | None) -> list[str]:
-    """Return the API keys of a file or of the environment; on the command line other users of the machine would see them."""
+    """Return the API keys from a file or the environment. Other users of the machine can see command lines."""
     if file is None:
         return [key for part in os.environ.get(_VARIABLE, "").split(",") if (key := part.strip())]
     try:
@@ -241,21 +241,21 @@ def _keys(file: Path | None) -> list[str]:
         raise UsageError(msg) from None
     keys = [key for line in lines if (key := line.strip()) and not key.startswith("#")]
     if not keys:
-        msg = f"--api-key-file: there is no key in {str(file)!r}; write each key on its own line"
+        msg = f"--api-key-file: there is no key in {str(file)!r}; write one key per line"
         raise UsageError(msg)
     return keys
 
 
 def _refuse_public(listener: socket.socket) -> NoReturn:
     msg = (
-        f"{listener.getsockname()[0]} can be reached from other machines, and every client would spend your money; "
-        f"set {_VARIABLE} or give --api-key-file, or leave --host out"
+        f"{listener.getsockname()[0]} can be reached from other machines, and every caller would spend your money; "
+        f"set {_VARIABLE} or give --api-key-file, or remove --host"
     )
     raise UsageError(msg)
 
 
 def _log(*, quiet: bool) -> None:
-    """Write the log to standard error: a line for each request, errors, and what was missing from answers."""
+    """Log to standard error: a line for each request, errors, and degraded answers."""
     logger = logging.getLogger("langchain_moa")
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))

@@ -69,7 +69,7 @@ def limited(*command: str) -> list[str]:
 
 def mixture(name: str) -> dict[str, Any]:
     """A mixture of one model, which is several members for `doctor`, too."""
-    count = {"batch": 2, "eval": 2, "tune": 8}.get(name, PROPOSERS)
+    count = {"batch": 2, "eval": 2, "tune": 4}.get(name, PROPOSERS)
     proposers = [{"model": f"openai:{name}", "name": f"{number}", "settings": {"seed": number}} for number in range(count)]
     return {"proposers": proposers, "aggregator": "openai:agg", "num_layers": 1, "max_retries": 0}
 
@@ -95,16 +95,15 @@ def test_commands_say_what_to_do(few: FewFiles, tmp_path: Path) -> None:
     assert "Traceback" not in err
     done = {name: (code, f"{out}{err}") for name, (code, out, err) in json.loads(out).items()}
     assert {name: code for name, (code, _) in done.items()} == {
-        **dict.fromkeys(("show", "presets", "report"), 0),
-        **dict.fromkeys(("ask", "batch", "eval", "tune", "doctor"), 1),
+        # Its calls are tried again by their client, and find files then.
+        **dict.fromkeys(("show", "presets", "report", "tune"), 0),
+        **dict.fromkeys(("ask", "batch", "eval", "doctor"), 1),
     }
-    for name in ("ask", "batch", "eval", "tune", "doctor"):
-        said = done[name][1]
-        assert REMEDY in said, name
+    for name, (code, said) in done.items():
+        assert code == 0 or REMEDY in said, name
         assert "Traceback" not in said
         assert "--debug" not in said  # what is said of errors that were not expected
     assert "check that a server listens" not in done["doctor"][1]
-    assert not (tmp_path / "c" / "moa.yaml").exists()  # no choice is made by failures
 
 
 def test_a_chat_goes_on(few: FewFiles, tmp_path: Path) -> None:

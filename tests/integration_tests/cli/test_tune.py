@@ -104,6 +104,30 @@ def test_candidates_are_asked_once_and_never_again(moa: Command, loopback: Loopb
     assert len(loopback.requests) == 3 * 60
 
 
+def test_failures_are_said_and_no_choice_is_made_by_them(moa: Command, loopback: Loopback, tmp_path: Path) -> None:
+    _questions(tmp_path, 20, recorded=False)
+    for model in MODELS:
+        loopback.script(model, _answering(model))
+
+    def failing(body: Body) -> Reply:
+        number = int(re.findall(r"\d+", last_user_text(body["messages"]))[0])
+        return Reply("no such voice", status=400) if number % 5 == 0 else Reply(_said("c", number))
+
+    loopback.script("c", failing)
+    given = ("tune", "--task", "answers.jsonl", "--output", "tuned", *(f"--candidate=openai:{model}" for model in MODELS))
+    done = moa(*given)
+    assert done.code == 1
+    said = " ".join(done.err.split())
+    assert "openai:c: 4 of 20 answers failed and count as wrong: " in said
+    assert "no such voice" in said
+    assert "too many answers failed for a choice: fix what failed" in said
+    assert "or leave out openai:c" in said
+    assert not (tmp_path / "tuned" / "moa.yaml").exists()
+    loopback.script("c", _answering("c"))
+    assert moa(*given).code == 0
+    assert len(loopback.calls("c")) == 24
+
+
 def test_weak_candidates_are_not_asked_to_the_end(moa: Command, loopback: Loopback, tmp_path: Path) -> None:
     _questions(tmp_path, 100, recorded=False)
     for model in MODELS:

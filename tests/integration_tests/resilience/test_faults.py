@@ -5,8 +5,11 @@ the right error.
 from __future__ import annotations
 
 import asyncio
+import errno
 import random
-from itertools import product
+import socket
+import ssl
+from itertools import cycle, product
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
@@ -60,9 +63,29 @@ ONCE: dict[str, Reply] = {
     "cut off once": Reply("half an answer", drop=True),
     "hung up once": Reply(drop=True, after_chunks=0),
 }
-INSIDE: dict[str, type[BaseException]] = {"a bug": ZeroDivisionError, "cancels itself": asyncio.CancelledError}
+INSIDE: dict[str, type[BaseException] | BaseException] = {
+    "a bug": ZeroDivisionError,
+    "cancels itself": asyncio.CancelledError,
+    "no such host": socket.gaierror(socket.EAI_NONAME, "Name or service not known"),
+    "a full disk": OSError(errno.ENOSPC, "No space left on device"),
+    "no TLS": ssl.SSLCertVerificationError(1, "self-signed certificate"),
+    "too many files": OSError(errno.EMFILE, "Too many open files"),
+}
+REFUSED = "refused"
 HANGS = "hangs"
-FAULTS = [*AT_THE_SERVER, *ONCE, *INSIDE, HANGS]
+# Answers that lack something, and are answers all the same.
+INCOMPLETE: dict[str, dict[str, Any]] = {
+    "cut at max_tokens": {"finish_reason": "length"},
+    "no finish reason": {"finish_reason": ""},
+    "no usage": {"usage": None},
+}
+FAULTS = [*AT_THE_SERVER, *ONCE, *INSIDE, REFUSED, *INCOMPLETE, HANGS]
+# Faults that a mixture treats alike take turns in the tests of pairs.
+ALIKE = {
+    "400": cycle(["400", "401", "403", "404", "413", "422"]),
+    "500": cycle(["500", "502", "503", "529"]),
+}
+IN_PAIRS = [*(fault for fault in FAULTS if not fault.isdigit() or fault in {*ALIKE, "429"})]
 
 # These are an aggregator's answer, as they would be any model's. When streaming, `ChatOpenAI` drops a refusal.
 ANSWERS = {"refusal": "", "tool call": "", "broken tool call": "", "filtered": "half an ans"}
@@ -86,7 +109,7 @@ SOON = {"quorum": "quorum_grace", "deadline": "deadline"}
 class Local:
     """A member in this process that answers without a server, or raises."""
 
-    def __init__(self, name: str, error: type[BaseException] | None = None) -> None:
+    def __init__(self, name: str, error: type[BaseException] | BaseException | None = None) -> None:
         self.name = name
         self._error = error
 
@@ -117,7 +140,8 @@ class Case:
     @property
     def key(self) -> tuple[str, ...]:
         """Equal for cases that the same mixture can serve, since only the server's behavior differs."""
-        return self.options, *(fault if (fault := self.faults.get(site)) in {*INSIDE, HANGS} else "" for site in SITES)
+        made = {*INSIDE, REFUSED, HANGS}
+        return self.options, *(fault if (fault := self.faults.get(site)) in made else "" for site in SITES)
 
     def moa(self, server: Loopback, limit: float) -> ChatMoA:
         """Make the mixture; hanging calls have this number of seconds."""
@@ -133,6 +157,8 @@ class Case:
         fault = self.faults.get(site)
         if fault in INSIDE:
             return Local(site, INSIDE[fault]).member
+        if fault == REFUSED:
+            return server.chat(site, base_url=f"http://127.0.0.1:{closed_port()}/v1")
         if self.hanging and fault is None and site != AGGREGATOR:
             return Local(site).member
         # An aggregator is limited only by a deadline and by its own client.
@@ -145,13 +171,15 @@ class Case:
                 server.script(site, Reply(hang=True))
             elif fault in ONCE:
                 server.script(site, [ONCE[fault], Reply(f"{site} says: Hi")])
+            elif fault in INCOMPLETE:
+                server.script(site, Reply(f"{site} says: Hi", **INCOMPLETE[fault]))
             elif fault in AT_THE_SERVER:
                 server.script(site, AT_THE_SERVER[fault])
 
     def fails(self, site: str) -> bool:
         """Whether a proposer gives no good answer."""
         fault = self.faults.get(site)
-        return fault is not None and not (fault in ONCE and self.options == "retry")
+        return fault is not None and fault not in INCOMPLETE and not (fault in ONCE and self.options == "retry")
 
     def good(self, layer: int) -> list[str]:
         return [name for name in LAYERS[layer] if not self.fails(name)]
@@ -163,7 +191,7 @@ class Case:
     def calls(self, site: str) -> int | None:
         """The number of calls of a site that the server must have received; `None` if the site is in this process."""
         fault = self.faults.get(site)
-        if fault in INSIDE or (self.hanging and fault is None and site != AGGREGATOR):
+        if fault in {*INSIDE, REFUSED} or (self.hanging and fault is None and site != AGGREGATOR):
             return None
         is_passing = fault in PASSING or (fault == HANGS and site == AGGREGATOR)
         return 2 if is_passing and self.options == "retry" and not (site == AGGREGATOR and self._is_out) else 1
@@ -175,7 +203,11 @@ class Case:
     @property
     def answer(self) -> str | None:
         """The text of the answer; `None` for an error."""
-        if self.fault is None or (self.fault in ONCE and self.options == "retry" and not self._is_out):
+        if (
+            self.fault is None
+            or self.fault in INCOMPLETE
+            or (self.fault in ONCE and self.options == "retry" and not self._is_out)
+        ):
             return f"{AGGREGATOR} says: Hi"
         is_lost = self.fault == "refusal" and self.streams
         if self.options == "fallbacks" and not self._is_out and (self.fault != "refusal" or is_lost):
@@ -184,7 +216,8 @@ class Case:
 
     @property
     def is_degraded(self) -> bool:
-        return any(map(self.fails, self.faults))
+        is_cut = self.fault == "cut at max_tokens" or (self.fault == "no finish reason" and self.streams)
+        return is_cut or any(map(self.fails, self.faults))
 
 
 class Bench(NamedTuple):
@@ -192,6 +225,11 @@ class Bench(NamedTuple):
 
     server: Loopback
     moas: dict[tuple[float | str, ...], ChatMoA]
+
+
+def closed_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return int(free.getsockname()[1])
 
 
 def shown(names: list[str]) -> str:
@@ -245,7 +283,7 @@ def pairs(**factors: Sequence[Any]) -> dict[Any, list[tuple[str, str]]]:
     """Return, for each first factor, each fault with options such that all options meet all faults and all sites."""
     rows: dict[Any, list[tuple[str, str]]] = {}
     for where, fault, options in AllPairs([*factors.values()], filter_func=ends):
-        rows.setdefault(where, []).append((fault, options))
+        rows.setdefault(where, []).append((next(ALIKE[fault]) if fault in ALIKE else fault, options))
     return rows
 
 
@@ -257,10 +295,10 @@ def ends(row: list[Any]) -> bool:
 # Only the aggregator streams; faults before it look the same as without streaming.
 ONE_FAULT = pairs(
     where=[*product(SITES, ["invoke", "ainvoke"]), *product([AGGREGATOR], ["stream", "astream"])],
-    fault=FAULTS,
+    fault=IN_PAIRS,
     options=[*OPTIONS],
 )
-A_LAYER = pairs(where=[*product([0, 1], ["invoke", "ainvoke"])], fault=FAULTS, options=[*OPTIONS])
+A_LAYER = pairs(where=[*product([0, 1], ["invoke", "ainvoke"])], fault=IN_PAIRS, options=[*OPTIONS])
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""The application in the server that `langchain-moa serve` uses, in its own thread."""
+"""The application under the server of `langchain-moa serve`, run in a thread."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Endpoint:
 
     @cached_property
     def openai(self) -> OpenAI:
-        """OpenAI's own client, without retries."""
+        """OpenAI's client, without retries."""
         client = DefaultHttpxClient(verify=False, trust_env=False)
         return OpenAI(base_url=self.url, api_key="none", max_retries=0, timeout=PATIENCE, http_client=client)
 

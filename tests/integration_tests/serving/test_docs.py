@@ -1,4 +1,4 @@
-"""The page on serving: its code runs, and its file of mixtures and its tables match the server."""
+"""The page on serving: its code runs, and its tables match the server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Keys, limits, and many clients at once."""
+"""API keys, limits, and many clients at once."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ HI: Any = [{"role": "user", "content": "Hi"}]
 ANN, BOB = "key-of-ann-0123456789", "key-of-bob-0123456789"
 
 
-def test_only_who_has_a_key_may_ask(loopback: Loopback, caplog: pytest.LogCaptureFixture) -> None:
+def test_requests_without_a_valid_key_are_refused(loopback: Loopback, caplog: pytest.LogCaptureFixture) -> None:
     with served(mixture(loopback), api_keys=[ANN, BOB]) as endpoint, caplog.at_level(logging.DEBUG, "langchain_moa"):
         for key in (ANN, BOB):
             client = endpoint.openai.with_options(api_key=key)
@@ -41,7 +41,7 @@ def test_only_who_has_a_key_may_ask(loopback: Loopback, caplog: pytest.LogCaptur
     assert ANN not in caplog.text
 
 
-def test_too_many_at_once_are_sent_away_and_told_when_to_come_again(loopback: Loopback) -> None:
+def test_too_many_requests_get_a_429_with_retry_after(loopback: Loopback) -> None:
     gate = loopback.gate()
     loopback.script("agg", Reply("there", gate=gate))
     with served(mixture(loopback), max_requests=1) as endpoint:
@@ -54,7 +54,7 @@ def test_too_many_at_once_are_sent_away_and_told_when_to_come_again(loopback: Lo
         with pytest.raises(openai.RateLimitError) as caught:
             endpoint.openai.chat.completions.create(model="moa", messages=HI)
         assert caught.value.code == "too_many_requests"
-        assert "1 answer is under way" in caught.value.message
+        assert "1 answer is in progress" in caught.value.message
         assert caught.value.response.headers["retry-after"] == "1"
         assert endpoint.openai.models.list().data  # what costs nothing is not counted
         gate.open()
@@ -63,7 +63,7 @@ def test_too_many_at_once_are_sent_away_and_told_when_to_come_again(loopback: Lo
         assert endpoint.openai.chat.completions.create(model="moa", messages=HI).choices[0].message.content == "there"
 
 
-def test_a_body_has_a_limit_whether_it_says_its_length_or_not(loopback: Loopback) -> None:
+def test_the_body_size_is_limited_with_and_without_content_length(loopback: Loopback) -> None:
     body = b'{"model": "moa", "messages": [{"role": "user", "content": "' + b"x" * 2000 + b'"}]}'
     with served(mixture(loopback), max_body_bytes=1000) as endpoint:
         for content in (body, (body[i : i + 100] for i in range(0, len(body), 100))):
@@ -90,10 +90,8 @@ async def test_two_hundred_at_once_each_get_their_own_answer(loopback: Loopback)
     assert len(loopback.requests) == 400
 
 
-def test_the_log_has_neither_questions_nor_answers_nor_what_stands_in_a_query(
-    loopback: Loopback, caplog: pytest.LogCaptureFixture
-) -> None:
-    # The log line of a request is written after its answer; when the server has ended, all are written.
+def test_the_log_has_no_questions_answers_or_query_strings(loopback: Loopback, caplog: pytest.LogCaptureFixture) -> None:
+    # A request is logged after its answer. All lines are written when the server has stopped.
     with caplog.at_level(logging.INFO, "langchain_moa.serving"), served(mixture(loopback)) as endpoint:
         body = {"model": "moa", "messages": [{"role": "user", "content": "my question"}]}
         endpoint.http.post("/v1/chat/completions?api_key=abc", json=body)
@@ -104,7 +102,7 @@ def test_the_log_has_neither_questions_nor_answers_nor_what_stands_in_a_query(
     assert r"GET /v1/\nforged line 404" in caplog.text
 
 
-def test_client_and_log_call_a_request_the_same(loopback: Loopback, caplog: pytest.LogCaptureFixture) -> None:
+def test_client_and_log_have_the_same_request_id(loopback: Loopback, caplog: pytest.LogCaptureFixture) -> None:
     loopback.script("agg", ["there", "in pieces", Reply("no", status=400)])
     with caplog.at_level(logging.INFO, "langchain_moa.serving"), served(mixture(loopback)) as endpoint:
         create = endpoint.openai.chat.completions.create
@@ -119,7 +117,7 @@ def test_client_and_log_call_a_request_the_same(loopback: Loopback, caplog: pyte
     assert len(set(ids)) == 3
 
 
-def test_small_pieces_go_out_at_once() -> None:
+def test_small_pieces_are_sent_at_once() -> None:
     with server.listen("127.0.0.1", 0) as listener:
         # Only then does asyncio turn off what would hold each of them back.
         assert listener.proto == socket.IPPROTO_TCP

@@ -1,4 +1,4 @@
-"""A mixture without an answer: the status gives the kind of failure, the text the member that failed."""
+"""Failed answers: the status tells the kind of failure, the message which members failed and why."""
 
 from __future__ import annotations
 
@@ -52,7 +52,9 @@ def failing_stream(endpoint: Endpoint) -> openai.APIError:
         (Reply(""), 502, "aggregator_failed", "false"),
     ],
 )
-def test_the_aggregator(endpoint: Endpoint, loopback: Loopback, reply: Reply, status: int, code: str, again: str) -> None:
+def test_failures_of_the_aggregator(
+    endpoint: Endpoint, loopback: Loopback, reply: Reply, status: int, code: str, again: str
+) -> None:
     loopback.script("agg", reply)
     error = failing(endpoint)
     assert (error.status_code, error.code) == (status, code)
@@ -76,7 +78,9 @@ def test_the_aggregator(endpoint: Endpoint, loopback: Loopback, reply: Reply, st
         ((Reply("context_length_exceeded: too long", status=400),) * 2, 400, "context_length_exceeded"),
     ],
 )
-def test_the_proposers(endpoint: Endpoint, loopback: Loopback, replies: tuple[Reply, Reply], status: int, code: str) -> None:
+def test_failures_of_the_proposers(
+    endpoint: Endpoint, loopback: Loopback, replies: tuple[Reply, Reply], status: int, code: str
+) -> None:
     loopback.script("p", replies[0])
     loopback.script("q", replies[1])
     error = failing(endpoint)
@@ -86,7 +90,7 @@ def test_the_proposers(endpoint: Endpoint, loopback: Loopback, replies: tuple[Re
     assert loopback.calls("agg") == []
 
 
-def test_a_deadline(loopback: Loopback) -> None:
+def test_a_deadline_of_the_mixture(loopback: Loopback) -> None:
     loopback.script("*", Reply(hang=True))
     with served(mixture(loopback, deadline=0.2)) as endpoint:
         error = failing(endpoint)
@@ -95,7 +99,7 @@ def test_a_deadline(loopback: Loopback) -> None:
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_the_servers_own_limit_of_time(loopback: Loopback, stream: bool) -> None:
+def test_the_servers_timeout(loopback: Loopback, stream: bool) -> None:
     loopback.script("p", Reply(hang=True))
     with served(mixture(loopback), timeout=0.3) as endpoint:
         error = failing_stream(endpoint) if stream else failing(endpoint)
@@ -105,7 +109,7 @@ def test_the_servers_own_limit_of_time(loopback: Loopback, stream: bool) -> None
     assert "0.3 s" in error.message
 
 
-def test_in_the_middle_of_a_stream(endpoint: Endpoint, loopback: Loopback) -> None:
+def test_failure_in_the_middle_of_a_stream(endpoint: Endpoint, loopback: Loopback) -> None:
     loopback.script("agg", Reply(f"The answer is {KEY} that", status=500, after_chunks=2))
     stream = endpoint.openai.chat.completions.create(model="moa", messages=HI, stream=True)
     got: list[str | None] = []
@@ -120,7 +124,7 @@ def test_in_the_middle_of_a_stream(endpoint: Endpoint, loopback: Loopback) -> No
     assert '"finish_reason":"stop"' not in text
 
 
-def test_a_limit_of_time_in_the_middle_of_a_stream(loopback: Loopback) -> None:
+def test_timeout_in_the_middle_of_a_stream(loopback: Loopback) -> None:
     loopback.script("agg", Reply("one two three", hang=True, after_chunks=1))
     text = ""
     for limit in LIMITS:
@@ -134,7 +138,7 @@ def test_a_limit_of_time_in_the_middle_of_a_stream(loopback: Loopback) -> None:
     assert "[DONE]" not in text
 
 
-def test_silence_is_filled_and_what_fails_then_is_an_event(loopback: Loopback) -> None:
+def test_pings_while_silent_and_an_error_event_afterwards(loopback: Loopback) -> None:
     gate = loopback.gate()
     loopback.script("p", Reply(status=500, gate=gate))
     loopback.script("q", Reply(status=500))
@@ -155,7 +159,7 @@ def test_silence_is_filled_and_what_fails_then_is_an_event(loopback: Loopback) -
     assert '"code":"proposers_failed"' in rest[0]
 
 
-def test_who_shows_no_breakdown_names_nobody(loopback: Loopback) -> None:
+def test_no_breakdown_hides_the_members(loopback: Loopback) -> None:
     with served(mixture(loopback), breakdown=False) as endpoint:
         assert "moa" not in endpoint.openai.chat.completions.create(model="moa", messages=HI).model_dump()
         loopback.script("p", Reply(status=500))
@@ -165,7 +169,7 @@ def test_who_shows_no_breakdown_names_nobody(loopback: Loopback) -> None:
     assert "openai" not in error.response.text
 
 
-def test_what_nobody_expected_is_in_the_log_and_not_in_the_answer(
+def test_unexpected_errors_are_logged_and_not_sent(
     endpoint: Endpoint, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def breaks(*_: Any, **__: Any) -> Any:
@@ -184,7 +188,7 @@ def test_what_nobody_expected_is_in_the_log_and_not_in_the_answer(
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_another_attempt_does_not_pay_the_proposers_again(endpoint: Endpoint, loopback: Loopback, stream: bool) -> None:
+def test_a_retry_does_not_call_the_proposers_again(endpoint: Endpoint, loopback: Loopback, stream: bool) -> None:
     loopback.script("agg", [Reply("broken", status=500), Reply("broken", status=500), "there"])
     create = endpoint.openai.chat.completions.create
     for _ in range(2):
@@ -204,7 +208,7 @@ def test_another_attempt_does_not_pay_the_proposers_again(endpoint: Endpoint, lo
     assert len(loopback.calls("p")) == 4
 
 
-def test_references_are_kept_for_each_key_apart(loopback: Loopback) -> None:
+def test_references_are_kept_separately_for_each_key(loopback: Loopback) -> None:
     keys = ["ann: key-of-ann-0123456789", "bob: key-of-bob-0123456789"]
     loopback.script("agg", [Reply("broken", status=500), "there"])
     with served(mixture(loopback), api_keys=keys) as endpoint:
@@ -215,7 +219,7 @@ def test_references_are_kept_for_each_key_apart(loopback: Loopback) -> None:
     assert len(loopback.calls("p")) == 2
 
 
-async def test_what_a_client_that_leaves_has_paid_for_is_kept(endpoint: Endpoint, loopback: Loopback) -> None:
+async def test_references_are_kept_when_the_client_disconnects(endpoint: Endpoint, loopback: Loopback) -> None:
     loopback.script("agg", [Reply("one two", hang=True, after_chunks=1), "there"])
     body = {"model": "moa", "messages": HI, "stream": True}
     with endpoint.http.stream("POST", "/v1/chat/completions", json=body) as answer:

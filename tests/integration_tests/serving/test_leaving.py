@@ -1,4 +1,4 @@
-"""A client that disconnects at any time cancels all calls that are made for it."""
+"""When a client disconnects, all calls made for it are cancelled."""
 
 from __future__ import annotations
 
@@ -49,9 +49,9 @@ async def test_while_the_aggregator_writes(endpoint: Endpoint, loopback: Loopbac
     assert [request.model for request in requests if request.disconnected] == ["agg"]
 
 
-def test_in_the_middle_of_a_stream(loopback: Loopback, caplog: pytest.LogCaptureFixture) -> None:
+def test_failure_in_the_middle_of_a_stream(loopback: Loopback, caplog: pytest.LogCaptureFixture) -> None:
     loopback.script("agg", Reply("one two three four", hang=True, after_chunks=2))
-    # The log line of a request is written after its answer; when the server has ended, all are written.
+    # A request is logged after its answer. All lines are written when the server has stopped.
     with caplog.at_level(logging.INFO, "langchain_moa.serving"), served(mixture(loopback)) as endpoint:
         with endpoint.http.stream("POST", "/v1/chat/completions", json=body(stream=True)) as answer:
             next(line for line in answer.iter_lines() if "one" in line)
@@ -62,7 +62,7 @@ def test_in_the_middle_of_a_stream(loopback: Loopback, caplog: pytest.LogCapture
     assert "POST /v1/chat/completions 499" in caplog.text
 
 
-def test_who_reads_to_the_end_has_not_gone(loopback: Loopback, caplog: pytest.LogCaptureFixture) -> None:
+def test_clients_that_read_to_the_end_are_not_logged_as_gone(loopback: Loopback, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, "langchain_moa.serving"), served(mixture(loopback)) as endpoint:
         for stream in (True, False):
             assert endpoint.http.post("/v1/chat/completions", json=body(stream=stream)).status_code == 200
@@ -71,7 +71,7 @@ def test_who_reads_to_the_end_has_not_gone(loopback: Loopback, caplog: pytest.Lo
     assert caplog.text.count("POST /v1/chat/completions 200") == 2
 
 
-def test_who_reads_nothing_does_not_hold_the_server(loopback: Loopback) -> None:
+def test_a_client_that_reads_nothing_does_not_block_the_server(loopback: Loopback) -> None:
     statuses, text = set[int](), ""
     for limit in LIMITS:
         loopback.script("agg", Reply("word " * 200_000, chunks=50_000))

@@ -1,4 +1,4 @@
-"""OpenAI's own client, sync and async, works with the endpoint as it does with OpenAI."""
+"""The endpoint works with OpenAI's own client, sync and async, as OpenAI does."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ WEATHER: Any = {
 
 
 class Person(BaseModel):
-    """Somebody."""
+    """A person."""
 
     name: str
     age: int
@@ -147,7 +147,7 @@ def test_parallel_tool_calls_in_a_stream(endpoint: Endpoint, loopback: Loopback)
 
 
 @pytest.mark.parametrize("choice", ["none", "required", {"type": "function", "function": {"name": "get_weather"}}])
-def test_the_choice_of_a_tool_is_the_aggregators(endpoint: Endpoint, loopback: Loopback, choice: Any) -> None:
+def test_tool_choice_is_passed_to_the_aggregator(endpoint: Endpoint, loopback: Loopback, choice: Any) -> None:
     endpoint.openai.chat.completions.create(
         model="moa", messages=HI, tools=[WEATHER], tool_choice=choice, parallel_tool_calls=False
     )
@@ -187,7 +187,7 @@ def test_a_refusal(endpoint: Endpoint, loopback: Loopback) -> None:
     assert answer.choices[0].message.refusal == "I had rather not."
 
 
-def test_what_is_said_of_the_calls_reaches_every_call(endpoint: Endpoint, loopback: Loopback) -> None:
+def test_parameters_reach_every_call(endpoint: Endpoint, loopback: Loopback) -> None:
     endpoint.openai.chat.completions.create(
         model="moa", messages=HI, temperature=0.25, top_p=0.5, seed=7, stop=["END"], max_completion_tokens=99, user="me"
     )
@@ -197,7 +197,7 @@ def test_what_is_said_of_the_calls_reaches_every_call(endpoint: Endpoint, loopba
         assert "user" not in request.body
 
 
-def test_a_limit_ends_the_answer_for_its_length(endpoint: Endpoint) -> None:
+def test_a_token_limit_cuts_the_answer(endpoint: Endpoint) -> None:
     answer = endpoint.openai.chat.completions.create(model="moa", messages=HI, max_tokens=2)
     assert (answer.choices[0].message.content, answer.choices[0].finish_reason) == ("agg says:", "length")
 
@@ -269,7 +269,7 @@ def test_tools_and_a_schema_in_one_request(endpoint: Endpoint, loopback: Loopbac
     assert loopback.calls("agg")[0].tools == ["get_weather"]
 
 
-def test_an_answer_in_a_schema_that_is_cut_goes_out_as_it_is(endpoint: Endpoint, loopback: Loopback) -> None:
+def test_a_cut_answer_in_a_schema_is_returned_unchanged(endpoint: Endpoint, loopback: Loopback) -> None:
     loopback.script("agg", Reply('{"name": "An', finish_reason="length"))
     answer = endpoint.openai.chat.completions.create(model="moa", messages=HI, response_format=STRICT_FORM)
     assert (answer.choices[0].message.content, answer.choices[0].finish_reason) == ('{"name": "An', "length")
@@ -305,14 +305,14 @@ def test_parameters_of_other_servers_are_ignored_and_named(endpoint: Endpoint, l
     assert sent.messages[1]["content"] == "Hi"
 
 
-def test_strict_refuses_them(loopback: Loopback) -> None:
+def test_strict_refuses_unknown_parameters(loopback: Loopback) -> None:
     with served(mixture(loopback), strict=True) as endpoint, pytest.raises(openai.BadRequestError) as caught:
         endpoint.openai.chat.completions.create(model="moa", messages=HI, extra_body={"min_p": 0.1})
     assert (caught.value.code, caught.value.param) == ("unknown_parameter", "min_p")
     assert loopback.requests == []
 
 
-def test_progress_is_told_as_reasoning_where_it_is_wanted(loopback: Loopback) -> None:
+def test_progress_as_reasoning(loopback: Loopback) -> None:
     gate = loopback.gate()
     loopback.script("p", Reply("p", gate=gate))
     loopback.script("q", Reply("no", status=400))
@@ -337,7 +337,7 @@ def test_progress_is_told_as_reasoning_where_it_is_wanted(loopback: Loopback) ->
     assert lines[3] == "openai:agg writes the answer"
 
 
-def test_progress_names_nobody_where_there_is_no_breakdown(loopback: Loopback) -> None:
+def test_progress_without_breakdown_hides_the_members(loopback: Loopback) -> None:
     with served(mixture(loopback), progress="reasoning", breakdown=False) as endpoint:
         body = {"model": "moa", "messages": HI, "stream": True}
         text = endpoint.http.post("/v1/chat/completions", json=body).text
@@ -378,7 +378,7 @@ def test_the_aggregator_alone_for_small_tasks(loopback: Loopback) -> None:
         "https://[::1",
     ],
 )
-def test_links_of_callers_are_not_fetched(loopback: Loopback, link: str) -> None:
+def test_links_outside_allowed_domains_are_refused(loopback: Loopback, link: str) -> None:
     messages: Any = [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": link}}]}]
     with served(mixture(loopback), link_domains=["pictures.example"]) as endpoint:
         with pytest.raises(openai.BadRequestError) as caught:

@@ -1,4 +1,4 @@
-"""Operating the endpoint: metrics, log lines, shutdown, and clients that keep connections open."""
+"""Operation: metrics, the log, shutdown, and clients that hold connections."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ HI: Any = [{"role": "user", "content": "Hi"}]
 ANN, BOB = "key-of-ann-0123456789", "key-of-bob-0123456789"
 
 
-def test_the_numbers_for_prometheus(loopback: Loopback) -> None:
+def test_metrics_for_prometheus(loopback: Loopback) -> None:
     loopback.script("q", Reply("no", status=400))
     with served({"fast": mixture(loopback, max_retries=0)}, api_keys=[f"ann: {ANN}"]) as endpoint:
         headers = {"authorization": f"Bearer {ANN}"}
@@ -46,7 +46,7 @@ def test_the_numbers_for_prometheus(loopback: Loopback) -> None:
     assert ANN not in page
 
 
-def test_a_line_for_each_answer(loopback: Loopback, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_log_line_for_each_answer(loopback: Loopback, caplog: pytest.LogCaptureFixture) -> None:
     with (
         caplog.at_level(logging.INFO, "langchain_moa.serving"),
         served({"fast": mixture(loopback)}, api_keys=[f"ann: {ANN}", BOB]) as endpoint,
@@ -82,7 +82,7 @@ def test_answers_at_once_for_each_key(loopback: Loopback) -> None:
         others.join()
 
 
-def test_a_server_that_shuts_down_says_so(loopback: Loopback) -> None:
+def test_a_server_that_shuts_down_answers_503(loopback: Loopback) -> None:
     gate = loopback.gate()
     loopback.script("agg", Reply("there", gate=gate))
     app = make_app(mixture(loopback))
@@ -107,7 +107,7 @@ def test_a_server_that_shuts_down_says_so(loopback: Loopback) -> None:
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_answers_that_are_not_finished_in_time_are_told(loopback: Loopback, stream: bool) -> None:
+def test_answers_unfinished_after_the_grace_period_get_an_error(loopback: Loopback, stream: bool) -> None:
     loopback.script("agg", Reply("one two", hang=True, after_chunks=1))
     app = make_app(mixture(loopback))
     with served_app(app) as endpoint:
@@ -136,7 +136,7 @@ def connect(endpoint: Endpoint, sent: bytes = b"") -> socket.socket:
 
 
 @pytest.mark.parametrize("sent", [b"", b"GET /health HTTP/1.1\r\nhost: localhost\r\n"])
-def test_half_a_header_does_not_keep_a_connection(loopback: Loopback, sent: bytes) -> None:
+def test_half_sent_headers_close_the_connection(loopback: Loopback, sent: bytes) -> None:
     with (
         served(mixture(loopback), header_timeout=0.2) as endpoint,
         connect(endpoint, sent) as connection,
@@ -145,7 +145,7 @@ def test_half_a_header_does_not_keep_a_connection(loopback: Loopback, sent: byte
         assert connection.recv(1) == b""
 
 
-def test_a_body_that_does_not_come_holds_no_place(loopback: Loopback) -> None:
+def test_a_half_sent_body_does_not_count_as_an_answer(loopback: Loopback) -> None:
     head = (
         b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 9\r\n\r\n{"
     )
@@ -160,7 +160,7 @@ def test_a_body_that_does_not_come_holds_no_place(loopback: Loopback) -> None:
         assert b"request_timeout" in said
 
 
-def test_more_connections_than_allowed_are_told_so(loopback: Loopback) -> None:
+def test_too_many_connections_get_a_503(loopback: Loopback) -> None:
     with served(mixture(loopback), max_connections=2) as endpoint:
         first, second = connect(endpoint), connect(endpoint)
         # Its request is read, too: otherwise the connection would be reset, and the answer with it.

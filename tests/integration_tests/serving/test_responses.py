@@ -1,4 +1,4 @@
-"""The Responses API: how the endpoint works with the openai package and an agent of openai-agents."""
+"""The Responses API, with the openai package and an agent of openai-agents."""
 
 from __future__ import annotations
 

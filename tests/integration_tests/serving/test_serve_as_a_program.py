@@ -1,4 +1,4 @@
-"""`langchain-moa serve` as a program: it reports its address, answers, and ends when it is signalled."""
+"""`langchain-moa serve` as a program: start, answers and shutdown."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_several_mixtures_and_a_public_address_with_a_key(program: Program) -> N
         (program.folder / name).write_text(text, encoding="utf-8")
     files = ("--config", "fast.yaml", "--config", "two.yaml")
     with serving(program, *files, "--host", "0.0.0.0", "--api-key-file", "keys") as (process, everywhere):  # noqa: S104  # refused without a key: see below
-        url, key = everywhere.replace("0.0.0.0", "127.0.0.1"), f"Bearer {KEY}"  # noqa: S104  # as above
+        url, key = everywhere.replace("0.0.0.0", "127.0.0.1"), f"Bearer {KEY}"  # noqa: S104  # a public address
         models = httpx.get(f"{url}/models", headers={"authorization": key}, trust_env=False, timeout=PATIENCE).json()["data"]
         assert [model["id"] for model in models] == ["fast", "one", "two"]
         assert ask(url, "fast", authorization=key).json()["choices"][0]["message"]["content"] == "agg says: Hi"
@@ -80,7 +80,7 @@ def test_several_mixtures_and_a_public_address_with_a_key(program: Program) -> N
 
 
 @pytest.mark.parametrize("quiet", [False, True])
-def test_what_an_answer_had_to_do_without_is_in_the_log(program: Program, loopback: Loopback, quiet: bool) -> None:
+def test_degraded_answers_are_logged(program: Program, loopback: Loopback, quiet: bool) -> None:
     (program.folder / "moa.yaml").write_text(f"{TEXT}max_retries: 0\n", encoding="utf-8")
     loopback.script("q", Reply("out of order", status=400))
     port = _free_port()
@@ -119,7 +119,7 @@ def _await_up(url: str) -> None:
     until(is_up, "the server to come up")
 
 
-def test_the_answers_under_way_are_finished_first(program: Program, loopback: Loopback) -> None:
+def test_running_answers_are_finished_first(program: Program, loopback: Loopback) -> None:
     (program.folder / "moa.yaml").write_text(TEXT, encoding="utf-8")
     gate = loopback.gate()
     loopback.script("agg", Reply("one two", gate=gate, after_chunks=1))
@@ -136,7 +136,7 @@ def test_the_answers_under_way_are_finished_first(program: Program, loopback: Lo
     assert process.returncode == 0
 
 
-def test_what_is_not_done_in_time_is_cancelled(program: Program, loopback: Loopback) -> None:
+def test_answers_unfinished_in_time_are_cancelled(program: Program, loopback: Loopback) -> None:
     (program.folder / "moa.yaml").write_text(TEXT, encoding="utf-8")
     loopback.script("agg", Reply("one two", hang=True, after_chunks=1))
     body: Any = {"model": "moa", "messages": [{"role": "user", "content": "Hi"}], "stream": True}
@@ -153,13 +153,13 @@ def test_what_is_not_done_in_time_is_cancelled(program: Program, loopback: Loopb
     assert [request.model for request in loopback.settle() if request.disconnected] == ["agg"]
 
 
-def test_what_is_refused_at_the_start(moa: Command, tmp_path: Path) -> None:
-    for name, text in {"moa.yaml": TEXT, "empty": "# nobody\n", "short": "my-pet\n"}.items():
+def test_wrong_options_are_refused_at_start(moa: Command, tmp_path: Path) -> None:
+    for name, text in {"moa.yaml": TEXT, "empty": "# empty\n", "short": "my-pet\n"}.items():
         (tmp_path / name).write_text(text, encoding="utf-8")
     wrong = {
-        ("--host", "0.0.0.0"): "can be reached from other machines",  # noqa: S104  # as above
+        ("--host", "0.0.0.0"): "can be reached from other machines",  # noqa: S104  # a public address
         ("--api-key-file", "empty"): "there is no key",
-        ("--api-key-file", "short"): "at least 16 characters",
+        ("--api-key-file", "short"): "at least 16 printable",
         ("--api-key-file", "none"): "cannot read",
         ("--timeout", "0"): "timeout: 0.0 must be above 0",
         ("--progress", "much"): "progress: 'much' is unknown",

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Foreign(BaseChatModel):
-    """A model of a provider with its own format: tools are `my_tools`, and structured answers are tool calls."""
+    """A model of a provider with its own form: tools are `my_tools`, and answers in a schema are tool calls."""
 
     tools: bool = True
 

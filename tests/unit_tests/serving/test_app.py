@@ -1,4 +1,4 @@
-"""What the application accepts, translates and rejects."""
+"""What the application accepts, translates and refuses."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ async def post(app: Any, **body: Any) -> Any:
         ({"messages": [{"role": "function"}]}, "invalid_value", "messages[0]", "system, developer, user"),
         ({"messages": [{"role": "user", "content": [{"type": "video"}]}]}, "invalid_value", "messages[0].content[0]", "image"),
         ({"messages": [*HI, {"role": "tool", "content": "x"}]}, "missing_required_parameter", "messages[1].tool_call_id", ""),
-        ({"model": 5}, "invalid_type", "model", "model: must be a text"),
+        ({"model": 5}, "invalid_type", "model", "model: must be a string"),
         ({"temperature": "1"}, "invalid_type", "temperature", "temperature: must be a number"),
         ({"temperature": 3}, "invalid_value", "temperature", "temperature: must be at most 2"),
         ({"temperature": -1}, "invalid_value", "temperature", "temperature: must be at least 0"),
@@ -46,7 +46,7 @@ async def post(app: Any, **body: Any) -> Any:
         ({"tools": ["f"]}, "invalid_type", "tools[0]", "tools[0]: must be an object"),
         ({"tools": [{**TOOL, "type": "x"}]}, "invalid_value", "tools[0].type", "tools[0].type: must be 'function'"),
         ({"tools": [{**TOOL, "function": {"name": ""}}]}, "invalid_value", "tools[0].function.name", "must not be empty"),
-        ({"stop": 5}, "invalid_type", "stop", "text"),
+        ({"stop": 5}, "invalid_type", "stop", "string"),
         ({"messages": HI * 2049}, "array_above_max_length", "messages", "at most 2048"),
         (
             {"messages": [{"role": "user", "content": [{"type": "text", "text": "x"}] * 2049}]},
@@ -61,7 +61,7 @@ async def post(app: Any, **body: Any) -> Any:
             "tool_choice",
             "no",
         ),
-        ({"tool_choice": "required"}, "invalid_value", "tool_choice", "there are no tools"),
+        ({"tool_choice": "required"}, "invalid_value", "tool_choice", "has no `tools`"),
         ({"response_format": {"type": "xml"}}, "invalid_value", "response_format", "json_schema"),
         ({"n": 2}, "unsupported_parameter", "n", "many calls"),
         ({"logprobs": True}, "unsupported_parameter", "logprobs", "probabilities"),
@@ -69,7 +69,7 @@ async def post(app: Any, **body: Any) -> Any:
         ({"temprature": 1}, "unknown_parameter", "temprature", "did you mean 'temperature'"),
     ],
 )
-async def test_what_is_refused_names_the_field(body: dict[str, Any], code: str, param: str, words: str) -> None:
+async def test_errors_name_the_field(body: dict[str, Any], code: str, param: str, words: str) -> None:
     answer = await post(app_of(strict=True), **body)
     error = answer.json()["error"]
     assert (answer.status_code, error["type"]) == (400, "invalid_request_error")
@@ -88,12 +88,12 @@ async def test_what_is_refused_names_the_field(body: dict[str, Any], code: str, 
         {"top_k": -1},
     ],
 )
-async def test_what_says_nothing_is_let_pass(body: dict[str, Any]) -> None:
+async def test_parameters_without_effect_are_accepted(body: dict[str, Any]) -> None:
     assert (await post(app_of(), **body)).status_code == 200
 
 
 @pytest.mark.parametrize("stream", [False, True])
-async def test_tools_in_another_providers_words(stream: bool) -> None:
+async def test_tools_of_another_provider(stream: bool) -> None:
     answer = await post(app_of(), tools=[TOOL], tool_choice="required", stream=stream)
     if stream:
         pieces = [json.loads(line.removeprefix("data: ")) for line in answer.text.split("\n\n") if line.startswith("data: {")]
@@ -106,7 +106,7 @@ async def test_tools_in_another_providers_words(stream: bool) -> None:
     assert reason == "tool_calls"
 
 
-async def test_no_tool_shall_be_called() -> None:
+async def test_tool_choice_none() -> None:
     answer = await post(app_of(), tools=[TOOL], tool_choice="none")
     assert answer.json()["choices"][0]["message"]["content"].startswith("answer to")
 
@@ -128,18 +128,18 @@ async def test_a_schema_that_a_provider_has_as_a_tool_comes_as_text(stream: bool
 
 @pytest.mark.parametrize("body", [{"tools": [TOOL]}, {"response_format": FORM}])
 @pytest.mark.parametrize("aggregator", [Foreign(tools=False), RunnableLambda(lambda _: "text")])
-async def test_an_aggregator_that_can_have_neither(aggregator: Any, body: dict[str, Any]) -> None:
+async def test_an_aggregator_without_tools_and_schemas(aggregator: Any, body: dict[str, Any]) -> None:
     answer = await post(app_of(aggregator), **body)
     error = answer.json()["error"]
     assert (answer.status_code, error["code"], error["param"]) == (400, "unsupported_parameter", next(iter(body)))
 
 
-async def test_a_schema_beside_tools_is_openais_alone() -> None:
+async def test_tools_and_a_schema_need_openais_protocol() -> None:
     answer = await post(app_of(), tools=[TOOL], response_format=FORM)
     assert answer.json()["error"]["param"] == "response_format"
 
 
-async def test_other_names_of_this_machine_are_refused_where_hosts_are_named() -> None:
+async def test_other_host_names_are_refused() -> None:
     app = app_of(allowed_hosts=LOOPBACK_NAMES)
     async with client(app) as http:
         for host, status in {"localhost:8000": 200, "[::1]:80": 200, "LOCALHOST": 200, "evil.example": 400, "": 400}.items():
@@ -181,17 +181,15 @@ async def test_it_can_be_mounted() -> None:
         assert answer.status_code == 200
 
 
-async def test_a_fault_of_ours_is_an_error_in_their_form(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_bugs_are_errors_in_openais_form(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     def breaks(*_: Any) -> None:
-        msg = "what nobody may read"
+        msg = "a secret detail"
         raise TypeError(msg)
 
     monkeypatch.setattr("langchain_moa.serving.chat.ChatRequest.read", breaks)
     answer = await post(app_of())
     assert (answer.status_code, answer.json()["error"]["code"]) == (500, "internal_error")
-    assert "nobody" not in answer.text
+    assert "secret detail" not in answer.text
     assert caplog.text.count("unexpected TypeError") == 1
 
 
@@ -200,10 +198,10 @@ async def test_a_fault_of_ours_is_an_error_in_their_form(
     [
         ({}, {}, "give at least one"),
         ({"x": Foreign()}, {}, "'x' is a Foreign; give a ChatMoA"),
-        (None, {"api_keys": ["short"]}, "API key 1: a key has at least 16 characters"),
-        (None, {"api_keys": ["a-good-key-of-somebody", "ключ-в-шестнадцать-букв"]}, "API key 2"),
-        (None, {"api_keys": "a-good-key-of-somebody"}, "give a list of keys"),
-        (None, {"api_keys": ["a name: a-good-key-of-somebody"]}, "API key 1: a name has up to 64"),
+        (None, {"api_keys": ["short"]}, "API key 1: a key must have at least 16"),
+        (None, {"api_keys": ["a-good-key-of-a-client", "ключ-в-шестнадцать-букв"]}, "API key 2"),
+        (None, {"api_keys": "a-good-key-of-a-client"}, "give a list of keys"),
+        (None, {"api_keys": ["a name: a-good-key-of-a-client"]}, "API key 1: a name has up to 64"),
         (None, {"progress": "much"}, "progress: 'much' is unknown"),
         (None, {"task_models": {"x": Foreign()}}, "task_models: there is no mixture 'x'"),
         (None, {"timeout": 0}, "timeout: 0 must be above 0"),
@@ -214,10 +212,10 @@ def test_wrong_settings_are_found_when_the_application_is_made(mixtures: Any, op
     given = ChatMoA(proposers=[Foreign()], aggregator=Foreign(), num_layers=1) if mixtures is None else mixtures
     with pytest.raises(ValueError, match=words) as caught:
         make_app(given, **options)
-    assert "somebody" not in str(caught.value)
+    assert "of-a-client" not in str(caught.value)
 
 
-async def test_pages_of_other_origins_may_use_it_where_they_are_named() -> None:
+async def test_cors_for_allowed_origins() -> None:
     preflight = {
         "origin": "https://chat.example",
         "access-control-request-method": "POST",
@@ -236,7 +234,7 @@ async def test_pages_of_other_origins_may_use_it_where_they_are_named() -> None:
 
 
 @pytest.mark.parametrize(("path", "words"), [("/v1/messages", "/v1/responses"), ("/v1/completions", "/v1/chat/completions")])
-async def test_apis_that_are_not_here_say_what_to_use(path: str, words: str) -> None:
+async def test_unsupported_apis_name_the_alternative(path: str, words: str) -> None:
     async with client(app_of()) as http:
         answer = await http.post(path, json={})
     assert answer.status_code == 404
@@ -279,7 +277,7 @@ async def test_apis_that_are_not_here_say_what_to_use(path: str, words: str) -> 
         ({"input": [{"role": "user", "content": "Hi"}] * 2049}, "array_above_max_length", "input"),
     ],
 )
-async def test_what_a_response_cannot_be_made_of_is_refused(body: dict[str, Any], code: str, param: str | None) -> None:
+async def test_errors_of_responses_name_the_field(body: dict[str, Any], code: str, param: str | None) -> None:
     async with client(app_of(strict=True)) as http:
         answer = await http.post("/v1/responses", json={"model": "moa", "input": "Hi", **body})
     error = answer.json()["error"]

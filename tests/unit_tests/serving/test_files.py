@@ -30,7 +30,7 @@ def write(folder: Path, text: str, name: str = "moa.yaml") -> Path:
     return file
 
 
-def test_one_is_called_like_its_file_and_several_as_the_file_says(tmp_path: Path) -> None:
+def test_names_of_mixtures_in_files(tmp_path: Path) -> None:
     assert list(read_mixtures(ChatMoA, write(tmp_path, ONE, "quick.yaml"), {})) == ["quick"]
     several = read_mixtures(ChatMoA, write(tmp_path, TWO), {"num_layers": 2})
     assert [(name, moa.num_layers) for name, moa in several.items()] == [("fast", 2), ("team/careful", 2)]
@@ -47,7 +47,7 @@ def test_one_is_called_like_its_file_and_several_as_the_file_says(tmp_path: Path
         ("mixtures: {fast: {api_key: abc}}", "has 'api_key'; keys do not belong in files"),
     ],
 )
-def test_what_is_wrong_with_a_file_is_said_with_its_name(tmp_path: Path, text: str, words: str) -> None:
+def test_errors_in_a_file_name_it(tmp_path: Path, text: str, words: str) -> None:
     with pytest.raises(ValueError, match=words) as caught:
         read_mixtures(ChatMoA, write(tmp_path, text), {})
     assert "moa.yaml" in str(caught.value)

@@ -1,4 +1,4 @@
-"""Any request gets an answer or an error in OpenAI's format, and never causes an internal error."""
+"""For any request, the client gets an answer or an error in OpenAI's form, never a 500."""
 
 from __future__ import annotations
 
@@ -167,7 +167,7 @@ def test_any_path(path: str, method: str) -> None:
     assert method == "HEAD" or is_fine(answer)
 
 
-def test_nothing_of_it_is_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+def test_wrong_values_are_not_logged(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.DEBUG, "langchain_moa.serving"):
         post(json.dumps({**GOOD, "temperature": "my secret"}).encode())
     assert "secret" not in caplog.text

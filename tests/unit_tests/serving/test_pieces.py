@@ -1,4 +1,4 @@
-"""The various streams of providers are converted to OpenAI's format."""
+"""Streams of all providers are converted to OpenAI's form."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def calls(*chunks: Any) -> list[Any]:
     return [call for piece in written for call in piece["choices"][0]["delta"].get("tool_calls", ())]
 
 
-def test_tool_calls_are_counted_from_zero_whatever_the_provider_counts() -> None:
+def test_tool_calls_are_numbered_from_zero() -> None:
     # Anthropic counts the blocks of its answer, and the first of them is text.
     got = calls(
         tool_call_chunk(name="f", args="", id="a", index=1),
@@ -37,7 +37,7 @@ def test_tool_calls_are_counted_from_zero_whatever_the_provider_counts() -> None
     assert [call["function"] for call in got[:2]] == [{"name": "f", "arguments": ""}, {"arguments": '{"x"'}]
 
 
-def test_tool_calls_that_nobody_counts_are_each_a_call() -> None:
+def test_tool_calls_without_an_index_are_separate_calls() -> None:
     got = calls(
         tool_call_chunk(name="f", args="{}", id=None, index=None), tool_call_chunk(name="f", args="{}", id="b", index=None)
     )
@@ -57,7 +57,7 @@ def test_tool_calls_that_nobody_counts_are_each_a_call() -> None:
         ({}, "stop"),
     ],
 )
-def test_the_reasons_of_all_providers_in_openais_words(metadata: dict[str, Any], reason: str) -> None:
+def test_finish_reasons_of_all_providers_become_openais(metadata: dict[str, Any], reason: str) -> None:
     assert finish_reason(metadata, calls=False) == reason
     assert finish_reason(metadata, calls=True) == ("tool_calls" if reason == "stop" else reason)
 

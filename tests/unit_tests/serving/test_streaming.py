@@ -1,4 +1,4 @@
-"""Work whose client has left is cancelled, even if it ignores the first cancellation."""
+"""Work without a client is cancelled, also if a cancellation is lost."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ async def attend(receive: Any, work: Any, *, seconds: float = 60, places: Places
     return await attended(receive, work, places=places or Places(Limits()), until=until, limits=Limits())
 
 
-async def test_what_is_done_is_given() -> None:
+async def test_results_are_returned() -> None:
     async def work() -> str:
         return "done"
 
     assert await attend(there, work()) == "done"
 
 
-async def test_what_is_raised_is_raised() -> None:
+async def test_errors_are_raised() -> None:
     async def work() -> str:
         raise ValueError
 
@@ -50,7 +50,7 @@ async def test_what_is_raised_is_raised() -> None:
         await attend(there, work())
 
 
-async def test_a_cancellation_that_is_lost_is_sent_again(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_lost_cancellation_is_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("langchain_moa.serving.streaming._SECONDS_BETWEEN", 0.01)
     heard = asyncio.Event()
     with pytest.raises(ClientGoneError):
@@ -60,7 +60,7 @@ async def test_a_cancellation_that_is_lost_is_sent_again(monkeypatch: pytest.Mon
     assert len(asyncio.all_tasks()) == 1
 
 
-async def test_whoever_ends_others_ends_them_even_if_it_is_ended_itself() -> None:
+async def test_end_tasks_ends_them_even_if_it_is_cancelled() -> None:
     heard = asyncio.Event()
     inner = asyncio.create_task(deaf(heard))
     await asyncio.sleep(0)
@@ -72,7 +72,7 @@ async def test_whoever_ends_others_ends_them_even_if_it_is_ended_itself() -> Non
     assert inner.cancelled()
 
 
-async def test_the_time_is_limited() -> None:
+async def test_the_time_limit() -> None:
     with pytest.raises(ApiError) as caught:
         await attend(there, asyncio.Event().wait(), seconds=0.01)
     assert (caught.value.status, caught.value.code) == (504, "timeout")

@@ -212,7 +212,7 @@ def test_an_id_that_asks_something_else_now_is_refused(loopback: Loopback, tmp_p
     assert len(_answers(_mixture(loopback), rows, output=out)) == 2
     loopback.reset()
     rows.write_text('{"prompt": "new"}\n{"prompt": "a"}\n{"prompt": "b"}\n')
-    with pytest.raises(RowError, match=r"line 1: the id '1' has an answer in .*, to another prompt"):
+    with pytest.raises(RowError, match=r"line 1: the id '1' already has an answer in .*, to another prompt"):
         _answers(_mixture(loopback), rows, output=out)
     assert loopback.requests == []
 

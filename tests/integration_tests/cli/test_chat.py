@@ -198,7 +198,7 @@ def test_slash_commands(chats: Chats, loopback: Loopback, tmp_path: Path) -> Non
     loopback.script("q", Reply("no", status=400))
     chat = chats(height=100)
     chat.say("/usage")
-    chat.see("nothing has been asked yet")
+    chat.see("there is no question yet in this conversation")
     chat.say("Why?")
     chat.see("3 calls · ")
     chat.say("/help")

@@ -103,7 +103,7 @@ def test_no_slash_command_of_a_chat_does(program: Program, tmp_path: Path) -> No
 def test_no_name_of_a_served_mixture_does(program: Program, tmp_path: Path) -> None:
     mixture = {"proposers": ["openai:good"], "aggregator": "openai:agg"}
     (tmp_path / "served.yaml").write_text(json.dumps({"mixtures": {EVIL: mixture}}), encoding="utf-8")
-    done = program.in_terminal("serve", "-c", "served.yaml", "--port", "0", type_after=b"Ctrl-C ends", typed=b"\x03")
+    done = program.in_terminal("serve", "-c", "served.yaml", "--port", "0", type_after=b"with Ctrl-C", typed=b"\x03")
     assert "hidden" in done.text
     assert steering_in(done.out) == []
 

@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 __all__ = ["chat", "loopback"]
 
 # No test asserts a time; Hypothesis would, of every single case and of how fast the cases are made.
-settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# Where CI is set, every run tries the same cases, as in Hypothesis's own profile for CI: a change does not fail by chance.
+settings.register_profile(
+    "untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize="CI" in os.environ
+)
 settings.load_profile("untimed")
 
 

@@ -191,7 +191,8 @@ class ResponsesWriter:
             truncation="disabled",
             usage=None,
         )
-        return response.to_dict(mode="json", exclude_unset=True)
+        # Fields of the request are repeated as the client sent them, whether or not the types know them.
+        return response.to_dict(mode="json", exclude_unset=True, warnings=False)
 
 
 class _OpenItem:

@@ -207,4 +207,5 @@ def _read_all(master: int, seen: str | None, then: Callable[[], object] | None) 
         pass
     finally:
         os.close(master)
+    assert seen is None or then is None, f"the program ended, or was killed, before it wrote {seen!r}: {written.decode()}"
     return written

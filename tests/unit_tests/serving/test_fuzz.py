@@ -127,6 +127,8 @@ RESPONSE = st.fixed_dictionaries(
 @given(RESPONSE)
 @example({"input": [{"type": "function_call", "call_id": "1", "name": "f", "arguments": "[1]"}]})
 @example({"input": [{"type": [None]}]})
+@example({"input": "0", "tool_choice": {"": None}})
+@example({"input": "0", "text": {"format": {"type": "text", "": None}}})
 def test_any_json_for_a_response(body: dict[str, Any]) -> None:
     answer = post(json.dumps({"model": "moa", **body}).encode(), path="/v1/responses")
     if answer.status_code == 200:

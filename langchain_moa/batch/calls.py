@@ -20,7 +20,7 @@ from langchain_moa.batch.limits import HaltedError
 from langchain_moa.data.answer import read_answer
 from langchain_moa.data.errors import AggregatorFailedError
 from langchain_moa.data.redaction import describe
-from langchain_moa.members.member import Nobody
+from langchain_moa.members.member import NoAggregator
 from langchain_moa.mixture.fields import MixtureFields, Use, fields_for
 from langchain_moa.prompting.prompts import is_blind
 
@@ -273,7 +273,7 @@ def member_with_journal(
         layer: The layer, if it is one of its proposers.
         upstream: What bears on what it reads, as plain data. Default: it reads the question alone.
     """
-    if isinstance(member.runnable, Nobody):
+    if isinstance(member.runnable, NoAggregator):
         return member
     identity = _identity(member)
     site = CallSite(

@@ -26,7 +26,7 @@ from langchain_moa.limits.concurrency import CallLimiter
 from langchain_moa.limits.portal import in_worker
 from langchain_moa.limits.retry import is_retryable
 from langchain_moa.members.clients import callable_here, clients_here
-from langchain_moa.members.member import Nobody
+from langchain_moa.members.member import NoAggregator
 
 if TYPE_CHECKING:
     from langchain_core.runnables import Runnable, RunnableConfig
@@ -105,7 +105,7 @@ class HalfPrice:
         return mixture.with_members(mixture.members.changed(self._changed))
 
     def _changed(self, member: Member) -> Member:
-        if isinstance(member.runnable, Nobody):
+        if isinstance(member.runnable, NoAggregator):
             return member
         # A line that fails in passing goes into the next job; a second loop around that would take days.
         retry = member.retry if jobs_of(member.chat_model) is None else None

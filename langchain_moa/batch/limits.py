@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
 from langchain_moa.data.usage import cost_usd
-from langchain_moa.members.member import Nobody
+from langchain_moa.members.member import NoAggregator
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable
@@ -170,7 +170,7 @@ def callable_members(mixture: Mixture, *, with_proposers: bool = True) -> list[M
         with_proposers: Whether the proposers are called, beside the aggregator, its fallbacks, and the models of strategies.
     """
     members = mixture.members if with_proposers else mixture.members._replace(layers=())
-    return [member for member in members.everyone if not isinstance(member.runnable, Nobody)]
+    return [member for member in members.everyone if not isinstance(member.runnable, NoAggregator)]
 
 
 def unpriced(members: Iterable[Member]) -> list[str]:

@@ -16,7 +16,7 @@ from typing_extensions import override
 from langchain_moa._compat import tracing_params
 from langchain_moa.limits.concurrency import CallLimiter
 from langchain_moa.limits.retry import is_rate_limit, retry_after
-from langchain_moa.members.member import Nobody
+from langchain_moa.members.member import NoAggregator
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -213,7 +213,7 @@ class Paces:
         Args:
             member: The member.
         """
-        if isinstance(member.runnable, Nobody):
+        if isinstance(member.runnable, NoAggregator):
             return member
         provider = provider_of(member)
         if provider not in self.of:

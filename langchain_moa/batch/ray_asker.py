@@ -22,7 +22,7 @@ from langchain_moa.batch.journal import BatchJournal
 from langchain_moa.batch.limits import BatchError
 from langchain_moa.batch.pace import Paces, ProviderPace
 from langchain_moa.batch.rows import BatchRow
-from langchain_moa.members.member import Nobody
+from langchain_moa.members.member import NoAggregator
 
 if TYPE_CHECKING:
     from langchain_moa.batch.asker import BatchAnswer
@@ -48,7 +48,7 @@ def require_sendable(mixture: Mixture, *, half_price: bool = False, max_cost_usd
         msg = f"{'half_price' if half_price else 'max_cost_usd'} works in one process only, and ray uses several; leave one out"
         raise ValueError(msg)
     for member in mixture.members.everyone:
-        if not isinstance(member.spec.model, str) and not isinstance(member.runnable, Nobody):
+        if not isinstance(member.spec.model, str) and not isinstance(member.runnable, NoAggregator):
             msg = (
                 f"ray: {member.name} is an object, which cannot be sent to another process, because its clients hold locks; "
                 "give every member as a string, 'provider:model'"

@@ -64,7 +64,7 @@ def surrounding(config: RunnableConfig) -> Generator[None]:
         var_child_runnable_config.reset(token)
 
 
-class Nobody(Runnable[Any, Any]):
+class NoAggregator(Runnable[Any, Any]):
     """The aggregator of a mixture without one: calling it raises an error that says so."""
 
     def invoke(self, *_: Any, **__: Any) -> NoReturn:

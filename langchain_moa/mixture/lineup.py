@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from langchain_moa.data.validation import at, each
 from langchain_moa.limits.concurrency import CallLimiter
 from langchain_moa.limits.quorum import Closing, quorum_of
-from langchain_moa.members.member import Nobody
+from langchain_moa.members.member import NoAggregator
 from langchain_moa.members.proposer import Proposer
 from langchain_moa.mixture.fields import Use, fields_for
 from langchain_moa.prompting.prompts import is_blind
@@ -83,7 +83,7 @@ def resolve_members(mixture: Mixture, strategies: Strategies) -> Members:
     shared = each(flat, resolve, place="proposers: ")
     layers = tuple(each(layer, resolve, place=f"proposers: layer {number}, ") for number, layer in enumerate(nested, start=1))
     with at("aggregator"):
-        aggregator = resolve(_whole(cast("Proposer | None", mixture.aggregator) or Proposer(Nobody())))
+        aggregator = resolve(_whole(cast("Proposer | None", mixture.aggregator) or Proposer(NoAggregator())))
     after_aggregator = each(mixture.aggregator_fallbacks, lambda other: resolve(_whole(other)), place="aggregator_fallbacks: ")
     fallbacks = (*aggregator.fallbacks, *(one for other in after_aggregator for one in (other, *other.fallbacks)))
     others = []

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Mapping
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from langchain_moa.serving.errors import ApiError, ClientGoneError, out_of_time, shutting_down
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Coroutine, Iterable, Mapping
+    from collections.abc import AsyncGenerator, Coroutine, Iterable
 
     from starlette.types import Receive, Send
 
@@ -28,6 +29,9 @@ _HEADERS = {
     # nginx would buffer the events.
     "x-accel-buffering": "no",
 }
+
+# The most events that are made before the client has read the last ones.
+_AHEAD = 16
 
 _SECONDS_BETWEEN = 0.5
 _TIMES = 20
@@ -128,7 +132,7 @@ class EventStream:
         """Make it for one answer.
 
         Args:
-            events: The events, consumed no faster than the client reads. An `ApiError` ends them.
+            events: The events, consumed at most 16 ahead of what the client reads. An `ApiError` ends them.
             writer: Encodes them.
             limits: The server's limits.
         """
@@ -167,8 +171,7 @@ class EventStream:
         return error
 
     async def _send_events(self, send: Send) -> None:
-        # Room for one: the next event is produced while the last one is sent.
-        queue: asyncio.Queue[Mapping[str, Any] | ApiError | None] = asyncio.Queue(1)
+        queue: asyncio.Queue[Mapping[str, Any] | ApiError | None] = asyncio.Queue(_AHEAD)
         making = asyncio.create_task(self._make(queue))
         try:
             while True:
@@ -178,11 +181,19 @@ class EventStream:
                 except TimeoutError:
                     await self._within(send({"type": "http.response.body", "body": _PING, "more_body": True}))
                     continue
+                # Events that are already there are sent at once: every write costs a turn of the interpreter.
+                body = []
+                while isinstance(event, Mapping):
+                    body.append(self._writer.encode(event))
+                    if queue.empty():
+                        break
+                    event = queue.get_nowait()
+                if body:
+                    await self._within(send({"type": "http.response.body", "body": b"".join(body), "more_body": True}))
                 if event is None:
                     return
                 if isinstance(event, ApiError):
                     raise event
-                await self._within(send({"type": "http.response.body", "body": self._writer.encode(event), "more_body": True}))
         finally:
             await end_tasks(making)
 

@@ -1,15 +1,18 @@
-"""Work without a client is cancelled, also if a cancellation is lost."""
+"""Work without a client is cancelled, also if a cancellation is lost; events that are ready are sent together."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from langchain_moa.serving.errors import ApiError, ClientGoneError
 from langchain_moa.serving.limits import Limits, Places
-from langchain_moa.serving.streaming import attended, end_tasks
+from langchain_moa.serving.streaming import EventStream, attended, encode_json, end_tasks
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Mapping
 
 
 async def gone() -> dict[str, Any]:
@@ -84,3 +87,82 @@ async def test_a_shutdown_ends_the_work() -> None:
     with pytest.raises(ApiError) as caught:
         await attend(there, asyncio.Event().wait(), places=places)
     assert (caught.value.status, caught.value.code) == (503, "shutting_down")
+
+
+class Writer:
+    last = b"END"
+
+    def encode(self, event: Mapping[str, Any]) -> bytes:
+        return encode_json(event)
+
+    def fail(self, error: ApiError) -> list[Mapping[str, Any]]:
+        return [{"error": error.code}]
+
+
+async def bodies(events: AsyncGenerator[Mapping[str, Any]], reading: asyncio.Event | None = None) -> list[bytes]:
+    """Return what is written, one item for each write. The first write waits for `reading`."""
+    written = []
+
+    async def send(message: Any) -> None:
+        if message["type"] == "http.response.body":
+            if reading is not None:
+                await reading.wait()
+            written.append(message["body"])
+
+    stream = EventStream(events, Writer(), Limits())
+    until = asyncio.get_running_loop().time() + 60
+    await stream.send(there, send, places=Places(Limits()), until=until, headers={})
+    return written
+
+
+async def test_events_that_are_ready_are_one_write() -> None:
+    async def events() -> AsyncGenerator[Mapping[str, Any]]:
+        for number in range(3):
+            yield {"n": number}
+
+    assert await bodies(events()) == [b'{"n":0}{"n":1}{"n":2}', b"END"]
+
+
+async def test_an_event_does_not_wait_for_the_next() -> None:
+    sent = asyncio.Event()
+    written: list[bytes] = []
+
+    async def send(message: Any) -> None:
+        if message["type"] == "http.response.body":
+            written.append(message["body"])
+            sent.set()
+
+    async def events() -> AsyncGenerator[Mapping[str, Any]]:
+        yield {"n": 0}
+        async with asyncio.timeout(60):
+            await sent.wait()
+        yield {"n": 1}
+
+    stream = EventStream(events(), Writer(), Limits())
+    until = asyncio.get_running_loop().time() + 60
+    assert await stream.send(there, send, places=Places(Limits()), until=until, headers={}) is None
+    assert written == [b'{"n":0}', b'{"n":1}', b"END"]
+
+
+async def test_events_before_an_error_are_sent() -> None:
+    async def events() -> AsyncGenerator[Mapping[str, Any]]:
+        yield {"n": 0}
+        raise ApiError(502, "no", code="aggregator_failed")
+
+    assert await bodies(events()) == [b'{"n":0}', b'{"error":"aggregator_failed"}']
+
+
+async def test_a_slow_reader_slows_the_answer_down() -> None:
+    reading, made = asyncio.Event(), 0
+
+    async def events() -> AsyncGenerator[Mapping[str, Any]]:
+        nonlocal made
+        for made in range(1, 1001):  # noqa: B007  # read below
+            yield {}
+
+    running = asyncio.create_task(bodies(events(), reading))
+    for _ in range(1000):
+        await asyncio.sleep(0)
+    assert made < 40
+    reading.set()
+    assert b"".join(await running) == b"{}" * 1000 + b"END"

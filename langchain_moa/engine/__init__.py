@@ -1,1 +1,1 @@
-"""The engine: the nodes of a mixture's graph, and the graph."""
+"""The engine: builds and runs the LangGraph graph of a mixture."""

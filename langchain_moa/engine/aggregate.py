@@ -1,4 +1,4 @@
-"""The aggregator node: one model reads the last layer's references and writes the final answer."""
+"""The aggregator node: a model reads the last layer's references and writes the final answer."""
 
 from __future__ import annotations
 
@@ -47,27 +47,27 @@ if TYPE_CHECKING:
 
 
 AGGREGATOR = "aggregator"
-"""The name of the node that writes the answer."""
+"""The name of the aggregator node."""
 
 
-# If there is a fallback, such an answer does not count. A refusal does.
+# Failure kinds for which the next fallback is called. A refusal is passed on as an answer.
 _NO_ANSWER = {"empty", "no_text", "content_filter", "tool_call_only"}
 
 
 class Attempt(NamedTuple):
-    """One call, ready to be made.
+    """A prepared call of the aggregator or one of its fallbacks.
 
     Attributes:
-        member: Who is called.
-        messages: With what.
-        trimmed: What of it had to be left out, in words.
-        config: The call's config.
-        kwargs: The call's keyword arguments.
-        may_call: Whether it may answer with a call of a tool: whether it has been given any.
-        stream: Where its chunks go, if it streams.
-        limit: How long it may take, if that is limited.
+        member: The member to call.
+        messages: The messages to send.
+        trimmed: Descriptions of what was left out to fit the context window.
+        config: The config of the call.
+        kwargs: The keyword arguments of the call.
+        may_call: Whether a tool call counts as an answer.
+        stream: Receives the chunks of the answer; `None` if the call does not stream.
+        limit: Time limit of the call, or `None`.
         is_last: Whether no fallback is left.
-        began: When, on the clock of `time.perf_counter`.
+        began: Start of the call, on the clock of `time.perf_counter`.
     """
 
     member: Member
@@ -83,34 +83,34 @@ class Attempt(NamedTuple):
 
     @property
     def seconds(self) -> float:
-        """The seconds since it began."""
+        """Seconds since the call began."""
         return round(perf_counter() - self.began, 6)
 
     @property
     def author(self) -> str | None:
-        """Which model writes the answer; `None` where that is not known."""
+        """The identity of the model that writes the answer, or `None` if it is unknown."""
         return None if "model" in self.kwargs else self.member.author
 
     @property
     def is_final(self) -> bool:
-        """Whether no other may follow: something of the answer has been streamed."""
+        """Whether part of the answer has been streamed, so that no other attempt may follow."""
         return self.stream is not None and self.stream.begun
 
     def fault(self, answer: Answer) -> Failure | None:
-        """Say why an answer is none; `None` if it is one."""
+        """Return why a message does not count as an answer, or `None` if it does."""
         failure = self._failure(answer)
         if failure is None or failure["kind"] not in _NO_ANSWER:
             return None
         if self.is_last or self.is_final:
-            # No fallback follows. What a filter has left, or a call of a tool that was not given, is passed on, as by any
-            # model; and an agent that has called its tools may well have nothing to add.
+            # No fallback follows, so these are passed on: text that remains after content filtering, calls of unknown tools,
+            # and an empty message of a model with tools, which may have nothing to add to their results.
             is_rest = failure["kind"] == "content_filter" and answer["text"].strip()
             is_end = failure["kind"] == "empty" and self.kwargs.get("tools")
             return None if is_rest or is_end or failure["kind"] == "tool_call_only" else failure
         return failure
 
     def flaw(self, answer: Answer) -> Failure | None:
-        """Say what is wrong with an answer that is passed on: a refusal, the rest of a filter, a call of no tool of ours."""
+        """Return the flaw to record for an answer that is passed on, such as a refusal or a call of an unknown tool."""
         failure = self._failure(answer)
         return None if failure is None or failure["kind"] == "empty" else failure
 
@@ -121,14 +121,14 @@ class Attempt(NamedTuple):
         return None if self.may_call else Failure(kind=failure["kind"], message="the model called a tool that it was not given")
 
     def raised(self, error: BaseException) -> FailedAttempt:
-        """Return what has become of an attempt that raised."""
-        # The error of the mixture has it as its cause, whose text Python shows.
+        """Return the failed attempt for a call that raised an error."""
+        # The error becomes the cause of the mixture's error, so tracebacks show its text.
         secrets = secrets_of_call(self.member, self.config)
         cleanse(error, secrets)
         return self._failed(describe(error, secrets), cause=error)
 
     def said_nothing(self, answer: Answer, failure: Failure) -> FailedAttempt:
-        """Return what has become of an attempt whose answer is none."""
+        """Return the failed attempt for a message that does not count as an answer."""
         return self._failed(failure, answer=answer)
 
     def _failed(self, failure: Failure, *, cause: BaseException | None = None, answer: Answer | None = None) -> FailedAttempt:
@@ -139,15 +139,15 @@ class Attempt(NamedTuple):
 
 
 class FailedAttempt(NamedTuple):
-    """An attempt that failed.
+    """An attempt that gave no usable answer.
 
     Attributes:
-        member: Who was called.
-        failure: Why it is no answer.
-        cause: What it raised; `None` if it answered nothing.
-        seconds: How long it took.
-        answer: What it said, if it said something.
-        trimmed: What of its prompt had to be left out, in words.
+        member: The member that was called.
+        failure: The failure to record.
+        cause: The error that the call raised, or `None` if it returned a message.
+        seconds: Duration of the call.
+        answer: The message that does not count as an answer, or `None` if the call raised an error.
+        trimmed: Descriptions of what was left out to fit the context window.
     """
 
     member: Member
@@ -158,11 +158,11 @@ class FailedAttempt(NamedTuple):
     trimmed: list[str]
 
     def step(self, *, turn: str, node: str) -> Step:
-        """Return it as plain data for the account of the answer.
+        """Return the attempt as a step of the answer's account.
 
         Args:
-            turn: The turn that was to be answered.
-            node: The node that made the call.
+            turn: The current turn.
+            node: The name of the node that made the call.
         """
         said = self.answer
         paid = paid_for(self.cause) if said is None else Paid(usage=said["usage"], cost_usd=said.get("cost_usd"))
@@ -186,22 +186,22 @@ class FailedAttempt(NamedTuple):
 
 
 def own_message(message: AIMessage, conversation: Sequence[BaseMessage], moa: dict[str, Any]) -> AIMessage:
-    """Return the answer with its account, and with a new id if the conversation already has a message of that id.
+    """Return the answer with its account in `response_metadata["moa"]`, and with an id that is unique in the conversation.
 
     Args:
         message: The answer.
-        conversation: The messages before it.
-        moa: The account of its calls.
+        conversation: The messages before the answer.
+        moa: The account of the answer.
     """
     update: dict[str, Any] = {"response_metadata": {**message.response_metadata, "moa": moa}}
     if message.id is not None and any(message.id == each.id for each in conversation):
-        # Some servers give every message the same id, which would replace the earlier message.
+        # Some servers give every message the same id; the reducer would replace the earlier message.
         update["id"] = f"{LC_ID_PREFIX}-{uuid4()}"
     return message.model_copy(update=update)
 
 
 class Aggregate(Node):
-    """A node that asks the aggregator, or its fallbacks, and appends the answer to the conversation."""
+    """Calls the aggregator, then its fallbacks until one answers, and appends the answer to the conversation."""
 
     def __init__(
         self,
@@ -213,10 +213,10 @@ class Aggregate(Node):
         """Make the node.
 
         Args:
-            settings: The settings of the mixture's nodes; the members are its aggregator and the fallbacks.
-            prompt: From a state and the mixture's prompt for the member that is called to how the references are shown.
-                Default: the mixture's prompt.
-            is_alone: Whether the member answers by itself, and is no aggregator of anything.
+            settings: The settings of the mixture's nodes. `settings.members` holds the aggregator and its fallbacks.
+            prompt: Returns the prompt to use, given the state and the mixture's prompt for the called member. Default: the
+                mixture's prompt.
+            is_alone: Whether the member answers alone, without references to aggregate. Changes names in traces and errors.
         """
         self._is_alone = is_alone
         self._settings = settings
@@ -224,19 +224,19 @@ class Aggregate(Node):
         self._prompt = prompt
 
     async def ainvoke(self, input: RunState, config: RunnableConfig | None = None, **_: Any) -> dict[str, Any]:  # noqa: A002  # Runnable's name
-        """Ask the aggregator."""
+        """Call the aggregator, then its fallbacks until one answers."""
         failed: list[FailedAttempt] = []
         for call in self._calls(input, config):
             try:
                 answer = await self._ask(call)
-            except GraphBubbleUp:  # an interrupt inside the aggregator is the graph's business
+            except GraphBubbleUp:  # LangGraph handles interrupts
                 raise
             except asyncio.CancelledError as error:
                 if (task := asyncio.current_task()) is None or task.cancelling():
                     raise
-                # This node was not cancelled: something inside the member has cancelled itself.
+                # This node was not cancelled; a task inside the member was.
                 failed.append(call.raised(error))
-            except Exception as error:  # noqa: BLE001  # whatever it raises, the next may do better
+            except Exception as error:  # noqa: BLE001  # any error leads to the next fallback
                 failed.append(call.raised(error))
             else:
                 if (failure := call.fault(answer)) is None:
@@ -247,13 +247,13 @@ class Aggregate(Node):
         raise self._error(failed, input)
 
     def _calls(self, state: RunState, config: RunnableConfig | None) -> Iterator[Attempt]:
-        """Prepare the call of one member after the other, each when its turn comes."""
+        """Yield the calls of the aggregator and its fallbacks. Each is prepared when it is requested."""
         introduce(config, self._settings.mixture)
         deadline = self._settings.deadline
         for place, member in enumerate(self._members):
             limit, left = None, len(self._members) - place
             if deadline is not None:
-                # The fallbacks keep their parts.
+                # The rest of the deadline is shared equally with the fallbacks that are left.
                 at = share_of(deadline, config, parts=left)
                 whose = "its share of the deadline" if left > 1 else "the deadline"
                 limit = Limit(at, "deadline", f"{whose} ({deadline:g} s) has elapsed")
@@ -279,9 +279,9 @@ class Aggregate(Node):
 
         sent = shown(member, messages, state.get("merged", []), prompt, place=placed.place, kwargs=kwargs, state=state)
         emit("aggregating", name=member.name, model=member.id)
-        # A compiled graph streams states, not an answer; its answer is sent whole.
+        # A compiled graph streams states instead of message chunks; its answer is sent in one piece.
         streams = context.stream_answer and not member.is_graph
-        # What a chain or an agent may call is not known from outside.
+        # The tools of a chain or an agent are unknown, so any tool call is allowed.
         may_call = has_tools or bool(kwargs.get("functions")) or member.chat_model is None
         stream = AnswerStream(get_runtime().stream_writer, may_call=may_call) if streams else None
         config = called(config, member.name if self._is_alone else f"aggregator: {member.name}", member)
@@ -304,8 +304,8 @@ class Aggregate(Node):
             async for item in items:
                 stream.send(item)
                 if task is not None and task.cancelling():
-                    # Before Python 3.12 `asyncio.wait_for`, in which clients wait for chunks, loses a cancellation that
-                    # comes together with one.
+                    # Before Python 3.12, `asyncio.wait_for` (used by clients to wait for chunks) swallows a cancellation that
+                    # arrives together with a chunk.
                     raise asyncio.CancelledError
         return stream.answer()
 

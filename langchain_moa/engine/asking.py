@@ -1,4 +1,4 @@
-"""Asking: makes the calls that a strategy asks for, and keeps their account."""
+"""Executes the `Ask` requests of strategies: calls the models and records each call as a step."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from langchain_moa.members.member import Member
     from langchain_moa.strategies.inquiry import Ask
 
-# What ends an answer early.
+# Parameters that end an answer early.
 _ENDS_OF_ANSWERS = {"max_tokens", "stop"}
 
 
@@ -49,16 +49,17 @@ class _InquiryCall(NamedTuple):
 
 @dataclass(frozen=True)
 class Asking:
-    """Asks models for a node's strategies.
+    """Calls models for a node's strategies.
 
     Attributes:
         settings: The settings of the mixture's nodes.
         state: The graph's state.
         config: The node's config, which every call inherits.
         node: The node's name.
-        steps: The calls so far; they are added to.
-        parts: How many parts of the mixture's `deadline` are to come after this node, the answer among them.
-        limit: Until when all calls together may take, if that is limited beyond the mixture's own limits.
+        steps: The calls so far; each new call is appended.
+        parts: Number of equal shares of the remaining `deadline` that are reserved for what follows this node, including the
+            answer.
+        limit: Time limit shared by all calls, in addition to the mixture's own limits, or `None`.
     """
 
     settings: NodeSettings
@@ -70,13 +71,13 @@ class Asking:
     limit: Limit | None = None
 
     async def ask(self, ask: Ask) -> Answer:
-        """Ask a model, and its fallbacks, until one answers.
+        """Call the requested model, then its fallbacks until one answers.
 
         Args:
-            ask: Whom to ask what.
+            ask: The request.
 
         Returns:
-            The answer, or that of the last one, whose `failure` says why there is none.
+            The first answer without a failure, or else the last one; its `failure` is then set.
         """
         answer: Answer | None = None
         for call in self._calls(ask):
@@ -92,13 +93,13 @@ class Asking:
 
         try:
             return await call_traced(call.limit, call.config, invoke)
-        except GraphBubbleUp:  # an interrupt is the graph's business, not a failure
+        except GraphBubbleUp:  # LangGraph handles interrupts
             raise
-        except Exception as error:  # noqa: BLE001  # whatever a provider raises, the inquiry decides what comes of it
+        except Exception as error:  # noqa: BLE001  # the inquiry decides how to handle any failure
             return _failed(error, secrets_of_call(call.member, call.config))
 
     def _calls(self, ask: Ask) -> Iterator[_InquiryCall]:
-        """Prepare the call of the member, and of its fallbacks, each when its turn comes."""
+        """Yield the calls of the member and its fallbacks. Each is prepared when it is requested."""
         members = [self.settings.member(ask.model)]
         members += self.settings.members.fallbacks if ask.model is None else members[0].fallbacks
         for place, member in enumerate(members):
@@ -107,7 +108,7 @@ class Asking:
     def _prepare(self, ask: Ask, member: Member, *, left: int) -> _InquiryCall:
         parameters = member.parameters(self.settings.call_kwargs, context_of().model_kwargs)
         if not ask.drafts:
-            # They end an answer of the user's; a verdict that they cut could not be read.
+            # They apply to the final answer; a verdict that they cut short could not be parsed.
             parameters = {key: value for key, value in parameters.items() if key not in _ENDS_OF_ANSWERS}
         kwargs = member.kwargs(parameters)
         if ask.schema is not None:
@@ -118,8 +119,8 @@ class Asking:
         return _InquiryCall(member, sent.messages, sent.trimmed, config, kwargs, self._limit(ask, left), perf_counter())
 
     def _shown(self, ask: Ask, member: Member, kwargs: Mapping[str, Any]) -> Shown:
-        """Return what a member is sent: references cut as for any other reader, so that it fits into the context window."""
-        # The aggregator's role is for writing the answer; a model given for this call has its role for this call.
+        """Return the messages for a member, with references cut as for any reader, fitted into its context window."""
+        # The aggregator's system prompt applies to drafts only; that of an explicitly given model always applies.
         role = member.spec.system_prompt if ask.drafts or ask.model is not None else None
         tokens = self.settings.max_reference_tokens
         show = ask.prompt
@@ -130,7 +131,7 @@ class Asking:
 
         def prompt(messages: list[BaseMessage], references: Sequence[Reference]) -> list[BaseMessage]:
             messages = for_aggregator(messages, member, has_tools=False)
-            # Where it drafts, the role comes before the references, as for the aggregator itself.
+            # For drafts, the system prompt comes before the references, as for the aggregator itself.
             if role and ask.drafts:
                 messages = add_system_text(messages, role)
             messages = show(messages, references) if show is not None else messages
@@ -142,11 +143,11 @@ class Asking:
     def _limit(self, ask: Ask, left: int) -> Limit | None:
         limit, timeout = self.limit, self.settings.proposer_timeout
         if limit is None and timeout is not None and not ask.drafts:
-            # A verdict gets no more time than the answers that it judges.
+            # Verdicts have the same timeout as the answers that they judge.
             limit = Limit(timeout=timeout)
         if (deadline := self.settings.deadline) is None:
             return limit
-        # Later steps, above all the answer, and the fallbacks keep their parts of the time.
+        # The fallbacks and what follows this node, such as the final answer, keep their shares of the deadline.
         at = share_of(deadline, self.config, parts=left + self.parts)
         limit = limit or Limit()
         limit.bring_forward(at, "deadline", f"{ask.name}: no answer within its share of the deadline ({deadline:g} s)")

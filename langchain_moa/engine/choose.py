@@ -1,4 +1,4 @@
-"""The node of an aggregation that is a function: it turns the references into the answer."""
+"""Nodes of an aggregation that is a function: `Choose` runs it, `Review` checks an answer that the aggregator wrote."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ if TYPE_CHECKING:
 
 
 class Choose(Node):
-    """A node that runs a function from the conversation and the references to the answer."""
+    """Runs an aggregation that is a function from the conversation and the references to the answer."""
 
     def __init__(self, aggregation: Any, settings: NodeSettings, *, node: str) -> None:
         """Make the node.
 
         Args:
-            aggregation: A callable `(messages, references)`, or a Runnable from `{"messages": ..., "references": ...}`, to
-                a text, a message, a reference or a `Choice`. A callable may be an inquiry.
+            aggregation: A callable `(messages, references)`, or a Runnable that takes `{"messages": ..., "references": ...}`.
+                Returns a string, a message, a reference, a `Choice` or `Undecided`. A callable may be an inquiry.
             settings: The settings of the mixture's nodes.
             node: The node's name.
         """
@@ -52,7 +52,7 @@ class Choose(Node):
         self._name = name_of(aggregation)
 
     async def ainvoke(self, input: RunState, config: RunnableConfig | None = None, **_: Any) -> dict[str, Any]:  # noqa: A002  # Runnable's name
-        """Find the answer."""
+        """Run the aggregation and append its answer to the conversation, or leave the answer to the aggregator."""
         consultation, stream = self._prepare(input, config)
         messages, references = input["messages"], self._references(input)
         given = {"messages": messages, "references": references}
@@ -69,9 +69,9 @@ class Choose(Node):
         return self._answered(input, consultation, found, stream)
 
     def _references(self, state: RunState) -> list[Reference]:
-        """Return what it chooses from: what the last merge has passed on, or the good answers of all layers."""
+        """Return the references to choose from: those of the last merge, or the good ones of all layers."""
         merged = state.get("merged", [])
-        # In the middle of a turn, the state may have only what was merged.
+        # The state may have merged references only, for example if a graph starts at the aggregation.
         return (answers_of_layers(state) or merged) if self._settings.strategies.counts_all else merged
 
     def _require_way_on(self) -> None:
@@ -112,7 +112,7 @@ class Choose(Node):
         return {"messages": [own_message(message, state["messages"], moa)], "steps": consultation.steps, "notes": None}
 
     def _verdict(self, chosen: Choice | None) -> dict[str, Any]:
-        """Say whether the answer has passed the aggregation's check, if it has one."""
+        """Return the result of the aggregation's check for the answer's metadata; empty without a check."""
         if self._settings.strategies.examine is None:
             return {}
         check = None if chosen is None else chosen.reference.get("check")
@@ -124,22 +124,22 @@ class Choose(Node):
 
     @contextmanager
     def _failing(self, state: RunState) -> Iterator[None]:
-        """Turn what the aggregation raises into an error that keeps the references that are paid for."""
+        """Turn an error of the aggregation into an `AggregatorFailedError` that carries the references."""
         try:
             yield
-        except GraphBubbleUp:  # an interrupt inside is the graph's business
+        except GraphBubbleUp:  # LangGraph handles interrupts
             raise
         except Exception as error:
             references = references_of(state)
             if isinstance(error, StrategyFailedError) and error.references == tuple(references):
-                raise  # of this mixture's own prompt, not of another mixture inside
+                raise  # the error of this mixture's prompt, rather than of a nested mixture
             cleanse(error, self._settings.secrets)
             reason = describe(error, self._settings.secrets)
             raise aggregator_failed([(self._name, reason, error)], references) from error
 
 
 class Review(Node):
-    """A node behind an aggregator that has the aggregation's check look at the answer; the metadata say what it says."""
+    """Runs the aggregation's check on the aggregator's answer and records the result in the answer's metadata."""
 
     def __init__(self, settings: NodeSettings) -> None:
         """Make the node.
@@ -161,16 +161,16 @@ class Review(Node):
 
 
 def is_answered(state: RunState) -> bool:
-    """Tell whether the aggregation has given the answer, rather than have a model write one."""
+    """Return whether the aggregation gave the answer itself instead of leaving it to the aggregator."""
     return state.get("notes") is None
 
 
 def _read(result: Any, stream: AnswerStream | None) -> Choice | AIMessage:
-    """Return the reference or the message that an aggregation has chosen.
+    """Return the result of an aggregation as a choice or a message.
 
     Raises:
-        TypeError: It is neither.
-        ValueError: It says nothing.
+        TypeError: The result is not a string, message, reference or choice.
+        ValueError: The result is empty.
     """
     if stream is not None and stream.begun:
         return stream.answer()["message"]
@@ -178,7 +178,7 @@ def _read(result: Any, stream: AnswerStream | None) -> Choice | AIMessage:
     if isinstance(found, Choice):
         answer = read_answer(found.reference["text"])
     else:
-        # A list would be read as a conversation, whose last message is the answer; a function returns one thing.
+        # `read_answer` would take a list for a conversation and return its last message.
         answer = read_answer(found if isinstance(found, (str, BaseMessage)) else None)
     kind = answer["failure"]["kind"] if answer["failure"] is not None else None
     if kind == "no_text":
@@ -191,7 +191,7 @@ def _read(result: Any, stream: AnswerStream | None) -> Choice | AIMessage:
 
 
 def _selected(reference: Reference) -> AIMessage:
-    # The prefix says that no provider gave this id, so that a model that runs the graph gives its own.
+    # The prefix marks the id as not given by a provider, so a `ChatMoA` that runs the graph replaces it.
     said = {"model_name": reference["model"]}
     usage = reference.get("usage")
     return AIMessage(reference["text"], id=f"{LC_ID_PREFIX}-{uuid4()}", response_metadata=said, usage_metadata=usage)

@@ -1,4 +1,4 @@
-"""A mixture's graph as LangGraph runs it: uncompiled and compiled, and the references that its stream shows."""
+"""The graph classes of a mixture, uncompiled and compiled, and the transformer that streams its references."""
 
 from __future__ import annotations
 
@@ -24,29 +24,29 @@ if TYPE_CHECKING:
 
     from langchain_moa.data.reference import Reference
 
-# Beside the proposers, LangGraph's sync executor has a thread that waits for the stream's next item.
+# LangGraph's sync executor also uses a thread that waits for the stream's next item.
 _SPARE_THREADS = 2
 
 
 class MoAGraph(StateGraph[MoAState, MoAContext, MoAState, MoAState]):
-    """A mixture's graph before it is compiled: a `StateGraph` in every way, two defaults apart.
+    """The uncompiled graph of a mixture: a `StateGraph` with defaults for the schemas, concurrency and stream transformers.
 
     Attributes:
-        width: The most nodes that run at once.
+        width: The maximum number of nodes that run at once.
     """
 
     def __init__(self, *, width: int) -> None:
         """Make an empty graph.
 
         Args:
-            width: The most nodes that run at once: the proposers of the widest layer.
+            width: The maximum number of nodes that run at once: the proposers of the widest layer.
         """
         super().__init__(RunState, context_schema=MoAContext, input_schema=MoAState, output_schema=MoAState)
         self.width = width
 
     @override
     def add_node(self, node: Any, action: Any = None, **options: Any) -> Any:
-        """Add a node, which is given the state without what only the run's own nodes share; see `StateGraph.add_node`."""
+        """Add a node; see `StateGraph.add_node`. Its default input schema leaves out the internal channel of `RunState`."""
         return super().add_node(node, action, **{"input_schema": MoAState, **options})
 
     @override
@@ -60,35 +60,39 @@ class MoAGraph(StateGraph[MoAState, MoAContext, MoAState, MoAState]):
         """Compile the graph.
 
         Args:
-            checkpointer: As `StateGraph.compile` takes it.
-            transformers: Stream transformers, beside `ReferencesTransformer`, which every mixture has.
+            checkpointer: See `StateGraph.compile`.
+            transformers: Stream transformers in addition to `ReferencesTransformer`, which is always included.
             **options: The other arguments of `StateGraph.compile`.
 
         Returns:
-            The compiled graph. In sync code, as many proposers run at once as a layer has: by default LangGraph starts no
-            more threads than the machine has cores, and four. A `max_concurrency` in the call's config overrides that.
+            The compiled graph. Its default `max_concurrency` lets all proposers of a layer run at once in sync code, where
+            LangGraph limits the number of threads. A `max_concurrency` in the config of a call overrides it.
         """
         all_transformers = [ReferencesTransformer, *(transformers or ())]
         graph = super().compile(checkpointer, transformers=all_transformers, **options)
-        # As `Pregel.copy` makes a copy, with a class of ours. What the nodes of a run share beside its state is not shown.
+        # Copied as `Pregel.copy` does, but to our class. The internal channel of `RunState` is not streamed.
         parts = {**graph.__dict__, "stream_channels": [*MoAState.__annotations__]}
         return CompiledMoA(**parts).with_config(max_concurrency=self.width + _SPARE_THREADS)
 
     def _repr_html_(self) -> str | None:
-        """Show the graph in a notebook."""
+        """Return the drawing of the graph for notebooks."""
         from langchain_moa.drawing.svg import drawing_html
 
         return drawing_html(self)
 
 
 class CompiledMoA(CompiledStateGraph[MoAState, MoAContext, MoAState, MoAState]):
-    """A mixture's compiled graph: as LangGraph's, except for the end of sync runs and the display in a notebook."""
+    """The compiled graph of a mixture.
+
+    In addition to LangGraph's own graph, it cancels calls when a sync run ends early, limits what callers of a server may set,
+    and is displayed in notebooks without a network.
+    """
 
     @override
     def stream(self, *args: Any, **kwargs: Any) -> Any:
-        """Run the graph step by step; the arguments are those of LangGraph.
+        """Stream the graph; see LangGraph's `stream` for the arguments.
 
-        When you leave the stream, or interrupt it or `invoke` by Ctrl-C, the calls under way are cancelled.
+        If you close the stream early, or interrupt it or `invoke` with Ctrl-C, the calls in progress are cancelled.
         """
         return leavable(super().stream(*args, **kwargs))
 
@@ -96,10 +100,11 @@ class CompiledMoA(CompiledStateGraph[MoAState, MoAContext, MoAState, MoAState]):
     async def astream(
         self, input: Any, config: RunnableConfig | None = None, *, context: Any = None, **kwargs: Any
     ) -> AsyncIterator[Any]:
-        """Run the graph step by step; the arguments are those of LangGraph.
+        """Stream the graph; see LangGraph's `astream` for the arguments.
 
         Raises:
-            MoAError: A caller of a server sets arguments of model calls that may cost the server more, or leak from it.
+            MoAError: The graph is served by LangGraph's server, and the caller's context sets arguments of model calls other
+                than the allowed sampling parameters.
         """
         _refuse_arguments_of_callers(config, context)
         async with aclosing(cast("AsyncGenerator[Any]", super().astream(input, config, context=context, **kwargs))) as items:
@@ -113,17 +118,17 @@ class CompiledMoA(CompiledStateGraph[MoAState, MoAContext, MoAState, MoAState]):
 
     @override
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
-        # LangGraph's own method sends the graph to mermaid.ink, and fails without a network.
+        # LangGraph's own method sends the graph to mermaid.ink and fails without a network.
         html = self._repr_html_()
         return {"text/plain": repr(self), **({} if html is None else {"text/html": html})}
 
 
-# What a caller of a server may set of every model call: nothing that chooses another model, another server or a tool.
+# Arguments of model calls that callers of a server may set. None of them selects another model, server or tool.
 _OF_CALLERS = {"frequency_penalty", "max_tokens", "presence_penalty", "seed", "stop", "temperature", "top_k", "top_p"}
 
 
 def _refuse_arguments_of_callers(config: RunnableConfig | None, context: Any) -> None:
-    # LangGraph's server says which of its graphs and assistants a run belongs to.
+    # LangGraph's server sets these keys for every run.
     if not context or not {"assistant_id", "graph_id"} <= ((config or {}).get("configurable") or {}).keys():
         return
     for field in ("model_kwargs", "aggregator_kwargs"):
@@ -135,10 +140,10 @@ def _refuse_arguments_of_callers(config: RunnableConfig | None, context: Any) ->
 
 
 class ReferencesTransformer(StreamTransformer):
-    """Projects a run onto its references: each is there as soon as its proposer has answered, failed ones included.
+    """Streams the references of a run as `run.extensions["references"]`, each as soon as its proposer has ended.
 
-    Every graph of `create_moa` has it; a graph that embeds one takes it as `compile(transformers=[ReferencesTransformer])`
-    or finds it at the subgraph's own run.
+    Failed references are included. Graphs of `create_moa` have this transformer. If you embed one in your own graph, compile
+    that graph with `compile(transformers=[ReferencesTransformer])`, or read the extension from the subgraph's run.
 
     Example:
         ```python
@@ -154,10 +159,10 @@ class ReferencesTransformer(StreamTransformer):
     required_stream_modes: ClassVar[tuple[str, ...]] = ("updates",)
 
     def __init__(self, scope: tuple[str, ...] = ()) -> None:
-        """Make the projection of one run.
+        """Make the transformer of one run.
 
         Args:
-            scope: The namespace of the run; references of other graphs inside it are theirs.
+            scope: The namespace of the run. References of nested graphs, which have other namespaces, are ignored.
         """
         super().__init__(scope)
         self._references: StreamChannel[Reference] = StreamChannel()

@@ -1,4 +1,4 @@
-"""A consultation: a node runs a strategy, makes the calls that it asks for, and keeps the account of them."""
+"""Runs strategies (functions, Runnables and inquiries) in a node, and records the model calls that they make as steps."""
 
 from __future__ import annotations
 
@@ -55,22 +55,22 @@ class _OpenCall(NamedTuple):
 
 
 class CallCounter(BaseCallbackHandler):
-    """Turns each chat model's run that it sees into a step.
+    """A callback handler that records each chat model's run as a step.
 
-    A model is counted where the callable passes its config on, which LangChain does by itself for all that is called in the
-    same context. Embeddings have no callbacks and are not counted.
+    It sees the models that are called with the node's config. LangChain passes the config on to everything that is called in
+    the same context. Embeddings have no callbacks and are not counted.
     """
 
-    # In async code, too, at once: a handler in a thread would have the steps come late.
+    # Called inline in async code; in a thread, steps could arrive after the node has read them.
     run_inline = True
 
     def __init__(self, *, turn: str, node: str, secrets: Sequence[str] = ()) -> None:
         """Make a counter.
 
         Args:
-            turn: The turn of its steps.
-            node: The node of its steps.
-            secrets: Values that no step may show.
+            turn: The turn to record in the steps.
+            node: The node to record in the steps.
+            secrets: Values that must not appear in a step.
         """
         self._secrets = secrets
         self._turn = turn
@@ -109,7 +109,7 @@ class CallCounter(BaseCallbackHandler):
 
 @dataclass(frozen=True)
 class Consultation:
-    """Runs a node's strategies, the user's or the package's.
+    """Runs a node's strategies and records their calls.
 
     Attributes:
         settings: The settings of the mixture's nodes.
@@ -117,8 +117,9 @@ class Consultation:
         config: The node's config, which every call inherits.
         node: The node's name.
         steps: The calls so far.
-        parts: How many parts of the mixture's `deadline` are to come after this node, the answer among them.
-        limit: Until when all calls together may take, if that is limited beyond the mixture's own limits.
+        parts: Number of equal shares of the remaining `deadline` that are reserved for what follows this node, including the
+            answer.
+        limit: Time limit shared by all calls, in addition to the mixture's own limits, or `None`.
     """
 
     settings: NodeSettings
@@ -130,17 +131,17 @@ class Consultation:
     limit: Limit | None = None
 
     async def run(self, strategy: Any, *args: Any, given: Any, name: str, stream: AnswerStream | None = None) -> Any:
-        """Run a strategy to its result.
+        """Run a strategy and return its result.
 
         Args:
-            strategy: A callable, sync or async, whose result may be an inquiry, or a Runnable.
-            *args: What a callable takes.
-            given: What a Runnable takes.
-            name: What it is called in traces.
-            stream: Where the pieces go of a text or message that a Runnable streams. Default: it is not streamed.
+            strategy: A Runnable, or a sync or async callable, which may return an inquiry.
+            *args: The arguments for a callable.
+            given: The input for a Runnable.
+            name: The name of the strategy in traces.
+            stream: Receives the chunks of text or messages that a Runnable streams. Default: the Runnable is not streamed.
 
         Raises:
-            OutOfTimeError: Its part of the `deadline` was over.
+            OutOfTimeError: The strategy exceeded its share of the `deadline`.
         """
         limit = self._until(name)
         with self._counted(name) as config:
@@ -153,7 +154,7 @@ class Consultation:
 
     @contextmanager
     def _counted(self, name: str) -> Iterator[RunnableConfig]:
-        """Count the calls of models that are made with this config."""
+        """Yield a config for a strategy, and record the chat model runs made with it as steps."""
         counter = CallCounter(turn=self.turn, node=self.node, secrets=self.settings.secrets)
         try:
             config = merge_configs(self.config, {"callbacks": [counter], "run_name": name})
@@ -168,11 +169,11 @@ class Consultation:
 
     @property
     def turn(self) -> str:
-        """The turn that is being answered."""
+        """Id of the message that is being answered."""
         return turn_of(self.state["messages"])
 
     def _until(self, name: str) -> Limit | None:
-        """Return how long a strategy has for what it does beside the calls that it asks for, if that is limited."""
+        """Return the time limit of the strategy's own code, or `None` without a deadline. Its `Ask`s have their own limits."""
         if (deadline := self.settings.deadline) is None:
             return None
         at = share_of(deadline, self.config, parts=self.parts + 1)
@@ -189,21 +190,21 @@ class Consultation:
             return await call_within(limit, lambda: compare(request.texts, request.by))
         except Exception as error:
             if not isinstance(request.by, Embeddings):
-                raise  # a function of the user's, which has to be mended
+                raise  # an error in the user's similarity function
             self._not_compared(request.by, error, began)
             return None
 
     def gave_up(self, name: str, error: OutOfTimeError) -> None:
-        """Record that a strategy was out of time and is passed over.
+        """Record that a strategy ran out of time and is skipped.
 
         Args:
-            name: The strategy's.
-            error: Why.
+            name: The name of the strategy.
+            error: The error that it raised.
         """
         self._failed(name, name, describe(error, self.settings.secrets), sent=False)
 
     def _not_compared(self, by: Embeddings, error: Exception, began: float) -> None:
-        """Record that embeddings have failed: the inquiry decides what comes of it."""
+        """Record that embeddings failed."""
         self._failed(
             "embeddings", name_of_embeddings(by), describe(error, self.settings.secrets), seconds=perf_counter() - began
         )
@@ -215,7 +216,7 @@ class Consultation:
 
 
 async def _read(strategy: Runnable[Any, Any], given: Any, config: RunnableConfig, stream: AnswerStream | None) -> Any:
-    """Return the result of a Runnable, and pass on what it streams."""
+    """Return the result of a Runnable, and send its chunks to `stream` if one is given."""
     runnable, is_async = await callable_here(strategy)
     if stream is None or isinstance(strategy, PregelProtocol):
         return await (runnable.ainvoke(given, config) if is_async else in_worker(lambda: runnable.invoke(given, config)))
@@ -235,7 +236,7 @@ async def _call(strategy: Any, args: Sequence[Any]) -> Any:
 
 
 def _send(stream: AnswerStream, item: Any) -> None:
-    # Anything else, such as a reference, comes as a whole.
+    # Other items, such as a reference, are not chunks of an answer.
     if isinstance(item, (str, AIMessageChunk)):
         stream.send(item)
 
@@ -255,7 +256,7 @@ def _checked(request: Any) -> Ask:
 
 
 class Consult(Node):
-    """A node of an aggregation: it runs a piece of work, sync or async, and adds its calls to the account."""
+    """A node of an aggregation. Runs a function, which may be an inquiry, and records its calls as steps."""
 
     def __init__(
         self,
@@ -268,11 +269,11 @@ class Consult(Node):
         """Make the node.
 
         Args:
-            work: From the state to its update, directly or as an inquiry.
+            work: Returns the update of the state, directly or as an inquiry.
             settings: The settings of the mixture's nodes.
             node: The node's name.
-            closing: When the nodes that share this rule close, as the proposers of a layer do. What the work comes to then
-                counts as an answer if it is not `None`, and the state is not updated. Default: it has as long as it takes.
+            closing: The rules by which the nodes that run together, such as rankers, stop waiting for each other. With
+                rules, a result other than `None` counts as an answer, and the result does not update the state. Default: none.
         """
         self._work = work
         self._settings = settings
@@ -280,7 +281,7 @@ class Consult(Node):
         self._closing = closing
 
     async def ainvoke(self, input: RunState, config: RunnableConfig | None = None, **_: Any) -> dict[str, Any]:  # noqa: A002  # Runnable's name
-        """Do the work."""
+        """Run the function and return its update of the state, together with the steps."""
         introduce(config, self._settings.mixture)
         if self._closing is not None:
             return await self._in_round(self._closing, input, config)

@@ -1,4 +1,4 @@
-"""Early decisions: which answers count for the outcome of a mixture, and what its check says of an answer."""
+"""Which answers count towards the outcome of an aggregation, and the aggregation's check of an answer."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 
 def answers_of_layers(state: MoAState, *, before: int | None = None) -> list[Reference]:
-    """Return the good references of all layers, without those that a filter has left out.
+    """Return the good references of all layers, without those that filters removed.
 
     Args:
         state: The graph's state.
-        before: Only layers below this one. Default: all of them.
+        before: Include only layers with a lower number than this one. Default: all layers.
     """
     passed_on = state.get("passed_on") or []
 
@@ -37,11 +37,11 @@ def answers_of_layers(state: MoAState, *, before: int | None = None) -> list[Ref
 
 
 def answers_before(state: MoAState, layer: int, settings: NodeSettings) -> list[Reference]:
-    """Return the answers of earlier layers that count for the outcome together with a layer's.
+    """Return the answers of earlier layers that count towards the outcome together with those of a layer.
 
     Args:
         state: The graph's state.
-        layer: The layer's number, from 1.
+        layer: The number of the layer, from 1.
         settings: The settings of the mixture's nodes.
     """
     if settings.strategies.counts_all:
@@ -50,11 +50,11 @@ def answers_before(state: MoAState, layer: int, settings: NodeSettings) -> list[
 
 
 async def examined(settings: NodeSettings, messages: Sequence[BaseMessage], text: str) -> Check | None:
-    """Return what the aggregation's check says of an answer; `None` if it has none.
+    """Run the aggregation's check on an answer and return the result, or `None` if there is no check.
 
     Args:
         settings: The settings of the mixture's nodes.
-        messages: The conversation.
+        messages: The conversation; the check gets the text of its last user message.
         text: The answer.
     """
     if (examine := settings.strategies.examine) is None:

@@ -1,4 +1,4 @@
-"""Degradation: reports what failed on the way to an answer, in its metadata, the log and the stream."""
+"""Degraded answers: reports failures and cut prompts in the answer's metadata, the log and the stream."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ _logger = logging.getLogger("langchain_moa")
 
 
 def tell(moa: dict[str, Any], settings: NodeSettings) -> None:
-    """Record what is missing from an answer: in its metadata, in the log and on the `custom` stream.
+    """Record how an answer is degraded: in its metadata, in the log and on the `custom` stream.
 
-    The metadata get `fell_back`, the layers that went on with the references of an earlier one, and `degraded`, everything
-    in words; an answer that nothing was missing from has neither. The log gets one warning per answer, or a mere note
-    where nothing was missing but stragglers and what did not fit into a context window, of which each call has warned.
+    `moa["fell_back"]` lists the layers that were replaced by the references of the layer before. `moa["degraded"]` describes
+    everything that went wrong. Neither is set if nothing did. There is one log record per answer: a warning if a call failed,
+    the answer is flawed or a layer fell back, otherwise (late proposers, cut prompts) at level INFO.
 
     Args:
-        moa: The answer's `response_metadata["moa"]`; it is added to.
+        moa: The answer's `response_metadata["moa"]`, which is modified.
         settings: The settings of the mixture's nodes.
     """
     fell_back = [
         number
         for number, calls in enumerate(moa["layers"], start=1)
-        # A blind layer adds to those before it, and never falls back on them.
+        # A blind layer adds to the references before it and never falls back to them.
         if number > 1
         and number not in settings.blind
         and sum(call["status"] == "ok" for call in calls) < settings.min_references
@@ -52,7 +52,7 @@ def tell(moa: dict[str, Any], settings: NodeSettings) -> None:
 
 
 def _uncounted(moa: Mapping[str, Any]) -> Iterator[str]:
-    """Say which calls did not count towards `max_cost_usd`, because their price is not known."""
+    """Describe the calls that did not count towards `max_cost_usd` because their price is unknown."""
     calls = [*(call for calls in moa["layers"] for call in calls), *moa.get("steps", ())]
     paid = [call for call in calls if call["status"] == "ok" or call.get("usage")]
     if models := unpriced(call["model"] for call in paid if call.get("cost_usd") is None):

@@ -1,4 +1,4 @@
-"""The graph of a mixture: layers of proposers in parallel, a merge node behind each, the aggregator at the end."""
+"""Builds the graph of a mixture: layers of parallel proposers, a merge node after each layer, and the aggregation."""
 
 from __future__ import annotations
 
@@ -42,24 +42,25 @@ def create_moa(
 ) -> StateGraph[MoAState, MoAContext]:
     """Create the graph of a Mixture-of-Agents (Wang et al., arXiv 2406.04692, section 2.2).
 
-    The graph comes uncompiled, so that you choose checkpointer, store and cache, or embed it in a graph of yours. Its state
-    is `MoAState`: give it `messages`; the last one of the result is the answer, and `references` holds every proposer's.
+    The graph is not compiled: choose the checkpointer, store and cache when you compile it, or embed it in your own graph. Its
+    state is `MoAState`. Pass `messages`; in the result, the last message is the answer, and `references` has the answers of
+    all proposers.
 
     Args:
-        proposers: A `Mixture` or a `ChatMoA`, with no other argument; or the proposers: one list, the same set in every layer,
-            or a list of lists, a set for each layer. A member is a string `provider:model`, a chat model, another Runnable,
-            or a `Proposer`.
-        aggregator: The member that writes the final answer; it may be left out where the aggregation asks no model.
+        proposers: The proposers: one list for all layers, or a list of lists, one for each layer. A member is a string
+            `provider:model`, a chat model, another Runnable, or a `Proposer`. Alternatively, a `Mixture` or a `ChatMoA`, and
+            no other argument.
+        aggregator: The member that writes the final answer. Not needed if the aggregation asks no model.
         **options: The other fields of `Mixture`: `num_layers` (default 2; the paper counts the aggregator, so its 3-layer
             MoA is `num_layers=2`), `prompt`, `aggregation`, `temperature`, `max_tokens`, `stop`, ...
 
     Returns:
-        The graph: one node for each proposer of each layer, `merge_1`, ..., and the nodes of the aggregation: `aggregator`,
-        if it is `synthesize`.
+        The graph, with one node for each proposer of each layer, the merge nodes `merge_1`, `merge_2` and so on, and the nodes
+        of the aggregation: for the default, `synthesize`, a single node `aggregator`.
 
     Raises:
-        ValueError: A field is wrong; the text names it and the remedy.
-        ImportError: A provider's package is missing; the text has the pip command.
+        ValueError: A field is invalid. The message names the field and the remedy.
+        ImportError: A provider's package is missing. The message has the pip command.
 
     Example:
         ```python
@@ -83,7 +84,7 @@ def create_moa(
 
 
 def build_graph(mixture: Mixture) -> MoAGraph:
-    """Build the graph that a mixture describes, not yet compiled."""
+    """Build the uncompiled graph of a mixture."""
     layers, settings = mixture.members.layers, NodeSettings.of(mixture)
     builder = MoAGraph(width=max(map(len, layers)))
     rules = closings(mixture, map(len, layers), enough=mixture.min_references)
@@ -93,7 +94,7 @@ def build_graph(mixture: Mixture) -> MoAGraph:
     for stage, following in zip(stages, [*(each.first for each in stages[1:]), last], strict=True):
         builder.add_edge(stage.first, stage.merge)
         if mixture.may_stop and following is not last:
-            # The targets are named, so that the drawing shows them.
+            # Without the list of targets, the drawing would show edges to every node.
             builder.add_conditional_edges(stage.merge, stopped_or(last, following), [*following, *last])
         else:
             _connect(builder, stage.merge, following)
@@ -101,18 +102,18 @@ def build_graph(mixture: Mixture) -> MoAGraph:
 
 
 def build_aggregator(mixture: Mixture) -> MoAGraph:
-    """Build the graph that ends a mixture's, for references that the state already holds."""
+    """Build the uncompiled graph of a mixture's aggregation only, for references that the state already has."""
     builder = MoAGraph(width=max(map(len, mixture.members.layers)))
     _connect(builder, START, _add_aggregation(builder, NodeSettings.of(mixture)))
     return builder
 
 
 def build_alone(mixture: Mixture, member: Member) -> StateGraph[MoAState, MoAContext]:
-    """Build the graph of one member by itself, not yet compiled; its answer has the same account as a mixture's.
+    """Build the uncompiled graph of a single member, whose answer has the same account as a mixture's.
 
     Args:
-        mixture: Whose parameters (`temperature`, `max_tokens`, ...) the member is called with.
-        member: Who answers.
+        mixture: The mixture whose parameters (`temperature`, `max_tokens`, ...) are sent to the member.
+        member: The member that answers.
     """
     settings = NodeSettings.of(mixture)
     members = settings.members._replace(aggregator=member, fallbacks=())
@@ -125,7 +126,7 @@ def build_alone(mixture: Mixture, member: Member) -> StateGraph[MoAState, MoACon
 
 
 class _LayerNodes(NamedTuple):
-    """The nodes of a layer: those that come first, and the one that closes it."""
+    """The node names of a layer: its proposers and its merge node."""
 
     first: list[str]
     merge: str
@@ -140,7 +141,7 @@ def _add_layer(builder: MoAGraph, settings: NodeSettings, closing: Closing) -> _
         names.append(proposer_node(number, position, layers=len(layers), proposers=len(members)))
         node = Propose(member, layer=number, position=position, node=names[-1], settings=settings, closing=closing)
         metadata = {"layer": number, "proposer": position, "name": distinct, "model": member.id}
-        # A member with a system prompt and a name has a role, and the name says which.
+        # A name given together with a system prompt is the name of a role.
         if member.spec.system_prompt and member.spec.name:
             metadata["role"] = member.spec.name
         builder.add_node(names[-1], node, metadata=metadata)
@@ -152,7 +153,7 @@ def _add_layer(builder: MoAGraph, settings: NodeSettings, closing: Closing) -> _
 
 
 def _distinct_names(members: Sequence[Member]) -> list[str]:
-    """Return the names of a layer's proposers for the metadata of its nodes, numbered where several have one name."""
+    """Return unique names of a layer's proposers for the metadata of the nodes. Equal names are numbered: `a #1`, `a #2`."""
     counts, seen, names = Counter(member.name for member in members), Counter[str](), []
     for member in members:
         seen[member.name] += 1
@@ -161,7 +162,7 @@ def _distinct_names(members: Sequence[Member]) -> list[str]:
 
 
 def _shown_rules(settings: NodeSettings, *, is_last: bool, closing: Closing) -> dict[str, Any]:
-    """Return what a drawing shows of a merge: its filters, what may end the layers there, and what the layer itself."""
+    """Return the metadata of a merge node for drawings: filters, stop conditions and notes about its layer."""
     strategies = settings.strategies
     filters = [name_of(each) for each in strategies.filters]
     may_stop = [each for each in strategies.filters if getattr(each, "may_stop", False)]
@@ -180,17 +181,17 @@ def _shown_rules(settings: NodeSettings, *, is_last: bool, closing: Closing) -> 
 
 
 def _decision(aggregation: Any) -> str:
-    """Return what ends the layers where the aggregation's outcome is decided, in words."""
+    """Return the description of the early decision of an aggregation, for drawings."""
     return str(getattr(aggregation, "decision", f"{name_of(aggregation)} decided"))
 
 
 def _add_aggregation(builder: MoAGraph, settings: NodeSettings) -> list[str]:
-    """Add the nodes that turn the last references into the answer, and return the first of them."""
+    """Add the nodes of the aggregation, and return the names of its first nodes."""
     aggregation = settings.strategies.aggregation
     if isinstance(aggregation, Aggregation):
         first = aggregation.add_to(GraphEnd(builder, settings))
         return [first] if isinstance(first, str) else [*first]
-    # The name of the user's function, as far as a node can have it.
+    # The function's name, with characters that a node's name cannot have replaced.
     name = re.sub(r"\W+", "_", name_of(aggregation)).strip("_")
     node = name if name and name != "lambda" and name not in {*builder.nodes, *MoAState.__annotations__} else AGGREGATOR
     models: Sequence[Proposer | None] = getattr(aggregation, "models", ())
@@ -203,7 +204,11 @@ def _add_aggregation(builder: MoAGraph, settings: NodeSettings) -> list[str]:
 
 
 def _add_passing_on(builder: MoAGraph, settings: NodeSettings, node: str, writer: Proposer | None) -> str:
-    """Add an aggregation that chooses or leaves it to a model to write the answer, which is checked if there is a check."""
+    """Add an aggregation that may return `Undecided`, with the aggregator that then answers and the check of that answer.
+
+    Returns:
+        The name of the aggregation's node.
+    """
     aggregation = settings.strategies.aggregation
     builder.add_node(node, Choose(aggregation, settings, node=node))
     member = settings.member(writer)
@@ -225,13 +230,13 @@ def _connect(builder: MoAGraph, source: str, targets: Sequence[str]) -> None:
 
 
 class GraphEnd:
-    """The end of a mixture's graph, as an aggregation may add to it: see `strategies.aggregation.AnswerGraph`."""
+    """The end of a mixture's graph, to which an aggregation adds nodes. See `strategies.aggregation.AnswerGraph`."""
 
     def __init__(self, builder: MoAGraph, settings: NodeSettings) -> None:
-        """Make it.
+        """Wrap the end of a graph.
 
         Args:
-            builder: The graph.
+            builder: The graph to extend.
             settings: The settings of the mixture's nodes.
         """
         self._builder = builder
@@ -239,7 +244,7 @@ class GraphEnd:
 
     @property
     def layers(self) -> Sequence[Sequence[Member]]:
-        """The proposers of each layer that may turn out to be the last."""
+        """The proposers of each layer that can be the last."""
         layers = self._settings.members.layers
         return layers if self._settings.mixture.may_stop else layers[-1:]
 
@@ -267,7 +272,7 @@ class GraphEnd:
         self._builder.add_node(name, node, metadata={"model": self.member(model).id})
 
     def add_aggregator(self, *, prompt: Callable[[MoAState, PlacedPrompt], Prompt] | None = None) -> str:
-        """Add the node that has the aggregator write the answer."""
+        """Add the node in which the aggregator writes the answer, and return its name."""
         settings = self._settings
         node = Aggregate(settings, prompt=prompt)
         self._builder.add_node(AGGREGATOR, node, metadata={"model": settings.members.aggregator.id})
@@ -279,5 +284,5 @@ class GraphEnd:
         self._builder.add_edge(start, end)
 
     def add_conditional_edges(self, start: str, choose: Callable[[MoAState], str], ends: list[str]) -> None:
-        """Add edges of which one is taken."""
+        """Add conditional edges."""
         self._builder.add_conditional_edges(start, choose, ends)

@@ -1,4 +1,4 @@
-"""The merge node: it closes a layer and decides what the next reader sees, and whether there is a next layer."""
+"""The merge node: closes a layer, filters its references, and decides whether the next layer runs."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ class _MergedLayer(NamedTuple):
 
     @property
     def steps(self) -> list[Step]:
-        """The other calls of the answer so far."""
+        """The steps of the turn so far: all calls other than those of the proposers."""
         consultation = self.consultation
         return [*steps_of(consultation.state.get("steps", []), consultation.turn), *consultation.steps]
 
 
 class Merge(Node):
-    """A node that closes a layer: it drops failures, applies the reference filters in order, asks the stop condition."""
+    """Closes a layer: drops failed references, applies the reference filters in order, and runs the stop condition."""
 
     def __init__(self, settings: NodeSettings, *, layer: int, num_layers: int, node: str, closing: Closing) -> None:
         """Make the node.
@@ -50,16 +50,16 @@ class Merge(Node):
         Args:
             settings: The settings of the mixture's nodes.
             layer: The layer's number, from 1.
-            num_layers: How many layers there are.
+            num_layers: The number of layers.
             node: The node's name.
-            closing: When the layer closes.
+            closing: The rules by which the layer closes.
         """
         self._settings = settings
         self._layer = layer
         self._num_layers = num_layers
         self._node = node
         self._filters = settings.strategies.filters
-        # After the last layer there is no layer to skip.
+        # After the last layer, there is no further layer to skip.
         self._stop_when = settings.strategies.stop_when if layer < num_layers else None
         self._closing = closing
 
@@ -67,7 +67,7 @@ class Merge(Node):
         """Close the layer."""
         closing = self._close(input, config)
         layer, stopped = closing.layer, None
-        # A blind layer may have nothing that a filter could look at.
+        # A blind layer may have no good references.
         for strategy in self._filters if layer.references else ():
             with _Failing(strategy, "reference filter", closing):
                 result = await closing.consultation.run(strategy, layer, given=layer, name=name_of(strategy))
@@ -90,7 +90,7 @@ class Merge(Node):
         good = [reference for reference in of_turn if reference["layer"] == self._layer]
         previous: list[Reference] = state.get("merged", []) if self._layer > 1 else []
         is_blind = self._layer in self._settings.blind
-        # A blind layer's answers come on top of those that it did not see, and the next one may still add what is missing.
+        # A blind layer adds to the references before it, so these count, too; the next layer, if blind, may add the rest.
         fell_back = len(good) + len(previous if is_blind else ()) < self._settings.min_references
         if fell_back and (is_blind or not previous) and self._layer + 1 not in self._settings.blind:
             steps = steps_of(state.get("steps", []), turn)
@@ -108,17 +108,17 @@ class Merge(Node):
             asked=sum(map(len, self._settings.members.layers[: self._layer])),
             steps=steps_of(state.get("steps", []), turn),
         )
-        # The layers to come, and the answer.
+        # One share of the deadline for each further layer, and one for the answer.
         parts = self._num_layers - self._layer + 1
         consultation = Consultation(self._settings, state, config or {}, self._node, parts=parts)
         return _MergedLayer(layer, references, fell_back, consultation)
 
     def _closed(self, closing: _MergedLayer, layer: ClosedLayer, stopped: str | None) -> dict[str, Any]:
-        # A filter may ask to stop after the last layer, too, where it changes nothing.
+        # After the last layer, a request to stop has no effect.
         stopped = (stopped or self._spent(closing)) if self._layer < self._num_layers else None
         kept = [reference["proposer"] for reference in layer.references]
         emit("merged", layer=self._layer, references=kept, fell_back=closing.fell_back, stopped=stopped)
-        # Of an older turn, too, there may be some: only the layers below this one are of this turn.
+        # Entries for this layer and later ones are left over from an older turn.
         below = (closing.consultation.state.get("passed_on") or [])[: self._layer - 1]
         unseen: list[Reference] = closing.consultation.state.get("merged", []) if layer.is_blind else []
         return {
@@ -130,7 +130,7 @@ class Merge(Node):
         }
 
     def _spent(self, closing: _MergedLayer) -> str | None:
-        """Say that the answer has cost enough, if it has."""
+        """Return the reason to stop if `max_cost_usd` is spent, or else `None`."""
         if (most := self._settings.max_cost_usd) is None:
             return None
         spent = spent_usd([*closing.references, *closing.steps])
@@ -138,9 +138,9 @@ class Merge(Node):
 
 
 class _Failing:
-    """Turns what a strategy raises into an error that keeps the references that are paid for.
+    """A context manager that turns an error of a strategy into a `StrategyFailedError` that carries the references.
 
-    One that is out of time is passed over: the answer is worth more than what it would have made of the references.
+    A strategy that runs out of time is skipped and recorded as a failed step.
     """
 
     def __init__(self, strategy: Any, role: str, closing: _MergedLayer) -> None:
@@ -149,10 +149,10 @@ class _Failing:
         self._closing = closing
 
     def __enter__(self) -> None:
-        """Nothing is to be prepared."""
+        """Enter the context."""
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
-        """Raise the error that names the strategy; an interrupt is the graph's business, not a failure."""
+        """Raise an error that names the strategy. Interrupts of the graph pass through."""
         if isinstance(error, OutOfTimeError):
             self._closing.consultation.gave_up(self._name, error)
             return True
@@ -166,11 +166,11 @@ class _Failing:
 
 
 def stopped_or(after: Sequence[str], following: Sequence[str]) -> Any:
-    """Return the way on from a merge that may end the layers.
+    """Return the routing function of a merge node that may skip the remaining layers.
 
     Args:
-        after: Where to go if it did.
-        following: Where to go if it did not.
+        after: The first nodes of the aggregation.
+        following: The first nodes of the next layer.
     """
 
     def way_on(state: RunState) -> list[str]:
@@ -180,7 +180,11 @@ def stopped_or(after: Sequence[str], following: Sequence[str]) -> Any:
 
 
 def _filtered(layer: ClosedLayer, strategy: Any, result: Any) -> tuple[ClosedLayer, str | None]:
-    """Return the layer as a filter has left it, and why it wants to stop, if it does."""
+    """Return the layer with a filter's result, and the filter's reason to stop, or `None`.
+
+    Raises:
+        TypeError: The filter returned something other than references, or asks to stop without `may_stop`.
+    """
     found = result if isinstance(result, Filtered) else Filtered(result)
     references: Any = found.references
     if not isinstance(references, Sequence) or not all(map(is_reference, references)):
@@ -189,7 +193,7 @@ def _filtered(layer: ClosedLayer, strategy: Any, result: Any) -> tuple[ClosedLay
     if stop is not None and not getattr(strategy, "may_stop", False):
         msg = "it asks to stop, but the graph has no edge for that; give it an attribute `may_stop = True`"
         raise TypeError(msg)
-    # If a filter keeps nothing, its result is ignored: the next reader would have no references.
+    # An empty result is ignored, because the next reader would have no references.
     return (replace(layer, references=plain_data(references)) if references else layer), stop
 
 
@@ -199,6 +203,6 @@ def _refuse(result: Any) -> NoReturn:
 
 
 def _reason(strategy: Any, result: Any) -> str | None:
-    """Return the reason to end the layers: that in words, or the name of a strategy that only says that it is one."""
-    # Other true values, such as a match or a NumPy number, cannot be stored in the state, which is plain data.
+    """Return the reason to stop: a strategy's string, or its name for other true values. `None` for false values."""
+    # Other values, such as a match or a NumPy number, are not stored because the state is plain data.
     return (str(result) if isinstance(result, str) else name_of(strategy)) if result else None

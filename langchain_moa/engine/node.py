@@ -1,4 +1,4 @@
-"""What every node of a mixture's graph needs: its name, settings, context, and a prompt that fits."""
+"""What all nodes of a mixture's graph share: settings, the run's context, node names, and prompts that fit the window."""
 
 from __future__ import annotations
 
@@ -41,21 +41,21 @@ _DEFAULT_CONTEXT = MoAContext()
 
 @dataclass(frozen=True)
 class NodeSettings:
-    """What nodes need to know of their mixture.
+    """The settings that a mixture's nodes use.
 
     Attributes:
-        mixture: The mixture, for handlers that record which one a run belongs to.
-        members: Its members, resolved.
-        strategies: Its strategies, resolved.
-        prompt: How references are shown, as the mixture's field has it.
-        references_at: Where they are shown.
+        mixture: The mixture, for handlers that record which mixture a run belongs to.
+        members: The mixture's resolved members.
+        strategies: The mixture's resolved strategies.
+        prompt: The mixture's `prompt` field: how references are shown.
+        references_at: The mixture's `references_at` field: where references are shown.
         blind: The numbers of the layers that do not see the layers before.
-        call_kwargs: The mixture's parameters for every model call.
-        max_reference_tokens: Tokens to which each reference is cut when it is shown.
-        min_references: How many good references a layer needs.
-        proposer_timeout: Seconds for a proposer's answer.
-        deadline: Seconds for the whole answer.
-        max_cost_usd: US dollars after which no further layer starts.
+        call_kwargs: The mixture's parameters for all model calls.
+        max_reference_tokens: Maximum number of tokens of each reference in a prompt, or `None`.
+        min_references: Minimum number of good references of a layer.
+        proposer_timeout: Seconds for the answer of a proposer, or `None`.
+        deadline: Seconds for the whole answer, or `None`.
+        max_cost_usd: US dollars after which no further layer starts, or `None`.
     """
 
     mixture: Mixture
@@ -92,11 +92,11 @@ class NodeSettings:
 
     @cached_property
     def secrets(self) -> tuple[str, ...]:
-        """Values that must not appear in any text about a run of the mixture."""
+        """Values to redact from texts about a run of the mixture."""
         return self.mixture.secrets
 
     def adjusted(self, context: MoAContext) -> list[dict[str, Any]]:
-        """Return which common parameters of a call were not sent to members, or not as given, once for each member.
+        """Return which common parameters were changed or not sent, for each member.
 
         Args:
             context: The run's context.
@@ -105,7 +105,7 @@ class NodeSettings:
             return []
         entries: dict[str, dict[str, Any]] = {}
         members = (*(each for layer in self.members.layers for each in layer), self.members.aggregator)
-        # The layers may have the same members.
+        # A member may be in several layers.
         for member in {id(member): member for member in members}.values():
             own = context.aggregator_kwargs if member is self.members.aggregator else {}
             for each in member.adjusted(member.parameters(self.call_kwargs, context.model_kwargs), own):
@@ -115,11 +115,11 @@ class NodeSettings:
         return list(entries.values())
 
     def member(self, model: Proposer | None) -> Member:
-        """Return the member that a strategy calls; `None` is the aggregator."""
+        """Return the member for one of a strategy's models; for `None`, the aggregator."""
         return self.mixture.member(model)
 
     def place(self, member: Member) -> ReferencePlace:
-        """Return where the references stand in a member's prompt."""
+        """Return the place of the references in a member's prompt."""
         spec = member.spec
         at = spec.references_at or self.references_at
         return ReferencePlace.of(
@@ -131,11 +131,11 @@ class NodeSettings:
         )
 
     def prompt_for(self, member: Member, layer: int | None = None) -> PlacedPrompt:
-        """Return how the references are shown to a member.
+        """Return the prompt that shows the references to a member.
 
         Args:
-            member: Who reads them.
-            layer: The layer whose proposer it is. Default: it is the aggregator, or a strategy asks it.
+            member: The member that reads them.
+            layer: The layer of a proposer. Default: `None`, for the aggregator and for calls of strategies.
         """
         return resolve_prompt(
             prompt_of(self.prompt, layer),
@@ -146,52 +146,52 @@ class NodeSettings:
 
 
 class Node(Runnable[RunState, dict[str, Any]]):
-    """A node of the graph, written once: `ainvoke` does the work, and `invoke` waits for it on the portal's loop."""
+    """Base class of the graph's nodes. Subclasses implement `ainvoke`; `invoke` waits for it on the portal's loop."""
 
     def invoke(self, input: RunState, config: RunnableConfig | None = None, **_: Any) -> dict[str, Any]:  # noqa: A002  # Runnable's name
-        """Do the work and wait for it."""
+        """Run `ainvoke` on the portal's loop and wait for its result."""
         return wait_for(self.ainvoke, input, config)
 
 
 def context_of() -> MoAContext:
-    """Return the run's context; the default one inside a graph of the user's, whose context is of another type."""
+    """Return the run's context, or the default one if the mixture runs inside a graph with another type of context."""
     context: object = get_runtime().context
     return context if isinstance(context, MoAContext) else _DEFAULT_CONTEXT
 
 
 def secrets_of_call(member: Member, config: RunnableConfig | None) -> tuple[str, ...]:
-    """Return the values that must not appear in any text about a call: the member's secrets, and the call's.
+    """Return the values to redact from texts about a call: the secrets of the member and those of the call.
 
-    The latter are keys for a configurable model, and headers of every model's call.
+    The secrets of a call are keys in the config of a configurable model, and headers in the run's `model_kwargs`.
 
     Args:
         member: The member that is called.
-        config: The call's config.
+        config: The config of the call.
     """
-    # The other entries are LangGraph's own.
+    # Entries that are not strings are LangGraph's own.
     configured = {name: value for name, value in ((config or {}).get("configurable") or {}).items() if isinstance(value, str)}
     kwargs = context_of().model_kwargs
     return (*member.secrets, *secrets_of([configured, kwargs] if kwargs else configured))
 
 
 def share_of(deadline: float, config: RunnableConfig | None, *, parts: int) -> float:
-    """Return when one of several equal parts of what is left of the deadline is over, on the clock of `time.monotonic`.
+    """Return when the next of several equal shares of the remaining deadline ends, on the clock of `time.monotonic`.
 
     Args:
-        deadline: Seconds for the whole answer.
-        config: The node's config; the run knows when the answer was begun, and a run that is resumed begins anew.
-        parts: How many parts what is left has.
+        deadline: Seconds for the whole answer. They count from the start of the run; a resumed run starts anew.
+        config: The node's config, from which the start of the run is read.
+        parts: The number of shares.
     """
     now = monotonic()
     return now + ((progress_of(config).started or now) + deadline - now) / parts
 
 
 class Shown(NamedTuple):
-    """What a member is sent.
+    """The messages for a member, fitted into its context window.
 
     Attributes:
-        messages: The messages.
-        trimmed: What had to be left out, in words; empty where everything fitted into the context window.
+        messages: The messages to send.
+        trimmed: Descriptions of what was left out; empty if everything fits.
     """
 
     messages: list[BaseMessage]
@@ -208,28 +208,28 @@ def shown(
     kwargs: Mapping[str, Any],
     state: RunState,
 ) -> Shown:
-    """Return the prompt that shows a member the conversation and the references, inside its context window.
+    """Return the messages that show a member the conversation and the references, fitted into its context window.
 
-    What is left out is reported by an event and in the log; see `budget.fit` for what is left out first.
+    What is left out is reported as an event and in the log. `budget.fit` decides what is left out first.
 
     Args:
-        member: Who is asked.
-        messages: The conversation as it is in the state.
-        references: What it is to read, if anything.
-        prompt: From these to what the member is sent.
-        place: Where the references stand in its prompt.
-        kwargs: What else the call sends.
-        state: The graph's state, whose references are paid for.
+        member: The member to call.
+        messages: The conversation from the state.
+        references: The references that the member reads; may be empty.
+        prompt: Makes the messages to send from the conversation and the references.
+        place: The place of the references in the member's prompt.
+        kwargs: The keyword arguments of the call.
+        state: The graph's state, for the references of the error.
 
     Raises:
-        StrategyFailedError: A prompt of the user's own failed: a mistake that no other member would mend.
+        StrategyFailedError: The user's prompt function failed. No fallback is called, as the prompt would fail again.
     """
     window = room_for_messages(member.chat_model, {**member.bound, **kwargs})
 
     def adapted(messages: list[BaseMessage], references: Sequence[Reference]) -> list[BaseMessage]:
         return place.adapt(prompt(messages, references))
 
-    # The reference code of the paper strips every answer.
+    # The paper's code strips each reference.
     stripped: list[Reference] = [{**reference, "text": reference["text"].strip()} for reference in references]
     try:
         sent, trimmed = fit(messages, stripped, adapted, window=window)
@@ -253,8 +253,8 @@ class Place(NamedTuple):
     """The place of a node in the graph.
 
     Attributes:
-        layer: The layer, from 1; `None` behind the layers.
-        proposer: The proposer's place in its layer, from 1; `None` for other nodes.
+        layer: The number of the layer, from 1; `None` for nodes after the layers.
+        proposer: The number of the proposer in its layer, from 1; `None` for other nodes.
     """
 
     layer: int | None = None
@@ -265,26 +265,26 @@ def proposer_node(layer: int, proposer: int, *, layers: int, proposers: int) -> 
     """Return the name of a proposer's node.
 
     Args:
-        layer: Its layer, from 1.
-        proposer: Its place in the layer, from 1.
-        layers: How many layers there are.
-        proposers: How many proposers the layer has.
+        layer: The number of the layer, from 1.
+        proposer: The number of the proposer in its layer, from 1.
+        layers: The number of layers.
+        proposers: The number of proposers in the layer.
     """
     return f"layer_{_padded(layer, layers)}_proposer_{_padded(proposer, proposers)}"
 
 
 def merge_node(layer: int, *, layers: int) -> str:
-    """Return the name of the node that closes a layer.
+    """Return the name of a merge node.
 
     Args:
-        layer: The layer, from 1.
-        layers: How many layers there are.
+        layer: The number of the layer, from 1.
+        layers: The number of layers.
     """
     return f"merge_{_padded(layer, layers)}"
 
 
 def place_of(node: str) -> Place:
-    """Return the layer and the position of the node of a name."""
+    """Return the place that a node's name stands for."""
     if found := _PROPOSER.fullmatch(node):
         return Place(int(found[1]), int(found[2]))
     if found := _MERGE.fullmatch(node):
@@ -293,5 +293,5 @@ def place_of(node: str) -> Place:
 
 
 def _padded(number: int, most: int) -> str:
-    # LangGraph applies parallel writes in the order of names.
+    # LangGraph applies parallel writes in the order of the node names.
     return f"{number:0{len(str(most))}}"

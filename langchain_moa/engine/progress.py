@@ -1,4 +1,4 @@
-"""What the nodes of one run share beside its state, in a channel that no checkpoint keeps and no stream shows."""
+"""Shared progress of a run: a `Progress` in a channel that is neither checkpointed nor streamed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class ProgressChannel(UntrackedValue[Progress]):
-    """A channel that holds a new `Progress` in every run, and that no checkpoint keeps."""
+    """A channel with a new `Progress` for every run. It is not checkpointed."""
 
     def __init__(self, typ: type[Progress] = Progress, guard: bool = True) -> None:  # noqa: FBT001, FBT002  # as LangGraph has it
         """Make the channel; LangGraph copies it for every run."""
@@ -30,17 +30,17 @@ class ProgressChannel(UntrackedValue[Progress]):
 
 
 PROGRESS = "progress"
-"""The name of that channel."""
+"""The name of the progress channel."""
 
 
 class RunState(MoAState):
-    """The state of a run, and what its nodes share; that part is in no checkpoint, input, output or stream."""
+    """The state of a run, with the internal progress channel, which is in no checkpoint, input, output or stream."""
 
     progress: NotRequired[Annotated[Progress, ProgressChannel()]]
 
 
 def progress_of(config: RunnableConfig | None) -> Progress:
-    """Return what the nodes of the running graph share.
+    """Return the progress of the running graph, or a new one outside of a run.
 
     Args:
         config: The node's config.

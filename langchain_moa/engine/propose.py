@@ -1,4 +1,4 @@
-"""The proposer node: one proposer of one layer answers, seeing the previous layer's references."""
+"""The proposer node: one proposer of a layer answers; from layer 2 on, it reads the previous layer's references."""
 
 from __future__ import annotations
 
@@ -47,12 +47,12 @@ class _ProposerCall(NamedTuple):
 
 
 class Propose(Node):
-    """A node that asks one proposer and writes its reference; no proposer fails the graph, only a prompt of the user's does.
+    """Calls a proposer, then its fallbacks until one answers, and writes the reference.
 
-    A proposer that fails is followed by its fallbacks, in their order, as long as the layer is open.
+    An error of a proposer becomes a failed reference and does not fail the graph, so the other proposers' answers are kept.
+    Only an error of the user's prompt function fails the graph. A proposer that is late or cancelled has no fallback.
 
-    What a proposer raises becomes a failed reference, so that the others' answers, already paid for, are not lost.
-    LangGraph's own `error_handler` does not serve here: behind a join over several nodes it never releases the join.
+    LangGraph's `error_handler` cannot be used for this: after an error, a join over several nodes is never released.
     """
 
     def __init__(
@@ -68,12 +68,12 @@ class Propose(Node):
         """Make the node.
 
         Args:
-            member: Who answers.
-            layer: The layer's number, from 1.
-            position: The proposer's place in the layer, from 1.
+            member: The proposer.
+            layer: The number of the layer, from 1.
+            position: The number of the proposer in its layer, from 1.
             node: The node's name.
             settings: The settings of the mixture's nodes.
-            closing: When the layer closes.
+            closing: The rules by which the layer closes.
         """
         self._member = member
         self._layer = layer
@@ -85,15 +85,15 @@ class Propose(Node):
 
     @property
     def deps(self) -> list[Any]:
-        """The mixture, as a `RunnableLambda` names what its function calls."""
+        """The mixture; the same attribute as a `RunnableLambda` has for the Runnables that it calls."""
         return [self._settings.mixture]
 
     async def ainvoke(self, input: RunState, config: RunnableConfig | None = None, **_: Any) -> dict[str, Any]:  # noqa: A002  # Runnable's name
-        """Ask the proposer, and its fallbacks until one answers."""
+        """Call the proposer, then its fallbacks until one answers."""
         tried: list[Step] = []
         reference = await self._reference(self._member, input, config)
         for member in self._member.fallbacks:
-            # The layer did not wait for a late proposer; it would not wait for a fallback either.
+            # The layer has closed if the proposer is late or cancelled.
             if reference["status"] != "failed":
                 break
             tried.append(self._step(reference))
@@ -118,14 +118,14 @@ class Propose(Node):
             call = self._prepare(member, state, config, stack)
             try:
                 answer = await self._ask(call)
-            except GraphBubbleUp:  # an interrupt inside a proposer belongs to the graph and is not a failure
+            except GraphBubbleUp:  # LangGraph handles interrupts
                 raise
             except asyncio.CancelledError as error:
                 if (task := asyncio.current_task()) is None or task.cancelling():
                     raise
-                # This node was not cancelled; something inside the member was.
+                # This node was not cancelled; a task inside the member was.
                 return self._failed(state, call, error)
-            except Exception as error:  # noqa: BLE001  # any error is this proposer's failure
+            except Exception as error:  # noqa: BLE001  # any error becomes a failed reference
                 return self._failed(state, call, error)
             return await self._answered(state, call, answer)
 
@@ -178,28 +178,32 @@ class Propose(Node):
         return reference
 
     async def _check(self, state: RunState, call: _ProposerCall, reference: Reference) -> None:
-        """Have the aggregation's check look at an answer, if it has one, as long as the layer is open."""
+        """Run the aggregation's check, if there is one, and add the result to the reference, unless the layer closes first."""
         try:
             check = await call_within(call.limit, lambda: examined(self._settings, state["messages"], reference["text"]))
         except OutOfTimeError:
-            return  # another one has passed, or the layer's time is over; the answer itself is good
+            return  # the layer has closed; the answer is kept without the result of the check
         if check is not None:
             reference["check"] = check
             emit("checked", **self._place(call.member), **check)
 
     def _decided(self, why: str | None) -> None:
-        """Say on the stream that the outcome is decided, if it is."""
+        """Emit an event if the outcome is decided.
+
+        Args:
+            why: The reason, or `None` if the outcome is not decided.
+        """
         if why is not None:
             emit("decided", layer=self._layer, reason=why)
 
     def _failed(self, state: RunState, call: _ProposerCall, error: BaseException) -> Reference:
         status: Status = "failed"
         if isinstance(error, OutOfTimeError) and error.kind != "timeout":
-            # A skipped proposer has not failed; one that exceeded its timeout has.
+            # Proposers that the layer stops waiting for are late or cancelled; one that exceeds its own timeout has failed.
             status = "cancelled" if error.kind == DECIDED else "late"
         failure = describe(error, secrets_of_call(call.member, call.config))
         if status != "cancelled" and is_retryable(error):
-            # As plain data, since a checkpoint cannot store the error.
+            # A checkpoint cannot store the error itself.
             failure["retryable"] = True
         reference = self._write(state, call, text="", status=status, error=failure, **paid_for(error))
         if not was_sent(error):
@@ -215,7 +219,7 @@ class Propose(Node):
         return reference
 
     def _step(self, failed: Reference) -> Step:
-        """Return a failed call that a fallback follows as plain data for the account of the answer."""
+        """Return a failed call that is followed by a fallback as a step."""
         step = Step(
             turn=failed["turn"],
             node=self._node,
@@ -236,7 +240,7 @@ class Propose(Node):
 
 
 def _all_failures(tried: Sequence[Step], last: Failure) -> Failure:
-    """Return the failure of a proposer whose fallbacks have failed, too: the last one's, with those before it in its text."""
+    """Return the failure of a proposer whose fallbacks failed, too: the last failure, with the earlier ones in its message."""
     earlier = [(step["model"], why) for step in tried if (why := step["error"]) is not None]
     before = "; ".join(f"{model} failed: {why['kind']}: {why['message']}" for model, why in earlier)
     failure = Failure(kind=last["kind"], message=f"{last['message']} (before that, {before})")

@@ -1,4 +1,4 @@
-"""Streaming the chunks of an answer."""
+"""Streaming: passes on the chunks of an answer once the first one with content has arrived."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ if TYPE_CHECKING:
     from langgraph.types import StreamWriter
 
 
-# Where providers and LangChain put tool calls, beside the chunk's own field.
+# Types of content blocks, and keys of `additional_kwargs`, in which providers and LangChain also put tool calls.
 _CALLS = {"tool_calls", "tool_call", "tool_call_chunk", "tool_use", "function_call", "input_json_delta"}
 
 
 class AnswerStream:
-    """Passes the chunks of an answer on, from the first chunk with content.
+    """Passes on the chunks of an answer, starting with the first one that has content.
 
-    Providers open a stream with chunks that say nothing. As long as nothing else has come, another attempt, or another model,
-    can begin the answer anew, and the reader of the stream will not see that there were two.
+    Providers open a stream with empty chunks. These are held back, so that after a failure another attempt or another model
+    can start the answer again without the reader noticing.
 
     Attributes:
-        begun: Whether anything of the answer was sent.
+        begun: Whether a part of the answer has been sent.
     """
 
     def __init__(self, writer: StreamWriter, *, may_call: bool = True) -> None:
-        """Make it for one answer.
+        """Make the stream of one answer.
 
         Args:
-            writer: Where the chunks go.
-            may_call: Whether a call of a tool may be the answer; if not, one begins nothing.
+            writer: Receives the chunks.
+            may_call: Whether a tool call counts as content.
         """
         self._may_call = may_call
         self.begun = False
@@ -42,15 +42,15 @@ class AnswerStream:
         self._sent = 0
 
     def has_begun(self) -> bool:
-        """Tell whether anything of the answer was sent."""
+        """Return whether a part of the answer has been sent."""
         return self.begun
 
     def restart(self) -> None:
-        """Drop the chunks of an earlier attempt, none of which was sent."""
+        """Drop the chunks of an earlier attempt. Call this only before the first chunk has been sent."""
         self._chunks.clear()
 
     def send(self, item: Any) -> None:
-        """Pass a piece of a Runnable's stream on: text, message or chunk."""
+        """Add an item of a Runnable's stream: a string, a message or a chunk."""
         chunk = as_chunk(item)
         self._chunks.append(chunk)
         self.begun = self.begun or _says_something(chunk, may_call=self._may_call)
@@ -60,14 +60,14 @@ class AnswerStream:
             self._sent = len(self._chunks)
 
     def answer(self) -> Answer:
-        """Return the whole answer."""
+        """Return the answer made of all chunks."""
         if not self._chunks:
             return read_answer("")
         return read_answer(message_chunk_to_message(add_ai_message_chunks(*self._chunks)))
 
 
 def as_chunk(item: Any) -> AIMessageChunk:
-    """Return a piece of a Runnable's stream, text or message or chunk, as a message chunk."""
+    """Convert an item of a Runnable's stream (a string, a message or a chunk) to a message chunk."""
     if isinstance(item, AIMessageChunk):
         return item
     message = read_answer(item)["message"]

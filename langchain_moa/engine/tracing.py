@@ -1,4 +1,4 @@
-"""Tracing: tells handlers which member a call belongs to, and ends the traces of abandoned calls."""
+"""Tracing: tells handlers which member a call belongs to, and ends the traces of calls that exceed their time limit."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ T = TypeVar("T")
 
 
 class RunWatcher(BaseCallbackHandler):
-    """A handler that sees more of a mixture than the runs of models in it: which call is whose.
+    """A callback handler that is also told which member of which mixture a call belongs to.
 
-    Nothing in a model's run says which member of which mixture was asked, or which runs are attempts at the same call; the
-    nodes know. A `ChatMoA` hands its watchers on to the run inside.
+    A model's run alone does not show its member, or which runs are attempts of the same call. A `ChatMoA` passes its watchers
+    on to the inner run.
     """
 
     @abstractmethod
     def watch_mixture(self, config: RunnableConfig, mixture: Mixture) -> None:
-        """Called with the mixture that a node belongs to.
+        """Called when a node starts, with the mixture of the node.
 
         Args:
             config: The node's config.
@@ -44,33 +44,33 @@ class RunWatcher(BaseCallbackHandler):
 
         Args:
             config: The node's config.
-            name: What the call is named in traces.
-            member: Who is called.
+            name: The name of the call in traces.
+            member: The member to call.
 
         Returns:
-            A handler for this call alone; the runs that it sees below the node's are the attempts.
+            A handler for this call only. The runs that it sees below the node's run are the attempts.
         """
 
 
 def watchers_of(config: RunnableConfig | None) -> list[RunWatcher]:
-    """Return the watchers of the run that a node's config belongs to."""
+    """Return the `RunWatcher`s among the handlers of a config."""
     return [handler for handler in handlers_of((config or {}).get("callbacks")) if isinstance(handler, RunWatcher)]
 
 
 def introduce(config: RunnableConfig | None, mixture: Mixture) -> None:
-    """Tell the handlers that record a run which mixture it belongs to."""
+    """Tell the watchers of a run which mixture its node belongs to."""
     if config is not None:
         for watcher in watchers_of(config):
             watcher.watch_mixture(config, mixture)
 
 
 def called(config: RunnableConfig | None, name: str, member: Member) -> RunnableConfig:
-    """Return the config for a call, named for traces.
+    """Return the config of a call, with its name in traces and the handlers of the run's watchers.
 
     Args:
         config: The node's config.
-        name: The name.
-        member: Who is called, so that watchers know.
+        name: The name of the call.
+        member: The member to call.
     """
     named: RunnableConfig = {**(config or {}), "run_name": name}
     for watcher in watchers_of(config):
@@ -79,9 +79,9 @@ def called(config: RunnableConfig | None, name: str, member: Member) -> Runnable
 
 
 class OpenRuns(BaseCallbackHandler):
-    """Keeps the runs of models that have started and not ended.
+    """Tracks the model runs that have started and not ended.
 
-    LangChain tells no handler of a model's run that is cancelled: a tracer would show it as running for ever.
+    LangChain does not tell handlers that a model's run was cancelled, so a tracer would show it as running forever.
     """
 
     run_inline = True
@@ -91,7 +91,7 @@ class OpenRuns(BaseCallbackHandler):
     ignore_custom_event = True
 
     def __init__(self) -> None:
-        """Start with none."""
+        """Start without open runs."""
         self._runs: dict[UUID, UUID | None] = {}
 
     def on_chat_model_start(self, *_: Any, run_id: UUID, parent_run_id: UUID | None = None, **__: Any) -> None:
@@ -99,7 +99,7 @@ class OpenRuns(BaseCallbackHandler):
         self._runs[run_id] = parent_run_id
 
     def on_llm_start(self, *_: Any, run_id: UUID, parent_run_id: UUID | None = None, **__: Any) -> None:
-        """Record the start of another model's run."""
+        """Record the start of the run of a model that is not a chat model."""
         self._runs[run_id] = parent_run_id
 
     def on_llm_end(self, *_: Any, run_id: UUID, **__: Any) -> None:
@@ -111,11 +111,11 @@ class OpenRuns(BaseCallbackHandler):
         self._runs.pop(run_id, None)
 
     async def aend(self, callbacks: Any, error: Exception) -> None:
-        """Tell the callbacks that the runs still going have failed.
+        """Report the open runs to the handlers as failed.
 
         Args:
-            callbacks: Those of the call's config.
-            error: Why.
+            callbacks: The callbacks of the call's config.
+            error: The error to report.
         """
         handlers = handlers_of(callbacks)
         while self._runs:
@@ -125,21 +125,20 @@ class OpenRuns(BaseCallbackHandler):
 
 
 async def call_traced(limit: Limit | None, config: RunnableConfig, call: Callable[[RunnableConfig], Awaitable[T]]) -> T:
-    """Call within a limit, and end the call in traces if it times out.
+    """Make a call within a time limit. If it times out, its open runs are ended in traces.
 
     Args:
-        limit: Until when; `None`: as long as it takes.
-        config: The call's config.
-        call: What to do with it.
+        limit: Time limit of the call, or `None`.
+        config: The config of the call.
+        call: Makes the call with a config.
 
     Raises:
-        OutOfTimeError: The time was over before the call was.
+        OutOfTimeError: The call exceeded its limit.
     """
     if limit is None:
         return await call(config)
     callbacks = config.get("callbacks")
     if not handlers_of(callbacks):
-        # No handler traces.
         return await call_within(limit, lambda: call(config))
     unfinished = OpenRuns()
     watched: RunnableConfig = {**config, "callbacks": _with_handler(unfinished, callbacks)}
@@ -151,12 +150,12 @@ async def call_traced(limit: Limit | None, config: RunnableConfig, call: Callabl
 
 
 def handlers_of(callbacks: Any) -> list[BaseCallbackHandler]:
-    """Return the handlers of a config's callbacks."""
+    """Return the handlers in the `callbacks` of a config."""
     return list(callbacks.handlers if isinstance(callbacks, BaseCallbackManager) else callbacks or ())
 
 
 def _with_handler(handler: BaseCallbackHandler, callbacks: Any) -> Any:
-    """Return a config's callbacks and one handler more; the config's own are not changed."""
+    """Return a copy of a config's callbacks with one more handler."""
     if isinstance(callbacks, BaseCallbackManager):
         manager = callbacks.copy()
         manager.add_handler(handler)

@@ -1,1 +1,1 @@
-"""Limits of calls: retries, deadlines, quorum, calls at once; and sync code that waits for async calls."""
+"""Limits of model calls: retries, deadlines, quorum and concurrency; and the event loop on which sync code runs async calls."""

@@ -22,14 +22,14 @@ T = TypeVar("T")
 # small pool would deadlock. Threads start on demand.
 _MAX_THREADS = 1_000
 
-# The most items that a generator on another loop may be ahead of its consumer.
+# Maximum number of items that a generator on another loop may be ahead of its consumer.
 _AHEAD = 64
 
 _here = threading.local()
 
 
 def is_on_background_loop() -> bool:
-    """Tell whether the caller runs on an event loop of this module."""
+    """Return whether the caller runs on an event loop of this module."""
     return getattr(_here, "is_loop", False)
 
 
@@ -37,10 +37,10 @@ class BackgroundLoop:
     """An event loop in a daemon thread. A forked child starts its own."""
 
     def __init__(self, name: str) -> None:
-        """Create it. The thread starts on first use.
+        """Create the loop. Its thread starts on first use.
 
         Args:
-            name: The thread's name.
+            name: The name of the thread.
         """
         self._name = name
         self.drop()
@@ -49,7 +49,7 @@ class BackgroundLoop:
             os.register_at_fork(after_in_child=self.drop)
 
     def drop(self) -> None:
-        """Forget the thread, as in a forked child, which has a copy of the memory but not the thread."""
+        """Forget the thread. A forked child has a copy of the memory, but no copy of the thread."""
         self._lock = threading.Lock()
         self._running: tuple[BlockingPortal, asyncio.AbstractEventLoop] | None = None
         self._thread: threading.Thread | None = None
@@ -63,7 +63,7 @@ class BackgroundLoop:
         return self._started()[1]
 
     def is_current(self) -> bool:
-        """Tell whether the caller runs on this loop."""
+        """Return whether the caller runs on this loop."""
         return self._thread is threading.current_thread()
 
     def stop(self) -> None:
@@ -113,7 +113,7 @@ class Raised(BaseException):
 
 
 async def outcome_of(awaitable: Awaitable[T]) -> tuple[T | None, BaseException | None]:
-    """Return the result of an awaitable, or the error that it raises."""
+    """Await and return the result and `None`, or `None` and the error that was raised. Cancellation is raised."""
     try:
         return await awaitable, None
     except asyncio.CancelledError:
@@ -158,7 +158,7 @@ class _Elsewhere(Generic[T]):
         there.call_soon_threadsafe(self._start)
 
     async def next(self) -> tuple[T] | None:
-        """Return the next item, in a tuple; `None` at the end."""
+        """Return the next item in a tuple, or `None` at the end."""
         item = await self._items.get()
         if isinstance(item, tuple):
             self._there.call_soon_threadsafe(self._places.release)

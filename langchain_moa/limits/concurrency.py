@@ -1,4 +1,4 @@
-"""How many calls of a mixture run at once."""
+"""Concurrency: limits the number of simultaneous calls of a mixture or a server."""
 
 from __future__ import annotations
 
@@ -14,20 +14,19 @@ if TYPE_CHECKING:
 
 
 class CallLimiter:
-    """A limiter of calls: one that finds all places taken waits.
+    """Limits the number of simultaneous calls. Further calls wait.
 
-    It belongs to a mixture and counts over all answers under way: a provider's limit does not ask which answer a call is for.
-    LangGraph's own `max_concurrency` would count for each answer. Calls are counted apart for each event loop; all sync calls
-    share one loop.
+    The limit applies across all answers that a mixture is working on, unlike LangGraph's `max_concurrency`, which applies to
+    each run. Each event loop has its own count; all sync calls share one loop.
     """
 
     def __init__(self, most: int | None, *, within: CallLimiter | None = None) -> None:
         """Make the limiter.
 
         Args:
-            most: How many calls may run at once; `None`: any number.
-            within: The limiter of a larger group of calls. Its place is taken after this one's, so that a call which waits
-                for its server keeps no place from calls to other servers.
+            most: Maximum number of simultaneous calls; `None` for no limit.
+            within: The limiter of a larger group, such as all calls of the mixture. Its place is taken after this one's, so a
+                call that waits for its server does not block calls to other servers.
         """
         self._most = most
         self._within = within
@@ -35,10 +34,10 @@ class CallLimiter:
 
     @asynccontextmanager
     async def taken(self, limit: Limit | None = None) -> AsyncGenerator[None]:
-        """Hold a place.
+        """Wait for a place and hold it.
 
         Args:
-            limit: How long the call may then take; its own seconds begin with the place.
+            limit: Time limit of the call. Its timeout starts when the place is taken.
         """
         async with nullcontext() if self._most is None else self._semaphore(self._most):
             if self._within is not None:
@@ -52,7 +51,7 @@ class CallLimiter:
     def _semaphore(self, most: int) -> asyncio.BoundedSemaphore:
         loop = asyncio.get_running_loop()
         if loop not in self._semaphores:
-            # A semaphore refers to its loop, which would so be kept for ever.
+            # A semaphore refers to its loop, so entries of closed loops would never be collected.
             for each in [each for each in self._semaphores if each.is_closed()]:
                 del self._semaphores[each]
         return self._semaphores.setdefault(loop, asyncio.BoundedSemaphore(most))

@@ -1,4 +1,4 @@
-"""Limits in time: how long a call may take, which may become less while the call is under way."""
+"""Time limits of calls. A limit can be brought forward while the call is in progress."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ T = TypeVar("T")
 
 
 class Limit:
-    """A point in time that a call must not outlast; others may bring it forward.
+    """A point in time at which a call is cancelled.
 
     Attributes:
-        at: The point, on the clock of `time.monotonic`.
-        kind: What set it: `timeout`, `quorum`, `deadline` or `decided`.
-        why: The same in words.
+        at: The point in time, on the clock of `time.monotonic`.
+        kind: What set the limit: `timeout`, `quorum`, `deadline` or `decided`.
+        why: The message of the error.
         has_begun: Whether the call has been made.
     """
 
     __slots__ = ("_changed", "_timeout", "at", "has_begun", "kind", "why")
 
     def __init__(self, at: float = math.inf, kind: str = "", why: str = "", *, timeout: float | None = None) -> None:
-        """Make a limit; without arguments, one that never comes.
+        """Make a limit. Default: one that is never reached.
 
         Args:
-            at: The point.
-            kind: What set it.
-            why: The same in words.
-            timeout: Seconds that the call has once it is made, which `begin` says.
+            at: The point in time, on the clock of `time.monotonic`.
+            kind: What set the limit.
+            why: The message of the error.
+            timeout: Seconds that the call may take, counted from `begin`.
         """
         self.at = at
         self.kind = kind
@@ -45,10 +45,10 @@ class Limit:
         self._timeout = timeout
 
     def begin(self) -> None:
-        """Say that the call is being made: its own seconds count from the first time on, not while it waits for its turn.
+        """Start the timeout: the call has stopped waiting for its turn and is being made. Only the first `begin` counts.
 
         Raises:
-            OutOfTimeError: The time was over before; the call must not be made.
+            OutOfTimeError: The limit has already passed, so the call must not be made.
         """
         self.check()
         self.has_begun = True
@@ -58,11 +58,11 @@ class Limit:
             self.bring_forward(monotonic() + seconds, "timeout", why)
 
     def left(self) -> float:
-        """Return the seconds that are left, less than 0 when the time is over."""
+        """Return the remaining seconds; negative after the limit."""
         return self.at - monotonic()
 
     def bring_forward(self, at: float, kind: str, why: str) -> None:
-        """Set an earlier point; a later one changes nothing."""
+        """Move the limit to an earlier point in time. A later one has no effect."""
         if at < self.at:
             self.at, self.kind, self.why = at, kind, why
             if (changed := self._changed) is not None:
@@ -70,10 +70,10 @@ class Limit:
 
     @contextmanager
     def telling(self, changed: Callable[[], object]) -> Iterator[None]:
-        """Call something when it is brought forward; for the one waiter of a call.
+        """Within the context, call a function whenever the limit is brought forward. Only one function can be set.
 
         Args:
-            changed: What to call.
+            changed: The function.
         """
         self._changed = changed
         try:
@@ -82,28 +82,28 @@ class Limit:
             self._changed = None
 
     def error(self) -> OutOfTimeError:
-        """Return the error for a call that has outlasted the limit."""
+        """Return the error for a call that exceeded the limit."""
         return OutOfTimeError(self.kind, self.why, was_sent=self.has_begun)
 
     def check(self) -> None:
-        """Raise if the time is over.
+        """Raise an error if the limit has passed.
 
         Raises:
-            OutOfTimeError: It is.
+            OutOfTimeError: The limit has passed.
         """
         if self.left() <= 0:
             raise self.error()
 
 
 async def call_within(limit: Limit | None, call: Callable[[], Awaitable[T]]) -> T:
-    """Call, and cancel the call when the limit comes: its request is closed at the server.
+    """Make a call and cancel it at its time limit, which also closes its HTTP request.
 
     Args:
-        limit: Until when; `None`: as long as it takes.
-        call: What to do.
+        limit: Time limit of the call, or `None`.
+        call: Makes the call.
 
     Raises:
-        OutOfTimeError: The time was over before the call was.
+        OutOfTimeError: The call exceeded its limit.
     """
     if limit is None:
         return await call()
@@ -111,7 +111,7 @@ async def call_within(limit: Limit | None, call: Callable[[], Awaitable[T]]) -> 
     loop = asyncio.get_running_loop()
 
     def when() -> float | None:
-        # The loop's clock need not be ours.
+        # The event loop's clock may differ from `time.monotonic`.
         return None if limit.at == math.inf else loop.time() + limit.left()
 
     scope = asyncio.timeout_at(when())
@@ -125,7 +125,7 @@ async def call_within(limit: Limit | None, call: Callable[[], Awaitable[T]]) -> 
             with limit.telling(reschedule):
                 return await call()
     except Exception as error:
-        # Some clients turn their being cancelled into an error of their own.
+        # Some clients raise their own error when they are cancelled.
         if not scope.expired():
             raise
         raise limit.error() from error

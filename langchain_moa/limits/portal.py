@@ -1,6 +1,6 @@
-"""Sync over async: one event loop in a daemon thread, and worker threads for what can only be called sync.
+"""Sync over async: one event loop in a daemon thread for sync callers, and worker threads for sync functions.
 
-Everything that calls a model is written once, async. Sync code waits for it here, on a loop that lives as long as the process.
+All model calls are async. Sync code runs them on this loop, which lives as long as the process, and waits for the result.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ _portal = BackgroundLoop("moa-portal")
 
 
 class Waits:
-    """The sync waits of one run: when the run is given up, all of them are cancelled together."""
+    """A cancel scope for the sync waits of one run."""
 
     def __init__(self) -> None:
-        """Start with no waits; waits of an enclosing scope cancel these, too."""
+        """Make an empty scope."""
         self._lock = threading.Lock()
         self._inside: set[Any] = set()
         self._is_cancelled = False
@@ -44,20 +44,20 @@ class Waits:
             each.cancel()
 
     def check(self) -> None:
-        """Raise if the run was given up.
+        """Raise an error if the scope was cancelled.
 
         Raises:
-            concurrent.futures.CancelledError: It was.
+            concurrent.futures.CancelledError: The scope was cancelled.
         """
         if self._is_cancelled:
             raise CancelledError
 
     @contextmanager
     def holding(self, cancellable: Any) -> Generator[None]:
-        """Cancel something together with these waits, as long as the context lasts.
+        """Within the context, cancel a future or another scope when this scope is cancelled.
 
         Args:
-            cancellable: A future or another scope: anything with `cancel()`.
+            cancellable: An object with a method `cancel()`.
         """
         with self._lock:
             self._inside.add(cancellable)
@@ -72,7 +72,7 @@ class Waits:
 
     @contextmanager
     def entered(self) -> Generator[None]:
-        """Make this the scope of the waits that start in the context."""
+        """Within the context, make this the current scope, to which new waits are added."""
         token = _waits.set(self)
         try:
             yield
@@ -84,22 +84,22 @@ _waits: ContextVar[Waits | None] = ContextVar("moa_waits", default=None)
 
 
 def is_on_portal() -> bool:
-    """Tell whether the caller runs on the portal's loop, that is, for sync code."""
+    """Return whether the caller runs in the thread of the portal's loop."""
     return _portal.is_current()
 
 
 def wait_for(call: Callable[..., Awaitable[T]], *args: Any) -> T:
     """Run async code from sync code and wait for it, in a copy of the caller's context.
 
-    The code is cancelled when the wait is interrupted (by Ctrl-C, for example), or when the enclosing run is given up.
+    The async code is cancelled when the wait is interrupted (by Ctrl-C, for example) or its scope is cancelled.
 
     Args:
         call: The async function.
-        *args: Its arguments.
+        *args: The arguments of the function.
 
     Raises:
-        concurrent.futures.CancelledError: The run was given up.
-        RuntimeError: This was called on the portal's own loop, which would wait for itself.
+        concurrent.futures.CancelledError: The scope was cancelled.
+        RuntimeError: This was called on the portal's loop, which would deadlock.
     """
     if is_on_portal():
         raise RuntimeError(_ON_PORTAL)
@@ -128,10 +128,10 @@ def wait_for(call: Callable[..., Awaitable[T]], *args: Any) -> T:
 
 
 def iterate(make: Callable[[], AsyncGenerator[T]]) -> Generator[T]:
-    """Iterate over an async generator from sync code; leaving the iteration cancels it.
+    """Iterate over an async generator from sync code. If the iteration ends early, the generator is cancelled.
 
     Args:
-        make: Makes the generator; it is called, and runs, on the portal's loop.
+        make: Makes the generator, which runs on the portal's loop.
     """
     items: SimpleQueue[tuple[str, Any]] = SimpleQueue()
 
@@ -168,15 +168,15 @@ def iterate(make: Callable[[], AsyncGenerator[T]]) -> Generator[T]:
 
 
 async def in_worker(call: Callable[[], T], *, context: Context | None = None) -> T:  # noqa: C901  # three small functions in one
-    """Call sync code in a worker thread of ours.
+    """Run a sync function in a new daemon thread and await its result.
 
-    A thread cannot be stopped. When the task is cancelled, the thread is left, and what waits inside it for a mixture is
-    cancelled. Threads are daemons, so that a call that hangs keeps no program from ending. Their number is not limited here:
-    nested mixtures hold one thread for each level, and a limit would deadlock; `max_concurrency` limits the calls.
+    A thread cannot be stopped: if the task is cancelled, the thread is abandoned, and waits for mixtures inside it are
+    cancelled. An abandoned thread does not keep the process from exiting. The number of threads is not limited, because nested
+    mixtures need a thread for each level and a limit could deadlock; `max_concurrency` limits the calls.
 
     Args:
         call: The sync function.
-        context: The context that it runs in. Default: a copy of the current one.
+        context: The context in which it runs. Default: a copy of the current one.
     """
     loop = asyncio.get_running_loop()
     outcome: asyncio.Future[T] = loop.create_future()
@@ -203,7 +203,7 @@ async def in_worker(call: Callable[[], T], *, context: Context | None = None) ->
             return None, error
 
     def thread() -> None:
-        # The outcome is told when the context has been left, so that the next call may enter it.
+        # The outcome is reported after leaving the context, so that the next call can enter it.
         result, failed = (context or copied).run(work)
         with suppress(RuntimeError):  # the loop has been closed: nothing waits for the outcome
             loop.call_soon_threadsafe(settle, result, failed)
@@ -221,10 +221,10 @@ async def in_worker(call: Callable[[], T], *, context: Context | None = None) ->
 
 
 async def iterate_in_worker(make: Callable[[], Iterable[T]]) -> AsyncGenerator[T]:
-    """Iterate over a sync iterator in a worker thread; leaving the iteration ends it at its next item.
+    """Iterate over a sync iterable in a worker thread. If the iteration ends early, the iterator stops at its next item.
 
     Args:
-        make: Makes the iterator; it is called in the worker thread.
+        make: Makes the iterable; called in the worker thread.
     """
     loop = asyncio.get_running_loop()
     items: asyncio.Queue[T] = asyncio.Queue()
@@ -252,7 +252,7 @@ async def iterate_in_worker(make: Callable[[], Iterable[T]]) -> AsyncGenerator[T
                 yield getting.result()
                 continue
             getting.cancel()
-            # What the thread said last comes before its end.
+            # Yield the items that arrived just before the end.
             while not items.empty():
                 yield items.get_nowait()
             await task
@@ -265,14 +265,14 @@ async def iterate_in_worker(make: Callable[[], Iterable[T]]) -> AsyncGenerator[T
 
 
 def leavable(steps: Any) -> Generator[Any]:
-    """Iterate over the steps of a sync run of a graph; the calls under way are cancelled when the iteration is left.
+    """Iterate over the steps of a sync run of a graph. If the iteration ends early, the calls in progress are cancelled.
 
-    LangGraph's sync loop waits for its nodes whatever happens, Ctrl-C included, and these wait for their calls. So the calls
-    are cancelled first. Ctrl-C is raised in the main thread; there the steps run in a thread of their own, so that it is
-    raised here and not inside of LangGraph's loop.
+    LangGraph's sync loop always waits for its nodes, even after Ctrl-C, and the nodes wait for their calls; so the calls are
+    cancelled first. In the main thread, where Ctrl-C is raised, the steps run in another thread, so that the interrupt is
+    raised here instead of inside LangGraph's loop.
 
     Args:
-        steps: The generator of steps; each starts when it is asked for.
+        steps: The generator of steps.
     """
     waits = Waits()
     scope = _waits.get() or Waits()
@@ -292,7 +292,7 @@ def leavable(steps: Any) -> Generator[Any]:
 
 @contextmanager
 def _stepper(waits: Waits) -> Generator[Callable[[Callable[[], Any]], tuple[bool, Any]]]:
-    """Return a function that takes a step of a generator, in another thread where this is the main one."""
+    """Yield a function that runs one step of a generator: in another thread if this is the main thread, or else directly."""
 
     def here(take: Callable[[], Any]) -> tuple[bool, Any]:
         with waits.entered():
@@ -305,7 +305,7 @@ def _stepper(waits: Waits) -> Generator[Callable[[Callable[[], Any]], tuple[bool
         yield here
         return
     executor = ThreadPoolExecutor(1, thread_name_prefix="moa-run")
-    # One context for all steps: what LangGraph sets in one of them it resets in another.
+    # All steps share one context, because LangGraph sets context variables in one step and resets them in another.
     context = copy_context()
 
     def there(take: Callable[[], Any]) -> tuple[bool, Any]:

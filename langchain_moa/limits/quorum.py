@@ -1,4 +1,4 @@
-"""When a layer closes before all of its proposers have answered; the stragglers are then late."""
+"""Quorum and deadline of layers: the rules by which a layer closes before all of its proposers have answered."""
 
 from __future__ import annotations
 
@@ -15,14 +15,15 @@ if TYPE_CHECKING:
 
 
 def quorum_of(quorum: int | float | None, size: int) -> int | None:  # noqa: PYI041  # 1 is one proposer, 1.0 is all of them
-    """Return how many good answers a mixture's `quorum` asks of a layer.
+    """Return the number of good answers that a mixture's `quorum` requires of a layer.
 
     Args:
-        quorum: A number of proposers (int), or a share of them (float, over 0 and at most 1), rounded up.
-        size: How many proposers the layer has.
+        quorum: A number of proposers (int), or a share of them (float, more than 0 and at most 1), which is rounded up. `None`
+            for no quorum.
+        size: The number of proposers in the layer.
 
     Raises:
-        ValueError: It is no such number, or more than the layer has.
+        ValueError: The number or share is out of range.
     """
     if quorum is None:
         return None
@@ -30,7 +31,7 @@ def quorum_of(quorum: int | float | None, size: int) -> int | None:  # noqa: PYI
         if not 0 < quorum <= 1:
             msg = f"quorum is {quorum}; give a number of proposers like 3, or a share of them like 0.75"
             raise ValueError(msg)
-        # 0.07 * 100 is a little more than 7.
+        # 0.07 * 100 is 7.000000000000001 in floating point.
         return math.ceil(round(quorum * size, 9))
     if not 1 <= quorum <= size:
         msg = f"quorum is {quorum}, but a layer has {size} proposers; give a number from 1 to {size}, or a share like 0.75"
@@ -39,10 +40,10 @@ def quorum_of(quorum: int | float | None, size: int) -> int | None:  # noqa: PYI
 
 
 Decides: TypeAlias = "Callable[[Sequence[Any], int], str | None]"
-"""From the answers so far, and how many may still come, to the reason why these cannot change the outcome, if they cannot."""
+"""Takes the answers so far and the number of open calls. Returns why those calls cannot change the outcome, or `None`."""
 
 DECIDED = "decided"
-"""The kind of the limit of a call that was not waited for because the outcome was decided without it."""
+"""The kind of limit that cancels a call because the outcome is decided without its answer."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,15 +51,15 @@ class Closing:
     """The rules by which a layer closes.
 
     Attributes:
-        size: How many proposers the layer has.
-        enough: How many good answers it needs (`min_references`).
-        quorum: How many are enough to close it early, if it may be.
-        grace: Seconds that the others then have.
-        deadline: Seconds for the whole answer, if they are counted.
-        layers: How many layers the mixture has.
-        layer: This one's number, from 1.
-        decides: The rule that closes the layer as soon as its answers decide the outcome, if there is one.
-        later: How many proposers the layers to come have whose answers count together with these.
+        size: The number of proposers in the layer.
+        enough: Minimum number of good answers (`min_references`).
+        quorum: Number of good answers that close the layer early, or `None`.
+        grace: Seconds that the other proposers have after the quorum is reached.
+        deadline: Seconds for the whole answer, or `None`.
+        layers: The number of layers of the mixture.
+        layer: The number of this layer, from 1.
+        decides: The rule that closes the layer as soon as its answers decide the outcome, or `None`.
+        later: Number of proposers in later layers whose answers count together with those of this layer.
     """
 
     size: int
@@ -77,29 +78,29 @@ class Closing:
         return self.quorum is not None or self.deadline is not None or self.decides is not None
 
     def decided(self, answers: Sequence[Any], open_calls: int) -> str | None:
-        """Return why the outcome is decided; `None` if it is not.
+        """Return why the outcome is decided, or `None` if it is not.
 
         Args:
-            answers: The answers so far that count.
-            open_calls: How many proposers of this layer have not ended.
+            answers: The answers so far that count towards the outcome.
+            open_calls: The number of proposers of this layer that have not ended.
         """
         return None if self.decides is None else self.decides(answers, open_calls + self.later)
 
 
 class LayerRound:
-    """One layer in one run: who is in it, and when it closes.
+    """One layer in one run: tracks its open calls and answers, and closes the layer according to its rules.
 
-    With a deadline, what is left of it is shared equally by the layers to come and the aggregator. A layer closes when its
-    share is over, unless it has too few good answers: then it waits for those, but never into the aggregator's share.
+    The remaining time of a deadline is shared equally by the remaining layers and the aggregator. A layer closes at the end of
+    its share. If it has too few good answers then, it waits for more, but not into the aggregator's share.
     """
 
     def __init__(self, closing: Closing, started: float, answers: Sequence[Any] = ()) -> None:
         """Open the round.
 
         Args:
-            closing: The rules.
-            started: When the answer was begun, on the clock of `time.monotonic`.
-            answers: Answers of earlier layers that count for the outcome together with this layer's.
+            closing: The rules by which the layer closes.
+            started: Start of the run, on the clock of `time.monotonic`.
+            answers: Answers of earlier layers that count towards the outcome together with this layer's.
         """
         self._closing = closing
         self._inside: set[Limit] = set()
@@ -118,10 +119,10 @@ class LayerRound:
 
     @contextmanager
     def joined(self, timeout: float | None) -> Iterator[Limit]:
-        """Be in the round; the limit is brought forward when the round closes earlier.
+        """Take part in the round with one call. Yields the call's time limit, which is brought forward if the round closes.
 
         Args:
-            timeout: Seconds that this proposer has once it is asked, whatever the others do.
+            timeout: Timeout of this call in seconds, or `None`.
         """
         limit = Limit(timeout=timeout)
         self._inside.add(limit)
@@ -132,13 +133,14 @@ class LayerRound:
             self._inside.discard(limit)
 
     def answered(self, answer: Any = None) -> str | None:
-        """Count a good answer; it may close the round.
+        """Count a good answer, which may close the round.
 
         Args:
             answer: The answer, for the rule that decides the outcome.
 
         Returns:
-            Why the outcome is decided, if it is and others are still asked; they are cancelled.
+            Why the outcome is decided, if this answer decided it while other calls are open; these are cancelled. Otherwise
+            `None`.
         """
         rules = self._closing
         self._good += 1
@@ -151,10 +153,10 @@ class LayerRound:
         return self._ends()
 
     def failed(self) -> str | None:
-        """Count a proposer that has no good answer.
+        """Count a proposer that ended without a good answer.
 
         Returns:
-            Why the outcome is decided, as for `answered`.
+            Why the outcome is decided, or `None`; see `answered`.
         """
         return self._ends()
 
@@ -176,27 +178,27 @@ class LayerRound:
 
 
 class Progress:
-    """What the nodes of one run share beside its state: when the answer was begun, and the rounds of its layers.
+    """Progress that the nodes of one run share outside of its state: the start of the run and the rounds of its layers.
 
-    All proposers of a run are called on one event loop, so nothing here needs a lock.
+    All proposers of a run are called on one event loop, so no lock is needed.
 
     Attributes:
-        started: When the first proposer was asked, on the clock of `time.monotonic`; `None` before. A run that is resumed
-            begins anew.
+        started: When the first round was opened, on the clock of `time.monotonic`; `None` before that. A resumed run starts
+            anew.
     """
 
     def __init__(self) -> None:
-        """Begin a run."""
+        """Start without rounds."""
         self.started: float | None = None
         self._rounds: dict[str, LayerRound] = {}
 
     def round(self, name: str, closing: Closing, answers: Sequence[Any] = ()) -> LayerRound:
-        """Return a round, opened by the first to come.
+        """Return the round of a name. The first caller opens it.
 
         Args:
-            name: Which one: that of a layer, or of a ranking.
-            closing: Its rules.
-            answers: Answers of earlier layers that count for the outcome.
+            name: The name of the round: that of a layer or of a ranking.
+            closing: The rules by which it closes.
+            answers: Answers of earlier layers that count towards the outcome.
         """
         if self.started is None:
             self.started = monotonic()

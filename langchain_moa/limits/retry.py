@@ -1,4 +1,4 @@
-"""Retries: which failures are worth another attempt, how often, and how long to wait in between."""
+"""Retries: which errors are retried, how often, and how long to wait between attempts."""
 
 from __future__ import annotations
 
@@ -19,30 +19,30 @@ from langchain_moa.limits.deadline import Limit
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
-# Request timeout, conflict, too early, too many requests; and every error of the server.
+# Request timeout, conflict, too early, too many requests. All server errors (5xx) are retried, too.
 _WORTH_IT = {408, 409, 425, 429}
 _TOO_MANY = 429
 _ERROR = 400
 _SERVER_ERROR = 500
 
-# What OpenAI, Anthropic and compatible servers call the same in the middle of a stream, whose status was good.
+# Types of temporary errors that OpenAI, Anthropic and compatible servers send in a stream, after a good status.
 _PASSING = {"server_error", "api_error", "overloaded_error", "rate_limit_error", "timeout_error"}
 
-# A quota that is used up comes with the status of a rate limit, and does not come back within seconds.
+# A used-up quota has the status of a rate limit, but waiting a few seconds does not help.
 _HOPELESS = {"insufficient_quota", "billing_not_active"}
 
 
 def is_retryable(error: BaseException) -> bool:
-    """Tell whether the same call may succeed if it is made again.
+    """Return whether a retry of the failed call may succeed.
 
     Args:
-        error: What the call raised; where it does not say of itself, its causes are asked.
+        error: The error of the call. If it is inconclusive, its causes are examined.
     """
     for each in _chain(error):
         if getattr(each, "code", None) in _HOPELESS:
             return False
         if isinstance(said := getattr(each, "is_retryable", None), bool):
-            # LangChain's model errors have it, and those of a mixture.
+            # An attribute of LangChain's model errors and of those of a mixture.
             return said
         if isinstance(status := _status(each), int) and status >= _ERROR:
             return status in _WORTH_IT or status >= _SERVER_ERROR
@@ -54,10 +54,10 @@ def is_retryable(error: BaseException) -> bool:
 
 
 def retry_after(error: BaseException | None) -> float | None:
-    """Return the seconds that a server asked to wait, `None` where it did not say.
+    """Return the seconds that a server asked to wait in its response, or `None`.
 
     Args:
-        error: What a call raised, with the server's response or caused by something that has it.
+        error: The error of a call. It, or one of its causes, may have the server's response.
     """
     for each in _chain(error):
         headers = getattr(getattr(each, "response", None), "headers", None)
@@ -70,10 +70,10 @@ def retry_after(error: BaseException | None) -> float | None:
 
 
 def is_rate_limit(error: BaseException) -> bool:
-    """Tell whether a provider asks for fewer calls: by a rate limit, or by saying how long to wait.
+    """Return whether an error is a rate limit: a retryable error with status 429 or with a time to wait.
 
     Args:
-        error: What a call raised.
+        error: The error of a call.
     """
     if not is_retryable(error):
         return False
@@ -94,7 +94,7 @@ def _status(error: BaseException) -> Any:
 
 
 def _kind(error: BaseException) -> str | None:
-    """Return what a server calls its error, `None` where it does not say."""
+    """Return the type of the error in the server's response body, or `None`."""
     match getattr(error, "body", None):
         case {"error": {"type": str(kind)}} | {"type": str(kind)}:
             return kind
@@ -102,7 +102,7 @@ def _kind(error: BaseException) -> str | None:
 
 
 def _transport_errors() -> Iterator[type[BaseException]]:
-    """The errors of the HTTP clients in use for what never became a response: no connection, no answer in time."""
+    """Yield the errors of the imported HTTP clients for requests without a response: connection errors and timeouts."""
     for name in ("httpx", "httpx2"):
         if (module := sys.modules.get(name)) is not None:
             yield module.TransportError
@@ -176,8 +176,8 @@ class Retry:
     jitter: float = 0.5
 
     def __post_init__(self) -> None:
-        """Check the numbers, so that a wrong one fails where it is written."""
-        # A YAML file does not keep to the annotations.
+        """Check that the numbers are in their ranges."""
+        # Values from a YAML file can be of any type.
         attempts: Any = self.attempts
         if not isinstance(attempts, int) or isinstance(attempts, bool) or attempts < 1:
             msg = f"retry.attempts is {_shown(attempts)}; give a whole number from 1, the first attempt included"
@@ -191,13 +191,13 @@ class Retry:
 
     @classmethod
     def coerce(cls, value: Any) -> Retry | None:
-        """Make a policy of what a user may write for one.
+        """Convert a value of a `retry` field to a policy.
 
         Args:
             value: A policy, a mapping of its arguments, or `None`.
 
         Raises:
-            ValueError: It is none of these, or has an unknown key.
+            ValueError: The value has another type or an unknown key.
         """
         if value is None or isinstance(value, cls):
             return value
@@ -213,12 +213,12 @@ class Retry:
 
         Args:
             attempt: The number of the attempt that failed, from 1.
-            error: What it raised.
+            error: The error of that attempt.
         """
         chance = self.jitter * random.random()  # noqa: S311  # it spreads load, it guards nothing
         if (told := retry_after(error)) is not None:
             return min(told + chance * self.initial, max(told, self.maximum))
-        # The exponent is bounded before it is used: 2.0 ** 1100 is an error.
+        # The exponent is bounded, because 2.0 ** 1100 raises an OverflowError.
         backoff = min(self.maximum, self.initial * 2.0 ** min(attempt - 1, 60))
         return backoff * (1 - chance)
 
@@ -230,16 +230,16 @@ async def retrying(
     limit: Limit | None = None,
     begun: Callable[[], bool] | None = None,
 ) -> T:
-    """Call, and call again as the policy says.
+    """Make a call, and retry it according to a policy.
 
     Args:
-        policy: The policy; `None`: the call is made once.
-        call: What to do.
-        limit: The time that all attempts have together; `None`: as much as they take.
-        begun: Tells that something of the answer is out already, so that it cannot be begun anew.
+        policy: The retry policy; `None` for a single attempt.
+        call: Makes the call.
+        limit: Time limit of all attempts together, or `None`.
+        begun: Returns whether a part of the answer has been streamed, so that the call must not be retried.
 
     Raises:
-        Exception: What the last attempt raised.
+        Exception: The error of the last attempt.
     """
     if policy is None:
         return await call()
@@ -251,7 +251,7 @@ async def retrying(
 
 
 def _shown(value: Any) -> str:
-    # What is no number may be anything, a key in the wrong place for example.
+    # Other values are not shown, as they may be secret, such as an API key in the wrong place.
     return repr(value) if isinstance(value, (int, float)) else f"a {type(value).__name__}"
 
 
@@ -267,7 +267,7 @@ def _rules(policy: Retry, limit: Limit, begun: Callable[[], bool] | None) -> dic
         return state.attempt_number >= policy.attempts or in_vain
 
     def tell(state: RetryCallState) -> None:
-        # The error's text may hold anything; what becomes of the call is logged without secrets when it is known.
+        # The text of the error is not logged, as it may contain secrets.
         kind = type(state.outcome.exception()).__name__ if state.outcome else ""
         _logger.info("attempt %d failed with %s; the next in %.2f s", state.attempt_number, kind, state.upcoming_sleep)
 

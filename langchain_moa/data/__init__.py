@@ -1,1 +1,1 @@
-"""The data that all parts speak of: references, answers, calls, errors; redaction and validation."""
+"""Shared data types and functions: references, answers, calls and errors; redaction and validation."""

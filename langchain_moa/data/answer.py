@@ -1,4 +1,4 @@
-"""Answers: what a member's output comes to, whatever kind of Runnable it is, and why it is no reference if it is none."""
+"""Answers: reads the output of any kind of Runnable as a message with its visible text, usage and failure."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from langchain_moa.data.usage import cost_of_messages, counted, total_usage
 
 
 class Answer(TypedDict):
-    """What a member's output comes to: a message, the text that others may read, and what it cost."""
+    """The answer of a member: the message, its visible text, the reason why it is not usable, and its usage and cost."""
 
     message: AIMessage
     text: str
@@ -26,20 +26,20 @@ class Answer(TypedDict):
     cost_usd: NotRequired[float | None]
 
 
-# Blocks of thoughts beside the text.
+# Types of content blocks with thoughts.
 _THOUGHT_BLOCKS = {"reasoning", "reasoning_content", "redacted_thinking", "thinking"}
 
 
 def read_answer(output: Any, *, seen: int = 0) -> Answer:
-    """Read a member's output, whatever kind of Runnable it is.
+    """Read the output of any kind of Runnable as an answer.
 
     Args:
-        output: A message, a text, a list of messages, or a graph's state with `messages`; those of a graph on another machine
-            are still in the form in which they came over the wire.
-        seen: How many messages went in, so that a graph's usage is that of the new ones only.
+        output: A message, a string, a list of messages, or a graph's state with `messages`. Messages of a remote graph may be
+            mappings.
+        seen: The number of input messages, which are skipped in a list or state.
 
     Returns:
-        The answer; its `failure` says why it is no reference, if it is none.
+        The answer. Its `failure` is set if it is not usable as a reference.
     """
     messages = output.get("messages") if isinstance(output, dict) else output
     new = [_unpacked(each) for each in (messages[seen:] if isinstance(messages, list) else [messages])]
@@ -59,7 +59,7 @@ def read_answer(output: Any, *, seen: int = 0) -> Answer:
 
 
 def _unpacked(output: Any) -> Any:
-    """Return the message that a mapping of the wire stands for; anything else as it is."""
+    """Return the message for a mapping that is a serialized message; other values as they are."""
     if not isinstance(output, dict) or "type" not in output:
         return output
     try:
@@ -70,23 +70,23 @@ def _unpacked(output: Any) -> Any:
 
 @cache
 def _messages() -> TypeAdapter[Any]:
-    # Not `convert_to_messages`, which loses what a message cost.
+    # Not `convert_to_messages`, which drops the usage.
     return TypeAdapter(AnyMessage)
 
 
 def reference_text(message: AIMessage) -> str:
-    """Return the answer in a message: its visible text, without thoughts in any spelling."""
+    """Return the visible text of a message, without thoughts in any spelling."""
     text = without_thoughts(str(message.text), is_cut=is_cut(message)).text
     try:
         text.encode()
     except UnicodeEncodeError:
-        # Half a character, left where a server has cut its answer: no client could send it on, and no checkpointer store it.
+        # A lone surrogate, as left by a server that cut the answer: clients cannot send it, checkpointers cannot store it.
         return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     return text
 
 
 def _failure(message: AIMessage, text: str) -> Failure | None:
-    """Say why a message is no reference; `None` if it is a good one."""
+    """Return why a message is not usable as a reference, or `None` if it is."""
     reason = finish_reason_of(message.response_metadata)
     kind = finish_kind(reason)
     if kind == "content_filter":
@@ -104,9 +104,9 @@ def _failure(message: AIMessage, text: str) -> Failure | None:
 
 
 def has_no_end(message: AIMessage) -> bool:
-    """Tell whether a stream in OpenAI's protocol ended without a finish reason, and so perhaps too early."""
+    """Return whether a message in OpenAI's protocol has no finish reason, so that its end may be missing."""
     said = message.response_metadata
-    # The Responses API has a status in place of a finish reason.
+    # The Responses API has a status instead of a finish reason.
     return said.get("model_provider") == "openai" and not (finish_reason_of(said) or said.get("status"))
 
 
@@ -127,7 +127,7 @@ def _has_refusal(message: AIMessage) -> bool:
         return True
     blocks = message.content if isinstance(message.content, list) else ()
     for block in blocks:
-        # OpenAI's own block, or the same wrapped in LangChain's standard content (`output_version="v1"`).
+        # OpenAI's block, or the same block in LangChain's standard content (`output_version="v1"`).
         match block:
             case {"type": "refusal"} | {"type": "non_standard", "value": {"type": "refusal"}}:
                 return True
@@ -139,7 +139,7 @@ def _usage(messages: list[Any]) -> UsageMetadata | None:
     for message in messages:
         if not isinstance(message, AIMessage):
             continue
-        # The answer of a mixture's graph counts its aggregator's tokens alone; its account has all that were paid for.
+        # The `usage_metadata` of a mixture's answer has the aggregator's tokens only; its account has those of all calls.
         account = message.response_metadata.get("moa")
         usage = counted(message.usage_metadata) if account is None else total_usage(account)
         total = total if usage is None else add_usage(total, usage)

@@ -1,4 +1,4 @@
-"""What a Runnable is made of, as far as it declares it: fields, bound arguments, steps, fallbacks, nodes of a graph."""
+"""Components of Runnables, as far as they are declared: fields, bound arguments, steps, fallbacks, nodes of a graph."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from langchain_moa._compat import default_settings, remote_headers
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-# A longer list is data, such as recorded answers.
+# Longer lists and mappings are data, such as recorded answers, and are not searched.
 _MANY = 500
 
 
 def components_of(whole: object, *, enters: Callable[[Any], bool] = lambda _: True) -> Iterator[tuple[str, Any]]:
-    """Yield what something is made of, each part with the name that it has there.
+    """Yield an object and all of its components, each with the name of the field or key that holds it.
 
-    Chains, bindings, retries, fallbacks and alternatives declare their parts as fields, a function its `deps`, a compiled graph
-    its `nodes`. What a function of a graph's node refers to is not declared and not found.
+    Chains, bindings, retries, fallbacks and alternatives declare components as fields, functions as `deps`, compiled graphs as
+    `nodes`. Objects that the function of a graph's node refers to are not declared, so they are not found.
 
     Args:
-        whole: A Runnable, embeddings, a strategy, or several of them in a list; it comes first.
-        enters: Whether to look into a part. Default: into all.
+        whole: A Runnable, embeddings, a strategy, or a list of them. It is yielded first, with an empty name.
+        enters: Returns whether to search a component. Default: all are searched.
     """
     seen: dict[int, Any] = {}
     waiting: list[tuple[str, Any]] = [("", whole)]
@@ -37,7 +37,7 @@ def components_of(whole: object, *, enters: Callable[[Any], bool] = lambda _: Tr
         name, part = waiting.pop()
         yield name, part
         if id(part) not in seen and enters(part):
-            # Kept, so that no other object gets its id.
+            # Keep a reference, so that the id is not reused for another object.
             seen[id(part)] = part
             waiting.extend((each or name, inner) for each, inner in _inner(part))
 
@@ -50,7 +50,7 @@ def _inner(part: Any) -> Iterable[tuple[str, Any]]:
         case list() | tuple() if len(part) <= _MANY:
             inner = [("", each) for each in part]
         case Pregel():
-            # Its checkpointer and its store hold what was said, not what it is made of.
+            # The checkpointer and the store hold conversations, not components.
             inner = [(name, node.bound) for name, node in part.nodes.items()]
         case PregelProtocol():
             inner = remote_headers(part).items()
@@ -64,7 +64,7 @@ def _inner(part: Any) -> Iterable[tuple[str, Any]]:
             if hasattr(type(part), "deps"):
                 inner = [*inner, *(("", each) for each in _dependencies(part))]
         case _ if not isinstance(part, type) and isinstance(headers := getattr(part, "headers", None), Mapping):
-            # An HTTP client of the user's.
+            # An HTTP client.
             inner = headers.items()
     return inner
 
@@ -72,5 +72,5 @@ def _inner(part: Any) -> Iterable[tuple[str, Any]]:
 def _dependencies(part: Any) -> list[Any]:
     try:
         return list(part.deps)
-    except Exception:  # noqa: BLE001  # LangChain reads the function's source, which may be missing or another file's
+    except Exception:  # noqa: BLE001  # LangChain parses the function's source, which may be missing or wrong
         return []

@@ -1,4 +1,4 @@
-"""Connections that failed: which host, which port, why, and what to check."""
+"""Connection errors: the host, the port, the cause, and what to check."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ _OF_NUMBERS = {
 
 
 def too_many_files(error: BaseException) -> str | None:
-    """Return what to do about too many open files; `None` for an error of any other kind."""
+    """Return the explanation of an error about too many open files, or `None` for other errors."""
     if not isinstance(error, OSError) or error.errno not in {errno.EMFILE, errno.ENFILE}:
         return None
     return _OF_NUMBERS[error.errno]
 
 
 def cause_of(error: BaseException, chain: Iterator[BaseException]) -> str | None:
-    """Return where a connection failed and what to check; `None` for an error of any other kind.
+    """Return where a connection failed and what to check, or `None` for other errors.
 
     Args:
-        error: What a client raised.
-        chain: The error and those that caused it.
+        error: The error that a client raised.
+        chain: The error and its causes.
     """
     every = list(chain)
     if not any("connect" in type(each).__name__.lower() for each in every) and not isinstance(error, OSError):

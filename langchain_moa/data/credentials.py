@@ -1,4 +1,4 @@
-"""Credentials: the names that they have in settings and environments, and the forms by which they are known in a text."""
+"""Credentials: recognizes them by the names of settings and environment variables, and by their form in a text."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
     Span = tuple[int, int]
 
-# The words of a name: `X-Api-Key`, `api_key`, `apiKey`, `OPENAI_API_KEY_2`.
+# Splits names into words: `X-Api-Key`, `api_key`, `apiKey`, `OPENAI_API_KEY_2`.
 _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 
-# What may follow the word that says what a value is: `API_KEY_PROD`, `CREDENTIALS_JSON`.
+# Trailing words that are ignored: `API_KEY_PROD`, `CREDENTIALS_JSON`.
 _TRAILING = {"b", "base", "dev", "header", "headers", "json", "new", "old", "prod", "production", "staging", "test", "value"}
 
-# The names that Sentry's SDK and detect-secrets take for those of secrets, by their last word, or their last two.
+# Last words, or last two words, of names that Sentry's SDK and detect-secrets treat as secret.
 _SECRET_WORDS = {
     *("auth", "authorization", "cookie", "cookies", "credential", "credentials", "dsn", "passphrase", "passwd", "password"),
     *("passwords", "secret", "secrets", "csrftoken", "sessionid"),
@@ -36,7 +36,7 @@ _SECRET_KEYS = {
 }
 _SECRET_TOKENS = {"access", "api", "auth", "bearer", "refresh", "session"}
 
-# Names of parameters and of figures, which are no credentials.
+# Words before `token` in names of parameters and counts, which are not credentials.
 _PLAIN_TOKENS = {
     *("begin", "bos", "cls", "end", "eos", "first", "image", "last", "mask", "max", "min", "next"),
     *("pad", "per", "sep", "special", "start", "stop", "think", "unk"),
@@ -46,40 +46,40 @@ _DATABASES = {
     *("mysql", "postgres", "postgresql", "rabbitmq", "redis", "sqlalchemy"),
 }
 
-# Words that make a name that of a credential only behind certain others.
+# Last words that name a credential only after certain other words.
 _SECRET_BEHIND = {
     **dict.fromkeys(("key", "keys"), _SECRET_KEYS),
     **dict.fromkeys(("uri", "url", "urls"), _DATABASES),
     **dict.fromkeys(("str", "string"), frozenset({"conn", "connection"})),
     "tokens": _SECRET_TOKENS,
-    # By itself it is the shell's name for the current folder.
+    # `PWD` alone is the shell's current directory.
     "pwd": {*_DATABASES, "admin", "root", "user"},
 }
 
-# Models' providers of which gitleaks has no rule, or a narrow one. A key has a digit, which is checked apart: no pattern may
-# look ahead without a bound.
+# Keys of model providers that gitleaks has no rule for, or too narrow a one. That a key has a digit is checked separately, as
+# patterns must not have unbounded lookahead.
 _OF_PROVIDERS = re.compile(
     r"\b(?:(?:sk|pk|rk|tgp|gsk|xai|lsv2|nvapi|pplx|csk|fw|r8)[-_][\w-]{16,}|hf_\w{30,}|AIza[\w-]{30,}|gh[pousr]_\w{30,}"
     r"|(?:AKIA|ASIA)[A-Z0-9]{16}\b)"
 )
 
-# What follows the scheme in a header. `Bearer authorization requires` is prose.
+# Credentials after the scheme of an `Authorization` header. Prose such as `Bearer authorization requires` does not match.
 _BEARER = re.compile(r"(?i:\bbearer)[ \t]{1,4}([^\s\"',;]{16,})")
 _BASIC = re.compile(r"(?i:\bbasic)[ \t]{1,4}([A-Za-z0-9+/]{8,}={0,2})")
 
-# `user:password@` in an address. A host has no `@`.
+# `user:password@` in a URL.
 _IN_ADDRESS = re.compile(r"://([^\s/:@\"'<>?#]*):([^\s/@\"'<>]+)@")
 
-# Rules of gitleaks that are for source code, and take more than linear time or any long word for a secret.
+# Rules of gitleaks that are not used: they are for source code, and take more than linear time or match any long word.
 _LEFT_OUT = {"curl-auth-header", "curl-auth-user", "generic-api-key", "kubernetes-secret-yaml", "nuget-config-password"}
 
-# What gitleaks wants behind a key. In prose, a comma or a full stop follows.
+# Parts of gitleaks' patterns that are replaced: a prefix, and what must follow a key. In prose, punctuation may follow.
 _BEFORE_NAME = r"[\w.-]{0,50}?"
 _BEHIND = (r"""(?:[\x60'"\s;]|\\[nr]|$)""", r"""(?:[\x60'"\s;]|\\[nr]|$|\b)""")
 
 
 def is_secret_name(name: str) -> bool:
-    """Tell whether a setting, a header or a variable of this name holds a credential."""
+    """Return whether the name of a setting, header or environment variable is that of a credential."""
     words = [word.lower() for word in _WORDS.findall(name)]
     while len(words) > 1 and words[-1] in _TRAILING:
         words.pop()
@@ -95,22 +95,22 @@ def is_secret_name(name: str) -> bool:
 
 
 def credentials_in(text: str) -> list[Span]:
-    """Return the places of credentials in a text, by their form alone: the keys of many services, headers, addresses.
+    """Find credentials in a text by their form: keys of many services, headers, and URLs with a password.
 
-    The forms are those of gitleaks (`gitleaks.toml`, MIT License, see `gitleaks.LICENSE`) and of more providers of models. The
+    The forms are those of gitleaks (`gitleaks.toml`, MIT License, see `gitleaks.LICENSE`) and of further model providers. The
     time is linear in the length of the text.
 
     Args:
         text: Any text.
 
     Returns:
-        The places, in order; no two of them overlap.
+        The spans of the credentials, in order and without overlaps.
     """
     return _apart(_found(text))
 
 
 def in_address(address: str) -> list[tuple[str, str]]:
-    """Return the user and the password of each address in a text, as they are written; the password may be empty."""
+    """Return the user and password of each URL in a text, not decoded. The password may be empty."""
     return re.findall(r"://([^\s/:@]*)(?::([^\s/@]*))?@", address)
 
 
@@ -147,7 +147,7 @@ def _has_digit(text: str) -> bool:
 
 
 def _is_pair(encoded: str) -> bool:
-    """Tell whether a text is what `Basic` is followed by: a name and a password in base64."""
+    """Return whether a text is `user:password` in base64, as in an `Authorization: Basic` header."""
     try:
         return b":" in b64decode(encoded, validate=True)
     except (DecodingError, ValueError):
@@ -159,10 +159,10 @@ class Rule:
     """A rule of gitleaks.
 
     Attributes:
-        id: Its name.
-        expression: Its pattern, as written in the file.
-        keywords: Words in lower case; a text without any of them is skipped.
-        entropy: The least entropy of a secret, in bits for each character.
+        id: The name of the rule.
+        expression: The pattern in Go's syntax, as in the file.
+        keywords: Lower-case words. Texts without any of them are skipped.
+        entropy: Minimum entropy of a secret, in bits per character.
     """
 
     id: str
@@ -172,20 +172,20 @@ class Rule:
 
     @cached_property
     def pattern(self) -> re.Pattern[str]:
-        """The pattern as Python's."""
-        # This optional prefix is left out: it would be searched for at every place of a text.
+        """The pattern compiled for Python."""
+        # The optional prefix is removed, because it would be tried at every position of a text.
         expression = self.expression.replace(_BEFORE_NAME, "")
         for behind in _BEHIND:
             if expression.endswith(behind):
                 expression = f"{expression.removesuffix(behind)}(?![A-Za-z0-9])"
-        # Go lets a flag begin anywhere.
+        # In Go, inline flags can be anywhere in a pattern.
         flags = re.IGNORECASE if "(?i)" in expression else re.NOFLAG
         expression = expression.replace("(?i)", "").replace("[:alnum:]", "a-zA-Z0-9").replace(r"\z", r"\Z")
         return re.compile(expression, flags)
 
     def found(self, text: str) -> Iterator[Span]:
-        """Yield the places of the secrets of this rule in a text."""
-        # Some rules find a secret by the name in front of it.
+        """Yield the spans of the secrets in a text that match this rule."""
+        # Rules with a prefix also match the name before the secret, which is in group 1.
         group = 1 if _BEFORE_NAME in self.expression else 0
         for match in self.pattern.finditer(text):
             if _entropy(match[group]) >= self.entropy:

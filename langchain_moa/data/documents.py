@@ -1,4 +1,4 @@
-"""YAML documents: plain data, without duplicate keys, and limited in depth and in size with its aliases."""
+"""Safe YAML parsing: plain data only, without duplicate keys, and limited in depth and in size with aliases expanded."""
 
 from __future__ import annotations
 
@@ -6,20 +6,23 @@ from typing import Any, NoReturn
 
 import yaml
 
-# No mixture is nested so deeply, or has so many values.
+# Limits far above those of any real mixture.
 _DEEPEST = 50
 _MOST_VALUES = 100_000
 
 
 def read_yaml(text: str) -> Any:
-    """Return what a YAML document holds.
+    """Parse a YAML document.
 
     Args:
         text: The document.
 
+    Returns:
+        The document's content as plain data.
+
     Raises:
-        ValueError: It is no YAML, a key stands twice in one mapping, or it is nested too deeply, refers to itself, or grows too
-            large by its aliases. The text says where, and quotes nothing of the document.
+        ValueError: The document is not valid YAML, has a duplicate key, is nested too deeply, is recursive, or has too many
+            values with aliases expanded. The message has the line and column, and does not quote the line.
     """
     try:
         loader = _Loader(text)
@@ -30,7 +33,7 @@ def read_yaml(text: str) -> Any:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-        # PyYAML's own text quotes the line, which may contain a key.
+        # PyYAML's own text quotes the line, which may contain a secret.
         msg = f"{where}{error.problem or error.context}"
         raise ValueError(msg) from None
     except yaml.reader.ReaderError as error:
@@ -63,7 +66,7 @@ class _Loader(yaml.SafeLoader):
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002  # PyYAML's
         seen: dict[tuple[str, str], yaml.Node] = {}
-        given: Any = node  # `!!map` may stand before anything
+        given: Any = node  # any node can have the tag `!!map`
         for key, _ in given.value if isinstance(given, yaml.MappingNode) else ():
             if isinstance(key, yaml.ScalarNode) and (first := seen.setdefault((key.tag, key.value), key)) is not key:
                 _refuse(f"a key stands twice in one mapping; the first is in line {first.start_mark.line + 1}", key)

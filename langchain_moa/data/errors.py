@@ -1,4 +1,4 @@
-"""The errors of a mixture: what failed, and what had already been paid for."""
+"""The errors that a mixture raises, which carry the references and steps so far."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class OutOfTimeError(TimeoutError):
 
     Attributes:
         kind: What set the limit: `timeout`, `quorum`, `deadline` or `decided`.
-        was_sent: Whether the request had been sent; a call that was still waiting for its turn has cost nothing.
+        was_sent: Whether the call had been made. A call that was still waiting for its turn costs nothing.
     """
 
     def __init__(self, kind: str, message: str, *, was_sent: bool = True) -> None:
@@ -40,7 +40,7 @@ class OutOfTimeError(TimeoutError):
 
         Args:
             kind: What set the limit.
-            message: The same in words.
+            message: The text of the error.
             was_sent: Whether the call had been made.
         """
         super().__init__(message)
@@ -49,10 +49,10 @@ class OutOfTimeError(TimeoutError):
 
 
 def was_sent(error: BaseException | None) -> bool:
-    """Tell whether a call that failed had been made.
+    """Return whether a failed call had been made, rather than cancelled while it was waiting for its turn.
 
     Args:
-        error: What it raised, if it raised something.
+        error: The error of the call, or `None` if it returned an invalid answer.
     """
     return error.was_sent if isinstance(error, OutOfTimeError) else True
 
@@ -82,16 +82,16 @@ class MoAError(LangChainException):
         """Make the error.
 
         Args:
-            message: What happened, free of secrets.
-            references: The references of the answer so far.
-            steps: Its other calls so far.
+            message: The text of the error, without secrets.
+            references: The references so far.
+            steps: The other calls so far.
         """
         super().__init__(message)
         self.references: tuple[Reference, ...] = tuple(references)
         self.steps: tuple[Step, ...] = tuple(steps)
 
     def model_dump(self) -> dict[str, str]:
-        """Return the error as plain data, for a LangGraph server, which shows its clients no text of errors without this."""
+        """Return the error as plain data. Without this method, LangGraph's server does not send an error's text to clients."""
         return {"error": type(self).__name__, "message": str(self)}
 
 
@@ -230,7 +230,7 @@ class AggregatorContextOverflowError(AggregatorFailedError, ContextOverflowError
     """The aggregator failed with a `ContextOverflowError`."""
 
 
-# The standard kinds of langchain-core, each with the error for an aggregator that failed with it.
+# LangChain's standard model errors, each with the error for an aggregator that failed with it.
 _OF_KIND: dict[type[ModelError], type[AggregatorFailedError]] = {
     ModelAuthenticationError: AggregatorModelAuthenticationError,
     ModelPermissionDeniedError: AggregatorModelPermissionDeniedError,
@@ -258,19 +258,20 @@ def aggregator_failed(
     *,
     role: str = "the aggregator ",
 ) -> AggregatorFailedError:
-    """Return the error for an aggregator that failed, like all that stood in for it.
+    """Return the error for an aggregator whose calls, including those of its fallbacks, all failed.
 
     Args:
-        failed: Who failed, by model id or name, why, and what it raised if it raised something; in the order of their turns.
-        references: The references of the answer.
-        steps: Its other calls, those that failed included.
-        role: What stands before the names. Default: that they are the aggregator.
+        failed: For each member in the order of the calls: its model id or name, the failure, and the error, or `None` if it
+            returned an invalid answer.
+        references: The references so far.
+        steps: The other calls so far, including the failed ones.
+        role: The text before the first name in the message.
     """
     reasons = [f"{model} failed: {why['kind']}: {why['message']}" for model, why, _ in failed]
     message = f"{role}{'; then '.join(reasons)}"
     causes = tuple(cause for *_, cause in failed)
     kinds = [(cause, _kind(cause)) for cause in causes if cause is not None]
-    # What may be worth another try makes the whole worth another try.
+    # A retryable cause takes precedence, so that the error is retryable, too.
     cause, kind = min(kinds, key=lambda each: not getattr(each[1], "is_retryable", False), default=(None, None))
     error = (AggregatorFailedError if kind is None else _OF_KIND[kind])(message, references=references, steps=steps)
     error.add_note(_kept(references))
@@ -283,13 +284,13 @@ def aggregator_failed(
 def proposers_failed(
     references: Sequence[Reference], layer: int, wanted: int, steps: Sequence[Step] = ()
 ) -> ProposersFailedError:
-    """Return the error for a layer with fewer good references than are wanted.
+    """Return the error for a layer with too few good references.
 
     Args:
-        references: All references of the answer so far.
-        layer: The layer's number, from 1.
-        wanted: How many good references it needed.
-        steps: The other calls of the answer so far.
+        references: All references so far.
+        layer: The number of the layer, from 1.
+        wanted: The required number of good references (`min_references`).
+        steps: The other calls so far.
     """
     of_layer = [reference for reference in references if reference["layer"] == layer]
     good = sum(reference["status"] == "ok" for reference in of_layer)
@@ -306,10 +307,10 @@ def proposers_failed(
 
 
 def paid_for(error: BaseException | None) -> Paid:
-    """Return what a call has taken that raised: that of a mixture which failed inside it, as far as its error knows.
+    """Return the usage and cost of a failed call, which are known if a nested mixture failed.
 
     Args:
-        error: What was raised.
+        error: The error of the call; it, or one of its causes, may be a `MoAError`.
     """
     while error is not None and not isinstance(error, MoAError):
         error = error.__cause__
@@ -320,10 +321,10 @@ def paid_for(error: BaseException | None) -> Paid:
 
 
 def _kind(cause: BaseException) -> type[ModelError] | None:
-    """Return the standard kind of an error, `None` if it has none."""
+    """Return the standard model error that an error belongs to, or `None`."""
     if isinstance(cause, OutOfTimeError):
         return ModelTimeoutError
-    # Providers raise subclasses of the standard kinds.
+    # Providers raise subclasses of the standard errors.
     return next((base for base in type(cause).__mro__ if base in _OF_KIND), None)
 
 
@@ -333,6 +334,6 @@ def _who(reference: Reference) -> str:
 
 
 def _kept(references: Sequence[Reference]) -> str:
-    """Return what Python shows below a traceback: those who read the text alone cannot get at an attribute."""
+    """Return the note that Python shows below a traceback, to point out the error's `references`."""
     good = sum(reference["status"] == "ok" for reference in references)
     return f"good references that are kept in this error's `references`: {good}"

@@ -1,4 +1,4 @@
-"""Finish reasons: why a model stopped, in the words of every provider."""
+"""Finish reasons: maps the words of all providers to common kinds."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from langchain_core.messages import BaseMessage
 
 FinishKind: TypeAlias = Literal["stop", "length", "tool_calls", "content_filter", "refusal"]
-"""What all finish reasons come to."""
+"""The kinds of finish reasons."""
 
 # The words of OpenAI and compatible servers, Azure, Anthropic, Google, Bedrock, Cohere, Mistral and Ollama, in lower case.
 _WORDS: dict[FinishKind, tuple[str, ...]] = {
@@ -28,20 +28,20 @@ _WORDS: dict[FinishKind, tuple[str, ...]] = {
 }
 _KINDS = {word: kind for kind, words in _WORDS.items() for word in words}
 
-# Where the clients of providers put the reason: OpenAI's and most others, Anthropic's, Bedrock's, Ollama's.
+# The keys of the reason in `response_metadata`: OpenAI and most others, Anthropic, Bedrock, Ollama.
 _KEYS = ("finish_reason", "stop_reason", "stopReason", "done_reason")
 
 
 def finish_reason_of(metadata: Mapping[str, Any]) -> str | None:
-    """Return why a model stopped, in the provider's own word (`stop`, `length`, `max_tokens`, ...).
+    """Return a provider's finish reason (`stop`, `length`, `max_tokens`, ...).
 
     Args:
         metadata: The `response_metadata` of the model's message.
 
     Returns:
-        The word; `None` if there is none.
+        The provider's word, or `None` if there is none.
     """
-    # OpenAI's Responses API has no finish reason, but says why an answer is incomplete.
+    # OpenAI's Responses API has no finish reason, but has the reason of an incomplete answer.
     incomplete = metadata.get("incomplete_details")
     reason = incomplete.get("reason") if isinstance(incomplete, dict) else None
     found = next((metadata[key] for key in _KEYS if metadata.get(key)), reason)
@@ -49,13 +49,13 @@ def finish_reason_of(metadata: Mapping[str, Any]) -> str | None:
 
 
 def finish_kind(reason: str | None) -> FinishKind | None:
-    """Return what a provider's finish reason means.
+    """Return the kind of a provider's finish reason.
 
     Args:
-        reason: The provider's word, in any case.
+        reason: The provider's word, in upper or lower case.
 
     Returns:
-        The meaning; `None` for an unknown word, or if there is no reason.
+        The kind, or `None` if the word is unknown or missing.
 
     Example:
         ```python
@@ -68,7 +68,7 @@ def finish_kind(reason: str | None) -> FinishKind | None:
 
 
 def is_cut(message: BaseMessage) -> bool:
-    """Tell whether an answer ended because it reached its limit of tokens.
+    """Return whether an answer was cut at the maximum number of tokens.
 
     Args:
         message: The model's message.

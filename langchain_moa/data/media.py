@@ -1,4 +1,4 @@
-"""Media: which content blocks hold an image, audio, a video or a file, in any provider's form."""
+"""Media: recognizes content blocks with an image, audio, a video or a file in any provider's format."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _KINDS = {
 
 
 def kind_of(block: Any) -> str | None:
-    """Return which kind of medium a block holds, in any provider's form; `None` for text and unknown blocks."""
+    """Return the kind of media in a content block of any provider's format, or `None` for text and unknown blocks."""
     if not isinstance(block, dict):
         return None
     if block.get("type") == "media":  # Google's
@@ -32,7 +32,7 @@ def kind_of(block: Any) -> str | None:
 
 
 def text_of(block: Mapping[str, Any]) -> str | None:
-    """Return the text of a block that is text in any provider's form; `None` if it is not."""
+    """Return the text of a text block in any provider's format, or `None` for other blocks."""
     match block:
         case {"type": "text" | "input_text" | "text-plain", "text": str(text)}:
             found: str | None = text

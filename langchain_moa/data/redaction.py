@@ -1,7 +1,7 @@
-"""Redaction: keep credentials out of what this package writes: errors, references, states, metadata, logs, files, pages.
+"""Redaction: masks credentials in everything this package writes: errors, references, states, metadata, logs, files, pages.
 
-Credentials are known by declaration: secret fields, headers, addresses with a user, variables of the environment with a
-secret's name, and what the request behind an error carried. Beside these, anything of a key's form is masked.
+The values of known credentials are masked: secret fields, headers, URLs with a user, environment variables with the name of a
+secret, and the credentials in the request of an HTTP error. In addition, anything that has the form of a key is masked.
 """
 
 from __future__ import annotations
@@ -27,25 +27,25 @@ if TYPE_CHECKING:
 
 _MASK = "**********"
 
-# In the text of an error, what follows the name of a credential.
+# A value after the name of a credential in the text of an error.
 _ASSIGNED = re.compile(
     r"(?i)\b(?:api[_-]?keys?|token|secret|password|passwd)[\"']?[ \t]{0,4}[=:][ \t]{0,4}[\"']?([^\s\"',;}&]{8,})"
 )
 
-# Shorter values are no keys, and masking them would garble the text around.
+# Shorter values are not keys, and masking them would garble the text.
 _MIN_LENGTH = 8
 
 
 def names_secret(value: Any, name: str = "", *, allows: Callable[[Any], bool] = lambda _: False) -> str | None:
-    """Return the first key, at any depth, that holds a credential by its name or by the look of its value.
+    """Return the first key, at any depth, with the name of a credential or with a value that has the form of one.
 
     Args:
-        value: What a configuration file holds: mappings, lists, texts, numbers.
-        name: The key that `value` stands under.
-        allows: Whether a value may stand under such a name after all: a reference to a key, and not a key.
+        value: The data of a configuration file: mappings, lists, strings, numbers.
+        name: The key of `value`.
+        allows: Returns whether a value is allowed under such a name, such as a reference to an environment variable.
 
     Returns:
-        The key; `None` if there is no credential.
+        The key, or `None` if there is no credential.
     """
     found: Iterator[str | None] = iter(())
     if isinstance(value, Mapping):
@@ -61,11 +61,11 @@ def names_secret(value: Any, name: str = "", *, allows: Callable[[Any], bool] = 
 
 
 def masked(value: Any, secrets: Iterable[str] = ()) -> Any:
-    """Return settings with every credential in them masked, at any depth.
+    """Return settings with all credentials masked, at any depth.
 
     Args:
         value: The settings.
-        secrets: Values that are masked wherever else they stand.
+        secrets: Values to mask in any string.
     """
     return _masked(value, _longest_first(secrets))
 
@@ -79,13 +79,13 @@ def _masked(value: Any, known: tuple[str, ...]) -> Any:
 
 
 def secrets_of(whole: object) -> tuple[str, ...]:
-    """Return the credentials that a model, a chain, a graph, embeddings or a strategy declares.
+    """Return the credentials in a model, a chain, a graph, embeddings or a strategy.
 
-    They are the values of secret fields and of the fields and variables in `lc_secrets`, the texts that have a secret's name
-    (in `default_headers`, for example), and those in addresses such as `https://user:password@host`.
+    These are `SecretStr` values, the fields and environment variables of `lc_secrets`, strings under the name of a secret (in
+    `default_headers`, for example), and users and passwords in URLs.
 
     Args:
-        whole: What to look into, or a list of it.
+        whole: The object to search, or a list of objects.
     """
     found: dict[str, None] = {}
     for name, part in components_of(whole):
@@ -108,27 +108,29 @@ def _declared(part: Serializable) -> Iterator[str]:
 
 def _in_header(value: str) -> Iterator[str]:
     yield value
-    # A server may show the key without the scheme that stands before it: `Bearer ...`.
+    # A server may show the key without the scheme before it, such as `Bearer`.
     yield value.rpartition(" ")[2]
 
 
 def _in_address(address: str) -> Iterator[str]:
     for user, password in in_address(address):
         yield from (f"{user}:{password}", password) if password else (user,)
-        # As clients send them.
+        # The forms in which clients send them.
         plain = f"{unquote(user)}:{unquote(password)}"
         yield from (unquote(password), b64encode(plain.encode()).decode())
 
 
 def redact(text: str, secrets: Iterable[str] = ()) -> str:
-    """Mask credentials in a text that is no prose, such as an error.
+    """Mask credentials in a technical text, such as an error message.
+
+    Masks known values, anything that has the form of a key, and values after the name of a secret (`token=...`).
 
     Args:
-        text: Any text, a provider's error for example.
-        secrets: Values known to be secret, beside those of the environment.
+        text: The text, for example a provider's error.
+        secrets: Known secret values, in addition to those of the environment.
 
     Returns:
-        The text with `**********` wherever a known value, something of a key's form, or the value of a secret's name stood.
+        The text with `**********` in place of each credential.
     """
     concealed = conceal(text, known_secrets(secrets))
     return _ASSIGNED.sub(_without_value, concealed)
@@ -137,19 +139,22 @@ def redact(text: str, secrets: Iterable[str] = ()) -> str:
 def _without_value(match: re.Match[str]) -> str:
     value = match[1]
     if value.startswith(_MASK) or not re.search(r"\d", value):
-        return match[0]  # `unexpected token: identifier`
+        return match[0]  # not a credential, as in `unexpected token: identifier`
     return f"{match[0].removesuffix(value)}{_MASK}"
 
 
 def conceal(text: str, known: Iterable[str]) -> str:
-    """Mask credentials in what people and models have written, where looser rules would take prose and code for some.
+    """Mask credentials in the text of people and models.
+
+    Masks known values and anything that has the form of a key. Unlike `redact`, it ignores the names before values, which in
+    prose and code would give false positives.
 
     Args:
         text: Any text.
-        known: What `known_secrets` has returned.
+        known: The result of `known_secrets`.
 
     Returns:
-        The text with `**********` wherever a known value, or something of a key's form, stood.
+        The text with `**********` in place of each credential.
     """
     for value in known:
         text = text.replace(value, _MASK)
@@ -159,10 +164,10 @@ def conceal(text: str, known: Iterable[str]) -> str:
 
 
 def known_secrets(secrets: Iterable[str] = ()) -> tuple[str, ...]:
-    """Return the values of the environment's secrets and of others, the longest first.
+    """Return the given secrets and those of the environment, the longest first.
 
     Args:
-        secrets: The others.
+        secrets: Known secret values. Short ones are left out.
     """
     return _longest_first((*secrets, *_of_environment()))
 
@@ -180,31 +185,31 @@ def _longest_first(secrets: Iterable[str]) -> tuple[str, ...]:
 
 
 def describe(error: BaseException, secrets: Iterable[str] = ()) -> Failure:
-    """Return an exception as plain data: its type's name, or which limit has come, and its text without secrets.
+    """Return an exception as a failure: the name of its type (or the kind of its time limit), and its text without secrets.
 
-    Of a connection that failed, the text also says where and what to check.
+    For connection errors, the text also has the host, the port and what to check.
     """
     kind = error.kind if isinstance(error, OutOfTimeError) else type(error).__name__
     message = str(error) or "no message"
     if not isinstance(error, OutOfTimeError) and (cause := cause_of(error, _chain(error))) is not None:
-        # Clients say no more than "Connection error."
+        # The clients' own text is only "Connection error."
         message = f"{message} ({cause})"
     return Failure(kind=kind, message=redact(message, [*secrets, *_sent(error)]))
 
 
 def cleanse(error: BaseException, secrets: Iterable[str]) -> None:
-    """Mask secrets in an exception, and in all that caused it; one that shows none is left as it is.
+    """Mask secrets in an exception and its causes, in place.
 
     Args:
         error: The exception.
-        secrets: Values known to be secret, beside those of the environment.
+        secrets: Known secret values, in addition to those of the environment.
     """
     known = (*secrets, *_sent(error))
     for each in _chain(error):
         arguments = _cleansed(each.args, known)
         if arguments != each.args:
             each.args = arguments
-        # Their types may refuse to be compared or set; only what is plain data is touched.
+        # Only plain data is changed, because other types may not allow comparison or assignment.
         for name, value in list(vars(each).items()):
             if isinstance(value, (str, Mapping, list, tuple)) and (clean := _cleansed(value, known)) != value:
                 vars(each)[name] = clean
@@ -223,7 +228,7 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 
 def _sent(error: BaseException) -> Iterator[str]:
-    """Return the credentials of the requests that HTTP clients put beside their errors: a server may show what it was sent."""
+    """Yield the credentials in the requests attached to HTTP errors, because a server's error may quote its request."""
     for each in _chain(error):
         for request in (_request(each), _request(getattr(each, "response", None))):
             headers = getattr(request, "headers", None)

@@ -1,4 +1,4 @@
-"""References: the proposers' answers, as plain data that every checkpointer can store."""
+"""References and steps: the calls of a turn as plain data that every checkpointer can store, and their reducers."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from unicodedata import category
 from langchain_core.messages.ai import UsageMetadata
 from typing_extensions import TypedDict
 
-# What a reference has at the least, where it is only read and in the state.
+# The keys that a reference must have in `merged`, where it is only read, and in `references`.
 _READ_KEYS = ("layer", "proposer", "name", "model", "text")
 _KEYS = ("turn", *_READ_KEYS, "status")
 
-# Separators, control and format characters: a text of nothing else says nothing, whatever `str.strip` leaves of it.
+# Categories of invisible characters: separators, control and format characters. `str.strip` removes only some of them.
 _UNSEEN = {"Zs", "Zl", "Zp", "Cc", "Cf"}
 
 Status = Literal["ok", "failed", "late", "cancelled"]
@@ -105,30 +105,30 @@ class Reference(TypedDict):
 
 
 def says_something(text: str) -> bool:
-    """Tell whether a text has a character that can be seen."""
+    """Return whether a text has a visible character."""
     return any(category(character) not in _UNSEEN for character in text)
 
 
 def is_reference(value: Any) -> bool:
-    """Tell whether a value, such as a user's function returns, is a reference: a mapping with a text and its origin."""
+    """Return whether a value, such as the result of a user's function, is a reference: a mapping with a text and its origin."""
     return isinstance(value, Mapping) and value.keys() >= {*_READ_KEYS} and isinstance(value.get("text"), str)
 
 
 def merge_references(left: list[Reference] | None, right: list[Reference] | None) -> list[Reference]:
-    """Reduce parallel writes to one list in the order of layers and proposers, whatever finished first.
+    """Reducer of `references`: merge parallel writes into a list ordered by layer and proposer.
 
-    A reference written again (a retry, a person's edit) replaces the one at its place. The first reference of a new turn
-    drops those of the old one.
+    A new reference of the same layer and proposer (from a retry or a user's edit) replaces the old one. References of an older
+    turn are dropped.
 
     Args:
         left: The references in the state.
-        right: The references that a node, or a person, writes.
+        right: The references that a node or a user writes.
 
     Returns:
-        The new list; neither argument is changed.
+        The new list. The arguments are not modified.
 
     Raises:
-        ValueError: What is written is no reference.
+        ValueError: An item of `right` is not a reference.
     """
     if not right:
         return left or []
@@ -140,17 +140,17 @@ def merge_references(left: list[Reference] | None, right: list[Reference] | None
 
 
 def replace_merged(_: list[Reference] | None, right: list[Reference]) -> list[Reference]:
-    """Reduce to what was written last: what the next reader reads, as a merge node, a strategy or a person has it.
+    """Reducer of `merged`: the last write replaces the references that the next layer or the aggregator reads.
 
     Args:
-        _: What the state has had.
-        right: The references that a node, or a person, writes.
+        _: The references in the state.
+        right: The references that a node or a user writes.
 
     Returns:
         The new list.
 
     Raises:
-        ValueError: What is written is no reference that could be read.
+        ValueError: An item of `right` is not a reference or has no visible text.
     """
     _require_references(right, "merged", _READ_KEYS)
     for number, reference in enumerate(right, start=1):
@@ -161,7 +161,7 @@ def replace_merged(_: list[Reference] | None, right: list[Reference]) -> list[Re
 
 
 def _require_references(written: Any, field: str, keys: tuple[str, ...]) -> None:
-    """Refuse what a person may write into a state: nodes write references."""
+    """Check references that a user may have written into the state."""
     if not isinstance(written, list):
         msg = f"{field}: it must be a list of references, not {type(written).__name__}"
         raise ValueError(msg)  # noqa: TRY004  # a wrong edit is a wrong value
@@ -175,21 +175,21 @@ def _require_references(written: Any, field: str, keys: tuple[str, ...]) -> None
 
 
 class Step(TypedDict):
-    """One call of a ranker, an analyst, a moderator, or whatever else a strategy asks.
+    """A call other than a reference: of a ranker, an analyst, a moderator or another strategy, or an attempt that failed.
 
     Attributes:
-        turn: Id of the message that is being answered; steps of an older turn are dropped when a new one begins.
+        turn: Id of the message that is being answered; a new turn removes the steps of the old one.
         node: The node of the graph that made the call.
-        name: What was asked: `ranker`, `moderator`, ..., or the model's id.
+        name: The name of the call (`ranker`, `moderator`, ...) or of the member or model.
         model: The model id.
-        text: What it said; empty where it failed.
+        text: The text of the reply; empty if the call failed.
         status: `ok` or `failed`.
-        error: The failure, `None` where the status is `ok`.
-        usage: Tokens as the provider counted them, `None` where it did not say.
-        cost_usd: US dollars, where the answer says who has written it and the price is known.
+        error: The failure; `None` if the status is `ok`.
+        usage: Tokens as the provider reported them; `None` if it did not.
+        cost_usd: US dollars, if the model that wrote the reply and its price are known.
         seconds: Wall-clock time of the call.
-        trimmed: What was left out of its prompt to fit into its context window, in words; only if something was.
-        sent: There, and false, where the call was given up before it was made; the account does not count it.
+        trimmed: What was removed from its prompt to fit into its context window, in words; missing if nothing was.
+        sent: False if the call was cancelled before its request was sent, so that it does not count; otherwise missing.
 
     Example:
         ```python
@@ -217,14 +217,14 @@ class Step(TypedDict):
 
 
 def merge_steps(left: list[Step] | None, right: list[Step] | None) -> list[Step]:
-    """Reduce to one list in the order of the calls; the first step of a new turn drops those of the old one.
+    """Reducer of `steps`: append new steps, and drop those of an older turn.
 
     Args:
         left: The steps in the state.
         right: The steps that a node writes.
 
     Returns:
-        The new list; neither argument is changed.
+        The new list. The arguments are not modified.
     """
     if not right:
         return left or []

@@ -1,4 +1,4 @@
-"""Files of rows, such as questions and recorded answers. Errors name the line."""
+"""JSON and JSON Lines files of rows, such as questions and recorded answers. Errors name the file and line."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _KINDS = {str: "a text", int: "a whole number", list: "a list", dict: "an object
 
 
 class RowError(ValueError):
-    """A file is not what it should be; the text has its name, the line and what is wrong."""
+    """A file of rows is invalid. The message has the file, the line and the problem."""
 
 
 @dataclass(frozen=True)
@@ -24,9 +24,9 @@ class Row:
     """One object of a file.
 
     Attributes:
-        source: The file.
-        line: The line in which it begins, from 1.
-        data: What it holds.
+        source: The name of the file.
+        line: The number of the line on which the object begins, from 1.
+        data: The object.
     """
 
     source: str
@@ -35,18 +35,18 @@ class Row:
 
     @property
     def place(self) -> str:
-        """Where it stands, in words."""
+        """The file and line, for messages."""
         return f"{self.source}, line {self.line}"
 
     def get(self, name: str, kind: type[T]) -> T:
-        """Return a field that has to be there.
+        """Return a required field.
 
         Args:
-            name: The field.
-            kind: What it has to be: `str`, `int`, `list` or `dict`.
+            name: The name of the field.
+            kind: The required type: `str`, `int`, `list` or `dict`.
 
         Raises:
-            RowError: It is missing, or something else.
+            RowError: The field is missing or has another type.
         """
         if name not in self.data:
             self.refuse(f"the field {name!r} is missing; there are {', '.join(map(repr, self.data)) or 'none'}")
@@ -56,13 +56,13 @@ class Row:
         return value
 
     def text(self, name: str) -> str:
-        """Return a field that has to be there and say something that can be sent to a model.
+        """Return a required, non-empty string that can be sent to a model.
 
         Args:
-            name: The field.
+            name: The name of the field.
 
         Raises:
-            RowError: It is missing, no text, empty, or holds half a character.
+            RowError: The field is missing, not a string, blank, or has a lone surrogate.
         """
         value = self.get(name, str)
         if not value.strip():
@@ -71,14 +71,14 @@ class Row:
         return value
 
     def require_whole(self, text: str, what: str) -> None:
-        r"""Refuse a text that no client could send: JSON may hold half a character, such as `\ud83d` alone.
+        r"""Raise an error if a text has a lone surrogate, such as `\ud83d`, which JSON allows but clients cannot send.
 
         Args:
             text: The text.
-            what: What it is, in words.
+            what: The description of the text in the message.
 
         Raises:
-            RowError: It holds half a character.
+            RowError: The text has a lone surrogate.
         """
         try:
             text.encode()
@@ -89,10 +89,10 @@ class Row:
             )
 
     def refuse(self, problem: str) -> NoReturn:
-        """Say what is wrong, and where.
+        """Raise an error for this row.
 
         Args:
-            problem: What is wrong.
+            problem: The description of the problem.
 
         Raises:
             RowError: Always.
@@ -102,13 +102,13 @@ class Row:
 
 
 def read_rows(path: str | Path) -> list[Row]:
-    """Read a file that holds one JSON object a line, or one JSON list of objects.
+    """Read a file of JSON objects: one per line, or a single JSON list of objects.
 
     Args:
-        path: The file; `.json` or `.jsonl`, told apart by what it holds.
+        path: The file. Its content, not its suffix, decides how it is read.
 
     Raises:
-        RowError: It cannot be read, is not JSON, or holds something else than objects, or none.
+        RowError: The file cannot be read, is not JSON, has a value other than an object, or is empty.
 
     Example:
         ```python
@@ -138,7 +138,7 @@ def read_rows(path: str | Path) -> list[Row]:
 
 
 def _lines(text: str, path: str | Path) -> Iterator[tuple[int, Any]]:
-    # Not `splitlines`: a text may hold a line separator of Unicode's, which JSON leaves as it is.
+    # Not `splitlines`, which also splits at Unicode's line separators inside JSON strings.
     for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():
             try:
@@ -149,7 +149,7 @@ def _lines(text: str, path: str | Path) -> Iterator[tuple[int, Any]]:
 
 
 def _items(text: str, path: str | Path) -> Iterator[tuple[int, Any]]:
-    """Yield the items of a list, each with the line that it begins in, which `json.loads` would not tell."""
+    """Yield the items of a list, each with the number of its first line, which `json.loads` does not provide."""
     decoder, at = json.JSONDecoder(), text.index("[") + 1
     while True:
         at = _past_space(text, at)

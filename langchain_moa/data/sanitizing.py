@@ -1,4 +1,4 @@
-"""Sanitizing: text of models and servers without the characters that hide something, for people and for prompts."""
+"""Sanitizing: removes or spells out invisible characters and control tokens in the text of models and servers."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-# All control and format characters of Unicode but tab, the ends of lines, the joiners, and signs of Arabic and Kaithi numbers,
-# which are seen; separators of lines and paragraphs; letters and marks without a shape of their own; variation selectors.
+# Unicode's control and format characters, except tab, line ends, joiners, and the visible signs of Arabic and Kaithi numbers;
+# line and paragraph separators; letters and marks without a glyph; variation selectors.
 _ALWAYS = (
     "\0-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\xad\u034f\u061c\u070f\u115f\u1160\u17b4\u17b5\u180e\u200b\u200e\u200f\u2028-\u202e"
     "\u2060-\u206f\u3164\ufe00-\ufe0d\ufeff\uffa0\ufff9-\ufffb\U00013430-\U0001343f\U0001bca0-\U0001bca3"
     "\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
 )
 
-# These spell words in Persian, in the scripts of India and Mongolia, and make one sign of several in emoji: they are left where
-# they can do so. Beside ASCII, or several of them in a row, they only hide something.
+# Joiners and variation selectors are needed in Persian, Indic and Mongolian scripts and in emoji sequences. They are matched
+# only where they have no such function: next to ASCII, or several in a row.
 _SOMETIMES = (
     "(?<![^\0-\x7f])[\u200c\u200d]+|[\u200c\u200d]+(?![^\0-\x7f])|(?<=[\u200c\u200d])[\u200c\u200d]+"
     "|(?<![\u1800-\u18af])[\u180b-\u180d\u180f]"
@@ -30,68 +30,68 @@ _UNSEEN_IN_PIECES = re.compile(f"[{_ALWAYS}\r]")
 
 
 def spelled_out(text: str) -> str:
-    """Return a text in which every character that cannot be seen is spelled out: `[U+202E]`."""
+    """Return a text in which each invisible character is replaced by its code point: `[U+202E]`."""
     return replaced(text, lambda character: f"[U+{ord(character):04X}]")
 
 
 def replaced(text: str, by: Callable[[str], str]) -> str:
-    """Return a text in which every character that cannot be seen is replaced.
+    """Return a text in which each invisible character is replaced.
 
     Args:
         text: Any text.
-        by: From such a character to what is shown in its place.
+        by: Returns the replacement of an invisible character.
     """
     return _UNSEEN.sub(lambda match: "".join(map(by, match[0])), text)
 
 
 def left_out(piece: str) -> str:
-    """Return a piece of a text without invisible characters and without those that control a terminal.
+    """Return a chunk of streamed text without invisible characters and terminal controls.
 
-    Joiners stay: whether one is valid may depend on the next piece.
+    Joiners are kept, because whether one is valid may depend on the next chunk.
 
     Args:
-        piece: As much of a text as is there.
+        piece: The chunk.
     """
     return _UNSEEN_IN_PIECES.sub("", piece)
 
 
-# All that Unicode lets a reader ignore (Default_Ignorable_Code_Point), but for those signs that spell something in their place;
-# other characters without a shape of their own: marks of Syriac, Khitan and hieroglyphs, an empty note.
+# Unicode's Default_Ignorable_Code_Point, except the signs of `_SIGNS`; other characters without a glyph: marks of Syriac,
+# Khitan and hieroglyphs, and the null notehead of musical notation.
 _IGNORED = re.compile(
     "[\u00ad\u034f\u061c\u070f\u115f\u1160\u17b4\u17b5\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0d\ufeff"
     "\uffa0\ufff0-\ufffb\U00013430-\U0001343f\U00016fe4\U0001bca0-\U0001bca3\U0001d159\U0001d173-\U0001d17a"
     "\U000e0000-\U000e0fff]"
 )
 
-# The joiners, which spell words in Persian and in the scripts of India, and make one sign of several in emoji; the selectors of
-# text or emoji style; those of Mongolian letters.
+# Joiners (needed in Persian, Indic scripts and emoji sequences), selectors of text or emoji style, and selectors of Mongolian
+# letters. They are kept only where they have a function.
 _SIGNS = re.compile("[\u200c\u200d\ufe0e\ufe0f\u180b-\u180f]+")
 _JOINING = re.compile("[\ufe0e\ufe0f]?[\u200c\u200d]")
 _STYLE = re.compile("[\ufe0e\ufe0f]")
 _MONGOLIAN = re.compile("[\u180b-\u180f]")
 
-# Before Hebrew come Latin, Greek, Cyrillic and Armenian, which have no use for a joiner.
+# The scripts before Hebrew (Latin, Greek, Cyrillic, Armenian) do not use joiners.
 _FIRST_JOINED = 0x590
 
-# Nor have those of China, Japan and Korea.
+# Chinese, Japanese and Korean scripts do not use joiners.
 _NEVER_JOINED = (range(0x2E80, 0xA4D0), range(0xAC00, 0xD800), range(0x20000, 0x40000))
 
 # The combining class of a virama.
 _ENDS_SYLLABLE = 9
 
-# Full-width and mathematical letters and digits: another form of what markers are made of. Whatever else has variants means
-# something by them: x², ½, full-width commas.
+# Full-width and mathematical letters and digits become plain, because they could spell a marker. Other variants have a meaning
+# of their own and are kept: x², ½, full-width commas.
 _VARIANT = (range(0xFF10, 0xFF1A), range(0xFF21, 0xFF3B), range(0xFF41, 0xFF5B), range(0x1D400, 0x1D800))
 _PLAIN = {code: unicodedata.normalize("NFKC", chr(code)) for codes in _VARIANT for code in codes}
 
-# Controls; halves of characters, which no client could send; characters for private use, which look like nothing or anything.
+# Control characters; surrogates, which clients cannot send; private-use characters, which have no defined appearance.
 _UNPRINTABLE = {"Cc", "Cs", "Co"}
 
-# Lines end in one way, and the blank of Braille is a space.
+# Line and paragraph separators become line ends, and the blank Braille pattern becomes a space.
 _PLAIN |= {0x2028: "\n", 0x2029: "\n", 0x2800: " "}
 
-# What a joiner joins to one sign in the sequences of Unicode (emoji-zwj-sequences). Elsewhere between emoji it is not seen. A
-# tone of skin or a style may stand between a sign and its joiner.
+# The emoji that a joiner combines with those that may follow (Unicode's emoji-zwj-sequences). Between other emoji, a joiner is
+# invisible. A skin tone or a style selector can stand between an emoji and its joiner.
 _PEOPLE = "👦👧👨👩🧑🧒"
 _GENDERED = "⛹🏃🏄🏊🏋🏌👮👯👰👱👳👷💁💂💆💇🕴🕵🙅🙆🙇🙋🙍🙎🚣🚴🚵🚶🤦🤵🤷🤸🤹🤼🤽🤾🦸🦹🧍🧎🧏🧔🧖🧗🧘🧙🧚🧛🧜🧝🧞🧟"
 _JOINED_EMOJI = {
@@ -109,8 +109,8 @@ _JOINED_EMOJI = {
 }
 _TONES = range(0x1F3FB, 0x1F400)
 
-# What the chat templates of open models mark turns, roles, tools, thoughts and media with. A server's tokenizer reads them as
-# control tokens wherever they stand. No alternative looks further than a bounded number of characters, or to the next bracket.
+# The markers of turns, roles, tools, thoughts and media in the chat templates of open models. Servers' tokenizers read them as
+# control tokens anywhere in a text. Each alternative looks ahead a bounded number of characters or to the next bracket.
 _MARKERS = re.compile(
     # `<|im_start|>` and its like; `<|turn>` and `<turn|>` of Gemma 4; full-width bars of DeepSeek, also inside of longer names.
     r"<(?=/?[|\uff5c][^\s<>|\uff5c]{1,64}[|\uff5c]?>|/?\uff5c[^\s<>|\uff5c]{1,64}\uff5c|[^\s<>|\uff5c]{1,64}[|\uff5c]>)"
@@ -136,13 +136,13 @@ _MARKERS = re.compile(
 
 
 def plain(text: str) -> str:
-    """Return a text as a person sees it, in which no tokenizer finds a control token.
+    """Return a text without invisible characters and control tokens.
 
-    Characters that cannot be seen are dropped but where they spell something, full-width and mathematical letters become plain
-    ones, and a space behind their first bracket breaks the markers of chat templates: `<|im_start|>` is `< |im_start|>`.
+    Invisible characters are dropped, except where they affect spelling. Full-width and mathematical letters become plain ones.
+    A space after the first bracket breaks the markers of chat templates: `<|im_start|>` becomes `< |im_start|>`.
 
     Args:
-        text: What a model has written.
+        text: The text of a model.
 
     Example:
         ```python
@@ -158,7 +158,7 @@ def plain(text: str) -> str:
 
 
 def _spelling(match: re.Match[str]) -> str:
-    """Return signs that spell something where they stand; nothing where they only hide."""
+    """Return the matched signs if they have a function in their place, or else an empty string."""
     signs, text = match[0], match.string
     before, after = text[match.start() - 1 : match.start()], text[match.end() : match.end() + 1]
     if _MONGOLIAN.fullmatch(signs):
@@ -170,19 +170,19 @@ def _spelling(match: re.Match[str]) -> str:
             before = text[max(match.start() - 2, 0) : match.start() - 1]
         if signs[-1] == "\u200d" and after and after in _JOINED_EMOJI.get(before, ""):
             return signs
-        # At the end of a word, too, a joiner behind a sign that ends a syllable spells another letter.
+        # After a virama, a joiner changes the letter even at the end of a word.
         ends_syllable = bool(before) and unicodedata.combining(before) == _ENDS_SYLLABLE
         return signs if len(signs) == 1 and (ends_syllable or (_is_joined(before) and _is_joined(after))) else ""
     return ""
 
 
 def _is_joined(character: str) -> bool:
-    """Tell whether it is a letter or a mark of those that can be joined."""
+    """Return whether a character is a letter or a mark of a script that uses joiners."""
     if not character or ord(character) < _FIRST_JOINED or any(ord(character) in codes for codes in _NEVER_JOINED):
         return False
     return unicodedata.category(character)[0] in "LM"
 
 
 def _has_style(character: str) -> bool:
-    """Tell whether it is a sign that comes as text and as emoji."""
+    """Return whether a character is a symbol that can have a text style and an emoji style."""
     return not character.isascii() and (character == "\u2139" or unicodedata.category(character)[0] in "SP")

@@ -1,4 +1,4 @@
-"""The state of a mixture's graph, and the context of a call."""
+"""The state of a mixture's graph, and the context of a run."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def _add_messages(left: Any, right: Any) -> Any:
-    """Merge messages as `add_messages` does, without giving ids to the caller's own objects."""
+    """Merge messages as `add_messages` does, without setting ids on the caller's objects."""
     items = right if isinstance(right, list) else [right]
     copies = [item.model_copy() if isinstance(item, BaseMessage) and item.id is None else item for item in items]
     return add_messages(left, copies)
@@ -62,7 +62,7 @@ class MoAState(TypedDict):
 
 @dataclass(frozen=True, kw_only=True)
 class MoAContext:
-    """The arguments of one call of the graph; they are not part of the state and never stored.
+    """The arguments of one run of the graph. They are not part of the state and are not stored in checkpoints.
 
     Attributes:
         model_kwargs: Keyword arguments of every model call (`stop`, `temperature`, ...); they override the mixture's.
@@ -84,16 +84,16 @@ class MoAContext:
 
 
 def references_of(state: MoAState) -> list[Reference]:
-    """Return the references of the turn that is being answered, failed ones included."""
+    """Return all references of the current turn, including failed ones."""
     turn = turn_of(state["messages"])
     return [reference for reference in state.get("references", []) if reference["turn"] == turn]
 
 
 def turn_of(messages: list[AnyMessage]) -> str:
-    """Return the id of the turn: that of the message to be answered."""
+    """Return the id of the current turn: the id of the last message."""
     return (messages[-1].id or "") if messages else ""
 
 
 def emit(event: str, **data: Any) -> None:
-    """Write an event to the graph's `custom` stream: a dict whose `moa` key names it."""
+    """Write an event to the graph's `custom` stream: a dict with the event's name under `moa` and the data."""
     get_runtime().stream_writer({"moa": event, **data})

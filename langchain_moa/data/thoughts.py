@@ -1,4 +1,4 @@
-"""Thoughts: the chain of thought that models write into the text of their answers, and what stays without it."""
+"""Thoughts: removes the chain of thought that models write into the text of their answers."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import NamedTuple
 
 
 class _Spelling(NamedTuple):
-    """One way in which models mark their thoughts.
+    """The tags with which models mark thoughts.
 
     Attributes:
-        opens: What opens them, as a regular expression.
-        closes: What closes them.
-        ends_alone: Whether what closes them may stand alone, since the prompt may have opened them. Otherwise it has another
-            meaning alone: the end of a turn.
+        opens: Regular expression of the opening tag.
+        closes: Regular expression of the closing tag.
+        ends_alone: Whether a closing tag without an opening one ends thoughts, because the prompt may have opened them. For
+            channels it does not: alone, the tag marks the end of a turn.
     """
 
     opens: str
@@ -21,8 +21,8 @@ class _Spelling(NamedTuple):
     ends_alone: bool = True
 
 
-# From DeepSeek, Qwen and GLM; with a prefix, from Seed and Anthropic's dialects; from Magistral, Kimi, Sky-T1 and Cohere; the
-# channels of gpt-oss and of Gemma. To know one more, add a line.
+# DeepSeek, Qwen and GLM; with a prefix, Seed and Anthropic's dialects; Magistral; Kimi; Sky-T1; Cohere; the channels of gpt-oss
+# and Gemma.
 _SPELLINGS = (
     *(
         _Spelling(rf"<(?:[\w-]{{1,20}}:)?{name}>", rf"</(?:[\w-]{{1,20}}:)?{name}>")
@@ -38,7 +38,7 @@ _SPELLINGS = (
     _Spelling(r"<\|channel>thought\b", r"<channel\|>"),
 )
 
-# What these models write around the answer itself, once their thoughts are over.
+# The tags that these models write around the answer after their thoughts.
 _WRAPPERS = re.compile(
     r"(?:<\|start\|>assistant)?<\|channel\|>final[^<>\n]{0,80}<\|message\|>"
     r"|<\|start\|>assistant(?=<\|channel\|>)"
@@ -55,7 +55,7 @@ _CLOSES = "|".join(spelling.closes for spelling in _SPELLINGS if spelling.ends_a
 _MARKS = re.compile(f"(?P<code>{_CODE})|{_OPENS}|(?P<close>{_CLOSES})", re.IGNORECASE | re.MULTILINE)
 _CLOSE = [re.compile(spelling.closes, re.IGNORECASE) for spelling in _SPELLINGS]
 
-# A word or two in front of the thoughts ("Okay."), as far as a text that was cut inside them is told from one about a tag.
+# Maximum number of characters before an unclosed opening tag ("Okay.") for a cut text to count as cut inside its thoughts.
 _FEW = 24
 
 
@@ -63,8 +63,8 @@ class Visible(NamedTuple):
     """A text without its thoughts.
 
     Attributes:
-        text: What is left: the answer.
-        thought: Whether something was taken out.
+        text: The answer.
+        thought: Whether thoughts were removed.
     """
 
     text: str
@@ -72,17 +72,15 @@ class Visible(NamedTuple):
 
 
 def without_thoughts(text: str, *, is_cut: bool = False) -> Visible:
-    """Take the thoughts out of a model's text, in every well-known spelling.
+    """Remove the thoughts from a model's text, in all well-known spellings. Takes linear time.
 
-    A closing tag alone ends thoughts that the prompt had opened (the templates of DeepSeek and Qwen do). An opening tag alone
-    begins nothing, since some servers send the thoughts beside the text and leave the tag in it, unless the text was cut: then
-    the thoughts were. Tags in code and in the middle of a sentence about them are text.
-
-    The time that this takes is linear in the length of the text.
+    A closing tag alone ends thoughts that the prompt opened, as the templates of DeepSeek and Qwen do. An opening tag alone is
+    ignored, because some servers send the thoughts separately and leave the tag in the text; but if the text was cut, the rest
+    counts as thoughts. Tags in code, and closing tags that are words of a sentence, are kept.
 
     Args:
-        text: What the model wrote.
-        is_cut: Whether it was cut at its limit of tokens.
+        text: The text of the model.
+        is_cut: Whether the text was cut at the maximum number of tokens.
 
     Example:
         ```python
@@ -125,6 +123,6 @@ def _answer(text: str) -> str:
 
 
 def _is_in_sentence(text: str, mark: re.Match[str]) -> bool:
-    """Tell whether a closing tag is a word of a sentence: between a space and a space or a full stop."""
+    """Return whether a closing tag is a word of a sentence: between a space or quote and a space or punctuation."""
     before, after = text[max(mark.start() - 1, 0) : mark.start()], text[mark.end() : mark.end() + 1]
     return before in {" ", '"', "'", "("} and after != "" and after in " .,;:!?\"')"

@@ -1,4 +1,4 @@
-"""What an answer took: its calls as plain data, tokens, seconds and dollars, by layer and proposer."""
+"""Accounts: the calls of an answer as plain data, with their tokens, seconds and US dollars."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _OF_STEP = ("node", "name", "model", "status", "seconds", "usage", "cost_usd", "
 
 
 class Paid(TypedDict):
-    """What a call has taken.
+    """The usage and cost of a call.
 
     Attributes:
-        usage: Its tokens; `None` if they were not counted.
-        cost_usd: Its dollars, `None` where they are not known.
+        usage: The tokens, or `None` if the provider did not report them.
+        cost_usd: The cost in US dollars, or `None` if it is unknown.
     """
 
     usage: UsageMetadata | None
@@ -42,26 +42,32 @@ def account(
     adjusted: Sequence[Mapping[str, Any]] = (),
     author: str | None = None,
 ) -> dict[str, Any]:
-    """Break an answer down by call.
+    """Return the account of an answer, which becomes its `response_metadata["moa"]`.
 
     Args:
-        references: Every reference of the turn.
-        aggregator: The aggregator's entry: name, model, status, seconds, usage, cost_usd; `None` if it wrote nothing.
+        references: All references of the turn.
+        aggregator: The entry of the aggregator's call: name, model, status, seconds, usage, cost_usd. `None` if the aggregator
+            wrote nothing.
         steps: The other calls of the turn.
-        selected: Where the answer comes from, if it is one of the references.
-        stopped: Why the layers ended early, if they did.
-        passed_on: The proposers of each layer whose references were read, in that order, if a filter chose them.
-        notes: What else the aggregation says of the answer; it is added as it is.
-        adjusted: The parameters that members were not sent as they were given.
-        author: What tells the model that wrote the answer from all others.
+        selected: The origin of the answer, if it is one of the references.
+        stopped: Why the remaining layers were skipped, or `None`.
+        passed_on: For each layer, the proposers whose references were read, in order; `None` if there are no filters.
+        notes: Further results of the aggregation, which are added as they are.
+        adjusted: The parameters that were changed or not sent, for each member.
+        author: The identity of the model that wrote the answer.
 
     Returns:
-        Plain data: `layers` (a list of calls for each), `steps` (the other calls, where there are any), `aggregator`, `calls`
-        (how many were made), `usage` (the tokens of all calls, where any were counted), `author` and `adjusted` where they
-        are given, `selected` where the answer is a reference, `stopped` where the layers ended early, `passed_on` where there
-        are filters, `uncounted` where the tokens of so many successful calls were not counted, so that the sum of all tokens
-        is less than was used, and `cost_usd` where the price of every call is known that was answered or counted: one that
-        failed without a word of its tokens counts as nothing, and stands there as failed.
+        Plain data with these keys, of which all but `layers`, `aggregator` and `calls` may be missing:
+
+        - `layers`: For each layer, the list of its proposers' calls.
+        - `aggregator`: The aggregator's call, or `None`.
+        - `steps`: The other calls.
+        - `calls`: The number of calls that were sent.
+        - `usage`: The tokens of all calls, as far as the providers reported them.
+        - `uncounted`: The number of successful calls without reported tokens.
+        - `cost_usd`: The cost of all calls, if the cost of each call that succeeded or reported tokens is known. Failed calls
+          without reported tokens are taken to cost nothing.
+        - `author`, `adjusted`, `selected`, `stopped`, `passed_on` and the keys of `notes`, as given.
     """
     kept = ("proposer", "name", "model", "status", "seconds", "usage", "cost_usd", "error", "trimmed", "check", "sent")
     entries: list[list[dict[str, Any]]] = []
@@ -97,10 +103,13 @@ def account(
 
 
 def counted(usage: Any) -> UsageMetadata | None:
-    """Return the tokens that a server has counted, as far as they are numbers; `None` where the totals are not.
+    """Return validated usage: counts that are not valid numbers are dropped.
 
     Args:
-        usage: The `usage_metadata` of a message, which some clients pass on as the server has sent it.
+        usage: The `usage_metadata` of a message. Some clients pass on what the server sent without validation.
+
+    Returns:
+        The usage, or `None` without valid counts of input and output tokens.
     """
     if not isinstance(usage, dict):
         return None
@@ -131,7 +140,7 @@ def _count(value: Any) -> int | None:
 
 
 def total_usage(moa: Mapping[str, Any]) -> UsageMetadata | None:
-    """Return the tokens of all calls of a breakdown, `None` where no provider counted any."""
+    """Return the tokens of all calls of an account, or `None` if no provider reported any."""
     total: UsageMetadata | None = None
     for call in calls_of(moa):
         if call.get("usage"):
@@ -140,7 +149,7 @@ def total_usage(moa: Mapping[str, Any]) -> UsageMetadata | None:
 
 
 def spent_usd(calls: Sequence[Reference | Step]) -> float:
-    """Return what calls have cost, in US dollars; one whose price is not known counts as nothing.
+    """Return the cost of calls in US dollars. Calls of unknown cost count as 0.
 
     Args:
         calls: References and steps.
@@ -149,10 +158,10 @@ def spent_usd(calls: Sequence[Reference | Step]) -> float:
 
 
 def cost_of_call(call: Mapping[str, Any]) -> float | None:
-    """Return what a call has cost, in US dollars, `None` where that is not known.
+    """Return the cost of a call in US dollars, or `None` if it is unknown.
 
     Args:
-        call: A reference, a step, or an entry of an account: what its own messages say overrides the price of its model.
+        call: A reference, a step, or an entry of an account. A recorded `cost_usd` overrides the price of its model.
     """
     known: float | None = call.get("cost_usd")
     usage = call.get("usage")
@@ -160,13 +169,13 @@ def cost_of_call(call: Mapping[str, Any]) -> float | None:
 
 
 def cost_of_messages(messages: Iterable[Any]) -> float | None:
-    """Return what messages have cost, in US dollars, by the models that they say have written them.
+    """Return the cost of messages in US dollars, by the models that are recorded in their `response_metadata`.
 
     Args:
-        messages: Those of one answer; the answers of mixtures have accounts of their own.
+        messages: The messages of one answer. The cost of a mixture's message is taken from its account.
 
     Returns:
-        The dollars; `None` where a message was paid for and does not say by whom it is, or no price is known.
+        The cost; `None` if no message has a cost, or if the model or price of a message with usage is unknown.
     """
     written = (message for message in messages if isinstance(message, AIMessage))
     costs = [_cost_of_message(each) for each in written if each.usage_metadata or "moa" in each.response_metadata]
@@ -177,7 +186,7 @@ def cost_of_messages(messages: Iterable[Any]) -> float | None:
 def _cost_of_message(message: AIMessage) -> float | None:
     said = message.response_metadata
     if (known := said.get("cost_usd")) is not None:
-        return float(known)  # recorded answers that are replayed say what they cost
+        return float(known)  # set in recorded answers that are replayed
     if "moa" in said:
         cost: float | None = said["moa"].get("cost_usd")
         return cost
@@ -187,11 +196,11 @@ def _cost_of_message(message: AIMessage) -> float | None:
 
 
 def cost_usd(model: str, usage: UsageMetadata) -> float | None:
-    """Return what a call cost, in US dollars, where genai-prices knows the model; `None` where it does not.
+    """Return the cost of a call in US dollars, or `None` if genai-prices does not know the model.
 
     Args:
         model: The model id, `provider:model`.
-        usage: The call's tokens.
+        usage: The tokens of the call.
     """
     if not _is_priced(model):
         return None
@@ -209,7 +218,7 @@ def cost_usd(model: str, usage: UsageMetadata) -> float | None:
 
 
 def unpriced(models: Iterable[str]) -> list[str]:
-    """Return the models whose price is not known, sorted; local models cost nothing.
+    """Return the models with unknown prices, sorted and without duplicates. Models of the `local:` provider cost nothing.
 
     Args:
         models: Model ids.
@@ -224,7 +233,7 @@ def _is_priced(model: str) -> bool:
 
 @cache
 def _price_known(provider: str, name: str) -> bool:
-    """Tell whether there is a price; asked once a model, since a miss searches the whole table."""
+    """Return whether there is a price for a model. Cached, because a miss searches the whole table."""
     import genai_prices
 
     try:
@@ -235,7 +244,7 @@ def _price_known(provider: str, name: str) -> bool:
 
 
 def calls_of(moa: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return every call of a breakdown, in the order in which they were made."""
+    """Return all calls of an account: those of the layers, the steps, and the aggregator's."""
     calls = [*(entry for layer in moa["layers"] for entry in layer), *moa.get("steps", ()), moa["aggregator"]]
     return [call for call in calls if call is not None]
 

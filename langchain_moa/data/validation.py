@@ -1,4 +1,4 @@
-"""Errors of what users write: each says where, what, and what to do."""
+"""Validation of users' input: error messages with the place and the problem, and conversion to plain data."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 S = TypeVar("S")
 T = TypeVar("T")
 
-# A longer text is no mistyped number or flag, and may be anything.
+# Longer values are not quoted in messages, as they may be anything.
 _MAX_SHOWN = 24
 
 
 @contextmanager
 def at(place: str) -> Iterator[None]:
-    """Put a place in front of the text of a ValueError, or of an ImportError, which keeps its type.
+    """Prefix the message of a `ValueError` or an `ImportError` with a place.
 
     Args:
         place: The field, or the item in it.
@@ -38,12 +38,12 @@ def at(place: str) -> Iterator[None]:
 
 
 def each(items: Iterable[S], make: Callable[[S], T], *, place: str = "") -> tuple[T, ...]:
-    """Make something of every item; an error says which item it is about.
+    """Convert each item. Error messages are prefixed with the number of the item.
 
     Args:
         items: The items.
-        make: What makes one.
-        place: The text in front of `item 1`, `item 2`, ...
+        make: Converts an item.
+        place: The text before `item 1`, `item 2`, ...
     """
     made = []
     for number, item in enumerate(items, start=1):
@@ -53,7 +53,7 @@ def each(items: Iterable[S], make: Callable[[S], T], *, place: str = "") -> tupl
 
 
 def explain(error: ValidationError) -> str:
-    """Return what pydantic refused: each field's name, what is wrong, and the value where it is a short one."""
+    """Return a validation error in one line: for each field, its name, the problem, and the value if it is short."""
     return "; ".join(_refused(found) for found in error.errors(include_url=False))
 
 
@@ -62,7 +62,7 @@ def _refused(found: Any) -> str:
     if found["type"] == "missing":
         return f"{place} is missing"
     text = found["msg"].removeprefix("Value error, ")
-    if found["type"] != "value_error":  # ours say what must be said of the value
+    if found["type"] != "value_error":  # the messages of our own validators are complete
         text = f"{text[0].lower()}{text[1:]}{_shown(found['input'])}"
     return f"{place}: {text}" if place else text
 
@@ -74,15 +74,15 @@ def _shown(value: Any) -> str:
 
 
 def plain_data(value: Any) -> Any:
-    """Return data with every number and array of numpy's, or of a library like it, as Python's own.
+    """Convert the numbers and arrays of NumPy and similar libraries in nested data to Python's own types.
 
     Args:
-        value: Mappings, lists, numbers, texts; anything else is left as it is.
+        value: Mappings, lists and values. Other objects are returned as they are.
     """
     if isinstance(value, Mapping):
         return {key: plain_data(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [plain_data(item) for item in value]
-    # What arrays and their numbers have in common, in all of these libraries.
+    # Arrays and scalars of all these libraries have this method.
     to_list = getattr(value, "tolist", None)
     return to_list() if callable(to_list) and not isinstance(value, type) else value

@@ -1,4 +1,4 @@
-"""Binding: tools and schemas as keyword arguments of a call, in the form of the member that is called."""
+"""Binding: the keyword arguments for tools and schemas, in the format of the member that is called."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ if TYPE_CHECKING:
 
     from langchain_moa.members.member import Member
 
-# Arguments that have the same meaning for every client. Others may mean something else, or nothing, to another client.
+# Arguments that have the same meaning for all clients.
 _COMMON = {"response_format", "parallel_tool_calls"}
 
 
 def kwargs_for_fallback(member: Member, kwargs: Mapping[str, Any], *, of: Member) -> Mapping[str, Any]:
-    """Return the keyword arguments of the aggregator's call for a fallback.
+    """Convert the keyword arguments of the aggregator's call for a fallback.
 
-    Tools and their choice were formatted by the aggregator's own `bind_tools`. A model of the same class takes them as they
-    are; for any other they are bound again, which every provider does from the formats of the others.
+    Tools and the tool choice have the format of the aggregator's `bind_tools`. A model of the same class takes them unchanged.
+    For other models, the tools are bound again, since every `bind_tools` accepts the formats of other providers.
 
     Args:
-        member: The member that is called.
+        member: The member to call.
         kwargs: The arguments that were bound to the aggregator.
         of: The aggregator.
     """
@@ -39,13 +39,13 @@ def kwargs_for_fallback(member: Member, kwargs: Mapping[str, Any], *, of: Member
     choice = _choice(kwargs.get("tool_choice"))
     try:
         bound: Any = model.bind_tools(list(kwargs["tools"]), **({} if choice is None else {"tool_choice": choice}))
-    except Exception:  # noqa: BLE001  # the call of a model that takes no tools fails, and its error says so
+    except Exception:  # noqa: BLE001  # the call fails with an error if the model takes no tools
         return kwargs
     return {**common, **bound.kwargs}
 
 
 def _choice(value: Any) -> str | None:
-    """Return a provider's `tool_choice` in the words that every `bind_tools` takes: a tool's name, `any` or `auto`."""
+    """Return a provider's `tool_choice` in the common form: a tool's name, `any`, or `None` for `auto`."""
     match value:
         case None | "auto" | {"type": "auto"}:
             return None
@@ -59,27 +59,26 @@ def _choice(value: Any) -> str | None:
 
 
 def json_kwargs(member: Member, schema: type[BaseModel]) -> dict[str, Any]:
-    """Return the keyword arguments of a call whose text is to be JSON of a schema.
+    """Return the keyword arguments of a call whose reply must be JSON that matches a schema.
 
-    They are those that the model's own `with_structured_output` binds. The parser that comes with it is left out: the text
-    is read as strictly as one by a model that was asked in words alone.
+    These are the arguments that the model's `with_structured_output` binds, without its parser: the caller parses the text.
 
     Args:
-        member: The member that is called.
+        member: The member to call.
         schema: The schema.
 
     Returns:
-        The arguments; empty where the model's profile does not say that it has structured output.
+        The arguments; empty if the model's profile does not have `structured_output`.
     """
     model = single_model_of(member.runnable)
     if model is None or not (model.profile or {}).get("structured_output"):
         return {}
     try:
-        # As a plain schema: with the class, some clients validate the text themselves, and raise what could be put right.
+        # A plain schema: given the class, some clients validate the text and raise errors, which would prevent a second try.
         bound: Any = model.with_structured_output(schema.model_json_schema(), method="json_schema")
-    except Exception:  # noqa: BLE001  # a provider may refuse the schema or the method; the prompt describes the schema, too
+    except Exception:  # noqa: BLE001  # the client may reject the schema or method; the prompt also describes the form
         return {}
     first = bound.first if isinstance(bound, RunnableSequence) else bound
     if not isinstance(first, RunnableBinding) or first.bound is not model or "tools" in first.kwargs:
-        return {}  # a call of a tool has no text
+        return {}  # implemented as a tool call, which has no text
     return dict(first.kwargs)

@@ -1,4 +1,4 @@
-"""Content blocks: what a user or a tool has sent in one provider's form, in a form that another provider takes."""
+"""Content blocks: converts the blocks of user messages and tool results from one provider's format to another's."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ Block = dict[str, Any]
 
 
 def adapted(content: str | list[Any], dialect: Dialect, profile: ModelProfile | None, *, in_result: bool) -> str | list[Any]:
-    """Return the content of a message in a form that a member takes.
+    """Convert the content of a message to a format that a member takes.
 
-    Blocks of the member's own provider, and of an unknown member, stay as they are. Media that the member cannot take are
-    replaced by a note.
+    Blocks in the format of the member's provider are kept as they are; for members of unknown providers, all blocks are. Media
+    that the member does not take are replaced by a note.
 
     Args:
-        content: The content of a user's, a tool's or a system message.
+        content: The content of a user message, a tool result or a system message.
         dialect: What the member's client takes.
-        profile: What the member's model takes, where it says so.
-        in_result: Whether the message is the result of a tool.
+        profile: The capabilities of the member's model, if known.
+        in_result: Whether the message is a tool result.
     """
     if isinstance(content, str):
         return content
@@ -39,10 +39,10 @@ def adapted(content: str | list[Any], dialect: Dialect, profile: ModelProfile | 
 
 
 def standard(block: Block) -> Block:
-    """Return a block in LangChain's standard form; one of an unknown form as it is.
+    """Convert a block to LangChain's standard format. Blocks of unknown formats are returned as they are.
 
     Args:
-        block: A block of Anthropic's, OpenAI's, Google's or Bedrock's form, or a standard one, old or new.
+        block: A block in the format of Anthropic, OpenAI, Google or Bedrock, or in LangChain's standard format, old or new.
     """
     if (text := text_of(block)) is not None:
         return {"type": "text", "text": text}
@@ -68,7 +68,7 @@ def _adapted(block: Block, dialect: Dialect, profile: ModelProfile | None, *, in
         kept = {"cache_control"} if dialect.cache_control else set()
         return {key: value for key, value in block.items() if key in {"type", "text", *kept}}
     made = standard(block)
-    # The id of a file belongs to one provider; an `image_url` has no place for one.
+    # A file id is valid for one provider only, and an `image_url` block cannot have one.
     is_lost = kind == IMAGE and dialect.image_urls and not {"url", "base64"} & made.keys()
     if made is block or is_lost:
         return {"type": "text", "text": f"[{_name(block, kind)} omitted: this model cannot take it]"}
@@ -80,20 +80,20 @@ def _name(block: Mapping[str, Any], kind: str | None) -> str:
 
 
 def _in_dialect(block: Block, dialect: Dialect, kind: str | None) -> Block:
-    """Return a standard block with what a provider wants besides: an image as `image_url`, a file with a name."""
+    """Convert a standard block for a provider: images to `image_url` blocks, files to files with a name."""
     if kind == IMAGE and dialect.image_urls:
         url = block.get("url") or f"data:{block.get('mime_type') or 'image/png'};base64,{block.get('base64')}"
         return {"type": "image_url", "image_url": {"url": url}}
     if kind == FILE and "base64" in block and dialect.family == "openai":
         return {"filename": "document.pdf", **block}
-    if kind == FILE and "base64" in block and dialect.family == "bedrock":  # which takes few signs in a name
+    if kind == FILE and "base64" in block and dialect.family == "bedrock":  # allows few characters in a name
         stem = str(block.get("filename") or "document").partition(".")[0]
         return {**block, "name": re.sub(r"[^A-Za-z0-9-]+", "-", stem)}
     return block
 
 
 def _family_of(block: Mapping[str, Any]) -> str:
-    """Return whose form a block has; empty for text and for LangChain's standard blocks."""
+    """Return the provider whose format a block has; empty for text and for LangChain's standard blocks."""
     if block.get("type") is None:
         return "bedrock"
     kind = str(block["type"])
@@ -107,7 +107,7 @@ def _family_of(block: Mapping[str, Any]) -> str:
 
 
 def _data_of(block: Mapping[str, Any], kind: str) -> dict[str, Any] | None:
-    """Return a medium's address, or its data and type, from whatever form; `None` for one that is not known."""
+    """Return the standard fields of a media block (address, or data and type), or `None` for unknown formats."""
     for form in (_of_standard, _of_anthropic, _of_openai, _of_google, _of_bedrock):
         if (found := form(block, kind)) is not None:
             return found

@@ -14,17 +14,16 @@ if TYPE_CHECKING:
 
 
 class ChatServer(BaseChatOpenAI):
-    """A chat model on a server of your own that speaks OpenAI's protocol.
+    """A chat model on your own server with OpenAI's protocol.
 
-    `resolve_model` makes it for `vllm:NAME`, `lmstudio:NAME` and `llamacpp:NAME`. It differs from `ChatOpenAI` where these
-    servers differ from OpenAI: they have Chat Completions, and older ones ignore `max_completion_tokens`, so a limit is sent
-    as `max_tokens`.
+    `resolve_model` makes it for `vllm:NAME`, `lmstudio:NAME` and `llamacpp:NAME`. Unlike `ChatOpenAI`, it always uses Chat
+    Completions, and sends the limit of tokens as `max_tokens`, because older servers ignore `max_completion_tokens`.
 
     Args:
-        provider: Which server it is.
-        model: The model's name at the server.
-        base_url: The server's address.
-        api_key: Its key; any text if it needs none.
+        provider: The kind of server.
+        model: The name of the model on the server.
+        base_url: The address of the server.
+        api_key: The key of the server; any text if it needs none.
 
     Example:
         ```python
@@ -43,7 +42,7 @@ class ChatServer(BaseChatOpenAI):
     def _llm_type(self) -> str:
         return self.provider
 
-    # LangChain's only way to tell tracers which provider a model has.
+    # The only way to set the provider that tracers record.
     @override
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
         params = super()._get_ls_params(stop=stop, **kwargs)
@@ -58,11 +57,13 @@ class ChatServer(BaseChatOpenAI):
         method: Literal["function_calling", "json_mode", "json_schema"] = "json_schema",
         **kwargs: Any,
     ) -> Runnable[LanguageModelInput, Any]:
-        """Answer in a schema. These servers hold any model to a JSON schema, but not every model can call tools.
+        """Return a Runnable whose output matches a schema.
+
+        The default method is `json_schema`: these servers enforce it for all models, while not all models can call tools.
 
         Args:
-            schema: As `ChatOpenAI` takes it.
-            method: Default: `json_schema`.
-            **kwargs: The other arguments of `ChatOpenAI`.
+            schema: See `ChatOpenAI.with_structured_output`.
+            method: How the schema is enforced.
+            **kwargs: The other arguments of `ChatOpenAI.with_structured_output`.
         """
         return super().with_structured_output(schema, method=method, **kwargs)

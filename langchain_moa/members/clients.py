@@ -1,4 +1,4 @@
-"""Which side of a member is called, and with whose HTTP client: one for each event loop."""
+"""HTTP clients for each event loop, and the choice between the async and sync methods of a member."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from langchain_moa.limits.portal import is_on_portal
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Hashable
 
-# What calls no model by itself.
+# Runnables that call no model.
 _PURE = (BasePromptTemplate, BaseOutputParser, RunnablePassthrough)
 
 
@@ -36,7 +36,7 @@ class LoopClients:
         self._anchor: AsyncGenerator[None] | None = None
 
     async def anchor(self) -> None:
-        """Have the running loop close the clients when it shuts down its async generators, as `asyncio.run` does at its end."""
+        """Close the clients when the running loop shuts down its async generators, as `asyncio.run` does at its end."""
         self._anchor = self._until_shutdown()
         await anext(self._anchor)
 
@@ -48,7 +48,7 @@ class LoopClients:
         return self._clients[key]
 
     def on_close(self, close: Callable[[], Awaitable[Any]]) -> None:
-        """Register what is called when the loop ends."""
+        """Register a function to call when the loop ends."""
         self._closers.append(close)
 
     async def _until_shutdown(self) -> AsyncGenerator[None]:
@@ -81,7 +81,7 @@ def copied_for_loop(runnable: Any, clients: LoopClients) -> Any:  # noqa: PLR091
         clients: The clients of the loop.
 
     Returns:
-        The copy; `None` if there is something inside of which nothing is known, such as a function.
+        The copy, or `None` if the Runnable has a part that cannot be copied, such as a function.
     """
 
     def copied(inner: Any) -> Any:
@@ -108,7 +108,7 @@ def copied_for_loop(runnable: Any, clients: LoopClients) -> Any:  # noqa: PLR091
 
 
 async def has_async_side(runnable: Any) -> bool:
-    """Tell whether a Runnable can be called async: whether its class implements that, and its checkpointer does."""
+    """Return whether a Runnable, and the checkpointer of a graph, implement async methods."""
     while isinstance(runnable, RunnableBindingBase):
         runnable = runnable.bound
     if isinstance(runnable, BaseChatModel):
@@ -121,27 +121,28 @@ async def has_async_side(runnable: Any) -> bool:
 
 
 async def _saves_async(checkpointer: Any) -> bool:
-    """Tell whether a checkpointer can be used async, by a read of a thread that does not exist."""
+    """Return whether a checkpointer has async methods, by reading a thread that does not exist."""
     if not isinstance(checkpointer, BaseCheckpointSaver):
         return True
     try:
         await checkpointer.aget_tuple({"configurable": {"thread_id": "langchain-moa: is there an async side?"}})
     except NotImplementedError:
         return False
-    except Exception:  # noqa: BLE001  # whatever else is wrong, the call will say it
+    except Exception:  # noqa: BLE001  # other errors are raised by the call itself
         return True
     return True
 
 
 async def callable_here(runnable: Any) -> tuple[Any, bool]:
-    """Return what to call on the running loop, and whether by its async side.
+    """Return the Runnable to call on the running loop, and whether to call its async methods.
 
     Args:
-        runnable: The member as the user has given it.
+        runnable: The Runnable as the user gave it.
 
     Returns:
-        The Runnable, or its copy for this loop; and whether its async side is called. What cannot be copied is called by its
-        sync side, in a worker thread, where sync code waits for it, since its async clients may belong to another loop.
+        A copy for this loop, or the Runnable itself if it cannot be copied; and whether to call its async methods. On the
+        portal's loop, a Runnable that cannot be copied is called sync in a worker thread, because its async clients may belong
+        to another loop.
     """
     copy = copied_for_loop(runnable, await clients_here())
     if copy is not None:

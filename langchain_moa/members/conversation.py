@@ -1,4 +1,4 @@
-"""The conversation as each member can take it: history, order and content of its provider, tools in words."""
+"""Prepares the conversation for a member: history, order and content for its provider, and tools described in words."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _TOOLS_INTRODUCTION = (
 
 
 def for_proposer(messages: Sequence[BaseMessage], member: Member, *, tools: Sequence[Any]) -> list[BaseMessage]:
-    """Return the conversation for a model that has no tools and may not see every medium.
+    """Return the conversation for a proposer, which has no tools; the aggregator's tools are described in words.
 
     Args:
-        messages: The conversation; it is not changed.
+        messages: The conversation, which is not modified.
         member: The proposer.
-        tools: What the aggregator has been bound to, in any provider's format.
+        tools: The aggregator's tools, in any provider's format.
     """
     adapted = _for_member(messages, member, has_tools=False)
     words = tools_in_words(tools)
@@ -35,19 +35,19 @@ def for_proposer(messages: Sequence[BaseMessage], member: Member, *, tools: Sequ
 
 
 def for_aggregator(messages: Sequence[BaseMessage], member: Member, *, has_tools: bool) -> list[BaseMessage]:
-    """Return the conversation for the model that writes the answer, or that a strategy asks.
+    """Return the conversation for the aggregator, or for a model that a strategy asks.
 
     Args:
-        messages: The conversation; it is not changed.
-        member: The aggregator.
-        has_tools: Whether tools are bound to it; without, some providers refuse a conversation with tool messages.
+        messages: The conversation, which is not modified.
+        member: The member to call.
+        has_tools: Whether the member has tools. Without tools, tool messages become text, because some providers reject them.
     """
     return _for_member(messages, member, has_tools=has_tools)
 
 
 def _for_member(messages: Sequence[BaseMessage], member: Member, *, has_tools: bool) -> list[BaseMessage]:
     if member.is_mixture:
-        # Its own members are sent what each of them can take.
+        # A mixture prepares the conversation for its own members.
         return list(messages) if has_tools else without_tool_messages(messages)
     dialect = member.dialect
     seen = visible_history(messages, member.author, dialect)
@@ -58,16 +58,16 @@ def _for_member(messages: Sequence[BaseMessage], member: Member, *, has_tools: b
     elif broken := broken_steps(seen, dialect):
         seen = without_tool_messages(seen, only=broken)
     if member.chat_model is None:
-        return seen  # an agent, a chain or a function puts them in the order that its own models take
+        return seen  # the order is up to the models inside the agent, chain or function
     return in_order(seen, dialect, member.profile)
 
 
 def without_tool_messages(messages: Sequence[BaseMessage], *, only: Container[int] | None = None) -> list[BaseMessage]:
-    """Return the conversation with tool calls and their results as text, for a model that has no tools bound.
+    """Return the conversation with tool calls and their results as text, for a model without tools.
 
     Args:
-        messages: The conversation; it is not changed.
-        only: The places of the messages to change. Default: all.
+        messages: The conversation, which is not modified.
+        only: The indexes of the messages to convert. Default: all.
     """
     flat: list[BaseMessage] = []
     for place, message in enumerate(messages):
@@ -89,7 +89,7 @@ def without_tool_messages(messages: Sequence[BaseMessage], *, only: Container[in
 
 
 def tools_in_words(tools: Sequence[Any]) -> str:
-    """Describe tools to a model that cannot call them; empty where there are none."""
+    """Return a description of tools for a model that cannot call them; empty without tools."""
     if not tools:
         return ""
     lines = [line for tool in _functions(tools) if (line := _tool_line(tool))]
@@ -97,7 +97,7 @@ def tools_in_words(tools: Sequence[Any]) -> str:
 
 
 def _append(messages: list[BaseMessage], message: BaseMessage) -> None:
-    """Add a message, joined to the last one where both are results of tools: some models refuse two user turns in a row."""
+    """Append a message. Consecutive tool results are joined, because some models reject two user messages in a row."""
     content = message.content
     if isinstance(content, list) and all(isinstance(block, dict) and block.get("type") == "text" for block in content):
         message = type(message)("".join(str(block.get("text") or "") for block in content if isinstance(block, dict)))
@@ -116,7 +116,7 @@ def _blocks(message: BaseMessage) -> list[Any]:
 
 
 def _functions(tools: Sequence[Any]) -> Iterable[Mapping[str, Any]]:
-    """Yield name, description and parameters of each tool, whatever the provider's format."""
+    """Yield the name, description and parameters of each tool, from any provider's format."""
     from langchain_core.utils.function_calling import convert_to_openai_tool
 
     for tool in tools:
@@ -127,7 +127,7 @@ def _functions(tools: Sequence[Any]) -> Iterable[Mapping[str, Any]]:
         try:
             converted = convert_to_openai_tool(tool)
         except (ValueError, TypeError):
-            # A provider's own tool, of a form that only the provider knows: its name says what can be said.
+            # A provider's built-in tool in the provider's own format, of which only the name is used.
             converted = tool if isinstance(tool, dict) else {}
         yield converted.get("function", converted)
 

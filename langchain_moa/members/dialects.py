@@ -1,4 +1,4 @@
-"""Dialects: what each provider's client takes, where it differs from LangChain's common form."""
+"""Dialects: the content, parameters and message order that each provider's client takes."""
 
 from __future__ import annotations
 
@@ -15,36 +15,37 @@ if TYPE_CHECKING:
     from langchain_core.language_models.model_profile import ModelProfile
 
 CAPABILITIES = {IMAGE: "image_inputs", AUDIO: "audio_inputs", VIDEO: "video_inputs", FILE: "pdf_inputs"}
-"""What a profile calls the capability to take each kind of medium."""
+"""The profile's key of the capability to take each kind of media."""
 
 _EVERYTHING = frozenset({IMAGE, AUDIO, VIDEO, FILE})
 
 
 @dataclass(frozen=True, kw_only=True)
 class Dialect:
-    """What the clients of one provider take.
+    """What the client of a provider takes.
 
     Attributes:
-        family: Whose own content blocks are sent as they are: `anthropic`, `openai`, `google` or `bedrock`; empty for none,
-            `any` for a client of which nothing is known.
-        media: Which kinds of media the client can send in a user's message.
-        assumed: Which of these a model takes whose profile says nothing. Default: all.
-        result_media: Which kinds of media a tool's result may hold.
-        image_urls: Whether images are sent as `image_url` blocks, since the client does not know LangChain's standard ones.
+        family: The provider whose own content blocks are sent unchanged: `anthropic`, `openai`, `google` or `bedrock`. Empty
+            for none; `any` for unknown clients, to which all blocks are sent unchanged.
+        media: The kinds of media that the client can send in a user message.
+        assumed: The kinds of media that a model is assumed to take if its profile does not say. Default: all.
+        result_media: The kinds of media that a tool result can have.
+        image_urls: Whether images are sent as `image_url` blocks, because the client does not support LangChain's standard
+            blocks.
         strings_only: Whether the content of a message must be a string.
-        cache_control: Whether text blocks may have `cache_control`.
-        user_first: Whether the first message after the system message must be the user's.
-        user_after_tool: Whether the user may speak right after the result of a tool.
-        own_thoughts: Whether a message of the model, thoughts included, can be sent back to it as it is.
-        spellings: The names of common parameters where the client has others.
+        cache_control: Whether text blocks can have `cache_control`.
+        user_first: Whether the first message after the system message must be a user message.
+        user_after_tool: Whether a user message can follow a tool result.
+        own_thoughts: Whether the model's own messages can be sent back to it unchanged, including thoughts.
+        spellings: The client's names of common parameters, where they differ.
         without: The common parameters that the provider does not have.
-        without_responses: Those that OpenAI's Responses API does not have.
-        in_body: Those that the client takes in `extra_body` only.
-        options: Whether they are sent as `options`, together with those of the model.
-        most_temperature: The highest temperature; `None` where that is not known.
-        one_of_temperature_and_top_p: Whether only one of these two can be sent.
-        timeout: Where the client takes its timeout, if it has no field of that name: the path of the setting.
-        no_retries: The keyword arguments of a call that keep the client from trying again, where its fields cannot.
+        without_responses: The common parameters that OpenAI's Responses API does not have.
+        in_body: The common parameters that the client takes in `extra_body` only.
+        options: Whether common parameters are sent in `options`, together with the options of the model.
+        most_temperature: The highest temperature, or `None` if unknown.
+        one_of_temperature_and_top_p: Whether temperature and `top_p` cannot be sent together.
+        timeout: The path of the setting for the client's timeout.
+        no_retries: Keyword arguments of a call that disable the client's retries, if its fields cannot.
     """
 
     family: str = ""
@@ -72,12 +73,12 @@ class Dialect:
         return self.spellings.get(parameter, parameter)
 
     def takes(self, kind: str, profile: ModelProfile | None, *, in_result: bool = False) -> bool:
-        """Tell whether a message to a model may hold a medium.
+        """Return whether a model takes a kind of media.
 
         Args:
-            kind: The kind of medium.
-            profile: What the model says it can take.
-            in_result: Whether the message is the result of a tool, and not the user's.
+            kind: The kind of media.
+            profile: The capabilities of the model, if known.
+            in_result: Whether the media are in a tool result instead of a user message.
         """
         said = (profile or {}).get(CAPABILITIES[kind])
         return kind in (self.result_media if in_result else self.media) and (
@@ -108,8 +109,7 @@ _GOOGLE = Dialect(
     without=frozenset({"verbosity"}),
 )
 
-# By the name of the class or of a base class, since no provider's package is imported for this. A subclass stands before its
-# base class in the method resolution order, so the nearest one counts.
+# By the name of the model's class or its nearest base class, so that no provider's package has to be imported.
 _DIALECTS = {
     # Many servers speak OpenAI's protocol.
     "BaseChatOpenAI": Dialect(
@@ -165,17 +165,17 @@ _DIALECTS = {
 
 
 def dialect_of(model: BaseChatModel | None) -> Dialect:
-    """Return what the client of a model takes.
+    """Return the dialect of a model.
 
     Args:
-        model: The chat model; `None` for another Runnable, of which nothing is known.
+        model: The chat model, or `None` for other Runnables.
     """
     return _UNKNOWN if model is None else dialect_of_class(type(model))
 
 
 @cache
 def dialect_of_class(class_: type) -> Dialect:
-    """Return what the client of a class of chat models takes.
+    """Return the dialect of a class of chat models.
 
     Args:
         class_: The class.

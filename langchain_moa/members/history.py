@@ -1,4 +1,4 @@
-"""History: the messages of a conversation as another model may see them, in an order that every provider takes."""
+"""History: adapts the messages of a conversation for another model, in an order that its provider takes."""
 
 from __future__ import annotations
 
@@ -19,37 +19,36 @@ if TYPE_CHECKING:
 
     from langchain_moa.members.dialects import Dialect
 
-# The first message where a conversation must begin with the user's and begins with a tool call.
+# Inserted if a conversation must start with a user message but starts with a tool call.
 _BEGINNING = "[The beginning of the conversation is not shown.]"
 
-# What every provider takes as the id of a tool's call.
+# Ids of tool calls that every provider takes.
 _ID = re.compile(r"[a-zA-Z0-9_-]{1,40}")
 
 
 def author_of(message: BaseMessage) -> str | None:
-    """Return which model wrote a message, as the account in its metadata says; `None` where nothing says so."""
+    """Return the identity of the model that wrote a message, from the account in its metadata, or `None` if unknown."""
     account = message.response_metadata.get("moa")
     author = account.get("author") if isinstance(account, dict) else None
     return author if isinstance(author, str) else None
 
 
 def visible_history(messages: Sequence[BaseMessage], author: str | None, dialect: Dialect) -> list[BaseMessage]:
-    """Return a conversation whose AI messages hold nothing that was another model's alone.
+    """Return a conversation in which the AI messages of other models are reduced to their visible text and tool calls.
 
-    A message that the model has written itself stays as it is, since some providers want their thoughts and signatures back.
-    Every other one becomes its visible text and its calls of tools.
+    A message that the model wrote itself is kept as it is, because some providers require their thoughts and signatures.
 
     Args:
-        messages: The conversation; it is not changed.
-        author: The identity of the model that is sent the conversation, as recorded with its answers.
-        dialect: What its client takes.
+        messages: The conversation, which is not modified.
+        author: The identity of the model that the conversation is sent to, as recorded with its answers.
+        dialect: What the model's client takes.
     """
     ids: dict[str, str] = {}
     seen: list[BaseMessage] = []
     for message in messages:
         if isinstance(message, AIMessage):
             is_own = author is not None and dialect.own_thoughts and author_of(message) == author
-            # Some servers use the same ids in each turn: the last call of an id counts.
+            # Some servers reuse ids in each turn, so the last call with an id counts.
             ids.update({call["id"]: call["id"] if is_own else _safe(call["id"]) for call in message.tool_calls if call["id"]})
             seen.append(_without_response_id(message) if is_own else _visible(message))
         elif isinstance(message, ToolMessage) and ids.get(message.tool_call_id, message.tool_call_id) != message.tool_call_id:
@@ -60,15 +59,15 @@ def visible_history(messages: Sequence[BaseMessage], author: str | None, dialect
 
 
 def in_order(messages: Sequence[BaseMessage], dialect: Dialect, profile: ModelProfile | None = None) -> list[BaseMessage]:
-    """Return a conversation in an order and with content that the provider of a member takes.
+    """Return a conversation with an order and content that a member's provider takes.
 
     Args:
-        messages: The conversation; it is not changed.
+        messages: The conversation, which is not modified.
         dialect: What the member's client takes.
-        profile: What the member's model takes, where it says so.
+        profile: The capabilities of the member's model, if known.
 
     Returns:
-        One system message in front, with the text of all; messages of one speaker in a row joined.
+        The conversation, with all system messages joined at the start, and consecutive messages of one speaker joined.
     """
     systems = [message for message in messages if isinstance(message, SystemMessage)]
     others = [message for message in messages if not isinstance(message, SystemMessage)]
@@ -91,26 +90,26 @@ def in_order(messages: Sequence[BaseMessage], dialect: Dialect, profile: ModelPr
 
 
 def without_empty(messages: Sequence[BaseMessage]) -> list[BaseMessage]:
-    """Return a conversation without the model's messages that say nothing, such as those of thoughts alone.
+    """Return a conversation without empty AI messages, such as those that had only thoughts.
 
     Args:
-        messages: The conversation; it is not changed.
+        messages: The conversation, which is not modified.
     """
     return [message for message in messages if not _is_empty(message)]
 
 
 def broken_steps(messages: Sequence[BaseMessage], dialect: Dialect) -> set[int]:
-    """Return the places of tool calls and results that the provider would refuse as such.
+    """Return the indexes of messages with tool calls and results that the provider would reject.
 
-    It refuses a call without exactly one result, a result without its call and, in some dialects, a user's message right after
-    the results.
+    Providers reject a call without exactly one result, a result without its call and, in some dialects, a user message right
+    after the results.
 
     Args:
         messages: The conversation.
         dialect: What the member's client takes.
 
     Returns:
-        The places of all messages of each such step: the model's message and the results.
+        The indexes of all messages of each such step: the AI message and the results.
     """
     broken: set[int] = set()
     places: list[int] = []
@@ -126,7 +125,7 @@ def broken_steps(messages: Sequence[BaseMessage], dialect: Dialect) -> set[int]:
 
     for place, message in enumerate(messages):
         if isinstance(message, SystemMessage):
-            continue  # it will stand in front
+            continue  # moved to the start later
         if not isinstance(message, ToolMessage):
             close(message)
             places = []
@@ -137,7 +136,7 @@ def broken_steps(messages: Sequence[BaseMessage], dialect: Dialect) -> set[int]:
 
 
 def fingerprint(*parts: str) -> str:
-    """Return a short text that is the same for the same parts, and does not show them."""
+    """Return a short hash of strings."""
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
@@ -151,7 +150,7 @@ def _visible(message: AIMessage) -> AIMessage:
 
 
 def _is_empty(message: BaseMessage) -> bool:
-    """Tell whether a message is one of the model's that says nothing."""
+    """Return whether a message is an AI message without text, tool calls and other content."""
     if not isinstance(message, AIMessage) or message.tool_calls:
         return False
     texts = [block if isinstance(block, str) else _text_in(block) for block in _as_blocks(message.content)]
@@ -163,7 +162,7 @@ def _text_in(block: Any) -> str | None:
 
 
 def _without_response_id(message: AIMessage) -> AIMessage:
-    """Return a message without the id by which OpenAI's client would leave out all that came before it, references too."""
+    """Return a message without its response id, for which OpenAI's client would omit all earlier messages and references."""
     metadata: Mapping[str, Any] = message.response_metadata
     if not str(metadata.get("id") or "").startswith("resp_"):
         return message
@@ -184,7 +183,7 @@ def _adapted(message: BaseMessage, dialect: Dialect, profile: ModelProfile | Non
 
 
 def _media_after_results(messages: Sequence[BaseMessage], dialect: Dialect, profile: ModelProfile | None) -> list[BaseMessage]:
-    """Return the conversation with the media of tools' results in a user's message after them, where only that is taken."""
+    """Move the media of tool results to a user message after the results, if the model takes them only there."""
     moved: list[BaseMessage] = []
     waiting: list[Any] = []
     for message in messages:
@@ -218,7 +217,7 @@ def _are_one(first: BaseMessage, second: BaseMessage) -> bool:
 
 
 def _joined(messages: Sequence[BaseMessage]) -> BaseMessage:
-    """Return messages of one speaker as one, a blank line between them."""
+    """Join messages of one speaker into one message, with a blank line between texts."""
     first, *more = messages
     content = first.content
     for message in more:
@@ -229,7 +228,7 @@ def _joined(messages: Sequence[BaseMessage]) -> BaseMessage:
             content = [*_as_blocks(content), *_as_blocks(added)]
     if not more:
         return first
-    # Of two messages of a model's, the second may have calls of tools.
+    # Of two AI messages, only the second can have tool calls.
     whole = messages[-1] if isinstance(first, AIMessage) else first
     return whole.model_copy(update={"content": content})
 

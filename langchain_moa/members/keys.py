@@ -1,6 +1,6 @@
-"""Keys: which key a model's client gets, and to which address it is sent.
+"""Keys: decides which API key a model's client gets, depending on its address.
 
-A provider's key from the environment goes to the provider's own address. Another address needs a key that is named for it.
+A provider's key from the environment is sent to the provider's own address only. Another address needs an explicit key.
 """
 
 from __future__ import annotations
@@ -22,46 +22,46 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 NO_KEY = "none"
-"""What is sent as a key where a server needs none: clients insist on some text."""
+"""The key that is sent to servers that need none, because clients require one."""
 
-# Placeholders for keys in the documentation of vLLM, llama.cpp, LM Studio and Ollama. They are not secrets.
+# Placeholders for keys, as in the documentation of vLLM, llama.cpp, LM Studio and Ollama. They are not secret.
 _PLACEHOLDERS = {
     *("empty", "none", "null", "no-key", "nokey", "not-needed", "not-used", "not-required", "unused", "ignored", "dummy"),
     *("sk-no-key-required", "no-key-required", "lm-studio", "ollama", "local", "test", "x", "xx", "xxx", "-"),
 }
 
-# `${NAME}`, or `Bearer ${NAME}` as a header has it.
+# `${NAME}`, or `Bearer ${NAME}` in a header.
 _REFERENCE = re.compile(r"\s*(?:(?P<scheme>[A-Za-z]+) +)?\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)\}\s*")
 
-# Settings that bring credentials and are not secrets themselves.
+# Settings that provide credentials but are not secret themselves.
 _OTHER_CREDENTIALS = {"azure_ad_token_provider", "credentials", "credentials_profile_name"}
 
 _ADDRESS_NAME = re.compile(r"(^|_|-)(url|uri|base|host|endpoint|server|address)$", re.IGNORECASE)
 
-# urlsplit and HTTP clients may disagree about where the host ends.
+# Characters for which urlsplit and HTTP clients may disagree about the end of the host.
 _STRANGE = re.compile(r"[\\\s\x00-\x1f\x7f]")
 
 
 class _Provider(NamedTuple):
-    """What is known of a provider's keys and addresses.
+    """The keys and addresses of a provider.
 
     Attributes:
-        hosts: Patterns of its own hosts; a `*` does not match a dot.
-        addresses: Environment variables that name another address for it, such as a gateway's.
-        variables: Environment variables of its credentials; several in one text belong together.
-        placeholders: Settings that keep its client from taking credentials from the environment; those that are `None` do so
-            beside a key that is named, too.
-        needs_key: Whether an address that is not its own needs a key.
-        checks_key: Whether its client says at construction that there is no key, and takes no other provider's.
-        token: An environment variable whose token its client sends even if it is given other credentials.
-        default_address: Where its server listens by default, for servers that you run yourself.
-        address_setting: The argument of its class for an address, if that is not `base_url`.
+        hosts: Patterns of the provider's hosts. `*` does not match a dot.
+        addresses: Environment variables for another address of the provider, such as a gateway's.
+        variables: Environment variables of the credentials. Several in one string are needed together.
+        placeholders: Settings that keep the client from reading credentials from the environment. Those that are `None` are
+            also needed in addition to an explicit key.
+        needs_key: Whether an address other than the provider's own needs a key.
+        checks_key: Whether the client raises an error at construction if there is no key, and reads no other provider's key.
+        token: Environment variable of a token that the client sends even if other credentials are given.
+        default_address: The default address of a server that users run themselves, or `None`.
+        address_setting: The name of the constructor's argument for the address.
     """
 
     hosts: tuple[str, ...] = ()
     addresses: tuple[str, ...] = ()
     variables: tuple[str, ...] = ()
-    placeholders: Mapping[str, Any] = {"api_key": NO_KEY}  # never changed
+    placeholders: Mapping[str, Any] = {"api_key": NO_KEY}  # never modified
     needs_key: bool = True
     checks_key: bool = True
     token: str | None = None
@@ -82,7 +82,7 @@ _AWS = _Provider(
 
 
 def _server(name: str, port: int) -> _Provider:
-    """Return what is known of a server that you run yourself, and that speaks OpenAI's protocol."""
+    """Return the provider for a server that users run themselves and that has OpenAI's protocol."""
     prefix = name.upper()
     return _Provider(
         addresses=(f"{prefix}_BASE_URL",),
@@ -137,27 +137,27 @@ _PROVIDERS: dict[str, _Provider] = {
 }
 
 SERVERS = tuple(name for name, known in _PROVIDERS.items() if known.default_address)
-"""The providers that are servers of your own with OpenAI's protocol: `llamacpp`, `lmstudio`, `vllm`."""
+"""The providers that are servers that users run themselves, with OpenAI's protocol: `llamacpp`, `lmstudio`, `vllm`."""
 
 
 def known_variables() -> set[str]:
-    """Return the environment variables of all known providers: their credentials and their addresses."""
+    """Return the environment variables for the credentials and addresses of all known providers."""
     known = _PROVIDERS.values()
     names = {name for one in known for text in one.variables for name in text.split(" and ")}
     return names | {name for one in known for name in one.addresses}
 
 
 def is_open(value: Any) -> bool:
-    """Tell whether a file or a command line may hold this value for a key: a reference, or a text that is no secret.
+    """Return whether the value of a key is allowed in a file or on a command line, because it is not secret.
 
     Args:
-        value: What stands there: `${NAME}`, `Bearer ${NAME}`, `EMPTY`, ...
+        value: The value. References such as `${NAME}` and `Bearer ${NAME}`, and placeholders such as `EMPTY`, are allowed.
     """
     return _is_placeholder(value) or (isinstance(value, str) and _REFERENCE.fullmatch(value) is not None)
 
 
 def variables_named(value: Any) -> Iterator[str]:
-    """Yield the environment variables that settings name as `${NAME}`, at any depth.
+    """Yield the environment variables that settings refer to as `${NAME}`, at any depth.
 
     Args:
         value: Settings, or the fields of a mixture.
@@ -172,25 +172,25 @@ def variables_named(value: Any) -> Iterator[str]:
 
 
 def with_keys(provider: str | None, settings: Mapping[str, Any], *, shared: Any = None) -> dict[str, Any]:
-    """Return the settings for a model's client, with the keys that it may have.
+    """Return the constructor's arguments for a model, with the key for its address.
 
     Args:
         provider: The provider, as `init_chat_model` names it.
-        settings: Arguments of the model's constructor; a key may be a reference to an environment variable, `${NAME}`.
-        shared: The key of the mixture, for a member that names none.
+        settings: Arguments of the model's constructor. A key can be a reference to an environment variable, `${NAME}`.
+        shared: The key of the mixture, for a member without its own.
 
     Raises:
-        ValueError: A variable is not set, or the address is not the provider's and no key is named for it.
+        ValueError: An environment variable is not set, or the address is not the provider's own and has no key.
     """
     known = _PROVIDERS.get(provider or "", _Provider(addresses=_usual_addresses(provider)))
-    # A placeholder says that no key is needed, such as for a drawing: then no variable needs to be set either.
+    # With a placeholder, no key is needed (for a drawing, for example), so environment variables need not be set either.
     unset = NO_KEY if _is_placeholder(shared) else None
     given = {name: _resolved(value, name, unset) for name, value in settings.items()}
     if shared is not None and not any(is_secret_name(name) for name in given):
         key = {"api_key": _resolved(shared, "api_key", unset)}
         given |= key if unset is None or "api_key" in known.placeholders else known.placeholders
     if provider == "azure_openai" and not os.environ.get("AZURE_OPENAI_API_KEY"):
-        # Its class would send OpenAI's key to Azure.
+        # Otherwise, LangChain's class would send OpenAI's key to Azure.
         given.setdefault("api_key", None)
     given = _addressed(known, given)
     elsewhere = [address for address in addresses_in(given) if not _is_own(address, known)]
@@ -199,13 +199,13 @@ def with_keys(provider: str | None, settings: Mapping[str, Any], *, shared: Any 
             raise ValueError(_no_key_for(elsewhere[0], provider, known))
         given |= known.placeholders
     if elsewhere:
-        # What is set to nothing is not taken from the environment beside a key that is named.
+        # Settings of `None` keep the client from reading them from the environment in addition to an explicit key.
         given = {**{name: value for name, value in known.placeholders.items() if value is None}, **given}
     if elsewhere and known.token and os.environ.get(known.token) and not {"api_key", "bedrock_api_key"} & given.keys():
         msg = f"{redact(elsewhere[0])} would get the token in {known.token}; name a key for it, api_key: ${{NAME}}, or unset it"
         raise ValueError(msg)
     if known.default_address and not _has_key(given):
-        # OpenAI's client would take OpenAI's key from the environment.
+        # Without a key, OpenAI's client would read OpenAI's key from the environment.
         keys = [os.environ[name] for name in known.variables if os.environ.get(name)]
         given["api_key"] = [*keys, NO_KEY][0]
     return _placed(provider, given)
@@ -216,7 +216,7 @@ def addresses_in(settings: Any, name: str = "") -> Iterator[str]:
 
     Args:
         settings: Arguments of a model's constructor.
-        name: The name that they stand under.
+        name: The key of `settings`.
     """
     if isinstance(settings, Mapping):
         for key, value in settings.items():
@@ -226,7 +226,7 @@ def addresses_in(settings: Any, name: str = "") -> Iterator[str]:
 
 
 def is_local(address: str) -> bool:
-    """Tell whether an address is one of this machine.
+    """Return whether an address is on this machine.
 
     Args:
         address: A URL, or a host with or without a port.
@@ -242,17 +242,17 @@ def is_local(address: str) -> bool:
 
 
 def server_of(address: str) -> str:
-    """Return the server of an address, `host:port`, by which calls to it are counted."""
+    """Return `host:port` of an address, by which calls of members are limited."""
     scheme, host, port, _ = _parts(address)
     return f"{host}:{port or (80 if scheme == 'http' else 443)}"
 
 
 def missing_key(provider: str | None, variables: tuple[str, ...]) -> str:
-    """Say that a model has no key, and what to set.
+    """Return the message that a model has no key, with the environment variables to set.
 
     Args:
         provider: The provider.
-        variables: The environment variables that its class names, for a provider of which nothing is known here.
+        variables: The environment variables that the model's class reports, for providers not in the table.
     """
     names = _PROVIDERS[provider].variables if provider in _PROVIDERS else variables
     if not names:
@@ -262,24 +262,24 @@ def missing_key(provider: str | None, variables: tuple[str, ...]) -> str:
 
 
 def placeholders(provider: str | None) -> dict[str, Any]:
-    """Return settings with which a provider's client can be made without any key, to see whether a key was missing."""
+    """Return placeholder settings with which a provider's client can be made without a key."""
     return dict(_PROVIDERS.get(provider or "", _Provider()).placeholders)
 
 
 def checks_key(provider: str | None) -> bool | None:
-    """Tell whether a provider's client says at construction that there is no key; `None` if nothing is known of it.
+    """Return whether a provider's client raises an error at construction if there is no key; `None` if unknown.
 
-    If not, its first call would fail, or send another provider's key.
+    If it does not, its first call fails or sends another provider's key.
     """
     return _PROVIDERS[provider].checks_key if provider in _PROVIDERS else None
 
 
 def _addressed(known: _Provider, settings: dict[str, Any]) -> dict[str, Any]:
-    """Return settings with the address under the name that the provider's class has for it."""
+    """Return settings with the address under the name that the provider's class uses."""
     if known.default_address and not any(True for _ in addresses_in(settings)):
         named = [os.environ[name] for name in known.addresses if os.environ.get(name)]
         settings = {**settings, "base_url": (named or [known.default_address])[0]}
-    # Azure takes a whole path to a deployment as its base URL.
+    # Azure's class takes the full path to a deployment as `base_url`.
     if known.address_setting == "base_url" or "/openai/" in str(settings.get("base_url")):
         return settings
     return {known.address_setting if name == "base_url" else name: value for name, value in settings.items()}
@@ -295,12 +295,12 @@ def _plain(value: Any) -> Any:
 
 
 def _resolved(value: Any, name: str, unset: str | None) -> Any:
-    """Return a setting with the keys that it refers to.
+    """Replace references to environment variables in a setting.
 
     Args:
         value: The setting.
-        name: Its name: only what has a key's name can refer to one.
-        unset: What a variable that is not set counts as. Default: it is an error.
+        name: The name of the setting. Only settings with the name of a secret can be references.
+        unset: The value for variables that are not set. With `None`, such a variable raises an error.
     """
     if isinstance(value, Mapping):
         return {key: _resolved(item, str(key), unset) for key, item in value.items()}
@@ -311,12 +311,12 @@ def _resolved(value: Any, name: str, unset: str | None) -> Any:
     if not (key := os.environ.get(found["name"]) or unset):
         msg = f"{name} refers to the environment variable {found['name']}, which is not set; set it"
         raise ValueError(msg)
-    # Plain, since not every client's field takes a SecretStr; `secrets_of` finds it by its name.
+    # Not a SecretStr, which not all clients accept; `secrets_of` finds the key by its name.
     return f"{found['scheme']} {key}" if found["scheme"] else key
 
 
 def _has_key(settings: Any) -> bool:
-    """Tell whether settings hold a credential, at any depth."""
+    """Return whether settings have a credential, at any depth."""
     if not isinstance(settings, Mapping):
         return False
     return any(bool(value) if _holds_key(str(name)) else _has_key(value) for name, value in settings.items())
@@ -327,7 +327,7 @@ def _holds_key(name: str) -> bool:
 
 
 def _is_own(address: str, provider: _Provider) -> bool:
-    """Tell whether an address is the provider's, or the one that the environment names for it."""
+    """Return whether an address is the provider's own, or the one in the provider's environment variables."""
     scheme, host, port, path = _parts(address)
     if scheme in {"https", ""} and port in (None, 443) and any(_matches(host, pattern) for pattern in provider.hosts):
         return True
@@ -337,13 +337,13 @@ def _is_own(address: str, provider: _Provider) -> bool:
 
 
 def _matches(host: str, pattern: str) -> bool:
-    """Match label by label: a customer of a cloud names a part of some hosts below the cloud's domain."""
+    """Match a host label by label, because customers of a cloud can choose labels below the cloud's domain."""
     labels, patterns = host.split("."), pattern.split(".")
     return len(labels) == len(patterns) and all(map(fnmatchcase, labels, patterns))
 
 
 def _parts(address: str) -> tuple[str, str, int | None, str]:
-    """Return scheme, host, port and path of an address; empty texts if it is no plain one."""
+    """Return the scheme, host, port and path of an address; empty if it cannot be parsed safely."""
     address = address.strip()
     if _STRANGE.search(address):
         return "", "", None, ""
@@ -367,7 +367,7 @@ def _no_key_for(address: str, provider: str | None, known: _Provider) -> str:
 
 
 def _placed(provider: str | None, settings: dict[str, Any]) -> dict[str, Any]:
-    """Return settings with the key where the provider's class takes it, for those that take no `api_key`."""
+    """Return settings with the key where the provider's class takes it, for classes without `api_key`."""
     if "api_key" not in settings or provider not in {"cohere", "ollama"}:
         return settings
     key = settings.pop("api_key")

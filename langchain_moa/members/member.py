@@ -1,4 +1,4 @@
-"""A member that can be called: how messages become its input and its output an answer."""
+"""`Member`: a resolved proposer or aggregator that can be called."""
 
 from __future__ import annotations
 
@@ -45,16 +45,16 @@ _in_mixture: ContextVar[bool] = ContextVar("in_mixture", default=False)
 
 
 def is_in_mixture() -> bool:
-    """Tell whether this runs inside a call of a member or a strategy: a mixture here is a part of another one."""
+    """Return whether this code runs inside a call of a member or a strategy, so that a mixture here is nested."""
     return _in_mixture.get()
 
 
 @contextmanager
 def surrounding(config: RunnableConfig) -> Generator[None]:
-    """Set the config that models inherit when they are called without one, inside a function for example.
+    """Within the context, set the config that models inherit when they are called without one.
 
     Args:
-        config: The call's config.
+        config: The config of the call.
     """
     token, inside = var_child_runnable_config.set(config), _in_mixture.set(True)
     try:
@@ -65,18 +65,18 @@ def surrounding(config: RunnableConfig) -> Generator[None]:
 
 
 class NoAggregator(Runnable[Any, Any]):
-    """The aggregator of a mixture without one: calling it raises an error that says so."""
+    """Placeholder aggregator of a mixture whose aggregation asks no model. Calling or binding it raises a `ValueError`."""
 
     def invoke(self, *_: Any, **__: Any) -> NoReturn:
-        """Refuse."""
+        """Raise a `ValueError`."""
         self._refuse("asked")
 
     def bind_tools(self, *_: Any, **__: Any) -> NoReturn:
-        """Refuse."""
+        """Raise a `ValueError`."""
         self._refuse("given tools")
 
     def with_structured_output(self, *_: Any, **__: Any) -> NoReturn:
-        """Refuse."""
+        """Raise a `ValueError`."""
         self._refuse("given a schema")
 
     def _refuse(self, action: str) -> NoReturn:
@@ -86,15 +86,15 @@ class NoAggregator(Runnable[Any, Any]):
 
 @dataclass(frozen=True, repr=False)
 class Member:
-    """A proposer or an aggregator, resolved.
+    """A resolved proposer or aggregator.
 
     Attributes:
-        spec: What the user wrote.
-        runnable: What is called.
+        spec: The proposer as the user specified it.
+        runnable: The Runnable that is called.
         id: The model id.
-        retry: How its calls are tried again; `None` if they are not, or if its client tries again by itself.
-        fallbacks: The members that are asked when it fails, in this order.
-        limiter: The places that its calls share with those of other members.
+        retry: The retry policy; `None` for no retries, or if the client retries by itself.
+        fallbacks: The members that are called, in order, if this one fails.
+        limiter: Limits simultaneous calls, shared with other members.
     """
 
     spec: Proposer
@@ -108,39 +108,39 @@ class Member:
     )
 
     def __repr__(self) -> str:
-        """Show what the user wrote, which holds no secret."""
+        """Return the repr of the specification, which has no secrets."""
         return repr(self.spec)
 
     @cached_property
     def name(self) -> str:
-        """What drawings, events and reports call it."""
+        """The name in drawings, events and reports."""
         return self.spec.name or self.id
 
     @cached_property
     def chat_model(self) -> BaseChatModel | None:
-        """The chat model inside, if it is one; only chat models take call-time parameters."""
+        """The chat model inside the Runnable, or `None`. Only chat models take call-time parameters."""
         return chat_model_of(self.runnable)
 
     @cached_property
     def server(self) -> str:
-        """The server of its calls; members at one server share a limit of calls. A Runnable counts as a server of its own."""
+        """The server of the calls, by which members share a limit of calls. Each other Runnable counts as its own server."""
         return f"{id(self.runnable):#x}" if self.chat_model is None else server_of_model(self.chat_model)
 
     @cached_property
     def profile(self) -> ModelProfile | None:
-        """What the model says it can take; `None` where it says nothing."""
+        """The capabilities of the model, or `None` if they are unknown."""
         return self.chat_model.profile if self.chat_model is not None else None
 
     @cached_property
     def dialect(self) -> Dialect:
-        """What its client takes."""
+        """What the model's client takes."""
         return dialect_of(self.chat_model)
 
     @cached_property
     def author(self) -> str | None:
-        """The identity of the model that writes its answers: class, and a fingerprint of address and model id.
+        """The identity of the model that writes the answers: its class and a fingerprint of its address and model id.
 
-        `None` where an answer may be another model's (fallbacks, models chosen by the call, chains, agents).
+        `None` if different models may write an answer, as with fallbacks, configurable models, chains and agents.
         """
         model = single_model_of(self.runnable)
         if model is None or self.is_mixture:
@@ -150,12 +150,12 @@ class Member:
 
     @cached_property
     def is_mixture(self) -> bool:
-        """Whether it is itself a mixture, as a chat model."""
+        """Whether the member is a `ChatMoA`."""
         return self.chat_model is not None and llm_type(self.chat_model) == "moa"
 
     @cached_property
     def is_graph(self) -> bool:
-        """Whether it is a compiled graph, which takes and returns a state; one with retries or fallbacks is still one."""
+        """Whether the member is a compiled graph, possibly with retries or fallbacks. Graphs take and return a state."""
         runnable = self.runnable
         while isinstance(runnable, (RunnableBindingBase, RunnableWithFallbacks)):
             runnable = runnable.bound if isinstance(runnable, RunnableBindingBase) else runnable.runnable
@@ -163,7 +163,7 @@ class Member:
 
     @cached_property
     def is_remote(self) -> bool:
-        """Whether it is a graph on a server, by LangGraph's `RemoteGraph`."""
+        """Whether the member is a LangGraph `RemoteGraph`."""
         if not self.is_graph or isinstance(self.runnable, Pregel):
             return False
         from langgraph.pregel.remote import RemoteGraph
@@ -176,7 +176,7 @@ class Member:
         runnable: Any = self.runnable
         bound: dict[str, Any] = {}
         while runnable is not None:
-            # The outer ones win.
+            # Outer bindings override inner ones.
             bound = {**(getattr(runnable, "kwargs", None) or {}), **bound}
             runnable = getattr(runnable, "bound", None) or getattr(runnable, "runnable", None)
         return bound
@@ -188,12 +188,12 @@ class Member:
 
     @cached_property
     def secrets(self) -> tuple[str, ...]:
-        """Values that no text about this member may show."""
+        """Values to redact from texts about this member and its fallbacks."""
         of_fallbacks = (secret for fallback in self.fallbacks for secret in fallback.secrets)
         return tuple(dict.fromkeys([*secrets_of(self.runnable), *of_fallbacks]))
 
     def describe(self) -> dict[str, Any]:
-        """Return as plain data, without secrets, what bears on this member's answers."""
+        """Return everything that affects this member's answers as plain data, without secrets."""
         spec = self.spec
         described = {
             "model": self.id,
@@ -203,11 +203,11 @@ class Member:
             **({} if spec.history is None else {"history": spec.history}),
             **({"fallbacks": [each.describe() for each in self.fallbacks]} if self.fallbacks else {}),
         }
-        # Only where they are given, so that the keys of what was kept before stay the same.
+        # Only if given, so that existing cache keys stay valid.
         placed = {"references_at": spec.references_at, "system_role": spec.system_role}
         described |= {key: value for key, value in placed.items() if value is not None}
         if self.chat_model is None:
-            # Two such Runnables differ in nothing but their identity.
+            # Other Runnables can only be told apart by their identity.
             return {**described, "runnable": f"{type(self.runnable).__name__} at {id(self.runnable):#x}"}
         params = identifying_params(self.chat_model)
         described["params"] = masked(params, self.secrets)
@@ -216,32 +216,32 @@ class Member:
         return described
 
     def input(self, messages: Sequence[BaseMessage]) -> Any:
-        """Return the messages in the form that this member takes."""
+        """Return the member's input for messages: a state for a graph, or else a list."""
         return {"messages": list(messages)} if self.is_graph else list(messages)
 
     def config(self, config: RunnableConfig) -> RunnableConfig:
-        """Return the config that this member takes.
+        """Return the config for a call of this member.
 
-        A run on a server gets no config: on the caller's thread it would find the conversation twice, and its nodes would
-        appear in the caller's stream.
+        A remote graph gets an empty config. With the caller's thread id, it would see the conversation twice, and its nodes
+        would appear in the caller's stream.
 
         Args:
-            config: The call's config.
+            config: The config of the call.
         """
         return {} if self.is_remote else config
 
     def kwargs(self, call: Mapping[str, Any], *own: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the keyword arguments of a call, in the spelling of the member's client.
+        """Return the keyword arguments of a call in the spelling of the member's client.
 
-        A Runnable that is not a chat model gets none of them, since they may mean something else to it. A mixture gets them
-        by their common names, for its own members.
+        Runnables that are not chat models get none, because the names may have another meaning for them. A mixture gets the
+        common names, for its own members.
 
         Args:
             call: The common parameters of the call, by their common names.
-            *own: Keyword arguments that are for this member alone; of those given twice, the last one counts.
+            *own: Further keyword arguments for this member only. Later ones override earlier ones.
         """
         if self.is_remote:
-            # By default a server continues a run after its client has left.
+            # By default, a LangGraph server continues a run after its client has disconnected.
             return {"on_disconnect": "cancel"}
         if self.chat_model is None:
             return {}
@@ -251,11 +251,11 @@ class Member:
         return {**self._spelled(call, others).kwargs, **others}
 
     def adjusted(self, call: Mapping[str, Any], *own: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """Return what of a call's common parameters this member is not sent, or not as it was given.
+        """Return which common parameters of a call are changed or not sent to this member.
 
         Args:
-            call: The common parameters of the call.
-            *own: Keyword arguments that are for this member alone.
+            call: The common parameters of the call, by their common names.
+            *own: Further keyword arguments for this member only.
         """
         if self.chat_model is None:
             return []
@@ -275,8 +275,8 @@ class Member:
         """Return the common parameters of a call to this member, by their common names.
 
         Args:
-            mixture: The mixture's own, which the settings of the member override.
-            call: The call's, which override both.
+            mixture: The mixture's parameters. The member's settings override them.
+            call: The keyword arguments of the call. Common parameters among them override both.
         """
         return {
             **{key: value for key, value in mixture.items() if key not in self.spec.settings},
@@ -291,16 +291,17 @@ class Member:
         *,
         limit: Limit | None = None,
     ) -> Answer:
-        """Call the member, again if its `retry` says so, and read its answer.
+        """Call the member with its retry policy, and read its answer.
 
         Args:
-            messages: What it is asked.
-            config: The call's config.
-            kwargs: The call's keyword arguments.
-            limit: The time that all attempts have together. Default: as much as they take.
+            messages: The messages to send.
+            config: The config of the call.
+            kwargs: The keyword arguments of the call.
+            limit: Time limit of all attempts together. This method only starts its timeout and bounds the retries; to cancel
+                the call at the limit, use `call_within`.
 
         Raises:
-            OutOfTimeError: The time was over before there was an answer.
+            OutOfTimeError: The limit had passed before an attempt was made.
         """
         runnable, is_async = await self._callable_here()
 
@@ -319,13 +320,13 @@ class Member:
     async def astream(
         self, messages: Sequence[BaseMessage], config: RunnableConfig, kwargs: Mapping[str, Any], *, limit: Limit | None = None
     ) -> AsyncGenerator[Any]:
-        """Call the member once and yield the pieces of its answer as they come.
+        """Call the member once, without retries, and yield the items of its stream.
 
         Args:
-            messages: What it is asked.
-            config: The call's config.
-            kwargs: The call's keyword arguments.
-            limit: How long the call may take; its own seconds begin when the call does.
+            messages: The messages to send.
+            config: The config of the call.
+            kwargs: The keyword arguments of the call.
+            limit: Time limit of the call. Its timeout starts when the call is made.
         """
         runnable, is_async = await self._callable_here()
         given = self.input(messages), self.config(config)
@@ -340,7 +341,7 @@ class Member:
                         yield item
 
     async def _callable_here(self) -> tuple[Any, bool]:
-        """Return what to call on the running loop, and whether by its async side."""
+        """Return the Runnable to call on the running loop, and whether to call its async methods."""
         loop = asyncio.get_running_loop()
         if (found := self._of_loops.get(loop)) is None:
             found = self._of_loops[loop] = await callable_here(self.runnable)

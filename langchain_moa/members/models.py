@@ -1,4 +1,4 @@
-"""Model strings, and what a chat model says of itself."""
+"""Makes models from strings such as `provider:model`, and reads ids, addresses and the chat model of a Runnable."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _REPLAY = "replay:"
 _PRESET = "preset:"
 _CONFIG = "config:"
 
-# What providers are called where LangChain has another name, written without dots, dashes and capitals.
+# Other names of providers, in lower case and without dots and dashes, for suggestions in errors.
 _ALIASES = {
     **dict.fromkeys(("gpt", "chatgpt"), "openai"),
     **dict.fromkeys(("claude",), "anthropic"),
@@ -45,10 +45,10 @@ _ALIASES = {
     **dict.fromkeys(("lmstudio",), "lmstudio"),
 }
 
-# How the names of open models begin, which Ollama serves without further words.
+# Prefixes of the names of open models, for which an error suggests Ollama.
 _FAMILIES = ("llama", "qwen", "gemma", "phi", "smollm", "granite", "mixtral")
 
-# The field by which LangChain's clients have a server count the tokens of a stream.
+# The field with which LangChain's clients ask a server for the usage of a stream.
 _COUNTS_STREAMS = "stream_usage"
 
 
@@ -59,16 +59,16 @@ def resolve_model(name: str, settings: Mapping[str, Any], *, key: Any = None) ->
         name: `provider:model` as `langchain.chat_models.init_chat_model` takes it; `vllm:`, `lmstudio:` or `llamacpp:` and
             the name of a model on that server; `local:` and the name of a model on this machine; or `replay:FILE#MODEL` for
             recorded answers.
-        settings: Arguments of the model's constructor; a key among them may be a reference, `${NAME}`.
-        key: The key for a model whose settings name none, a text or a SecretStr. Default: that of the environment, at the
-            provider's own address.
+        settings: Arguments of the model's constructor. A key can be a reference to an environment variable, `${NAME}`.
+        key: The key for a model whose settings have none, a string or a SecretStr. Default: the provider's key from the
+            environment, if the address is the provider's own.
 
     Returns:
-        The model, ready to be called.
+        The chat model.
 
     Raises:
-        ValueError: The provider is unknown, a key is missing, or a setting is wrong; the text names the remedy.
-        ImportError: The provider's package is not installed; the text names the pip command.
+        ValueError: The provider is unknown, a key is missing, or a setting is invalid. The message names the remedy.
+        ImportError: The provider's package is not installed. The message has the pip command.
     """
     provider = _provider_in(name) or settings.get("model_provider")
     try:
@@ -90,13 +90,13 @@ def resolve_model(name: str, settings: Mapping[str, Any], *, key: Any = None) ->
         msg = f"cannot make the model {name!r}: {error}"
         raise type(error)(msg, name=error.name, path=error.path) from error
     except Exception as error:
-        # Some clients name another provider's variable here, OpenAI's for Together, whose client is made of OpenAI's.
+        # Some clients' own errors name another provider's variable, such as OpenAI's for Together.
         if said := _missing_key(name, provider, given):
             msg = f"cannot make the model {name!r}: {said}."
             raise ValueError(msg) from error
         reason = explain(error) if isinstance(error, ValidationError) else _provider_missing(name) or str(error)
         msg = redact(f"cannot make the model {name!r}: {reason}", _values(given))
-        # Providers raise what their client raises; one type, with their text, is what a caller can handle.
+        # Clients raise errors of many types; callers get a ValueError with their text.
         raise ValueError(msg) from error
     _require_key(name, provider, model)
     _count_streams(model, settings)
@@ -121,12 +121,12 @@ def _hosted(name: str, settings: Mapping[str, Any]) -> BaseChatModel:
 
 
 def names_mixture(name: str) -> bool:
-    """Tell whether a model string names another mixture: `preset:NAME` or `config:FILE`."""
+    """Return whether a model string names another mixture: `preset:NAME` or `config:FILE`."""
     return name.startswith((_PRESET, _CONFIG))
 
 
 def is_on_this_machine(name: str) -> bool:
-    """Tell whether a model string names a local model or recorded answers, which have no server."""
+    """Return whether a model string names a local model or recorded answers, which have no server."""
     return name.startswith((_LOCAL, _REPLAY))
 
 
@@ -139,10 +139,10 @@ def resolve_mixture(name: str, settings: Mapping[str, Any], defaults: Mapping[st
         defaults: Fields that the preset or the file overrides.
 
     Raises:
-        ValueError: There is no such preset or file, or it describes no mixture.
-        ImportError: A provider's package is not installed; the text names the pip command.
+        ValueError: The preset or file does not exist, or does not describe a mixture.
+        ImportError: A provider's package is not installed. The message has the pip command.
     """
-    # By name, like the providers' classes: a mixture is made of members, and this one is a member.
+    # Imported by name, because mixtures are made of members and would be a circular import.
     make = import_module("langchain_moa.chat_model.chat_model").ChatMoA
     config = import_module("langchain_moa.mixture.config")
     kind, _, what = name.partition(":")
@@ -159,7 +159,7 @@ def resolve_mixture(name: str, settings: Mapping[str, Any], defaults: Mapping[st
 
 
 def chat_model_of(runnable: Runnable[Any, Any]) -> BaseChatModel | None:
-    """Return the chat model inside a binding, a retry, a fallback or a configurable model; `None` if there is none."""
+    """Return the (first) chat model inside a binding, a retry, a fallback or a configurable model, or `None`."""
     while not isinstance(runnable, BaseChatModel):
         if isinstance(runnable, RunnableBindingBase):
             runnable = runnable.bound
@@ -173,7 +173,7 @@ def chat_model_of(runnable: Runnable[Any, Any]) -> BaseChatModel | None:
 
 
 def single_model_of(runnable: Runnable[Any, Any]) -> BaseChatModel | None:
-    """Return the only chat model that a Runnable can call; `None` if there is none, or if there may be others (fallbacks)."""
+    """Return the only chat model that a Runnable can call, or `None` if there is none or there are several (fallbacks)."""
     while isinstance(runnable, RunnableBindingBase):
         runnable = runnable.bound
     return runnable if isinstance(runnable, BaseChatModel) else None
@@ -190,35 +190,35 @@ def model_id(runnable: Runnable[Any, Any]) -> str:
 
 
 def addresses_of(model: BaseChatModel) -> list[str]:
-    """Return the addresses at which a model's client calls, as far as its fields say so."""
+    """Return the server addresses in a model's fields."""
     fields = {name: getattr(model, name, None) for name in type(model).model_fields}
     return list(addresses_in({name: value for name, value in fields.items() if isinstance(value, str)}))
 
 
 def server_of_model(model: BaseChatModel) -> str:
-    """Return the server that a chat model calls: `host:port` where it has an address, the provider where it has none."""
+    """Return the server of a chat model: `host:port` of its address, or the provider if it has no address."""
     addresses = addresses_of(model)
     return server_of(addresses[0]) if addresses else str(tracing_params(model).get("ls_provider"))
 
 
 def _given(name: str, provider: str | None, settings: Mapping[str, Any], key: Any) -> dict[str, Any]:
-    """Return what a model is made with: its settings and its key."""
+    """Return the constructor's arguments: the settings and the key."""
     if name.startswith((_LOCAL, _REPLAY)):
         return {**({} if key is None else {"api_key": key}), **settings}
     return with_keys(provider, settings, shared=key)
 
 
 def _count_streams(model: BaseChatModel, settings: Mapping[str, Any]) -> None:
-    """Have the tokens of streams counted unless the user says otherwise.
+    """Enable the usage of streams, unless the user has set it.
 
-    By default OpenAI's client asks for them at OpenAI's own address only, and Together's nowhere.
+    By default, OpenAI's client asks for it at OpenAI's own address only, and Together's never does.
     """
     if _COUNTS_STREAMS in type(model).model_fields and _COUNTS_STREAMS not in settings:
         setattr(model, _COUNTS_STREAMS, True)
 
 
 def _require_key(name: str, provider: str | None, model: BaseChatModel) -> None:
-    """Refuse a model without a key if its client would only say so at the first call, or send another provider's key."""
+    """Raise an error for a missing key that the client would notice only at the first call, or replace with another key."""
     checks = checks_key(provider)
     if checks or (checks is None and not _takes_openai_key(model)):
         return
@@ -230,7 +230,7 @@ def _require_key(name: str, provider: str | None, model: BaseChatModel) -> None:
 
 
 def _takes_openai_key(model: BaseChatModel) -> bool:
-    """Tell whether a model's client is OpenAI's, which takes OpenAI's key from the environment where it is given none."""
+    """Return whether a model uses OpenAI's client, which reads OpenAI's key from the environment by default."""
     from langchain_openai.chat_models.base import BaseChatOpenAI
 
     return isinstance(model, BaseChatOpenAI)
@@ -243,12 +243,12 @@ def _key_variables(model: BaseChatModel) -> dict[str, str]:
 
 
 def _missing_key(name: str, provider: str | None, settings: Mapping[str, Any]) -> str | None:
-    """Say that a model which could not be made has no key; `None` if something else is wrong.
+    """Return the message about a missing key if that is why a model could not be made, or else `None`.
 
     Args:
-        name: The model's name.
-        provider: Its provider.
-        settings: The settings with which it could not be made.
+        name: The model string.
+        provider: The provider of the model.
+        settings: The arguments with which the model could not be made.
     """
     if (
         name.startswith((_LOCAL, _REPLAY))
@@ -259,23 +259,23 @@ def _missing_key(name: str, provider: str | None, settings: Mapping[str, Any]) -
     from langchain.chat_models import init_chat_model
 
     try:
-        # Only made, never called: if any key will do, then a key is what was missing.
+        # If the model can be made with a placeholder, the key was missing. It is never called.
         model = init_chat_model(name, **{**settings, **placeholders(provider)})
-    except Exception:  # noqa: BLE001  # the first error says what is wrong
+    except Exception:  # noqa: BLE001  # something else is wrong; the first error is reported
         return None
     return missing_key(provider, tuple(_key_variables(model).values()))
 
 
 def _provider_in(name: str) -> str | None:
-    """Return the provider of a model string; `None` if it names none that is known."""
+    """Return the provider of a model string, or `None` if it has no known provider."""
     provider, colon, _ = name.partition(":")
     return provider if colon and provider in SERVERS else provider_of(name)
 
 
 def _provider_missing(name: str) -> str | None:
-    """Return what to write instead of a name without a known provider; `None` if the provider is known.
+    """Return the message about a name without a known provider, or `None` if the provider is known.
 
-    LangChain's own text advises a `model_provider`, which a member does not have, and does not list `local`.
+    LangChain's own message suggests `model_provider`, which members do not have, and does not list `local`.
     """
     if name.startswith((_LOCAL, _REPLAY)) or _provider_in(name) is not None:
         return None
@@ -283,14 +283,14 @@ def _provider_missing(name: str) -> str | None:
     known = sorted([_LOCAL.removesuffix(":"), _REPLAY.removesuffix(":"), *SERVERS, *packages])
     provider, colon, model = name.partition(":")
     plain = "".join(filter(str.isalnum, provider.lower()))
-    # `llama3.2`, or Ollama's `llama3.2:3b`, where a provider was forgotten.
+    # `llama3.2`, or Ollama's `llama3.2:3b`, without a provider.
     is_family = provider.startswith(_FAMILIES) and any(map(str.isdigit, provider))
     if not colon or is_family:
         from langchain_moa.local.catalog import CATALOG
 
         example = f"{'local' if name in CATALOG else 'ollama' if is_family else 'openai'}:{name}"
         return f"it has no provider; write 'provider:model', such as {example!r}, with one of {', '.join(known)}"
-    # Less alike than this is another provider rather than a slip of the finger.
+    # Below this similarity, it is another provider rather than a typo.
     close = [_ALIASES[plain]] if plain in _ALIASES else get_close_matches(provider.lower(), known, n=1, cutoff=0.7)
     if not close:
         return f"unknown provider {provider!r}; known are {', '.join(known)}"

@@ -1,4 +1,4 @@
-"""Parameters: the common ones of a call, in the spelling of each member's provider, or left out where it takes none."""
+"""Common parameters of calls, such as `temperature`: translated for each provider, or left out if it does not take them."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ COMMON = (
     "reasoning_effort",
     "verbosity",
 )
-"""The parameters that reach every member; every other keyword argument of a call is the aggregator's alone."""
+"""The parameters that are sent to all members. Other keyword arguments of a call go to the aggregator only."""
 
 _SAMPLING = {"temperature", "top_p", "top_k", "presence_penalty", "frequency_penalty"}
 
-# OpenAI's reasoning models, where no profile says so.
+# Names of OpenAI's reasoning models, for models without a profile.
 _REASONS = re.compile(r"o\d|gpt-(?:[5-9]|\d\d)(?!.*chat)")
 
-# OpenAI refuses `top_k`, which other servers of its protocol take.
+# OpenAI rejects `top_k`, which other servers with its protocol accept.
 _OPENAI = re.compile(r"https://(?:[^/]+\.)?(?:api\.openai\.com|openai\.azure\.\w+)(?::443)?/")
 
 
 class Sent(NamedTuple):
-    """The common parameters as a model is sent them.
+    """The common parameters that a model is sent.
 
     Attributes:
         kwargs: The keyword arguments of the call, in the spelling of the model's client.
-        adjusted: What was left out or changed: `parameter`, `given`, `sent` (left out where it is `None`) and `reason`.
+        adjusted: The parameters that were changed or left out: `parameter`, `given`, `sent` (`None` if left out) and `reason`.
     """
 
     kwargs: dict[str, Any]
@@ -50,12 +50,12 @@ class Sent(NamedTuple):
 
 
 def spelled(model: BaseChatModel, given: Mapping[str, Any], *, bound: Mapping[str, Any] | None = None) -> Sent:
-    """Return the common parameters of a call as a model's client takes them.
+    """Translate the common parameters of a call for a model's client.
 
     Args:
-        model: The model that is called.
+        model: The model to call.
         given: The parameters, by their common names.
-        bound: The other keyword arguments of the call, which may hold a budget for thoughts.
+        bound: The other keyword arguments of the call, which may have a thinking budget.
     """
     dialect = dialect_of(model)
     kwargs: dict[str, Any] = {}
@@ -81,7 +81,7 @@ def spelled(model: BaseChatModel, given: Mapping[str, Any], *, bound: Mapping[st
 
 
 def _is_above(value: Any, most: float | None) -> bool:
-    return most is not None and isinstance(value, (int, float)) and value > most  # the provider refuses what is no number
+    return most is not None and isinstance(value, (int, float)) and value > most  # the provider rejects other types
 
 
 def _adjusted(name: str, given: Any, sent: Any, reason: str) -> dict[str, Any]:
@@ -89,7 +89,7 @@ def _adjusted(name: str, given: Any, sent: Any, reason: str) -> dict[str, Any]:
 
 
 def _refused(model: BaseChatModel, name: str, value: Any, *, thinks: bool) -> str | None:
-    """Say why a model takes no such parameter; `None` if it takes it."""
+    """Return why a model does not take a parameter, or `None` if it does."""
     dialect, profile = dialect_of(model), model.profile or {}
     if _lacks(model, dialect, name):
         return "this provider has no such parameter"
@@ -122,7 +122,7 @@ def _lacks(model: BaseChatModel, dialect: Dialect, name: str) -> bool:
 
 
 def _thinking_budget(model: BaseChatModel, bound: Mapping[str, Any]) -> int | None:
-    """Return the tokens that a model may think before it answers; `None` if it does not, or its client sees to it."""
+    """Return the thinking budget that counts towards `max_tokens`: 0 if it is not fixed, `None` without thinking."""
     if dialect_of(model).family not in {"anthropic", "bedrock"}:
         return None
     fields = bound.get("additionalModelRequestFields") or getattr(model, "additional_model_request_fields", None) or {}
@@ -135,7 +135,7 @@ def _thinking_budget(model: BaseChatModel, bound: Mapping[str, Any]) -> int | No
 
 
 def _in_place(model: BaseChatModel, kwargs: dict[str, Any], bound: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the arguments where the client expects them: Ollama's among its options, others in the body of the request."""
+    """Move arguments to where the client expects them: Ollama's to `options`, some of OpenAI's protocol to `extra_body`."""
     dialect = dialect_of(model)
     if dialect.options:
         return {"options": {**ollama_options(model), **(bound.get("options") or {}), **kwargs}} if kwargs else {}

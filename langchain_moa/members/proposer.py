@@ -1,4 +1,4 @@
-"""A proposer: one model of a mixture, its role and its retries."""
+"""`Proposer`: the specification of a member, and the retry policy that applies to it."""
 
 from __future__ import annotations
 
@@ -36,20 +36,20 @@ _QUESTION = "question"
 
 
 def policy_for(runnable: Runnable[Any, Any], *, own: Retry | None, shared: Retry | None) -> Retry | None:
-    """Return the policy for a member that was given as an object.
+    """Return the retry policy for a member that was given as an object.
 
     Args:
         runnable: The member.
-        own: The policy of its `Proposer`.
-        shared: The policy of the mixture.
+        own: The policy of its `Proposer`, or `None`.
+        shared: The policy of the mixture, or `None`.
 
     Raises:
-        ValueError: It has both a retry policy and a client that retries.
+        ValueError: `own` is given for a member that retries by itself.
     """
     model = chat_model_of(runnable)
     if not retries_itself(runnable):
-        # An agent may have done half its work, and the members of a mixture have policies of their own; all of them are asked
-        # again only where that is wanted.
+        # The shared policy is for plain chat models only: an agent may have done part of its work, and a nested mixture has its
+        # own policies.
         return own or (None if model is None or _is_mixture(model) else shared)
     if own is not None:
         msg = (
@@ -61,16 +61,16 @@ def policy_for(runnable: Runnable[Any, Any], *, own: Retry | None, shared: Retry
 
 
 def without_retries(model: BaseChatModel) -> dict[str, Any]:
-    """Return the settings with which a model of this class does not try again by itself; none if it never does."""
+    """Return the settings that disable the client's retries; empty if the class has no such setting."""
     return {"max_retries": _no_retries(model)} if "max_retries" in type(model).model_fields else {}
 
 
 def retries_itself(runnable: Runnable[Any, Any]) -> bool:
-    """Tell whether a member, or a model that it declares to be made of, tries again by itself.
+    """Return whether a member, or a component that it declares, retries by itself.
 
-    A compiled graph or an agent is not looked into: its nodes are functions, which do not declare what they call.
+    Compiled graphs and agents are not searched, because their nodes are functions, which do not declare what they call.
     """
-    # The members of a mixture inside it have the policies of that mixture.
+    # Nested mixtures are not searched; their policies apply to their own members.
     parts = components_of(runnable, enters=lambda part: not isinstance(part, PregelProtocol) and not _is_mixture(part))
     return any(_repeats(part) for _, part in parts)
 
@@ -82,11 +82,11 @@ def _repeats(part: Any) -> bool:
         has_setting = "max_retries" in type(part).model_fields and not _is_mixture(part)
         retries, none = getattr(part, "max_retries", None), _no_retries(part)
     else:
-        # What `init_chat_model` returns where the model is chosen by the call; it is made when it is called.
+        # A configurable model of `init_chat_model`, which is made at call time.
         settings = default_settings(part)
         has_setting = settings is not None
         retries, none = (settings or {}).get("max_retries"), 0
-    # None leaves it to the client, and every client that has the setting tries again by default.
+    # With `None`, the client's default applies; all clients that have the setting retry by default.
     return has_setting and (retries is None or retries > none)
 
 
@@ -95,29 +95,29 @@ def _is_mixture(model: Any) -> bool:
 
 
 def _no_retries(model: BaseLanguageModel[Any]) -> int:
-    # Google's models count attempts under that name, and take 0 for "as many as you like".
+    # For Google's models, the setting is the number of attempts, and 0 means the default.
     return 1 if type(model).__module__.startswith("langchain_google") else 0
 
 
 @dataclass(frozen=True, repr=False)
 class Proposer:
-    """A member of a mixture: a model, with a name, a role and settings of its own.
+    """A member of a mixture: a model with its own name, role and settings.
 
     Use it for members that need more than a string, a chat model or another Runnable. The aggregator can be one, too.
 
     Args:
         model: `provider:model` as `init_chat_model` takes it; `vllm:NAME`, `lmstudio:NAME` or `llamacpp:NAME` for a model
-            on a server of your own; `local:NAME` for a local model; `preset:NAME` or `config:FILE` for another mixture; a
-            chat model; or any Runnable from messages to a message or a text, such as a chain, an agent, or a compiled graph
-            with `messages`.
+            on your own server; `local:NAME` for a local model; `preset:NAME` or `config:FILE` for another mixture; a chat
+            model; or any Runnable from messages to a message or a string, such as a chain, an agent, or a compiled graph with
+            `messages`.
         name: Its name in drawings, events and reports. Default: the model id.
-        system_prompt: Its role; it follows the user's own system message after a blank line.
+        system_prompt: Its role, which is appended to the user's system message after a blank line.
         base_url: The address of the model's server, for a model given as a string. Default: the provider's own; for `vllm`,
-            `lmstudio` and `llamacpp` the server's default address on this machine, or the one in `VLLM_BASE_URL`,
-            `LMSTUDIO_BASE_URL` or `LLAMACPP_BASE_URL`. Another address does not get the provider's key from the
-            environment: it needs an `api_key` in `settings`, unless it is on this machine.
+            `lmstudio` and `llamacpp`, the address in `VLLM_BASE_URL`, `LMSTUDIO_BASE_URL` or `LLAMACPP_BASE_URL`, or else the
+            server's default address on this machine. The provider's key from the environment is not sent to another address:
+            it needs an `api_key` in `settings`, unless it is on this machine.
         settings: Arguments of the model's constructor, for a model given as a string (`temperature`, `api_key`, ...); for
-            another mixture, its fields. An `api_key` may refer to an environment variable, `${NAME}`.
+            another mixture, its fields. An `api_key` can refer to an environment variable, `${NAME}`.
         retry: How failed calls of this member are retried. Default: the mixture's `retry`.
         references_at: Where this member's prompts show the references: `system` or `end`. Default: the mixture's
             `references_at`.
@@ -128,15 +128,15 @@ class Proposer:
             (which each fallback has for itself), refuses, or returns an empty answer. A fallback uses this member's name,
             role and `history` unless it has its own. The failed calls are in `response_metadata["moa"]["steps"]`.
             Default: none.
-        history: How much of the conversation it is sent: `"all"` (default); a number of turns from 1, which are the last
-            ones, including the question; or `"question"`, only the user's last message. System messages are always sent.
-            For proposers only: the aggregator needs the results of the tools that it has called.
-        max_concurrency: How many calls run at once at this member's server, over all answers of the mixture. Members at the
-            same server share the limit; the smallest counts. Default: only the mixture's own limit.
+        history: How much of the conversation it is sent: `"all"` (default); a number, for that many of the last turns,
+            including the current one; or `"question"`, for the user's last message only. System messages are always sent.
+            For proposers only: the aggregator needs the results of the tools that it called.
+        max_concurrency: Maximum number of simultaneous calls at this member's server, over all answers of the mixture. Members
+            at the same server share the limit; the smallest one applies. Default: only the mixture's own limit.
 
     Raises:
-        ValueError: `model` is neither a non-empty string nor a Runnable, `name` or `system_prompt` is not a text, `settings`
-            is not a mapping or is given for a model object, or another field is invalid.
+        ValueError: `model` is neither a non-empty string nor a Runnable, `name` or `system_prompt` is not a string,
+            `settings` is not a mapping or is given for a model object, or another field is invalid.
 
     Example:
         ```python
@@ -165,8 +165,8 @@ class Proposer:
     max_concurrency: int | None = None
 
     def __post_init__(self) -> None:
-        """Check the fields, so that a wrong one fails where it is written."""
-        # A YAML file does not keep to the annotations.
+        """Check and convert the fields."""
+        # Values from a YAML file can be of any type.
         model: Any = self.model
         settings: Any = self.settings
         if isinstance(model, str) and not model.strip():
@@ -204,7 +204,7 @@ class Proposer:
             raise ValueError(msg)
 
     def _place_base_url(self) -> None:
-        """Put the address among the settings, from where all read it."""
+        """Copy `base_url` to the settings, from which it is used."""
         url: Any = self.base_url
         if url is None:
             return
@@ -220,17 +220,17 @@ class Proposer:
         object.__setattr__(self, "settings", {**self.settings, "base_url": url})
 
     def __repr__(self) -> str:
-        """Show the model's id and never the model, whose own repr may hold anything."""
+        """Return a repr with the model id instead of the model, whose own repr may contain secrets."""
         name = f", name={self.name!r}" if self.name else ""
         return f"{type(self).__name__}({self.id!r}{name})"
 
     @property
     def id(self) -> str:
-        """The model id: the string it was given by, or what the model says of itself."""
+        """The model id: the given string, or the id that the model reports."""
         return self.model if isinstance(self.model, str) else model_id(self.model)
 
     def seen(self, messages: Sequence[BaseMessage]) -> list[BaseMessage]:
-        """Return what this proposer is shown of a conversation: all of it, its last turns, or the last question.
+        """Return the part of a conversation that this proposer is sent, according to `history`.
 
         Args:
             messages: The conversation.
@@ -247,16 +247,13 @@ class Proposer:
 
     @classmethod
     def coerce(cls, value: Any) -> Proposer:
-        """Make a proposer of what a user may write for one.
+        """Convert a value to a proposer.
 
         Args:
             value: A string, a Runnable, a mapping of this class's arguments, or a `Proposer`.
 
-        Returns:
-            The proposer.
-
         Raises:
-            ValueError: The value is none of these, or a mapping has an unknown or secret key.
+            ValueError: The value has another type, or the mapping has an unknown key or an invalid value.
         """
         if isinstance(value, cls):
             return value
@@ -276,14 +273,14 @@ class Proposer:
         return cls(**value)
 
     def resolve(self, client: Mapping[str, Any], *, retry: Retry | None = None) -> Member:
-        """Make the member that can be called.
+        """Make the callable member.
 
         Args:
-            client: Arguments for the constructors of models given as strings; this proposer's `settings` override them.
-            retry: The mixture's policy; this proposer's own overrides it.
+            client: Arguments for the constructors of models given as strings. This proposer's `settings` override them.
+            retry: The mixture's retry policy. This proposer's own policy overrides it.
 
         Raises:
-            ValueError: The model cannot be made, or tries again by itself although this proposer has a policy.
+            ValueError: The model cannot be made, or it retries by itself although this proposer has a policy.
         """
         fallbacks = each(self.fallbacks, lambda other: self._role_of(other).resolve(client, retry=retry), place="fallbacks: ")
         if not isinstance(self.model, str):
@@ -294,7 +291,7 @@ class Proposer:
             policy = policy_for(model, own=self.retry, shared=retry)
             return Member(spec=self, runnable=model, id=self.model, retry=policy, fallbacks=fallbacks)
         own = {name: value for name, value in self.settings.items() if value is not None}
-        # The mixture's key is for members that name none of their own.
+        # The mixture's key is for members without their own.
         key = client.get("api_key")
         settings = {**{name: value for name, value in client.items() if name != "api_key"}, **own}
         model = resolve_model(self.model, settings, key=key)
@@ -316,7 +313,7 @@ class Proposer:
         return Member(spec=self, runnable=model, id=self.model, retry=policy, fallbacks=fallbacks)
 
     def _role_of(self, other: Proposer) -> Proposer:
-        """Return a fallback with what it takes over of this proposer."""
+        """Return a fallback with the name, role and history of this proposer, unless it has its own."""
         return replace(
             other,
             name=self.name if other.name is None else other.name,
@@ -326,7 +323,7 @@ class Proposer:
 
 
 def _with_mixture(value: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return a member's arguments with another mixture, which they name by `preset` or `config`, as its `model`."""
+    """Return a member's arguments with the key `preset` or `config` replaced by `model: preset:...` or `model: config:...`."""
     named = [name for name in ("preset", "config") if name in value]
     if not named:
         return value
@@ -341,7 +338,7 @@ def _with_mixture(value: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _coerce_fallbacks(value: Any) -> tuple[Proposer, ...]:
-    # A single fallback needs no list.
+    # A single fallback can be given without a list.
     items = value if isinstance(value, Sequence) and not isinstance(value, str) else [value]
     found = each(items, Proposer.coerce)
     for number, fallback in enumerate(found, start=1):
@@ -353,12 +350,12 @@ def _coerce_fallbacks(value: Any) -> tuple[Proposer, ...]:
 
 def _require_history(value: Any) -> None:
     is_number = isinstance(value, int) and not isinstance(value, bool) and value >= 1
-    if value is not None and not is_number and value not in ("all", _QUESTION):  # it may be unhashable
+    if value is not None and not is_number and value not in ("all", _QUESTION):  # not a set: the value may be unhashable
         msg = f"history must be 'all', 'question' or a number of turns of at least 1, not {value!r}"
         raise ValueError(msg)
 
 
 def _at_place(place: tuple[str, ...], value: Any, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a setting at its place: by its name, or inside a mapping of others."""
+    """Return a setting under its path: a name, or a name and a key in the mapping of that setting."""
     name, *inner = place
     return {name: {**(settings.get(name) or {}), inner[0]: value} if inner else value}

@@ -1,4 +1,4 @@
-"""Self-MoA: samples of one model in place of many models."""
+"""Self-MoA: proposers that are several samples of one model."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 TEMPERATURES = (0.5, 0.9)
-"""Around the paper's 0.7."""
+"""Default range of temperatures, around the paper's 0.7."""
 
 
 def sample(
     model: Any, samples: int, *, temperatures: tuple[float, float] | None, seed: int | None, client: Mapping[str, Any]
 ) -> list[Proposer]:
-    """Return proposers that are samples of one model, each with its own temperature and seed where the model has such.
+    """Return proposers that are samples of one model, with different temperatures and seeds.
 
-    The settings of a `Proposer` override them. A Runnable that is no chat model, and a model whose profile says that it
-    takes no temperature, is repeated as it is.
+    The settings of a `Proposer` override these. A Runnable other than a chat model, and a model whose profile says that it
+    takes no temperature, is repeated unchanged.
 
     Args:
         model: A string, a Runnable, a mapping or a `Proposer`.
-        samples: How many, at least 1.
-        temperatures: The lowest and the highest, the others evenly between. `None` leaves them alone.
-        seed: The first one's, counted up for the others. `None` leaves them alone.
+        samples: The number of samples, at least 1.
+        temperatures: The lowest and the highest temperature; those of the samples are spread evenly. `None` to set none.
+        seed: The seed of the first sample; it is incremented for each further one. `None` to set none.
         client: Arguments for the constructor of a model that is given as a string.
 
     Raises:
-        ValueError: `samples` or the temperatures are wrong, or the model cannot be made.
+        ValueError: `samples` or `temperatures` is invalid, or the model cannot be made.
     """
     count: Any = samples
     if not isinstance(count, int) or count < 1:
@@ -44,7 +44,7 @@ def sample(
     member = spec.resolve(client)
     takes = type(member.chat_model).model_fields if member.chat_model is not None else {}
     if (member.profile or {}).get("temperature") is False:
-        takes = {}  # a reasoning model: it refuses such parameters, and its samples differ by themselves
+        takes = {}  # reasoning models reject these parameters, and their samples differ anyway
     name = spec.name or "sample"
     made = []
     for place in range(samples):
@@ -54,14 +54,14 @@ def sample(
         if isinstance(spec.model, str):
             made.append(replace(numbered, settings={**settings, **spec.settings}))
         else:
-            # Bound, not copied: all samples share the object's client and connections.
+            # Bound instead of copied, so that all samples share the object's client and connections.
             sent = {} if member.chat_model is None else member.kwargs(settings)
             made.append(replace(numbered, model=spec.model.bind(**sent) if sent else spec.model))
     return made
 
 
 def without_history(model: Any) -> Any:
-    """Return a proposer as an aggregator, which is shown all of the conversation.
+    """Return a proposer without `history`, for use as an aggregator, which reads the whole conversation.
 
     Args:
         model: A string, a Runnable, a mapping or a `Proposer`.

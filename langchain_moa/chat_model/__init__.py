@@ -1,1 +1,1 @@
-"""A mixture as one chat model."""
+"""`ChatMoA`: a mixture as a LangChain chat model."""

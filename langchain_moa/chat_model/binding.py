@@ -1,4 +1,4 @@
-"""Tools and structured output: bound as the aggregator binds them."""
+"""Tools and structured output, bound in the aggregator's own format."""
 
 from __future__ import annotations
 
@@ -15,34 +15,34 @@ if TYPE_CHECKING:
     from langchain_moa.chat_model.chat_model import ChatMoA
 
 MARK = "moa_aggregator_only"
-"""The keyword that names which of a binding's other keywords go to the aggregator alone."""
+"""The keyword argument of a binding that lists the keyword arguments for the aggregator only."""
 
 AGGREGATOR_ONLY = frozenset(
     {"model", "tools", "tool_choice", "parallel_tool_calls", "functions", "function_call", "response_format", "format"}
 )
-"""Keyword arguments of a call that go to the aggregator alone, even if no binding marks them."""
+"""Keyword arguments of a call that go to the aggregator only, even if they are not marked by a binding."""
 
 
 def rebound(moa: ChatMoA, bind: Callable[[Any], Runnable[Any, Any]]) -> Runnable[Any, Any]:
-    """Return what `bind` makes of the aggregator, with the mixture in the aggregator's place.
+    """Bind tools or a schema to the aggregator, and return the result with the mixture in place of the aggregator.
 
-    Every provider formats tools and schemas in its own way, and parses in its own way. Asking the aggregator and putting
-    the mixture where the aggregator stood keeps all of it, and one compiled graph serves every binding.
+    Each provider has its own formats and parsers for tools and schemas, which are kept this way. The compiled graph is shared
+    by all bindings.
 
     Args:
         moa: The mixture.
-        bind: Calls `bind_tools` or `with_structured_output` of the model that it is given.
+        bind: Calls `bind_tools` or `with_structured_output` of the given model.
     """
     member = moa.members.aggregator
     bound = _transplanted(bind(member.runnable), moa)
     if bound is not None:
         return bound
-    # The aggregator made something else of it (fallbacks, each with its own tools): then that is the aggregator.
+    # The result has another structure (such as fallbacks, each with its own tools), so it becomes the aggregator.
     return moa.model_copy(update={"aggregator": bind(member.runnable)})
 
 
 def _transplanted(runnable: Any, moa: ChatMoA) -> Runnable[Any, Any] | None:
-    """Put the mixture where a bound chat model stands; `None` where none is found."""
+    """Replace the bound chat model in a Runnable by the mixture; return `None` if there is no such model."""
     if isinstance(runnable, RunnableBinding) and isinstance(runnable.bound, BaseChatModel):
         kwargs = {key: value for key, value in runnable.kwargs.items() if key != "ls_structured_output_format"}
         return runnable.model_copy(update={"bound": moa, "kwargs": {**runnable.kwargs, MARK: sorted(kwargs)}})

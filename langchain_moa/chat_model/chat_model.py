@@ -1,4 +1,4 @@
-"""A mixture as one chat model: callers see one model, one stream, one message."""
+"""`ChatMoA`: a mixture as a LangChain chat model, with one stream and one message per call."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from langchain_core.tools import BaseTool
 
 
-# The graph has no endless loop; LangGraph's default limit is too low for a deep mixture.
+# LangGraph's default recursion limit is too low for a deep mixture, and the graph has no loops.
 _NO_LIMIT = 10_000
 
 
@@ -94,11 +94,11 @@ class ChatMoA(Mixture, ScopedChatModel):
 
     @override
     def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
-        # The aggregator's profile would only lengthen errors and logs.
+        # The profile would make errors and logs too long.
         return [(name, value) for name, value in super().__repr_args__() if name != "profile"]
 
     def _repr_html_(self) -> str | None:
-        """Show the graph in a notebook."""
+        """Return the drawing of the graph for notebooks."""
         from langchain_moa.drawing.svg import drawing_html
 
         return drawing_html(build_graph(self))
@@ -110,7 +110,7 @@ class ChatMoA(Mixture, ScopedChatModel):
     @override
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
         if update and "profile" not in update and self.profile == self.members.aggregator.profile:
-            # It was the aggregator's, which the update may replace.
+            # The profile is derived from the aggregator, which the update may replace.
             update = {"profile": None, **update}
         return super().model_copy(update=update, deep=deep)
 
@@ -121,7 +121,7 @@ class ChatMoA(Mixture, ScopedChatModel):
     @override
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
         params = super()._get_ls_params(stop=stop, **kwargs)
-        # Not the aggregator's own name: a tracer would price the whole mixture's tokens as that model's.
+        # Not the aggregator's name, with whose price a tracer would compute the cost of the mixture.
         params.setdefault("ls_model_name", f"moa/{self.members.aggregator.id}")
         if stop or self.stop:
             params["ls_stop"] = stop or self.stop or []
@@ -141,15 +141,15 @@ class ChatMoA(Mixture, ScopedChatModel):
         tool_choice: str | None = None,
         **kwargs: Any,
     ) -> Runnable[LanguageModelInput, AIMessage]:
-        """Bind tools to the aggregator; the proposers get a description of them.
+        """Bind tools to the aggregator. The proposers get a description of the tools.
 
         Args:
-            tools: What the aggregator's own `bind_tools` takes.
-            tool_choice: Which tool it must, may or must not call.
+            tools: The tools, as the aggregator's `bind_tools` takes them.
+            tool_choice: Which tool to call, as the aggregator's `bind_tools` takes it.
             **kwargs: The other arguments of the aggregator's `bind_tools`.
 
         Raises:
-            ValueError: The aggregation writes no answer, so no model could call the tools.
+            ValueError: The aggregation does not have a model write the answer, so no model could call the tools.
         """
         refuse_unusable(self.strategies.aggregation, ["tools"])
         chosen = {"tool_choice": tool_choice} if tool_choice is not None else {}
@@ -163,15 +163,15 @@ class ChatMoA(Mixture, ScopedChatModel):
         include_raw: bool = False,
         **kwargs: Any,
     ) -> Runnable[LanguageModelInput, Any]:
-        """Have the aggregator answer in a schema, by its own best method.
+        """Return a Runnable in which the aggregator's answer is parsed to a schema.
 
         Args:
-            schema: What the aggregator's own `with_structured_output` takes.
-            include_raw: Whether to return the message and a parsing error beside the parsed answer.
-            **kwargs: The other arguments of the aggregator's method (`method`, `strict`, ...).
+            schema: The schema, as the aggregator's `with_structured_output` takes it.
+            include_raw: Whether to return the message and a parsing error in addition to the parsed answer.
+            **kwargs: The other arguments of the aggregator's `with_structured_output` (`method`, `strict`, ...).
 
         Raises:
-            ValueError: The aggregation writes no answer.
+            ValueError: The aggregation does not have a model write the answer.
         """
         refuse_unusable(self.strategies.aggregation, ["a schema"])
         return rebound(self, lambda model: model.with_structured_output(schema, include_raw=include_raw, **kwargs))
@@ -240,7 +240,7 @@ class ChatMoA(Mixture, ScopedChatModel):
         **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
         run = self._prepare(messages, stop, kwargs, stream=True, run_manager=run_manager)
-        # Not closed here: at the end of a program the event loop closes all generators, and closing one twice is an error.
+        # Not closed here, because the event loop closes all generators at exit and closing one twice is an error.
         reader = StreamReader(run)
         async for mode, data in run.steps():
             if is_event(mode, data):
@@ -268,7 +268,7 @@ class ChatMoA(Mixture, ScopedChatModel):
             aggregator_kwargs={key: value for key, value in kwargs.items() if key in only},
             stream_answer=stream,
         )
-        # Before any call is paid.
+        # Check before any call is made.
         refuse_unusable(self.strategies.aggregation, context.aggregator_kwargs)
         config: RunnableConfig = {"callbacks": outer.callbacks(), "recursion_limit": _NO_LIMIT}
         engine = self._engine()
@@ -280,15 +280,15 @@ class ChatMoA(Mixture, ScopedChatModel):
         return InnerRun(engine.tail, {"messages": messages, "merged": references}, config, context, engine.turns, outer)
 
     def _engine(self) -> Engine:
-        """Return what the fields are built into; built at the first call, and again only if a field has changed."""
+        """Return the compiled graphs. They are built at the first call, and again after a field has changed."""
         key = tuple(getattr(self, name) for name in Mixture.model_fields)
         if self._built is None or any(old is not new for old, new in zip(self._built[0], key, strict=True)):
-            # The inner run leaves no checkpoints, whatever the caller's graph does.
+            # The inner run is not checkpointed, even if the caller's graph is.
             graph, tail = (build(self).compile(checkpointer=False, name="mixture") for build in (build_graph, build_aggregator))
             self._built = (key, Engine(graph, tail, TurnReferences()))
         return self._built[1]
 
-    # --- letting the inner run know its outer one ---
+    # --- passing the outer run to `_stream` ---
 
     @override
     def stream(
@@ -304,7 +304,7 @@ class ChatMoA(Mixture, ScopedChatModel):
             return
         config, run = _with_run(config)
         with closing(super().stream(input, config, stop=stop, **kwargs)) as chunks:  # type: ignore[type-var]  # a generator, typed as an iterator
-            # The run starts, and `_stream` reads it, in the first step.
+            # The run starts in the first step, in which `_stream` reads it.
             with entered(run), isolated():
                 first = next(chunks)
             yield first
@@ -335,7 +335,7 @@ class ChatMoA(Mixture, ScopedChatModel):
     def scope(
         self, run_manager: CallbackManagerForLLMRun | AsyncCallbackManagerForLLMRun | None
     ) -> AbstractContextManager[None]:
-        """Let `_stream` know the run of a call.
+        """Set the run that `_stream` belongs to during a call.
 
         Args:
             run_manager: The run manager of the call.
@@ -348,7 +348,7 @@ def _result(run: InnerRun, state: Mapping[str, Any]) -> ChatResult:
 
 
 def _with_run(config: RunnableConfig | None) -> tuple[RunnableConfig, OuterRun]:
-    """Return a config with a run id of our choosing, and that run."""
+    """Return a config that has a run id, and the run with this id."""
     config = ensure_config(config)
     run_id = config.get("run_id") or uuid4()
     callbacks, run = configured(config, run_id)
@@ -356,7 +356,7 @@ def _with_run(config: RunnableConfig | None) -> tuple[RunnableConfig, OuterRun]:
 
 
 def _look_inside(run_manager: CallbackManagerForLLMRun | AsyncCallbackManagerForLLMRun | None) -> OuterRun:
-    """Return the run of a run manager, and remove its usage counters, which count the members' calls instead."""
+    """Return the run of a run manager. Its usage counters are moved to the inner run, where they count the members' calls."""
     if run_manager is None:
         return OuterRun()
     run = OuterRun.of(run_manager.handlers, run_manager.run_id, tags=run_manager.tags, metadata=run_manager.metadata)

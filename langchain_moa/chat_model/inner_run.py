@@ -1,4 +1,4 @@
-"""The run inside a `ChatMoA`: isolated from the caller's run; its answer becomes the outer model's."""
+"""The graph's run inside a `ChatMoA`, which is isolated from the caller's run and provides its answer."""
 
 from __future__ import annotations
 
@@ -42,19 +42,19 @@ M = TypeVar("M", CallbackManager, AsyncCallbackManager)
 
 
 EVENT = "moa"
-"""The name of the custom events by which callback handlers and `astream_events` see the progress of a run."""
+"""The name of the custom events that report the progress of a run to callback handlers and `astream_events`."""
 
 
 @dataclass(frozen=True)
 class OuterRun:
-    """The run of the `ChatMoA` itself, as far as its inner run needs it.
+    """The run of the `ChatMoA` itself, with what its inner run needs.
 
     Attributes:
-        handlers: Those that look inside: tracers, which draw the tree, watchers, which record it, and usage counters, which
-            count by model.
-        run_id: The parent of the inner run in traces; `None` without a tracer.
-        listeners: Those that are told of the run's progress; none if the mixture is a part of another one.
-        writer: Writes to the `custom` stream of the graph that the `ChatMoA` is called in; `None` outside of graphs.
+        handlers: The handlers for the inner run: tracers, watchers, and usage counters, which count tokens by model.
+        run_id: The id of the run, which is the parent of the inner run in traces; `None` for an unknown run.
+        listeners: The handlers that receive progress events; none inside another mixture.
+        writer: Writes to the `custom` stream of the graph that calls the `ChatMoA`; `None` outside of graphs and inside another
+            mixture.
         tags: The tags of the run.
         metadata: The metadata of the run.
     """
@@ -75,13 +75,13 @@ class OuterRun:
         tags: Sequence[str] | None = None,
         metadata: Mapping[str, Any] | None = None,
     ) -> OuterRun:
-        """Pick the handlers that look inside from all that watch a run.
+        """Make an outer run from the handlers of a run.
 
         Args:
-            handlers: All of them.
-            run_id: The run's id.
-            tags: The run's tags.
-            metadata: The run's metadata.
+            handlers: All handlers of the run.
+            run_id: The id of the run.
+            tags: The tags of the run.
+            metadata: The metadata of the run.
         """
         inside = is_in_mixture()
         return cls(
@@ -98,17 +98,17 @@ class OuterRun:
         return CallbackManager(list(self.handlers), inheritable_handlers=list(self.handlers), parent_run_id=self.run_id)
 
     def tell(self, event: Mapping[str, Any]) -> None:
-        """Pass an event of the inner graph on to those that watch the outer run.
+        """Send an event of the inner graph to the listeners and the stream of the outer run.
 
         Args:
-            event: The event, as the graph's `custom` stream has it.
+            event: The event from the graph's `custom` stream.
         """
         if self.writer is not None:
             self.writer(dict(event))
         self._manager(CallbackManager).on_custom_event(EVENT, dict(event), run_id=self.run_id)
 
     async def atell(self, event: Mapping[str, Any]) -> None:
-        """Pass an event on from async code; see `tell`."""
+        """Send an event from async code; see `tell`."""
         if self.writer is not None:
             self.writer(dict(event))
         await self._manager(AsyncCallbackManager).on_custom_event(EVENT, dict(event), run_id=self.run_id)
@@ -118,12 +118,12 @@ class OuterRun:
 
 
 def _stream_writer() -> StreamWriter | None:
-    """Return what writes to the `custom` stream of the running graph; `None` outside of one."""
+    """Return the writer of the running graph's `custom` stream, or `None` outside of a graph."""
     try:
         writer = get_stream_writer()
     except (KeyError, RuntimeError):
         return None
-    # The writer reads the config of its node at each call, and that is hidden while the inner run starts.
+    # At each call, the writer reads the config of its node, which `isolated` hides while the inner run starts.
     context = copy_context()
     return lambda event: context.run(writer, event)
 
@@ -131,12 +131,12 @@ def _stream_writer() -> StreamWriter | None:
 _NO_RUN = OuterRun()
 
 outer_run: ContextVar[OuterRun] = ContextVar("outer_run", default=_NO_RUN)
-"""The run that `_stream` belongs to: LangChain hands `_stream` no run manager where it streams an `invoke`."""
+"""The run that `_stream` belongs to. LangChain does not pass `_stream` a run manager if `invoke` streams."""
 
 
 @contextmanager
 def entered(run: OuterRun) -> Generator[None]:
-    """Let `_stream`, called inside, know its run."""
+    """Within the context, set the run that `_stream` belongs to."""
     token = outer_run.set(run)
     try:
         yield
@@ -145,16 +145,16 @@ def entered(run: OuterRun) -> Generator[None]:
 
 
 def counts_usage(handler: BaseCallbackHandler) -> bool:
-    """Tell whether a handler adds up tokens by model; such a one counts the members' calls, not the sum again."""
+    """Return whether a handler adds up tokens by model. Such handlers count the members' calls, not the mixture's answer."""
     return isinstance(handler, UsageMetadataCallbackHandler)
 
 
 def configured(config: RunnableConfig, run_id: UUID) -> tuple[BaseCallbackManager, OuterRun]:
-    """Return a call's callbacks, usage counters taken out, and its run.
+    """Return the callbacks of a call without usage counters, and its run.
 
     Args:
-        config: The call's config; the handlers of the context (`get_usage_metadata_callback`, tracing) are added to its own.
-        run_id: The run's id.
+        config: The config of the call. The handlers of the context (`get_usage_metadata_callback`, tracing) are added.
+        run_id: The id of the run.
     """
     manager = CallbackManager.configure(config.get("callbacks"))
     tags, metadata = config.get("tags") or (), config.get("metadata") or {}
@@ -166,9 +166,9 @@ def configured(config: RunnableConfig, run_id: UUID) -> tuple[BaseCallbackManage
 
 @contextmanager
 def isolated() -> Generator[None]:
-    """Hide the caller's config and the handlers of the context from whatever starts inside."""
-    # LangChain merges both into every run that starts below: the caller's checkpointer, tags, recursion limit and stream
-    # handlers would reach the members, and a handler of the context would see one chat model start for every member.
+    """Within the context, hide the caller's config and the handlers of its context from new runs."""
+    # LangChain merges both into every nested run: the caller's checkpointer, tags, recursion limit and stream handlers would
+    # reach the members, and handlers of the context would see each member as a separate chat model.
     tokens = [(variable, variable.set(None)) for variable in inherited_context()]
     try:
         yield
@@ -178,7 +178,7 @@ def isolated() -> Generator[None]:
 
 
 def _looks_inside(handler: BaseCallbackHandler) -> bool:
-    # The tracers behind `astream_log` and `astream_events` stream tokens to users; inside, they would show the proposers'.
+    # The tracers of `astream_log` and `astream_events` stream tokens to users, and would show those of the proposers.
     return counts_usage(handler) or (
         isinstance(handler, (BaseTracer, AsyncBaseTracer, RunWatcher)) and not streams_tokens(handler)
     )
@@ -188,23 +188,23 @@ _MOST = 128
 
 
 class TurnReferences:
-    """The references of the latest turns, by the content of their conversation up to the user's last message.
+    """A bounded cache of the references of the latest turns.
 
-    By content, because nothing else tells conversations apart: one chat model serves many, from many threads at once. What
-    is kept is bounded; a turn that has been dropped is asked again.
+    The key is the content of the conversation up to the user's last message, because a chat model serves many conversations
+    from many threads and gets no other id of them. For a turn that was dropped, the proposers are called again.
     """
 
     def __init__(self) -> None:
-        """Start with none."""
+        """Start empty."""
         self._kept: OrderedDict[str, list[Reference]] = OrderedDict()
         self._lock = threading.Lock()
 
     def find(self, messages: Sequence[BaseMessage], parameters: Mapping[str, Any]) -> list[Reference] | None:
-        """Return the references of the turn that a conversation is in the middle of.
+        """Return the references of the current turn of a conversation, or `None`.
 
         Args:
-            messages: The conversation. One that ends with the user's message begins a turn, and has none.
-            parameters: The call's parameters for every model; with others, the references would be others.
+            messages: The conversation. If it ends with a user message, a new turn starts, which has no references yet.
+            parameters: The call's parameters for all models, which are part of the key.
         """
         if not messages or isinstance(messages[-1], HumanMessage):
             return None
@@ -215,7 +215,7 @@ class TurnReferences:
             return self._kept.get(key)
 
     def keep(self, messages: Sequence[BaseMessage], parameters: Mapping[str, Any], references: list[Reference]) -> None:
-        """Keep the references of a conversation's turn."""
+        """Store the references of the current turn of a conversation."""
         with self._lock:
             self._kept[self._key(messages, parameters)] = references
             if len(self._kept) > _MOST:
@@ -224,17 +224,17 @@ class TurnReferences:
     def _key(self, messages: Sequence[BaseMessage], parameters: Mapping[str, Any]) -> str:
         users = [place for place, message in enumerate(messages) if isinstance(message, HumanMessage)]
         turn = messages[: users[-1] + 1] if users else messages
-        # Not the ids: clients that keep none send the same conversation with new ids at every step.
+        # Without ids: some clients send the same conversation with new ids at every step.
         said = [(message.type, message.content, getattr(message, "tool_calls", None)) for message in turn]
         return repr((said, sorted(parameters.items(), key=lambda item: item[0])))
 
 
 class Engine(NamedTuple):
-    """What a mixture's fields are built into.
+    """The compiled graphs of a mixture, and its cache of references.
 
     Attributes:
         graph: The whole graph.
-        tail: The graph from the last merge on, for references that are there already.
+        tail: The graph of the aggregation only, for turns whose references are cached.
         turns: The references of the latest turns.
     """
 
@@ -244,7 +244,7 @@ class Engine(NamedTuple):
 
 
 class InnerRun(NamedTuple):
-    """An inner run, ready to start; `turns` if its references are to be kept, `outer` to tell of its progress."""
+    """An inner run that is ready to start. `turns` stores its references, if given; `outer` receives its progress."""
 
     graph: CompiledStateGraph[Any, Any, Any, Any]
     input: dict[str, Any]
@@ -254,7 +254,7 @@ class InnerRun(NamedTuple):
     outer: OuterRun
 
     def answer(self, state: Mapping[str, Any]) -> AIMessage:
-        """Return the answer as the outer model's, which sets its id."""
+        """Return the answer without an id, which the outer model sets, and store the references of the turn."""
         if self.turns is not None and "merged" not in self.input:
             self.turns.keep(self.input["messages"], self.context.model_kwargs, state["merged"])
         answer: AIMessage = state["messages"][-1]
@@ -263,7 +263,8 @@ class InnerRun(NamedTuple):
     async def steps(self) -> AsyncGenerator[tuple[str, Any]]:
         """Run the graph and yield the items of its streams `custom` and `values`.
 
-        The run is a separate task: leaving the iteration cancels it, and it does not enter the caller's context.
+        The graph runs in a separate task, so that the caller's context is not changed. If the iteration ends early, the task is
+        cancelled.
         """
         items: asyncio.Queue[tuple[str, Any] | None] = asyncio.Queue()
 
@@ -289,20 +290,20 @@ class InnerRun(NamedTuple):
 
 
 def is_event(mode: str, data: Any) -> bool:
-    """Tell whether an item of the inner graph's streams is an event of its progress.
+    """Return whether an item of the inner graph's streams is a progress event.
 
     Args:
-        mode: LangGraph's name of the stream that it comes from.
+        mode: LangGraph's name of the stream.
         data: The item.
     """
     return mode == "custom" and isinstance(data, Mapping) and EVENT in data
 
 
 class StreamReader:
-    """Turns the inner graph's stream into the outer model's chunks.
+    """Converts the inner graph's stream to the chunks of the outer model.
 
     Args:
-        run: The run that is streamed.
+        run: The run to stream.
     """
 
     def __init__(self, run: InnerRun) -> None:
@@ -311,24 +312,24 @@ class StreamReader:
         self._sent = False
 
     def read(self, mode: str, data: Any) -> Iterator[ChatGenerationChunk]:
-        """Read one item of the stream.
+        """Read an item of the stream, and yield its chunk if it is one.
 
         Args:
-            mode: LangGraph's name of the stream that it comes from.
+            mode: LangGraph's name of the stream.
             data: The item.
         """
         if mode == "values":
             self._state = data
         elif isinstance(data, AIMessageChunk):
             self._sent = True
-            # The tokens, the account and the end are said once, in the last chunk. The account of an
-            # aggregator that is a mixture could not be merged with it.
+            # The last chunk has the usage, the account and the end of the stream. The account of an aggregator that is a
+            # mixture is removed, because it could not be merged with this one.
             said = {key: value for key, value in data.response_metadata.items() if key != "moa"}
             update = {"usage_metadata": None, "chunk_position": None, "id": None, "response_metadata": said}
             yield ChatGenerationChunk(message=data.model_copy(update=update))
 
     def last(self) -> ChatGenerationChunk:
-        """Return the last chunk, which has the account of all calls, and the answer if it has not been streamed."""
+        """Return the last chunk, with the account of all calls, and with the answer if it was not streamed."""
         answer = self._run.answer(self._state)
         usage = answer.usage_metadata
         if self._sent:
@@ -337,6 +338,6 @@ class StreamReader:
             return ChatGenerationChunk(
                 message=AIMessageChunk(content=empty, usage_metadata=usage, response_metadata=moa, chunk_position="last")
             )
-        # The aggregator could not stream: its answer is one chunk.
+        # The aggregator does not stream, so the answer is a single chunk.
         message = AIMessageChunk(**answer.model_dump(exclude={"type"}), chunk_position="last")
         return ChatGenerationChunk(message=message)

@@ -69,7 +69,7 @@ class Use(Flag):
 
 
 def _coerce_fallbacks(value: Any) -> tuple[Proposer, ...]:
-    # A single fallback needs no list.
+    # A single fallback can be given without a list.
     items = value if isinstance(value, Sequence) and not isinstance(value, str) else [value]
     return each(items, Proposer.coerce)
 
@@ -87,7 +87,7 @@ _NUMBERS = (
 class MixtureFields(BaseModel):
     """The fields of a mixture and their checks; see `Mixture` for what they mean."""
 
-    # A value may be a secret in the wrong field, so errors show only as much of it as they must.
+    # Values are hidden in errors, as they may be secrets in the wrong field.
     model_config = ConfigDict(arbitrary_types_allowed=True, hide_input_in_errors=True, protected_namespaces=())
 
     proposers: Annotated[

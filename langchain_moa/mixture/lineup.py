@@ -27,7 +27,8 @@ class Members(NamedTuple):
 
     Attributes:
         layers: The proposers of each layer.
-        aggregator: The member that writes the final answer; without an aggregator, a member that raises when it is called.
+        aggregator: The member that writes the final answer. In a mixture without one, a member that raises an error when it is
+            called.
         fallbacks: The members that replace the aggregator when it fails, in this order: its own fallbacks, then the mixture's.
         others: The models that the strategies call, each with the `Proposer` that it was made from.
     """

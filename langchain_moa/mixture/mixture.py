@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from langchain_moa.members.proposer import Proposer
 
 
-# Chat models that report the cost of their answers: mixtures, and recorded answers.
+# Types of chat models that report the cost of their answers: mixtures and recorded answers.
 _PRICED_INSIDE = {"moa", "replay"}
 
 _logger = logging.getLogger("langchain_moa")
@@ -108,7 +108,7 @@ class Mixture(MixtureFields):
             environment variable, whose key is sent only to the provider's own address.
 
     Raises:
-        ValueError: A field is wrong. The error is a `pydantic.ValidationError` and names the field.
+        ValueError: A field is invalid. The error is a `pydantic.ValidationError` and names the field.
         ImportError: A provider's package is not installed; the message has the pip command.
 
     Example:
@@ -169,7 +169,7 @@ class Mixture(MixtureFields):
             **overrides: Fields that override the file's.
 
         Raises:
-            ValueError: The file does not exist, is not a mapping, contains an API key, or has a wrong field; the message
+            ValueError: The file does not exist, is not a mapping, contains an API key, or has an invalid field. The message
                 names the file.
         """
         from langchain_moa.mixture.config import read_config
@@ -220,7 +220,8 @@ class Mixture(MixtureFields):
             **options: Other fields of the mixture. Here, `num_layers` defaults to 1 and `aggregator` to the model.
 
         Raises:
-            ValueError: As for `Mixture`; or `samples` or `temperatures` is wrong; or both `window` and `aggregation` are given.
+            ValueError: A field is invalid, as for `Mixture`; `samples` or `temperatures` is invalid; or both `window` and
+                `aggregation` are given.
 
         Example:
             ```python
@@ -264,7 +265,7 @@ class Mixture(MixtureFields):
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """The secrets of all members and strategies, which no text about a run of this mixture may show."""
+        """The secrets of all members and strategies, to redact from texts about a run of this mixture."""
         members, strategies = self._parts()
         if self._known is None or self._known[0] is not members:
             of_members = [secret for member in members.everyone for secret in member.secrets]
@@ -330,7 +331,7 @@ class Mixture(MixtureFields):
             deep: Whether to copy the values as well.
 
         Raises:
-            ValueError: A field is wrong. The error is a `pydantic.ValidationError`.
+            ValueError: A field is invalid. The error is a `pydantic.ValidationError`.
         """
         if not update:
             return super().model_copy(deep=deep)
@@ -375,5 +376,5 @@ def _plain(value: Any) -> Any:
         return asdict(value)
     if isinstance(value, Mapping):
         return {str(key): _plain(each) for key, each in value.items()}
-    # Two functions can have the same name. The id keeps the answers of one from being used for the other.
+    # The id tells functions of the same name apart, so that cached answers of one are not used for the other.
     return f"{type(value).__name__} at {id(value):#x}" if callable(value) else value

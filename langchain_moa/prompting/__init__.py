@@ -1,1 +1,1 @@
-"""How references are shown to the model that reads them."""
+"""Prompting: how references are shown to the models that read them, and how prompts fit into context windows."""

@@ -1,4 +1,4 @@
-"""Budgets: how a prompt is made to fit into a context window."""
+"""Token budgets: fits a prompt into the context window of its model."""
 
 from __future__ import annotations
 
@@ -22,34 +22,34 @@ if TYPE_CHECKING:
     from langchain_moa.data.reference import Reference
     from langchain_moa.prompting.prompts import Prompt
 
-# The most tokens of an answer, by the names that clients have for it.
+# The clients' names of the maximum number of tokens of an answer.
 _ANSWER = ("max_tokens", "max_completion_tokens", "max_output_tokens", "maxTokens", "num_predict")
 
-# What is sent beside the messages and counts like them, by the names that clients have for it.
+# The clients' names of arguments that take up tokens in addition to the messages.
 _SCHEMAS = ("tools", "functions", "response_format", "format", "output_config", "response_schema", "response_json_schema")
 
-# The share of the context window that is kept for the answer if no `max_tokens` is set.
+# Share of the context window that is reserved for the answer if `max_tokens` is not set.
 _SHARE_OF_ANSWER = 0.25
 
 _CHARACTERS = 4
 
 
 def room_for_messages(model: BaseChatModel | None, kwargs: Mapping[str, Any]) -> int | None:
-    """Return how many tokens the messages of a call may have.
+    """Return the maximum number of tokens of the messages of a call.
 
-    A profile's `max_input_tokens` is the whole window for some models, input and answer together (GPT-4o, Claude, models that
-    are served by llama.cpp and vLLM), and that of the input alone for others (GPT-5); nothing in it says which. It is taken
-    for the whole one: then a prompt may be cut a little too much, and never too little.
+    For some models (GPT-4o, Claude, models served by llama.cpp and vLLM), a profile's `max_input_tokens` is the whole window
+    for input and answer; for others (GPT-5), it is for the input only. Since the profile does not say which, it is treated as
+    the whole window: a prompt may be cut too much, but not too little.
 
     Args:
-        model: The model that is called.
-        kwargs: What the call is made with: tools, schemas, limits.
+        model: The model to call.
+        kwargs: The keyword arguments of the call: tools, schemas, limits.
 
     Returns:
-        The tokens; `None` where the profile does not say how large the window is.
+        The number of tokens, or `None` if the size of the window is unknown.
     """
     profile = getattr(model, "profile", None) or {}
-    # Ollama cuts a prompt at its `num_ctx` without a word.
+    # Ollama silently cuts a prompt at `num_ctx`.
     options = kwargs.get("options") or {}
     sizes = [profile.get("max_input_tokens"), options.get("num_ctx") or getattr(model, "num_ctx", None)]
     if not (window := min(filter(None, sizes), default=None)):
@@ -63,18 +63,19 @@ def room_for_messages(model: BaseChatModel | None, kwargs: Mapping[str, Any]) ->
 
 
 def _answer(model: BaseChatModel | None, kwargs: Mapping[str, Any], window: int, most: int | None) -> int:
-    """Return how many tokens of a window are to be kept for the answer."""
+    """Return the number of tokens of a window to reserve for the answer."""
     options = kwargs.get("options") or {}
     asked = [*(kwargs.get(name, options.get(name)) for name in _ANSWER), *(getattr(model, name, None) for name in _ANSWER)]
     for tokens in asked:
         if isinstance(tokens, int) and tokens > 0:
-            # As large as the window, it cannot be within it: the window is of the input alone, or the server cuts the answer.
+            # A limit as large as the window cannot be part of it: the window is for the input only, or the server cuts the
+            # answer.
             return tokens if tokens < window else 0
     return min(most or 0, int(window * _SHARE_OF_ANSWER))
 
 
 def _schema(value: Any) -> Any:
-    """Return what a client makes of a tool or a schema that is no plain data yet."""
+    """Return the JSON schema of a tool or class that is not plain data, to measure its size."""
     if isinstance(value, type) and hasattr(value, "model_json_schema"):
         return value.model_json_schema()
     schema = getattr(value, "tool_call_schema", None)
@@ -84,27 +85,27 @@ def _schema(value: Any) -> Any:
 
 
 CUT = " […]"
-"""The mark at the place where a text was cut."""
+"""The mark at the end of a cut text."""
 
-# As `count_tokens_approximately` counts; but a letter outside ASCII is a token of its own in many vocabularies. No model's
-# tokenizer is at hand here, and none is needed to stay clear of a limit.
+# Sizes are those of `count_tokens_approximately`, except that a letter outside ASCII counts as a token of its own, as in many
+# vocabularies. An estimate is enough to stay below a limit, so no tokenizer is used.
 
 _DIGITS = re.compile("[0-9]+")
 _SIGNS = re.compile(f"[{re.escape(punctuation)}]+")
 
-# Counting is approximate, and providers add tokens of their own: a window is used up to this share.
+# Share of the window that is used, because counts are approximate and providers add tokens.
 _SHARE = 0.9
 
-# Below this, a reference says nothing any more, and older turns go first.
+# References are not cut below this number of tokens; older turns are dropped first.
 _LEAST = 64
 
 
 def cut(text: str, tokens: int) -> str:
-    """Return a text of at most so many tokens, ended at a line or a sentence and with a visible mark.
+    """Cut a text to a number of tokens, at the end of a line or sentence if possible, and mark the cut.
 
     Args:
         text: Any text.
-        tokens: The most that it may have: four ASCII characters are one, any other character is one.
+        tokens: Maximum number of tokens: four ASCII characters, or one other character, count as one.
 
     Example:
         ```python
@@ -118,8 +119,8 @@ def cut(text: str, tokens: int) -> str:
     weights = accumulate(1 if letter.isascii() else _CHARACTERS for letter in text)
     room = tokens * _CHARACTERS - _size(CUT)
     kept = text[: sum(1 for _ in takewhile(lambda weight: weight <= room, weights))]
-    ends = [match.end() for match in re.finditer(r"\n|[。！？]|[.!?](?=\s|$)", kept)]  # noqa: RUF001  # sentences end so, too
-    # A cut at the last sentence that leaves less than half is worse than one in mid-sentence.
+    ends = [match.end() for match in re.finditer(r"\n|[。！？]|[.!?](?=\s|$)", kept)]  # noqa: RUF001  # Chinese, Japanese
+    # Cut in mid-sentence if the last complete sentence leaves less than half.
     end = ends[-1] if ends and ends[-1] >= len(kept) // 2 else len(kept)
     return kept[:end].rstrip() + CUT
 
@@ -127,28 +128,27 @@ def cut(text: str, tokens: int) -> str:
 def fit(
     messages: list[BaseMessage], references: Sequence[Reference], prompt: Prompt, *, window: int | None
 ) -> tuple[list[BaseMessage], list[str]]:
-    """Return a prompt that fits into its model's context window, and what was left out.
+    """Make a prompt that fits into its model's context window.
 
-    References are cut first, the longest of them most, as far as a reference can be. Where that is not enough, the oldest
-    turns go, each whole, so that what is left begins with a user's message, and the references are as long as there is room
-    for. Last, where an agent's tools have returned too much since the user's last message, the oldest of their
-    calls go, each with its results. System messages, the user's last message and the latest step of an agent stay as they
-    are, whatever their size.
+    First, all references are cut to the same maximum size, but not below 64 tokens. If that is not enough, the oldest turns are
+    dropped, each as a whole, so that the rest starts with a user message; then an agent's oldest tool calls since the user's
+    last message, each with its results. References then use the room that is left. System messages, the user's last message and
+    an agent's latest step are always kept.
 
     Args:
         messages: The conversation.
-        references: What the layer before has answered.
-        prompt: From these to what is sent; nothing else is measured.
-        window: The most tokens that the messages may have, `None` where that is not known.
+        references: The references.
+        prompt: Makes the messages to send, whose size is measured.
+        window: Maximum number of tokens of the messages, or `None` if unknown.
 
     Returns:
-        The messages to send, and a line for each cut, for the record; none where everything fits.
+        The messages to send, and a description of each cut; empty if everything fits.
     """
     sent = prompt(messages, references)
     if window is None or _tokens(sent) <= (room := int(window * _SHARE)):
         return sent, []
 
-    # A prompt may draw something anew each time that it is asked: what is sent is one that was measured.
+    # A prompt may be random (a new tag, for example), so the measured messages are kept and sent.
     made: dict[tuple[int, int], list[BaseMessage]] = {}
 
     def make(kept: list[BaseMessage], tokens: int) -> list[BaseMessage]:
@@ -166,7 +166,7 @@ def fit(
     left = _most(0, len(turns), lambda count: fits(_without(messages, turns[: len(turns) - count]), least))
     gone = turns[: len(turns) - left]
     kept = _without(messages, gone)
-    # Of the references stays what there is room for then.
+    # The references use the room that is left.
     budget = _most(least, longest, lambda tokens: fits(kept, tokens))
     if budget < longest:
         trimmed.append(f"references cut to {budget} tokens")
@@ -179,7 +179,7 @@ def fit(
 
 
 def _size(text: str) -> int:
-    """Return a text's size in quarters of a token."""
+    """Return the size of a text in quarters of a token."""
     return len(text) if text.isascii() else sum(1 if letter.isascii() else _CHARACTERS for letter in text)
 
 
@@ -193,16 +193,15 @@ def _tokens(messages: Sequence[BaseMessage]) -> int:
 
 
 def _denser(text: str) -> int:
-    """Return what figures and signs are more than letters, in quarters of a token.
+    """Return the additional size of digits and punctuation compared to letters, in quarters of a token.
 
-    Many vocabularies have a token for each digit: a table of figures has four times the tokens of as many letters. Of signs,
-    two or so make a token.
+    In many vocabularies, each digit is a token, and about two punctuation characters are one.
     """
     return sum(map(len, _DIGITS.findall(text))) * (_CHARACTERS - 1) + sum(map(len, _SIGNS.findall(text)))
 
 
 def _without_media(message: BaseMessage) -> BaseMessage:
-    """Return a message with all its media as images: what a file in base64 comes to, its length does not say."""
+    """Return a message with all media counted as images, because the length of base64 data does not give their tokens."""
     if isinstance(message.content, str):
         return message
     content = [block if kind_of(block) is None else {"type": "image"} for block in message.content]
@@ -214,7 +213,7 @@ def _shorter(references: Sequence[Reference], tokens: int) -> list[Reference]:
 
 
 def _most(low: int, high: int, fits: Callable[[int], bool]) -> int:
-    """Return the greatest number that fits; the least one if none does."""
+    """Return the greatest number that fits, or `low` if none does, by binary search."""
     while low < high:
         middle = (low + high + 1) // 2
         low, high = (middle, high) if fits(middle) else (low, middle - 1)
@@ -222,9 +221,10 @@ def _most(low: int, high: int, fits: Callable[[int], bool]) -> int:
 
 
 def _turns(messages: Sequence[BaseMessage]) -> list[list[int]]:
-    """Return the places of the messages that may go, the oldest first, those together that cannot go one by one.
+    """Return the indexes of the messages that can be dropped, the oldest first, in groups that are dropped together.
 
-    A conversation without its beginning must begin with a user's message, and no result of a tool may stand without its call.
+    Before the user's last message, a group is a turn, so that the rest starts with a user message. After it, a group is an AI
+    message with its tool results.
     """
     users = [place for place, message in enumerate(messages) if isinstance(message, HumanMessage)]
     if not users:

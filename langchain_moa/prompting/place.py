@@ -1,4 +1,4 @@
-"""Place: where in a prompt the references stand, and what a model allows there."""
+"""The place of the references in a prompt, depending on the messages that a model takes."""
 
 from __future__ import annotations
 
@@ -14,25 +14,26 @@ if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
 
 ReferencesAt: TypeAlias = Literal["system", "end"]
-"""Where references stand: in the system message, as in the paper, or after the last message."""
+"""Where references are shown: in the system message, as in the paper, or after the last message."""
 
-# Models that refuse a user's message right after the results of tools at any server, since their chat templates do.
+# Models whose chat templates reject a user message right after tool results, on any server.
 _NO_USER_AFTER_TOOLS = re.compile(r"(?:mi|mini|magi|dev|code)stral|(?:mi|pi|vo)xtral", re.IGNORECASE)
 
-# Models whose chat templates have no system role: Gemma up to 3, and the first ones of Mistral.
+# Models whose chat templates have no system role: Gemma up to 3, and Mistral's first models.
 _NO_SYSTEM_ROLE = re.compile(r"gemma(?!-?[4-9](?!b))|mi[sx]tral-(?:8x)?7b-instruct-v0\.[12]", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class ReferencePlace:
-    """Where one reader's references stand.
+    """The place of the references in a reader's prompt.
 
     Attributes:
-        at: `system`: behind the system message. `end`: the instruction, which never changes, behind the system message, and the
-            references after the last message.
-        has_system_role: Whether the reader takes system messages. Otherwise instruction and references both stand at the end.
-        has_user_after_tools: Whether the reader takes a user's message right after the results of tools. Otherwise what would
-            stand there is added to the last result.
+        at: `system`: the instruction and the references are appended to the system message. `end`: the instruction, which never
+            changes, is appended to the system message, and the references follow the last message.
+        has_system_role: Whether the reader takes system messages. If not, the instruction and the references are both at the
+            end.
+        has_user_after_tools: Whether the reader takes a user message right after tool results. If not, its content is appended
+            to the last tool result.
     """
 
     at: ReferencesAt = "system"
@@ -49,16 +50,16 @@ class ReferencePlace:
         has_system_role: bool | None = None,
         has_user_after_tools: bool = True,
     ) -> ReferencePlace:
-        """Return where the references of a model stand.
+        """Return the place of the references for a model.
 
         Args:
-            model: The chat model; `None` for a reader that is another Runnable.
+            model: The chat model, or `None` for other Runnables.
             name: The model id.
-            at: What is wanted.
-            has_system_role: Whether the model takes system messages. Default: not where the field
-                `convert_system_message_to_human` of its class says so, nor, where `at` is `end`, where its name does.
-            has_user_after_tools: Whether its client takes a user's message right after the results of tools. A model of
-                Mistral's takes none at any server.
+            at: The requested place.
+            has_system_role: Whether the model takes system messages. Default: yes, unless its field
+                `convert_system_message_to_human` is set, or `at` is `end` and its name is that of a model without this role.
+            has_user_after_tools: Whether the model's client takes a user message right after tool results. Mistral's models do
+                not, on any server.
         """
         if has_system_role is None:
             converts = getattr(model, "convert_system_message_to_human", False) is True
@@ -72,12 +73,11 @@ class ReferencePlace:
         return self.at == "end" and self.has_system_role
 
     def put(self, messages: Sequence[BaseMessage], instruction: str, references: str) -> list[BaseMessage]:
-        """Put an instruction and the references into a conversation.
+        """Add an instruction and the references to a conversation.
 
         Args:
-            messages: The conversation; it is not changed.
-            instruction: What the reader is to do with the references. It must be the same in every call, or the beginning of
-                the prompt changes.
+            messages: The conversation, which is not modified.
+            instruction: The instruction. It should be the same in every call, so that the start of the prompt does not change.
             references: The references as text.
         """
         if self.is_apart:
@@ -85,10 +85,10 @@ class ReferencePlace:
         return self.add(messages, f"{instruction}\n\n{references}")
 
     def add(self, messages: Sequence[BaseMessage], text: str) -> list[BaseMessage]:
-        """Add a text that differs from call to call where the references stand.
+        """Add a text that changes from call to call, at the place of the references.
 
         Args:
-            messages: The conversation; it is not changed.
+            messages: The conversation, which is not modified.
             text: The text.
         """
         if self.at == "system" and self.has_system_role:
@@ -96,14 +96,14 @@ class ReferencePlace:
         return add_last_text(messages, text)
 
     def adapt(self, messages: list[BaseMessage]) -> list[BaseMessage]:
-        """Return a prompt as the reader takes it.
+        """Return a prompt with only messages that the reader takes.
 
         Args:
-            messages: The prompt; it is not changed.
+            messages: The prompt, which is not modified.
 
         Returns:
-            The prompt, without system messages for a reader that has no system role, and with a last message of the user's
-            inside the result of a tool before it for a reader that takes none there.
+            The prompt. For a reader without a system role, system messages become user text. For a reader that takes no user
+            message after tool results, such a last message is appended to the tool result.
         """
         adapted = messages if self.has_system_role else without_system_messages(messages)
         result, last = adapted[-2:] if len(adapted) > 1 else (None, None)
@@ -113,14 +113,14 @@ class ReferencePlace:
 
 
 def add_system_text(messages: Sequence[BaseMessage], text: str) -> list[BaseMessage]:
-    """Put a text into the system message, after the user's own and a blank line.
+    """Append a text to the system message, after a blank line, or add a system message.
 
     Args:
-        messages: A conversation, with or without a system message in front; it is not changed.
-        text: What to add.
+        messages: A conversation, which is not modified.
+        text: The text.
 
     Returns:
-        A new list that shares every message but the first.
+        A new list. All messages but the first are shared with the conversation.
     """
     if not messages or not isinstance(messages[0], SystemMessage):
         return [SystemMessage(text), *messages]
@@ -133,17 +133,16 @@ def add_system_text(messages: Sequence[BaseMessage], text: str) -> list[BaseMess
 
 
 def add_last_text(messages: Sequence[BaseMessage], text: str) -> list[BaseMessage]:
-    """Put a text after the last message of a conversation.
+    """Append a text to the last message of a conversation if it is a user message, or else add a user message.
 
-    It is added to the last message where that is the user's, and is a user's message of its own otherwise. An answer at the end
-    that the model is to continue stays the last message.
+    AI messages at the end, which the model is to continue, stay at the end.
 
     Args:
-        messages: A conversation; it is not changed.
-        text: What to add.
+        messages: A conversation, which is not modified.
+        text: The text.
 
     Returns:
-        A new list that shares every message but one.
+        A new list. All messages but one are shared with the conversation.
     """
     end = len(messages)
     while end and isinstance(messages[end - 1], AIMessage):
@@ -156,10 +155,10 @@ def add_last_text(messages: Sequence[BaseMessage], text: str) -> list[BaseMessag
 
 
 def without_system_messages(messages: Sequence[BaseMessage]) -> list[BaseMessage]:
-    """Return a conversation with its system messages as text of the user's, in front of the message that follows.
+    """Return a conversation in which each system message is joined with the user message that follows, or becomes one.
 
     Args:
-        messages: A conversation; it is not changed.
+        messages: A conversation, which is not modified.
     """
     found: list[BaseMessage] = []
     said: list[BaseMessage] = []
@@ -176,7 +175,7 @@ def without_system_messages(messages: Sequence[BaseMessage]) -> list[BaseMessage
 
 
 def _followed(message: BaseMessage, added: str | list[Any]) -> BaseMessage:
-    """Return a message with more content at its end."""
+    """Return a message with content appended."""
     content = message.content
     if isinstance(content, str) and isinstance(added, str):
         return message.model_copy(update={"content": f"{content}\n\n{added}" if content.strip() else added})
@@ -186,7 +185,7 @@ def _followed(message: BaseMessage, added: str | list[Any]) -> BaseMessage:
 
 
 def _joined(messages: Sequence[BaseMessage]) -> BaseMessage:
-    """Return messages as one of the user's; what the last one is besides its content stays, where it is the user's."""
+    """Join messages into one user message, with the name and other fields of the last one if that is a user message."""
     last = messages[-1] if isinstance(messages[-1], HumanMessage) else HumanMessage("")
     texts = [message.content for message in messages]
     if all(isinstance(content, str) for content in texts):

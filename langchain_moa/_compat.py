@@ -1,4 +1,4 @@
-"""All private or undocumented names of other packages that this package needs, each with the reason.
+"""Compatibility: all private or undocumented names of other packages that this package uses, each with the reason.
 
 `tests/unit_tests/test_compat.py` has a test for each that says what breaks when a release changes it. Methods that LangChain
 documents for overriding (`_generate`, `_stream`, `_llm_type`, `_identifying_params`, ...) are listed only if this package reads

@@ -31,7 +31,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, kw_only=True)
 class Ask:
-    """Ask a model. The `yield` returns the model's `Answer`; its `failure` is set if the model raised or gave no answer.
+    """Ask a model. The `yield` returns the model's `Answer`. Its `failure` is set if the call failed or the reply is empty.
 
     Attributes:
         messages: The messages for the model, or the conversation from which `prompt` makes them.

@@ -115,7 +115,7 @@ def resolve(package: str, value: Any) -> Any:
         value: A name, a mapping from one name to its arguments, or a strategy's class. Any other value is returned as it is.
 
     Raises:
-        ValueError: The name is unknown, or an argument is unknown or wrong.
+        ValueError: The name is unknown, or an argument is unknown or invalid.
     """
     if isinstance(value, str):
         return _make(package, value, {})

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 Examine: TypeAlias = Callable[[str, str], Awaitable["Check"]]
 """A callable that takes an answer and the question and returns the result of a check."""
 
-# After the last layer there is nothing to stop.
+# The condition is not checked after the last layer.
 _MIN_LAYERS = 2
 
 
@@ -92,7 +92,7 @@ def resolve_aggregation(value: Any) -> Any:
     """Return the aggregation that a mixture's `aggregation` describes.
 
     Raises:
-        ValueError: The name is unknown, an argument is wrong, or the value is not an aggregation.
+        ValueError: The name is unknown, an argument is invalid, or the value is not an aggregation.
     """
     found = resolve("langchain_moa.aggregation", value)
     if not (callable(found) or isinstance(found, Runnable | Aggregation)):
@@ -105,9 +105,9 @@ def resolve_filters(value: Any) -> tuple[Any, ...]:
     """Return the filters that a mixture's `reference_filters` describes.
 
     Raises:
-        ValueError: A name is unknown, an argument is wrong, or an item is not a filter.
+        ValueError: A name is unknown, an argument is invalid, or an item is not a filter.
     """
-    # A single filter needs no list.
+    # A single filter can be given without a list.
     items = value if isinstance(value, Sequence) and not isinstance(value, str) else [value]
     return each(items, lambda item: _called_with_layer("langchain_moa.filters", item))
 
@@ -116,7 +116,7 @@ def resolve_stop(value: Any) -> Any:
     """Return the stop condition that a mixture's `stop_when` describes; `None` if there is none.
 
     Raises:
-        ValueError: The name is unknown, an argument is wrong, or the value is not a condition.
+        ValueError: The name is unknown, an argument is invalid, or the value is not a condition.
     """
     return None if value is None else _called_with_layer("langchain_moa.stopping", value)
 

@@ -40,7 +40,7 @@ class Medoid:
 
     similarity: Similarity = LEXICAL
 
-    def __call__(self, messages: Sequence[BaseMessage], references: Sequence[Reference]) -> Inquiry[Choice]:  # noqa: ARG002  # an aggregation's arguments
+    def __call__(self, messages: Sequence[BaseMessage], references: Sequence[Reference]) -> Inquiry[Choice]:  # noqa: ARG002  # the signature of an aggregation
         """Return the most central reference."""
         return central(references, similarity=self.similarity)
 

@@ -64,7 +64,7 @@ class _Loader(yaml.SafeLoader):
             _refuse(f"it holds more than {_MOST_VALUES:,} values, those of its aliases included", event)
         return node
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002  # PyYAML's
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002  # PyYAML's signature
         seen: dict[tuple[str, str], yaml.Node] = {}
         given: Any = node  # any node can have the tag `!!map`
         for key, _ in given.value if isinstance(given, yaml.MappingNode) else ():

@@ -164,7 +164,7 @@ def _require_references(written: Any, field: str, keys: tuple[str, ...]) -> None
     """Check references that a user may have written into the state."""
     if not isinstance(written, list):
         msg = f"{field}: it must be a list of references, not {type(written).__name__}"
-        raise ValueError(msg)  # noqa: TRY004  # a wrong edit is a wrong value
+        raise ValueError(msg)  # noqa: TRY004  # all invalid edits raise a ValueError
     for number, reference in enumerate(written, start=1):
         known = reference if isinstance(reference, dict) else {}
         missing = [key for key in keys if key not in known]

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 class ProgressChannel(UntrackedValue[Progress]):
     """A channel with a new `Progress` for every run. It is not checkpointed."""
 
-    def __init__(self, typ: type[Progress] = Progress, guard: bool = True) -> None:  # noqa: FBT001, FBT002  # as LangGraph has it
+    def __init__(self, typ: type[Progress] = Progress, guard: bool = True) -> None:  # noqa: FBT001, FBT002  # LangGraph's signature
         """Make the channel; LangGraph copies it for every run."""
         super().__init__(typ, guard)
 

@@ -50,7 +50,7 @@ class AnswerStream:
         self._chunks.clear()
 
     def send(self, item: Any) -> None:
-        """Add an item of a Runnable's stream: a string, a message or a chunk."""
+        """Add an item of a Runnable's stream (a string, a message or a chunk), and pass on the chunks if there is content."""
         chunk = as_chunk(item)
         self._chunks.append(chunk)
         self.begun = self.begun or _says_something(chunk, may_call=self._may_call)

@@ -67,7 +67,7 @@ def main_cluster(matrix: Matrix, apart: float) -> list[int]:
         apart: The fraction of the larger cluster's own similarity that the smaller cluster must reach to be kept.
     """
     clusters = [[place] for place in range(len(matrix))]
-    while len(clusters) > 2:  # noqa: PLR2004  # the larger and the smaller
+    while len(clusters) > 2:  # noqa: PLR2004  # two clusters
         one, other = max(
             combinations(range(len(clusters)), 2),
             key=lambda pair: _between(matrix, clusters[pair[0]], clusters[pair[1]]),

@@ -118,7 +118,7 @@ def wait_for(call: Callable[..., Awaitable[T]], *args: Any) -> T:
         with scope.holding(future):
             result, error = future.result()
         if error is not None:
-            raise error  # noqa: TRY301  # as the task raised it
+            raise error  # noqa: TRY301  # with the task's own traceback
         return cast("T", result)
     except BaseException:
         interrupted = True
@@ -167,7 +167,7 @@ def iterate(make: Callable[[], AsyncGenerator[T]]) -> Generator[T]:
         future.cancel()
 
 
-async def in_worker(call: Callable[[], T], *, context: Context | None = None) -> T:  # noqa: C901  # three small functions in one
+async def in_worker(call: Callable[[], T], *, context: Context | None = None) -> T:  # noqa: C901  # three small nested functions
     """Run a sync function in a new daemon thread and await its result.
 
     A thread cannot be stopped: if the task is cancelled, the thread is abandoned, and waits for mixtures inside it are

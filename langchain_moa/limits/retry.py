@@ -215,7 +215,7 @@ class Retry:
             attempt: The number of the attempt that failed, from 1.
             error: The error of that attempt.
         """
-        chance = self.jitter * random.random()  # noqa: S311  # it spreads load, it guards nothing
+        chance = self.jitter * random.random()  # noqa: S311  # jitter, not a secret
         if (told := retry_after(error)) is not None:
             return min(told + chance * self.initial, max(told, self.maximum))
         # The exponent is bounded, because 2.0 ** 1100 raises an OverflowError.

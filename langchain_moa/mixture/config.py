@@ -244,7 +244,7 @@ def _values(file: Traversable, title: str) -> dict[Any, Any]:
         raise ValueError(msg) from None
     if not isinstance(values, dict):
         msg = f"{title} is not a mapping of fields; write fields such as `proposers: [...]`"
-        raise ValueError(msg)  # noqa: TRY004  # the file is the value that is wrong
+        raise ValueError(msg)  # noqa: TRY004  # the file is the invalid value
     if (secret := names_secret(values, allows=is_open)) is not None:
         msg = (
             f"{title} has {secret!r}; keys do not belong in files. Remove it and set the provider's environment variable, or "

@@ -253,9 +253,9 @@ class Mixture(MixtureFields):
             members: The members, in the same layers and roles as the mixture's own.
         """
         copy = self.model_copy()
-        _, strategies = copy._parts()  # noqa: SLF001  # of this very class
-        key = copy._resolved[0] if copy._resolved is not None else ()  # noqa: SLF001  # of this very class
-        copy._resolved = (key, members, strategies)  # noqa: SLF001  # of this very class
+        _, strategies = copy._parts()  # noqa: SLF001  # another instance of this class
+        key = copy._resolved[0] if copy._resolved is not None else ()  # noqa: SLF001  # another instance of this class
+        copy._resolved = (key, members, strategies)  # noqa: SLF001  # another instance of this class
         return copy
 
     @property

@@ -119,7 +119,7 @@ def cut(text: str, tokens: int) -> str:
     weights = accumulate(1 if letter.isascii() else _CHARACTERS for letter in text)
     room = tokens * _CHARACTERS - _size(CUT)
     kept = text[: sum(1 for _ in takewhile(lambda weight: weight <= room, weights))]
-    ends = [match.end() for match in re.finditer(r"\n|[。！？]|[.!?](?=\s|$)", kept)]  # noqa: RUF001  # Chinese, Japanese
+    ends = [match.end() for match in re.finditer(r"\n|[。！？]|[.!?](?=\s|$)", kept)]  # noqa: RUF001  # full-width punctuation is meant
     # Cut in mid-sentence if the last complete sentence leaves less than half.
     end = ends[-1] if ends and ends[-1] >= len(kept) // 2 else len(kept)
     return kept[:end].rstrip() + CUT

@@ -171,8 +171,8 @@ def _synthesis(
 
 def blind(
     messages: list[BaseMessage],
-    references: Sequence[Reference],  # noqa: ARG001  # a prompt's arguments
-    place: ReferencePlace = _IN_SYSTEM,  # noqa: ARG001  # a prompt's arguments
+    references: Sequence[Reference],  # noqa: ARG001  # the signature of a prompt
+    place: ReferencePlace = _IN_SYSTEM,  # noqa: ARG001  # the signature of a prompt
 ) -> list[BaseMessage]:
     """Return the conversation without references, so that the reader answers independently of the earlier layers.
 
@@ -226,7 +226,7 @@ def _shows(prompt: str | Prompt) -> Show:
         return lambda messages, references, _: checked(messages, references)
     if prompt in PROMPTS:
         return PROMPTS[prompt]
-    if len(prompt.split()) < 2:  # noqa: PLR2004  # one word is a mistyped name; no instruction is that short
+    if len(prompt.split()) < 2:  # noqa: PLR2004  # a single word is a mistyped name
         msg = f"unknown prompt {prompt!r}; known are {', '.join(PROMPTS)}, or write an instruction of your own"
         raise ValueError(msg)
     return partial(_synthesis, prompt)
@@ -292,7 +292,7 @@ def require_prompts(prompt: str | Prompt | Mapping[Any, Any]) -> None:
         raise ValueError(msg)
     for reader, each in prompt.items():
         number = str(reader)
-        if number != AGGREGATOR and (not number.isdecimal() or int(number) < 2):  # noqa: PLR2004  # the first layer reads nothing
+        if number != AGGREGATOR and (not number.isdecimal() or int(number) < 2):  # noqa: PLR2004  # the first layer reads no references
             msg = f"{reader!r} is no reader of references; write a layer's number from 2 on, or aggregator"
             raise ValueError(msg)
         if number == AGGREGATOR and each == BLIND:

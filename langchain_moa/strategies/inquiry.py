@@ -135,7 +135,7 @@ async def conduct(inquiry: Inquiry[T], answer: Callable[[Any], Awaitable[Any]], 
     while True:
         is_done, found = await in_worker(step, context=context)
         if is_done:
-            return found  # type: ignore[no-any-return]  # what a generator returns comes untyped
+            return found  # type: ignore[no-any-return]  # the return value of a generator is untyped
         reply = await answer(found)
 
 
@@ -198,7 +198,7 @@ def reads_json(schema: type[M]) -> Callable[[str], M | None]:
             try:
                 value = json.loads(text, object_pairs_hook=_each_once, parse_constant=_no_number)
                 return schema.model_validate(value, strict=True)
-            except (ValueError, RecursionError):  # of the JSON, or of the schema
+            except (ValueError, RecursionError):  # invalid JSON, or JSON that does not match the schema
                 continue
         return None
 

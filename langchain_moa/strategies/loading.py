@@ -50,5 +50,5 @@ def load_function(name: str) -> Callable[..., Any]:
     found: Any = getattr(module, function, None)
     if not callable(found):
         msg = f"{name}: {path} has no function {function!r}"
-        raise ValueError(msg)  # noqa: TRY004  # the name is the value that is wrong
+        raise ValueError(msg)  # noqa: TRY004  # the name is the invalid value
     return found  # type: ignore[no-any-return]  # any callable

@@ -133,7 +133,7 @@ class Verified:
             return Undecided()
         return central(references, fallback="medoid", because="no reference has passed the check")
 
-    def decided(self, references: Sequence[Reference], ahead: int) -> str | None:  # noqa: ARG002  # the signature of `decided`
+    def decided(self, references: Sequence[Reference], ahead: int) -> str | None:  # noqa: ARG002  # the interface of aggregations
         """Return which reference passed, as text; `None` if none did.
 
         Args:

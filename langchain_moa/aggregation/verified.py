@@ -164,7 +164,7 @@ class Verified:
         try:
             return _read(await call_within(Limit(monotonic() + self.timeout, "timeout", "the check took too long"), call))
         except OutOfTimeError:
-            return Check(passed=False, said=f"the check was not done within {self.timeout:g} s")
+            return Check(passed=False, said=f"the check exceeded its timeout of {self.timeout:g} s")
         except AssertionError as error:
             return Check(passed=False, said=_line(error) or "an assertion of the check failed")
         except Exception as error:  # noqa: BLE001  # a bug in the check must not lose answers that are paid for

@@ -183,7 +183,7 @@ class BatchRun:
         """Return whether a row has failed before; `None` if it has no line in the output."""
         id_ = str(found.id)
         if (before := self.journal.see(id_, row.line)) is not None:
-            row.refuse(f"the id {id_!r} is also in line {before}; each row needs its own id")
+            row.refuse(f"the id {id_!r} is also in line {before}; each row needs an id of its own")
         line = self.journal.line_of(id_)
         if line is None:
             return None

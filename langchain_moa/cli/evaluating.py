@@ -164,7 +164,7 @@ def require_no_ledger(path: Path) -> None:
     if path.exists():
         msg = (
             f"{path} is the ledger of an earlier version, which this version cannot read; give another --output, or remove the "
-            "file: its calls are then made and paid for again"
+            "file, and its calls are made and paid for again"
         )
         raise EvaluationError(msg)
 

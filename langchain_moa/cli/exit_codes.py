@@ -96,7 +96,7 @@ def _message(error: Exception) -> str:
         return text
     if isinstance(error, ImportError) and "pip install" in text:
         return text
-    return f"{type(error).__name__}: {text} (unexpected; --debug shows where)"
+    return f"{type(error).__name__}: {text} (unexpected; --debug shows the traceback)"
 
 
 def _print_traceback(error: Exception) -> None:

@@ -171,7 +171,7 @@ class MixtureArguments:
     def _announce(self) -> None:
         """Say which mixture was chosen where the user has named none, and which servers a file found by chance calls."""
         if self.is_default:
-            note("no --config, no --preset and no ./moa.yaml: asking the preset local, small models on this machine")
+            note("no --config, no --preset and no ./moa.yaml: using the preset local, small models on this machine")
         elif self.uses_found_file:
             from langchain_moa.members.keys import variables_named
 
@@ -194,7 +194,7 @@ class MixtureArguments:
 
     def _refuse_two(self) -> None:
         if self.config and self.preset:
-            msg = "--config and --preset name two mixtures; give one of them"
+            msg = "give either --config or --preset, not both"
             raise UsageError(msg)
 
     def _make(self, make: Any, overrides: Mapping[str, Any]) -> Any:
@@ -212,7 +212,7 @@ class MixtureArguments:
             # Some aggregations need no aggregator; the others say that it is missing.
             return make(**overrides)
         if self.aggregator:
-            msg = "--aggregator alone is not a mixture; give --proposer too, or a --preset or --config"
+            msg = "--aggregator needs --proposer, --preset or --config"
             raise UsageError(msg)
         return read_preset(make, DEFAULT_PRESET, overrides)
 
@@ -282,7 +282,7 @@ def _require_local_models(fields: Any) -> None:
     if missing:
         them = "it" if len(missing) == 1 else "them"
         number = counted(len(missing), "local model")
-        msg = f"{number} to fetch first; get {them} with: langchain-moa models pull {' '.join(missing)}"
+        msg = f"{number} must be downloaded first; download {them} with: langchain-moa models pull {' '.join(missing)}"
         raise UsageError(msg)
 
 

@@ -155,7 +155,7 @@ def replace_merged(_: list[Reference] | None, right: list[Reference]) -> list[Re
     _require_references(right, "merged", _READ_KEYS)
     for number, reference in enumerate(right, start=1):
         if not says_something(reference["text"]):
-            msg = f"merged: item {number} has no text that could be read; leave a reference out to strike it"
+            msg = f"merged: item {number} has no text; to remove a reference, leave it out"
             raise ValueError(msg)
     return right
 
@@ -169,8 +169,8 @@ def _require_references(written: Any, field: str, keys: tuple[str, ...]) -> None
         known = reference if isinstance(reference, dict) else {}
         missing = [key for key in keys if key not in known]
         if missing or not isinstance(known["text"], str):
-            what = f"it lacks {', '.join(map(repr, missing))}" if missing else "its text is no text"
-            msg = f"{field}: item {number} is no reference, {what}; take one from the state and change its `text` alone"
+            what = f"it lacks {', '.join(map(repr, missing))}" if missing else "its text is not a string"
+            msg = f"{field}: item {number} is not a reference ({what}); take one from the state and change only its `text`"
             raise ValueError(msg)
 
 

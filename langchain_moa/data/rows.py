@@ -52,7 +52,7 @@ class Row:
             self.refuse(f"the field {name!r} is missing; there are {', '.join(map(repr, self.data)) or 'none'}")
         value = self.data[name]
         if not isinstance(value, kind) or isinstance(value, bool):
-            self.refuse(f"the field {name!r} is {type(value).__name__}, and has to be {_KINDS[kind]}")
+            self.refuse(f"the field {name!r} is {type(value).__name__}; it must be {_KINDS[kind]}")
         return value
 
     def text(self, name: str) -> str:
@@ -84,9 +84,7 @@ class Row:
             text.encode()
         except UnicodeEncodeError as error:
             half = text[error.start].encode("ascii", "backslashreplace").decode()
-            self.refuse(
-                f"{what} holds half a character, {half}, which cannot be sent to a model; write it whole or leave it out"
-            )
+            self.refuse(f"{what} has an incomplete character, {half}, which cannot be sent to a model; correct or remove it")
 
     def refuse(self, problem: str) -> NoReturn:
         """Raise an error for this row.
@@ -128,11 +126,11 @@ def read_rows(path: str | Path) -> list[Row]:
     rows = []
     for line, value in _items(text, path) if text.lstrip().startswith("[") else _lines(text, path):
         if not isinstance(value, dict):
-            msg = f"{path}, line {line}: it is {type(value).__name__}, and has to be an object"
+            msg = f"{path}, line {line}: it is {type(value).__name__}; it must be an object"
             raise RowError(msg)
         rows.append(Row(str(path), line, value))
     if not rows:
-        msg = f"{path} holds no rows"
+        msg = f"{path} has no rows"
         raise RowError(msg)
     return rows
 

@@ -59,7 +59,7 @@ def draw_png(graph: Source, *, title: str | None = None, scale: float = 2.0) -> 
 
         font = import_module("fontpkg").path(FONT)  # not by `import`: it has no types
     except (ImportError, LookupError) as error:
-        msg = 'drawing a PNG needs two small packages: pip install "langchain-moa[draw]"; an SVG needs none'
+        msg = 'drawing a PNG needs other packages: pip install "langchain-moa[draw]"; an SVG needs none'
         raise ImportError(msg) from error
     svg = render(read(graph), title=title, fonts=FONT, dark=False)
     covered = _COVERED.fullmatch(svg) is not None

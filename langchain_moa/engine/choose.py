@@ -76,7 +76,7 @@ class Choose(Node):
 
     def _require_way_on(self) -> None:
         if not getattr(self._aggregation, "may_pass_on", False):
-            msg = "it returned Undecided, but the graph has no edge for that; give it an attribute `may_pass_on = True`"
+            msg = "it returned Undecided, but the graph has no edge for it; give the aggregation `may_pass_on = True`"
             raise TypeError(msg)
 
     def _prepare(self, state: RunState, config: RunnableConfig | None) -> tuple[Consultation, AnswerStream | None]:
@@ -185,7 +185,7 @@ def _read(result: Any, stream: AnswerStream | None) -> Choice | AIMessage:
         msg = f"it returned {_kind(result)}; return a text, a message or one of the references"
         raise TypeError(msg)
     if kind == "empty":
-        msg = "it returned an answer that says nothing"
+        msg = "it returned an empty answer; return a text"
         raise ValueError(msg)
     return found if isinstance(found, Choice) else answer["message"]
 

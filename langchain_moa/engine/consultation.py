@@ -177,7 +177,7 @@ class Consultation:
         if (deadline := self.settings.deadline) is None:
             return None
         at = share_of(deadline, self.config, parts=self.parts + 1)
-        return Limit(at, "deadline", f"{name} was not done within its share of the deadline ({deadline:g} s)")
+        return Limit(at, "deadline", f"{name} exceeded its share of the deadline ({deadline:g} s)")
 
     async def _answer(self, request: Any, *, limit: Limit | None) -> Any:
         if isinstance(request, Compare):
@@ -243,7 +243,7 @@ def _send(stream: AnswerStream, item: Any) -> None:
 
 def _is_inquiry(result: Any, name: str) -> bool:
     if inspect.isasyncgen(result):
-        msg = f"{name!r} is an async generator; make it a plain generator; its requests do not block anyway"
+        msg = f"{name!r} is an async generator; make it a sync generator: its requests do not block"
         raise TypeError(msg)
     return inspect.isgenerator(result)
 
@@ -251,7 +251,7 @@ def _is_inquiry(result: Any, name: str) -> bool:
 def _checked(request: Any) -> Ask:
     if isinstance(request, Ask):
         return request
-    msg = f"a strategy yielded {type(request).__name__}; it may yield Ask and Compare, and returns its result"
+    msg = f"a strategy yielded {type(request).__name__}; yield Ask or Compare, and return the result"
     raise TypeError(msg)
 
 

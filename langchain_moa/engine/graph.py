@@ -77,7 +77,7 @@ def create_moa(
     """
     if isinstance(proposers, Mixture):
         if aggregator is not None or options:
-            msg = "create_moa: a Mixture is complete; change its fields with `model_copy(update=...)`, or give proposers"
+            msg = "create_moa: a Mixture takes no further fields; change it with `model_copy(update=...)`, or give proposers"
             raise ValueError(msg)
         return build_graph(proposers)
     return build_graph(Mixture(proposers=proposers, aggregator=aggregator, **options))

@@ -134,7 +134,7 @@ class Merge(Node):
         if (most := self._settings.max_cost_usd) is None:
             return None
         spent = spent_usd([*closing.references, *closing.steps])
-        return f"max_cost_usd: {spent:.6f} of {most:g} dollars are spent" if spent >= most else None
+        return f"max_cost_usd: {spent:.6f} of {most:g} dollars have been spent" if spent >= most else None
 
 
 class _Failing:
@@ -191,7 +191,7 @@ def _filtered(layer: ClosedLayer, strategy: Any, result: Any) -> tuple[ClosedLay
         _refuse(result)
     stop = _reason(strategy, found.stop)
     if stop is not None and not getattr(strategy, "may_stop", False):
-        msg = "it asks to stop, but the graph has no edge for that; give it an attribute `may_stop = True`"
+        msg = "it returned a request to stop, but the graph has no edge for it; give the filter an attribute `may_stop = True`"
         raise TypeError(msg)
     # An empty result is ignored, because the next reader would have no references.
     return (replace(layer, references=plain_data(references)) if references else layer), stop

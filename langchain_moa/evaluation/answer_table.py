@@ -251,14 +251,16 @@ def read_recorded(
     if questions is None:
         questions = own
     elif not any(question.text in by_question for question in questions):
-        msg = f"{path} has no answer to any of the questions, to the letter; give the file that the questions were asked from"
+        msg = (
+            f"{path} has no answer to any of the questions in exactly the same words; give the file that was used for recording"
+        )
         raise EvaluationError(msg)
     used = [question for question in questions if question.text in by_question]
     scored = scorer is None and all(_has_scores(by_question[question.text], models) for question in used)
     if not scored:
         for question in used:
             if not question.answers:
-                msg = f"{question.place}: no right answer, and no recorded 'score' of every candidate; add one of them"
+                msg = f"{question.place}: add a right answer, or a recorded 'score' of every candidate"
                 raise RowError(msg)
     extract = guess_extract([answer for question in used for answer in question.answers]) if extract == "auto" else extract
     answers: dict[str, list[list[Sample]]] = {}
@@ -277,7 +279,7 @@ def _samples(row: Row, question: Question, model: str, *, extract: str, scorer: 
     found = []
     for place, text in enumerate(texts):
         if text is not None and not isinstance(text, str):
-            row.refuse(f"the recorded answer of {model!r} has to be a text, a list of texts, or null")
+            row.refuse(f"the recorded answer of {model!r} must be a text, a list of texts, or null")
         if scored:
             score = float((scores[place] if place < len(scores) else 0) or 0)
         else:

@@ -90,7 +90,7 @@ class Tournament:
                     del left[name]
         answers = {name: [asking.answers[name][place] for place in range(len(self.questions))] for name in left}
         if not any(sample.text is not None for of_model in answers.values() for each in of_model for sample in each):
-            msg = "there is no answer of any candidate to any of the questions"
+            msg = "no candidate has an answer to any of the questions"
             raise EvaluationError(msg)
         return AnswerTable.of(self.questions, answers, extract=extract)
 

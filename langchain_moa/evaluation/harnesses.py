@@ -212,7 +212,7 @@ class ArenaHard(HarnessWithReferences):
         content = messages[-1].get("content") if messages and isinstance(messages[-1], dict) else None
         answer = content.get("answer") if isinstance(content, dict) else None
         if not isinstance(answer, str):
-            row.refuse("the field 'messages' has to end with a message whose content has an 'answer'")
+            row.refuse("the field 'messages' must end with a message whose content has an 'answer'")
         return row.text("uid"), answer
 
 
@@ -263,12 +263,12 @@ class MTBench(Harness):
     def question(self, row: Row) -> BenchmarkQuestion:
         turns = row.get("turns", list)
         if not turns or not all(isinstance(turn, str) and turn.strip() for turn in turns):
-            row.refuse("the field 'turns' has to be a list of texts, at least one")
+            row.refuse("the field 'turns' must be a list of at least one text")
         for turn in turns:
             row.require_whole(turn, "the field 'turns'")
         temperature = row.data.get("required_temperature", _TEMPERATURES.get(row.text("category"), 0.7))
         if not isinstance(temperature, int | float) or isinstance(temperature, bool):
-            row.refuse("the field 'required_temperature' has to be a number")
+            row.refuse("the field 'required_temperature' must be a number")
         number = row.get("question_id", int)
         return BenchmarkQuestion(row=row, id=number, turns=tuple(turns), temperature=float(temperature), max_tokens=1024)
 

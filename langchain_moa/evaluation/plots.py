@@ -37,7 +37,7 @@ def draw_pareto(figures: Sequence[VariantFigures], *, title: str) -> bytes:
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
-        msg = 'the Pareto plot takes a package: pip install "langchain-moa[eval]"'
+        msg = 'the Pareto plot needs another package: pip install "langchain-moa[eval]"'
         raise ImportError(msg) from error
     axes = [("seconds for an answer", [each.seconds for each in figures])]
     # With one price unknown, the rest would be a picture of something else.
@@ -145,7 +145,7 @@ def draw_policies(found: Sequence[Judged], chosen: Judged, *, title: str) -> byt
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
-        msg = 'the Pareto plot takes a package: pip install "langchain-moa[eval]"'
+        msg = 'the Pareto plot needs another package: pip install "langchain-moa[eval]"'
         raise ImportError(msg) from error
     axes = [("calls for an answer", [each.early for each in found])]
     if not any(math.isnan(each.cost_usd) for each in found):

@@ -112,7 +112,7 @@ def _csv_rows(path: Path) -> list[Row]:
         msg = f"{path} cannot be read as CSV: {error}"
         raise RowError(msg) from error
     if not rows:
-        msg = f"{path} holds no rows"
+        msg = f"{path} has no rows"
         raise RowError(msg)
     return rows
 
@@ -143,12 +143,12 @@ def gsm8k(*, limit: int | None = None) -> list[Question]:
     try:
         from datasets import load_dataset
     except ImportError as error:
-        msg = f"gsm8k: fetching it takes a package: pip install datasets; or {remedy}"
+        msg = f"gsm8k: downloading it needs another package: pip install datasets; or {remedy}"
         raise EvaluationError(msg) from error
     try:
         data: Iterable[Any] = load_dataset("openai/gsm8k", "main", split="test")
     except Exception as error:  # the hub's client raises what its HTTP client does
-        msg = f"gsm8k: it could not be fetched from the Hugging Face hub ({type(error).__name__}); {remedy}"
+        msg = f"gsm8k: it could not be downloaded from the Hugging Face hub ({type(error).__name__}); {remedy}"
         raise EvaluationError(msg) from error
     rows = [Row("gsm8k", line, each) for line, each in enumerate(data, start=1)]
     return _Reader(question=("question",), answer=("answer",), needs_answers=True).read(rows[:limit])
@@ -179,7 +179,7 @@ class _Reader:
     def _question(self, row: Row) -> Question:
         text = self._column(row, self.question, what="question")
         if not isinstance(text, str) or not text.strip():
-            row.refuse("the question has to be a text, and not an empty one")
+            row.refuse("the question must be a text that is not empty")
         system = row.data.get("system")
         if system is not None and not isinstance(system, str):
             row.refuse(f"system must be a text, not {type(system).__name__}")
@@ -206,7 +206,7 @@ class _Reader:
 
     def _answer(self, row: Row, given: Any) -> str:
         if not isinstance(given, (str, int, float)) or (isinstance(given, float) and not math.isfinite(given)):
-            row.refuse(f"an answer has to be a text or a number, or a list of such, not {json.dumps(given)}")
+            row.refuse(f"the answer must be a text, a number or a list of these, not {json.dumps(given)}")
         text = str(given).rpartition(_GSM8K_MARK)[2].strip()
         if not text:
             row.refuse(_EMPTY)

@@ -59,13 +59,13 @@ def legend(summary: ComparisonSummary) -> str:
     if summary.is_judged:
         sentences.append("The score is how often the judge prefers a variant to the mixture; 50 is even.")
     over = counted(summary.questions, "question")
-    sentences.append(f"In brackets: 95% intervals of a bootstrap over {over}, the gain's paired.")
-    dollars = ", dollars those of 1,000" if is_priced(summary) else ""
-    sentences.append(f"Calls, seconds and words are those of one answer{dollars}.")
+    sentences.append(f"In parentheses: 95% bootstrap intervals over {over}; for the gain, paired.")
+    dollars = ", dollars per 1,000 answers" if is_priced(summary) else ""
+    sentences.append(f"Calls, seconds and words are per answer{dollars}.")
     if any(each.kind == "layer" for each in summary.figures):
-        sentences.append("The paper counts the aggregator as a layer: what it calls layer 2 is here what comes after layer 1.")
+        sentences.append('The paper counts the aggregator as a layer: its layer 2 is "after layer 1" here.')
     if sum(each.kind == "member" for each in summary.figures) > 1:
-        sentences.append("Below, the best member is chosen on other questions than it is judged by.")
+        sentences.append("In the verdicts, the best member is chosen on other questions than it is evaluated on.")
     if summary.all_wrong is not None:
         wrong = "scores below 50" if summary.is_graded else "is wrong"
         sentences.append(f"On {summary.all_wrong:.1%} of the questions every member alone {wrong}.")
@@ -127,8 +127,8 @@ def page(
         notes=summary.notes,
         picture=b64encode(picture).decode(),
         differing=shown,
+        total=len(differing),
         questions=summary.questions,
-        cut="" if len(shown) == len(differing) else f"; there are {len(differing)}, and these are the first",
     )
 
 

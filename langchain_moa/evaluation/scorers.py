@@ -43,7 +43,7 @@ def own_scorer(path: str, function: str, example: Question) -> Callable[[str, Qu
         msg = f"scorer {error}"
         raise EvaluationError(msg) from error
     if inspect.iscoroutinefunction(score):
-        msg = f"{name} is async, and has to be a plain function"
+        msg = f"{name} is async; a scorer must be a sync function"
         raise EvaluationError(msg)
 
     def checked(text: str, question: Question) -> float:
@@ -54,7 +54,7 @@ def own_scorer(path: str, function: str, example: Question) -> Callable[[str, Qu
             msg = f"{name} raised {type(error).__name__} for {question.place} and the answer {said}: {error}"
             raise EvaluationError(msg) from error
         if not isinstance(value, (bool, int, float)) or not 0 <= value <= 1:
-            msg = f"{name} returned {value!r} for {question.place}; it has to be a number from 0 to 1"
+            msg = f"{name} returned {value!r} for {question.place}; a scorer must return a number from 0 to 1"
             raise EvaluationError(msg)
         return float(value)
 
@@ -143,11 +143,11 @@ def resolve_scorer(name: str | None, questions: Sequence[Question]) -> Scorer:
     if name not in SCORERS:
         path, separator, function = name.rpartition(":")
         if not separator or not path.endswith(".py"):
-            msg = f"unknown scorer {name!r}; known are {', '.join(SCORERS)}, judge, and file.py:function for one of yours"
+            msg = f"unknown scorer {name!r}; choose one of: {', '.join(SCORERS)}, judge, or file.py:function for your own"
             raise EvaluationError(msg)
         return own_scorer(path, function, questions[0])
     if name == "math" and importlib.util.find_spec("math_verify") is None:
-        msg = 'the scorer math takes a package: pip install "langchain-moa[eval]"'
+        msg = 'the scorer math needs another package: pip install "langchain-moa[eval]"'
         raise EvaluationError(msg)
     checks = {"numeric": (_is_number, "no number"), "math": (_is_mathematics, "no mathematical expression")}
     fits, what = checks.get(name, (bool, "empty"))

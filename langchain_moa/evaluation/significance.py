@@ -51,7 +51,7 @@ def bootstrap_interval(values: Sequence[float], *, resamples: int = _RESAMPLES) 
     from scipy import stats
 
     if not values:
-        msg = "values: give at least one; an interval of nothing does not exist"
+        msg = "values: give at least one value"
         raise ValueError(msg)
     if min(values) == max(values):
         return float(values[0]), float(values[0])

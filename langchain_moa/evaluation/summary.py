@@ -64,7 +64,7 @@ def failures_of(findings: ComparisonResult) -> FailureNotes:
         problems += judged.problems
     if problems:
         problems.append(
-            "This is no result yet: fix what failed and give the same command, which asks only for what is missing."
+            "There is no result yet. Fix what failed and run the same command again: it makes only the missing calls."
         )
     return FailureNotes(notes, problems)
 
@@ -78,8 +78,8 @@ def doing_without(failed: Sequence[Sequence[FailedCall]]) -> str:
     if not failed:
         return ""
     reasons = [f"{call.who}, {call.reason}" for calls in failed for call in calls]
-    verb = "does" if len(failed) == 1 else "do"
-    return f"{counted(len(failed), 'answer')} {verb} without a call that failed: {_reasons(reasons)}"
+    verb = "is" if len(failed) == 1 else "are"
+    return f"{counted(len(failed), 'answer')} {verb} degraded by failed calls: {_reasons(reasons)}"
 
 
 def _failed(result: VariantResult) -> str:
@@ -109,11 +109,14 @@ def _degraded(result: VariantResult) -> str:
 def _judged(tally: JudgeTally) -> FailureNotes:
     who = f"The judge {tally.judge}"
     if not tally.pairs:
-        return FailureNotes([f"{who} was asked nothing: all answers were the same, or had failed."], [])
+        return FailureNotes([f"{who} was not called: all answers were the same, or had failed."], [])
     turned, missing = tally.turned / tally.pairs, (tally.silent + tally.failed.total()) / tally.judgments
     pairs, of = counted(tally.pairs, "pair"), counted(tally.judgments, "judgment")
     notes = [
-        f"{who} compared {pairs} of answers, each in both orders; for {turned:.0%} it preferred the same place both times."
+        (
+            f"{who} compared {pairs} of answers, each in both orders; for {turned:.0%} it preferred the same position "
+            "both times (position bias)."
+        )
     ]
     problems: list[str] = []
     lost = problems if missing > TOO_MANY else notes
@@ -121,9 +124,9 @@ def _judged(tally: JudgeTally) -> FailureNotes:
         lost.append(f"{who}: {tally.failed.total():,} of {of} failed: {_reasons(tally.failed.elements())}.")
     if tally.silent:
         count = "counts" if tally.silent == 1 else "count"
-        lost.append(f"{who}: {tally.silent:,} of {of} held no verdict and {count} as a tie.")
+        lost.append(f"{who}: {tally.silent:,} of {of} had no verdict and {count} as a tie.")
     if turned > _TURNED:
-        problems.append(f"{who} goes by the order of the answers; take another.")
+        problems.append(f"{who} prefers a position and not an answer; use another judge.")
     return FailureNotes(notes, problems)
 
 
@@ -301,8 +304,8 @@ def _all_zero(mixture: VariantResult) -> str:
     text = " ".join(said.split())
     shown = text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
     return (
-        "Every variant scores 0 on every question. That says more about the scorer than about the mixture: does --scorer fit "
-        "these questions, and are their right answers written as the models write theirs? The mixture's first answer: "
+        "Every variant scores 0 on every question. Check the scorer: does --scorer fit these questions, and do the models "
+        "write their answers in the form of the right answers? The mixture's first answer: "
         f"{shown!r}"
     )
 
@@ -320,8 +323,8 @@ def _shallower(figures: Sequence[VariantFigures]) -> list[str]:
             layers = each.name.rpartition(" ")[2]
             if each.score == 0:
                 return []
-            calls = f"{each.calls:.1f} calls in place of {mixture.calls:.1f}"
-            return [f"{_capital(each.name)} the answers are as good: use num_layers={layers}, which takes {calls}."]
+            calls = f"{each.calls:.1f} calls instead of {mixture.calls:.1f}"
+            return [f"{_capital(each.name)}, the answers are as good: use num_layers={layers}, which takes {calls}."]
     return []
 
 

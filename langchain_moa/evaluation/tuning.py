@@ -248,17 +248,17 @@ def tune(table: AnswerTable, *, objective: Objective = "accuracy", tolerance: fl
         ```
     """
     if len(table) < FEWEST_QUESTIONS:
-        msg = f"{len(table)} questions are too few to choose by; give at least {FEWEST_QUESTIONS}, better 100"
+        msg = f"{len(table)} questions are too few; give at least {FEWEST_QUESTIONS}, better 100"
         raise EvaluationError(msg)
     if len(table.models) < 2:  # noqa: PLR2004  # it takes two to choose
         msg = f"there is only one candidate, {table.models[0]}; give two or more"
         raise EvaluationError(msg)
     if not table.answered.any():
-        msg = "there is no answer of any candidate to any of the questions"
+        msg = "no candidate has an answer to any of the questions"
         raise EvaluationError(msg)
     if objective == "price" and not table.is_priced:
         unknown = [name for name, columns in zip(table.models, table.samples, strict=True) if _unpriced(table, columns)]
-        msg = f"the objective price needs the price of {', '.join(unknown)}; add cost_usd to the recorded answers"
+        msg = f"objective: 'price' needs the prices of {', '.join(unknown)}; add cost_usd to the recorded answers"
         raise EvaluationError(msg)
     found = judged(table)
     best = replay(table, found[0].policy).scores

@@ -37,32 +37,34 @@ def sentences(tuning: Tuning) -> list[str]:
     how = f"four times five-fold cross-validation over {counted(len(table), 'question')}"
     if chosen.policy == best.policy:
         said.append(
-            f"Choices made without a fifth of the questions and tried on these gain {gain} over the best single model ({how})."
+            f"Choices made on four fifths of the questions gain {gain} over the best single model on the other fifth ({how})."
         )
     else:
         naive = f" On the questions that it was chosen by, the gain is {_points(chosen.gain)}"
-        flatters = ", which flatters it." if chosen.gain > found.gain else "."
+        flatters = ", which is too high." if chosen.gain > found.gain else "."
         said.append(
-            f"On questions that the choice has not seen it gains {gain} over the best single model, chosen on the same "
+            f"On questions that it was not chosen by, it gains {gain} over the best single model, chosen on the same "
             f"questions ({how}).{naive}{flatters}"
         )
     if found.questions_answered < len(table):
         rest = f"{_points(found.gain_answered)} ({_points(found.low_answered)} to {_points(found.high_answered)})"
         said.append(
             f"Without the {counted(len(table) - found.questions_answered, 'question')} that the best single model left "
-            f"unanswered, the gain is {rest}: filling a gap is no wisdom."
+            f"unanswered, the gain is {rest}."
         )
     if found.low <= 0 <= found.high and chosen.policy != best.policy:
         need = ""
         if found.needed is not None:
             need = f" If the gain is real, about {counted(found.needed, 'question')} would show it."
         said.append(f"That is no more than noise on {counted(len(table), 'question')}.{need}")
-    said.append(f"On {tuning.all_wrong:.1%} of the questions every model is wrong: there no choice among them helps.")
+    said.append(
+        f"On {tuning.all_wrong:.1%} of the questions every model is wrong, so no choice among their answers can be right."
+    )
     if tuning.agreed is not None and tuning.right_agreed is not None and tuning.right_apart is not None:
         said.append(
             f"Where the three best models agree ({tuning.agreed:.0%} of the questions), {names[best.policy.models[0]]} is "
-            f"right in {tuning.right_agreed:.0%}, elsewhere in {tuning.right_apart:.0%}: a signal to send an answer to a "
-            "person."
+            f"right in {tuning.right_agreed:.0%} of the cases, elsewhere in {tuning.right_apart:.0%}. Have a person check "
+            "answers on which they disagree."
         )
     if chosen.policy != best.policy:
         said.append(_price(tuning))
@@ -111,10 +113,10 @@ def yaml_text(tuning: Tuning, specs: Mapping[str, Any], *, source: str, when: st
     why = [f"Made by langchain-moa tune on {when} from {source}, seed {tuning.seed}.", *sentences(tuning)]
     if tuning.chosen.policy.kind != "alone":
         why.append(
-            "Later layers do not see the earlier answers, and are asked only while the vote is open. Ties go to the proposer "
-            f"that is trusted most: the first one, or the first of `trust`. Answers are read as: {tuning.table.extract}. To "
-            "ask all at once, which is faster and dearer, write all proposers into one list, with `num_layers: 1` and without "
-            "`prompt` and `stop_when`."
+            "Later layers do not see the earlier answers, and are called only while the vote is undecided. Ties go to the "
+            f"proposer that is trusted most: the first one, or the first of `trust`. Answers are read as: "
+            f"{tuning.table.extract}. To call all at once, which is faster and more expensive, write all proposers into one "
+            "list, with `num_layers: 1` and without `prompt` and `stop_when`."
         )
     comment = "".join(f"# {line}\n" for text in why for line in _wrapped(text))
     return f"{comment}\n{written(config(tuning, specs))}"
@@ -167,7 +169,10 @@ def page(tuning: Tuning, *, title: str, source: str, yaml: str, command: str, pi
     names = tuning.table.models
     ordered = sorted(tuning.found, key=lambda each: -each.bound)
     alone = [each for each in tuning.found if each.policy.kind == "alone"]
-    shown = [*alone, *[each for each in ordered if each.policy.kind != "alone"][:_MOST_POLICIES]]
+    mixtures = [each for each in ordered if each.policy.kind != "alone"]
+    # What was chosen by price may have a low bound.
+    mixtures.sort(key=lambda each: each != tuning.chosen)
+    shown = [*alone, *mixtures[:_MOST_POLICIES]]
     models = trust_order(tuning.table)[:_MOST_MODELS]
     differing = _differing(tuning, models)
     return render(
@@ -195,7 +200,7 @@ def _choice(tuning: Tuning) -> str:
     if tuning.objective == "price":
         what = f"Use {chosen.policy.title(names)}"
         if chosen.policy == best.policy:
-            return f"{what}: nothing cheaper is sure to be no more than {_points(tuning.tolerance)} worse."
+            return f"{what}: no cheaper choice is certain to be at most {_points(tuning.tolerance)} worse."
         return (
             f"{what}: the cheapest whose gain over {single}, less one standard error, is not below "
             f"{_points(-tuning.tolerance)} ({_points(chosen.bound)})."
@@ -219,11 +224,11 @@ def _price(tuning: Tuning) -> str:
     if chosen.calls == 1:
         calls = "It takes 1 call for an answer"
     elif chosen.early < chosen.calls:
-        calls += f", {chosen.calls:.0f} at the most"
+        calls += f", at most {chosen.calls:.0f},"
     if math.isnan(chosen.cost_usd) or math.isnan(best.cost_usd):
-        return f"{calls}; the price is not known of every model."
-    times = f", {chosen.cost_usd / best.cost_usd:.2f} times that of the best single model" if best.cost_usd else ""
-    return f"{calls} and ${1000 * chosen.cost_usd:,.2f} for 1,000{times}."
+        return f"{calls}. The price of some models is not known."
+    times = f", {chosen.cost_usd / best.cost_usd:.2f} times the price of the best single model" if best.cost_usd else ""
+    return f"{calls} and ${1000 * chosen.cost_usd:,.2f} for 1,000 answers{times}."
 
 
 def _name(spec: Any) -> str:

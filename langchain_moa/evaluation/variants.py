@@ -33,7 +33,7 @@ def find_member(mixture: Mixture, name: str) -> Member:
     members = mixture.members
     if name == AGGREGATOR:
         if mixture.aggregator is None:
-            msg = "the mixture has no aggregator to ask alone"
+            msg = "the mixture has no aggregator that could be called alone"
             raise ValueError(msg)
         return members.aggregator
     first = members.layers[0]
@@ -42,10 +42,10 @@ def find_member(mixture: Mixture, name: str) -> Member:
     found = [member for layer in members.layers for member in layer if name in (member.name, member.id)]
     if not found:
         numbered = [f"{number} ({member.name})" for number, member in enumerate(first, start=1)]
-        msg = f"{name!r} is no member; there are {', '.join(numbered)} and {AGGREGATOR}"
+        msg = f"{name!r} is not a member; choose one of: {', '.join(numbered)} and {AGGREGATOR}"
         raise ValueError(msg)
     if any(member.describe() != found[0].describe() for member in found):
-        msg = f"several members are called {name!r}; name one by its number, 1 to {len(first)}"
+        msg = f"several members have the name {name!r}; give the number of one, 1 to {len(first)}"
         raise ValueError(msg)
     return found[0]
 

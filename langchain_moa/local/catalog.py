@@ -195,5 +195,5 @@ def find(name: object) -> LocalModel:
     """
     if isinstance(name, str) and name in CATALOG:
         return CATALOG[name]
-    msg = f"unknown local model {name!r}; known are {', '.join(CATALOG)}, or give the path of a .gguf file"
+    msg = f"unknown local model {name!r}; choose one of: {', '.join(CATALOG)}, or give the path of a .gguf file"
     raise UnknownModelError(msg)

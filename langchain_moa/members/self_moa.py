@@ -35,10 +35,10 @@ def sample(
     """
     count: Any = samples
     if not isinstance(count, int) or count < 1:
-        msg = f"samples: {samples!r} is no number of samples; give a whole number of at least 1"
+        msg = f"samples: {samples!r} is not a number of samples; give a whole number of at least 1"
         raise ValueError(msg)
     if temperatures is not None and not _is_range(temperatures):
-        msg = f"temperatures: {temperatures!r} is no range; give the lowest and the highest, such as {TEMPERATURES}"
+        msg = f"temperatures: {temperatures!r} is not a range; give the lowest and the highest, such as {TEMPERATURES}"
         raise ValueError(msg)
     spec = Proposer.coerce(model)
     member = spec.resolve(client)

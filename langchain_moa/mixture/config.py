@@ -76,7 +76,7 @@ def read_preset(cls: type[M], name: str, overrides: Mapping[str, Any], *, defaul
         ValueError: There is no preset with this name; the message lists the presets.
     """
     if name not in presets():
-        msg = f"unknown preset {name!r}; known are {', '.join(presets())}"
+        msg = f"unknown preset {name!r}; choose one of: {', '.join(presets())}"
         raise ValueError(msg)
     title = f"preset {name!r}"
     with _reading(title, title):

@@ -126,7 +126,9 @@ class MixtureFields(BaseModel):
             for name in values:
                 if name not in cls.model_fields:
                     close = get_close_matches(str(name), cls.model_fields, n=1)
-                    remedy = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(MixtureFields.model_fields)}"
+                    remedy = (
+                        f"did you mean {close[0]!r}?" if close else f"choose one of: {', '.join(MixtureFields.model_fields)}"
+                    )
                     msg = f"unknown field {name!r}; {remedy}"
                     raise ValueError(msg)
         return values

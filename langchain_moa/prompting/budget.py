@@ -174,7 +174,7 @@ def fit(
         trimmed.append(f"{sum(map(len, gone))} of the oldest messages left out")
     sent = make(kept, budget)
     if (size := _tokens(sent)) > room:
-        trimmed.append(f"sent too long all the same: about {size} tokens, with room for {max(room, 0)}")
+        trimmed.append(f"still too long, but sent: about {size} tokens, with room for {max(room, 0)}")
     return sent, trimmed
 
 

@@ -227,7 +227,7 @@ def _shows(prompt: str | Prompt) -> Show:
     if prompt in PROMPTS:
         return PROMPTS[prompt]
     if len(prompt.split()) < 2:  # noqa: PLR2004  # a single word is a mistyped name
-        msg = f"unknown prompt {prompt!r}; known are {', '.join(PROMPTS)}, or write an instruction of your own"
+        msg = f"unknown prompt {prompt!r}; choose one of: {', '.join(PROMPTS)}, or write an instruction of your own"
         raise ValueError(msg)
     return partial(_synthesis, prompt)
 
@@ -288,15 +288,15 @@ def require_prompts(prompt: str | Prompt | Mapping[Any, Any]) -> None:
         resolve_prompt(prompt)
         return
     if not prompt:
-        msg = "the mapping is empty; write one like {2: blind}, from a layer's number, or aggregator, to its prompt"
+        msg = "the mapping is empty; map the number of a layer, or aggregator, to its prompt, as in {2: blind}"
         raise ValueError(msg)
     for reader, each in prompt.items():
         number = str(reader)
         if number != AGGREGATOR and (not number.isdecimal() or int(number) < 2):  # noqa: PLR2004  # the first layer reads no references
-            msg = f"{reader!r} is no reader of references; write a layer's number from 2 on, or aggregator"
+            msg = f"{reader!r} does not read references; write the number of a layer from 2 on, or aggregator"
             raise ValueError(msg)
         if number == AGGREGATOR and each == BLIND:
-            msg = "aggregator: it has to see the references; blind is for layers of proposers"
+            msg = "aggregator: it must see the references; 'blind' is only for layers of proposers"
             raise ValueError(msg)
         if not (isinstance(each, str) or callable(each)):
             msg = f"{reader}: give a prompt's name, an instruction or a callable, not {type(each).__name__}"

@@ -21,6 +21,6 @@ def __getattr__(name: str) -> Any:
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in _PACKAGES:
             raise
-        msg = 'serving needs a few small packages: pip install "langchain-moa[serve]"'
+        msg = 'serving needs other packages: pip install "langchain-moa[serve]"'
         raise ImportError(msg) from error
     return make_app

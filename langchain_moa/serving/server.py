@@ -20,7 +20,7 @@ try:
     import uvicorn
     from uvicorn.protocols.http.h11_impl import H11Protocol
 except ImportError as error:
-    _missing = 'serving needs a few small packages: pip install "langchain-moa[serve]"'
+    _missing = 'serving needs other packages: pip install "langchain-moa[serve]"'
     raise ImportError(_missing) from error
 
 if TYPE_CHECKING:

@@ -97,7 +97,7 @@ def strategy_class(package: str, name: str) -> type:
     module = name.lower().replace("-", "_")
     is_imported = module.isidentifier() and not module.startswith("_") and f"{package}.{module}" in modules
     if not is_imported and module not in names(package):
-        msg = f"unknown name {name!r}; known are {', '.join(names(package))}"
+        msg = f"unknown name {name!r}; choose one of: {', '.join(names(package))}"
         raise ValueError(msg)
     expected = module.title().replace("_", "")
     found = getattr(import_module(f"{package}.{module}"), expected, None)
@@ -145,7 +145,7 @@ def _make(package: str, name: str, arguments: Mapping[str, Any]) -> Any:
     cls = strategy_class(package, name)
     known = [each.name for each in fields(cls)] if is_dataclass(cls) else []
     if unknown := [str(argument) for argument in arguments if argument not in known]:
-        remedy = f"known are {', '.join(known)}" if known else "it has none"
+        remedy = f"choose one of: {', '.join(known)}" if known else "it has none"
         msg = f"{name}: unknown argument {unknown[0]!r}; {remedy}"
         raise ValueError(msg)
     try:

@@ -94,7 +94,7 @@ def _one_of(package: str, *others: str) -> AfterValidator:
     def check(value: str | None) -> str | None:
         if value is None or value in known:
             return value
-        msg = f"unknown name {value!r}; known are {', '.join(known)}"
+        msg = f"unknown name {value!r}; choose one of: {', '.join(known)}"
         raise ValueError(msg)
 
     return AfterValidator(check)
@@ -224,7 +224,7 @@ def refuse_secrets(given: Mapping[str, Any]) -> None:
 
 def _no_secrets(name: str) -> str:
     return (
-        f"context: {name!r} holds a key, and keys do not belong there: the server keeps contexts with its assistants and "
+        f"context: {name!r} has a key. Contexts must not have keys, because the server stores them with its assistants and "
         "runs. Remove it, and set the provider's environment variable on the server"
     )
 

@@ -102,7 +102,7 @@ def configured() -> Mixture:
     """
     config, preset = os.environ.get(CONFIG), os.environ.get(PRESET)
     if config and preset:
-        msg = f"{CONFIG} and {PRESET} name two mixtures; set one of them"
+        msg = f"set either {CONFIG} or {PRESET}, not both"
         raise ValueError(msg)
     if not config and not preset and Path("moa.yaml").is_file():
         config = "moa.yaml"

@@ -29,7 +29,7 @@ class ServedGraph(CompiledMoA):
         brings_nothing = isinstance(input, dict) and not input.get("messages")
         values, before = await self._looked_up(config) if input is None or brings_nothing else ({}, None)
         if brings_nothing and not values.get("messages"):
-            msg = "there is nothing to answer: `messages` is empty. No model was called"
+            msg = "`messages` is empty; give at least one message. No model was called"
             raise MoAError(msg)
         async for item in super().astream(input, config, **kwargs):
             yield item
@@ -43,8 +43,8 @@ class ServedGraph(CompiledMoA):
         if before is None or before.config != after.config or after.next or not messages or isinstance(messages[-1], AIMessage):
             return
         msg = (
-            "this thread cannot go on: it waits for a node that this mixture does not have. It was begun, or its state was "
-            "edited, with other proposers or layers; use one assistant, with these in its context, for all of it"
+            "this thread cannot be resumed: it waits for a node that this mixture does not have. It was started, or its state "
+            "was edited, with other proposers or layers; set them in one assistant's context, and use it for the whole thread"
         )
         raise MoAError(msg, references=values.get("references") or ())
 

@@ -243,7 +243,7 @@ class ReplayChatModel(BaseChatModel):
 
     def _unknown(self, asked: str | None) -> str:
         if asked is None:
-            return f"the model {self.model!r} replays answers by question, but the conversation has no user message"
+            return f"the model {self.model!r} replays recorded answers to questions, but the conversation has no user message"
         close = get_close_matches(asked, self.answers, n=1)
         hint = f"; the closest of its {len(self.answers)} recorded questions is {_short(close[0])!r}" if close else ""
         return f"the model {self.model!r} has no recorded answer to exactly {_short(asked)!r}{hint}"

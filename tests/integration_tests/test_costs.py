@@ -124,7 +124,7 @@ async def test_the_limit_counts_what_is_inside(loopback: Loopback, chat: Chat, s
     answer = await ChatMoA(**options).ainvoke("Hi")
     assert len(loopback.calls("gpt-4.1")) == layers
     assert answer.response_metadata["moa"].get("stopped") == (
-        None if layers == 3 else f"max_cost_usd: {14.0 * layers:.6f} of {most:g} dollars are spent"
+        None if layers == 3 else f"max_cost_usd: {14.0 * layers:.6f} of {most:g} dollars have been spent"
     )
 
 

@@ -106,7 +106,7 @@ def test_a_field_that_is_changed_finds_a_cycle_made_meanwhile(write: Any) -> Non
     ("member", "reason"),
     [
         ({"config": "absent.yaml"}, "there is no configuration file '.*absent.yaml'"),
-        ({"preset": "absent"}, "unknown preset 'absent'; known are"),
+        ({"preset": "absent"}, "unknown preset 'absent'; choose one of:"),
         ({"preset": "openai", "model": "openai:x"}, "a member has one of `model`, `preset` and `config`"),
         ({"preset": "openai", "config": "x.yaml"}, "a member has one of `model`, `preset` and `config`"),
         ({"preset": ["openai"]}, "preset must be a text"),
@@ -144,7 +144,7 @@ def test_local_models_of_an_inner_file_are_asked_for_at_once(write: Any, monkeyp
     monkeypatch.setattr("langchain_moa.local.is_present", lambda _: False)
     write("inner.yaml", ["local:smollm2-135m"])
     outer = write("outer.yaml", [{"config": "inner.yaml"}, "local:gemma3-270m"])
-    with pytest.raises(UsageError, match=r"2 local models to fetch first.* gemma3-270m smollm2-135m"):
+    with pytest.raises(UsageError, match=r"2 local models must be downloaded first.* gemma3-270m smollm2-135m"):
         MixtureArguments(config=outer).mixture()
 
 

@@ -139,7 +139,7 @@ def test_a_message_over_the_window_is_sent_as_it_is_and_said_to_be(
     (sent,) = loopback.calls("agg")
     assert [message["content"] for message in sent.messages if message["role"] == "user"] == [long]
     trimmed = answer.response_metadata["moa"]["aggregator"]["trimmed"]
-    assert trimmed[-1].startswith("sent too long all the same: about ")
+    assert trimmed[-1].startswith("still too long, but sent: about ")
     assert trimmed[-1] in caplog.text
 
 
@@ -242,7 +242,7 @@ async def test_no_layer_is_begun_once_the_answer_has_cost_enough(loopback: Loopb
         assert answer.text == "agg says: Hi"
         assert len(loopback.calls("gpt-4.1-mini")) == 2 * layers
         stopped = answer.response_metadata["moa"].get("stopped")
-        assert stopped == (None if layers == 3 else f"max_cost_usd: {0.8 * layers:.6f} of {most:g} dollars are spent")
+        assert stopped == (None if layers == 3 else f"max_cost_usd: {0.8 * layers:.6f} of {most:g} dollars have been spent")
 
 
 def test_a_price_that_is_not_known_stops_nothing(loopback: Loopback, chat: Chat) -> None:

@@ -133,7 +133,7 @@ def test_as_much_stays_as_there_is_room_for_to_the_last_token() -> None:
         size = _tokens(sent)
         assert trimmed == [
             *([f"{gone} of the oldest messages left out"] if gone else []),
-            *([f"sent too long all the same: about {size} tokens, with room for {max(room, 0)}"] if size > room else []),
+            *([f"still too long, but sent: about {size} tokens, with room for {max(room, 0)}"] if size > room else []),
         ]
 
 
@@ -152,14 +152,14 @@ def test_of_an_agents_last_turn_the_latest_step_stays() -> None:
     sent, trimmed = fit(messages, [], lambda given, _: given, window=60)
     assert sent == [messages[2], *steps[-2:]]
     assert trimmed[0] == "8 of the oldest messages left out"
-    assert trimmed[1].startswith("sent too long all the same: about ")
+    assert trimmed[1].startswith("still too long, but sent: about ")
 
 
 def test_a_conversation_in_which_no_user_speaks_is_sent_whole() -> None:
     messages: list[BaseMessage] = [SystemMessage("Be brief."), AIMessage("old " * 100), AIMessage("old " * 100)]
     sent, trimmed = fit(messages, [], lambda given, _: given, window=60)
     assert sent == messages
-    assert trimmed == [f"sent too long all the same: about {_tokens(messages)} tokens, with room for 54"]
+    assert trimmed == [f"still too long, but sent: about {_tokens(messages)} tokens, with room for 54"]
 
 
 def test_instructions_stay_wherever_they_stand() -> None:

@@ -237,8 +237,8 @@ def test_what_only_sounds_like_a_key_is_taken(write: Write, text: str) -> None:
     [
         ("num_layer: 2", "FILE: unknown field 'num_layer'; did you mean 'num_layers'?"),
         ("agregator: openai:a", "FILE: unknown field 'agregator'; did you mean 'aggregator'?"),
-        ("1: 2", "FILE: unknown field '1'; known are "),
-        ("on: 2", "FILE: unknown field 'True'; known are "),
+        ("1: 2", "FILE: unknown field '1'; choose one of: "),
+        ("on: 2", "FILE: unknown field 'True'; choose one of: "),
         (
             "num_layers: two",
             "FILE: num_layers: input should be a valid integer, unable to parse string as an integer, not 'two'",
@@ -253,7 +253,7 @@ def test_what_only_sounds_like_a_key_is_taken(write: Write, text: str) -> None:
         ("max_tokens: 0", "FILE: max_tokens: input should be greater than or equal to 1, not 0"),
         ("timeout: 0", "FILE: timeout: input should be greater than 0, not 0"),
         ("min_references: 0", "FILE: min_references: input should be greater than or equal to 1, not 0"),
-        ("prompt: papr", "FILE: prompt: unknown prompt 'papr'; known are "),
+        ("prompt: papr", "FILE: prompt: unknown prompt 'papr'; choose one of: "),
         ("proposers:", "FILE: proposers: give a list of proposers, or a list of lists with one for each layer, not NoneType"),
         (
             "proposers: openai:a",
@@ -262,15 +262,18 @@ def test_what_only_sounds_like_a_key_is_taken(write: Write, text: str) -> None:
         ("proposers: {a: openai:a}", "FILE: proposers: give a list of proposers, or a list of lists with one for each layer, "),
         ("proposers: []", "FILE: proposers: there are no proposers; give at least one"),
         ("proposers: ['']", "FILE: proposers: item 1: model is empty; name one as 'provider:model'"),
-        ("proposers: [openai:a, 3]", "FILE: proposers: item 2: 3 is no member: give 'provider:model', "),
+        ("proposers: [openai:a, 3]", "FILE: proposers: item 2: 3 is not a member; give 'provider:model', "),
         (
             "proposers: [openai:a, [openai:a]]",
             "FILE: proposers: item 2 is a list, other items are not; give one list for all layers",
         ),
         ("proposers: [[openai:a], []]", "FILE: proposers: layer 2 has no proposers; give at least one, or leave the layer out"),
-        ("proposers: [[openai:a], [openai:a, 3]]", "FILE: proposers: layer 2, item 2: 3 is no member: "),
+        ("proposers: [[openai:a], [openai:a, 3]]", "FILE: proposers: layer 2, item 2: 3 is not a member; "),
         ("proposers: [[openai:a], [openai:a]]\nnum_layers: 3", "FILE: num_layers is 3, but proposers has 2 lists; leave "),
-        ("proposers: [{modle: openai:a}]", "FILE: proposers: item 1: unknown key 'modle' in a member; known are model, name, "),
+        (
+            "proposers: [{modle: openai:a}]",
+            "FILE: proposers: item 1: unknown key 'modle' in a member; choose one of: model, name, ",
+        ),
         ("proposers: [{name: a}]", "FILE: proposers: item 1: a member has no `model`; add `model: provider:model`"),
         ("proposers: [{model: 3}]", "FILE: proposers: item 1: model must be a string 'provider:model' or a Runnable, not int"),
         ("proposers: [{model: openai:a, name: 3}]", "FILE: proposers: item 1: name must be a text, not 3; put it in quotes"),
@@ -285,7 +288,10 @@ def test_what_only_sounds_like_a_key_is_taken(write: Write, text: str) -> None:
             "FILE: proposers: item 2: cannot make the model 'openai:a': temperature: input should be a valid number, ",
         ),
         ("aggregator:", "FILE: aggregator is missing, and aggregation: synthesize asks it; give one, "),
-        ("aggregator: nope:model", "FILE: aggregator: cannot make the model 'nope:model': unknown provider 'nope'; known are "),
+        (
+            "aggregator: nope:model",
+            "FILE: aggregator: cannot make the model 'nope:model': unknown provider 'nope'; choose one of: ",
+        ),
         (
             "proposers: [opnai:a]",
             "FILE: proposers: item 1: cannot make the model 'opnai:a': unknown provider 'opnai'; did you mean 'openai:a'?",
@@ -298,7 +304,7 @@ def test_what_only_sounds_like_a_key_is_taken(write: Write, text: str) -> None:
             "aggregator: smollm2-135m",
             "FILE: aggregator: cannot make the model 'smollm2-135m': it has no provider; write 'provider:model', such as",
         ),
-        ("aggregator: [openai:a]", "FILE: aggregator: ['openai:a'] is no member: give 'provider:model', "),
+        ("aggregator: [openai:a]", "FILE: aggregator: ['openai:a'] is not a member; give 'provider:model', "),
     ],
 )
 def test_a_wrong_field_is_told_what_is_wrong_with_it(write: Write, text: str, said: str) -> None:

@@ -161,7 +161,7 @@ def test_an_empty_key_is_a_missing_one(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_an_unknown_preset_is_an_error_that_lists_the_known_ones() -> None:
-    with pytest.raises(ValueError, match=r"unknown preset 'moa-lit'; known are .*moa-lite.*together") as caught:
+    with pytest.raises(ValueError, match=r"unknown preset 'moa-lit'; choose one of: .*moa-lite.*together") as caught:
         Mixture.from_preset("moa-lit")
     assert all(name in str(caught.value) for name in KEYS)
 

@@ -44,7 +44,8 @@ def test_references_are_numbered_below_the_instruction(prompt: str, instruction:
 def test_a_prompt_has_a_name_or_more_words_than_one() -> None:
     assert [resolve_prompt(name).show for name in PROMPTS] == list(PROMPTS.values())
     with pytest.raises(
-        ValueError, match=r"^unknown prompt 'papper'; known are paper, hardened, blind, or write an instruction of your own"
+        ValueError,
+        match=r"^unknown prompt 'papper'; choose one of: paper, hardened, blind, or write an instruction of your own",
     ):
         resolve_prompt("papper")
 

@@ -55,17 +55,17 @@ def test_what_is_read_next_is_what_was_written_last() -> None:
     [
         ("text", "it must be a list of references, not str"),
         (None, "it must be a list of references, not NoneType"),
-        (["plain"], "item 1 is no reference, it lacks 'layer'"),
-        ([None], "item 1 is no reference, it lacks 'layer'"),
-        ([reference(1, 1), {"text": "only text"}], "item 2 is no reference, it lacks 'layer', 'proposer', 'name', 'model'"),
-        ([{**reference(1, 1), "text": 7}], "item 1 is no reference, its text is no text"),
-        ([reference(1, 1, " \u200b\n")], "item 1 has no text that could be read; leave a reference out to strike it"),
+        (["plain"], "item 1 is not a reference (it lacks 'layer'"),
+        ([None], "item 1 is not a reference (it lacks 'layer'"),
+        ([reference(1, 1), {"text": "only text"}], "item 2 is not a reference (it lacks 'layer', 'proposer', 'name', 'model'"),
+        ([{**reference(1, 1), "text": 7}], "item 1 is not a reference (its text is not a string"),
+        ([reference(1, 1, " \u200b\n")], "item 1 has no text; to remove a reference, leave it out"),
     ],
 )
 def test_a_wrong_edit_is_refused_when_it_is_made(written: Any, words: str) -> None:
     with pytest.raises(ValueError, match=f"^merged: {re.escape(words)}"):
         replace_merged([], written)
-    if written and "strike" not in words:
+    if written and "to remove" not in words:
         with pytest.raises(ValueError, match=r"^references: "):
             merge_references([], written)
 

@@ -37,8 +37,8 @@ def test_lines_and_lists_are_told_apart_by_what_they_hold(tmp_path: Path) -> Non
         ('[{"a": 1}\n{"a": 1}]', "line 2: not JSON: a comma or the list's end is missing"),
         ('[{"a": 1}\n', "line 2: not JSON: a comma or the list's end is missing"),
         ("[1]", "line 1: it is int"),
-        ("[]", "holds no rows"),
-        ("\n", "holds no rows"),
+        ("[]", "has no rows"),
+        ("\n", "has no rows"),
     ],
 )
 def test_what_is_wrong_is_told_by_its_line(tmp_path: Path, text: str, said: str) -> None:
@@ -88,5 +88,5 @@ def test_half_a_character_is_refused_where_it_would_be_sent(tmp_path: Path) -> N
     file.write_text(r'{"a": "An emoji: \ud83d\ude00"}' + "\n" + r'{"a": "Half of it: \ud83d"}')
     whole, half = read_rows(file)
     assert whole.text("a") == "An emoji: \U0001f600"
-    with pytest.raises(RowError, match=r"line 2: the field 'a' holds half a character, \\ud83d, which cannot be sent"):
+    with pytest.raises(RowError, match=r"line 2: the field 'a' has an incomplete character, \\ud83d, which cannot be sent"):
         half.text("a")

@@ -79,8 +79,8 @@ def _unknown(name: str, commands: Sequence[ChatCommand], *, is_beginning: bool) 
     if is_beginning:
         return f"{SLASH}{name} may be {' or '.join(names)}"
     close = get_close_matches(f"{SLASH}{name}", names, n=1)
-    remedy = f"did you mean {close[0]}?" if close else f"there are {', '.join(names)}."
-    return f"there is no {SLASH}{name}; {remedy} To ask a question that begins with a slash, put a space before it."
+    remedy = f"did you mean {close[0]}?" if close else f"choose one of: {', '.join(names)}."
+    return f"there is no command {SLASH}{name}; {remedy} To ask a question that begins with a slash, put a space before it."
 
 
 _KEYS = (
@@ -113,7 +113,7 @@ def _references(chat: Chat, _: str) -> None:
 
     turn = _latest(chat)
     if not turn.references:
-        msg = "the answer ended before its first layer did, so there are no references"
+        msg = "the answer ended before its first layer was complete, so there are no references"
         raise UsageError(msg)
     for place, reference in enumerate(turn.references):
         if place:
@@ -208,7 +208,7 @@ def _file(chat: Chat, argument: str, example: str) -> Path:
         raise UsageError(msg)
     path = Path(argument).expanduser()
     if path.exists() and path.resolve() not in chat.written:
-        msg = f"{path} exists already; give another name"
+        msg = f"{path} already exists; give another name"
         raise UsageError(msg)
     return path
 

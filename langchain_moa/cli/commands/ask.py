@@ -163,7 +163,7 @@ def check_report(report: Path | None, *, first_tokens: bool = False) -> None:
         msg = f"--report {report}: there is no folder {report.parent}"
         raise UsageError(msg)
     if report.suffix.lower() == ".html" and any(find_spec(package) is None for package in _PAGE_PACKAGES):
-        msg = f'--report {report}: pages need more packages: pip install "langchain-moa[report]"'
+        msg = f'--report {report}: pages need another package: pip install "langchain-moa[report]"'
         raise UsageError(msg)
 
 

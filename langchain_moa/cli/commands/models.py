@@ -74,7 +74,7 @@ def pull_models(
 
         wanted = [name.removeprefix("local:") for name in names or CATALOG]
         if unknown := [name for name in wanted if name not in CATALOG]:
-            msg = f"unknown local model {unknown[0]!r}; known are {', '.join(CATALOG)}"
+            msg = f"unknown local model {unknown[0]!r}; choose one of: {', '.join(CATALOG)}"
             raise UsageError(msg)
         for name in wanted:
             model = CATALOG[name]

@@ -56,10 +56,10 @@ def report(
             raise UsageError(msg)
         page = output or _named(files[0], which)
         if page in files:
-            msg = f"{page} is the input; name the page to write with --output"
+            msg = f"{page} is the input; give another name for the page with --output"
             raise UsageError(msg)
         if output is None and page.exists():
-            msg = f"{page} exists already; --output {page} overwrites it"
+            msg = f"{page} already exists; to overwrite it, give --output {page}"
             raise UsageError(msg)
         _write(files, which, page)
         emit(str(page))

@@ -212,7 +212,7 @@ def _named(several: Sequence[MixtureArguments], *, quiet: bool) -> dict[str, Cha
     for options in several:
         for name, mixture in options.served(quiet=quiet).items():
             if name in mixtures:
-                msg = f"two mixtures are called {name!r}; rename a file, or put them under `mixtures` in one file"
+                msg = f"two mixtures have the name {name!r}; rename a file, or put them under `mixtures` in one file"
                 raise UsageError(msg)
             mixtures[name] = mixture
     return mixtures
@@ -248,7 +248,7 @@ def _keys(file: Path | None) -> list[str]:
 
 def _refuse_public(listener: socket.socket) -> NoReturn:
     msg = (
-        f"{listener.getsockname()[0]} can be reached from other machines, and every caller would spend your money; "
+        f"{listener.getsockname()[0]} can be reached from other machines, and every caller could spend your money; "
         f"set {_VARIABLE} or give --api-key-file, or remove --host"
     )
     raise UsageError(msg)

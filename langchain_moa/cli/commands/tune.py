@@ -212,14 +212,15 @@ class _TuneJob:
         write_whole(self.output / "moa.yaml", yaml)
         write_whole(self.output / "results.json", document(tuning, specs, source=source), errors="replace")
         command = self._compare_command(tuning, specs)
-        title = f"Which mixture for {source}"
+        title = f"Which mixture for {Path(source).name}?"
         picture = draw_policies(tuning.found, tuning.chosen, title=title)
         html = page(tuning, title=title, source=source, yaml=yaml, command=command, picture=picture)
         write_whole(self.output / "report.html", html, errors="replace")
         for sentence in sentences(tuning):
             typer.echo(printable(sentence))
         if not self.quiet:
-            note(f"{self.output}/moa.yaml is written, see {self.output}/report.html; how to compare with one that writes:")
+            note(f"wrote {self.output}/moa.yaml and {self.output}/report.html")
+            note("to compare with a mixture that writes its answer, run:")
             note(command)
 
     def _asked(self, questions: Sequence[Question]) -> tuple[AnswerTable, Mapping[str, Any]]:
@@ -232,13 +233,13 @@ class _TuneJob:
             msg = "give two or more candidates: --candidate provider:model, once for each, or --config with a list of them"
             raise UsageError(msg)
         if len(questions) < FEWEST_QUESTIONS:
-            msg = f"{len(questions)} questions are too few to choose by; give at least {FEWEST_QUESTIONS}, better 100"
+            msg = f"{len(questions)} questions are too few; give at least {FEWEST_QUESTIONS}, better 100"
             raise UsageError(msg)
         mixture = _mixture_of(self.candidates)
         members = mixture.members.layers[0]
         names = [member.name for member in members]
         if twice := next((name for name in names if names.count(name) > 1), None):
-            msg = f"two candidates are called {twice}; give one of them another `name` in --config"
+            msg = f"two candidates have the name {twice}; give one of them another `name` in --config"
             raise UsageError(msg)
         if self.max_cost_usd is not None and (unknown := unpriced(members)):
             raise UsageError(budget_refused(unknown))
@@ -397,7 +398,7 @@ def _candidates(given: Sequence[str] | None, config: Path | None, *, named: bool
         raise UsageError(msg) from error
     listed = data.get("candidates", data.get("proposers")) if isinstance(data, dict) else data
     if not isinstance(listed, list) or not listed:
-        msg = f"--config: {config} has to hold a list of `candidates`, each 'provider:model' or a mapping as of a proposer"
+        msg = f"--config: {config} must have a list of `candidates`; each is 'provider:model' or a mapping like a proposer's"
         raise UsageError(msg)
     from langchain_moa.data.redaction import names_secret
     from langchain_moa.members.keys import is_open

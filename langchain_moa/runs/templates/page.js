@@ -1,6 +1,5 @@
 "use strict";
 // The page works without this: it copies, opens and closes what can be opened, and opens what a link leads to.
-const all = () => document.querySelectorAll("details");
 for (const actions of document.querySelectorAll(".actions")) {
   actions.hidden = false;
   actions.addEventListener("click", (event) => {
@@ -38,6 +37,7 @@ addEventListener("hashchange", follow);
 // A second click on the same link opens again what was closed in between.
 addEventListener("click", (event) => { if (event.target.closest?.("a[href^='#']")?.hash === location.hash) follow(); });
 follow();
-// What is closed would not be printed.
-addEventListener("beforeprint", () => { for (const each of all()) { each.dataset.was = each.open; each.open = true; } });
-addEventListener("afterprint", () => { for (const each of all()) each.open = each.dataset.was === "true"; });
+// Calls are printed with their answers; prompts, parameters and the runs of a summary only if they are open.
+const printed = () => document.querySelectorAll("details.call, details.layer, details.inside");
+addEventListener("beforeprint", () => { for (const each of printed()) { each.dataset.was = each.open; each.open = true; } });
+addEventListener("afterprint", () => { for (const each of printed()) each.open = each.dataset.was === "true"; });

@@ -103,7 +103,9 @@ EXTRACTORS: dict[str, Extractor] = {
 def _known(value: Any) -> Any:
     if callable(value) or (isinstance(value, str) and value in EXTRACTORS):
         return value
-    msg = f"unknown extractor {value!r}; known are {', '.join(EXTRACTORS)}, or give a callable from a text to a text or None"
+    msg = (
+        f"unknown extractor {value!r}; choose one of: {', '.join(EXTRACTORS)}, or give a callable from a text to a text or None"
+    )
     raise ValueError(msg)
 
 

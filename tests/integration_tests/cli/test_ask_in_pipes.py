@@ -116,7 +116,7 @@ def test_an_answer_that_was_cut_is_said_to_be(moa: Command, loopback: Loopback) 
     [
         (["-p", "openai:p"], "aggregator"),
         (["--config", "absent.yaml"], "absent.yaml"),
-        (["--preset", "absent"], "known are"),
+        (["--preset", "absent"], "choose one of:"),
         (["-p", "together:p", "-a", "openai:a"], "TOGETHER_API_KEY"),
         ([*MEMBERS, "--layers", "0"], "num_layers"),
         ([*MEMBERS, "--timeout", "0"], "timeout"),

@@ -224,7 +224,7 @@ def test_slash_commands(chats: Chats, loopback: Loopback, tmp_path: Path) -> Non
     chat.say("/report")
     chat.see("which file? /report run.html")
     chat.say("/wrong")
-    chat.see("there is no /wrong; there are /references, /graph,")
+    chat.see("there is no command /wrong; choose one of: /references, /graph,")
     chat.say("/re x")
     chat.see("/re may be /references or /report")
     before = chat.screen.count("/graph [FILE]")

@@ -98,7 +98,7 @@ def test_a_changed_member_alone_is_asked_again(moa: Command, loopback: Loopback,
         (("--scorer", "judge"), "--scorer judge needs --judge MODEL"),
         (("--judge", "openai:judge"), "--judge is for --scorer judge"),
         (("--scorer", "judge", "--judge", "together:x"), "Set the environment variable TOGETHER_API_KEY"),
-        (("--scorer", "bleu"), "unknown scorer 'bleu'; known are exact, numeric, math, judge"),
+        (("--scorer", "bleu"), "unknown scorer 'bleu'; choose one of: exact, numeric, math, judge"),
         (("--scorer", "mine.py:score"), "there is no file mine.py"),
         (("--answer-field", "solution"), "sums.jsonl, line 1: no answer"),
     ],
@@ -163,9 +163,9 @@ def test_a_failing_member_is_not_asked_again_by_another_variant_and_leaves_no_re
     assert _asked(loopback)["bad"] == 2
     reason = "OpenAIAPIError: Error code: 500 - scripted error 500"
     assert f"openai:bad alone: 1 of 1 answer failed and counts as wrong: {reason}" in done.err
-    assert "This is no result yet" in done.err
+    assert "There is no result yet" in done.err
     [note] = [note for note in found["notes"] if note.startswith("The mixture")]
-    assert f"does without a call that failed: layer 1, proposer 2 (openai:bad), {reason}" in note
+    assert f"is degraded by failed calls: layer 1, proposer 2 (openai:bad), {reason}" in note
     answers = found["by_question"][0]["answers"]
     assert answers["openai:bad alone"]["epochs"][0]["error"] == reason
     places = [call["place"] for call in answers["the mixture"]["epochs"][0]["failed"]]

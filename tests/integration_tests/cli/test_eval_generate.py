@@ -96,7 +96,7 @@ def test_one_member_answers_alone(moa: Command, loopback: Loopback, tmp_path: Pa
     assert [row["text"] for row in read(tmp_path)] == [f"last says: Question {number}" for number in (1, 2, 3)]
     done = moa(*generate("flask", "--alone", "openai:c"))
     assert done.code == 2
-    assert "--alone: 'openai:c' is no member" in done.err
+    assert "--alone: 'openai:c' is not a member" in done.err
     done = moa(*generate("flask", "--alone", "1", "--references", "x.jsonl"))
     assert done.code == 2
 
@@ -126,7 +126,7 @@ def test_the_same_question_twice_is_asked_once(moa: Command, loopback: Loopback,
             '{"idx": 1, "instruction": "x"}\n{"idx": 1, "instruction": "y"}',
             "questions, line 2: line 1 has the same id, 1, and asks something else",
         ),
-        ("", "questions holds no rows"),
+        ("", "questions has no rows"),
     ],
 )
 def test_a_malformed_question_file(moa: Command, loopback: Loopback, tmp_path: Path, text: str, said: str) -> None:

@@ -80,7 +80,7 @@ def test_what_failed_is_told_and_asked_again(moa: Command, loopback: Loopback, t
     assert done.code == 1
     assert "no answer to the question of questions, line 1" in done.err
     assert "no answer to the question of questions, line 2" in done.err
-    assert "answers lacks 2 of 3 answers; the same command asks for these again" in done.err
+    assert "answers lacks 2 of 3 answers; run the same command to ask again" in done.err
     assert [row["question_id"] for row in read(tmp_path)] == [3]
     loopback.reset()
     loopback.script("last", "later")
@@ -121,10 +121,10 @@ def test_an_answer_that_does_without_a_member_says_so(moa: Command, loopback: Lo
     arguments = generate("flask", "--concurrency", "1", "--set", "num_layers=1")
     done = moa(*arguments)
     assert done.code == 0, done.err
-    assert "1 answer does without a call that failed: layer 1, proposer 2 (openai:b), OpenAIInvalidRequestError" in done.err
+    assert "1 answer is degraded by failed calls: layer 1, proposer 2 (openai:b), OpenAIInvalidRequestError" in done.err
     loopback.reset()
     done = moa(*arguments)
-    assert "does without" not in done.err
+    assert "degraded" not in done.err
     assert sorted(loopback.models) == ["b", "last"]
     assert "2. b" in loopback.calls("last")[0].system
 

@@ -74,8 +74,8 @@ def test_a_judge_sees_each_pair_in_both_orders(moa: Command, loopback: Loopback)
 @pytest.mark.parametrize(
     ("judge", "said"),
     [
-        ("I cannot say.", "6 of 6 judgments held no verdict and count as a tie"),
-        ("[[A]]", "The judge openai:judge goes by the order of the answers; take another"),
+        ("I cannot say.", "6 of 6 judgments had no verdict and count as a tie"),
+        ("[[A]]", "The judge openai:judge prefers a position and not an answer; use another judge"),
         (Reply(status=500), r"6 of 6 judgments failed: OpenAIAPIError: Error code: 500 - scripted error 500 \(6 times\)"),
     ],
 )

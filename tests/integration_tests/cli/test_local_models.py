@@ -22,7 +22,7 @@ def test_without_any_option_the_local_models_answer_and_it_says_so(moa: Command)
     done = moa("ask", "What do bees make?")
     assert done.code == 0
     assert done.out.strip()
-    assert done.err.startswith("note: no --config, no --preset and no ./moa.yaml: asking the preset local")
+    assert done.err.startswith("note: no --config, no --preset and no ./moa.yaml: using the preset local")
     assert done.err.count("\n") == 1
 
 

@@ -101,7 +101,7 @@ def test_report_writes_over_nothing_unless_it_is_told_to(moa: Command, tmp_path:
     (tmp_path / "run.html").write_text("mine")
     refused = moa("report", "run.json")
     assert refused.code == 2
-    assert "run.html exists already; --output run.html overwrites it" in " ".join(refused.err.split())
+    assert "run.html already exists; to overwrite it, give --output run.html" in " ".join(refused.err.split())
     assert (tmp_path / "run.html").read_text() == "mine"
     assert moa("report", "run.json", "-o", "run.html").code == 0
     assert (tmp_path / "run.html").read_text() == a_run().to_html()

@@ -187,7 +187,7 @@ async def test_a_refusal_is_an_answer_that_can_be_scored(served: Path, loopback:
     [
         ("moa/none.yaml", "none.yaml"),
         ("moa/none", "unknown preset 'none'"),
-        ("moa/local#3x", r"'3x' is no member; there are 1 \(local:smollm2-135m\), 2 .* and aggregator"),
+        ("moa/local#3x", r"'3x' is not a member; choose one of: 1 \(local:smollm2-135m\), 2 .* and aggregator"),
     ],
 )
 def test_a_wrong_name_says_what_there_is(model: str, said: str) -> None:

@@ -158,7 +158,7 @@ def test_fallbacks_that_are_none() -> None:
     inner = Proposer("openai:b", fallbacks=["openai:c"])
     with pytest.raises(ValueError, match="fallbacks: item 1 has fallbacks of its own; list them all here"):
         Proposer("openai:a", fallbacks=[inner])
-    with pytest.raises(ValueError, match="fallbacks: item 2: 3 is no member"):
+    with pytest.raises(ValueError, match="fallbacks: item 2: 3 is not a member"):
         Proposer("openai:a", fallbacks=["openai:b", 3])
     moa: Any = {"proposers": [Proposer(RunnableLambda(str), fallbacks=["nobody:x"])], "aggregator": RunnableLambda(str)}
     with pytest.raises(ValueError, match="proposers: item 1: fallbacks: item 1: cannot make the model 'nobody:x'"):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pytest
 
 from langchain_moa import Failure
+from langchain_moa.evaluation.report import render
 from langchain_moa.runs import AttemptRecord, MessageRecord, MoARun, append_run, read_runs, summary_html
 from tests.integration_tests.runs.browser import browser
 from tests.recorded_runs import a_call, a_run
@@ -340,6 +341,43 @@ def test_paper_has_everything(browser: Browser, page_file: Path) -> None:
         assert page.locator("#call-5 > .opened").is_visible()
         assert not page.get_by_role("navigation").is_visible()
         assert page.pdf(format="A4").startswith(b"%PDF")
+
+
+def test_paper_has_prompts_and_runs_only_if_they_are_open(browser: Browser, page_file: Path, tmp_path: Path) -> None:
+    summary_html([_full_run(), a_run()], tmp_path / "summary.html")
+    with _opened(browser, page_file) as (page, *_):
+        page.emulate_media(media="print")
+        page.evaluate("dispatchEvent(new Event('beforeprint'))")
+        call = page.locator("#call-5")
+        assert call.locator(".main .said").is_visible()
+        assert not call.locator("pre").first.is_visible()
+        assert page.locator(".copy:visible").count() == 0
+    with _opened(browser, tmp_path / "summary.html") as (page, *_):
+        page.emulate_media(media="print")
+        page.evaluate("dispatchEvent(new Event('beforeprint'))")
+        assert not page.locator("#run-1 > .body").is_visible()
+
+
+_RECTS = """cell => {
+  const range = document.createRange();
+  range.selectNodeContents(cell);
+  return range.getClientRects().length;
+}"""
+
+
+def test_no_table_is_cut_on_paper(browser: Browser, tmp_path: Path) -> None:
+    names = [f"together:vendor-{number}/Model-{number}.{number}-Instruct-Preview" for number in range(6)]
+    rows = [{"name": name, "cells": ["0.51"] * 6} for name in names]
+    policy = {"chosen": False, "cells": [f"majority of {', '.join(names)}", "71.4", "+10.9", "+7.8", "5.0", "3.9", "1.18"]}
+    empty = {"differing": [], "count": 0, "questions": 9, "picture": ""}
+    context = {"title": "t", "about": "", "sentences": [], "yaml": "", "command": "", "policies": [policy] * 20}
+    html = render("tuning.html.j2", models=names, agreement=rows, correlation=rows, **context, **empty)
+    (tmp_path / "report.html").write_text(html.replace('src="data:image/png;base64,"', ""))
+    # The width of A4 without its margins.
+    with _opened(browser, tmp_path / "report.html", width=680) as (page, *_):
+        page.emulate_media(media="print")
+        assert page.evaluate("document.documentElement.scrollWidth") == 680
+        assert page.locator("#price td", has_text="71.4").first.evaluate(_RECTS) == 1
 
 
 def test_hostile_texts_do_nothing(browser: Browser, tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ def test_the_page_on_reports_runs(
         exec(compile(block, str(PAGE), "exec"), reader)  # noqa: S102  # our own page
     said = capsys.readouterr().out
     assert "aggregator openai:loopback-6.1-sol ok" in said
-    assert "0% worded like none" in said
+    assert "0% no similar wording" in said
     assert {file.name for file in tmp_path.iterdir()} == {"run.html", "run.json", "runs.jsonl", "summary.html"}
 
 

@@ -164,7 +164,7 @@ def test_wrong_options_are_refused_at_start(moa: Command, tmp_path: Path) -> Non
         ("--timeout", "0"): "timeout: 0.0 must be above 0",
         ("--progress", "much"): "progress: 'much' is unknown",
         ("--task-model", "slow=openai:x"): "there is no mixture 'slow'",
-        ("--config", "moa.yaml", "--config", "moa.yaml"): "two mixtures are called 'moa'",
+        ("--config", "moa.yaml", "--config", "moa.yaml"): "two mixtures have the name 'moa'",
         ("--config", "moa.yaml", "--preset", "local", "--layers", "2"): "change one mixture",
     }
     for args, words in wrong.items():

@@ -65,14 +65,14 @@ class TestSelfMoA:
     @pytest.mark.parametrize(
         ("arguments", "said"),
         [
-            ({"samples": 0}, "samples: 0 is no number of samples; give a whole number of at least 1"),
-            ({"samples": "3"}, "samples: '3' is no number of samples"),
-            ({"samples": 2.5}, "samples: 2.5 is no number of samples"),
-            ({"temperatures": (0.9, 0.5)}, r"temperatures: \(0.9, 0.5\) is no range; give the lowest and the highest"),
-            ({"temperatures": (0.5,)}, "temperatures: .* is no range"),
-            ({"temperatures": 0.7}, "temperatures: 0.7 is no range"),
-            ({"temperatures": (0.1, 0.2, 0.3)}, "temperatures: .* is no range"),
-            ({"temperatures": "ab"}, "temperatures: 'ab' is no range"),
+            ({"samples": 0}, "samples: 0 is not a number of samples; give a whole number of at least 1"),
+            ({"samples": "3"}, "samples: '3' is not a number of samples"),
+            ({"samples": 2.5}, "samples: 2.5 is not a number of samples"),
+            ({"temperatures": (0.9, 0.5)}, r"temperatures: \(0.9, 0.5\) is not a range; give the lowest and the highest"),
+            ({"temperatures": (0.5,)}, "temperatures: .* is not a range"),
+            ({"temperatures": 0.7}, "temperatures: 0.7 is not a range"),
+            ({"temperatures": (0.1, 0.2, 0.3)}, "temperatures: .* is not a range"),
+            ({"temperatures": "ab"}, "temperatures: 'ab' is not a range"),
             ({"window": 2, "aggregation": "vote"}, "window sets the aggregation to 'sequential'; give either"),
         ],
     )

@@ -172,9 +172,9 @@ class TestAggregation:
             (lambda found: Choice(None), "TypeError: Choice: reference is NoneType; give one of the references"),  # type: ignore[arg-type]  # what is tested
             (lambda found: Choice(found[0], "because"), "TypeError: Choice: why is str; give a mapping"),  # type: ignore[arg-type]  # as above
             (lambda found: Choice(found[0], {"name": "mine"}), "ValueError: Choice: why has 'name', which is reserved"),
-            (lambda found: "", "ValueError: it returned an answer that says nothing"),
-            (lambda found: AIMessage(" "), "ValueError: it returned an answer that says nothing"),
-            (lambda found: {**found[0], "text": "\n"}, "ValueError: it returned an answer that says nothing"),
+            (lambda found: "", "ValueError: it returned an empty answer; return a text"),
+            (lambda found: AIMessage(" "), "ValueError: it returned an empty answer; return a text"),
+            (lambda found: {**found[0], "text": "\n"}, "ValueError: it returned an empty answer; return a text"),
         ],
         ids=["text", "nothing", "reason", "taken", "empty", "blank", "emptied"],
     )

@@ -98,7 +98,7 @@ def test_a_run_changes_what_its_assistant_says(served: Served) -> None:
     ("context", "problem"),
     [
         ({"num_layer": 2}, "context: unknown field 'num_layer'; did you mean 'num_layers'?"),
-        ({"api_key": "anything"}, "context: 'api_key' holds a key, and keys do not belong there"),
+        ({"api_key": "anything"}, "context: 'api_key' has a key. Contexts must not have keys"),
     ],
 )
 def test_a_wrong_context_is_an_error_that_says_what_to_do(served: Served, context: dict[str, Any], problem: str) -> None:

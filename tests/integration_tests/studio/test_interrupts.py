@@ -75,7 +75,7 @@ def test_over_the_sdk_a_wrong_edit_is_refused_and_changes_nothing(served: Served
 
 def test_over_the_sdk_nobody_is_asked_nothing(served: Served) -> None:
     failed: Any = served.sync_client.runs.wait(None, GRAPH, input={"messages": []}, raise_error=False)
-    assert "there is nothing to answer" in str(failed["__error__"])
+    assert "`messages` is empty" in str(failed["__error__"])
     assert served.models.requests == []
 
 
@@ -86,7 +86,7 @@ def test_over_the_sdk_a_thread_that_cannot_go_on_is_an_error(served: Served) -> 
     client.runs.wait(thread, GRAPH, input=asking("Hi"), context=two, interrupt_after=["merge_1"])
     # Without the context, the graph has one layer, and no node that the thread waits for.
     failed: Any = client.runs.wait(thread, GRAPH, input=None, raise_error=False)
-    assert "this thread cannot go on" in str(failed["__error__"])
+    assert "this thread cannot be resumed" in str(failed["__error__"])
     assert client.runs.list(thread)[0]["status"] == "error"
     assert sorted(served.models.models) == ["p", "q"]
     # With it, it continues.

@@ -83,7 +83,7 @@ def test_a_system_message_is_the_rows_own_or_that_of_all(tmp_path: Path) -> None
         ({"prompt": "a", "input": "b"}, "several columns could be the prompt: prompt, input; choose one with --prompt-field"),
         ({"prompt": 3}, "the field 'prompt' is int, and has to be a text"),
         ({"prompt": "  "}, "the field 'prompt' is empty"),
-        ({"prompt": "a\ud83d"}, r"the field 'prompt' holds half a character, \ud83d"),
+        ({"prompt": "a\ud83d"}, r"the field 'prompt' has an incomplete character, \ud83d"),
         ({"messages": [{"role": "user", "content": "\ud83d"}]}, "the column 'messages' holds half a character"),
         ({"messages": "Why?"}, "the column 'messages' is a text, but not JSON"),
         ({"messages": {"role": "user"}}, "must be a list of messages"),

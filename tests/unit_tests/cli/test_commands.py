@@ -243,7 +243,7 @@ def test_pull_refuses_an_unknown_name_before_it_fetches_any(monkeypatch: pytest.
     pulled = pulling(monkeypatch, present=False)
     done = run("models", "pull", "smollm2-135m", "gpt-7")
     assert (done.exit_code, done.stdout, pulled) == (2, "", [])
-    assert "unknown local model 'gpt-7'; known are smollm2-135m" in done.stderr
+    assert "unknown local model 'gpt-7'; choose one of: smollm2-135m" in done.stderr
 
 
 def test_a_failed_pull_says_why(monkeypatch: pytest.MonkeyPatch) -> None:

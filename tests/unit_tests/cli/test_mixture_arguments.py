@@ -152,7 +152,9 @@ def test_all_local_models_that_are_missing_are_one_command(monkeypatch: pytest.M
     monkeypatch.setattr("langchain_moa.cli.mixture_arguments.find_spec", lambda _: object())
     both = MixtureArguments(proposers=["local:gemma3-270m", "local:smollm2-135m"], aggregator="local:gemma3-270m")
     for make in (both.mixture, both.load, both.served):
-        with pytest.raises(UsageError, match=r"^2 local models to fetch first.* models pull gemma3-270m smollm2-135m$"):
+        with pytest.raises(
+            UsageError, match=r"^2 local models must be downloaded first.* models pull gemma3-270m smollm2-135m$"
+        ):
             make()
     write(text="proposers: [{model: 'local:gemma3-270m', name: a}]\naggregator: openai:b\n")
     with pytest.raises(UsageError, match=r"^1 local model to fetch first; get it with: .* pull gemma3-270m$"):

@@ -120,10 +120,10 @@ def test_a_question_that_lacks_something_names_it(name: str, missing: str) -> No
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
-        ({"turns": []}, "'turns' has to be a list of texts"),
-        ({"turns": ["Write.", " "]}, "'turns' has to be a list of texts"),
-        ({"turns": ["Write.", 2]}, "'turns' has to be a list of texts"),
-        ({"required_temperature": "hot"}, "'required_temperature' has to be a number"),
+        ({"turns": []}, "'turns' must be a list of at least one text"),
+        ({"turns": ["Write.", " "]}, "'turns' must be a list of at least one text"),
+        ({"turns": ["Write.", 2]}, "'turns' must be a list of at least one text"),
+        ({"required_temperature": "hot"}, "'required_temperature' must be a number"),
     ],
 )
 def test_mt_bench_turns_that_are_none(changed: dict[str, Any], said: str) -> None:

@@ -47,7 +47,7 @@ def test_keys_of_ones_own(tmp_path: Path) -> None:
     ("line", "reason"),
     [
         ('{"question": "1?", "answer"', r"not JSON: .* at column 28"),
-        ('["1?", "2"]', "it is list, and has to be an object"),
+        ('["1?", "2"]', "it is list; it must be an object"),
         ('{"answer": "2"}', r"no question: none of question, input, .* but 'answer'; name its key by --question-field"),
         ('{"question": "1?"}', "no answer: none of answer, target"),
         ('{"question": "1?", "answer": ""}', "the answer is empty"),
@@ -55,15 +55,15 @@ def test_keys_of_ones_own(tmp_path: Path) -> None:
         ('{"question": "1?", "answer": []}', "the answer is empty"),
         ('{"question": "1?", "answer": " "}', "the answer is empty"),
         ('{"question": "1?", "answer": ["2", ""]}', "the answer is empty"),
-        ('{"question": "1?", "answer": {"value": 2}}', r'an answer has to be a text or a number, .*, not \{"value": 2\}'),
-        ('{"question": "1?", "answer": [null, 2]}', "an answer has to be a text or a number, .*, not null"),
-        ('{"question": "1?", "answer": NaN}', "an answer has to be a text or a number, .*, not NaN"),
-        ('{"question": "1?", "answer": -Infinity}', "an answer has to be a text or a number, .*, not -Infinity"),
-        ('{"question": " ", "answer": "2"}', "the question has to be a text, and not an empty one"),
-        ('{"question": 1, "answer": "2"}', "the question has to be a text"),
-        (r'{"question": "\ud83d?", "answer": "2"}', r"the question holds half a character, \\ud83d"),
-        (r'{"question": "1?", "answer": "\ud83d"}', r"the answer holds half a character, \\ud83d"),
-        (r'{"question": "1?", "answer": "2", "system": "\ud83d"}', r"system holds half a character, \\ud83d"),
+        ('{"question": "1?", "answer": {"value": 2}}', r'the answer must be a text, .*, not \{"value": 2\}'),
+        ('{"question": "1?", "answer": [null, 2]}', "the answer must be a text, .*, not null"),
+        ('{"question": "1?", "answer": NaN}', "the answer must be a text, .*, not NaN"),
+        ('{"question": "1?", "answer": -Infinity}', "the answer must be a text, .*, not -Infinity"),
+        ('{"question": " ", "answer": "2"}', "the question must be a text that is not empty"),
+        ('{"question": 1, "answer": "2"}', "the question must be a text"),
+        (r'{"question": "\ud83d?", "answer": "2"}', r"the question has an incomplete character, \\ud83d"),
+        (r'{"question": "1?", "answer": "\ud83d"}', r"the answer has an incomplete character, \\ud83d"),
+        (r'{"question": "1?", "answer": "2", "system": "\ud83d"}', r"system has an incomplete character, \\ud83d"),
         ('{"question": "1?", "answer": "2", "system": 3}', "system must be a text, not int"),
         ('{"question": "1?", "answer": "2", "id": 1}', "the id '1' is also in line 1"),
     ],
@@ -99,7 +99,7 @@ def test_the_same_text_with_another_system_message_is_another_question(tmp_path:
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(RowError, match=r"none.jsonl: there is no such file; give a JSONL file, or gsm8k"):
         read_questions(tmp_path / "none.jsonl")
-    with pytest.raises(RowError, match="holds no rows"):
+    with pytest.raises(RowError, match="has no rows"):
         read_questions(_file(tmp_path, "", ""))
     (tmp_path / "questions.jsonl").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(RowError, match="it is not UTF-8"):
@@ -129,5 +129,5 @@ def test_a_table_of_questions_is_read_with_its_columns(tmp_path: Path) -> None:
     with pytest.raises(RowError, match=r"questions\.csv, line 2: it has more fields than the first line names"):
         read_questions(path)
     path.write_text("question,answer\n")
-    with pytest.raises(RowError, match="holds no rows"):
+    with pytest.raises(RowError, match="has no rows"):
         read_questions(path)

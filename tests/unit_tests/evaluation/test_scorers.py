@@ -154,7 +154,7 @@ def test_one_of_ones_own_is_given_the_line_and_finds_its_neighbours(tmp_path: Pa
     code = "import beside_it\n\ndef score(answer, question):\n    return beside_it.length(answer) / question['level']\n"
     score = resolve_scorer(_own(tmp_path, code), [_question("a")])
     assert score("ab", _question()) == pytest.approx(2 / 3)
-    with pytest.raises(EvaluationError, match=r"returned 2.0 for q.jsonl, line 7; it has to be a number from 0 to 1"):
+    with pytest.raises(EvaluationError, match=r"returned 2.0 for q.jsonl, line 7; a scorer must return a number from 0 to 1"):
         score("abcdef", _question())
     assert sys.modules["json"].__name__ == "json"
 
@@ -164,7 +164,7 @@ def test_one_of_ones_own_is_given_the_line_and_finds_its_neighbours(tmp_path: Pa
     [
         ("def other(answer, question):\n    return 1\n", "has no function 'score'"),
         ("def score(answer, question):\n    return question['none']\n", "raised KeyError for q.jsonl, line 7 .*: 'none'"),
-        ("async def score(answer, question):\n    return 1\n", "is async, and has to be a plain function"),
+        ("async def score(answer, question):\n    return 1\n", "is async; a scorer must be a sync function"),
         ("def score(answer, question):\n    return None\n", "returned None for q.jsonl, line 7"),
         ("import nothing_of_this_name\n", "raised ModuleNotFoundError"),
     ],

@@ -117,7 +117,7 @@ def test_a_few_failures_are_told_and_many_are_no_result() -> None:
     assert summary.verdicts == ["No verdict on the mixture and its best member, a: 12% of its answers failed."]
     first, last = summary.problems
     assert first == "a alone: 5 of 40 answers failed and count as wrong: AuthenticationError: no such key (5 times)."
-    assert "give the same command" in last
+    assert "run the same command" in last
     assert first in markdown(summary)
 
 
@@ -128,22 +128,26 @@ def test_calls_that_a_mixture_did_without_are_named() -> None:
     answers = [[VariantAnswer(text="a", calls=2, failed=[failed])], [VariantAnswer(text="a", calls=3)]]
     mixture = VariantResult(name="the mixture", kind="mixture", answers=answers, scores=[1.0, 1.0])
     [note] = _summary(mixture, _result("a alone", "member", [1.0, 1.0])).notes
-    assert note == "The mixture: 1 answer does without a call that failed: layer 1, proposer 2 (openai:b), Timeout: too late."
+    assert note == "The mixture: 1 answer is degraded by failed calls: layer 1, proposer 2 (openai:b), Timeout: too late."
 
 
 @pytest.mark.parametrize(
     ("tally", "notes", "problems"),
     [
-        (JudgeTally(judge="j"), ["The judge j was asked nothing: all answers were the same, or had failed."], []),
+        (JudgeTally(judge="j"), ["The judge j was not called: all answers were the same, or had failed."], []),
         (
             JudgeTally(judge="j", pairs=10, turned=3),
-            ["The judge j compared 10 pairs .*; for 30% it preferred the same place"],
+            ["The judge j compared 10 pairs .*; for 30% it preferred the same position"],
             [],
         ),
-        (JudgeTally(judge="j", pairs=10, silent=1), [".*", "1 of 20 judgments held no verdict and counts as a tie"], []),
-        (JudgeTally(judge="j", pairs=10, silent=3), [".*"], ["3 of 20 judgments held no verdict", "give the same command"]),
+        (JudgeTally(judge="j", pairs=10, silent=1), [".*", "1 of 20 judgments had no verdict and counts as a tie"], []),
+        (JudgeTally(judge="j", pairs=10, silent=3), [".*"], ["3 of 20 judgments had no verdict", "run the same command"]),
         (JudgeTally(judge="j", pairs=10, failed=Counter(slow=3)), [".*"], [r"3 of 20 judgments failed: slow \(3 times\)", "."]),
-        (JudgeTally(judge="j", pairs=1, turned=1), ["1 pair .* 100%"], ["goes by the order of the answers; take another", "."]),
+        (
+            JudgeTally(judge="j", pairs=1, turned=1),
+            ["1 pair .* 100%"],
+            ["prefers a position and not an answer; use another judge", "."],
+        ),
     ],
 )
 def test_what_a_judge_did_is_told(tally: JudgeTally, notes: list[str], problems: list[str]) -> None:

@@ -210,7 +210,7 @@ def test_gaps_that_are_filled_are_told_apart() -> None:
 @pytest.mark.parametrize(
     ("rows", "said"),
     [
-        ([[0, 1]] * 19, "19 questions are too few to choose by; give at least 20"),
+        ([[0, 1]] * 19, "19 questions are too few; give at least 20"),
         ([[0]] * 30, "only one candidate, m0; give two or more"),
         ([[None, None]] * 30, "no answer of any candidate"),
     ],
@@ -221,7 +221,7 @@ def test_what_cannot_be_tuned_says_why(rows: Any, said: str) -> None:
 
 
 def test_the_objective_price_names_what_it_lacks() -> None:
-    with pytest.raises(EvaluationError, match="needs the price of m0, m1; add cost_usd"):
+    with pytest.raises(EvaluationError, match="needs the prices of m0, m1; add cost_usd"):
         tune(table_of([[0, 1]] * 30), objective="price")
 
 
@@ -299,7 +299,7 @@ def test_recordings_that_do_not_fit_say_so(tmp_path: Path) -> None:
     with pytest.raises(EvaluationError, match=r"--candidate c: .*a.jsonl has no answers of it; it has a, b"):
         read_recorded(path, candidates=["a", "c"])
     other = [Question(id="1", text="Why?", answers=("4",))]
-    with pytest.raises(EvaluationError, match="has no answer to any of the questions, to the letter"):
+    with pytest.raises(EvaluationError, match="has no answer to any of the questions in exactly the same words"):
         read_recorded(path, questions=other)
     path.write_text(json.dumps({"question": "Why?", "recorded": {"a": "4"}}))
     with pytest.raises(RowError, match="line 1: no right answer, and no recorded 'score'"):

@@ -33,7 +33,7 @@ def test_gemma_says_what_its_terms_prescribe() -> None:
 
 
 def test_an_unknown_name_is_answered_with_the_known_ones() -> None:
-    with pytest.raises(UnknownModelError, match=r"unknown local model 'gpt-7'; known are smollm2-135m, gemma3-270m"):
+    with pytest.raises(UnknownModelError, match=r"unknown local model 'gpt-7'; choose one of: smollm2-135m, gemma3-270m"):
         find("gpt-7")
 
 

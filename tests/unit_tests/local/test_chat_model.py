@@ -52,7 +52,7 @@ def test_without_llama_cpp_a_mixture_says_of_whom_and_keeps_the_type(monkeypatch
 
 @pytest.mark.parametrize("name", ["gpt-7", "", None, 7, "models/gpt-7.bin"])
 def test_an_unknown_model_is_answered_with_the_known_ones(name: Any, pulled: Path) -> None:
-    with pytest.raises(UnknownModelError, match=r"known are smollm2-135m, gemma3-270m, or give the path of a \.gguf file"):
+    with pytest.raises(UnknownModelError, match=r"choose one of: smollm2-135m, gemma3-270m, or give the path of a \.gguf file"):
         ChatLocal(model=name)
 
 

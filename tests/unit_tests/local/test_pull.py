@@ -195,7 +195,7 @@ def test_a_python_that_is_not_there_is_an_error_of_ours(model: LocalModel, monke
 
 
 def test_an_unknown_model_is_not_asked_for(model: LocalModel, cache: Path, calls: Callable[[], list[str]]) -> None:
-    with pytest.raises(UnknownModelError, match="known are tiny"):
+    with pytest.raises(UnknownModelError, match="choose one of: tiny"):
         pull("huge")
     assert (calls(), cache.exists()) == ([], False)
 

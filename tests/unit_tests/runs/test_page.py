@@ -141,7 +141,7 @@ def test_sums_that_lack_a_call_say_so() -> None:
     assert run.uncounted == 1
     html = run.to_html()
     assert "<dd>at least 15" in html
-    assert "The provider did not count the tokens of 1 answered call" in html
+    assert "The provider did not report the tokens of 1 answered call" in html
     assert "<dd>at least 15" in summary_html([run])
     assert "<dd>at least" not in a_run().to_html()
 

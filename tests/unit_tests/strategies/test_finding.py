@@ -73,7 +73,7 @@ def test_adding_one_is_adding_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyP
         assert made.describe()["filters"][0]["keep"] == 1
         state = create_moa(made).compile().invoke(turn("6 * 7"))
         assert state["passed_on"] == [[1]]
-        assert "known are diverse, duplicates, first_ones, " in refused(reference_filters="second_ones")
+        assert "choose one of: diverse, duplicates, first_ones, " in refused(reference_filters="second_ones")
         assert "langchain_moa.filters.nothing has no class Nothing" in refused(reference_filters="nothing")
     finally:
         for module in ("first_ones", "nothing"):
@@ -115,9 +115,9 @@ def test_one_filter_may_stand_without_a_list() -> None:
 
 
 def test_errors_name_the_field_the_value_and_the_remedy() -> None:
-    assert "aggregation\n  Value error, unknown name 'voting'; known are analyze, " in refused(aggregation="voting")
+    assert "aggregation\n  Value error, unknown name 'voting'; choose one of: analyze, " in refused(aggregation="voting")
     assert "vote: extract: unknown extractor 'n'" in refused(aggregation={"vote": {"extract": "n"}})
-    assert "vote: unknown argument 'extrac'; known are extract" in refused(aggregation={"vote": {"extrac": "number"}})
+    assert "vote: unknown argument 'extrac'; choose one of: extract" in refused(aggregation={"vote": {"extrac": "number"}})
     assert "synthesize: unknown argument 'seed'; it has none" in refused(aggregation={"synthesize": {"seed": 1}})
     assert "with one key, the strategy's name, and its arguments as the value; this one has 2" in refused(
         aggregation={"vote": {}, "select": {}}
@@ -126,7 +126,7 @@ def test_errors_name_the_field_the_value_and_the_remedy() -> None:
         aggregation={"vote": "number"}
     )
     assert "with add_to, not int" in refused(aggregation=3)
-    assert "reference_filters\n  Value error, item 2: unknown name 'vote'; known are " in refused(
+    assert "reference_filters\n  Value error, item 2: unknown name 'vote'; choose one of: " in refused(
         reference_filters=["diverse", "vote"]
     )
     assert "a callable (layer) or a Runnable, not int" in refused(stop_when=3)

@@ -41,7 +41,7 @@ def test_an_own_extractor() -> None:
 
 @pytest.mark.parametrize("extract", ["numbers", 3, None, ["number"]])
 def test_an_unknown_extractor_is_refused_with_those_that_are_known(extract: Any) -> None:
-    with pytest.raises(ValueError, match=r"extract\n.*known are auto, said, number, letter, boxed"):
+    with pytest.raises(ValueError, match=r"extract\n.*choose one of: auto, said, number, letter, boxed"):
         Vote(extract=extract)
 
 

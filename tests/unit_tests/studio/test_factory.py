@@ -143,7 +143,7 @@ def test_a_form_shows_no_strategy_of_the_operators_own() -> None:
 @pytest.mark.parametrize(
     ("context", "said"),
     [
-        ({"aggregation": "votes"}, "aggregation: unknown name 'votes'; known are "),
+        ({"aggregation": "votes"}, "aggregation: unknown name 'votes'; choose one of: "),
         ({"aggregation": {"verified": {"check": "os:system"}}}, "aggregation"),
         ({"reference_filters": [{"judge": {"model": "openai:z"}}]}, "reference_filters"),
         ({"stop_when": "os:system"}, "stop_when: unknown name"),

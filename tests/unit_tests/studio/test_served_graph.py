@@ -48,5 +48,5 @@ async def test_a_thread_that_waits_for_a_node_of_another_mixture_cannot_go_on() 
     begun = served(saver=saver, layers=2, interrupt_before=["layer_2_proposer_1"])
     await begun.ainvoke({"messages": [("user", "Why?")]}, THREAD)
     other = served(saver=saver)
-    with pytest.raises(MoAError, match="this thread cannot go on: it waits for a node that this mixture does not have"):
+    with pytest.raises(MoAError, match="this thread cannot be resumed: it waits for a node that this mixture does not have"):
         await other.ainvoke(None, THREAD)

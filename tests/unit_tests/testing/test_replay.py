@@ -143,7 +143,7 @@ def test_a_file_of_any_shape_is_read_by_its_keys(tmp_path: Path) -> None:
         ('{"answer": "b"}', "line 1: the field 'question' is missing"),
         ('{"question": 1, "answer": "b"}', "line 1: the field 'question' is int, and has to be a text"),
         ('{"question": "a", "answer": {}}', "line 1: 'answer' is neither a text nor a list"),
-        ("\n", "holds no rows"),
+        ("\n", "has no rows"),
     ],
 )
 def test_a_broken_file_names_its_line(tmp_path: Path, text: str, said: str) -> None:

@@ -211,7 +211,7 @@ class _CompareJob:
         )
         if self.max_cost_usd is not None and spent + found.usd > self.max_cost_usd:
             before = f" (${spent:.2f} of it is spent)" if spent else ""
-            warn(f"${self.max_cost_usd:g}{before} will not be enough; what is answered until then is kept")
+            warn(f"${self.max_cost_usd:g}{before} will not be enough; the answers until then are kept")
 
     def confirm(self, *, yes: bool) -> None:
         """Ask before anything is spent, if somebody is there to answer.
@@ -255,7 +255,7 @@ class _CompareJob:
         text = self._write(summary, findings)
         if not quiet:
             spent = f" for ${journal.budget.spent - before:.4f}" if journal.budget.spent > before else ""
-            note(f"{counted(journal.made, 'call')} made{spent}; everything is in {self.folder}/, see report.html")
+            note(f"{counted(journal.made, 'call')} made{spent}; the results are in {self.folder}/; open report.html")
         _show(summary, text if as_json else None)
         if summary.problems:
             for problem in summary.problems:
@@ -316,7 +316,7 @@ def _judge_of(scorer: str | None, model: str | None, *, asked: bool) -> Member |
             raise UsageError(msg)
         return None
     if model is None:
-        msg = "--scorer judge needs --judge MODEL, 'provider:model'; best one that is no member of the mixture"
+        msg = "--scorer judge needs --judge 'provider:model'; choose a model that is not a member of the mixture"
         raise UsageError(msg)
     try:
         return Proposer(model).resolve({} if asked else {"api_key": "none"})

@@ -160,7 +160,7 @@ class _Job:
         from langchain_moa.evaluation.generation import asked
 
         if self.alone is not None and self.references is not None:
-            msg = "--alone asks one member by itself, which reads no --references; leave one of them out"
+            msg = "--alone calls one member without references; leave out --alone or --references"
             raise UsageError(msg)
         try:
             members = asked(self.mixture, member=self.alone, has_references=self.references is not None)
@@ -234,12 +234,12 @@ def _report(outcome: GenerationResult, journal: CallJournal, asked: int, output:
     for question, reason in outcome.failed[:_SHOWN_FAILURES]:
         warn(f"no answer to the question of {question.row.place}: {one_line(reason)}")
     if sentence := doing_without(outcome.without):
-        warn(f"{sentence}; the same command asks again")
+        warn(f"{sentence}; run the same command to ask again")
     if outcome.ended is not None:
         warn(journal.gate.why)
     missing = asked - len(outcome.answered)
     if missing:
-        warn(f"{output} lacks {missing:,} of {counted(asked, 'answer')}; the same command asks for these again")
+        warn(f"{output} lacks {missing:,} of {counted(asked, 'answer')}; run the same command to ask again")
     elif not quiet:
         cost = f"; ${journal.budget.spent:.4f} in all" if journal.budget.spent else ""
         note(f"{counted(asked, 'answer')}, {outcome.kept:,} of them from the journal{cost}")

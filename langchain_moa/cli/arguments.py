@@ -28,7 +28,7 @@ _DEFAULT = "  [dim]\\[default: ./moa.yaml if there, else the preset local][/dim]
 
 Config = Annotated[
     Path | None,
-    typer.Option("--config", "-c", metavar="FILE", help=f"Mixture from a YAML file.{_DEFAULT}", rich_help_panel=MIXTURE),
+    typer.Option("--config", "-c", metavar="FILE", help=f"YAML file with the mixture.{_DEFAULT}", rich_help_panel=MIXTURE),
 ]
 
 Preset = Annotated[
@@ -36,7 +36,7 @@ Preset = Annotated[
     typer.Option(
         "--preset",
         metavar="NAME",
-        help="Mixture of the package; 'langchain-moa presets' lists them.",
+        help="A mixture of the package; 'langchain-moa presets' lists them.",
         autocompletion=_preset_names,
         rich_help_panel=MIXTURE,
     ),
@@ -48,7 +48,7 @@ Configs = Annotated[
         "--config",
         "-c",
         metavar="FILE",
-        help=f"Mixture from a YAML file, or several under 'mixtures'; give it once for each file.{_DEFAULT}",
+        help=f"YAML file with a mixture, or with several under 'mixtures'; repeat it for each file.{_DEFAULT}",
         rich_help_panel=MIXTURE,
     ),
 ]
@@ -58,7 +58,7 @@ Presets = Annotated[
     typer.Option(
         "--preset",
         metavar="NAME",
-        help="Mixture of the package; give it once for each. 'langchain-moa presets' lists them.",
+        help="A mixture of the package; repeat it for several. 'langchain-moa presets' lists them.",
         autocompletion=_preset_names,
         rich_help_panel=MIXTURE,
     ),
@@ -70,7 +70,7 @@ Proposers = Annotated[
         "--proposer",
         "-p",
         metavar="MODEL",
-        help="A proposer, 'provider:model'; give it once for each. They replace those of the file or preset.",
+        help="A proposer, 'provider:model'; repeat it for each. They replace those of the file or preset.",
         rich_help_panel=MIXTURE,
     ),
 ]
@@ -96,7 +96,7 @@ Settings = Annotated[
     typer.Option(
         "--set",
         metavar="FIELD=VALUE",
-        help="Any other field of the mixture, as in a file: --set min_references=2.",
+        help="Set any field of the mixture, as in a file: --set min_references=2.",
         rich_help_panel=MIXTURE,
     ),
 ]
@@ -107,7 +107,7 @@ Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an e
 
 Plain = Annotated[
     bool,
-    typer.Option("--plain", help="Print the answer's Markdown unrendered on a terminal, too.", rich_help_panel=OUTPUT),
+    typer.Option("--plain", help="Do not render the answer's Markdown on a terminal.", rich_help_panel=OUTPUT),
 ]
 
 
@@ -178,15 +178,15 @@ class CallArguments:
     ] = None
     temperature: Annotated[
         float | None,
-        typer.Option("--temperature", "-t", metavar="T", help="Temperature of every call.", rich_help_panel=CALLS),
+        typer.Option("--temperature", "-t", metavar="T", help="Sampling temperature of every call.", rich_help_panel=CALLS),
     ] = None
     max_tokens: Annotated[
         int | None,
-        typer.Option("--max-tokens", metavar="N", help="Longest answer of every call, in tokens.", rich_help_panel=CALLS),
+        typer.Option("--max-tokens", metavar="N", help="Maximum length of every answer, in tokens.", rich_help_panel=CALLS),
     ] = None
     timeout: Annotated[
         float | None,
-        typer.Option("--timeout", metavar="SECONDS", help="How long to wait for each call.", rich_help_panel=CALLS),
+        typer.Option("--timeout", metavar="SECONDS", help="Time limit of each call.", rich_help_panel=CALLS),
     ] = None
 
     @property

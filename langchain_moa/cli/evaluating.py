@@ -30,7 +30,10 @@ Limit = Annotated[
     int | None, typer.Option("--limit", metavar="N", min=1, help="Only the first N questions.", rich_help_panel=RUN)
 ]
 Concurrency = Annotated[
-    int, typer.Option("--concurrency", metavar="N", min=1, help="Questions or rows under way at once.", rich_help_panel=RUN)
+    int,
+    typer.Option(
+        "--concurrency", metavar="N", min=1, help="Number of questions or rows that are processed at once.", rich_help_panel=RUN
+    ),
 ]
 MaxCost = Annotated[
     float | None,
@@ -38,15 +41,16 @@ MaxCost = Annotated[
         "--max-cost-usd",
         metavar="USD",
         min=0,
-        help="Make no call that is expected to exceed so many dollars, what earlier runs into the output cost included.",
+        help="Limit in US dollars, including the cost of earlier runs into the same output.",
         rich_help_panel=RUN,
     ),
 ]
 
 EstimateOnly = Annotated[
-    bool, typer.Option("--estimate", help="Say what it would cost, and ask nothing; no key is needed.", rich_help_panel=RUN)
+    bool,
+    typer.Option("--estimate", help="Print the estimated cost without calling a model; no key is needed.", rich_help_panel=RUN),
 ]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Spend without asking first.", rich_help_panel=RUN)]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.", rich_help_panel=RUN)]
 
 _CENT = 0.01
 

@@ -227,7 +227,7 @@ COMMANDS = (
     ChatCommand(name="models", help="the members and their settings", do=_models),
     ChatCommand(name="save", takes="FILE", help="write the conversation to a file: .md or .json", do=_save, takes_file=True),
     ChatCommand(
-        name="report", takes="FILE", help="write all about the last answer to a page: .html", do=_report, takes_file=True
+        name="report", takes="FILE", help="write a report of the last answer to a page: .html", do=_report, takes_file=True
     ),
     ChatCommand(name="clear", help="start a new conversation", do=_clear),
     ChatCommand(name="help", help="this list", do=_help),

@@ -77,9 +77,9 @@ def ask(
 ) -> None:
     """Ask a mixture a question.
 
-    The answer goes to standard output as it comes. Progress, and a table of
-    what each call took and cost, go to standard error if that is a terminal.
-    Text that is piped in follows the question after a blank line.
+    The answer is streamed to standard output. Progress, and a table with the
+    time and cost of each call, go to standard error if that is a terminal.
+    Text that is piped in is added to the question after a blank line.
 
     [dim]$[/dim] langchain-moa ask "Why is the sky blue?"
     [dim]$[/dim] langchain-moa ask --preset together-lite --show-references "..."

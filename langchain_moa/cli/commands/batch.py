@@ -38,10 +38,14 @@ _SHOWN_FAILURES = 3
 
 _CENT = 0.01
 
-Input = Annotated[Path, typer.Argument(metavar="INPUT", help="The rows: a .jsonl, .csv or .parquet file.", show_default=False)]
+Input = Annotated[
+    Path, typer.Argument(metavar="INPUT", help="File with the rows: .jsonl, .csv or .parquet.", show_default=False)
+]
 Output = Annotated[
     Path,
-    typer.Option("--output", "-o", metavar="FILE", help="Where the answers go, a JSON object a line.", rich_help_panel=OUTPUT),
+    typer.Option(
+        "--output", "-o", metavar="FILE", help="File for the answers, one JSON object per line.", rich_help_panel=OUTPUT
+    ),
 ]
 
 
@@ -54,7 +58,7 @@ class BatchArguments:
         typer.Option(
             "--prompt-field",
             metavar="COLUMN",
-            help="The column that is asked.  [dim]\\[default: prompt, question, input or messages][/dim]",
+            help="The column with the prompt.  [dim]\\[default: prompt, question, input or messages][/dim]",
         ),
     ] = None
     concurrency: Concurrency = 8
@@ -73,7 +77,7 @@ class BatchArguments:
             "--poll",
             metavar="SECONDS",
             min=0.01,
-            help="With --half-price, the time between two looks at a job; it rises to 10 minutes.",
+            help="With --half-price, the time between two polls of a job; it rises to 10 minutes.",
             rich_help_panel=RUN,
         ),
     ] = 30.0
@@ -82,22 +86,20 @@ class BatchArguments:
         typer.Option(
             "--ray",
             metavar="ADDRESS",
-            help="Ask on a Ray cluster: its address, 'auto' for that of this machine, or 'local' to start one.",
+            help="Run on a Ray cluster: its address, 'auto' for the one of this machine, or 'local' to start one.",
             rich_help_panel=RUN,
         ),
     ] = None
     workers: Annotated[
-        int, typer.Option("--workers", metavar="N", min=1, help="With --ray, how many workers.", rich_help_panel=RUN)
+        int, typer.Option("--workers", metavar="N", min=1, help="With --ray, the number of workers.", rich_help_panel=RUN)
     ] = 2
-    retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="Ask the rows again that have failed.", rich_help_panel=RUN)
-    ] = False
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Ask failed rows again.", rich_help_panel=RUN)] = False
     references: Annotated[
-        bool, typer.Option("--references", help="Write the proposers' answers, too.", rich_help_panel=OUTPUT)
+        bool, typer.Option("--references", help="Also write the proposers' answers.", rich_help_panel=OUTPUT)
     ] = False
     ordered: Annotated[
         bool,
-        typer.Option("--ordered", help="Put the output into the order of the input at the end.", rich_help_panel=OUTPUT),
+        typer.Option("--ordered", help="Sort the output into the order of the input at the end.", rich_help_panel=OUTPUT),
     ] = False
 
     def require_possible(self, mixture: Mixture) -> None:
@@ -139,11 +141,12 @@ def batch(
 ) -> None:
     r"""Answer every row of a file.
 
-    A row has a prompt, question, input or messages, and an id, or else its
-    line number is its id; its other columns are copied. The answers are
-    written as they come, with a journal of the calls beside them.
-    Ctrl-C waits for the calls under way, a second one does not. Run the same
-    command again to resume; nothing that was answered is asked again.
+    A row has a prompt, question, input or messages. Its id is the column id,
+    or its line number. All other columns are copied. Answers are written as
+    they arrive, with a journal of the calls next to them. After Ctrl-C, no
+    further calls start, and those that are running are awaited; a second
+    Ctrl-C ends the run at once. Run the same command again to resume: no
+    answered call is made again.
 
     [dim]$[/dim] langchain-moa batch questions.jsonl -c moa.yaml -o answers.jsonl
     """

@@ -17,11 +17,9 @@ from langchain_moa.cli.mixture_arguments import MixtureArguments
 app = typer.Typer()
 
 NoColor = Annotated[
-    bool, typer.Option("--no-color", help="No colours; the variable NO_COLOR does the same.", rich_help_panel=OUTPUT)
+    bool, typer.Option("--no-color", help="Turn off colours; the variable NO_COLOR does the same.", rich_help_panel=OUTPUT)
 ]
-NoHistory = Annotated[
-    bool, typer.Option("--no-history", help="Do not save your questions, and do not offer those of earlier chats.")
-]
+NoHistory = Annotated[bool, typer.Option("--no-history", help="Neither save your questions nor offer those of earlier chats.")]
 
 
 @app.command("chat", epilog=EXIT_CODES)
@@ -37,9 +35,9 @@ def chat_command(
 ) -> None:
     """Talk with a mixture in the terminal.
 
-    Shows each layer at work, then the answer as it comes. The mixture reads
-    the conversation so far; of earlier turns only the final answers. Ctrl-C
-    cancels an answer, Ctrl-D ends the chat, /help says what else there is.
+    Shows the progress of each layer, then streams the answer. The mixture
+    reads the conversation so far; of earlier turns only the final answers.
+    Ctrl-C cancels an answer, Ctrl-D ends the chat, /help lists the commands.
 
     [dim]$[/dim] langchain-moa chat --preset together-lite
     """

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 app = typer.Typer()
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
-Timeout = Annotated[float, typer.Option("--timeout", metavar="SECONDS", min=0, help="How long to wait for each member.")]
+Timeout = Annotated[float, typer.Option("--timeout", metavar="SECONDS", min=0, help="Time limit for each member.")]
 
 # The packages that a mixture is made of, and those of providers.
 _PACKAGES = ("langchain", "langgraph")
@@ -90,7 +90,7 @@ def doctor(*, mixture: MixtureArguments, timeout: Timeout = 60.0, as_json: AsJso
     """Check packages and keys, and call each member of a mixture once.
 
     Each member gets one short question, all at the same time. The exit code is
-    1 if a member does not answer. Keys are named, and never shown.
+    1 if a member does not answer. Only the names of keys are shown.
 
     [dim]$[/dim] langchain-moa doctor --config moa.yaml
     """

@@ -38,7 +38,7 @@ def draw(*, output: Output = None, title: Title = None, mixture: MixtureArgument
     """Draw the graph of a mixture.
 
     Without a file it prints Mermaid, which GitHub and many editors show as a
-    picture. No model is called: no key is needed, and no model has to exist.
+    picture. No model is called, so no key is needed.
 
     [dim]$[/dim] langchain-moa draw --config moa.yaml -o moa.svg
     """

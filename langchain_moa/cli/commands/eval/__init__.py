@@ -11,7 +11,7 @@ from langchain_moa.cli.exit_codes import EXIT_CODES
 
 app = typer.Typer(
     name="eval",
-    help="Find out whether a mixture is worth what it costs.",
+    help="Measure whether a mixture is worth its cost.",
     no_args_is_help=True,
     epilog=EXIT_CODES,
 )

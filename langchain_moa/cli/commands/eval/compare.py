@@ -60,12 +60,16 @@ ScorerName = Annotated[
     ),
 ]
 JudgeModel = Annotated[
-    str | None, typer.Option("--judge", metavar="MODEL", help="Who compares answers with --scorer judge, 'provider:model'.")
+    str | None,
+    typer.Option("--judge", metavar="MODEL", help="The model that compares answers with --scorer judge, 'provider:model'."),
 ]
 Output = Annotated[
     Path | None,
     typer.Option(
-        "--output", "-o", metavar="FOLDER", help="Where all is kept.  [dim]\\[default: moa-eval/ and the task's name][/dim]"
+        "--output",
+        "-o",
+        metavar="FOLDER",
+        help="Folder for the results and the journal.  [dim]\\[default: moa-eval/ and the task's name][/dim]",
     ),
 ]
 QuestionField = Annotated[
@@ -76,7 +80,10 @@ AnswerField = Annotated[
     str | None, typer.Option("--answer-field", metavar="KEY", help="The key of the answer.", rich_help_panel=_QUESTIONS)
 ]
 Epochs = Annotated[
-    int, typer.Option("--epochs", metavar="N", min=1, help="How often each question is asked.", rich_help_panel=_QUESTIONS)
+    int,
+    typer.Option(
+        "--epochs", metavar="N", min=1, help="Number of times that each question is asked.", rich_help_panel=_QUESTIONS
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print everything as JSON.")]
 
@@ -102,13 +109,14 @@ def compare(
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    r"""Compare a mixture with its members on questions of yours.
+    r"""Compare a mixture with its members on your questions.
 
-    It asks the mixture, each member alone, the best of them as often as the
-    mixture asks all (Self-MoA), and the aggregator after each layer. Calls
-    that several of them make are made once. Ctrl-C waits for the calls under
-    way, a second one does not. Run the same command again to resume; no call
-    that was answered is made again.
+    The variants are the mixture, each member alone, the best member sampled as
+    often as the mixture makes calls (Self-MoA), and the aggregator after each
+    layer. Calls that several variants need are made once. After Ctrl-C, no
+    further calls start, and those that are running are awaited; a second
+    Ctrl-C ends the run at once. Run the same command again to resume: no
+    answered call is made again.
 
     [dim]$[/dim] langchain-moa eval compare -c moa.yaml --task questions.jsonl --limit 50
     """
@@ -171,7 +179,7 @@ class _CompareJob:
         scorer: The same in words.
         folder: Where everything is kept.
         title: The heading of the report.
-        epochs: How often each question is asked.
+        epochs: Number of times that each question is asked.
         max_cost_usd: US dollars that may be spent; `None` is no limit.
         concurrency: How many questions are under way at once.
     """

@@ -39,38 +39,36 @@ app = typer.Typer()
 
 _SHOWN_FAILURES = 3
 
-Benchmark = Annotated[
-    str, typer.Option("--benchmark", "-b", metavar="|".join(HARNESSES), help="Whose questions and answers these are.")
-]
-Questions = Annotated[
-    Path, typer.Option("--questions", metavar="FILE", help="The benchmark's own question file, .json or .jsonl.")
-]
+Benchmark = Annotated[str, typer.Option("--benchmark", "-b", metavar="|".join(HARNESSES), help="The benchmark.")]
+Questions = Annotated[Path, typer.Option("--questions", metavar="FILE", help="The benchmark's question file, .json or .jsonl.")]
 Output = Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Where the answers go.")]
 References = Annotated[
     list[Path] | None,
     typer.Option(
         "--references",
         metavar="FILE",
-        help="Another model's answers, in the benchmark's form; give it once for each. They replace the proposers.",
+        help="File with another model's answers, in the benchmark's format; repeat it for each. They replace the proposers.",
     ),
 ]
 Name = Annotated[
     str | None,
-    typer.Option("--name", metavar="NAME", help="What the mixture is called.  [dim]\\[default: the file's or preset's][/dim]"),
+    typer.Option(
+        "--name", metavar="NAME", help="The mixture's name in the file.  [dim]\\[default: the file's or preset's][/dim]"
+    ),
 ]
 Alone = Annotated[
     str | None,
     typer.Option(
         "--alone",
         metavar="MEMBER",
-        help="Ask one member by itself: a proposer's number, a name or model id, or aggregator.",
+        help="Call only one member: a proposer's number, a name or model id, or aggregator.",
     ),
 ]
 OwnSettings = Annotated[
     bool,
     typer.Option(
         "--own-settings",
-        help="Temperature and longest answer as the mixture has them, not as the benchmark does; reasoning models need it.",
+        help="Use the mixture's temperature and max_tokens instead of the benchmark's; reasoning models need this.",
         rich_help_panel=RUN,
     ),
 ]
@@ -98,9 +96,10 @@ def generate(
     r"""Write a mixture's answers to a benchmark's questions.
 
     The file is what AlpacaEval, FastChat (MT-Bench), Arena-Hard-Auto or FLASK
-    reads. A journal of all calls is beside it. Ctrl-C waits for the calls
-    under way, a second one does not. Run the same command again to resume; no
-    call that was answered is made again.
+    reads. A journal of all calls is next to it. After Ctrl-C, no further calls
+    start, and those that are running are awaited; a second Ctrl-C ends the run
+    at once. Run the same command again to resume: no answered call is made
+    again.
 
     [dim]$[/dim] langchain-moa eval generate -b flask -c moa.yaml \
         --questions flask_evaluation.jsonl -o moa.jsonl

@@ -32,7 +32,7 @@ def test_lines_and_lists_are_told_apart_by_what_they_hold(tmp_path: Path) -> Non
     ("text", "said"),
     [
         ('{"a": 1}\n{"a": 1', "line 2: not JSON: "),
-        ('{"a": 1}\n\n"text"', "line 3: it is str, and has to be an object"),
+        ('{"a": 1}\n\n"text"', "line 3: it is str; it must be an object"),
         ('[{"a": 1},\n{"a" 1}]', "line 2: not JSON: .* at column 6"),
         ('[{"a": 1}\n{"a": 1}]', "line 2: not JSON: a comma or the list's end is missing"),
         ('[{"a": 1}\n', "line 2: not JSON: a comma or the list's end is missing"),
@@ -61,9 +61,9 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
     [
         ("{}", str, "line 1: the field 'a' is missing; there are none"),
         ('{"b": 1, "c": 2}', str, "line 1: the field 'a' is missing; there are 'b', 'c'"),
-        ('{"a": 1}', str, "line 1: the field 'a' is int, and has to be a text"),
-        ('{"a": "1"}', int, "line 1: the field 'a' is str, and has to be a whole number"),
-        ('{"a": true}', int, "line 1: the field 'a' is bool, and has to be a whole number"),
+        ('{"a": 1}', str, "line 1: the field 'a' is int; it must be a text"),
+        ('{"a": "1"}', int, "line 1: the field 'a' is str; it must be a whole number"),
+        ('{"a": true}', int, "line 1: the field 'a' is bool; it must be a whole number"),
     ],
 )
 def test_a_field_that_is_missing_or_something_else(tmp_path: Path, data: str, kind: type[Any], said: str) -> None:

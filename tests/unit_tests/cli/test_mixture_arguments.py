@@ -101,10 +101,10 @@ def test_to_look_at_a_mixture_takes_no_key() -> None:
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        ({"config": Path("a"), "preset": "b"}, "--config and --preset name two mixtures"),
+        ({"config": Path("a"), "preset": "b"}, "give either --config or --preset, not both"),
         ({"config": Path("absent.yaml")}, "no configuration file 'absent.yaml'"),
         ({"preset": "opnai"}, "unknown preset 'opnai'"),
-        ({"aggregator": "openai:c"}, "--aggregator alone is not a mixture; give --proposer too"),
+        ({"aggregator": "openai:c"}, "--aggregator needs --proposer, --preset or --config"),
         ({"proposers": ["openai:c"]}, "aggregator"),
         ({"preset": "openai", "layers": 0}, "num_layers: 0 is too small"),
         ({"preset": "openai", "aggregator": "nobody:x"}, "nobody"),
@@ -157,5 +157,5 @@ def test_all_local_models_that_are_missing_are_one_command(monkeypatch: pytest.M
         ):
             make()
     write(text="proposers: [{model: 'local:gemma3-270m', name: a}]\naggregator: openai:b\n")
-    with pytest.raises(UsageError, match=r"^1 local model to fetch first; get it with: .* pull gemma3-270m$"):
+    with pytest.raises(UsageError, match=r"^1 local model must be downloaded first; download it with: .* pull gemma3-270m$"):
         MixtureArguments().mixture()

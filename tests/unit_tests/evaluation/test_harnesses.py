@@ -133,7 +133,7 @@ def test_mt_bench_turns_that_are_none(changed: dict[str, Any], said: str) -> Non
 
 @pytest.mark.parametrize("messages", [[], ["text"], [{"content": "text"}], [{"content": {"answer": None}}]])
 def test_an_arena_hard_answer_that_is_none(messages: list[Any]) -> None:
-    with pytest.raises(RowError, match="has to end with a message whose content has an 'answer'"):
+    with pytest.raises(RowError, match="must end with a message whose content has an 'answer'"):
         ArenaHard().reference(row({"uid": "0a", "messages": messages}))
 
 

@@ -259,9 +259,7 @@ def test_failover_is_shown_apart() -> None:
 def test_scores_of_nothing_but_0_are_a_question_about_the_scorer() -> None:
     mixture, member = _result("the mixture", "mixture", [0.0] * 30), _result("a alone", "member", [0.0] * 30)
     [verdict] = _summary(mixture, member).verdicts
-    assert verdict.startswith(
-        "Every variant scores 0 on every question. That says more about the scorer than about the mixture"
-    )
+    assert verdict.startswith("Every variant scores 0 on every question. Check the scorer")
     assert verdict.endswith("The mixture's first answer: 'seven words'")
 
 
@@ -283,7 +281,7 @@ def test_fewer_layers_that_are_as_good_are_advised() -> None:
     one = _result("after layer 1", "layer", [1.0] * 21 + [0.0] * 9)
     member = _result("a alone", "member", [1.0] * 10 + [0.0] * 20)
     verdicts = _summary(mixture, one, member).verdicts
-    assert verdicts[-1] == "After layer 1 the answers are as good: use num_layers=1, which takes 1.0 calls in place of 1.0."
+    assert verdicts[-1] == "After layer 1, the answers are as good: use num_layers=1, which takes 1.0 calls instead of 1.0."
     worse = _result("after layer 1", "layer", [1.0] * 19 + [0.0] * 11)
     assert not any("num_layers" in verdict for verdict in _summary(mixture, worse, member).verdicts)
 

@@ -212,7 +212,7 @@ def test_gaps_that_are_filled_are_told_apart() -> None:
     [
         ([[0, 1]] * 19, "19 questions are too few; give at least 20"),
         ([[0]] * 30, "only one candidate, m0; give two or more"),
-        ([[None, None]] * 30, "no answer of any candidate"),
+        ([[None, None]] * 30, "no candidate has an answer"),
     ],
 )
 def test_what_cannot_be_tuned_says_why(rows: Any, said: str) -> None:

@@ -201,7 +201,7 @@ def test_nothing_is_called_support() -> None:
     html = run.to_html()
     assert "supported" not in html.replace("does not mean that the reference supports", "")
     assert "0% of the answer is worded like a sentence of a reference" in html
-    assert "100% is similar to one but differs" in html
+    assert "100% is similar, but differs" in html
 
 
 def test_other_rooms_have_the_same_page(tmp_path: Path) -> None:

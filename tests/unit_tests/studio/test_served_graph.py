@@ -25,7 +25,7 @@ def served(*, layers: int = 1, saver: InMemorySaver | None = None, **options: An
 @pytest.mark.parametrize("saver", [None, InMemorySaver()], ids=["no threads", "threads"])
 @pytest.mark.parametrize("question", [{}, {"messages": []}])
 async def test_a_run_without_a_question_is_refused(saver: InMemorySaver | None, question: Any) -> None:
-    with pytest.raises(MoAError, match="there is nothing to answer: `messages` is empty"):
+    with pytest.raises(MoAError, match="`messages` is empty"):
         await served(saver=saver).ainvoke(question, THREAD)
 
 

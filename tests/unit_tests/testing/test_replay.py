@@ -139,9 +139,9 @@ def test_a_file_of_any_shape_is_read_by_its_keys(tmp_path: Path) -> None:
     [
         ('{"question": "a", "answer": "b"}\n{"question": "a"', "line 2: not JSON"),
         ('{"question": "a"}', "line 1: there is no 'answer'"),
-        ('["a"]', "line 1: it is str, and has to be an object"),
+        ('["a"]', "line 1: it is str; it must be an object"),
         ('{"answer": "b"}', "line 1: the field 'question' is missing"),
-        ('{"question": 1, "answer": "b"}', "line 1: the field 'question' is int, and has to be a text"),
+        ('{"question": 1, "answer": "b"}', "line 1: the field 'question' is int; it must be a text"),
         ('{"question": "a", "answer": {}}', "line 1: 'answer' is neither a text nor a list"),
         ("\n", "has no rows"),
     ],

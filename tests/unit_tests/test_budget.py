@@ -114,7 +114,7 @@ def test_what_is_left_can_be_sent(said: list[list[str]], greets: bool, window: i
             assert not open_calls
         open_calls |= {str(call["id"]) for call in getattr(message, "tool_calls", [])}
     assert not open_calls
-    too_long = any(line.startswith("sent too long") for line in trimmed)
+    too_long = any(line.startswith("still too long") for line in trimmed)
     assert too_long == (_tokens(sent) > int(0.9 * window))
     assert _tokens(sent) >= count_tokens_approximately(sent)
     left = {id(message) for message in sent}

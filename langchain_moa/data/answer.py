@@ -76,11 +76,21 @@ def _messages() -> TypeAdapter[Any]:
 
 def reference_text(message: AIMessage) -> str:
     """Return the answer in a message: its visible text, without thoughts in any spelling."""
-    text = without_thoughts(str(message.text), is_cut=is_cut(message)).text
+    return whole_characters(without_thoughts(str(message.text), is_cut=is_cut(message)).text)
+
+
+def whole_characters(text: str) -> str:
+    """Return a text without halves of characters, which servers leave where they cut an answer. They cannot be encoded.
+
+    Args:
+        text: The text.
+
+    Returns:
+        The text, with adjoining halves joined and others replaced.
+    """
     try:
         text.encode()
     except UnicodeEncodeError:
-        # Half a character, left where a server has cut its answer: no client could send it on, and no checkpointer store it.
         return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     return text
 

@@ -12,7 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Fiel
 from langchain_moa.serving.errors import ApiError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from langchain_core.messages import BaseMessage
 
@@ -151,10 +151,15 @@ def shown_name(name: str) -> str:
     return plain if len(plain) <= 40 else f"{plain[:37]}..."  # noqa: PLR2004  # longer than any known parameter
 
 
-def ignored_header(names: list[str]) -> dict[str, str]:
-    """Return the header with the names of ignored parameters."""
+def first_names(names: Sequence[str]) -> list[str]:
+    """Return the first names of ignored parameters, and how many there are besides."""
     more = [f"and {len(names) - _MOST_NAMED} more"] if len(names) > _MOST_NAMED else []
-    return {"x-moa-ignored": ", ".join([*names[:_MOST_NAMED], *more])} if names else {}
+    return [*names[:_MOST_NAMED], *more]
+
+
+def ignored_header(names: Sequence[str]) -> dict[str, str]:
+    """Return the header with the names of ignored parameters."""
+    return {"x-moa-ignored": ", ".join(first_names(names))} if names else {}
 
 
 def length_limit(value: Any) -> Any:

@@ -24,8 +24,8 @@ def events_of(*chunks: AIMessageChunk, **metadata: Any) -> list[dict[str, Any]]:
     """Return the events of a streamed response, each in its place."""
     asked, _ = ResponsesRequest.read({"model": "moa", "input": "Hi"}, strict=True)
     writes = ResponsesWriter(asked, breakdown=True, progress=False)
-    end = FinalAnswer(AIMessage("", response_metadata=metadata), by_tool=False)
-    events = [*writes.start(), *(event for item in [*chunks, end] for event in writes.write(item, by_tool=False))]
+    items: list[Any] = [*chunks, FinalAnswer(AIMessage("", response_metadata=metadata), by_tool=False)]
+    events = [*writes.start(), *(event for item in items for event in writes.write(item, by_tool=False))]
     assert [event["sequence_number"] for event in events] == list(range(len(events)))
     return events
 
@@ -132,8 +132,11 @@ def piece_of(index: int, args: str, name: str | None = None) -> AIMessageChunk:
             ],
             [("call_f", "f", '{"x":1}'), ("call_g", "g", '{"y":2}')],
         ),
-        ([piece_of(0, '{"x"', "f"), AIMessageChunk("Well."), piece_of(0, ":1}")], [("call_f", "f", '{"x":1}'), "Well."]),
-        ([piece_of(0, "{}", "f"), AIMessageChunk("Well."), piece_of(0, "\n")], [("call_f", "f", "{}"), "Well."]),
+        (
+            [piece_of(0, '{"x"', "f"), AIMessageChunk(content="Well."), piece_of(0, ":1}")],
+            [("call_f", "f", '{"x":1}'), "Well."],
+        ),
+        ([piece_of(0, "{}", "f"), AIMessageChunk(content="Well."), piece_of(0, "\n")], [("call_f", "f", "{}"), "Well."]),
         ([piece_of(0, "", "f"), piece_of(1, "", "g")], [("call_f", "f", ""), ("call_g", "g", "")]),
         ([piece_of(0, "{bad", "f"), piece_of(1, "{}", "g")], [("call_f", "f", "{bad"), ("call_g", "g", "{}")]),
     ],
@@ -155,7 +158,7 @@ def test_items_of_a_response_follow_one_another(chunks: list[AIMessageChunk], ou
 
 
 def test_the_last_item_of_a_cut_response_is_incomplete() -> None:
-    *_, done, last = events_of(AIMessageChunk("Yes, "), piece_of(0, '{"x', "f"), finish_reason="length")
+    *_, done, last = events_of(AIMessageChunk(content="Yes, "), piece_of(0, '{"x', "f"), finish_reason="length")
     assert [item["status"] for item in last["response"]["output"]] == ["completed", "incomplete"]
     assert done["item"]["status"] == "incomplete"
     asked, _ = ResponsesRequest.read({"model": "moa", "input": "Hi"}, strict=True)

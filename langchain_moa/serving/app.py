@@ -137,7 +137,7 @@ class Endpoint:
             # Against DNS rebinding: a web page whose host name now resolves to this machine sends its own name.
             middleware.insert(0, Middleware(TrustedHostMiddleware, allowed_hosts=sorted(hosts), www_redirect=False))
         if origins:
-            exposed = ["x-request-id", "x-moa-ignored", "retry-after"]
+            exposed = ["x-request-id", "x-moa-ignored", "x-should-retry", "retry-after"]
             cors = Middleware(
                 CORSMiddleware, allow_origins=list(origins), allow_methods=["*"], allow_headers=["*"], expose_headers=exposed
             )

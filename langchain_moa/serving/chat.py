@@ -19,6 +19,7 @@ from langchain_moa.serving.parameters import (
     AggregatorParameters,
     Parameters,
     Prompting,
+    WholeNumber,
     length_limit,
     sort_out,
 )
@@ -56,8 +57,8 @@ class ChatRequest(Parameters, AggregatorParameters):
 
     messages: list[Turn] = Field(min_length=1)
     stream_options: dict[str, Any] | None = None
-    max_tokens: int | None = Field(default=None, ge=1, lt=2**31)
-    max_completion_tokens: int | None = Field(default=None, ge=1, lt=2**31)
+    max_tokens: WholeNumber | None = Field(default=None, ge=1, lt=2**31)
+    max_completion_tokens: WholeNumber | None = Field(default=None, ge=1, lt=2**31)
     stop: Stop | None = None
     reasoning_effort: str | None = None
     verbosity: str | None = None
@@ -81,8 +82,11 @@ class ChatRequest(Parameters, AggregatorParameters):
             if length_limit(given.get(name)) is None:
                 given.pop(name, None)
         # OpenRouter's form of `reasoning_effort`.
-        if isinstance(reasoning := given.pop("reasoning", None), dict) and isinstance(effort := reasoning.get("effort"), str):
-            given.setdefault("reasoning_effort", effort)
+        if (reasoning := given.pop("reasoning", None)) is not None:
+            if isinstance(reasoning, dict) and isinstance(effort := reasoning.get("effort"), str):
+                given.setdefault("reasoning_effort", effort)
+            else:
+                ignored.append("reasoning")
         request = cls.validated(given)
         request.check()
         return request, ignored
@@ -105,7 +109,8 @@ class ChatRequest(Parameters, AggregatorParameters):
         messages: list[BaseMessage] = to_messages(self.messages, links)
         # The newer name takes precedence, as at OpenAI.
         longest = self.max_completion_tokens if self.max_completion_tokens is not None else self.max_tokens
-        stops = [self.stop] if isinstance(self.stop, str) else self.stop or None
+        # Empty strings stop nothing, and providers refuse them.
+        stops = [stop for stop in ([self.stop] if isinstance(self.stop, str) else self.stop or ()) if stop] or None
         given = {**{name: getattr(self, name) for name in EVERY_CALL}, "max_tokens": longest, "stop": stops}
         shared = {name: value for name, value in given.items() if value is not None}
         own = AggregatorParameters.model_validate(
@@ -141,7 +146,7 @@ class ChatWriter:
         message = outcome.message
         calls = tool_calls_of(message)
         content: str | None = str(message.text) or (None if calls else "")
-        refusal = message.additional_kwargs.get("refusal")
+        refusal = refusal_of(message)
         if outcome.by_tool and calls:
             content, calls = calls[0][2], []
         said: dict[str, Any] = {"role": "assistant", "content": content, "refusal": refusal}
@@ -199,7 +204,7 @@ class ChatWriter:
             yield self._chunk({"reasoning_content": thoughts})
         if message.text:
             yield self._chunk({"content": str(message.text)})
-        if refusal := message.additional_kwargs.get("refusal"):
+        if refusal := refusal_of(message):
             yield self._chunk({"refusal": refusal})
         for call in calls:
             if not by_tool:
@@ -295,6 +300,18 @@ def reasoning_of(message: AIMessage) -> str:
     return "".join(texts)
 
 
+def refusal_of(message: AIMessage) -> str | None:
+    """Return the text of a refusal, in an answer or a chunk; `None` if it is none."""
+    said = message.additional_kwargs.get("refusal")
+    texts = [said] if isinstance(said, str) else []
+    for block in message.content if isinstance(message.content, list) else []:
+        match block:
+            # OpenAI's own block, or the same wrapped in LangChain's standard content (`output_version="v1"`).
+            case {"type": "refusal", "refusal": str(text)} | {"type": "non_standard", "value": {"refusal": str(text)}}:
+                texts.append(text)
+    return "".join(texts) if texts else None
+
+
 def finish_reason(metadata: Mapping[str, Any], *, calls: bool) -> str:
     """Return OpenAI's finish reason for an answer.
 
@@ -321,7 +338,10 @@ def chat_usage(usage: UsageMetadata | None) -> dict[str, Any] | None:
             "prompt_tokens": usage["input_tokens"],
             "completion_tokens": usage["output_tokens"],
             "total_tokens": usage["total_tokens"],
-            "prompt_tokens_details": {"cached_tokens": read.get("cache_read", 0)},
+            "prompt_tokens_details": {
+                "cached_tokens": read.get("cache_read", 0),
+                "cache_write_tokens": read.get("cache_creation", 0),
+            },
             "completion_tokens_details": {"reasoning_tokens": written.get("reasoning", 0)},
         }
     )

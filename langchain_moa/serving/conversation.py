@@ -179,7 +179,8 @@ def plain_content(content: str | Sequence[BaseModel] | None, links: Links, place
     # A single text part becomes a string, because some providers do not accept parts everywhere.
     if len(parts) == 1 and isinstance(parts[0], dict) and parts[0].get("type") == "text" and len(parts[0]) == 2:  # noqa: PLR2004  # `type` and `text`
         return str(parts[0]["text"])
-    return parts
+    # Without a part, as where all were reasoning, it is an empty string: providers refuse an empty list.
+    return parts or ""
 
 
 def _plain_part(part: BaseModel, links: Links, place: str) -> dict[str, Any] | None:
@@ -241,7 +242,7 @@ class UserTurn(_Closed):
 
 class _CalledFunction(_Closed):
     name: str
-    arguments: str = ""
+    arguments: str | None = None
 
 
 class CalledTool(_Closed):
@@ -307,7 +308,7 @@ def _message(turn: Turn, links: Links, place: str) -> BaseMessage:
         return ToolMessage(content, tool_call_id=turn.tool_call_id, name=turn.name)
     if isinstance(turn, UserTurn):
         return HumanMessage(content, name=turn.name)
-    calls = [(call.id, call.function.name, call.function.arguments) for call in turn.tool_calls or ()]
+    calls = [(call.id, call.function.name, call.function.arguments or "") for call in turn.tool_calls or ()]
     return ai_message(content, calls, refusal=turn.refusal, name=turn.name)
 
 

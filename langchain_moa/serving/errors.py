@@ -16,6 +16,7 @@ from langchain_core.exceptions import (
 )
 from starlette.responses import JSONResponse
 
+from langchain_moa.data.answer import whole_characters
 from langchain_moa.data.errors import AggregatorFailedError, MoAError, ProposersFailedError, StrategyFailedError
 from langchain_moa.data.redaction import redact
 from langchain_moa.limits.retry import is_retryable, retry_after
@@ -91,7 +92,7 @@ class ApiError(Exception):
         """
         super().__init__(message)
         self.status = status
-        self.message = message
+        self.message = whole_characters(message)
         self.code = code
         self.param = param
         said = {} if retry is None else {"x-should-retry": str(retry).lower()}

@@ -15,6 +15,7 @@ from starlette.responses import Response
 
 from langchain_moa.data.usage import cost_of_call
 from langchain_moa.serving.errors import ApiError, failure
+from langchain_moa.serving.parameters import first_names
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, MutableMapping, Sequence
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger("langchain_moa.serving.access")
 
 _ERROR = 500
+
+_LONGEST_PATH = 200
 
 CLIENT_GONE = 499
 """nginx's status for a client that closed the connection. It is used only in the log and the metrics."""
@@ -74,7 +77,7 @@ class RequestRecord:
             said += [f"model={self.mixture}", f"calls={len(self.calls)}", f"tokens={self.tokens}"]
             said += [f"cost={f'${dollars:.6f}' if priced or not self.calls else 'unknown'}{at_least}"]
         if self.ignored:
-            said.append(f"ignored={','.join(self.ignored)}")
+            said.append(f"ignored={','.join(first_names(self.ignored))}")
         return " ".join(said)
 
 
@@ -111,7 +114,8 @@ class Metrics:
             seconds: How long it took.
         """
         self._requests.labels(record.mixture, record.owner, str(status)).inc()
-        if record.mixture:
+        if record.calls:
+            # Not requests that were refused.
             self._seconds.labels(record.mixture, record.owner).observe(seconds)
         for call in record.calls:
             labels = (record.mixture, str(call.get("name") or call.get("model")), record.owner)
@@ -179,8 +183,8 @@ class AccessLog:
             seconds = perf_counter() - started
             status = record.status or status or CLIENT_GONE
             client = (scope.get("client") or ("-",))[0]
-            # Escaped, so that a path cannot forge log lines.
-            path = ascii(scope["path"])[1:-1]
+            # Escaped, so that a path cannot forge log lines, and cut, so that it cannot fill the disk.
+            path = ascii(scope["path"])[1:-1][:_LONGEST_PATH]
             words = record.words()
             logger.info("%s %s %s %d %.3f s %s %s", client, scope["method"], path, status, seconds, words, record.id)
             self._metrics.count(record, status, seconds)

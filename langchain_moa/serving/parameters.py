@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, Self
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, ValidationError
 
 from langchain_moa.serving.errors import ApiError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from langchain_core.messages import BaseMessage
 
@@ -25,7 +25,7 @@ EVERY_CALL = (
 # Parameters for OpenAI's own service, which do not affect the answer.
 _IGNORED = {
     *("user", "safety_identifier", "metadata", "service_tier"),
-    *("prompt_cache_key", "prompt_cache_retention"),
+    *("prompt_cache_key", "prompt_cache_options", "prompt_cache_retention"),
 }
 
 # Parameters that would change the answer and are not supported: the values without an effect, and the reason.
@@ -64,6 +64,15 @@ class Prompting:
     owner: str = "-"
 
 
+def _whole_number(value: Any) -> Any:
+    """Return a number without a fraction, such as 50.0, as a whole number: in JSON they are the same."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+WholeNumber = Annotated[int, BeforeValidator(_whole_number)]
+"""A whole number; 50.0 is 50."""
+
+
 class Parameters(BaseModel):
     """The parameters that both APIs have in common.
 
@@ -77,10 +86,10 @@ class Parameters(BaseModel):
     stream: bool = False
     temperature: float | None = Field(default=None, ge=0, le=2)
     top_p: float | None = Field(default=None, ge=0, le=1)
-    top_k: int | None = Field(default=None, ge=1, lt=2**31)
+    top_k: WholeNumber | None = Field(default=None, ge=1, lt=2**31)
     presence_penalty: float | None = Field(default=None, ge=-2, le=2)
     frequency_penalty: float | None = Field(default=None, ge=-2, le=2)
-    seed: int | None = Field(default=None, ge=-(2**63), lt=2**63)
+    seed: WholeNumber | None = Field(default=None, ge=-(2**63), lt=2**63)
     parallel_tool_calls: bool | None = None
 
     @classmethod
@@ -142,10 +151,15 @@ def shown_name(name: str) -> str:
     return plain if len(plain) <= 40 else f"{plain[:37]}..."  # noqa: PLR2004  # longer than any known parameter
 
 
-def ignored_header(names: list[str]) -> dict[str, str]:
-    """Return the header with the names of ignored parameters."""
+def first_names(names: Sequence[str]) -> list[str]:
+    """Return the first names of ignored parameters, and how many there are besides."""
     more = [f"and {len(names) - _MOST_NAMED} more"] if len(names) > _MOST_NAMED else []
-    return {"x-moa-ignored": ", ".join([*names[:_MOST_NAMED], *more])} if names else {}
+    return [*names[:_MOST_NAMED], *more]
+
+
+def ignored_header(names: Sequence[str]) -> dict[str, str]:
+    """Return the header with the names of ignored parameters."""
+    return {"x-moa-ignored": ", ".join(first_names(names))} if names else {}
 
 
 def length_limit(value: Any) -> Any:

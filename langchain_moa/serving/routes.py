@@ -19,8 +19,8 @@ from langchain_moa.serving.metrics import CLIENT_GONE, Metrics, record_of
 from langchain_moa.serving.mixtures import FinalAnswer
 from langchain_moa.serving.parameters import ignored_header, shown_name
 from langchain_moa.serving.response_events import ResponsesWriter
-from langchain_moa.serving.responses import ResponsesRequest
-from langchain_moa.serving.streaming import EventStream, attended
+from langchain_moa.serving.responses import ResponsesRequest, in_own_names
+from langchain_moa.serving.streaming import EventStream, attended, encode_json
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping
@@ -111,8 +111,12 @@ class Routes:
             body = _from_json(content)
             check_counts(body, key, self._limits)
             asked, ignored = read.read(body, strict=self._strict)
-            mixture, prompting = self._find(asked.model), asked.prompting(record.owner, self._links)
-            return asked, ignored, mixture, prompting, mixture.bound(prompting)
+            mixture = self._find(asked.model)
+            try:
+                prompting = asked.prompting(record.owner, self._links)
+                return asked, ignored, mixture, prompting, mixture.bound(prompting)
+            except ApiError as error:
+                raise (in_own_names(error) if read is ResponsesRequest else error) from None
 
         await self._turn()
         if len(content) <= _LONG:
@@ -188,7 +192,8 @@ class _Answering:
             if not self._prompting.stream:
                 work = self._outcome(run)
                 outcome = await attended(receive, work, places=self._routes.places, until=self._until, limits=limits)
-                await JSONResponse(self._writer.whole(outcome), headers=self._headers)(scope, receive, send)
+                content = encode_json(self._writer.whole(outcome))
+                await Response(content, headers=self._headers, media_type="application/json")(scope, receive, send)
                 return
             stream = EventStream(self._events(run), self._writer, limits)
             try:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from langchain_moa.data.answer import whole_characters
 from langchain_moa.serving.errors import ApiError, ClientGoneError, out_of_time, shutting_down
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ class EventWriter(Protocol):
 
 def encode_json(data: Mapping[str, Any]) -> bytes:
     """Return JSON in one line."""
-    return json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode()
+    return whole_characters(json.dumps(data, ensure_ascii=False, separators=(",", ":"))).encode()
 
 
 async def attended(receive: Receive, work: Coroutine[Any, Any, T], *, places: Places, until: float, limits: Limits) -> T:

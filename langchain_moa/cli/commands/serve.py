@@ -249,7 +249,7 @@ def _keys(file: Path | None) -> list[str]:
     if file is None:
         return [key for part in os.environ.get(_VARIABLE, "").split(",") if (key := part.strip())]
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
+        lines = file.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         msg = f"--api-key-file: cannot read {str(file)!r}: {getattr(error, 'strerror', None) or 'it is not text'}"
         raise UsageError(msg) from None

@@ -27,9 +27,10 @@ if TYPE_CHECKING:
 
 _MASK = "**********"
 
-# In the text of an error, what follows the name of a credential.
+# In the text of an error, a name and what follows it: `X-Auth-Key: ...`, `'api_key': '...'`, `OPENAI_API_KEY=...`.
 _ASSIGNED = re.compile(
-    r"(?i)\b(?:api[_-]?keys?|token|secret|password|passwd)[\"']?[ \t]{0,4}[=:][ \t]{0,4}[\"']?([^\s\"',;}&]{8,})"
+    r"(?<![\w-])([A-Za-z_][\w-]{2,63})[\"']?[ \t]{0,4}[=:][ \t]{0,4}[\"']?(?:(?i:Bearer|Basic|Digest|Token)[ \t]{1,4})?"
+    r"([^\s\"',;}&]{8,})"
 )
 
 # Shorter values are no keys, and masking them would garble the text around.
@@ -135,8 +136,8 @@ def redact(text: str, secrets: Iterable[str] = ()) -> str:
 
 
 def _without_value(match: re.Match[str]) -> str:
-    value = match[1]
-    if value.startswith(_MASK) or not re.search(r"\d", value):
+    name, value = match[1], match[2]
+    if value.startswith(_MASK) or not re.search(r"\d", value) or not is_secret_name(name):
         return match[0]  # `unexpected token: identifier`
     return f"{match[0].removesuffix(value)}{_MASK}"
 

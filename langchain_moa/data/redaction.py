@@ -111,6 +111,9 @@ def _in_header(value: str) -> Iterator[str]:
     yield value
     # A server may show the key without the scheme that stands before it: `Bearer ...`.
     yield value.rpartition(" ")[2]
+    # Or the value of one cookie.
+    for pair in value.split(";"):
+        yield pair.partition("=")[2].strip()
 
 
 def _in_address(address: str) -> Iterator[str]:

@@ -60,7 +60,7 @@ def _unset(value: Any) -> Any:
 def _number(value: Any) -> Any:
     if isinstance(value, bool):
         msg = f"{str(value).lower()} is not a number; give a number, or leave the field out"
-        raise ValueError(msg)
+        raise ValueError(msg)  # noqa: TRY004  # pydantic reports ValueErrors with the field's name
     return _unset(value)
 
 

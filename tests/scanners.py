@@ -6,8 +6,10 @@ it a megabyte of the slowest of them.
 
 from __future__ import annotations
 
+import asyncio
 import io
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.messages import AIMessage
@@ -18,6 +20,7 @@ from langchain_moa.cli.answer import StreamedMarkdown
 from langchain_moa.cli.console import one_line, printable
 from langchain_moa.data import credentials
 from langchain_moa.data.answer import read_answer
+from langchain_moa.data.documents import read_yaml
 from langchain_moa.data.redaction import names_secret, redact
 from langchain_moa.data.sanitizing import left_out, plain, spelled_out
 from langchain_moa.drawing.text import clean
@@ -31,7 +34,7 @@ from langchain_moa.strategies.ballot import Ballot
 from langchain_moa.strategies.extract import EXTRACTORS
 from langchain_moa.strategies.inquiry import reads_json
 from langchain_moa.strategies.layer import ClosedLayer
-from langchain_moa.strategies.similarity import words
+from langchain_moa.strategies.similarity import LEXICAL, ORDERED, compare, words
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -84,6 +87,18 @@ def duplicates(text: str) -> None:
         return
 
 
+def document(text: str) -> None:
+    """Read a value of a YAML document."""
+    # PyYAML takes a tenth of a millisecond for each token.
+    with suppress(ValueError):
+        read_yaml(f"a: {text[: len(text) // 5]}1")
+
+
+def compared(by: str) -> Callable[[str], Any]:
+    """Return what compares a text with a longer one."""
+    return lambda text: asyncio.run(compare([text, f"x {text} x"], by))
+
+
 def streamed(text: str) -> None:
     """Show a text as it comes, in a terminal that is thrown away."""
     # Layout takes a millisecond for each block, whatever is in it.
@@ -109,6 +124,9 @@ SCANNERS: dict[str, tuple[Callable[[str], Any], list[str]]] = {
     "read_answer": (lambda text: read_answer(AIMessage(text)), ["<think>", "</think>", " ", "<thinking>"]),
     "cut": (lambda text: cut(text, 100_000), [". ", "\n", ".", "\u3002"]),
     "json": (reads_json(Verdict), ["[", '{"a":', "```", '"', "\\"]),
+    "yaml": (document, ["1:", "9", "x, ", "[", "&a ", "? ", "- "]),
+    "ordered": (compared(ORDERED), ["a ", "a b ", "a\n", "=", "\u4e00"]),
+    "lexical": (compared(LEXICAL), ["a ", "a b "]),
     "words": (words, ["a", "a ", "\u4e00"]),
     "clean": (clean, ["\u0301", "a ", "\x00"]),
     "label": (Ballot.of([reference("a"), reference("b", 2)]).label_in, ["[[", "[[ ", "[[A", "]]"]),
@@ -122,7 +140,23 @@ SCANNERS: dict[str, tuple[Callable[[str], Any], list[str]]] = {
     **{
         f"extract {name}": (
             find,
-            ["answer: ", "not ", "0 ", "1,", "\\frac{1}{", "\\boxed{", "\\text{", "A, ", "```a\n", "`", "* "],
+            [
+                "answer: ",
+                "not ",
+                "0 ",
+                "1,",
+                "\\frac{1}{",
+                "\\boxed{",
+                "\\text{",
+                "A, ",
+                "```a\n",
+                "`",
+                "* ",
+                ":",
+                "\n",
+                "`\n",
+                "*\n",
+            ],
         )
         for name, find in EXTRACTORS.items()
     },

@@ -12,6 +12,7 @@ import json
 import sqlite3
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
+from shutil import disk_usage
 from time import perf_counter, time
 from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 from weakref import WeakValueDictionary
@@ -69,6 +70,9 @@ class CallRecord:
         return cast("AIMessage", messages_from_dict([dict(self.message)])[0])
 
 
+# Bytes that are to be free before anything is asked: answers that cannot be written would be paid for again.
+_ROOM = 1_000_000
+
 _TABLES = """
 CREATE TABLE IF NOT EXISTS calls (row TEXT NOT NULL, key TEXT NOT NULL, record TEXT NOT NULL, PRIMARY KEY (row, key));
 CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL);
@@ -106,7 +110,7 @@ class CallJournal:
             max_cost_usd: The spending limit of all runs together, in US dollars. Default: no limit.
 
         Raises:
-            BatchError: Another run has it open, or the file is not a journal of this kind.
+            BatchError: Another run has it open, the file is not a journal of this kind, or the disk is full.
             OSError: The file cannot be opened.
         """
         self.path = path
@@ -119,6 +123,9 @@ class CallJournal:
         self._failed: dict[str, tuple[QuestionRun, Exception]] = {}
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
+            if disk_usage(path.parent).free < _ROOM:
+                msg = f"the disk has no room for {path}; free some space, or give another --output"
+                raise BatchError(msg)
             open_private(path).close()
         # SQLite releases its own locks when the process ends, on every system.
         self._database = sqlite3.connect("" if path is None else path, timeout=0, isolation_level=None, check_same_thread=False)

@@ -117,7 +117,7 @@ def write_whole(path: Path, content: str | bytes, *, errors: str = "strict") -> 
         errors: What is done with half a character in a text, as `str.encode` takes it.
 
     Raises:
-        OSError: It cannot be written; what was there before is still there.
+        OSError: It cannot be written; what was there before is still there. The text names the file and the reason.
     """
     aside = path.with_name(f".{path.name}.part")
     data = content.encode("utf-8", errors) if isinstance(content, str) else content
@@ -125,9 +125,9 @@ def write_whole(path: Path, content: str | bytes, *, errors: str = "strict") -> 
         with open_private(aside, truncate=True) as file:
             write_all(file, data)
         aside.replace(path)
-    except OSError:
+    except OSError as error:
         aside.unlink(missing_ok=True)
-        raise
+        raise OSError(error.errno, error.strerror or "it cannot be written", str(path)) from error
 
 
 def open_private(path: Path, *, truncate: bool = False) -> FileIO:

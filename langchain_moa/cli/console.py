@@ -70,8 +70,13 @@ def emit(text: str, *, end: str = "\n") -> None:
     """
     if sys.stdout is None:
         raise OSError(_CLOSED)
-    sys.stdout.write((printable(text) if is_terminal(sys.stdout) else text) + end)
-    sys.stdout.flush()
+    try:
+        sys.stdout.write((printable(text) if is_terminal(sys.stdout) else text) + end)
+        sys.stdout.flush()
+    except OSError as error:
+        if error.errno is None:
+            raise
+        raise OSError(error.errno, os.strerror(error.errno), "standard output") from error
 
 
 _CLOSED = "standard output is closed; redirect it to a file, or to /dev/null"

@@ -60,5 +60,16 @@ def save_drawing(graph: Source, path: str | os.PathLike[str], *, title: str | No
             found = suffix or "no suffix"
             msg = f"path: {found!r} of {file.name!r} is not a format of drawings; use one of {', '.join(SUFFIXES)}"
             raise ValueError(msg)
-    file.write_bytes(content)
+    _replace(file.resolve(), content)
     return file
+
+
+def _replace(file: Path, content: bytes) -> None:
+    """Write a file beside its place first, so that a full disk leaves the old one as it was."""
+    aside = file.with_name(f".{file.name}.part")
+    try:
+        aside.write_bytes(content)
+        aside.replace(file)
+    except OSError as error:
+        aside.unlink(missing_ok=True)
+        raise OSError(error.errno, error.strerror or "it cannot be written", str(file)) from error

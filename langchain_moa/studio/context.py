@@ -57,6 +57,13 @@ def _unset(value: Any) -> Any:
     return None if value in ("", []) else value
 
 
+def _number(value: Any) -> Any:
+    if isinstance(value, bool):
+        msg = f"{str(value).lower()} is not a number; give a number, or leave the field out"
+        raise ValueError(msg)  # noqa: TRY004  # pydantic reports ValueErrors with the field's name
+    return _unset(value)
+
+
 def _member(value: Any) -> Any:
     return {"model": value} if isinstance(value, str) else value
 
@@ -66,6 +73,7 @@ def _shape(value: Any) -> str:
 
 
 _Cleared = BeforeValidator(_unset)
+_Number = BeforeValidator(_number)
 _Member = Annotated[MemberContext, BeforeValidator(_member)]
 _Layer = Annotated[list[_Member], Field(min_length=1, max_length=_MOST_PROPOSERS)]
 _Layers = Annotated[list[_Layer], Field(min_length=1, max_length=_MOST_LAYERS)]
@@ -145,7 +153,7 @@ class MixtureContext(BaseModel):
         title="Aggregator",
         description="Who writes the answer: the name of a member, or a model as provider:model.",
     )
-    num_layers: Annotated[int | None, _Cleared, WithJsonSchema({"type": "integer", "minimum": 1, "maximum": _MOST_LAYERS})] = (
+    num_layers: Annotated[int | None, _Number, WithJsonSchema({"type": "integer", "minimum": 1, "maximum": _MOST_LAYERS})] = (
         Field(default=None, ge=1, le=_MOST_LAYERS, description="Layers of proposers; the aggregator is extra.")
     )
     prompt: Annotated[str | None, _Cleared, _TEXT] = Field(
@@ -162,14 +170,12 @@ class MixtureContext(BaseModel):
     aggregation: _Aggregation = Field(default=None, description="How the answer is made of the references.")
     reference_filters: _Filters = Field(default=None, description="Which references are passed on; none: all of them.")
     stop_when: _Stop = Field(default=None, description="When no further layer is asked; none: never.")
-    quorum: Annotated[int | float | None, _Cleared, _NUMBER] = Field(
+    quorum: Annotated[int | float | None, _Number, _NUMBER] = Field(
         default=None, gt=0, description="How many good answers close a layer early: a number, or a share such as 0.75."
     )
-    deadline: Annotated[float | None, _Cleared, _NUMBER] = Field(
-        default=None, gt=0, description="Seconds for the whole answer."
-    )
-    temperature: Annotated[float | None, _Cleared, _NUMBER] = Field(default=None, ge=0, description="For every call.")
-    max_tokens: Annotated[int | None, _Cleared, WithJsonSchema({"type": "integer", "minimum": 1})] = Field(
+    deadline: Annotated[float | None, _Number, _NUMBER] = Field(default=None, gt=0, description="Seconds for the whole answer.")
+    temperature: Annotated[float | None, _Number, _NUMBER] = Field(default=None, ge=0, description="For every call.")
+    max_tokens: Annotated[int | None, _Number, WithJsonSchema({"type": "integer", "minimum": 1})] = Field(
         default=None, ge=1, description="The longest answer of every call, in tokens; a model's thoughts count."
     )
 

@@ -159,6 +159,7 @@ def test_a_folder_is_no_file(tmp_path: Path) -> None:
             "num_layers: 1\nproposers: [a]\nnum_layers: 2\n",
             "line 3, column 1: a key stands twice in one mapping; the first is in line 1",
         ),
+        ("yes: 1\ntrue: 2\n", "line 2, column 1: a key stands twice in one mapping; the first is in line 1"),
         ("proposers: &p [*p]\n", "line 1, column 16: the anchor &p refers to itself"),
         ("proposers: &p\n  - a: *p\n", "line 2, column 8: the anchor &p refers to itself"),
         ("proposers: " + "[" * 3_000, "line 1, column 61: it is nested more than 50 levels deep"),

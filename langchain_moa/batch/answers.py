@@ -32,7 +32,9 @@ async def batch_answers(
     With an `output`, each answer is a line there before it is yielded, and every call is in a journal beside it,
     `OUTPUT.journal`. A run that was ended, even by a power failure, goes on if you call this again with the same arguments:
     rows that have a line are not asked, and not yielded, again, and calls of an answer that was not complete are not paid
-    again. Break the loop, or cancel the task, to end early.
+    again. Break the loop, or cancel the task, to end early: the calls under way are cancelled. After `break`, Python closes an
+    async iterator some time later, and the output is in use until then; to use it at once, iterate inside
+    `async with contextlib.aclosing(batch_answers(...)) as answers`.
 
     Args:
         mixture: The mixture, or a `ChatMoA`.
@@ -66,7 +68,8 @@ async def batch_answers(
     Raises:
         ValueError: An argument is out of its range, or `max_cost_usd` is given and a price is not known.
         RowError: A file cannot be read, a row of it cannot be asked, or two rows have one id.
-        BatchError: The output is in use by another run, was begun by another mixture, or is another kind of file.
+        BatchError: The output is in use by another run, was begun with another mixture, `system` or `prompt_field`, or is
+            another kind of file.
         StoppedError: After the last answer: the money is used up, rows fail one after the other, or a file cannot be written.
         ImportError: A package for Parquet, Ray or a provider is missing; the text has the pip command.
         TypeError: There is no such option.

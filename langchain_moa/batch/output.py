@@ -123,7 +123,10 @@ class Output:
         if self._file.unsaved:
             return
         failed = line["error"] is not None
-        self._journal.add_line(OutputLine(row, start, len(data) + 1, failed, about))
+        try:
+            self._journal.add_line(OutputLine(row, start, len(data) + 1, failed, about))
+        except BatchError as unindexed:  # the line is in the file; the next run finds it there
+            self._journal.gate.close("write", str(unindexed))
         if not failed:
             self._unsynced.append(row)
 

@@ -185,21 +185,24 @@ def csv_rows(path: Path) -> Iterator[Row]:
         RowError: It cannot be read, or two columns have one name.
     """
     csv.field_size_limit(max(csv.field_size_limit(), _LONGEST_FIELD))
+    last = 0
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             # Strict: a quotation mark that is not closed would take all lines after it for one field.
             reader = csv.DictReader(file, strict=True)
             names = reader.fieldnames or ()
+            last = reader.line_num
             if repeated := next((name for number, name in enumerate(names) if name in names[:number]), None):
                 msg = f"{path}, line 1: two columns are named {repeated!r}; give each column its own name"
                 raise RowError(msg)
             for fields in reader:
-                row = Row(str(path), reader.line_num, {name: value for name, value in fields.items() if value is not None})
+                last = reader.line_num
+                row = Row(str(path), last, {name: value for name, value in fields.items() if value is not None})
                 if None in fields:
                     row.refuse("it has more fields than the first line names")
                 yield row
     except csv.Error as error:
-        msg = f"{path}, line {reader.line_num}: not CSV: {error}; a quotation mark may be missing or misplaced"
+        msg = f"{path}, line {last + 1}: not CSV: {error}; a quotation mark may be missing or misplaced"
         raise RowError(msg) from error
     except (OSError, UnicodeDecodeError) as error:
         msg = f"{path} cannot be read: {error.strerror if isinstance(error, OSError) else 'it is not UTF-8'}"

@@ -32,7 +32,10 @@ async def batch_answers(
     With `output`, each answer is written to that file before it is yielded, and every call is recorded in a journal next to
     it, `OUTPUT.journal`. To resume a run that was interrupted, even by a power failure, call this again with the same
     arguments: rows that have a line in the output are skipped, and recorded calls of unfinished rows are not paid for again.
-    To stop early, break out of the loop or cancel the task.
+
+    To stop early, break out of the loop or cancel the task; running calls are cancelled. After `break`, Python closes an async
+    iterator some time later, and the output is in use until then. To use it at once, iterate inside
+    `async with contextlib.aclosing(batch_answers(...)) as answers`.
 
     Args:
         mixture: The mixture, or a `ChatMoA`.
@@ -66,7 +69,8 @@ async def batch_answers(
     Raises:
         ValueError: An argument is out of range, or `max_cost_usd` is given and a price is unknown.
         RowError: A file cannot be read, one of its rows is invalid, or two rows have the same id.
-        BatchError: The output is in use by another run, was started with another mixture, or is not the output of a batch.
+        BatchError: The output is in use by another run, was started with another mixture, `system` or `prompt_field`, or is not
+            the output of a batch.
         StoppedError: The run ended early: the budget is used up, too many rows failed in a row, or a file cannot be written.
         ImportError: A package for Parquet, Ray or a provider is missing; the message has the pip command.
         TypeError: An option is unknown.

@@ -147,7 +147,12 @@ class HalfPrice:
                 raise HaltedError(why) from None
             _logger.info("%s has no batch jobs (%s): it is asked directly", provider, type(error).__name__)
             return False
-        await self.queue.open(provider, api)
+        try:
+            await self.queue.open(provider, api)
+        except Exception as error:  # noqa: BLE001  # whatever the SDK raises
+            why = f"the jobs of earlier runs at {provider} cannot be found: {describe(error)['message']}; try again later"
+            self.queue.give_up("failures", why)
+            raise HaltedError(why) from None
         return True
 
 

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 # Seconds that a provider's clock may be behind ours.
 _CLOCKS = 300
 
+# What OpenAI says of a job that does not fit into the tokens that an organization may have in its queue.
+_TOO_LARGE = "token_limit_exceeded"
+
 _TOO_LATE = 504
 _REFUSED = 400
 
@@ -52,11 +55,13 @@ class JobState:
         is_over: Whether nothing more will come of it.
         status: The HTTP status of lines that have no result when it is over: 504 if the next job may answer them.
         why: The same in words.
+        is_too_large: Whether the provider has taken no line of it, because all jobs under way would have too many tokens.
     """
 
     is_over: bool
     status: int = _TOO_LATE
     why: str = ""
+    is_too_large: bool = False
 
 
 class JobApi(ABC):
@@ -112,7 +117,11 @@ class OpenAIJobs(JobApi):
 
     @override
     async def probe(self) -> None:
-        await self.client.batches.list(limit=1)
+        page = await self.client.batches.list(limit=1)
+        if not isinstance(getattr(page, "data", None), list):
+            # xAI, for example, has other batches at the same address.
+            msg = "its batches are not those of OpenAI"
+            raise TypeError(msg)
 
     @override
     async def submit(self, job: Job, lines: Sequence[JobRequest]) -> str:
@@ -145,7 +154,13 @@ class OpenAIJobs(JobApi):
             case "cancelled":
                 return JobState(is_over=True, status=_REFUSED, why=f"the job {id_} was cancelled")
             case "failed":
-                return JobState(is_over=True, status=_REFUSED, why=f"the job {id_} failed: {_reasons(found)}")
+                errors = (found.get("errors") or {}).get("data") or []
+                return JobState(
+                    is_over=True,
+                    status=_REFUSED,
+                    why=f"the job {id_} failed: {_reasons(found)}",
+                    is_too_large=any(each.get("code") == _TOO_LARGE for each in errors),
+                )
         return JobState(is_over=False)
 
     @override

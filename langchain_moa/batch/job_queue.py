@@ -17,7 +17,7 @@ from langchain_moa.data.redaction import describe
 from langchain_moa.limits.retry import is_retryable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from langchain_moa.batch.job_apis import JobApi, JobState
     from langchain_moa.batch.journal import BatchJournal
@@ -41,7 +41,7 @@ _MOST_BYTES = 90_000_000
 _QUIET_TURNS = 50
 _QUIET_SECONDS = 0.25
 
-_TOO_MANY, _SERVER_ERROR, _UNAVAILABLE = 429, 500, 503
+_TOO_MANY, _SERVER_ERROR = 429, 500
 
 
 class JobQueue:
@@ -72,8 +72,11 @@ class JobQueue:
         self._queued: dict[str, dict[str, JobRequest]] = defaultdict(dict)
         self._requests: dict[str, JobRequest] = {}
         self._attempts: dict[str, int] = defaultdict(int)
+        self._refusals: dict[str, int] = defaultdict(int)
+        self._most_lines: dict[str, int] = {}
         self._apis: dict[str, JobApi] = {}
         self._following: dict[str, asyncio.Task[None]] = {}
+        self._jobs: dict[str, Job] = {}
         self._changed = asyncio.Event()
         self._halted: HaltedError | None = None
 
@@ -191,7 +194,7 @@ class JobQueue:
                 self._changed.clear()
                 if any(self._queued.values()) and await self._is_quiet():
                     for provider in list(self._queued):
-                        for lines in self._groups(provider):
+                        for lines in self._next_jobs(provider):
                             await self._submit(provider, lines)
         except Exception as error:
             # Nothing would end the calls that wait.
@@ -212,18 +215,28 @@ class JobQueue:
             await asyncio.sleep(_QUIET_SECONDS)
         return True
 
+    def _next_jobs(self, provider: str) -> Iterator[list[JobRequest]]:
+        """Yield what goes into each job, and take it off the queue; one job at a time where all together were too large."""
+        is_limited = provider in self._most_lines
+        if is_limited and any(job.provider == provider for job in self._jobs.values()):
+            return
+        for lines in [*self._groups(provider)][: 1 if is_limited else None]:
+            for line in lines:
+                del self._queued[provider][line.id]
+            yield lines
+
     def _groups(self, provider: str) -> Iterator[list[JobRequest]]:
-        """Yield what goes into each job, and take it off the queue."""
+        """Yield what goes into each job."""
+        most = self._most_lines.get(provider, _MOST_LINES)
         groups: dict[tuple[str, str], list[JobRequest]] = defaultdict(list)
         for request in self._queued[provider].values():
             groups[request.group].append(request)
-        self._queued[provider].clear()
         for group in groups.values():
             part: list[JobRequest] = []
             size = 0
             for request in group:
                 size += len(json.dumps(request.body))
-                if part and (len(part) == _MOST_LINES or size > _MOST_BYTES):
+                if part and (len(part) == most or size > _MOST_BYTES):
                     yield part
                     part, size = [], len(json.dumps(request.body))
                 part.append(request)
@@ -242,28 +255,62 @@ class JobQueue:
         except OSError as error:
             self._give_up_writing(error)
             return
-        except Exception as error:  # noqa: BLE001  # whatever the SDK raises: the calls have failed by it
+        except Exception as error:  # noqa: BLE001  # whatever the SDK raises
+            await self._not_submitted(job, lines, error)
+            return
+        self._submitted(job, id_, len(lines))
+
+    def _submitted(self, job: Job, id_: str, lines: int) -> None:
+        self._refusals[job.provider] = 0
+        self.submitted += 1
+        _logger.info("the job %s has %d calls", id_, lines)
+        self._follow(job._replace(id=id_))
+
+    async def _not_submitted(self, job: Job, lines: Sequence[JobRequest], error: Exception) -> None:
+        """Refuse the calls of a job for good, or submit it again, unless the provider has got it after all."""
+        api = self._apis[job.provider]
+        status = getattr(error, "status_code", None)
+        if isinstance(status, int) and not _is_passing(status):
+            failure = describe(error)
+            self.journal.end_job(job.token)
+            self._refuse([line.id for line in lines], status, f"{failure['kind']}: {failure['message']}")
+            return
+        # Only with 429 is it certain that there is no such job, and that the next one is not paid twice.
+        is_uncertain = status != _TOO_MANY
+        while True:
             failure = describe(error)
             why = f"{failure['kind']}: {failure['message']}"
-            self.journal.end_job(job.token)
-            status = getattr(error, "status_code", None)
-            if isinstance(status, int) and _is_passing(status):
-                # The provider has said that there is no such job: sent again, it is not paid twice.
-                _logger.warning("a job of %d calls was refused: %s", len(lines), why)
-                await asyncio.sleep(self.poll)
-                for line in lines:
-                    self._again(provider, line.id, status, _error(why))
-            else:
-                self._refuse([line.id for line in lines], status if isinstance(status, int) else _UNAVAILABLE, why)
+            _logger.warning("a job of %d calls was not submitted: %s", len(lines), why)
+            self._refusals[job.provider] += 1
+            if self._refusals[job.provider] >= _ATTEMPTS:
+                # A job that the provider may have got stays in the journal, and the next run looks for it.
+                if not is_uncertain:
+                    self.journal.end_job(job.token)
+                self.give_up("failures", f"batch jobs cannot be submitted: {why}; run the same command later")
+                return
+            await asyncio.sleep(self.poll)
+            try:
+                id_ = await api.find(job, len(lines)) if is_uncertain else None
+            except Exception as another:  # noqa: BLE001  # whatever the SDK raises
+                error = another
+                continue
+            break
+        if id_ is not None:
+            self.journal.name_job(job.token, id_)
+            self._submitted(job, id_, len(lines))
             return
-        self.submitted += 1
-        _logger.info("the job %s has %d calls", id_, len(lines))
-        self._follow(job._replace(id=id_))
+        self.journal.end_job(job.token)
+        self._requeue(job.provider, [line.id for line in lines])
 
     def _follow(self, job: Job) -> None:
         task = asyncio.create_task(self._collect(job))
-        self._following[job.token] = task
-        task.add_done_callback(lambda _: self._following.pop(job.token, None))
+        self._following[job.token], self._jobs[job.token] = task, job
+        task.add_done_callback(lambda _: self._is_over(job))
+
+    def _is_over(self, job: Job) -> None:
+        self._following.pop(job.token, None)
+        self._jobs.pop(job.token, None)
+        self._changed.set()
 
     async def _collect(self, job: Job) -> None:
         """Wait for a job's end, and hand out its results."""
@@ -289,6 +336,9 @@ class JobQueue:
     async def _store(self, job: Job, api: JobApi, state: JobState) -> None:
         """Write a job's results down, and hand them out."""
         lines = set(self.journal.job_lines(job.token))
+        if state.is_too_large:
+            self._too_large(job, lines, state.why)
+            return
         some: list[tuple[str, int, str]] = []
         async for result in api.results(job.id or ""):
             if result[0] in lines:
@@ -306,6 +356,24 @@ class JobQueue:
                 self._again(job.provider, line, state.status, _error(state.why))
             else:
                 self._refuse([line], state.status, state.why)
+
+    def _too_large(self, job: Job, lines: set[str], why: str) -> None:
+        """Send the lines of a job again in jobs of half as many, one after the other."""
+        self.journal.end_job(job.token)
+        if len(lines) == 1 and not any(each.provider == job.provider for each in self._jobs.values() if each is not job):
+            self.give_up("failures", f"{why}; run the same command when other jobs are over")
+            return
+        _logger.warning("%s: its %d lines are sent in smaller jobs, one after the other", why, len(lines))
+        self._most_lines[job.provider] = max(1, min(len(lines) // 2, self._most_lines.get(job.provider, _MOST_LINES)))
+        self._requeue(job.provider, lines)
+
+    def _requeue(self, provider: str, lines: Iterable[str]) -> None:
+        """Put lines into the next job that were in none."""
+        for line in lines:
+            self._attempts[line] -= 1
+            if line in self._requests:
+                self._queued[provider][line] = self._requests[line]
+        self._changed.set()
 
     def _again(self, provider: str, line: str, status: int, body: str) -> None:
         """Put a line into the next job, or say that it has failed."""

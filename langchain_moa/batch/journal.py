@@ -7,10 +7,11 @@ with the number of rows.
 from __future__ import annotations
 
 import sqlite3
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from langchain_moa.batch.call_journal import CallJournal
+from langchain_moa.batch.limits import BatchError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -104,8 +105,13 @@ CREATE TEMP TABLE seen (row TEXT PRIMARY KEY, line INTEGER) WITHOUT ROWID;
             self._database.executemany("INSERT OR REPLACE INTO lines VALUES (?, ?, ?, ?, ?)", lines)
 
     def add_line(self, line: OutputLine) -> None:
-        """Record that a row has its line in the output."""
-        self._database.execute("INSERT OR REPLACE INTO lines VALUES (?, ?, ?, ?, ?)", line)
+        """Record that a row has its line in the output.
+
+        Raises:
+            BatchError: The folder of temporary files is full.
+        """
+        with _indexing():
+            self._database.execute("INSERT OR REPLACE INTO lines VALUES (?, ?, ?, ?, ?)", line)
 
     def line_of(self, row: str) -> OutputLine | None:
         """Return where a row's line is in the output; `None` if it has none."""
@@ -137,11 +143,15 @@ CREATE TEMP TABLE seen (row TEXT PRIMARY KEY, line INTEGER) WITHOUT ROWID;
 
         Returns:
             The line of a row with the same id that was seen before; `None` if it is new.
+
+        Raises:
+            BatchError: The folder of temporary files is full.
         """
-        try:
-            self._database.execute("INSERT INTO seen VALUES (?, ?)", (row, line))
-        except sqlite3.IntegrityError:
-            return int(self._database.execute("SELECT line FROM seen WHERE row = ?", (row,)).fetchone()[0])
+        with _indexing():
+            try:
+                self._database.execute("INSERT INTO seen VALUES (?, ?)", (row, line))
+            except sqlite3.IntegrityError:
+                return int(self._database.execute("SELECT line FROM seen WHERE row = ?", (row,)).fetchone()[0])
         return None
 
     def forget_seen(self) -> None:
@@ -235,3 +245,16 @@ CREATE TEMP TABLE seen (row TEXT PRIMARY KEY, line INTEGER) WITHOUT ROWID;
         """Forget a line whose result has become a call's answer."""
         with suppress(sqlite3.Error):
             self._database.execute("DELETE FROM job_lines WHERE id = ?", (line,))
+
+
+@contextmanager
+def _indexing() -> Iterator[None]:
+    """Say what to do where the index of the rows, which SQLite keeps in temporary files, cannot be written."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        msg = (
+            f"the index of the rows cannot be written ({error}): free some space in the folder of temporary files, or set "
+            "TMPDIR to another folder"
+        )
+        raise BatchError(msg) from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +39,31 @@ def with_columns(columns: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str
         carried[kept] = value
     rest = {name: value for name, value in own.items() if name != "id"}
     return {"id": own["id"], **carried, **rest}
+
+
+def renamed(name: str, line: Mapping[str, Any]) -> str:
+    """Return the name that a column has in a line, as `with_columns` has given it.
+
+    Args:
+        name: The name of the column in the input.
+        line: The line.
+    """
+    if name in OWN_FIELDS:
+        while f"input_{name}" in line:
+            name = f"input_{name}"
+    return name
+
+
+def _plain(value: Any) -> Any:
+    """Return a value as JSON can have it: numbers that are not finite are null."""
+    match value:
+        case float():
+            return value if math.isfinite(value) else None
+        case dict():
+            return {key: _plain(each) for key, each in value.items()}
+        case list() | tuple():
+            return [*map(_plain, value)]
+    return value
 
 
 class Output:
@@ -86,7 +112,10 @@ class Output:
             about: A hash of what was asked.
         """
         # In ASCII, because an answer may hold half a surrogate pair; `default`, because columns may hold dates.
-        data = json.dumps(line, default=str, skipkeys=True).encode()
+        try:
+            data = json.dumps(line, default=str, skipkeys=True, allow_nan=False).encode()
+        except ValueError:
+            data = json.dumps(_plain(line), default=str, skipkeys=True).encode()
         start = self._file.end
         error = self._file.add(data)
         if error is not None:
@@ -94,7 +123,10 @@ class Output:
         if self._file.unsaved:
             return
         failed = line["error"] is not None
-        self._journal.add_line(OutputLine(row, start, len(data) + 1, failed, about))
+        try:
+            self._journal.add_line(OutputLine(row, start, len(data) + 1, failed, about))
+        except BatchError as unindexed:  # the line is in the file; the next run finds it there
+            self._journal.gate.close("write", str(unindexed))
         if not failed:
             self._unsynced.append(row)
 
@@ -181,6 +213,8 @@ class Output:
 
     def _about(self, line: Mapping[str, Any]) -> str:
         """Return a hash of what a row has asked; empty where its line does not have it."""
+        if (asked := self._reader.prompt_field) is not None:
+            line = {**line, asked: line.get(renamed(asked, line))}
         try:
             return self._reader.read(Row(str(self.path), 0, line)).about
         except RowError:

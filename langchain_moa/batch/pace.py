@@ -6,6 +6,7 @@ import asyncio
 import math
 import random
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
 from dataclasses import replace
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -15,17 +16,22 @@ from typing_extensions import override
 
 from langchain_moa._compat import tracing_params
 from langchain_moa.limits.concurrency import CallLimiter
-from langchain_moa.limits.retry import is_rate_limit, retry_after
+from langchain_moa.limits.deadline import Limit
+from langchain_moa.limits.retry import Retry, is_rate_limit, retry_after
 from langchain_moa.members.member import NoAggregator
+from langchain_moa.members.proposer import retries_itself
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
 
     from langchain_core.runnables import RunnableConfig
 
-    from langchain_moa.limits.deadline import Limit
+    from langchain_moa.batch.limits import Gate
     from langchain_moa.members.member import Member
     from langchain_moa.mixture.mixture import Mixture
+
+# Seconds that a call waits at most before it sees that the run is to end.
+_ONE_SLEEP = 0.5
 
 # Seconds. The wait doubles with each refusal in a row where the provider does not say how long to wait.
 _FIRST_WAIT = 1.0
@@ -50,10 +56,15 @@ class ProviderPace:
         open: How many do.
     """
 
-    def __init__(self) -> None:
-        """Begin without a limit."""
+    def __init__(self, gate: Gate | None = None) -> None:
+        """Begin without a limit.
+
+        Args:
+            gate: When it is closed, no call waits any longer; each is then refused behind the gate. Default: calls wait.
+        """
         self.limit = math.inf
         self.open = 0
+        self._gate = gate
         self._asking = 0
         self._refused = 0
         self._resumes_at = 0.0
@@ -81,7 +92,8 @@ class ProviderPace:
         first = monotonic()
         while True:
             # Of those that were refused together, no more are made again at once than the limit says.
-            cuts = await self.begin()
+            with _limit.get().paused():
+                cuts = await self.begin()
             answered = False
             try:
                 answer = await ask()
@@ -144,10 +156,10 @@ class ProviderPace:
         return wait
 
     async def _until_below(self, number: Callable[[], int]) -> None:
-        """Wait until the provider is to be called again, and a number is below the limit."""
-        while True:
+        """Wait until the provider is to be called again, and a number is below the limit, or until the gate is closed."""
+        while self._gate is None or self._gate.is_open():
             if (seconds := self._resumes_at - monotonic()) > 0:
-                await asyncio.sleep(seconds)
+                await asyncio.sleep(min(seconds, _ONE_SLEEP))
             elif number() < int(min(self.limit, _ANY_NUMBER)):
                 return
             else:
@@ -156,6 +168,10 @@ class ProviderPace:
     def _tell(self) -> None:
         self._changed.set()
         self._changed = asyncio.Event()
+
+
+# The time of the call that is under way, which does not pass while its provider refuses it.
+_limit: ContextVar[Limit] = ContextVar("limit of a call", default=Limit())  # noqa: B039  # it never comes and never changes
 
 
 class _PacedLimiter(CallLimiter):
@@ -170,7 +186,11 @@ class _PacedLimiter(CallLimiter):
     @asynccontextmanager
     async def taken(self, limit: Limit | None = None) -> AsyncGenerator[None]:
         async with self._pace.taken(), self._limiter.taken(limit):
-            yield
+            token = _limit.set(limit or Limit())
+            try:
+                yield
+            finally:
+                _limit.reset(token)
 
 
 class PacedRunnable(RunnableBindingBase[Any, Any]):
@@ -190,14 +210,15 @@ class Paces:
         of: The pace of each provider, by its name.
     """
 
-    def __init__(self, make: Callable[[str], ProviderPace] | None = None) -> None:
+    def __init__(self, make: Callable[[str], ProviderPace] | None = None, *, gate: Gate | None = None) -> None:
         """Begin with no provider.
 
         Args:
             make: Makes the pace of a provider, given its name. Default: one of this process.
+            gate: When it is closed, no call waits any longer. Default: calls wait.
         """
         self.of: dict[str, ProviderPace] = {}
-        self._make = make or (lambda _: ProviderPace())
+        self._make = make or (lambda _: ProviderPace(gate))
 
     def paced(self, mixture: Mixture) -> Mixture:
         """Return a copy of a mixture whose members keep to the paces of their providers.
@@ -225,6 +246,24 @@ class Paces:
             limiter=_PacedLimiter(member.limiter, pace),
             fallbacks=tuple(map(self.member, member.fallbacks)),
         )
+
+
+def with_own_retries(mixture: Mixture) -> Mixture:
+    """Return a copy of a mixture whose models given as strings are made without the retries of their clients.
+
+    A client that retries by itself hides from the pace that its provider refuses calls, and calls again after the run was to
+    end. As many retries as it has by default, or as `max_retries` says, are made by the mixture, where the pace sees them.
+
+    Args:
+        mixture: The mixture.
+    """
+    everyone = [one for member in mixture.members.everyone for one in (member, *member.fallbacks)]
+    if mixture.retry is not None or any(member.spec.settings.get("max_retries") is not None for member in everyone):
+        return mixture
+    if not any(isinstance(member.spec.model, str) and retries_itself(member.runnable) for member in everyone):
+        return mixture
+    attempts = Retry().attempts if mixture.max_retries is None else mixture.max_retries + 1
+    return mixture.model_copy(update={"retry": Retry(attempts=attempts), "max_retries": None})
 
 
 def provider_of(member: Member) -> str:

@@ -158,6 +158,7 @@ class RowWorker:
         self._mixture = mixture
         self._paces = paces
         self._place = place
+        self._journal = BatchJournal(None)
         self._asker: asyncio.Task[LocalAsker] | None = None
 
     async def ask(self, id_: str | int, messages: list[dict[str, Any]]) -> BatchAnswer | None:
@@ -165,7 +166,10 @@ class RowWorker:
         if self._asker is None:
             self._asker = asyncio.create_task(self._make())
         asker = await asyncio.shield(self._asker)
-        return await asker.ask(BatchRow(id=id_, messages=list(messages_from_dict(messages)), columns={}))
+        try:
+            return await asker.ask(BatchRow(id=id_, messages=list(messages_from_dict(messages)), columns={}))
+        finally:
+            self._journal.remove_calls([str(id_)])
 
     async def pid(self) -> int:
         """Return its process."""
@@ -177,7 +181,7 @@ class RowWorker:
         worker = uuid4().hex
         await self._paces.join.remote(self._place, worker)
         paces = Paces(lambda provider: _RemotePace(self._paces, worker, provider))
-        return LocalAsker(self._mixture, BatchJournal(None), paces=paces)
+        return LocalAsker(self._mixture, self._journal, paces=paces)
 
 
 class RayAsker(Asker):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from langchain_core.messages import HumanMessage, SystemMessage, convert_to_messages
 
 from langchain_moa.batch.calls import about
-from langchain_moa.data.rows import Row, RowError, read_rows
+from langchain_moa.data.rows import Row, RowError, parse_line, read_rows
 
 if TYPE_CHECKING:
     from langchain_core.messages import BaseMessage
@@ -28,7 +28,7 @@ class BatchRow:
     """A row that can be asked.
 
     Attributes:
-        id: Its `id`, as the row has it, or the number of its line.
+        id: Its `id`, as the row has it, or the number of its line or item.
         messages: What is asked.
         columns: The whole row, without its `id`.
         place: Its file and line, in words.
@@ -140,11 +140,13 @@ def rows_in(path: Path) -> Iterator[Row]:
         RowError: It cannot be read; the text has the line and the remedy.
     """
     if not path.is_file():
-        msg = f"{path} does not exist; give a JSONL, CSV or Parquet file"
+        # A pipe can be read only once.
+        problem = "is not a regular file" if path.exists() else "does not exist"
+        msg = f"{path} {problem}; give a JSONL, CSV or Parquet file"
         raise RowError(msg)
     match path.suffix.lower():
         case ".csv":
-            return _csv(path)
+            return csv_rows(path)
         case ".parquet":
             return _parquet(path)
         case _:
@@ -154,17 +156,16 @@ def rows_in(path: Path) -> Iterator[Row]:
 def _jsonl(path: Path) -> Iterator[Row]:
     try:
         with path.open(encoding="utf-8-sig", newline="\n") as file:
+            is_first = True
             for line, text in enumerate(file, start=1):
                 if not text.strip():
                     continue
-                if line == 1 and text.lstrip().startswith("["):
-                    yield from read_rows(path)
+                if is_first and text.lstrip().startswith("["):
+                    for number, row in enumerate(read_rows(path), start=1):
+                        yield Row(row.source, number, row.data, "item")
                     return
-                try:
-                    value = json.loads(text)
-                except json.JSONDecodeError as error:
-                    msg = f"{path}, line {line}: not JSON: {error.msg} at column {error.colno}"
-                    raise RowError(msg) from error
+                is_first = False
+                value = parse_line(text, path, line)
                 if not isinstance(value, dict):
                     msg = f"{path}, line {line}: it is {type(value).__name__}; it must be an object"
                     raise RowError(msg)
@@ -174,19 +175,37 @@ def _jsonl(path: Path) -> Iterator[Row]:
         raise RowError(msg) from error
 
 
-def _csv(path: Path) -> Iterator[Row]:
-    """Read a CSV file whose first line names the columns; a row is named by the line in which it ends."""
+def csv_rows(path: Path) -> Iterator[Row]:
+    """Yield the rows of a CSV file whose first line names the columns; a row is named by the line in which it ends.
+
+    Args:
+        path: The file.
+
+    Raises:
+        RowError: It cannot be read, or two columns have one name.
+    """
     csv.field_size_limit(max(csv.field_size_limit(), _LONGEST_FIELD))
+    last = 0
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
+            # Strict: a quotation mark that is not closed would take all lines after it for one field.
+            reader = csv.DictReader(file, strict=True)
+            names = reader.fieldnames or ()
+            last = reader.line_num
+            if repeated := next((name for number, name in enumerate(names) if name in names[:number]), None):
+                msg = f"{path}, line 1: two columns are named {repeated!r}; give each column its own name"
+                raise RowError(msg)
             for fields in reader:
-                row = Row(str(path), reader.line_num, {name: value for name, value in fields.items() if value is not None})
+                last = reader.line_num
+                row = Row(str(path), last, {name: value for name, value in fields.items() if value is not None})
                 if None in fields:
-                    row.refuse("it has more fields than the first line")
+                    row.refuse("it has more fields than the first line names")
                 yield row
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        msg = f"{path} cannot be read as CSV: {error}"
+    except csv.Error as error:
+        msg = f"{path}, line {last + 1}: not CSV: {error}; a quotation mark may be missing or misplaced"
+        raise RowError(msg) from error
+    except (OSError, UnicodeDecodeError) as error:
+        msg = f"{path} cannot be read: {error.strerror if isinstance(error, OSError) else 'it is not UTF-8'}"
         raise RowError(msg) from error
 
 
@@ -244,4 +263,4 @@ def _row(number: int, item: Any) -> Row:
     if not isinstance(item, Mapping):
         msg = f"rows, item {number}: it is {type(item).__name__}; give mappings with a prompt, or texts"
         raise RowError(msg)
-    return Row("rows", number, item)
+    return Row("rows", number, item, "item")

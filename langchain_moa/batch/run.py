@@ -16,6 +16,7 @@ from langchain_moa.batch.job_queue import JobQueue
 from langchain_moa.batch.journal import BatchJournal
 from langchain_moa.batch.limits import BatchError, CircuitBreaker, tokens_in
 from langchain_moa.batch.output import Output
+from langchain_moa.batch.pace import Paces, with_own_retries
 from langchain_moa.batch.ray_asker import RayAsker
 from langchain_moa.batch.rows import BatchRow, RowReader, rows_in, rows_of
 from langchain_moa.batch.settings import BatchSettings
@@ -96,12 +97,11 @@ class BatchRun:
     ) -> None:
         """Open the journal and the output; see `batch_answers` for the arguments and the errors."""
         self.settings = settings = BatchSettings(**options)
-        self.mixture = without_limits(mixture) if settings.half_price else mixture
+        self.mixture = with_own_retries(without_limits(mixture) if settings.half_price else mixture)
         settings.require_possible(self.mixture)
         path = settings.path
-        if path is not None and isinstance(rows, str | Path) and path.absolute() == Path(rows).absolute():
-            msg = f"{path} is the input; give another --output"
-            raise BatchError(msg)
+        if path is not None:
+            _require_file(path, rows)
         self.progress = BatchProgress()
         self._rows = rows
         self._reader = RowReader(prompt_field=settings.prompt_field, system=settings.system)
@@ -121,11 +121,11 @@ class BatchRun:
             raise
 
     def _open(self, path: Path) -> None:
-        refusal = (
-            f"{path} was started with another mixture; give another --output, or remove {journal_of(path)} to have the answers "
-            "of both in one file"
-        )
-        self.journal.require("mixture", fingerprint(self.mixture, self.journal), refusal)
+        remedy = f"give another --output, or remove {journal_of(path)} to have the answers of both in one file"
+        started = f"{path} was started with another"
+        self.journal.require("mixture", fingerprint(self.mixture, self.journal), f"{started} mixture; {remedy}")
+        self.journal.require("system", self.settings.system or "", f"{started} system message (--system); {remedy}")
+        self.journal.require("prompt_field", self.settings.prompt_field or "", f"{started} --prompt-field; {remedy}")
         self.output = Output(path, self.journal, self._reader)
         if self.settings.retry_failed:
             self.output.drop_failed()
@@ -183,7 +183,7 @@ class BatchRun:
         """Return whether a row has failed before; `None` if it has no line in the output."""
         id_ = str(found.id)
         if (before := self.journal.see(id_, row.line)) is not None:
-            row.refuse(f"the id {id_!r} is also in line {before}; each row needs an id of its own")
+            row.refuse(f"the id {id_!r} is also in {row.unit} {before}; each row needs its own id")
         line = self.journal.line_of(id_)
         if line is None:
             return None
@@ -207,7 +207,8 @@ class BatchRun:
             if self.asker is None:
                 queue = self.job_queue
                 half_price = None if queue is None else HalfPrice(queue, concurrency=self.settings.concurrency)
-                self.asker = LocalAsker(self.mixture, self.journal, half_price=half_price)
+                paces = Paces(gate=self.journal.gate)
+                self.asker = LocalAsker(self.mixture, self.journal, paces=paces, half_price=half_price)
             work = _Work(self, self.asker)
             answers = as_answered(
                 waiting,
@@ -307,6 +308,20 @@ def _refused(row: Row, error: RowError) -> BatchAnswer:
     given = row.data.get("id")
     named = given if isinstance(given, str | int) and not isinstance(given, bool) else row.line
     return BatchAnswer(id=named, columns=columns, answer=None, error=str(error))
+
+
+def _require_file(output: Path, rows: Any) -> None:
+    """Refuse an output that is a folder or the input.
+
+    Raises:
+        BatchError: It is one of them.
+    """
+    if output.is_dir():
+        msg = f"{output} is a folder; give a file as --output"
+        raise BatchError(msg)
+    if isinstance(rows, str | Path) and output.exists() and Path(rows).exists() and output.samefile(rows):
+        msg = f"{output} is the input; give another --output"
+        raise BatchError(msg)
 
 
 def journal_of(output: Path) -> Path:

@@ -65,8 +65,11 @@ class BatchSettings:
 
     @property
     def path(self) -> Path | None:
-        """The output file; `None` if there is none."""
-        return None if self.output is None else Path(self.output)
+        """The output file; `None` if there is none. A link is followed, so that two names of one file have one journal."""
+        if self.output is None:
+            return None
+        path = Path(self.output)
+        return path.resolve() if path.is_symlink() else path
 
     @property
     def rows_at_once(self) -> int:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from langchain_moa.batch.asker import ask_graph
 from langchain_moa.batch.calls import QuestionRun, member_with_journal, reason_of
 from langchain_moa.batch.limits import CircuitBreaker, EvaluationError
-from langchain_moa.batch.pace import Paces
+from langchain_moa.batch.pace import Paces, with_own_retries
 from langchain_moa.batch.workers import ask_all
 from langchain_moa.engine.graph import build_alone
 from langchain_moa.evaluation.answer_table import AnswerTable, Sample, grade, guess_extract, short_answer
@@ -80,7 +80,7 @@ class Tournament:
         if extract == "auto":
             extract = guess_extract([answer for question in self.questions for answer in question.answers])
         asking = _Asking(self, extract, watch)
-        left = dict(zip(self.names, self.mixture.members.layers[0], strict=True))
+        left = dict(zip(self.names, with_own_retries(self.mixture).members.layers[0], strict=True))
         for share in (*_ROUNDS, 1.0):
             count = math.ceil(share * len(self.questions))
             await asking.ask(left, count)
@@ -104,7 +104,7 @@ class _Asking:
         self._extract = extract
         self._watch = watch
         self._patience = CircuitBreaker(given.journal.gate, concurrency=given.concurrency)
-        self._paces = Paces()
+        self._paces = Paces(gate=given.journal.gate)
         self._done = 0
 
     async def ask(self, members: Mapping[str, Member], count: int) -> None:

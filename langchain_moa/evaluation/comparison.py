@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from langchain_moa.batch.asker import ask_graph
 from langchain_moa.batch.calls import QuestionRun, reason_of
 from langchain_moa.batch.limits import CircuitBreaker, HaltedError
-from langchain_moa.batch.pace import Paces
+from langchain_moa.batch.pace import Paces, with_own_retries
 from langchain_moa.batch.workers import ask_all
 from langchain_moa.evaluation.judge import EVEN, PairwiseJudge, judging
 from langchain_moa.evaluation.variants import first_variants, self_moa
@@ -188,10 +188,10 @@ class _ComparisonRun:
     """A comparison under way."""
 
     def __init__(self, given: MixtureComparison, watch: Callable[[int, int, str], object]) -> None:
-        self._given = given
+        self._given = given = replace(given, mixture=with_own_retries(given.mixture))
         self._watch = watch
         self._patience = CircuitBreaker(given.journal.gate, concurrency=given.concurrency)
-        self._paces = Paces()
+        self._paces = Paces(gate=given.journal.gate)
         self._judge: PairwiseJudge | None = None
         if isinstance(given.score, Member):
             judge = self._paces.member(judging(given.score, given.mixture, given.journal))

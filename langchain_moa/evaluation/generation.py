@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
@@ -10,7 +10,7 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 from langchain_moa.batch.asker import ask_graph
 from langchain_moa.batch.calls import QuestionRun, member_with_journal, reason_of, with_journal
 from langchain_moa.batch.limits import CircuitBreaker
-from langchain_moa.batch.pace import Paces
+from langchain_moa.batch.pace import Paces, with_own_retries
 from langchain_moa.batch.workers import ask_all
 from langchain_moa.data.reference import Reference
 from langchain_moa.data.rows import RowError, read_rows
@@ -219,14 +219,14 @@ class _GenerationRun:
     """A run that is under way."""
 
     def __init__(self, given: Generation, outcome: GenerationResult, watch: Callable[[int, int, str], object]) -> None:
-        self._given = given
+        self._given = replace(given, mixture=with_own_retries(given.mixture))
         self._outcome = outcome
         self._watch = watch
         self._patience = CircuitBreaker(given.journal.gate, concurrency=given.concurrency)
         self._graph: Any = self._builder().compile(checkpointer=False)
 
     def _builder(self) -> Any:
-        given, paces = self._given, Paces()
+        given, paces = self._given, Paces(gate=self._given.journal.gate)
         if given.member is not None:
             member = find_member(given.mixture, given.member)
             return build_alone(given.mixture, paces.member(member_with_journal(member, given.journal, "alone")))

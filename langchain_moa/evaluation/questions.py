@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 import warnings
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from langchain_core.messages import HumanMessage, SystemMessage
 
 from langchain_moa.batch.limits import EvaluationError
+from langchain_moa.batch.rows import csv_rows
 from langchain_moa.data.rows import Row, RowError, read_rows
 
 if TYPE_CHECKING:
@@ -99,18 +99,7 @@ def read_questions(
 
 def _csv_rows(path: Path) -> list[Row]:
     """Read a CSV file whose first line names the columns."""
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
-            rows = []
-            for fields in reader:
-                row = Row(str(path), reader.line_num, {name: value for name, value in fields.items() if value is not None})
-                if None in fields:
-                    row.refuse("it has more fields than the first line names")
-                rows.append(row)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        msg = f"{path} cannot be read as CSV: {error}"
-        raise RowError(msg) from error
+    rows = [*csv_rows(path)]
     if not rows:
         msg = f"{path} has no rows"
         raise RowError(msg)

@@ -61,7 +61,9 @@ class JobServer:
         drops_created: Whether the response to a job that is created never comes.
         has_jobs: Whether there are batch jobs at all.
         list_status: The status of the list of jobs.
-        refusals: The statuses with which the next jobs are refused.
+        refusals: The statuses with which the next jobs are refused; 0 closes the connection.
+        most_lines: How many lines a job may have; one with more fails as OpenAI's do. `None`: any number.
+        list_form: What the list of jobs is in place of OpenAI's.
     """
 
     def __init__(self) -> None:
@@ -76,6 +78,8 @@ class JobServer:
         self.has_jobs = True
         self.list_status = 200
         self.refusals: list[int] = []
+        self.most_lines: int | None = None
+        self.list_form: Body | None = None
         self.lock = threading.Lock()
         self.files: dict[str, bytes] = {}
         self.names: dict[str, str] = {}
@@ -96,6 +100,8 @@ class JobServer:
         """Take a job."""
         with self.lock:
             ending = self.endings.pop(0) if self.endings else "completed"
+            if self.most_lines is not None and len(lines) > self.most_lines:
+                ending = "too large"
             job = ServedJob(f"job_{len(self.jobs)}", lines, metadata, ending)
             self.jobs.append(job)
         return job
@@ -163,7 +169,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._get_together(path.removeprefix("/v1/").split("/"))
         elif path == "/v1/batches":
             data = [self._openai(job) for job in reversed(owner.jobs)]
-            self._send(200, {"object": "list", "data": data, "has_more": False})
+            self._send(200, owner.list_form or {"object": "list", "data": data, "has_more": False})
         elif found := re.fullmatch(r"/v1/batches/(\w+)", path):
             self._send(200, self._openai(owner.job(found[1])))
         elif path == "/v1/messages/batches":
@@ -219,6 +225,10 @@ class _Handler(BaseHTTPRequestHandler):
                 assert (asked["endpoint"], asked["completion_window"]) == ("/v1/chat/completions", "24h")
                 rows = [json.loads(line) for line in owner.files[asked["input_file_id"]].splitlines()]
                 assert {(row["method"], row["url"]) for row in rows} == {("POST", "/v1/chat/completions")}
+                if owner.refusals and owner.refusals[0] == 0:
+                    owner.refusals.pop(0)
+                    self.close_connection = True
+                    return
                 if owner.refusals:
                     self._send(owner.refusals.pop(0), {"error": {"message": "not now", "type": "server_error"}})
                     return
@@ -255,6 +265,9 @@ class _Handler(BaseHTTPRequestHandler):
         }
         if owner.is_held(job):
             return said
+        if job.ending == "too large":
+            full = {"code": "token_limit_exceeded", "message": "Enqueued token limit reached", "line": None, "param": None}
+            return {**said, "status": "failed", "errors": {"object": "list", "data": [full]}}
         if job.ending == "failed":
             problem = {"code": "model_not_found", "message": "there is no such model", "line": 1, "param": None}
             return {**said, "errors": {"object": "list", "data": [problem]}}

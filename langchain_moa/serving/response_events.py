@@ -1,4 +1,4 @@
-"""Answers of the Responses API: whole responses, and the events of streams in OpenAI's order."""
+"""Answers of the Responses API: complete responses, and the events of streams in OpenAI's order."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 class ResponsesWriter:
-    """Writes one response, whole or as a stream of events in OpenAI's order."""
+    """Writes one response, complete or as a stream of events in OpenAI's order."""
 
     last = b""
 
@@ -88,7 +88,7 @@ class ResponsesWriter:
                 yield from self._add("reasoning", f"{item.text}\n")
         elif isinstance(item, FinalAnswer):
             if not self._sent:
-                # The aggregator did not stream: its answer is one chunk.
+                # The aggregator did not stream, so its answer is one chunk.
                 yield from self._delta(item.message, whole_calls(item.message), by_tool=by_tool)
             yield from self._end(item)
         else:
@@ -97,7 +97,7 @@ class ResponsesWriter:
 
     def fail(self, error: ApiError) -> list[dict[str, Any]]:
         """Return the events that end a stream with an error."""
-        # Clients know only a fixed list of codes for failed responses.
+        # Clients accept only a fixed set of codes for failed responses.
         code = "rate_limit_exceeded" if error.code == "rate_limit_exceeded" else "server_error"
         response = {**self._response("failed"), "error": {"code": code, "message": error.message}}
         return [self._event("response.failed", response=response)]
@@ -124,7 +124,7 @@ class ResponsesWriter:
             yield from self._add("call", call.get("args") or "", number=index, named=named)
 
     def _add(self, kind: str, delta: str, *, number: int = 0, named: tuple[str, str] | None = None) -> Iterator[dict[str, Any]]:
-        """Return the events for a piece of an item, and open an item of its kind if none is open."""
+        """Return the events for a chunk of an item, and open a new item if the open one is of another kind."""
         if self._open is None or (self._open.kind, self._open.number) != (kind, number):
             yield from self._close()
             self._open = _OpenItem(kind, number, len(self._items), named)
@@ -191,7 +191,7 @@ class ResponsesWriter:
             truncation="disabled",
             usage=None,
         )
-        # Fields of the request are repeated as the client sent them, whether or not the types know them.
+        # Fields of the request are returned as the client sent them, including unknown ones.
         return response.to_dict(mode="json", exclude_unset=True, warnings=False)
 
 

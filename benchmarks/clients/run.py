@@ -33,7 +33,7 @@ SECONDS = 300
 
 
 class Client(NamedTuple):
-    """A client: its script, its package, and what it was tried with."""
+    """A client: its script, its package, and what is tested with it."""
 
     script: str
     package: str
@@ -59,7 +59,7 @@ CLIENTS = {
 
 @contextmanager
 def endpoint() -> Iterator[str]:
-    """Serve a mixture whose aggregator does what it is told; give the address."""
+    """Serve a mixture whose aggregator follows instructions, and yield the address."""
     with Loopback() as loopback:
         loopback.script("agg", codex_or_able)
         loopback.script("refused", Reply("wrong key", status=401))
@@ -80,7 +80,7 @@ def endpoint() -> Iterator[str]:
 
 
 def codex_or_able(body: dict[str, object]) -> Reply:
-    """Answer as a capable model; to Codex's one question with a command, and then with its output."""
+    """Answer like a capable model; to Codex's question with a command, and then with the output of the command."""
     from tests.loopback import ToolCall
 
     messages = body["messages"]
@@ -110,15 +110,15 @@ def run_codex(url: str, folder: Path) -> subprocess.CompletedProcess[str]:
 
 
 def run(name: str, client: Client, folder: Path, python: str) -> tuple[bool, str]:
-    """Run a client; return whether it was content, and its version."""
+    """Run a client, and return whether it succeeded, and its version."""
     with endpoint() as url:
-        # litellm would fetch its prices from the internet.
+        # Without this, litellm would download its price list.
         env = {**os.environ, "MOA_URL": url, "NO_PROXY": "127.0.0.1", "LITELLM_LOCAL_MODEL_COST_MAP": "True"}
         env.pop("PYTHONPATH", None)
         if name == "Codex CLI":
             done = run_codex(url, folder)
         elif client.script.endswith(".mjs"):
-            # Node finds packages beside the script.
+            # Node looks for packages next to the script.
             script = folder / client.script
             if folder != HERE:
                 copy(HERE / client.script, script)

@@ -37,7 +37,7 @@ FAILING = {"wrong-key": 401, "broken": 500}
 
 
 class Client(NamedTuple):
-    """A client: its script, its package, and what it was tried with, besides what docs/serving.md says of all of them."""
+    """A client: its script, its package, and what is tested with it, besides what docs/serving.md says of all of them."""
 
     script: str
     package: str
@@ -81,7 +81,7 @@ CLIENTS = {
 
 @contextmanager
 def endpoint() -> Iterator[tuple[str, Loopback]]:
-    """Serve a mixture whose aggregator does what it is told, and two whose aggregators fail."""
+    """Serve a mixture whose aggregator follows instructions, and two whose aggregators fail."""
     with Loopback() as loopback:
         loopback.script("moa", codex_or_able)
         for name, status in FAILING.items():
@@ -120,7 +120,7 @@ def attempts(loopback: Loopback) -> tuple[str, bool]:
 
 
 def codex_or_able(body: dict[str, object]) -> Reply:
-    """Answer as a capable model; to Codex's one question with a command, and then with its output."""
+    """Answer like a capable model; to Codex's question with a command, and then with the output of the command."""
     from tests.loopback import ToolCall
 
     messages = body["messages"]
@@ -157,15 +157,15 @@ def run_codex_once(url: str, folder: Path, model: str, question: str) -> subproc
 
 
 def run(name: str, client: Client, folder: Path, python: str) -> tuple[bool, str, str]:
-    """Run a client; return whether it was content, its version, and its attempts after failures."""
+    """Run a client; return whether it succeeded, its version, and its attempts after failures."""
     with endpoint() as (url, loopback):
-        # litellm would fetch its prices from the internet.
+        # Without this, litellm would download its price list.
         env = {**os.environ, "MOA_URL": url, "NO_PROXY": "127.0.0.1", "LITELLM_LOCAL_MODEL_COST_MAP": "True"}
         env.pop("PYTHONPATH", None)
         if name == "Codex CLI":
             done = run_codex(url, folder)
         elif client.script.endswith(".mjs"):
-            # Node finds packages beside the script.
+            # Node looks for packages next to the script.
             script = folder / client.script
             if folder != HERE:
                 copy(HERE / client.script, script)

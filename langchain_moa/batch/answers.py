@@ -26,8 +26,8 @@ async def batch_answers(
 ) -> AsyncGenerator[BatchAnswer]:
     """Ask a mixture many rows, and yield the answers as they complete.
 
-    A row has one of the columns `prompt`, `question`, `input` and `messages`, and optionally an `id`. The default id is the line
-    number. All other columns are copied to the output. Rows are read lazily, so memory does not grow with their number.
+    A row has one of the columns `prompt`, `question`, `input` and `messages`, and optionally an `id`. The default id is the
+    line number. All other columns are copied to the output. Rows are read lazily, so memory does not grow with their number.
 
     With `output`, each answer is written to that file before it is yielded, and every call is recorded in a journal next to
     it, `OUTPUT.journal`. To resume a run that was interrupted, even by a power failure, call this again with the same

@@ -116,7 +116,7 @@ class GraphAnswer:
 async def ask_graph(
     graph: Any, run: QuestionRun, messages: Sequence[BaseMessage], *, context: Any = None, **more: Any
 ) -> GraphAnswer:
-    """Ask a compiled graph.
+    """Run a compiled graph and return its answer.
 
     Args:
         graph: The graph.
@@ -142,7 +142,7 @@ async def ask_graph(
 
 
 class Asker(ABC):
-    """Asks rows."""
+    """Asks a mixture the rows of a batch."""
 
     @abstractmethod
     async def ask(self, row: BatchRow) -> BatchAnswer | None:
@@ -154,12 +154,12 @@ class Asker(ABC):
 
 
 class LocalAsker(Asker):
-    """Asks a mixture in this process."""
+    """Runs the mixture in this process."""
 
     def __init__(
         self, mixture: Mixture, journal: BatchJournal, *, paces: Paces | None = None, half_price: HalfPrice | None = None
     ) -> None:
-        """Build the graph.
+        """Compile the graph.
 
         Args:
             mixture: The mixture.

@@ -176,10 +176,10 @@ class CallJournal:
     # --- calls ---
 
     async def answer(self, call: CallRequest, ask: Callable[[], Awaitable[AIMessage]]) -> CallRecord:
-        """Return what was answered to a call; it is made if there is no record of it.
+        """Return the record of a call, and make the call if there is none.
 
-        The same call at the same time waits for the first one's answer. A shared call that failed in one run is not tried again
-        by the next one.
+        Concurrent identical calls wait for the first one's answer. A shared call that failed in one run is not repeated by the
+        next run; its error is raised again.
 
         Args:
             call: The call.
@@ -271,16 +271,16 @@ class CallJournal:
     # --- facts ---
 
     def require(self, name: str, value: str, refusal: str) -> None:
-        """Refuse to go on with something else than the run that began the journal.
+        """Check that a fact is the same as in the run that created the journal.
 
         Args:
-            name: What is to be the same.
-            value: What it is now; kept if nothing is known yet.
-            refusal: What the error says.
+            name: The name of the fact.
+            value: Its current value, which is stored if there is none yet.
+            refusal: The error message.
 
         Raises:
-            BatchError: It was something else before.
-            OSError: It cannot be written.
+            BatchError: The stored value differs.
+            OSError: The journal cannot be written.
         """
         with self._transaction():
             self._database.execute("INSERT OR IGNORE INTO facts VALUES (?, ?)", (name, value))

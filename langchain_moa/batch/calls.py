@@ -51,7 +51,7 @@ class CallSite:
         layer: The layer of a proposer; `None` for other members.
         model: The model id.
         identity: The settings that affect the member's answer, as JSON-like data.
-        origin: A hash of the place, the identity, and all members whose answers the member reads. Equal origins make equal calls.
+        origin: A hash of the place, the identity, and all members whose answers it reads. Equal origins make equal calls.
     """
 
     place: str
@@ -63,7 +63,7 @@ class CallSite:
 
 @dataclass(frozen=True, kw_only=True)
 class FailedCall:
-    """A call that has no answer.
+    """A call that failed.
 
     Attributes:
         place: The position of the member.
@@ -113,21 +113,21 @@ class QuestionRun:
 
     @classmethod
     def of(cls, question: str, messages: Sequence[BaseMessage], *, epoch: int = 1) -> QuestionRun:
-        """Begin a run.
+        """Create the run of a question.
 
         Args:
             question: The question's id.
-            messages: What is asked.
-            epoch: Which time, from 1.
+            messages: The messages to send.
+            epoch: The repetition of the question, from 1.
         """
         return cls(question=question, about=about(messages), epoch=epoch)
 
     @contextmanager
     def repeat(self, key: str) -> Iterator[int]:
-        """Say which such call of the run this is, from 1; one that fails does not count.
+        """Yield the number of this call among identical calls of the run, from 1. Failed calls do not count.
 
         Args:
-            key: What is asked of whom.
+            key: The key of the call.
         """
         self._repeats[key] += 1
         try:

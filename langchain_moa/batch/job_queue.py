@@ -1,4 +1,4 @@
-"""The queue of batch jobs: gathers the calls that wait, submits them together, and hands out their answers."""
+"""The queue of batch jobs: collects waiting calls, submits them as jobs, and returns their results."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ if TYPE_CHECKING:
 _logger = logging.getLogger("langchain_moa")
 
 LONGEST_POLL = 600.0
-"""Seconds; the time between two looks at a job rises until then."""
+"""The maximum time between two polls of a job, in seconds."""
 
 _RISES_BY = 1.2
 
-# A line that a provider could not answer, for a reason that may pass, is in so many jobs at most.
+# The maximum number of jobs in which a line with a transient error is tried.
 _ATTEMPTS = 3
 
-# What OpenAI takes in one file is 50,000 lines and 200 MB; Together takes 100 MB.
+# OpenAI's limits for one file are 50,000 lines and 200 MB; Together's is 100 MB.
 _MOST_LINES = 50_000
 _MOST_BYTES = 90_000_000
 
-# Turns of the event loop, and seconds, in which nothing new must come before a job is submitted.
+# A job is submitted after so many turns of the event loop, and seconds, without a new call.
 _QUIET_TURNS = 50
 _QUIET_SECONDS = 0.25
 
@@ -45,23 +45,23 @@ _TOO_MANY, _SERVER_ERROR = 429, 500
 
 
 class JobQueue:
-    """The calls of a run that go into batch jobs.
+    """The calls of a run that are sent as batch jobs.
 
-    A job is submitted when all calls under way wait for one: then no further call can come before an answer does.
+    Jobs are submitted when every call in progress waits for one: no further call can begin before an answer arrives.
 
     Attributes:
-        journal: Where jobs and their results are written down.
-        poll: Seconds between two looks at a job, at first.
-        submitted: How many jobs this process has submitted.
-        direct: The members that are asked directly, because their provider has no batch jobs.
+        journal: The journal that records jobs and their results.
+        poll: The initial number of seconds between two polls of a job.
+        submitted: The number of jobs that this process submitted.
+        direct: The model ids of members that are called directly, because their provider has no batch jobs.
     """
 
     def __init__(self, journal: BatchJournal, *, poll: float) -> None:
-        """Begin without calls; `run` has to be under way when calls come.
+        """Create an empty queue. `run` must be running when calls are added.
 
         Args:
-            journal: Where jobs and their results are written down.
-            poll: Seconds between two looks at a job, at first; also before a job that was refused in passing is sent again.
+            journal: The journal that records jobs and their results.
+            poll: The initial number of seconds between two polls of a job, and before a refused job is submitted again.
         """
         self.journal = journal
         self.poll = poll
@@ -83,21 +83,21 @@ class JobQueue:
     # --- calls ---
 
     def begun(self) -> None:
-        """Say that a call of a member has begun."""
+        """Count a member's call that begins."""
         self._open += 1
         self._changed.set()
 
     def ended(self) -> None:
-        """Say that it is over."""
+        """Count a member's call that ends."""
         self._open -= 1
         self._changed.set()
 
     async def open(self, provider: str, api: JobApi) -> None:
-        """Begin to look after a provider's jobs, those of earlier processes too.
+        """Add a provider, and follow its jobs that earlier processes submitted.
 
         Args:
-            provider: Its name.
-            api: Its jobs.
+            provider: The name of the provider.
+            api: Its batch API.
         """
         if provider in self._apis:
             return
@@ -111,17 +111,17 @@ class JobQueue:
             self._follow(job._replace(id=id_))
 
     async def answer(self, provider: str, request: JobRequest) -> tuple[int, str, str]:
-        """Return the answer to a call, once a job has it.
+        """Put a call into a job, and wait for its result.
 
         Args:
-            provider: Whose call it is.
-            request: The call, with any id.
+            provider: The name of the provider.
+            request: The call; its id is ignored.
 
         Returns:
-            The HTTP status, the body, and the id of the line, which is to be given to `taken` when the answer is kept.
+            The HTTP status, the body, and the id of the line. Pass the id to `taken` when the answer has been recorded.
 
         Raises:
-            HaltedError: The run is to end; the job goes on.
+            HaltedError: The run is ending. The job continues at the provider.
         """
         if self._halted is not None:
             raise self._halted
@@ -144,39 +144,39 @@ class JobQueue:
             self._changed.set()
 
     def _known(self, key: str) -> tuple[str, tuple[int, str] | None]:
-        """Return a line that an earlier process has submitted for the same call, and its result if it has one."""
+        """Return the id of a line that an earlier process submitted for the same call, and its result if there is one."""
         for line in self.journal.job_lines_for(key):
             if line.id in self._attempts:
                 continue
             if line.status is not None and _is_passing(line.status):
-                self.journal.remove_job_line(line.id)  # the process ended before it was in another job
+                self.journal.remove_job_line(line.id)  # the process ended before the line was in another job
                 continue
             self._attempts[line.id] = 1
             return line.id, self.journal.result(line.id)
         return "", None
 
     def taken(self, line: str) -> None:
-        """Forget a line whose answer has been kept.
+        """Remove a line whose answer has been recorded.
 
         Args:
-            line: Its id.
+            line: The id of the line.
         """
         self.journal.remove_job_line(line)
         self._attempts.pop(line, None)
 
     def halt(self) -> None:
-        """End all calls that wait, once the gate is closed; their jobs go on, and the next process finds them."""
+        """Fail all waiting calls after the gate is closed. Their jobs continue, and the next process finds them."""
         self._halted = HaltedError(self.journal.gate.why)
         for future in self._waiting.values():
             if not future.done():
                 future.set_exception(self._halted)
 
     def give_up(self, reason: Reason, why: str) -> None:
-        """Close the gate, and end all calls that wait.
+        """Close the gate, and fail all waiting calls.
 
         Args:
-            reason: Why.
-            why: The same in a sentence.
+            reason: The reason.
+            why: The reason as a sentence.
         """
         self.journal.gate.close(reason, why)
         self.halt()
@@ -197,7 +197,7 @@ class JobQueue:
                         for lines in self._next_jobs(provider):
                             await self._submit(provider, lines)
         except Exception as error:
-            # Nothing would end the calls that wait.
+            # Otherwise the waiting calls would never end.
             self.give_up("failures", f"batch jobs cannot be submitted: {describe(error)['message']}")
             raise
         finally:
@@ -206,7 +206,7 @@ class JobQueue:
             await asyncio.gather(*self._following.values(), return_exceptions=True)
 
     async def _is_quiet(self) -> bool:
-        """Tell whether all calls under way wait for a job, and no further one begins."""
+        """Return whether all calls in progress wait for a job and no new call begins."""
         for _ in range(2):
             for _ in range(_QUIET_TURNS):
                 if self._open != len(self._waiting) or self._changed.is_set():
@@ -226,7 +226,7 @@ class JobQueue:
             yield lines
 
     def _groups(self, provider: str) -> Iterator[list[JobRequest]]:
-        """Yield what goes into each job."""
+        """Take all queued requests of a provider, and yield the lines of each job."""
         most = self._most_lines.get(provider, _MOST_LINES)
         groups: dict[tuple[str, str], list[JobRequest]] = defaultdict(list)
         for request in self._queued[provider].values():
@@ -248,7 +248,7 @@ class JobQueue:
             self._attempts[line.id] += 1
         try:
             for line in lines:
-                self.journal.remove_job_line(line.id)  # of an attempt before
+                self.journal.remove_job_line(line.id)  # of an earlier attempt
             self.journal.add_job(job, [(line.id, line.key) for line in lines])
             id_ = await self._apis[provider].submit(job, lines)
             self.journal.name_job(job.token, id_)
@@ -313,7 +313,7 @@ class JobQueue:
         self._changed.set()
 
     async def _collect(self, job: Job) -> None:
-        """Wait for a job's end, and hand out its results."""
+        """Poll a job until it ends, and return its results to the waiting calls."""
         api, wait = self._apis[job.provider], self.poll
         while True:
             await asyncio.sleep(wait)
@@ -326,7 +326,7 @@ class JobQueue:
             except OSError as error:
                 self._give_up_writing(error)
                 return
-            except Exception as error:  # noqa: BLE001  # whatever the SDK raises
+            except Exception as error:  # noqa: BLE001  # SDKs raise errors of any class
                 failure = describe(error)
                 _logger.warning("the job %s cannot be polled: %s: %s", job.id, failure["kind"], failure["message"])
                 if not is_retryable(error):
@@ -334,7 +334,7 @@ class JobQueue:
                     return
 
     async def _store(self, job: Job, api: JobApi, state: JobState) -> None:
-        """Write a job's results down, and hand them out."""
+        """Record a job's results, and return them to the waiting calls."""
         lines = set(self.journal.job_lines(job.token))
         if state.is_too_large:
             self._too_large(job, lines, state.why)
@@ -376,7 +376,7 @@ class JobQueue:
         self._changed.set()
 
     def _again(self, provider: str, line: str, status: int, body: str) -> None:
-        """Put a line into the next job, or say that it has failed."""
+        """Put a line into the next job, or fail it if it has no attempts left."""
         if self._attempts[line] >= _ATTEMPTS or line not in self._requests:
             self._give(line, status, body)
             return
@@ -394,7 +394,7 @@ class JobQueue:
 
 
 def _is_passing(status: int) -> bool:
-    """Tell whether another job may answer a line with this status."""
+    """Return whether a status is transient, so that another job may answer the line."""
     return status == _TOO_MANY or status >= _SERVER_ERROR
 
 

@@ -1,4 +1,4 @@
-"""Conversations of requests, in the forms of both APIs, converted to LangChain's messages."""
+"""Convert the conversations of requests of both APIs to LangChain messages."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Links:
-    """The links that callers' messages may contain. Providers fetch them, from their network or yours.
+    """The links that are allowed in messages. Providers, or your own servers, fetch them.
 
     Attributes:
         domains: Domains that providers may fetch from over https, including subdomains. Default: none, so images, audio and
@@ -44,7 +44,7 @@ class Links:
             place: The field's name, for the error.
 
         Raises:
-            ApiError: It is neither a `data:` URL nor on an allowed domain.
+            ApiError: The link is neither a `data:` URL nor on an allowed domain.
         """
         if link[:5].lower() == "data:":
             return
@@ -156,15 +156,15 @@ Content = Annotated[
         custom_error_message="must be a string or a list of content parts",
     ),
 ]
-"""The content of a message: a string, or parts in the form of either API."""
+"""The content of a message: a string, or parts in the format of either API."""
 
 
 def plain_content(content: str | Sequence[BaseModel] | None, links: Links, place: str) -> str | list[str | dict[str, Any]]:
-    """Return content in the form of chat completions, without reasoning.
+    """Return content in the format of chat completions, without reasoning.
 
     Args:
         content: The content.
-        links: The links that are allowed.
+        links: The allowed links.
         place: The field's name, for errors.
 
     Raises:
@@ -246,7 +246,7 @@ class _CalledFunction(_Closed):
 
 
 class CalledTool(_Closed):
-    """A tool call in an earlier answer. The arguments are JSON as the model wrote it."""
+    """A tool call in an earlier answer. The arguments are the model's JSON."""
 
     id: str
     type: Literal["function"] = "function"
@@ -288,11 +288,11 @@ Turn = Annotated[
 
 
 def to_messages(turns: Sequence[Turn], links: Links) -> list[BaseMessage]:
-    """Return a conversation as LangChain's messages.
+    """Return a conversation as LangChain messages.
 
     Args:
         turns: The messages of a request. A `developer` message becomes a system message, which every provider supports.
-        links: The links that are allowed.
+        links: The allowed links.
 
     Raises:
         ApiError: A link is not allowed.
@@ -319,13 +319,13 @@ def ai_message(
     refusal: str | None = None,
     name: str | None = None,
 ) -> AIMessage:
-    """Return an earlier answer.
+    """Create the message of an earlier answer.
 
     Args:
-        content: Its content.
-        calls: Its tool calls: id, name, and arguments as JSON.
-        refusal: The text of the refusal, if it is one.
-        name: The name of its author.
+        content: The content.
+        calls: The tool calls: id, name, and arguments as JSON.
+        refusal: The text of a refusal, or `None`.
+        name: The name of the author.
     """
     valid: list[LangChainToolCall] = []
     invalid: list[InvalidToolCall] = []
@@ -337,7 +337,7 @@ def ai_message(
         if isinstance(args, dict):
             valid.append(LangChainToolCall(name=tool, args=args, id=id_, type="tool_call"))
         else:
-            # A mistake of the model in an earlier answer. It is passed on unchanged.
+            # Invalid JSON of a model in an earlier answer is passed on unchanged.
             invalid.append(InvalidToolCall(name=tool, args=arguments, id=id_, error=None, type="invalid_tool_call"))
     more = {} if refusal is None else {"refusal": refusal}
     return AIMessage(content, name=name, tool_calls=valid, invalid_tool_calls=invalid, additional_kwargs=more)

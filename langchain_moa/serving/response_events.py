@@ -1,4 +1,4 @@
-"""Answers of the Responses API: whole responses, and the events of streams in OpenAI's order."""
+"""Answers of the Responses API: complete responses, and the events of streams in OpenAI's order."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _CODES = {"rate_limit_exceeded", "context_length_exceeded", "insufficient_quota"
 
 
 class ResponsesWriter:
-    """Writes one response, whole or as a stream of events in OpenAI's order."""
+    """Writes one response, complete or as a stream of events in OpenAI's order."""
 
     last = b""
 
@@ -97,7 +97,7 @@ class ResponsesWriter:
                 yield from self._add("reasoning", f"{item.text}\n")
         elif isinstance(item, FinalAnswer):
             if not self._sent:
-                # The aggregator did not stream: its answer is one chunk.
+                # The aggregator did not stream, so its answer is one chunk.
                 yield from self._delta(item.message, whole_calls(item.message), by_tool=by_tool)
             yield from self._end(item)
         else:
@@ -106,9 +106,9 @@ class ResponsesWriter:
 
     def fail(self, error: ApiError) -> list[dict[str, Any]]:
         """Return the events that end a stream with an error."""
-        # In a stream, clients such as Codex decide by the code whether they retry. Of OpenAI's codes, these are not retried:
-        # `invalid_prompt` and those in `_CODES` but the rate limit.
-        refused = error.status < 500 and error.status != 429  # noqa: PLR2004  # HTTP's own numbers
+        # In a stream, clients such as Codex decide by the code whether to retry. Of OpenAI's codes, they do not retry after
+        # `invalid_prompt` and those in `_CODES`, except the rate limit.
+        refused = error.status < 500 and error.status != 429  # noqa: PLR2004  # HTTP statuses
         code = error.code if error.code in _CODES else "invalid_prompt" if refused else "server_error"
         wait = error.headers.get("retry-after")
         message = error.message if wait is None else f"{error.message}; try again in {wait} s"
@@ -137,10 +137,10 @@ class ResponsesWriter:
             yield from self._add("call", call.get("args") or "", number=index, named=named)
 
     def _add(self, kind: str, delta: str, *, number: int = 0, named: tuple[str, str] | None = None) -> Iterator[dict[str, Any]]:
-        """Return the events for a piece of an item, and open an item of its kind if none is open.
+        """Return the events for a chunk of an item, and open a new item if the open one is another.
 
-        Items follow one another, but some providers send the pieces of several calls in turns. What comes before the open call
-        is complete waits for the end of the answer.
+        In the API, one item follows another, but some providers interleave the chunks of several calls. Chunks that come before
+        the open call is complete are held until the end of the answer.
         """
         key = (kind, number)
         if self._open is not None and self._open.key != key and (self._waiting or not self._open.is_complete):
@@ -151,7 +151,7 @@ class ResponsesWriter:
     def _put(self, key: tuple[str, int], delta: str, named: tuple[str, str] | None) -> Iterator[dict[str, Any]]:
         if self._open is None or self._open.key != key:
             if key[0] == "call" and named is None:
-                # The rest of a call that was complete.
+                # A late chunk of a call that is already complete.
                 return
             yield from self._close()
             self._open = _OpenItem(key, len(self._items), named)
@@ -219,7 +219,7 @@ class ResponsesWriter:
             truncation="disabled",
             usage=None,
         )
-        # Fields of the request are repeated as the client sent them, whether or not the types know them.
+        # Fields of the request are returned as the client sent them, including unknown ones.
         return response.to_dict(mode="json", exclude_unset=True, warnings=False)
 
 

@@ -1,4 +1,4 @@
-"""Requests of OpenAI's Responses API, without storage. `response_events` has the answers."""
+"""Requests of OpenAI's Responses API, without storage. `response_events` writes the answers."""
 
 from __future__ import annotations
 
@@ -94,11 +94,11 @@ class ResponsesRequest(Parameters):
 
     @classmethod
     def read(cls, body: dict[str, Any], *, strict: bool) -> tuple[Self, list[str]]:
-        """Read a request.
+        """Parse a request.
 
         Args:
             body: The parsed JSON.
-            strict: Whether to refuse unknown parameters.
+            strict: Whether to reject unknown parameters.
 
         Returns:
             The request, and the names of ignored parameters and tools.
@@ -132,11 +132,11 @@ class ResponsesRequest(Parameters):
         return request, [*ignored, *others]
 
     def prompting(self, owner: str, links: Links) -> Prompting:
-        """Return the request in the form that both APIs share.
+        """Return the request in the common format of both APIs.
 
         Args:
             owner: The name of the client's key.
-            links: The links that are allowed.
+            links: The allowed links.
 
         Raises:
             ApiError: An item, a tool or the format of the answer is invalid.
@@ -151,7 +151,7 @@ class ResponsesRequest(Parameters):
         return Prompting(messages=messages, shared=shared, own=self._own(), stream=self.stream, owner=owner)
 
     def _own(self) -> dict[str, Any]:
-        """Return the aggregator's parameters in the form of chat completions."""
+        """Return the aggregator's parameters in the format of chat completions."""
         wanted: dict[str, Any] = {}
         if functions := [tool for tool in self.tools or () if is_function(tool)]:
             choice, kind = self.tool_choice, _choice_of(self.tool_choice)
@@ -215,7 +215,7 @@ def _messages(given: str | list[dict[str, Any]], links: Links) -> list[BaseMessa
             calls.append((call.call_id, call.name, call.arguments or ""))
             is_open = True
         elif kind == "message" and item.get("role") == "assistant":
-            # After calls or another text, it belongs to another answer.
+            # After calls or another text, this is a new answer.
             close()
             said = plain_content(_checked(_MessageItem, item, place).content, links, f"{place}.content")
             is_open = True
@@ -279,7 +279,7 @@ def _allowed(functions: list[dict[str, Any]], choice: Mapping[str, Any]) -> list
 
 
 def is_function(tool: Mapping[str, Any]) -> bool:
-    """Tell whether a tool is a function; the others are for OpenAI's own service."""
+    """Return whether a tool is a function; others exist only in OpenAI's own service."""
     return tool.get("type") == "function"
 
 

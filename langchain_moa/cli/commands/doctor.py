@@ -1,4 +1,4 @@
-"""`doctor`: check packages, keys and addresses, and whether the members of a mixture answer."""
+"""`doctor`: check packages, keys and addresses, and call each member of a mixture once."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ app = typer.Typer()
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Timeout = Annotated[float, typer.Option("--timeout", metavar="SECONDS", min=0, help="Time limit for each member.")]
 
-# The packages that a mixture is made of, and those of providers.
+# Prefixes of the names of the packages to show, including those of providers.
 _PACKAGES = ("langchain", "langgraph")
 _OTHER_PACKAGES = {"openai", "inspect-ai", "ray", "xllamacpp"}
 
@@ -41,7 +41,7 @@ _CAPABILITIES = {
     "reasoning_output": "reasoning",
 }
 
-# The texts of errors, the first that matches counts. An error of a connection names its cause and what to check.
+# Remedies by the text of the error; the first match is used. Connection errors already have a remedy.
 _REMEDIES = {
     "(at ": None,
     "quota": "check your plan and your credit at the provider",
@@ -61,17 +61,17 @@ _REMEDIES = {
 
 @dataclass(frozen=True, kw_only=True)
 class MemberCheck:
-    """What a short call to a member has shown.
+    """The result of a short call to a member.
 
     Attributes:
         model: The model id.
-        address: Its server's address; `None` is the provider's own, or not known.
-        ok: Whether it has answered.
-        seconds: How long it took.
-        can: What it can do, as far as its profile says.
-        window: How many tokens it can read; `None` if not known.
-        error: Why it has not answered.
-        remedy: What to do about it.
+        address: The base URL; `None` for the provider's default, or if it is unknown.
+        ok: Whether it answered.
+        seconds: The duration of the call.
+        can: The features that its profile lists.
+        window: The size of its context window in tokens, or `None` if it is unknown.
+        error: The error, or `None`.
+        remedy: What to do about the error, or `None`.
     """
 
     model: str
@@ -99,7 +99,7 @@ def doctor(*, mixture: MixtureArguments, timeout: Timeout = 60.0, as_json: AsJso
 
         packages, variables = _packages(), _variables()
         if not as_json:
-            # Before the mixture is made: a package or a key may be what it lacks.
+            # Before the mixture is created, because that fails if a package or a key is missing.
             _show_environment(packages, variables)
         made = mixture.load(quiet=as_json)
         checks = run_until_signalled(_check(made, timeout))
@@ -113,13 +113,13 @@ def doctor(*, mixture: MixtureArguments, timeout: Timeout = 60.0, as_json: AsJso
 
 
 def _packages() -> dict[str, str]:
-    """Return the versions of the installed packages that matter here."""
+    """Return the versions of the relevant installed packages."""
     found = {str(each.name).lower().replace("_", "-"): each.version for each in distributions()}
     return {name: found[name] for name in sorted(found) if name.startswith(_PACKAGES) or name in _OTHER_PACKAGES}
 
 
 def _variables() -> list[str]:
-    """Return the names of the environment variables that hold keys and addresses of providers."""
+    """Return the names of the environment variables with keys and addresses of providers."""
     from langchain_moa.members.keys import known_variables
 
     known = known_variables()
@@ -133,7 +133,7 @@ async def _check(mixture: Mixture, seconds: float) -> list[MemberCheck]:
     if mixture.aggregator is not None:
         everyone.append(members.aggregator)
     everyone = [one for member in everyone for one in (member, *member.fallbacks)]
-    # The same model with the same settings is called once, in however many layers it is.
+    # A model with the same settings is called once, even if it is in several layers.
     different = list({(member.id, repr(member.spec.settings)): member for member in everyone}.values())
     return list(await asyncio.gather(*(_check_member(member, seconds) for member in different)))
 
@@ -151,7 +151,7 @@ async def _check_member(member: Member, seconds: float) -> MemberCheck:
             await member.runnable.ainvoke(member.input([HumanMessage(_QUESTION)]))
     except TimeoutError:
         error = f"timed out after {seconds:g} s"
-    except Exception as raised:  # noqa: BLE001  # whatever it is, it is the finding
+    except Exception as raised:  # noqa: BLE001  # any error is the result of the check
         failure = describe(raised, member.secrets)
         error = f"{failure['kind']}: {failure['message']}"
     return MemberCheck(

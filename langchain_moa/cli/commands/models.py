@@ -1,4 +1,4 @@
-"""`models`: the small models that run on this machine."""
+"""`models`: list and download the small local models."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def pull_models(
 
 @contextmanager
 def _shown_progress() -> Iterator[Callable[[str], object]]:
-    """Show what goes on: at one place on a terminal, line by line in a log."""
+    """Show the current step: as a status line on a terminal, otherwise as a line each."""
     errors = console_on(sys.stderr)
     if sys.stderr is None:
         yield lambda _: None

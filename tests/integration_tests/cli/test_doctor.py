@@ -58,7 +58,7 @@ def test_it_says_what_is_wrong_with_the_mixture(moa: Command) -> None:
     done = moa("doctor", "-p", "together:p", "-a", "together:p")
     assert done.code == 2
     assert "TOGETHER_API_KEY" in done.err
-    # What is there is said all the same.
+    # The installed packages are still listed.
     assert "langgraph " in done.out
 
 
@@ -74,7 +74,7 @@ def test_a_server_that_does_not_run_is_told_from_one_that_lacks_the_model(
     assert {"VLLM_BASE_URL", "LMSTUDIO_BASE_URL"} <= set(document["variables"])
     stopped, without = document["members"]
     assert (stopped["address"], without["address"]) == ("http://127.0.0.1:9/v1", loopback.url)
-    # The error names the remedy itself.
+    # The error already has the remedy.
     assert "check that the server runs" in stopped["error"]
     assert stopped["remedy"] is None
     assert without["remedy"] == "check the model's name and the address"

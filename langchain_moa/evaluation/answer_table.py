@@ -260,7 +260,7 @@ def read_recorded(
     if not scored:
         for question in used:
             if not question.answers:
-                msg = f"{question.place}: add a right answer, or a recorded 'score' of every candidate"
+                msg = f"{question.place}: no right answer, and no recorded 'score' of every candidate; add one of them"
                 raise RowError(msg)
     extract = guess_extract([answer for question in used for answer in question.answers]) if extract == "auto" else extract
     answers: dict[str, list[list[Sample]]] = {}

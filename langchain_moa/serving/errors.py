@@ -194,7 +194,7 @@ def failure(error: Exception, *, breakdown: bool) -> ApiError:
         short = "the mixture gave no answer"
         cause = next((each for each in _CAUSES if isinstance(error, each.error)), None)
     if _lacks_credit(error):
-        message = str(error) if breakdown else "the account at one of the mixture's providers has no credit left left"
+        message = str(error) if breakdown else "the account at one of the mixture's providers has no credit left"
         return ApiError(_NO_CREDIT, message, code="insufficient_quota", retry=False)
     if cause is None:
         status = _MAY_SUCCEED_LATER if retry or _said_nothing(error) else _WILL_NOT_SUCCEED

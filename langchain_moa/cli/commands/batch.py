@@ -220,7 +220,7 @@ class _Job:
         in_jobs = [member for member in asked if jobs_of(member.chat_model) is not None] if run.job_queue is not None else []
         saved = left * sum(SHARE * (expected_usd(member.id, prompt=prompt, answer=answer) or 0.0) for member in in_jobs)
         if not usd:
-            return f"{calls}; the prices are not known" if left else calls
+            return f"{calls}; no price is known" if left else calls
         without = f" without the price of {', '.join(unknown)}, which is unknown" if unknown else ""
         half = f"; ${usd - saved:,.2f} where the providers have batch jobs" if saved else ""
         return f"{calls}; ${usd:,.2f} and more{half}{without}, with answers of {answer} tokens"

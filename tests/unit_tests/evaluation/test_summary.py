@@ -273,7 +273,7 @@ def test_the_best_member_is_chosen_on_other_questions_than_it_is_judged_by() -> 
     assert gain is not None
     assert gain.mean == 0
     assert summary.verdicts[0].startswith("The mixture is better than its best member, a, by 20.0 points")
-    assert "the best member is chosen on other questions than it is judged by" in markdown(summary)
+    assert "the best member is chosen on other questions than it is evaluated on" in markdown(summary)
 
 
 def test_fewer_layers_that_are_as_good_are_advised() -> None:

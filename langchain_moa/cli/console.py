@@ -74,6 +74,18 @@ def emit(text: str, *, end: str = "\n") -> None:
     sys.stdout.flush()
 
 
+def say(text: str) -> None:
+    """Write sentences to standard output, wrapped between words if that is a terminal, else on one line.
+
+    Args:
+        text: The sentences; line breaks stay.
+    """
+    if not is_terminal(sys.stdout):
+        emit(text)
+        return
+    console_on(sys.stdout).print(text)
+
+
 _CLOSED = "standard output is closed; redirect it to a file, or to /dev/null"
 
 

@@ -79,6 +79,18 @@ def emit(text: str, *, end: str = "\n") -> None:
         raise OSError(error.errno, os.strerror(error.errno), "standard output") from error
 
 
+def say(text: str) -> None:
+    """Write sentences to standard output, wrapped between words if that is a terminal, else on one line.
+
+    Args:
+        text: The sentences; line breaks stay.
+    """
+    if not is_terminal(sys.stdout):
+        emit(text)
+        return
+    console_on(sys.stdout).print(text)
+
+
 _CLOSED = "standard output is closed; redirect it to a file, or to /dev/null"
 
 

@@ -125,7 +125,7 @@ def budget_refused(models: Sequence[str]) -> str:
         models: The models with an unknown price.
     """
     whose = f"the price of {models[0]}" if len(models) == 1 else f"the prices of {', '.join(models)}"
-    return f"--max-cost-usd cannot be kept: {whose} {'is' if len(models) == 1 else 'are'} not known"
+    return f"--max-cost-usd cannot be kept: {whose} {'is' if len(models) == 1 else 'are'} not known; leave the option out"
 
 
 def confirm_spending(calls: int, *, yes: bool) -> None:

@@ -15,6 +15,7 @@ from langchain_moa.evaluation.summary import counted
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from langchain_moa.evaluation.policies import Policy
     from langchain_moa.evaluation.tuning import Judged, Tuning
 
 # A longer page would be hard to read and slow.
@@ -198,7 +199,7 @@ def _choice(tuning: Tuning) -> str:
     table, chosen, best = tuning.table, tuning.chosen, tuning.best
     names, single = table.models, table.models[best.policy.models[0]]
     if tuning.objective == "price":
-        what = f"Use {chosen.policy.title(names)}"
+        what = f"Use {_the(chosen.policy, names)}"
         if chosen.policy == best.policy:
             return f"{what}: no cheaper choice is certain to be at most {_points(tuning.tolerance)} worse."
         return (
@@ -210,12 +211,17 @@ def _choice(tuning: Tuning) -> str:
         nearest = max(others, key=lambda each: each.bound)
         return (
             f"Use {single} alone: no mixture's gain over it, less one standard error, is above zero. The nearest is "
-            f"{nearest.policy.title(names)} ({_points(nearest.gain)}, less one standard error {_points(nearest.bound)})."
+            f"{_the(nearest.policy, names)} ({_points(nearest.gain)}, less one standard error {_points(nearest.bound)})."
         )
     return (
-        f"Use the {chosen.policy.title(names)}: its gain over {single}, the best single model, is {_points(chosen.gain)} on "
+        f"Use {_the(chosen.policy, names)}: its gain over {single}, the best single model, is {_points(chosen.gain)} on "
         f"these questions, less one standard error {_points(chosen.bound)}."
     )
+
+
+def _the(policy: Policy, names: Sequence[str]) -> str:
+    """Return a policy's title as a sentence has it."""
+    return f"{'the ' if policy.kind in {'majority', 'samples'} else ''}{policy.title(names)}"
 
 
 def _price(tuning: Tuning) -> str:

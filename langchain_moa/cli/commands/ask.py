@@ -275,4 +275,4 @@ def _report(result: RunResult, manner: _Manner) -> None:
         for remark in result.remarks:
             warn(remark)
     elif result.is_cut:
-        warn(CUT)
+        warn(f"{CUT}; raise it with --max-tokens")

@@ -78,7 +78,10 @@ def pull_models(
             raise UsageError(msg)
         for name in wanted:
             model = CATALOG[name]
-            if not is_present(model) and model.notice:
+            if is_present(model):
+                if not quiet:
+                    note(f"{name} is already here")
+            elif model.notice:
                 note(model.notice)
             with nullcontext(lambda _: None) if quiet else _shown_progress() as progress:
                 path = pull(name, progress=progress)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from langchain_moa.cli.arguments import Debug, Quiet
-from langchain_moa.cli.console import complain, counted, note, one_line, printable, warn
+from langchain_moa.cli.console import complain, counted, note, one_line, say, warn
 from langchain_moa.cli.evaluating import (
     RUN,
     Concurrency,
@@ -224,11 +224,10 @@ class _TuneJob:
         html = page(tuning, title=title, source=source, yaml=yaml, command=command, picture=picture)
         write_whole(self.output / "report.html", html, errors="replace")
         for sentence in sentences(tuning):
-            typer.echo(printable(sentence))
+            say(sentence)
         if not self.quiet:
-            note(f"wrote {self.output}/moa.yaml and {self.output}/report.html")
-            note("to compare with a mixture that writes its answer, run:")
-            note(command)
+            note(f"wrote {self.output}/moa.yaml; the reasons are in {self.output}/report.html")
+            note(f"to compare it with a mixture whose aggregator writes the answer: {command}")
 
     def _asked(self, questions: Sequence[Question]) -> tuple[AnswerTable, Mapping[str, Any]]:
         from langchain_moa.batch.call_journal import CallJournal
@@ -300,9 +299,11 @@ class _TuneJob:
         without = f" without the price of {', '.join(map(one_line, unknown))}, which is not known" if unknown else ""
         calls = counted(len(costs) * self.samples, "call")
         known = f", {len(journal):,} answers are in the journal" if len(journal) else ""
-        usd = f"about ${self.samples * sum(costs):,.2f}{without}" if sum(costs) else "no price is known"
+        usd = "no price is known"
+        if sum(costs):
+            usd = f"about ${self.samples * sum(costs):,.2f}{without}, with answers of {answer} tokens"
         if not self.quiet:
-            note(f"{counted(len(questions), 'question')}, at most {calls}{known}; {usd}, with answers of {answer} tokens")
+            note(f"{counted(len(questions), 'question')}, at most {calls}{known}; {usd}")
         confirm_spending(len(costs) * self.samples - len(journal), yes=self.yes)
 
     def _scorer(self, questions: Sequence[Question]) -> Scorer | None:

@@ -212,11 +212,11 @@ class _CompareJob:
             return
         known = f", {found.known:,} of them answered before" if found.known else ""
         without = f" without the price of {', '.join(found.unpriced)}, which is not known" if found.unpriced else ""
-        cost = f"about ${found.usd:,.2f} to pay{without}" if found.usd or not found.unpriced else "no price is known"
-        note(
-            f"{counted(len(self.questions), 'question')}, about {counted(found.calls, 'call')}{known}; {cost}, with answers of "
-            f"{found.answer_tokens:,} tokens; scorer: {self.scorer}"
-        )
+        cost = "no price is known"
+        if found.usd or not found.unpriced:
+            cost = f"about ${found.usd:,.2f} to pay{without}, with answers of {found.answer_tokens:,} tokens"
+        number = counted(len(self.questions), "question")
+        note(f"{number}, about {counted(found.calls, 'call')}{known}; {cost}; scorer: {self.scorer}")
         if self.max_cost_usd is not None and spent + found.usd > self.max_cost_usd:
             before = f" (${spent:.2f} of it is spent)" if spent else ""
             warn(f"${self.max_cost_usd:g}{before} will not be enough; the answers until then are kept")

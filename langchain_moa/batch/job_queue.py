@@ -14,6 +14,7 @@ from langchain_moa.batch.job_apis import JobRequest
 from langchain_moa.batch.journal import Job
 from langchain_moa.batch.limits import HaltedError
 from langchain_moa.data.redaction import describe
+from langchain_moa.data.sanitizing import shown_line
 from langchain_moa.limits.retry import is_retryable
 
 if TYPE_CHECKING:
@@ -249,7 +250,7 @@ class JobQueue:
             status = getattr(error, "status_code", None)
             if isinstance(status, int) and _is_passing(status):
                 # The provider has said that there is no such job: sent again, it is not paid twice.
-                _logger.warning("a job of %d calls was refused: %s", len(lines), why)
+                _logger.warning("a job of %d calls was refused: %s", len(lines), shown_line(why))
                 await asyncio.sleep(self.poll)
                 for line in lines:
                     self._again(provider, line.id, status, _error(why))
@@ -281,7 +282,7 @@ class JobQueue:
                 return
             except Exception as error:  # noqa: BLE001  # whatever the SDK raises
                 failure = describe(error)
-                _logger.warning("the job %s cannot be polled: %s: %s", job.id, failure["kind"], failure["message"])
+                _logger.warning("the job %s cannot be polled: %s: %s", job.id, failure["kind"], shown_line(failure["message"]))
                 if not is_retryable(error):
                     self.give_up("failures", f"the job {job.id} cannot be polled: {failure['message']}")
                     return

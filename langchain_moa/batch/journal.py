@@ -15,6 +15,8 @@ from langchain_moa.batch.call_journal import CallJournal
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from langchain_moa.runs.figures import Cost
+
 
 class OutputLine(NamedTuple):
     """Where a row's line is in the output.
@@ -82,13 +84,13 @@ CREATE TEMP TABLE lines (row TEXT PRIMARY KEY, start INTEGER, size INTEGER, fail
 CREATE TEMP TABLE seen (row TEXT PRIMARY KEY, line INTEGER) WITHOUT ROWID;
 """
 
-    def count_spent(self, answered: float) -> None:
+    def count_spent(self, answered: Cost) -> None:
         """Count what was spent until now.
 
         Args:
-            answered: US dollars of the rows in the output; to these come the calls of rows without a line in it.
+            answered: What the rows in the output have cost; to these come the calls of rows without a line in it.
         """
-        self.budget.spent = answered
+        self.budget.cost = answered
         self._count_spent("SELECT record FROM calls WHERE row NOT IN (SELECT row FROM lines)")
 
     # --- the rows ---

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from langchain_moa.data.usage import cost_usd
 from langchain_moa.members.member import NoAggregator
+from langchain_moa.runs.figures import Cost
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable
@@ -190,7 +191,7 @@ class Budget:
     would not fit after them, either, is never made, and closes the gate.
 
     Attributes:
-        spent: US dollars, those of earlier runs too; calls whose price is not known count as nothing.
+        cost: What the calls have cost, those of earlier runs included.
     """
 
     def __init__(self, gate: Gate, *, most: float | None = None) -> None:
@@ -200,13 +201,18 @@ class Budget:
             gate: What is closed when the money is not enough.
             most: US dollars. Default: no limit.
         """
-        self.spent = 0.0
+        self.cost = Cost()
         self._gate = gate
         self._most = most
         self._reserved = 0.0
         self._longest: dict[str, int] = {}
         self._under_way: Counter[str] = Counter()
         self._released = asyncio.Event()
+
+    @property
+    def spent(self) -> float:
+        """US dollars; calls whose price is not known count as nothing."""
+        return self.cost.usd
 
     def count(self, model: str, cost: float | None, message: AIMessage) -> None:
         """Count an answer.
@@ -216,7 +222,7 @@ class Budget:
             cost: US dollars.
             message: The answer.
         """
-        self.spent += cost or 0.0
+        self.cost += Cost.of([cost])
         if message.usage_metadata is not None:
             self._longest[model] = max(message.usage_metadata["output_tokens"], self._longest.get(model, 0))
 

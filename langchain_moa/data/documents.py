@@ -84,7 +84,7 @@ class _Loader(yaml.SafeLoader):
 
     def _meant(self, key: yaml.ScalarNode) -> Any:
         """Return what a key is in the mapping: `yes` and `true` are the same one."""
-        return key.value if key.tag.endswith(":merge") else self.construct_object(key)  # type: ignore[no-untyped-call]
+        return key.value if key.tag.endswith(":merge") else self.construct_object(key)
 
 
 def _children(node: yaml.Node | None) -> list[yaml.Node]:

@@ -15,7 +15,7 @@ from langchain_moa.aggregation.medoid import central
 from langchain_moa.data.errors import OutOfTimeError
 from langchain_moa.data.redaction import redact
 from langchain_moa.data.reference import Check
-from langchain_moa.data.sanitizing import plain
+from langchain_moa.data.sanitizing import plain, shown_line
 from langchain_moa.limits.deadline import Limit, call_within
 from langchain_moa.limits.portal import in_worker
 from langchain_moa.strategies.aggregation import Choice, Undecided
@@ -169,7 +169,7 @@ class Verified:
             return Check(passed=False, said=_line(error) or "an assertion of the check failed")
         except Exception as error:  # noqa: BLE001  # a bug in the check must not lose answers that are paid for
             said = f"the check raised {type(error).__name__}: {_line(error)}"
-            _logger.warning("%s", redact(said))
+            _logger.warning("%s", shown_line(redact(said)))
             return Check(passed=False, said=said)
 
 

@@ -14,6 +14,7 @@ from langchain_moa.batch.job_apis import JobRequest
 from langchain_moa.batch.journal import Job
 from langchain_moa.batch.limits import HaltedError
 from langchain_moa.data.redaction import describe
+from langchain_moa.data.sanitizing import shown_line
 from langchain_moa.limits.retry import is_retryable
 
 if TYPE_CHECKING:
@@ -280,7 +281,7 @@ class JobQueue:
         while True:
             failure = describe(error)
             why = f"{failure['kind']}: {failure['message']}"
-            _logger.warning("a job of %d calls was not submitted: %s", len(lines), why)
+            _logger.warning("a job of %d calls was not submitted: %s", len(lines), shown_line(why))
             self._refusals[job.provider] += 1
             if self._refusals[job.provider] >= _ATTEMPTS:
                 # A job that the provider may have got stays in the journal, and the next run looks for it.
@@ -328,7 +329,7 @@ class JobQueue:
                 return
             except Exception as error:  # noqa: BLE001  # SDKs raise errors of any class
                 failure = describe(error)
-                _logger.warning("the job %s cannot be polled: %s: %s", job.id, failure["kind"], failure["message"])
+                _logger.warning("the job %s cannot be polled: %s: %s", job.id, failure["kind"], shown_line(failure["message"]))
                 if not is_retryable(error):
                     self.give_up("failures", f"the job {job.id} cannot be polled: {failure['message']}")
                     return

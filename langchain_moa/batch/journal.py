@@ -16,6 +16,8 @@ from langchain_moa.batch.limits import BatchError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from langchain_moa.runs.figures import Cost
+
 
 class OutputLine(NamedTuple):
     """The position of a row's line in the output.
@@ -83,13 +85,13 @@ CREATE TEMP TABLE lines (row TEXT PRIMARY KEY, start INTEGER, size INTEGER, fail
 CREATE TEMP TABLE seen (row TEXT PRIMARY KEY, line INTEGER) WITHOUT ROWID;
 """
 
-    def count_spent(self, answered: float) -> None:
-        """Set the amount spent so far.
+    def count_spent(self, answered: Cost) -> None:
+        """Set the cost so far.
 
         Args:
-            answered: The cost of the rows in the output, in US dollars. The calls of all other rows are added to it.
+            answered: The cost of the rows in the output. The calls of all other rows are added to it.
         """
-        self.budget.spent = answered
+        self.budget.cost = answered
         self._count_spent("SELECT record FROM calls WHERE row NOT IN (SELECT row FROM lines)")
 
     # --- the rows ---

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from langchain_moa.data.usage import cost_usd
 from langchain_moa.members.member import NoAggregator
+from langchain_moa.runs.figures import Cost
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable
@@ -190,7 +191,7 @@ class Budget:
     because most calls cost less than was reserved. A call that does not fit into the remaining budget closes the gate.
 
     Attributes:
-        spent: The amount spent in US dollars, including earlier runs. Calls with an unknown price count as 0.
+        cost: The cost of all calls, including those of earlier runs.
     """
 
     def __init__(self, gate: Gate, *, most: float | None = None) -> None:
@@ -200,13 +201,18 @@ class Budget:
             gate: The gate to close when the budget is used up.
             most: The limit in US dollars. Default: no limit.
         """
-        self.spent = 0.0
+        self.cost = Cost()
         self._gate = gate
         self._most = most
         self._reserved = 0.0
         self._longest: dict[str, int] = {}
         self._under_way: Counter[str] = Counter()
         self._released = asyncio.Event()
+
+    @property
+    def spent(self) -> float:
+        """US dollars; calls whose price is not known count as nothing."""
+        return self.cost.usd
 
     def count(self, model: str, cost: float | None, message: AIMessage) -> None:
         """Count an answer.
@@ -216,7 +222,7 @@ class Budget:
             cost: The cost in US dollars, or `None` if it is unknown.
             message: The answer.
         """
-        self.spent += cost or 0.0
+        self.cost += Cost.of([cost])
         if message.usage_metadata is not None:
             self._longest[model] = max(message.usage_metadata["output_tokens"], self._longest.get(model, 0))
 

@@ -12,6 +12,7 @@ from langchain_moa.batch.journal import BatchJournal, OutputLine
 from langchain_moa.batch.limits import BatchError
 from langchain_moa.batch.line_file import LineFile, open_private, write_all
 from langchain_moa.data.rows import Row, RowError
+from langchain_moa.runs.figures import Cost
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -71,7 +72,7 @@ class Output:
 
     Attributes:
         path: The file.
-        spent_usd: The cost of the answers in the file, in US dollars.
+        cost: The cost of the answers in the file.
         skipped: The numbers of incomplete lines. Their rows are asked again.
     """
 
@@ -88,7 +89,7 @@ class Output:
             OSError: The file cannot be read or written.
         """
         self.path = path
-        self.spent_usd = 0.0
+        self.cost = Cost()
         self.skipped: list[int] = []
         self._journal = journal
         self._reader = reader
@@ -179,7 +180,7 @@ class Output:
         try:
             aside.replace(self.path)
         finally:
-            self.spent_usd, self._end, self.skipped = 0.0, 0, []
+            self.cost, self._end, self.skipped = Cost(), 0, []
             self._journal.index(self._read())
             self._file = LineFile(self.path, end=self._end)
 
@@ -204,7 +205,9 @@ class Output:
                     msg = f"{self.path}, line {number}: not a line of a batch's output; give another --output"
                     raise BatchError(msg)
                 found = True
-                self.spent_usd += line["cost_usd"] or 0.0
+                # Of a row that failed, it is not known whether anything was paid for.
+                if line["error"] is None or line["cost_usd"] is not None:
+                    self.cost += Cost.of([line["cost_usd"]])
                 self._end += len(data)
                 yield OutputLine(str(line["id"]), start, len(data), line["error"] is not None, self._about(line))
         if self.skipped and not found:

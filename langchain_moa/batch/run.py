@@ -129,7 +129,7 @@ class BatchRun:
         self.output = Output(path, self.journal, self._reader)
         if self.settings.retry_failed:
             self.output.drop_failed()
-        self.journal.count_spent(self.output.spent_usd)
+        self.journal.count_spent(self.output.cost)
 
     def __enter__(self) -> Self:
         return self

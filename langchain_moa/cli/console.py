@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 _LONGEST_LINE = 300
 
+_FURTHER = "  "
+
 
 def printable(text: str) -> str:
     """Return a text without escape sequences, control characters, bidi controls and invisible characters."""
@@ -166,9 +168,14 @@ def _say(kind: str, style: str, text: str) -> None:
 
     from langchain_moa.data.redaction import redact
 
-    # Further lines are indented, so that untrusted text cannot imitate a message of this program.
-    lines = "\n  ".join(printable(redact(text)).splitlines())
-    console_on(sys.stderr).print(Text.assemble((f"{kind}: ", style), lines), soft_wrap=not is_terminal(sys.stderr))
+    said = printable(redact(text)).splitlines()
+    console = console_on(sys.stderr)
+    on_terminal = is_terminal(sys.stderr)
+    lines = list(Text.assemble((f"{kind}: ", style), "\n".join(said)).split(allow_blank=True))
+    if on_terminal:
+        lines = [part for line in lines for part in line.wrap(console, max(console.width - len(_FURTHER), 1))]
+    # Further and wrapped lines are indented, so that untrusted text cannot imitate a message of this program.
+    console.print(Text(f"\n{_FURTHER}").join(lines), soft_wrap=True)
 
 
 def elided(text: str, *, cells: int) -> Text:

@@ -34,6 +34,11 @@ def spelled_out(text: str) -> str:
     return replaced(text, lambda character: f"[U+{ord(character):04X}]")
 
 
+def shown_line(text: object) -> str:
+    """Return foreign text as one line for a log or a terminal: without line breaks, invisible characters spelled out."""
+    return " ".join(spelled_out(str(text)).split())
+
+
 def replaced(text: str, by: Callable[[str], str]) -> str:
     """Return a text in which each invisible character is replaced.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
+from langchain_moa.data.sanitizing import shown_line
 from langchain_moa.data.state import emit
 from langchain_moa.data.usage import unpriced
 
@@ -47,7 +48,7 @@ def tell(moa: dict[str, Any], settings: NodeSettings) -> None:
     is_flawed = bool((moa.get("aggregator") or {}).get("error"))
     has_failed = fell_back or is_flawed or any(call["status"] == "failed" for call in calls)
     level = logging.WARNING if has_failed else logging.INFO
-    _logger.log(level, "an answer is degraded: %s", "; ".join(words))
+    _logger.log(level, "an answer is degraded: %s", shown_line("; ".join(words)))
     emit("degraded", fell_back=fell_back, degraded=words)
 
 

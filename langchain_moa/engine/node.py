@@ -14,6 +14,7 @@ from langgraph.runtime import get_runtime
 
 from langchain_moa.data.errors import StrategyFailedError
 from langchain_moa.data.redaction import describe, secrets_of
+from langchain_moa.data.sanitizing import shown_line
 from langchain_moa.data.state import MoAContext, emit, references_of
 from langchain_moa.engine.progress import RunState, progress_of
 from langchain_moa.limits.portal import wait_for
@@ -241,7 +242,8 @@ def shown(
     if trimmed:
         emit("trimmed", name=member.name, model=member.id, trimmed=trimmed)
         most = (member.profile or {}).get("max_input_tokens")
-        _logger.warning("the prompt for %s did not fit into %s tokens: %s", member.name, most, "; ".join(trimmed))
+        told = shown_line(f"the prompt for {member.name} did not fit into {most} tokens: {'; '.join(trimmed)}")
+        _logger.warning("%s", told)
     return Shown(sent, trimmed)
 
 

@@ -12,6 +12,7 @@ from typing_extensions import override
 
 from langchain_moa._compat import llm_type
 from langchain_moa.data.redaction import secrets_of
+from langchain_moa.data.sanitizing import shown_line
 from langchain_moa.data.usage import unpriced
 from langchain_moa.limits.retry import Retry
 from langchain_moa.members.self_moa import TEMPERATURES, sample, without_history
@@ -147,9 +148,11 @@ class Mixture(MixtureFields):
             msg = f"aggregation: trust names {unknown[0]!r}, which is not a proposer; the proposers are {', '.join(names)}"
             raise ValueError(msg)
         if (what := self.strategies.without_effect(len(self.members.layers))) is not None:
-            _logger.warning("%s", what)
+            _logger.warning("%s", shown_line(what))
         if self.max_cost_usd is not None and (unknown := unpriced(self._models_before_the_answer())):
-            _logger.warning("max_cost_usd: the price of %s is not known; their calls do not count", ", ".join(unknown))
+            _logger.warning(
+                "max_cost_usd: the price of %s is not known; their calls do not count", shown_line(", ".join(unknown))
+            )
         return self
 
     def _models_before_the_answer(self) -> list[str]:

@@ -60,6 +60,10 @@ class Cost:
         """Return the sum of both."""
         return Cost(self.usd + other.usd, self.priced + other.priced, self.calls + other.calls)
 
+    def __sub__(self, earlier: Cost) -> Cost:
+        """Return the cost of the calls that were made since then."""
+        return Cost(self.usd - earlier.usd, self.priced - earlier.priced, self.calls - earlier.calls)
+
     @property
     def total_usd(self) -> float | None:
         """The sum in US dollars, or `None` if a price is unknown."""

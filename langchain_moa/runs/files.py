@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
-from langchain_moa.data.sanitizing import replaced, spelled_out
+from langchain_moa.data.sanitizing import replaced, shown_line, spelled_out
 from langchain_moa.data.validation import explain
 from langchain_moa.runs.run import MoARun
 
@@ -154,11 +154,6 @@ def read_runs(path: str | os.PathLike[str]) -> Iterator[MoARun]:
                 _logger.warning("%s, line %d: skipped, the line is incomplete", shown, number)
             else:
                 yield run
-
-
-def shown_line(text: object) -> str:
-    """Return untrusted text as one line for a log or a terminal, with invisible characters spelled out."""
-    return " ".join(spelled_out(str(text)).split())
 
 
 class _IncompleteError(ValueError):

@@ -13,6 +13,7 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.pregel import Pregel
 from langgraph_sdk.runtime import ServerRuntime
 
+from langchain_moa.data.sanitizing import shown_line
 from langchain_moa.mixture.mixture import Mixture
 from langchain_moa.studio.context import MixtureContext, refuse_secrets
 from langchain_moa.studio.served import Served
@@ -84,7 +85,7 @@ async def _shown(served: Served, given: Mapping[str, Any]) -> Pregel[Any, Any, A
     try:
         return await served.graph(MixtureContext.read(given))
     except (ValueError, ImportError) as error:
-        _logger.warning("showing the configured mixture instead of an assistant's: %s", error)
+        _logger.warning("showing the configured mixture instead of an assistant's: %s", shown_line(error))
         return await served.graph(MixtureContext())
 
 

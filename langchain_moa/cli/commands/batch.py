@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from langchain_moa.mixture.mixture import Mixture
 
 app = typer.Typer()
+
+_NO_LOG = logging.NullHandler()
 
 _SHOWN_FAILURES = 3
 
@@ -248,6 +251,8 @@ class _Job:
                     failures.append(answer)
                 watch()
 
+        # What the log warns of is in the output, and counted at the end.
+        logging.getLogger("langchain_moa").addHandler(_NO_LOG)
         try:
             with _watching(run, quiet=self.quiet) as watch:
                 run_until_signalled(work(watch), drain=drain)
@@ -282,8 +287,8 @@ class _Job:
         total = progress.answered + progress.kept - progress.kept_failed
         earlier = f", {progress.kept:,} rows of them from earlier runs" if progress.kept else ""
         lacking = f"; {progress.degraded:,} are degraded" if progress.degraded else ""
-        spent = run.journal.budget.spent
-        cost = f"; ${spent:.4f} in all" if spent else ""
+        spent = run.journal.budget.cost
+        cost = f"; {spent.amount} in all" if spent.priced else ""
         note(f"{counted(total, 'answer')}{earlier}{cost}{lacking}")
         if (left := progress.left) is not None and left > 0:
             note(f"{counted(left, 'row')} left; run the same command to resume")

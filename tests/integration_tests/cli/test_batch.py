@@ -221,3 +221,16 @@ def test_a_terminal_shows_how_far_it_is_and_a_pipe_does_not(program: Program, lo
     assert "3/4" not in piped.err
     assert "\x1b" not in piped.err
     assert len(loopback.requests) == 24
+
+
+def test_a_sum_without_every_price_says_so(moa: Command, loopback: Loopback, tmp_path: Path) -> None:
+    _write(tmp_path, 2)
+    for model in ("gpt-4.1-nano", "b"):
+        loopback.script(model, Reply("So.", usage=Usage(prompt=1_000_000, completion=0)))
+    members = ("-p", "openai:b", "-a", "openai:gpt-4.1-nano", "-l", "1")
+    assert "2 answers; at least $0.2000 in all" in moa(*_batch(members=members)).err
+    questions = "".join(json.dumps({"question": f"{each} + 1?", "answer": "2"}) + "\n" for each in range(2))
+    (tmp_path / "questions.jsonl").write_text(questions)
+    compared = moa("eval", "compare", "--task", "questions.jsonl", "-o", "compared", "--yes", *members)
+    assert "calls made for at least $" in compared.err
+    assert "calls priced); everything is in" in compared.err

@@ -71,6 +71,17 @@ async def test_a_failure_is_visible(loopback: Loopback, moa: ChatMoA, caplog: py
     assert all(line in record.getMessage() for line in degraded)
 
 
+async def test_an_error_of_a_server_does_not_begin_a_line_of_the_log(
+    loopback: Loopback, moa: ChatMoA, caplog: pytest.LogCaptureFixture
+) -> None:
+    loopback.script("q", Reply("no\r\n\x1b]0;PWNED\x07ERROR forged \u202e", status=400))
+    with caplog.at_level(logging.INFO, logger="langchain_moa"):
+        await moa.ainvoke("Hi")
+    (record,) = [each.getMessage() for each in caplog.records if "is degraded" in each.getMessage()]
+    assert "ERROR forged" in record
+    assert not {"\n", "\r", "\x1b", "\x07", "\u202e"} & set(record)
+
+
 async def test_an_answer_that_nothing_is_missing_from_says_nothing(moa: ChatMoA, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, logger="langchain_moa"):
         answer = await moa.ainvoke("Hi")

@@ -26,7 +26,7 @@ def test_lines_are_found_again_and_written_in_another_order(tmp_path: Path) -> N
         output.add(str(number), {"id": number, "prompt": f"p{number}", "answer": "\ud83d", "error": error, "cost_usd": 0.5}, "")
     output.close()
     again = Output(path, journal, RowReader())
-    assert again.spent_usd == 2.5
+    assert again.cost.usd == 2.5
     assert journal.counted() == (5, 1)
     found = journal.line_of("2")
     assert found is not None

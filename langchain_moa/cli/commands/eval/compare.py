@@ -249,7 +249,7 @@ class _CompareJob:
         from langchain_moa.evaluation.summary import ComparisonSummary
 
         with CallJournal(self._path, max_cost_usd=self.max_cost_usd) as journal:
-            before = journal.budget.spent
+            before = journal.budget.cost
             comparison = MixtureComparison(
                 mixture=self.mixture,
                 questions=self.questions,
@@ -262,7 +262,8 @@ class _CompareJob:
         summary = ComparisonSummary.of(findings)
         text = self._write(summary, findings)
         if not quiet:
-            spent = f" for ${journal.budget.spent - before:.4f}" if journal.budget.spent > before else ""
+            paid = journal.budget.cost - before
+            spent = f" for {paid}" if paid.priced else ""
             note(f"{counted(journal.made, 'call')} made{spent}; the results are in {self.folder}/; open report.html")
         _show(summary, text if as_json else None)
         if summary.problems:

@@ -240,7 +240,7 @@ def _report(outcome: GenerationResult, journal: CallJournal, asked: int, output:
     if missing:
         warn(f"{output} lacks {missing:,} of {counted(asked, 'answer')}; run the same command to ask again")
     elif not quiet:
-        cost = f"; ${journal.budget.spent:.4f} in all" if journal.budget.spent else ""
+        cost = f"; {journal.budget.cost} in all" if journal.budget.cost.priced else ""
         note(f"{counted(asked, 'answer')}, {outcome.kept:,} of them from the journal{cost}")
     typer.echo(output)
     if missing:

@@ -42,7 +42,7 @@ FAILING = 0.02
 
 
 def models(pipe: Connection) -> None:
-    """Answer until the end; each message but `end` is answered with the number of calls, and of different calls."""
+    """Serve the models until `end` is received; reply to any other message with the number of calls and of distinct calls."""
     asked: Counter[tuple[str, str]] = Counter()
 
     def answer(body: Body) -> str:
@@ -53,7 +53,7 @@ def models(pipe: Connection) -> None:
         loopback.script("*", answer)
         pipe.send(loopback.url)
         while pipe.recv() != "end":
-            # The server's record of requests would grow with their number.
+            # Limit the server's record of requests, which grows with their number.
             loopback.reset()
             pipe.send((sum(asked.values()), len(asked)))
 
@@ -71,7 +71,7 @@ def start(folder: Path, url: str, name: str, *more: str) -> subprocess.Popen[byt
 
 
 def waited(process: subprocess.Popen[bytes]) -> tuple[float, float]:
-    """Wait for a program's end; return its seconds of CPU and its maximum memory in MB."""
+    """Wait for a program to end, and return its CPU seconds and its peak memory in MB."""
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     assert process.returncode == 0
@@ -79,7 +79,7 @@ def waited(process: subprocess.Popen[bytes]) -> tuple[float, float]:
 
 
 def is_over(process: subprocess.Popen[bytes]) -> bool:
-    """Tell whether a program has ended, without reaping it."""
+    """Return whether a program has ended, without reaping it."""
     return os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 
@@ -127,7 +127,7 @@ def growth(sizes: list[int]) -> None:
 
 
 def killed(rows: int, kills: int) -> None:
-    chance = random.Random(5)  # noqa: S311  # where it is killed
+    chance = random.Random(5)  # noqa: S311  # chooses when to kill it
     at = sorted(chance.sample(range(rows // 20, rows), kills))
     with TemporaryDirectory() as name, served(models) as (url, pipe):
         folder = Path(name)
@@ -155,7 +155,7 @@ def killed(rows: int, kills: int) -> None:
 
 
 def half_price(rows: int) -> None:
-    chance = random.Random(1)  # noqa: S311  # which lines fail
+    chance = random.Random(1)  # noqa: S311  # chooses the lines that fail
     asked: Counter[str] = Counter()
     refused = 0
 

@@ -69,7 +69,7 @@ async def measure(hanging: str, answers: int, limits: dict[str, Any], rounds: in
 
 
 def serve(pipe: Connection, hanging: str) -> None:
-    """Serve; for each number of answers, say when their calls are open, and then when none is any more."""
+    """Serve the models. For each number of answers received, report when all their calls are open and when none is left."""
     with Loopback() as server:
         models = [f"proposer-{number}" for number in range(PROPOSERS)] if hanging == "proposers" else ["aggregator"]
         for model in models:

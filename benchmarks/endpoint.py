@@ -48,7 +48,7 @@ def mixture(url: str) -> ChatMoA:
 
 @contextmanager
 def endpoint(models_at: str) -> Iterator[str]:
-    """Run `langchain-moa serve`; give its address."""
+    """Run `langchain-moa serve`, and yield its address."""
     fields = ("-p", "openai:p", "-p", "openai:q", "-a", "openai:agg", "--layers", "1", "--max-requests", "100000")
     env = {**os.environ, "OPENAI_BASE_URL": models_at, "OPENAI_API_KEY": "none", "NO_PROXY": "127.0.0.1"}
     command = [sys.executable, "-m", "langchain_moa", "serve", "--port", "0", *fields]
@@ -63,7 +63,7 @@ def endpoint(models_at: str) -> Iterator[str]:
 
 
 async def measure(ask: Callable[[int], Awaitable[str]], requests: int, at_once: int) -> tuple[float, float]:
-    """Return answers per second, and the median of the seconds that one took."""
+    """Return the answers per second, and the median duration of an answer in seconds."""
     places, seconds = asyncio.Semaphore(at_once), []
 
     async def one(number: int) -> None:
@@ -91,7 +91,7 @@ async def main(models_at: str, endpoint_at: str, requests: int, at_once: list[in
 
     print("| at once | | answers per second | median seconds |\n|---|---|---|---|")
     for name, ask in (("directly", directly), ("through the endpoint", through_it)):
-        await measure(ask, 5, 5)  # connections and the graph are made once
+        await measure(ask, 5, 5)  # creates the connections and the graph
         for most in at_once:
             rate, median = await measure(ask, requests, most)
             print(f"| {most} | {name} | {rate:.1f} | {median:.3f} |")

@@ -54,7 +54,7 @@ def main() -> None:
 async def all_at_once(url: str, answers: int, options: dict[str, Any]) -> None:
     before = await state_of_things()
     seconds: list[float] = []
-    # Of our own, so that it can be closed: ChatOpenAI's is shared by all that the process ever makes.
+    # Our own client, so that it can be closed: ChatOpenAI's is shared by the whole process.
     async with DefaultAsyncHttpxClient() as client:
         moa = mixture(url, {"http_async_client": client}, num_layers=2, **options)
         await moa.ainvoke("Get ready.")
@@ -131,7 +131,7 @@ def mixture(url: str, client: dict[str, Any], **options: Any) -> ChatMoA:
 
 
 async def state_of_things() -> str:
-    # What the last answers have left to the loop comes to its end.
+    # Let the event loop finish what the last answers left.
     await asyncio.sleep(0.5)
     gc.collect()
     return f"{resources()}, {len(asyncio.all_tasks())} tasks"
@@ -152,7 +152,7 @@ def is_socket(path: Path) -> bool:
         return False
 
 
-def serve(pipe: Connection, hanging: bool) -> None:  # noqa: FBT001  # the arguments of a process have no names
+def serve(pipe: Connection, hanging: bool) -> None:  # noqa: FBT001  # arguments of processes are positional
     calls = iter(range(10**9))
 
     def three(_: dict[str, Any]) -> Reply:
@@ -163,7 +163,7 @@ def serve(pipe: Connection, hanging: bool) -> None:  # noqa: FBT001  # the argum
         server.script("three", three)
         pipe.send(server.url)
         while not pipe.poll(1):
-            # What it has recorded is of no interest here, and would fill the memory.
+            # Limit the server's record of requests, which is not used here.
             server.reset()
 
 

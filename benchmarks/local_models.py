@@ -27,13 +27,13 @@ if TYPE_CHECKING:
 _PROPOSERS = ("smollm2-135m", "gemma3-270m", "smollm2-135m")
 _AGGREGATOR = "smollm2-135m"
 
-# An answer is a number; a verdict may be JSON, or a ranking.
+# Token limits: an answer is a number; a verdict may be JSON or a ranking.
 _ANSWER, _VERDICT = 16, 96
 
-# The calls of a strategy that are no decisions, and may be several.
+# Steps of a strategy that are not decisions, of which there may be several.
 _DRAFTS = {"running synthesis"}
 
-# The paper's instruction is for models a thousand times larger; these two answer it with a talk about it.
+# The paper's instruction is for models a thousand times larger; these two comment on it instead of following it.
 _PROMPT = "Answer the question with one number, using what is right in these answers."
 
 STRATEGIES: dict[str, dict[str, Any]] = {
@@ -53,10 +53,9 @@ STRATEGIES: dict[str, dict[str, Any]] = {
 
 
 def measure(*, questions: int, seeds: int, only: list[str] | None = None) -> Table:
-    """Ask all, and draw up the table.
+    """Run all strategies, and return the table.
 
-    The proposers' samples are drawn once for each question and seed and shown to every strategy, so that strategies differ
-    by what they make of the same answers.
+    The proposers' samples are drawn once for each question and seed, so that all strategies use the same answers.
     """
     asked = sums(questions)
     names = [name for name in STRATEGIES if name in (only or STRATEGIES)]
@@ -103,7 +102,7 @@ def measure(*, questions: int, seeds: int, only: list[str] | None = None) -> Tab
 
 
 def sums(count: int) -> dict[str, str]:
-    """Questions and their answers: sums of one-digit and two-digit numbers, always the same ones."""
+    """Return questions and answers: sums of one-digit and two-digit numbers, always the same ones."""
     pairs = list(product(range(2, 20), range(2, 10)))
     random.Random(0).shuffle(pairs)  # noqa: S311  # an order, not a secret
     if count > len(pairs):
@@ -151,13 +150,13 @@ def _run(samples: dict[str, list[str]], seed: int, strategy: dict[str, Any], tit
 
 
 def _asked_again(moa: dict[str, Any]) -> bool:
-    """Whether any decision had to be asked for twice, because the first reply could not be read."""
+    """Return whether any decision was requested twice because the first reply could not be parsed."""
     asked = Counter((step["node"], step["name"]) for step in moa.get("steps", ()) if step["name"] not in _DRAFTS)
     return any(times > 1 for times in asked.values())
 
 
 def _each(answer: Callable[[str], Any], questions: list[str], title: str) -> list[Any]:
-    # Two at once: one for each core.
+    # Two at a time, one per core.
     batches = [questions[place : place + 2] for place in range(0, len(questions), 2)]
     runnable = RunnableLambda(answer)
     return [each for batch in track(batches, title) for each in runnable.batch(batch)]

@@ -1,4 +1,4 @@
-"""Other packages that have a mixture of agents, each in an environment of its own, made when it is first needed."""
+"""Other packages with a mixture of agents, each in its own environment, which is created when it is first needed."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ class Peer(NamedTuple):
     """A package.
 
     Attributes:
-        name: What it is called.
-        requirements: What pip installs.
+        name: The name of the package.
+        requirements: The requirements for pip.
     """
 
     name: str
     requirements: tuple[str, ...]
 
 
-# The same openai for everyone. distilabel imports requests, and does not say so.
+# The same version of openai for all. distilabel imports requests without declaring it.
 PEERS = (
     Peer("mixture-llm", ("mixture-llm==0.1.3", "openai==3.54.0")),
     Peer("distilabel", ("distilabel==1.5.3", "openai==3.54.0", "requests==2.32.5")),
@@ -31,10 +31,10 @@ PEERS = (
 
 
 def python_of(peer: Peer, folder: Path = FOLDER) -> Path:
-    """Return the interpreter of a peer's environment, made if it is not there as it is wanted.
+    """Return the interpreter of a peer's environment, and create the environment if it is missing or outdated.
 
     Raises:
-        RuntimeError: It cannot be installed; the text has pip's reason.
+        RuntimeError: It cannot be installed. The message has pip's error.
     """
     home = folder.resolve() / peer.name
     python, stamp, wanted = home / "bin" / "python", home / "requirements.txt", "\n".join(peer.requirements)
@@ -46,7 +46,7 @@ def python_of(peer: Peer, folder: Path = FOLDER) -> Path:
         [python, "-m", "pip", "install", "-q", *peer.requirements],
     ]
     for command in commands:
-        run = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603  # both are ours
+        run = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603  # our own commands
         if run.returncode:
             lines = [line for line in run.stderr.splitlines() if line.startswith("ERROR")] or run.stderr.splitlines()[-1:]
             msg = f"cannot be installed here: {' '.join(lines)[:200]}"

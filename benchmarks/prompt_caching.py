@@ -40,7 +40,7 @@ TURNS = 6
 STEPS = 5
 PRICES = (("openai", "gpt-6.1-sol"), ("google", "gemini-3.5-flash"), ("deepseek", "deepseek-chat"))
 
-# Characters: an assistant's instructions, a question with some context, an answer, a tool's result, a proposal for a step.
+# Sizes in characters: instructions, a question with context, an answer, a tool's result, a proposal for a step.
 SYSTEM, QUESTION, ANSWER, RESULT, PROPOSAL = 6000, 800, 1200, 6000, 400
 
 _LEAST, _STEP, _CHARACTERS = 1024, 128, 4
@@ -48,13 +48,13 @@ _LEAST, _STEP, _CHARACTERS = 1024, 128, 4
 
 @dataclass(frozen=True)
 class Seen:
-    """What a server has seen of a task.
+    """The prompts and answers of a task, as seen by the server.
 
     Attributes:
-        prompts: The characters of each prompt.
-        shared: The characters of each prompt's beginning that an earlier prompt to the same model had.
-        answers: The characters of each answer.
-        first: How many of the prompts are of the first turn, before which there was nothing to share.
+        prompts: The length of each prompt in characters.
+        shared: The length of each prompt's longest common prefix with an earlier prompt to the same model.
+        answers: The length of each answer in characters.
+        first: The number of prompts of the first turn, which have nothing to share.
     """
 
     prompts: list[int]
@@ -64,11 +64,11 @@ class Seen:
 
     @property
     def share(self) -> float:
-        """The share of the prompts that was there before, from the second turn or step on."""
+        """The share of the prompts that is a common prefix, from the second turn or step on."""
         return sum(self.shared[self.first :]) / sum(self.prompts[self.first :])
 
     def cost_usd(self, provider: str, model: str) -> float:
-        """Return the dollars for all calls at a model's prices."""
+        """Return the cost of all calls at a model's prices in US dollars."""
         cached = [self._cached(each) for each in self.shared]
         tokens = genai_prices.Usage(
             input_tokens=sum(each // _CHARACTERS for each in self.prompts),
@@ -90,14 +90,14 @@ def look_up(page: int) -> str:
 
 @cache
 def words(of: str, characters: int) -> str:
-    """Return a text of random words, the same one for the same seed."""
+    """Return a text of random words, which depends only on the seed."""
     drawn = random.Random(of)  # noqa: S311  # a text, not a secret
     text = " ".join("".join(drawn.choices("abcdefghijklmnopqrstuvwxyz", k=drawn.randint(2, 9))) for _ in range(characters // 4))
     return text[:characters]
 
 
 def conversation(model: BaseChatModel) -> None:
-    """Hold a conversation of six turns."""
+    """Run a conversation of six turns."""
     history: list[BaseMessage] = [SystemMessage(words("system", SYSTEM))]
     for turn in range(TURNS):
         history.append(HumanMessage(words(f"question {turn}", QUESTION)))
@@ -105,7 +105,7 @@ def conversation(model: BaseChatModel) -> None:
 
 
 def agent(model: BaseChatModel) -> None:
-    """Work through a task of five steps, of which the last is the answer."""
+    """Run a task of five steps, of which the last is the answer."""
     bound = model.bind_tools([look_up])
     history: list[BaseMessage] = [SystemMessage(words("system", SYSTEM)), HumanMessage(words("task", QUESTION))]
     for _ in range(STEPS):
@@ -127,13 +127,13 @@ TASKS: dict[str, tuple[Callable[[Any], None], int]] = {
 
 
 def seen(task: str, *, at: ReferencesAt | None, prompt: str = "paper", only: str | None = None) -> Seen:
-    """Run a task and return what the server saw.
+    """Run a task and return its prompts and answers as seen by the server.
 
     Args:
         task: One of `TASKS`.
-        at: Where the references stand; `None`: no mixture, the aggregator's model alone.
+        at: The place of the references, or `None` for the aggregator's model without a mixture.
         prompt: The mixture's prompt.
-        only: Count the calls of this model alone. Default: all.
+        only: Count only the calls of this model. Default: all.
     """
     run, size = TASKS[task]
     with Loopback() as server:
@@ -153,7 +153,7 @@ def seen(task: str, *, at: ReferencesAt | None, prompt: str = "paper", only: str
 
 
 def _texts(name: str, size: int) -> Callable[[dict[str, Any]], str]:
-    # Of the request, so that the order in which requests arrive makes no difference.
+    # The text depends on the request, so that the order of requests makes no difference.
     return lambda body: words(f"{name} {_constant(body['messages'])}", size)
 
 
@@ -162,7 +162,7 @@ def _constant(messages: Sequence[dict[str, Any]]) -> str:
 
 
 def _shared(calls: Sequence[tuple[str, str]]) -> list[int]:
-    """Return how much of each prompt's beginning some earlier prompt to the same model had."""
+    """Return the length of each prompt's longest common prefix with an earlier prompt to the same model."""
     return [
         max((_common(text, other) for name, other in calls[:place] if name == model), default=0)
         for place, (model, text) in enumerate(calls)

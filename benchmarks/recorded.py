@@ -1,4 +1,4 @@
-"""Pools of recorded answers of real models: GSM8K with exact answers, AlpacaEval with published judgments."""
+"""Recorded answers of real models: GSM8K with exact answers, AlpacaEval with published judgments."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Pool:
-    """Questions, the models' answers to them, and what each answer is worth, from 0 to 1."""
+    """Questions, the models' answers, and the score of each answer, from 0 to 1."""
 
     name: str
     measure: str
@@ -41,12 +41,12 @@ class Pool:
         return sorted(self.models, key=lambda model: -sum(self.single(model)))
 
     def proposer(self, model: str) -> Proposer:
-        """A model whose answer is looked up by the question."""
+        """Return a proposer that replays a model's recorded answers."""
         answers = {question: texts[model] for question, texts in self.texts.items()}
         return Proposer(ReplayChatModel(answers=answers, model=model), name=model)
 
     def ask(self, proposers: Sequence[Any], **mixture: Any) -> list[dict[str, Any]]:
-        """Run a mixture over all questions and return the account of each answer."""
+        """Run a mixture on all questions, and return each answer's `response_metadata["moa"]`."""
         layers: Any = [
             [self.proposer(model) for model in each] if isinstance(each, list) else self.proposer(each) for each in proposers
         ]
@@ -56,7 +56,7 @@ class Pool:
         return [{**state["messages"][-1].response_metadata["moa"], "merged": state["merged"]} for state in states]
 
     def scored(self, accounts: Sequence[dict[str, Any]]) -> list[float]:
-        """What the chosen answers are worth: each inherits the judgment of the model that it is from."""
+        """Return the scores of the selected answers, which are those of the recorded answers."""
         chosen = (account["selected"]["name"] for account in accounts)
         return [scores[name] for scores, name in zip(self.scores.values(), chosen, strict=True)]
 

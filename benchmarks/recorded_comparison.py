@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(add_completion=False, help=__doc__)
 
-# How the mixture chooses, in words and as a field.
+# The aggregation, as a description and as a field.
 _AGGREGATIONS: dict[str, tuple[str, Any]] = {
     "GSM8K": ("the number that most have found", {"vote": {"extract": "number"}}),
     "AlpacaEval 2.0": ("the answer that is most like the others", "medoid"),
@@ -57,14 +57,14 @@ def compare(
 
 
 def mixture_of(pool: Pool) -> Mixture:
-    """All models but the best one in a first layer, and in the second one all of them, the best first."""
+    """Return a mixture with all models but the best one in its first layer, and all models, the best first, in its second."""
     best, *others = pool.best_first()
     layers = [[pool.proposer(model) for model in others], [pool.proposer(model) for model in (best, *others)]]
     return Mixture(proposers=layers, aggregation=_AGGREGATIONS[pool.name][1])
 
 
 def compared(pool: Pool, mixture: Mixture) -> ComparisonSummary:
-    """Every variant on all questions; the calls are kept for as long as it takes."""
+    """Compare every variant on all questions, with a temporary journal."""
     worth = {
         (question, text): pool.scores[question][model]
         for question, texts in pool.texts.items()
@@ -76,7 +76,7 @@ def compared(pool: Pool, mixture: Mixture) -> ComparisonSummary:
             mixture=mixture,
             questions=questions,
             journal=journal,
-            # An answer that was chosen is worth what it was judged to be worth.
+            # A selected answer has its recorded score.
             score=lambda text, question: worth[question.text, text],
             with_self_moa=False,
         )

@@ -1,4 +1,4 @@
-"""A loopback server in a process of its own, so that what is measured is the client's."""
+"""A loopback server in its own process, so that only the client is measured."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 
 @contextmanager
 def served(serve: Callable[..., None], *args: Any) -> Iterator[tuple[str, Connection]]:
-    """Run a server elsewhere; give its address, and a pipe to it.
+    """Run a server in another process, and yield its address and a pipe to it.
 
     Args:
-        serve: A function of a module, called with its end of the pipe: it sends the address, and ends on the word `end`.
-        *args: Its other arguments.
+        serve: A module-level function, called with its end of the pipe. It sends the address, and returns when it gets `end`.
+        *args: Further arguments of the function.
     """
     processes = multiprocessing.get_context("spawn")
     ours, theirs = processes.Pipe()

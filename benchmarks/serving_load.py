@@ -48,7 +48,7 @@ def models(pipe: Connection) -> None:
 
 @contextmanager
 def endpoint(models_at: str, most: int) -> Iterator[str]:
-    """Run `langchain-moa serve`; give its address."""
+    """Run `langchain-moa serve`, and yield its address."""
     fields = ("-p", "openai:p", "-p", "openai:q", "-a", "openai:agg", "--layers", "1", "--max-requests", str(most))
     env = {**os.environ, "OPENAI_BASE_URL": models_at, "OPENAI_API_KEY": "none", "NO_PROXY": "127.0.0.1"}
     command = [sys.executable, "-m", "langchain_moa", "serve", "--port", "0", *fields]
@@ -63,7 +63,7 @@ def endpoint(models_at: str, most: int) -> Iterator[str]:
 
 
 async def good(url: str, until: float, seconds: list[float], failed: list[str], *, stream: bool) -> None:
-    """Ask one question after the other over one connection; HTTP by hand, so that the clients leave the server its share."""
+    """Ask questions one after another on one connection. Plain HTTP, so that clients use little CPU."""
     parts = urlsplit(url)
     body = json.dumps({"model": "moa", "messages": [{"role": "user", "content": "Hi"}], "stream": stream}).encode()
     request = b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\n" + KIND
@@ -82,7 +82,7 @@ async def good(url: str, until: float, seconds: list[float], failed: list[str], 
 
 
 async def hostile(url: str, number: int, until: float, messages: int) -> None:
-    """Hold connections in one of four ways."""
+    """Misuse connections in one of four ways."""
     parts = urlsplit(url)
     long = json.dumps({"model": "moa", "stream": True, "messages": [{"role": "user", "content": "Hi"}] * messages}).encode()
     sent = (
@@ -96,13 +96,13 @@ async def hostile(url: str, number: int, until: float, messages: int) -> None:
             _, writer = await asyncio.open_connection(parts.hostname, parts.port, limit=1)
             writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             writer.write(sent)
-            # Nothing of what comes is read.
+            # Do not read the response.
             await asyncio.sleep(min(2, max(0, until - perf_counter())))
             writer.transport.abort()
 
 
 def idle(pipe: Connection) -> None:
-    """Serve nothing but `/health`: the control, whose times are the machine's own."""
+    """Serve only `/health`, as a control that shows the delays of the machine."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -121,7 +121,7 @@ def idle(pipe: Connection) -> None:
 
 
 def watch(pipe: Connection, *urls: str) -> None:
-    """Ask each server for `/health` ten times a second, from a process of its own; send the times at the end."""
+    """Request `/health` of each server ten times a second, in a separate process, and send the times at the end."""
     taken: list[list[float]] = [[] for _ in urls]
     pipe.send("ready")
     while not pipe.poll(0.1):

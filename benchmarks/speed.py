@@ -33,22 +33,22 @@ if TYPE_CHECKING:
     from benchmarks.peers import Peer
 
 CONTESTANTS = Path(__file__).parent / "contestants"
-STEPS = 3  # two layers and the aggregator, each as slow as its slowest call
+STEPS = 3  # two layers and the aggregator; each takes as long as its slowest call
 
-# Peers fetch tables and send reports home when they are imported; here nothing leaves the machine.
+# Some peers download tables and send telemetry on import; these settings prevent it.
 _QUIET = {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "SWARMS_TELEMETRY_ON": "False", "SWARMS_VERBOSE_GLOBAL": "False"}
-# A thread for each answer, and more below it: beyond this the machine measures its threads.
+# Each sync answer needs several threads; with more answers, thread switching would dominate.
 _MOST_THREADS = 100
 
 
 class Contestant(NamedTuple):
-    """One of the means.
+    """An implementation to measure.
 
     Attributes:
-        title: What it is called in the tables.
-        module: Its file in `contestants`.
-        function: Who makes it there.
-        python: Its interpreter.
+        title: The name in the tables.
+        module: The module in `contestants`.
+        function: The function of the module that creates it.
+        python: The interpreter.
     """
 
     title: str
@@ -69,7 +69,7 @@ OURS_AND_BELOW = (
 
 
 class Worker:
-    """A contestant's process."""
+    """The process of a contestant."""
 
     def __init__(self, contestant: Contestant, process: subprocess.Popen[str]) -> None:
         self.title = contestant.title
@@ -130,7 +130,7 @@ def main() -> None:
 
 
 def entrants(peers: Sequence[Peer], folder: Path) -> tuple[list[Contestant], dict[str, str]]:
-    """Return who takes part, and who does not, with the reason."""
+    """Return the contestants, and those that are left out with the reason."""
     contestants, missing = list(OURS_AND_BELOW), {}
     for peer in peers:
         try:
@@ -144,7 +144,7 @@ def entrants(peers: Sequence[Peer], folder: Path) -> tuple[list[Contestant], dic
 
 
 def cpu(workers: list[Worker], rounds: int) -> None:
-    """CPU of an answer, one after the other, the server answering at once."""
+    """Print the CPU time per answer, sequentially, with a server that answers immediately."""
     answers = 20
     taken: dict[str, list[float]] = {worker.title: [] for worker in workers}
     for _ in range(rounds):
@@ -158,7 +158,7 @@ def cpu(workers: list[Worker], rounds: int) -> None:
 
 
 def wall(workers: list[Worker], rounds: int, floor: float) -> None:
-    """Time of an answer and to its first text, one after the other, beside the time that the calls themselves take."""
+    """Print the time per answer and to its first text, sequentially, compared with the time of the calls themselves."""
     answers = 3
     whole: dict[str, list[float]] = {worker.title: [] for worker in workers}
     first: dict[str, list[float]] = {worker.title: [] for worker in workers}
@@ -175,7 +175,7 @@ def wall(workers: list[Worker], rounds: int, floor: float) -> None:
 
 
 def throughput(workers: list[Worker], at_once: list[int], server: Connection) -> None:
-    """Answers a second, and the memory that they take at most."""
+    """Print the answers per second, and the peak memory."""
     print(
         "| answers a second (errors), at once: | " + " | ".join(f"{each:,}" for each in at_once) + " | MB before | MB at most |"
     )
@@ -189,7 +189,7 @@ def throughput(workers: list[Worker], at_once: list[int], server: Connection) ->
                 continue
             answers = max(many, min(5 * many, 100))
             run = worker(answers, at_once=many)
-            # What the server has recorded would slow it down.
+            # Clear the server's record of requests, which would slow it down.
             say(server, "reset")
             errors = f" ({len(run['errors'])} {run['errors'][0].partition(':')[0]})" if run["errors"] else ""
             cells[worker.title].append(f"{(answers - len(run['errors'])) / run['wall']:.1f}{errors}")
@@ -202,7 +202,7 @@ def throughput(workers: list[Worker], at_once: list[int], server: Connection) ->
 
 @contextmanager
 def running(contestant: Contestant, url: str, *limit: str) -> Iterator[Worker]:
-    """Run a contestant's process."""
+    """Run the process of a contestant."""
     worker = CONTESTANTS / "worker.py"
     command: list[str | Path] = [
         contestant.python.absolute(),
@@ -215,7 +215,7 @@ def running(contestant: Contestant, url: str, *limit: str) -> Iterator[Worker]:
     env = {**os.environ, **_QUIET, "OPENAI_API_KEY": "test", "OPENAI_BASE_URL": url, "NO_PROXY": "127.0.0.1"}
     pipe = subprocess.PIPE
     with (
-        # Some write files wherever they are.
+        # Some contestants write files to the working directory.
         TemporaryDirectory() as folder,
         subprocess.Popen(  # noqa: S603  # our own
             command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True, env=env, cwd=folder
@@ -224,12 +224,12 @@ def running(contestant: Contestant, url: str, *limit: str) -> Iterator[Worker]:
         try:
             yield Worker(contestant, process)
         finally:
-            # What hangs in a thread would not end by itself.
+            # Threads that hang would keep the process from ending.
             process.kill()
 
 
 def say(server: Connection, *words: Any) -> Any:
-    """Tell the server something and return what it says."""
+    """Send a command to the server and return its reply."""
     server.send(words)
     return server.recv()
 

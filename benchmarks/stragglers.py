@@ -57,7 +57,7 @@ def main() -> None:
 def measure(
     run: Callable[[ChatMoA, int, int], list[float]], options: dict[str, Any], given: argparse.Namespace
 ) -> tuple[list[float], str]:
-    """Return the seconds of each answer, and how many of the slow calls the client gave up."""
+    """Return the seconds of each answer, and how many of the slow calls were cancelled."""
     with served(serve, given) as (url, server):
         client = Loopback()
         client.url = url
@@ -72,13 +72,13 @@ def measure(
 
 
 def serve(pipe: Connection, given: argparse.Namespace) -> None:
-    """Serve: at first without stragglers."""
-    # The share is exact, and in every line the same.
+    """Serve the models, at first without stragglers."""
+    # The share of slow calls is exact and the same for every line.
     calls = given.answers * PROPOSERS * LAYERS
     slow = given.call * given.times
     delays = [slow] * round(given.slow * calls)
     delays += [given.call] * (calls - len(delays))
-    random.Random(0).shuffle(delays)  # noqa: S311  # it guards nothing
+    random.Random(0).shuffle(delays)  # noqa: S311  # an order, not a secret
 
     def propose(body: dict[str, Any]) -> Reply:
         return Reply(f"{body['model']} has an answer", delay=delays.pop())

@@ -58,7 +58,7 @@ def local(
 
 
 def choosing(pools: Sequence[Pool]) -> Table:
-    """For each strategy and pool, what the chosen answers are worth, and how far that is from the best single model."""
+    """Return a table of the scores of each strategy by pool, compared with the best single model."""
     table = Table(title="Choosing among recorded answers, no further call")
     table.add_column("strategy")
     for pool in pools:
@@ -109,7 +109,7 @@ def _longest(pool: Pool) -> list[float]:
 
 
 def early_exit(pool: Pool, aggregation: str, conditions: Sequence[tuple[str, dict[str, object]]]) -> Table:
-    """Cheaper models first; the best one is asked only where they do not agree."""
+    """Return a table for cheaper models in the first layer, and the best one only if they disagree."""
     best, *cheaper = pool.best_first()
     first = cheaper[:3]
     table = Table(title=f"Early exit, {pool.name}: 3 weaker models, then {best} where they do not agree")
@@ -125,7 +125,7 @@ def early_exit(pool: Pool, aggregation: str, conditions: Sequence[tuple[str, dic
 
 
 def agreement(pool: Pool) -> Table:
-    """How often an agreement of so many is right."""
+    """Return a table of the accuracy by the number of agreeing models."""
     accounts = pool.ask(pool.best_first(), aggregation={"vote": {"extract": "number"}})
     values = pool.scored(accounts)
     table = Table(
@@ -140,7 +140,7 @@ def agreement(pool: Pool) -> Table:
 
 
 def intruders(pool: Pool) -> Table:
-    """One answer in each question's pool is replaced by a model's answer to another question."""
+    """Return a table for pools in which one answer per question is replaced by an answer to another question."""
     table = Table(
         "apart",
         "intruder left out",

@@ -39,9 +39,9 @@ class Pool:
     """Models that have answered the same questions.
 
     Attributes:
-        name: What the table calls it.
+        name: The name in the table.
         table: The answers.
-        is_near_equal: Whether no model is far better than the others.
+        is_near_equal: Whether the models are of similar quality.
     """
 
     name: str
@@ -51,7 +51,7 @@ class Pool:
 
 @dataclass(frozen=True)
 class Held:
-    """What the choices on N questions were worth on the others, one entry for each split; gains in points."""
+    """The results of the choices on N questions on the other questions, one entry per split. Gains are in points."""
 
     gains: Sequence[float]
     answered: Sequence[float]
@@ -79,7 +79,7 @@ def pools(folder: Path) -> Iterator[Pool]:
 
 
 def math_l5(path: Path) -> AnswerTable:
-    """Read what was read of each text; the whole texts are JSON documents of their own form."""
+    """Read the recorded short answers; the complete texts are JSON documents in a special format."""
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     answers: dict[str, list[list[Sample]]] = {model: [] for model in rows[0]["short"]}
     for row in rows:
@@ -92,12 +92,12 @@ def math_l5(path: Path) -> AnswerTable:
 
 
 def held_out(pool: Pool, size: int, *, splits: int, kinds: Sequence[Kind] = KINDS) -> Held:
-    """Choose on so many questions, and compare on the others.
+    """Choose a policy on some questions, and evaluate it on the others.
 
     Args:
         pool: The models.
-        size: How many questions the choice is made by.
-        splits: How many seeded splits.
+        size: The number of questions for the choice.
+        splits: The number of seeded splits.
         kinds: The kinds of policies.
     """
     gains, answered, calls, early, alone = [], [], [], [], []
@@ -109,7 +109,7 @@ def held_out(pool: Pool, size: int, *, splits: int, kinds: Sequence[Kind] = KIND
         replayed = replay(rest, chosen)
         differences = 100 * (replayed.scores - replay(rest, single).scores)
         gains.append(float(differences.mean()))
-        # Filling in what the best single model left unanswered is no wisdom.
+        # Leave out questions that the best single model did not answer: filling gaps is not a better answer.
         answered.append(float(differences[rest.answered[:, rest.samples[single.models[0]][0]]].mean()))
         calls.append(float(replayed.calls.mean()))
         early.append(float(replayed.early.mean()))
@@ -118,7 +118,7 @@ def held_out(pool: Pool, size: int, *, splits: int, kinds: Sequence[Kind] = KIND
 
 
 def ceiling(pool: Pool) -> str:
-    """Say what the best model, a majority of the five best, and a perfect choice among all come to, on all questions."""
+    """Return the scores of the best model, a majority of the five best, and a perfect choice among all, on all questions."""
     order = trust_order(pool.table)
     best, five = (replay(pool.table, policy).scores.mean() for policy in (Policy("alone", (order[0],)), _majority(order)))
     anyone = pool.table.scores.max(axis=1).mean()
@@ -126,7 +126,7 @@ def ceiling(pool: Pool) -> str:
 
 
 def _majority(order: Sequence[int]) -> Policy:
-    return Policy("majority", tuple(order[: 5 if len(order) >= 5 else 3]))  # an odd number of them
+    return Policy("majority", tuple(order[: 5 if len(order) >= 5 else 3]))  # an odd number
 
 
 def main() -> None:
@@ -134,7 +134,7 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("--splits", type=int, default=50)
     given = parser.parse_args()
-    warnings.simplefilter("ignore", UserWarning)  # questions that stand in a file twice
+    warnings.simplefilter("ignore", UserWarning)  # duplicate questions
     table = Table(
         "pool", "N", "gain", "where the best answered", "worse by > 1", "alone", "calls at most", "calls", "pair, then third"
     )

@@ -1,4 +1,4 @@
-"""The server of the speed benchmark, and what it has to say about who has asked it what."""
+"""The server of the speed benchmark, and the evaluation of the requests that it received."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _LENGTH = "It has some twenty words, which is enough for a reference to be one, 
 
 
 class Script:
-    """What the models answer: each call of each a text of its own."""
+    """The behaviour of the models: every call of every model gets a different text."""
 
     def __init__(self) -> None:
         self.delay = 0.0
@@ -35,7 +35,7 @@ class Script:
 
 
 def serve(pipe: Connection) -> None:
-    """Serve, and do what is said: `delay` seconds, `fail` or `hang` a model, `reset`, `report`."""
+    """Serve the models, and execute commands: `delay` seconds, `fail` or `hang` a model, `reset`, `report`."""
     script = Script()
     with Loopback() as server:
         server.script("*", script)
@@ -49,7 +49,7 @@ def serve(pipe: Connection) -> None:
                 case ("hang", model):
                     script.hanging = model
                 case ("reset",):
-                    # What an answer that was given up still asks is not the next one's; but nobody waits for ever.
+                    # Wait for calls of an abandoned answer, so that they are not counted for the next one.
                     with suppress(TimeoutError):
                         server.settle()
                     server.reset()
@@ -58,12 +58,12 @@ def serve(pipe: Connection) -> None:
 
 
 def row(worker: Any, limited: Any, say: Callable[..., Any]) -> str:
-    """Return a contestant's row: what went over the wire, and what became of an answer when a call went wrong.
+    """Return a contestant's row: the requests that it sent, and the result if a call fails or hangs.
 
     Args:
         worker: The contestant.
-        limited: The same with a limit of a second for each call, by its own means.
-        say: Tells the server something.
+        limited: The same with a time limit of one second per call.
+        say: Sends a command to the server.
     """
     say("delay", 0.05)
     say("reset")
@@ -78,7 +78,7 @@ def row(worker: Any, limited: Any, say: Callable[..., Any]) -> str:
         answer = (worker if trouble == "fail" else limited)(1)
         seconds = f" after {perf_counter() - began:.1f} s" if trouble == "hang" else ""
         say(trouble, "")
-        # Some return the error's text in place of an answer.
+        # Some contestants return the error message as the answer.
         if "<aggregator" in answer["text"]:
             cells.append(f"answers{seconds} from {_references(say('report'))}")
         else:
@@ -87,7 +87,7 @@ def row(worker: Any, limited: Any, say: Callable[..., Any]) -> str:
 
 
 def _references(calls: list[tuple[str, Any]]) -> str:
-    """Say how many of the last layer's answers the aggregator was shown."""
+    """Return how many of the last layer's answers the aggregator received."""
     asked = [messages for model, messages in calls if model == "aggregator"]
     if not asked:
         return "none: it was not asked"

@@ -1,4 +1,4 @@
-"""An agent with a model of its own that consults a mixture by a tool: one call for easy questions, a mixture for hard ones."""
+"""An agent with its own model that consults a mixture through a tool: one call for easy questions, a mixture for hard ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A graph with other models and roles in each layer, and the references in its state."""
+"""A graph with different models and roles in each layer, and the references in its state."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ QUESTION = "Should a small team write its own database?"
 
 first, second = PROPOSERS
 
-# The paper also counts the aggregator as a layer: it would call this a mixture of three layers.
+# The paper also counts the aggregator as a layer, so in its terms this mixture has three layers.
 graph = create_moa(
     proposers=[
         [

@@ -14,7 +14,7 @@ ARCHIVE = {"lighthouse": "The lighthouse of Westerhever was built in 1908.", "ch
 
 
 class State(MoAState):
-    """The state of a mixture, with a field of our own."""
+    """The state of a mixture with an additional field."""
 
     verdict: NotRequired[str]
 

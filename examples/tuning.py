@@ -15,7 +15,7 @@ from starlette.testclient import TestClient
 from langchain_moa import ChatMoA
 from langchain_moa.serving import make_app
 
-# Answers of three models to 80 sums, as you would record your own: each is right in about seven of ten.
+# Answers of three models to 80 sums, in the format for your own recorded answers. Each is right in about 70%.
 draw = random.Random(1)  # noqa: S311  # a sample, not a secret
 folder = Path(tempfile.mkdtemp())
 rows = []

@@ -1,4 +1,4 @@
-"""The command line as `python -m langchain_moa`, for environments whose scripts are not on the path."""
+"""The command line as `python -m langchain_moa`, for environments whose scripts are not on `PATH`."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
-"""What the loopback server's model `able` can do, as LangChain's standard suite asks for it."""
+"""The capabilities of the loopback server's model `able`, for LangChain's standard suite."""
 
 from __future__ import annotations
 
 
 class Capable:
-    """Base of a class that runs the suite against `able`, whatever stands between; put it before the suite in the bases."""
+    """Base of a class that runs the suite against `able`, directly or through a mixture. List it before the suite."""
 
     @property
     def supports_json_mode(self) -> bool:
@@ -40,5 +40,5 @@ class Capable:
 
     @property
     def model_override_value(self) -> str:
-        # Of a mixture it is the aggregator's: a proposer is asked what it was made for.
+        # In a mixture, this overrides the aggregator's model; proposers keep theirs.
         return "able-too"

@@ -1,4 +1,4 @@
-"""The page of the documentation on the command line, made from the commands' own help: `python -m tests.cli_page`."""
+"""Generate the documentation page on the command line from the commands' help: `python -m tests.cli_page`."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def _command(command: Any, name: str) -> str:
 
 
 def _help(text: str) -> Iterator[str]:
-    """Yield the help of a command: paragraphs as they are, and its examples as a block of shell."""
+    """Yield the help of a command: its paragraphs, and its examples as a shell block."""
     for paragraph in re.split(r"\n\s*\n", _plain(text)):
         if not paragraph.lstrip().startswith("$ "):
             yield from (paragraph, "")

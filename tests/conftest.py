@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = ["chat", "loopback"]
 
-# No test asserts a time; Hypothesis would, of every single case and of how fast the cases are made.
-# Where CI is set, every run tries the same cases, as in Hypothesis's own profile for CI: a change does not fail by chance.
+# No test asserts a time, so disable Hypothesis's limits for single cases and for their generation.
+# If CI is set, every run tries the same cases, as in Hypothesis's CI profile, so that changes do not fail by chance.
 settings.register_profile(
     "untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize="CI" in os.environ
 )
@@ -26,10 +26,10 @@ settings.load_profile("untimed")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Let all clients, those of subprocesses too, trust one authority instead of 150.
+    """Let all clients, including those of subprocesses, trust one certificate authority instead of 150.
 
-    No test leaves this machine, and every client of a provider loads the authorities anew: for 50 ms of CPU, several times for
-    each model.
+    No test connects to other machines, and every client of a provider loads all authorities, which takes 50 ms of CPU, several
+    times for each model.
     """
     end = "-----END CERTIFICATE-----\n"
     first, _, _ = Path(certifi.where()).read_text(encoding="utf-8").partition(end)

@@ -1,4 +1,4 @@
-"""A full disk, without filling one."""
+"""Simulate a full disk."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def full_at(size: int) -> Iterator[None]:
-    """Let no file of this process grow beyond a size.
+    """Limit the size of the files that this process writes.
 
     Args:
         size: The size in bytes.

@@ -1,4 +1,4 @@
-"""What tests of strategies need: references, and inquiries conducted by hand."""
+"""Helpers for tests of strategies: references, and inquiries with given answers."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def references(*texts: str, layer: int = 1) -> list[Reference]:
 
 
 def closed(*texts: str, **attributes: Any) -> ClosedLayer:
-    """A layer whose proposers gave these answers."""
+    """Return a layer whose proposers gave these answers."""
     found = references(*texts, layer=attributes.get("number", 1))
     return ClosedLayer(**{"messages": QUESTION, "references": found, "unfiltered": found, **attributes})
 
@@ -51,20 +51,20 @@ def fails(kind: str = "RateLimitError") -> Answer:
 
 
 def turn(text: str = "Hi") -> Any:
-    """The input of a mixture's graph."""
+    """Return the input of a mixture's graph."""
     return {"messages": [("user", text)]}
 
 
 class Conducted:
-    """An inquiry that is over.
+    """A finished inquiry.
 
     Attributes:
-        result: What it returned.
-        asked: What it asked of models.
+        result: The result.
+        asked: The questions to models.
     """
 
     def __init__(self, work: Any, *answers: str | Answer) -> None:
-        """Conduct an inquiry whose models answer in this order; a text compared is really compared."""
+        """Run an inquiry with these answers of models, in order. Texts are really compared."""
         self.asked: list[Ask] = []
         self.result = work
         waiting = [says(answer) if isinstance(answer, str) else answer for answer in answers]
@@ -86,21 +86,21 @@ class Conducted:
 
     @property
     def texts(self) -> list[str]:
-        """The texts of the references that came of it."""
+        """The texts of the resulting references."""
         found = getattr(self.result, "references", self.result)
         return [each["text"] for each in found]
 
     def messages(self, place: int = 0) -> list[BaseMessage]:
-        """The messages of a question."""
+        """Return the messages of a question."""
         ask = self.asked[place]
         return list(ask.messages) if ask.prompt is None else ask.prompt(list(ask.messages), ask.references)
 
     def sent(self, place: int = 0) -> str:
-        """The last message of a question."""
+        """Return the last message of a question."""
         return str(self.messages(place)[-1].text)
 
 
 def label_of(asked: str, text: str) -> str:
-    """The label that a text stands under in a question."""
+    """Return the label of a text in a question."""
     head = asked[: asked.index(f"\n{text}\n")]
     return head.rpartition('label="')[2].partition('"')[0]

@@ -1,7 +1,6 @@
-"""The pictures of a report in the docs: `python -m tests.pictures docs/pictures`.
+"""Generate the pictures of a report for the docs: `python -m tests.pictures docs/pictures`.
 
-The local models answer; two more proposers at a loopback server fail and are late, so that the picture shows what that looks
-like.
+The local models answer. Two more proposers, at a loopback server, fail and are late, so that the picture shows failures.
 """
 
 from __future__ import annotations
@@ -53,7 +52,7 @@ def _pictures(page_file: Path, folder: Path) -> None:
         page = browser.new_page(viewport={"width": _WIDTH, "height": 900}, color_scheme="light")
         page.goto(page_file.as_uri())
         page.locator("#wording details").first.evaluate("each => each.open = true")
-        # The page down to the time line, and then the wording.
+        # The page down to the timeline, and then the wording.
         for name, first, last in (("report.png", "header", "#calls"), ("wording.png", "#wording", "#wording")):
             top, bottom = page.locator(first).bounding_box(), page.locator(last).bounding_box()
             assert top is not None

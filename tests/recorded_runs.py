@@ -1,4 +1,4 @@
-"""Recorded runs for tests: an ordinary one, and strategies that make any."""
+"""Recorded runs for tests: an ordinary one, and Hypothesis strategies for any runs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from langchain_moa.runs import AttemptRecord, CallRecord, MessageRecord, MoARun
 from langchain_moa.runs.run import Outline, OutlinedEdge, OutlinedNode
 
-# What JSON can hold: no halves of characters.
+# Only what JSON supports: no lone surrogates.
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 numbers = st.floats(0, 1e9, allow_nan=False, allow_infinity=False)
 values = st.recursive(

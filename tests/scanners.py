@@ -1,13 +1,15 @@
-"""Every pattern and scanner that untrusted text passes, each with its worst texts.
+"""All patterns and scanners for untrusted text, each with its worst-case texts.
 
-`python -m tests.scanners` checks that the time of each scanner grows linearly with each of its worst texts, and then feeds
-it a megabyte of the slowest of them.
+`python -m tests.scanners` checks that the time of each scanner grows linearly with the length of each of its worst-case texts,
+and then runs it on a megabyte of the slowest one.
 """
 
 from __future__ import annotations
 
+import asyncio
 import io
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.messages import AIMessage
@@ -18,6 +20,7 @@ from langchain_moa.cli.answer import StreamedMarkdown
 from langchain_moa.cli.console import one_line, printable
 from langchain_moa.data import credentials
 from langchain_moa.data.answer import read_answer
+from langchain_moa.data.documents import read_yaml
 from langchain_moa.data.redaction import names_secret, redact
 from langchain_moa.data.sanitizing import left_out, plain, spelled_out
 from langchain_moa.drawing.text import clean
@@ -31,7 +34,7 @@ from langchain_moa.strategies.ballot import Ballot
 from langchain_moa.strategies.extract import EXTRACTORS
 from langchain_moa.strategies.inquiry import reads_json
 from langchain_moa.strategies.layer import ClosedLayer
-from langchain_moa.strategies.similarity import words
+from langchain_moa.strategies.similarity import LEXICAL, ORDERED, compare, words
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -40,24 +43,24 @@ if TYPE_CHECKING:
 
 MEGABYTE = 1_000_000
 
-# Each worst text is measured at both lengths.
+# Each worst-case text is measured at both lengths.
 SHORT, LONG = MEGABYTE // 100, MEGABYTE // 10
 
-# Linear time grows by 10 between them, quadratic time by 100. The processor's time also varies with what else the machine does.
+# Between them, linear time grows by 10, and quadratic time by 100. CPU time also varies with the load of the machine.
 GROWTH = 35
 
-# Seconds of the processor. What is faster with the long text is not compared: it is too short to be measured.
+# In CPU seconds. Scanners that need less for the long text are not compared, because the time is too short to measure.
 MEASURABLE = 0.02
 
 
 class Verdict(BaseModel):
-    """What a model is asked for as JSON."""
+    """A model's reply as JSON."""
 
     choice: str
 
 
 def reference(text: str, proposer: int = 1) -> Reference:
-    """A good reference with a text."""
+    """Return a good reference with a text."""
     return {
         "turn": "1",
         "layer": 1,
@@ -84,9 +87,21 @@ def duplicates(text: str) -> None:
         return
 
 
+def document(text: str) -> None:
+    """Read a value of a YAML document."""
+    # PyYAML takes a tenth of a millisecond for each token.
+    with suppress(ValueError):
+        read_yaml(f"a: {text[: len(text) // 5]}1")
+
+
+def compared(by: str) -> Callable[[str], Any]:
+    """Return what compares a text with a longer one."""
+    return lambda text: asyncio.run(compare([text, f"x {text} x"], by))
+
+
 def streamed(text: str) -> None:
-    """Show a text as it comes, in a terminal that is thrown away."""
-    # Layout takes a millisecond for each block, whatever is in it.
+    """Stream a text to a terminal whose output is discarded."""
+    # The layout takes a millisecond per block, regardless of its content.
     text = text[: len(text) // 20]
     console = Console(file=io.StringIO(), force_terminal=True, width=80, height=24)
     with StreamedMarkdown(console) as view:
@@ -109,6 +124,9 @@ SCANNERS: dict[str, tuple[Callable[[str], Any], list[str]]] = {
     "read_answer": (lambda text: read_answer(AIMessage(text)), ["<think>", "</think>", " ", "<thinking>"]),
     "cut": (lambda text: cut(text, 100_000), [". ", "\n", ".", "\u3002"]),
     "json": (reads_json(Verdict), ["[", '{"a":', "```", '"', "\\"]),
+    "yaml": (document, ["1:", "9", "x, ", "[", "&a ", "? ", "- "]),
+    "ordered": (compared(ORDERED), ["a ", "a b ", "a\n", "=", "\u4e00"]),
+    "lexical": (compared(LEXICAL), ["a ", "a b "]),
     "words": (words, ["a", "a ", "\u4e00"]),
     "clean": (clean, ["\u0301", "a ", "\x00"]),
     "label": (Ballot.of([reference("a"), reference("b", 2)]).label_in, ["[[", "[[ ", "[[A", "]]"]),
@@ -122,7 +140,23 @@ SCANNERS: dict[str, tuple[Callable[[str], Any], list[str]]] = {
     **{
         f"extract {name}": (
             find,
-            ["answer: ", "not ", "0 ", "1,", "\\frac{1}{", "\\boxed{", "\\text{", "A, ", "```a\n", "`", "* "],
+            [
+                "answer: ",
+                "not ",
+                "0 ",
+                "1,",
+                "\\frac{1}{",
+                "\\boxed{",
+                "\\text{",
+                "A, ",
+                "```a\n",
+                "`",
+                "* ",
+                ":",
+                "\n",
+                "`\n",
+                "*\n",
+            ],
         )
         for name, find in EXTRACTORS.items()
     },
@@ -138,8 +172,8 @@ PARTS = 4
 
 
 def seconds(scan: Callable[[str], Any], text: str) -> float:
-    """Return the processor's time that a scanner takes for a text."""
-    # Not `process_time`: where the processor's time of a process is limited, it is only counted in whole ticks.
+    """Return the CPU time of a scanner for a text."""
+    # Not `process_time`: if the CPU time of the process is limited, it has a resolution of whole ticks only.
     start = time.thread_time()
     scan(text)
     return time.thread_time() - start
@@ -153,7 +187,7 @@ def check(scan: Callable[[str], Any], piece: str) -> float:
         piece: What the text repeats.
 
     Returns:
-        The processor's time for the long text.
+        The CPU time for the long text.
 
     Raises:
         AssertionError: The time grows faster than linearly, three times in a row.
@@ -170,20 +204,20 @@ def check(scan: Callable[[str], Any], piece: str) -> float:
 
 
 def check_all(name: str, scan: Callable[[str], Any], pieces: Iterable[str]) -> str:
-    """Check a scanner with each of its worst texts, and return the piece of the slowest."""
+    """Check a scanner with each of its worst-case texts, and return the repeated piece of the slowest one."""
     times: dict[str, float] = {}
     for piece in pieces:
-        # What is printed last names the text at which the program ended.
+        # The last printed line names the text at which the program stopped.
         print(name, repr(piece), flush=True)
         times[piece] = check(scan, piece)
     return max(times, key=times.__getitem__)
 
 
 def main(part: int) -> None:
-    """Check scanners with their worst texts, and rules of the list of credentials with theirs.
+    """Check scanners, and the rules of the list of credentials, with their worst-case texts.
 
     Args:
-        part: Which part of them, from 0: parts can run beside each other.
+        part: The part of them to check, from 0. Parts can run in parallel.
     """
     for name, (scan, pieces) in list(SCANNERS.items())[part::PARTS]:
         slowest = check_all(name, scan, pieces)

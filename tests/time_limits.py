@@ -1,4 +1,4 @@
-"""Time limits that are short on an idle machine, and long enough on a busy one."""
+"""Time limits for tests, short on an idle machine and long enough on a busy one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tests.loopback.reply import Body
 
 LIMITS = (0.4, 4.0, 60.0)
-"""Limits in seconds for calls that hang: the shortest one is used unless the machine is too busy for it."""
+"""Time limits in seconds for calls that hang. The shortest one is used unless the machine is too busy for it."""
 
 _OUT_OF_TIME = {"timeout", "quorum", "deadline"}
 
@@ -24,20 +24,20 @@ _OUT_OF_TIME = {"timeout", "quorum", "deadline"}
 async def only_hanging_calls_time_out(
     server: Loopback, ask: Callable[[float], Awaitable[Any]], hanging: Mapping[str, int], *, fails: bool = False
 ) -> tuple[Any, float]:
-    """Ask with a short time limit, and with a longer one where the machine was too slow for it.
+    """Ask with a short time limit, and again with a longer one if the machine was too slow.
 
-    A test of a time limit needs calls that hang and calls that answer in time. How much time the second kind needs depends on
-    the machine. So the question is asked with each of `LIMITS` until the hanging calls have been sent, no others have timed
-    out, and there was time for an answer where there is to be one.
+    A test of a time limit needs calls that hang and calls that answer in time. How long the latter take depends on the machine.
+    Therefore each of `LIMITS` is tried until all hanging calls were sent, no other call timed out, and the outcome is an answer
+    or an error as expected.
 
     Args:
-        server: Where the hanging calls are sent. Its requests are forgotten before each attempt.
+        server: The server of the hanging calls. Its requests are cleared before each attempt.
         ask: Asks with a time limit.
-        hanging: The names of the members whose calls hang, and how many requests the server gets for each of them.
-        fails: Whether an error is to come of it.
+        hanging: The members whose calls hang, with the number of requests that the server gets for each.
+        fails: Whether an error is expected.
 
     Returns:
-        The answer, or the error that was raised in its place; and the time limit that was used.
+        The answer or the error, and the time limit that was used.
     """
     outcome: Any = None
     for limit in LIMITS:
@@ -55,12 +55,12 @@ async def only_hanging_calls_time_out(
 
 
 def when_asked(server: Loopback, model: str, times: int = 1, text: str | None = None) -> Callable[[Body], Awaitable[str]]:
-    """Return what a model does that answers once another one has been asked, so that no order is left to chance.
+    """Return the behaviour of a model that answers after another one has been called, to make the order deterministic.
 
     Args:
-        server: Where both are asked.
-        model: The other one.
-        times: How often it is to be asked for each answer.
+        server: The server of both models.
+        model: The other model.
+        times: How often the other model must be called before each answer.
         text: The answer. Default: an echo of the question.
     """
     answers = count(1)
@@ -75,7 +75,7 @@ def when_asked(server: Loopback, model: str, times: int = 1, text: str | None = 
 
 
 def _timed_out(outcome: Any) -> Iterator[set[str]]:
-    """Yield the names of each call of a proposer or strategy that has timed out."""
+    """Yield the names of the member of each call that timed out."""
     if isinstance(outcome, MoAError):
         calls: list[Any] = [*outcome.references, *outcome.steps]
     else:

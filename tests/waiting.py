@@ -1,4 +1,4 @@
-"""How long tests wait: long enough for a machine that is busy with other work."""
+"""Waiting in tests, long enough for a busy machine."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 PATIENCE = 300.0
-"""Seconds after which what a test waits for counts as never coming. A test that passes does not use them up."""
+"""The time in seconds after which a test stops waiting and fails. Passing tests need less."""
 
 _BETWEEN_LOOKS = 0.02
 
 
 def until(ready: Callable[[], T], what: Callable[[], str] | str) -> T:
-    """Look again and again until something is there, where no event tells of it.
+    """Poll until a condition holds, if there is no event for it.
 
     Args:
-        ready: Returns what is there; anything false means not yet.
-        what: What is waited for, for the error message.
+        ready: Returns a truthy value when the condition holds.
+        what: A description of the condition, for the error message.
 
     Raises:
-        TimeoutError: It has not come within `PATIENCE` seconds.
+        TimeoutError: The condition does not hold within `PATIENCE` seconds.
     """
     end = time.monotonic() + PATIENCE
     while not (found := ready()):

@@ -1,4 +1,4 @@
-"""Handlers that write down what they are told."""
+"""Callback handlers that record events and runs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Witness(BaseCallbackHandler):
-    """Counts events, as an application's own handler would see them."""
+    """Counts the events that a handler of an application receives."""
 
     def __init__(self) -> None:
         self.events: Counter[str] = Counter()
@@ -38,7 +38,7 @@ class Witness(BaseCallbackHandler):
 
 
 class Tree(BaseTracer):
-    """Keeps the trees of runs, as LangSmith would."""
+    """Records the trees of runs, like LangSmith."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -48,11 +48,11 @@ class Tree(BaseTracer):
         self.roots.append(run)
 
     def outline(self) -> str:
-        """Draw the trees: a run a line, indented by depth, siblings in the order of their names."""
+        """Return the trees as text: one run per line, indented by depth, siblings by start time and name."""
         return "\n".join(line for root in self.roots for line in self._lines(root, 0))
 
     def own_runs(self) -> list[Run]:
-        """The runs of the mixture itself, parents first: without the calls of models, and what is inside them."""
+        """Return the runs of the mixture itself, parents first, without the calls of members and their nested runs."""
         found = list(self.roots)
         for run in found:
             found.extend(
@@ -61,7 +61,7 @@ class Tree(BaseTracer):
         return found
 
     def runs(self) -> list[Run]:
-        """All runs, parents first."""
+        """Return all runs, parents first."""
         found = list(self.roots)
         for run in found:
             found.extend(run.child_runs)

@@ -15,6 +15,7 @@ import re
 import subprocess
 import sys
 import threading
+from collections import Counter
 from contextlib import contextmanager
 from pathlib import Path
 from shutil import copy
@@ -31,9 +32,12 @@ if TYPE_CHECKING:
 HERE = Path(__file__).parent
 SECONDS = 300
 
+# The failing mixtures, and the status of their aggregator's provider.
+FAILING = {"wrong-key": 401, "broken": 500}
+
 
 class Client(NamedTuple):
-    """A client: its script, its package, and what it was tried with."""
+    """A client: its script, its package, and what is tested with it, besides what docs/serving.md says of all of them."""
 
     script: str
     package: str
@@ -41,46 +45,82 @@ class Client(NamedTuple):
 
 
 CLIENTS = {
-    "openai (Node)": Client("openai_node.mjs", "openai", "chat and responses: whole, streamed, tool"),
+    "openai (Node)": Client(
+        "openai_node.mjs",
+        "openai",
+        "chat and responses: whole, streamed, tool",
+    ),
     "AI SDK": Client(
-        "ai_sdk.mjs", "ai", "`openai()`, `openai.chat()`, openai-compatible: whole, streamed, tool loop, progress"
+        "ai_sdk.mjs",
+        "ai",
+        "`openai()`, `openai.chat()`, openai-compatible: whole, streamed, tool loop",
     ),
     "LangChain.js": Client(
-        "langchain_js.mjs", "@langchain/openai", "chat and responses: whole, streamed, tool, schema; no retry after a 403"
+        "langchain_js.mjs",
+        "@langchain/openai",
+        "chat and responses: whole, streamed, tool, schema",
     ),
     "Codex CLI": Client("", "@openai/codex", "`codex exec`: an answer, and a shell command as a tool"),
-    "openai-agents": Client("openai_agents_client.py", "openai-agents", "chat and responses: tool loop, whole and streamed"),
-    "pydantic-ai": Client(
-        "pydantic_ai_client.py", "pydantic-ai-slim", "chat and responses: whole, streamed, tool loop, schema"
+    "openai-agents": Client(
+        "openai_agents_client.py",
+        "openai-agents",
+        "chat and responses: tool loop, whole and streamed",
     ),
-    "litellm": Client("litellm_client.py", "litellm", "chat and responses: whole, streamed, tool"),
+    "pydantic-ai": Client(
+        "pydantic_ai_client.py",
+        "pydantic-ai-slim",
+        "chat and responses: whole, streamed, tool loop, schema",
+    ),
+    "litellm": Client(
+        "litellm_client.py",
+        "litellm",
+        "chat and responses: whole, streamed, tool",
+    ),
 }
 
 
 @contextmanager
-def endpoint() -> Iterator[str]:
-    """Serve a mixture whose aggregator does what it is told; give the address."""
+def endpoint() -> Iterator[tuple[str, Loopback]]:
+    """Serve a mixture whose aggregator follows instructions, and two whose aggregators fail."""
     with Loopback() as loopback:
-        loopback.script("agg", codex_or_able)
-        loopback.script("refused", Reply("wrong key", status=401))
-        p, q = loopback.chat("p"), loopback.chat("q")
+        loopback.script("moa", codex_or_able)
+        for name, status in FAILING.items():
+            loopback.script(name, Reply("no answer", status=status))
+        # Without retries of the mixture's own, so that the calls of an aggregator are the client's attempts.
         mixtures = {
-            name: ChatMoA(proposers=[p, q], aggregator=loopback.chat(aggregator), num_layers=1, references_per="turn")
-            for name, aggregator in {"moa": "agg", "wrong-key": "refused"}.items()
+            name: ChatMoA(
+                proposers=[loopback.chat(f"{name} p"), loopback.chat(f"{name} q")],
+                aggregator=loopback.chat(name),
+                num_layers=1,
+                references_per="turn",
+                max_retries=0,
+            )
+            for name in ("moa", *FAILING)
         }
         listener = server.listen("127.0.0.1", 0)
         running = server.HttpServer(make_app(mixtures))
         thread = threading.Thread(target=running.run, args=([listener],))
         thread.start()
         try:
-            yield server.url_of(listener)
+            yield server.url_of(listener), loopback
         finally:
             running.should_exit = running.force_exit = True
             thread.join()
 
 
+def attempts(loopback: Loopback) -> tuple[str, bool]:
+    """Return how often the client asked after each failure, and whether each question was asked and its proposers paid once."""
+    said, good = [], True
+    for name in FAILING:
+        asked = Counter(request.user for request in loopback.calls(name))
+        paid = Counter(request.user for request in loopback.calls(f"{name} p"))
+        good = good and bool(asked) and asked.keys() == paid.keys() and set(paid.values()) == {1}
+        said.append("/".join(str(number) for number in sorted(set(asked.values()))) or "-")
+    return " | ".join(said), good
+
+
 def codex_or_able(body: dict[str, object]) -> Reply:
-    """Answer as a capable model; to Codex's one question with a command, and then with its output."""
+    """Answer like a capable model; to Codex's question with a command, and then with the output of the command."""
     from tests.loopback import ToolCall
 
     messages = body["messages"]
@@ -97,28 +137,35 @@ def codex_or_able(body: dict[str, object]) -> Reply:
 
 
 def run_codex(url: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    for name in FAILING:
+        if (failed := run_codex_once(url, folder, name, "Say hi.")).returncode == 0:
+            return subprocess.CompletedProcess(failed.args, 1, failed.stdout, f"no failure of {name}")
+    done = run_codex_once(url, folder, "moa", "Run echo moa-was-here and tell me what it said")
+    ok = done.returncode == 0 and re.search(r"It said:.*moa-was-here", done.stdout, re.DOTALL)
+    return done if ok else subprocess.CompletedProcess(done.args, done.returncode or 1, done.stdout, done.stderr)
+
+
+def run_codex_once(url: str, folder: Path, model: str, question: str) -> subprocess.CompletedProcess[str]:
     with TemporaryDirectory() as home:
         provider = f'{{name = "moa", base_url = "{url}", wire_api = "responses"}}'
-        settings = [f"model_providers.moa={provider}", 'model_provider="moa"', 'model="moa"']
+        settings = [f"model_providers.moa={provider}", 'model_provider="moa"', f'model="{model}"']
         options = [word for setting in settings for word in ("-c", setting)]
         command = [str(folder / "node_modules/.bin/codex"), "exec", *options, "--skip-git-repo-check", "--json"]
-        command += ["--dangerously-bypass-approvals-and-sandbox", "Run echo moa-was-here and tell me what it said"]
+        command += ["--dangerously-bypass-approvals-and-sandbox", question]
         env = {**os.environ, "CODEX_HOME": home, "NO_PROXY": "127.0.0.1"}
-        done = subprocess.run(command, env=env, cwd=home, capture_output=True, text=True, check=False, timeout=SECONDS)  # noqa: S603  # the client
-        ok = done.returncode == 0 and re.search(r"It said:.*moa-was-here", done.stdout, re.DOTALL)
-        return done if ok else subprocess.CompletedProcess(command, done.returncode or 1, done.stdout, done.stderr)
+        return subprocess.run(command, env=env, cwd=home, capture_output=True, text=True, check=False, timeout=SECONDS)  # noqa: S603  # the client
 
 
-def run(name: str, client: Client, folder: Path, python: str) -> tuple[bool, str]:
-    """Run a client; return whether it was content, and its version."""
-    with endpoint() as url:
-        # litellm would fetch its prices from the internet.
+def run(name: str, client: Client, folder: Path, python: str) -> tuple[bool, str, str]:
+    """Run a client; return whether it succeeded, its version, and its attempts after failures."""
+    with endpoint() as (url, loopback):
+        # Without this, litellm would download its price list.
         env = {**os.environ, "MOA_URL": url, "NO_PROXY": "127.0.0.1", "LITELLM_LOCAL_MODEL_COST_MAP": "True"}
         env.pop("PYTHONPATH", None)
         if name == "Codex CLI":
             done = run_codex(url, folder)
         elif client.script.endswith(".mjs"):
-            # Node finds packages beside the script.
+            # Node looks for packages next to the script.
             script = folder / client.script
             if folder != HERE:
                 copy(HERE / client.script, script)
@@ -126,9 +173,10 @@ def run(name: str, client: Client, folder: Path, python: str) -> tuple[bool, str
         else:
             command = [python, str(HERE / client.script)]
             done = subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=SECONDS)  # noqa: S603  # the client
+        asked, good = attempts(loopback)
     if done.returncode:
         sys.stderr.write(f"--- {name}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}\n")
-    return done.returncode == 0, version(client, folder, python)
+    return done.returncode == 0 and good, version(client, folder, python), asked
 
 
 def version(client: Client, folder: Path, python: str) -> str:
@@ -145,12 +193,12 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=HERE, help="where npm has installed the packages")
     parser.add_argument("--python", default=str(HERE / "venv/bin/python"), help="the Python with the clients")
     given = parser.parse_args()
-    print("| client | version | tried with | |\n|---|---|---|---|")
+    print("| client | version | tried with | calls after a 401 | after a 500 | |\n|---|---|---|---|---|---|")
     failed = False
     for name in given.names:
-        ok, found = run(name, CLIENTS[name], given.folder.resolve(), given.python)
+        ok, found, asked = run(name, CLIENTS[name], given.folder.resolve(), given.python)
         failed |= not ok
-        print(f"| {name} | {found} | {CLIENTS[name].tried} | {'works' if ok else 'FAILED'} |", flush=True)
+        print(f"| {name} | {found} | {CLIENTS[name].tried} | {asked} | {'works' if ok else 'FAILED'} |", flush=True)
     sys.exit(failed)
 
 

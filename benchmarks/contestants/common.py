@@ -1,4 +1,4 @@
-"""What those contestants share that have no prompt of their own: the paper's."""
+"""The paper's prompt, for contestants without a prompt of their own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""distilabel's `MixtureOfAgentsLLM`, by the coroutine behind its `generate`, which itself runs one batch at a time."""
+"""distilabel's `MixtureOfAgentsLLM`, called by the coroutine behind `generate`, which runs only one batch at a time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The mixture's graph written by hand: what LangGraph itself takes for as many nodes, edges and merges."""
+"""The mixture's graph written by hand: the overhead of LangGraph for the same nodes, edges and merges."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""mixture-llm, its client made of the bare SDK, as its documentation shows. It takes no system message and cannot stream."""
+"""mixture-llm with a client that uses the plain SDK, as in its documentation. It has no system message and cannot stream."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Mixture:
         self._client = AsyncOpenAI(base_url=url, api_key="test", max_retries=0, **timeout)
         self._pipeline = [Propose(PROPOSERS), Synthesize(PROPOSERS), Aggregate(AGGREGATOR)]
 
-    async def ask(self, question: str, system: str) -> str:  # noqa: ARG002  # there is no place for one
+    async def ask(self, question: str, system: str) -> str:  # noqa: ARG002  # not supported
         return (await run(self._pipeline, question, self._call))[0]
 
     async def _call(self, *, model: str, messages: Any, temp: float, max_tokens: int) -> tuple[str, int, int]:

@@ -1,4 +1,4 @@
-"""The bare openai SDK and `asyncio.gather`: the least that it takes."""
+"""The plain openai SDK and `asyncio.gather`: the lower bound."""
 
 from __future__ import annotations
 

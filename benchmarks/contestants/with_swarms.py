@@ -1,4 +1,4 @@
-"""swarms' `MixtureOfAgents`. One holds one conversation, so each thread has one of its own. It cannot stream the answer."""
+"""swarms' `MixtureOfAgents`. An instance has one conversation, so each thread has its own. It cannot stream the answer."""
 
 from __future__ import annotations
 

@@ -1,10 +1,11 @@
-"""Runs one contestant on command: a line of JSON in, a line of JSON out.
+"""Run one contestant on command: a line of JSON in, a line of JSON out.
 
     python worker.py MODULE FUNCTION URL [LIMIT]
 
-Commands: `{"ask": answers, "at_once": n, "stream": bool, "system": text}`; the answer has the seconds of each answer, to the
-first text and to the end, the wall-clock and CPU seconds of all, the errors and the memory. A process of its own for each
-contestant, so that the figures are its own; standard library only, so that it runs in every environment. Linux: it reads /proc.
+The command is `{"ask": answers, "at_once": n, "stream": bool, "system": text}`. The reply has the seconds to the first text and
+to the end of each answer, the total wall-clock and CPU seconds, the errors and the memory. Each contestant has its own process,
+so that measurements are separate. It uses only the standard library, so that it runs in every environment, and needs Linux,
+because it reads /proc.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ QUESTION = "What makes the sky blue, and why is it red in the evening?"
 
 
 def main() -> None:
-    # What the contestants print is not what is measured.
+    # Discard what the contestants print.
     out = os.fdopen(os.dup(1), "w")
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1)
@@ -58,7 +59,7 @@ async def ask_async(mixture: Any, ask: int, at_once: int, *, stream: bool = Fals
                         taken.text(text, began)
                 else:
                     taken.text(await mixture.ask(f"{QUESTION} ({number})", system), began)
-            except Exception as error:  # noqa: BLE001  # what went wrong is a figure, too
+            except Exception as error:  # noqa: BLE001  # errors are part of the results
                 taken.errors.append(f"{type(error).__name__}: {error}"[:200])
             taken.ended(began)
 
@@ -87,7 +88,7 @@ def ask_sync(mixture: Any, ask: int, at_once: int, *, stream: bool = False, syst
 
 
 class Taken:
-    """What the answers have taken."""
+    """The measurements of the answers."""
 
     def __init__(self) -> None:
         self.errors: list[str] = []

@@ -12,7 +12,7 @@ QUESTIONS = [
     for colour in ("blue", "red", "grey")
 ]
 
-# The standard judge reads log probabilities. This one says which answer is better, as the tool's older judges do.
+# The standard judge uses log probabilities. This one states which answer is better, like the tool's older judges.
 JUDGE = """judge:
   prompt_template: "judge/prompt.txt"
   fn_completions: "openai_completions"
@@ -45,13 +45,13 @@ def main() -> None:
         count = len(shop.generate("alpaca_eval", questions, answers, limit=given.limit))
         home = shop.run(python, "-c", "import alpaca_eval.constants as c; print(c.EVALUATORS_CONFIG_DIR)").splitlines()[-1]
         folder = shop.folder / "evaluators" / "judge"
-        shutil.rmtree(folder, ignore_errors=True)  # the tool keeps there what it has judged
+        shutil.rmtree(folder, ignore_errors=True)  # the tool caches judgments there
         folder.mkdir(parents=True)
         (folder / "configs.yaml").write_text(JUDGE.replace("judge/prompt.txt", str(folder / "prompt.txt")))
         (folder / "prompt.txt").write_text(PROMPT)
         print(f"(the tool's own judges are in {home})")
         command = [python.parent / "alpaca_eval", "--model_outputs", answers, "--annotators_config", folder]
-        # The length-controlled win rate takes a file of the Hugging Face hub, and all 805 questions.
+        # The length-controlled win rate needs a file from the Hugging Face Hub, and all 805 questions.
         rest = ["--reference_outputs", questions, "--fn_metric", "get_winrate", "--sort_by", "win_rate"]
         printed = shop.run(*command, *rest)
         print(printed)

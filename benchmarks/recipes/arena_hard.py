@@ -16,17 +16,17 @@ def main() -> None:
     with workshop(__doc__) as (shop, given):
         shop.server.script(JUDGE, "Assistant B is better: [[B>A]]")
         home = shop.clone(*ARENA)
-        # Its requirements contradict ours; `show_result.py` takes torch as well.
+        # Its requirements conflict with ours; `show_result.py` also needs torch.
         python = shop.environment("arena-hard", "-r", str(home / "requirements.txt"), "torch")
         data = home / "data" / BENCH
         questions = data / "question.jsonl"
         data.mkdir(parents=True, exist_ok=True)
         listed = rows(given.questions or questions) if (given.questions or questions).exists() else _own()
         write_rows(questions, listed[: given.limit])
-        shutil.rmtree(data / "model_judgment", ignore_errors=True)  # what is judged is not judged again
+        shutil.rmtree(data / "model_judgment", ignore_errors=True)  # otherwise the tool skips existing judgments
         answers = data / "model_answer"
         count = len(shop.generate("arena_hard", questions, answers / "moa.jsonl", limit=given.limit))
-        # Who the answers are compared with; the real ones come with the questions.
+        # The baseline of the comparison; the real one comes with the questions.
         baseline = [{**row, "model": BASELINE} for row in rows(answers / "moa.jsonl")]
         write_rows(answers / f"{BASELINE}.jsonl", baseline)
         config = home / "config" / f"{BENCH}.yaml"

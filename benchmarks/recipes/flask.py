@@ -14,7 +14,7 @@ JUDGE = "gpt-4-0613"
 
 
 def review(body: Body) -> str:
-    """Give every skill of the prompt four points of five."""
+    """Score every skill in the prompt with four of five points."""
     skills = re.findall(r"^([A-Z][A-Za-z ]+): ", str(body["messages"][-1]["content"]), re.MULTILINE)
     scores: dict[str, Any] = {skill.lower(): 4 for skill in skills if not skill.startswith("Score")}
     return f"It is fine.\n{scores}"
@@ -25,14 +25,14 @@ def main() -> None:
         shop.server.script(JUDGE, review)
         home = shop.clone(*MOA)
         python = shop.environment("flask", "openai", "shortuuid", "numpy", "pandas", "tqdm", "tenacity")
-        # The tool wants an answer to every question: with fewer, it is given these alone.
+        # The tool requires an answer to every question, so give it only the answered ones.
         questions = shop.folder / "flask-questions.jsonl"
         listed = given.questions or home / "FLASK" / "evaluation_set" / "flask_evaluation.jsonl"
         write_rows(questions, rows(listed)[: given.limit])
         answers = shop.folder / "outputs" / "flask" / "moa.jsonl"
         count = len(shop.generate("flask", questions, answers, limit=given.limit))
         out = answers.with_name("moa_review.jsonl")
-        out.unlink(missing_ok=True)  # the tool adds to it
+        out.unlink(missing_ok=True)  # the tool appends to it
         folder = home / "FLASK" / "gpt_review"
         files = ["-q", questions, "-a", answers, "-o", out, "-e", answers.with_name("moa_error.jsonl")]
         shop.run(python, "gpt4_eval.py", *files, cwd=folder)

@@ -17,9 +17,9 @@ def main() -> None:
         count = len(shop.generate("mt_bench", bench / "question.jsonl", answers, limit=given.limit))
         listed = bench / "question.jsonl"
         whole = rows(listed)
-        (answers.parent / "model_judgment" / f"{JUDGE}_single.jsonl").unlink(missing_ok=True)  # the tool adds to it
+        (answers.parent / "model_judgment" / f"{JUDGE}_single.jsonl").unlink(missing_ok=True)  # the tool appends to it
         try:
-            # The tool wants an answer to every question: with fewer, it is given these alone.
+            # The tool requires an answer to every question, so give it only the answered ones.
             write_rows(listed, whole[: given.limit])
             shop.run(python, "eval_mt_bench.py", "--model-list", "moa", "--parallel", "4", cwd=home)
         finally:

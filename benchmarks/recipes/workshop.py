@@ -1,4 +1,4 @@
-"""What the recipes share: a folder with environments and clones, our own command line, and the models on the loopback."""
+"""Shared code of the recipes: a folder with environments and clones, our command line, and the loopback models."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ _ROOT = Path(__file__).parents[2]
 
 @dataclass(frozen=True)
 class Workshop:
-    """Where a recipe is followed.
+    """The working environment of a recipe.
 
     Attributes:
-        folder: Where everything goes.
-        server: The models: ours, and the judge.
+        folder: The folder for all files.
+        server: The server of the models and the judge.
     """
 
     folder: Path
@@ -43,12 +43,12 @@ class Workshop:
         """Run a command of the recipe, and return what it printed.
 
         Args:
-            *command: The command.
-            cwd: Where. Default: the folder.
-            **environment: Further variables.
+            *command: The command and its arguments.
+            cwd: The working directory. Default: the folder.
+            **environment: Additional environment variables.
 
         Raises:
-            SystemExit: It failed; what it printed is printed.
+            SystemExit: The command failed. Its output is printed.
         """
         words = [str(word) for word in command]
         print("$", " ".join(words), flush=True)
@@ -61,11 +61,11 @@ class Workshop:
         return done.stdout
 
     def environment(self, name: str, *requirements: str) -> Path:
-        """Make a virtual environment, unless it is there, and return its Python.
+        """Create a virtual environment if it does not exist, and return its Python.
 
         Args:
-            name: What it is called.
-            *requirements: What pip installs.
+            name: The name of the environment.
+            *requirements: The requirements for pip.
         """
         home = self.folder / f"env-{name}"
         python = home / "bin" / "python"
@@ -76,10 +76,10 @@ class Workshop:
         return python
 
     def clone(self, address: str, commit: str) -> Path:
-        """Clone a repository, unless it is there, and return its folder.
+        """Clone a repository if it does not exist, and return its folder.
 
         Args:
-            address: Where it is.
+            address: The URL.
             commit: The commit that the page names.
         """
         home = self.folder / address.rpartition("/")[2]
@@ -89,13 +89,13 @@ class Workshop:
         return home
 
     def generate(self, benchmark: str, questions: Path, output: Path, *, limit: int) -> list[dict[str, Any]]:
-        """Have our mixture answer a benchmark's questions, and return the rows of the file.
+        """Let our mixture answer a benchmark's questions, and return the rows of the answer file.
 
         Args:
-            benchmark: Which one.
-            questions: Its questions.
+            benchmark: The name of the benchmark.
+            questions: The question file.
             output: The answer file.
-            limit: How many questions.
+            limit: The number of questions.
         """
         (self.folder / "moa.yaml").write_text(CONFIG, encoding="utf-8")
         output.parent.mkdir(parents=True, exist_ok=True)
@@ -112,17 +112,17 @@ def rows(path: Path) -> list[dict[str, Any]]:
 
 
 def write_rows(path: Path, objects: Sequence[Any]) -> None:
-    """Write objects, a line each."""
+    """Write objects, one per line."""
     path.write_text("".join(json.dumps(each) + "\n" for each in objects), encoding="utf-8")
 
 
 @contextmanager
 def workshop(description: str | None, **judges: Behaviour) -> Iterator[tuple[Workshop, argparse.Namespace]]:
-    """Read the command line, and open the workshop.
+    """Parse the command line, and open the workshop.
 
     Args:
-        description: What the script does.
-        **judges: What each judge answers, by model.
+        description: The description of the script.
+        **judges: The behaviour of each judge, by model.
     """
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("folder", type=Path, help="where environments and clones go")

@@ -1,4 +1,4 @@
-"""`batch_answers`: a mixture's answers to many rows, as an async iterator."""
+"""`batch_answers`: ask a mixture many rows, and iterate over the answers."""
 
 from __future__ import annotations
 
@@ -24,52 +24,56 @@ async def batch_answers(
     rows: str | Path | Iterable[Any] | AsyncIterable[Any],
     **options: Unpack[BatchOptions],
 ) -> AsyncGenerator[BatchAnswer]:
-    """Ask a mixture many rows, and yield the answers as they come.
+    """Ask a mixture many rows, and yield the answers as they complete.
 
-    A row has one of the columns `prompt`, `question`, `input` and `messages`, and an `id`; without one, the number of its line
-    is its id. Its other columns are carried over. Rows are read as they are needed, so memory does not grow with their number.
+    A row has one of the columns `prompt`, `question`, `input` and `messages`, and optionally an `id`. The default id is the
+    line number. All other columns are copied to the output. Rows are read lazily, so memory does not grow with their number.
 
-    With an `output`, each answer is a line there before it is yielded, and every call is in a journal beside it,
-    `OUTPUT.journal`. A run that was ended, even by a power failure, goes on if you call this again with the same arguments:
-    rows that have a line are not asked, and not yielded, again, and calls of an answer that was not complete are not paid
-    again. Break the loop, or cancel the task, to end early.
+    With `output`, each answer is written to that file before it is yielded, and every call is recorded in a journal next to
+    it, `OUTPUT.journal`. To resume a run that was interrupted, even by a power failure, call this again with the same
+    arguments: rows that have a line in the output are skipped, and recorded calls of unfinished rows are not paid for again.
+
+    To stop early, break out of the loop or cancel the task; running calls are cancelled. After `break`, Python closes an async
+    iterator some time later, and the output is in use until then. To use it at once, iterate inside
+    `async with contextlib.aclosing(batch_answers(...)) as answers`.
 
     Args:
         mixture: The mixture, or a `ChatMoA`.
-        rows: A `.jsonl`, `.csv` or `.parquet` file, which is checked before anything is asked; or an iterable, sync or async,
-            of mappings, or of texts, each of which is a prompt.
-        **options: All can be left out:
+        rows: A `.jsonl`, `.csv` or `.parquet` file, which is validated before the first call; or a sync or async iterable of
+            mappings or prompt strings.
+        **options: All are optional:
 
-            - `output` (`str | Path`): a JSONL file for the answers. Default: none; nothing is kept.
-            - `prompt_field` (`str`): the column that is asked. Default: the one of the four that is there.
-            - `system` (`str`): the system message of rows that have no `system` of their own. Default: none.
-            - `concurrency` (`int`): how many rows are under way at once. Where a provider refuses calls because there are too
-              many, fewer are made at once until it takes them again. Default: 8.
-            - `max_cost_usd` (`float`): US dollars that all runs on this output may spend. Each call's cost is reserved before
-              it is made. Default: no limit.
-            - `retry_failed` (`bool`): whether rows that have failed are asked again. Default: `False`.
-            - `ordered` (`bool`): whether the output is put into the order of the rows at the end. Default: `False`.
-            - `references` (`bool`): whether the proposers' answers are in the output. Default: `False`.
-            - `half_price` (`bool`): whether calls go into the batch jobs of OpenAI, Anthropic, Together and others, which
-              answer within a day at half the price. Time limits, the quorum and limits of calls at once are off then; up to
-              10,000 rows are under way at once; `concurrency` is how many calls run at once at providers without jobs. With
+            - `output` (`str | Path`): a JSONL file for the answers. Default: none, nothing is stored.
+            - `prompt_field` (`str`): the column that holds the prompt. Default: whichever of the four the row has.
+            - `system` (`str`): the system message of rows without a `system` column. Default: none.
+            - `concurrency` (`int`): the maximum number of rows in progress at once. When a provider returns rate limit errors,
+              fewer calls are made at once until it accepts them again. Default: 8.
+            - `max_cost_usd` (`float`): the limit of what all runs on this output may spend, in US dollars. The expected cost of
+              each call is reserved before it is made. Default: no limit.
+            - `retry_failed` (`bool`): whether to retry rows that failed. Default: `False`.
+            - `ordered` (`bool`): whether to sort the output by the order of the rows at the end. Default: `False`.
+            - `references` (`bool`): whether to include the proposers' answers in the output. Default: `False`.
+            - `half_price` (`bool`): whether to send calls as batch jobs of OpenAI, Anthropic, Together and others, which
+              answer within a day at half the price. Timeouts, the quorum and `max_concurrency` are disabled then, up to
+              10,000 rows are in progress at once, and `concurrency` limits the calls to providers without batch jobs. With
               `max_cost_usd`, the mixture needs `max_tokens`. Default: `False`.
-            - `poll` (`float`): with `half_price`, seconds between two looks at a job; the time rises to 10 minutes.
-              Default: 30.
-            - `ray` (`str`): the address of a Ray cluster whose workers ask the rows; `auto` is that of this machine, `local`
-              starts one. Every member is given as a string. Default: this process asks.
-            - `workers` (`int`): with `ray`, how many workers; `concurrency` is over all of them. Default: 2.
+            - `poll` (`float`): with `half_price`, the initial number of seconds between two polls of a job; it increases to
+              10 minutes. Default: 30.
+            - `ray` (`str`): the address of a Ray cluster whose workers process the rows. `auto` connects to the cluster of this
+              machine, `local` starts one. Every member must be a string. Default: run in this process.
+            - `workers` (`int`): with `ray`, the number of workers; `concurrency` applies to all of them together. Default: 2.
 
     Yields:
-        The answers of this run, in the order in which they are complete; also those of rows that have failed.
+        The answers of this run, including failed rows, in the order in which they complete.
 
     Raises:
-        ValueError: An argument is out of its range, or `max_cost_usd` is given and a price is not known.
-        RowError: A file cannot be read, a row of it cannot be asked, or two rows have one id.
-        BatchError: The output is in use by another run, was begun by another mixture, or is another kind of file.
-        StoppedError: After the last answer: the money is used up, rows fail one after the other, or a file cannot be written.
-        ImportError: A package for Parquet, Ray or a provider is missing; the text has the pip command.
-        TypeError: There is no such option.
+        ValueError: An argument is out of range, or `max_cost_usd` is given and a price is unknown.
+        RowError: A file cannot be read, one of its rows is invalid, or two rows have the same id.
+        BatchError: The output is in use by another run, was started with another mixture, `system` or `prompt_field`, or is not
+            the output of a batch.
+        StoppedError: The run ended early: the budget is used up, too many rows failed in a row, or a file cannot be written.
+        ImportError: A package for Parquet, Ray or a provider is missing; the message has the pip command.
+        TypeError: An option is unknown.
 
     Example:
         ```python

@@ -1,4 +1,4 @@
-"""Asking a mixture: by its graph in this process, or by workers in other processes."""
+"""Ask a mixture the rows of a batch: the interface, and the implementation that runs the graph in this process."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from langchain_moa.data.reference import Reference
     from langchain_moa.mixture.mixture import Mixture
 
-# The graph has no cycles, so its steps need no limit.
+# The graph has no cycles, so this recursion limit is never reached.
 _NO_LIMIT = 10_000
 
 
@@ -36,14 +36,14 @@ class BatchAnswer:
     """The answer to one row.
 
     Attributes:
-        id: The row's `id`, or the number of its line.
-        columns: The row's columns, without its `id`.
-        answer: The answer; `None` if there is none.
-        error: Why there is none, without secrets; `None` if there is one.
-        cost_usd: US dollars of all its calls, those of earlier runs included; `None` where a price is not known.
-        tokens: Tokens of all its calls: `input_tokens`, `output_tokens` and `total_tokens`; `None` where no provider has
-            counted them.
-        degraded: What the answer lacks, in words: a proposer that failed, for example. Usually empty.
+        id: The row's `id`, or its line number.
+        columns: The row's columns without `id`.
+        answer: The answer, or `None` if the row failed.
+        error: The error message with secrets redacted, or `None` if the row has an answer.
+        cost_usd: Cost of all calls in US dollars, including those of earlier runs; `None` if a price is unknown.
+        tokens: Token counts of all calls: `input_tokens`, `output_tokens` and `total_tokens`; `None` if no provider
+            reported them.
+        degraded: Descriptions of what the answer lacks, such as a proposer that failed. Usually empty.
         references: The proposers' answers, by layer and proposer.
 
     Example:
@@ -72,10 +72,10 @@ class BatchAnswer:
     references: Sequence[Mapping[str, Any]] = ()
 
     def line(self, *, references: bool) -> dict[str, Any]:
-        """Return it as a line of the output, which can be written as JSON.
+        """Return the JSON-serializable line of this answer in the output.
 
         Args:
-            references: Whether the references are in it.
+            references: Whether to include the references.
 
         Example:
             ```python
@@ -98,12 +98,12 @@ class BatchAnswer:
 
 @dataclass(frozen=True, kw_only=True)
 class GraphAnswer:
-    """What the graph of a mixture, or of a member, has answered.
+    """The answer of the graph of a mixture or of a single member.
 
     Attributes:
-        text: The answer; empty if there is none.
-        error: Why there is none; `None` if there is one.
-        degraded: What the answer lacks, in words.
+        text: The answer; empty if the run failed.
+        error: The error of a run that failed, or `None`.
+        degraded: Descriptions of what the answer lacks.
         references: The proposers' answers.
     """
 
@@ -116,17 +116,17 @@ class GraphAnswer:
 async def ask_graph(
     graph: Any, run: QuestionRun, messages: Sequence[BaseMessage], *, context: Any = None, **more: Any
 ) -> GraphAnswer:
-    """Ask a compiled graph.
+    """Run a compiled graph and return its answer.
 
     Args:
         graph: The graph.
-        run: What its calls belong to.
-        messages: What is asked.
-        context: The context of the graph's run.
-        **more: More of its input.
+        run: The run that the calls are recorded for.
+        messages: The messages to send.
+        context: The runtime context of the graph.
+        **more: Further fields of the graph's input.
 
     Raises:
-        Exception: What is no `MoAError`: a fault of the program.
+        Exception: Any error other than `MoAError`, which indicates a bug.
     """
     with belonging_to(run):
         try:
@@ -142,30 +142,30 @@ async def ask_graph(
 
 
 class Asker(ABC):
-    """Asks rows."""
+    """Asks a mixture the rows of a batch."""
 
     @abstractmethod
     async def ask(self, row: BatchRow) -> BatchAnswer | None:
-        """Return a row's answer; `None` if the run is to end before it is complete."""
+        """Return the answer to a row, or `None` if the run ends before the answer is complete."""
 
     @abstractmethod
     def close(self) -> None:
-        """Release what it holds."""
+        """Release the resources."""
 
 
 class LocalAsker(Asker):
-    """Asks a mixture in this process."""
+    """Runs the mixture in this process."""
 
     def __init__(
         self, mixture: Mixture, journal: BatchJournal, *, paces: Paces | None = None, half_price: HalfPrice | None = None
     ) -> None:
-        """Build the graph.
+        """Compile the graph.
 
         Args:
             mixture: The mixture.
-            journal: Where its calls are kept.
-            paces: The paces of its providers. Default: new ones.
-            half_price: Sends the calls as batch jobs. Default: they are made directly.
+            journal: The journal that records the calls.
+            paces: The pace of each provider. Default: new ones.
+            half_price: Sends the calls as batch jobs. Default: calls are made directly.
         """
         self._secrets = mixture.secrets
         if half_price is None:
@@ -176,7 +176,7 @@ class LocalAsker(Asker):
 
     @override
     def close(self) -> None:
-        """Do nothing: clients are closed with their event loop."""
+        """Do nothing: clients are closed together with their event loop."""
 
     @override
     async def ask(self, row: BatchRow) -> BatchAnswer | None:
@@ -185,7 +185,7 @@ class LocalAsker(Asker):
         try:
             found = await ask_graph(self._graph, run, row.messages)
             reason = None if found.error is None else reason_of(found.error)
-        except Exception as error:  # noqa: BLE001  # one row must not end all others; its line says why
+        except Exception as error:  # noqa: BLE001  # one failed row must not end the run; its line has the error
             failure = describe(error, self._secrets)
             reason = f"{failure['kind']}: {failure['message']}"
         if run.is_halted:

@@ -1,7 +1,7 @@
-"""The journal of calls: what was answered is found again; what is missing is asked, paid for and written down.
+"""The journal of calls: an SQLite database that returns recorded answers, and makes and records the calls it does not have.
 
-It is an SQLite database. Each call is a transaction, so a process that is killed loses no call that was answered. A run locks
-it as long as it has it open, so a second run is refused. Batches and evaluations keep their calls in it.
+Each call is one transaction, so a killed process loses no answered call. A run locks the database while it is open, so a second
+run is refused. Batches and evaluations use it.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import json
 import sqlite3
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
+from shutil import disk_usage
 from time import perf_counter, time
 from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 from weakref import WeakValueDictionary
@@ -33,21 +34,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class CallRecord:
-    """One call that was answered.
+    """The record of an answered call.
 
     Attributes:
-        key: A hash of what was asked of which member.
+        key: A hash of the member and its input.
         question: The question's id.
-        about: A hash of what the question asks.
-        epoch: Which time it was asked, from 1.
-        place: Who was asked: `layer 1, proposer 2`, `aggregator`, ...
-        layer: The layer, whose proposers are asked at the same time; `None` for one that is asked by itself.
+        about: A hash of the question's messages.
+        epoch: The repetition of the question, from 1.
+        place: The member's position: `layer 1, proposer 2`, `aggregator`, ...
+        layer: The layer of a proposer; `None` for other members.
         model: The model id.
-        origin: A hash of all that affects the answer beside the question.
-        time: When it was answered, in seconds since 1970.
-        seconds: Wall-clock time of the call.
-        cost_usd: US dollars, `None` where the price is not known.
-        message: The answer, as LangChain writes messages down.
+        origin: A hash of everything besides the question that affects the answer.
+        time: The time of the answer, in seconds since 1970.
+        seconds: The duration of the call.
+        cost_usd: The cost in US dollars; `None` if the price is unknown.
+        message: The answer, in LangChain's serialized form.
     """
 
     key: str
@@ -69,6 +70,9 @@ class CallRecord:
         return cast("AIMessage", messages_from_dict([dict(self.message)])[0])
 
 
+# Bytes that are to be free before anything is asked: answers that cannot be written would be paid for again.
+_ROOM = 1_000_000
+
 _TABLES = """
 CREATE TABLE IF NOT EXISTS calls (row TEXT NOT NULL, key TEXT NOT NULL, record TEXT NOT NULL, PRIMARY KEY (row, key));
 CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL);
@@ -76,38 +80,38 @@ CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 
 
 class CallJournal:
-    """A journal of calls that is open. Use it as a context manager.
+    """An open journal of calls. Use it as a context manager.
 
-    If a call cannot be written, the gate is closed, so that no further call begins. The calls under way stay in memory and
-    count as spent. `save`, or the end, writes them if the file can be written by then.
+    If a call cannot be written, the gate is closed, so that no further call begins. Calls in progress are kept in memory and
+    count as spent. `save` and `close` try to write them again.
 
     Attributes:
         path: The file; `None` for a temporary journal.
-        gate: Lets calls begin.
-        budget: What may be spent, and what has been spent.
-        made: How many calls this process has made and had answered.
-        unsaved: The calls that could not be written yet.
+        gate: Decides whether calls may begin.
+        budget: The spending limit and the amount spent so far.
+        made: The number of calls that this process made and that were answered.
+        unsaved: Calls that could not be written yet.
     """
 
     kind: ClassVar[str] = "evaluation"
-    """What the journal is for; a journal of another kind is refused."""
+    """The kind of journal. A file of another kind is refused."""
 
     shares_calls: ClassVar[bool] = True
-    """Whether questions that make the same call share its answer."""
+    """Whether identical calls of different questions share one answer."""
 
     tables: ClassVar[str] = ""
-    """The tables beside those of the calls, in SQL."""
+    """SQL that creates the tables of a subclass."""
 
     def __init__(self, path: Path | None, *, max_cost_usd: float | None = None) -> None:
         """Open the journal.
 
         Args:
-            path: The file; it is created if it does not exist. `None`: a temporary journal that ends with the process.
-            max_cost_usd: US dollars that may be spent, by all runs together. Default: no limit.
+            path: The file, which is created if it does not exist. `None` opens a temporary journal.
+            max_cost_usd: The spending limit of all runs together, in US dollars. Default: no limit.
 
         Raises:
-            BatchError: Another run has it open, or the file is not a journal of this kind.
-            OSError: It cannot be opened.
+            BatchError: Another run has it open, the file is not a journal of this kind, or the disk is full.
+            OSError: The file cannot be opened.
         """
         self.path = path
         self.gate = Gate()
@@ -119,13 +123,16 @@ class CallJournal:
         self._failed: dict[str, tuple[QuestionRun, Exception]] = {}
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
+            if disk_usage(path.parent).free < _ROOM:
+                msg = f"the disk has no room for {path}; free some space, or give another --output"
+                raise BatchError(msg)
             open_private(path).close()
         # SQLite releases its own locks when the process ends, on every system.
         self._database = sqlite3.connect("" if path is None else path, timeout=0, isolation_level=None, check_same_thread=False)
         try:
             self._database.execute("PRAGMA locking_mode = EXCLUSIVE")
             self._database.execute("PRAGMA journal_mode = WAL")
-            # A process that is killed loses nothing. `sync` protects what was written against a power failure.
+            # Safe if the process is killed; `sync` protects against a power failure.
             self._database.execute("PRAGMA synchronous = NORMAL")
             self._database.executescript(f"BEGIN EXCLUSIVE; COMMIT; {_TABLES} {self.tables}")
             self.require("kind", self.kind, f"{path} is a journal of something else; give another --output")
@@ -140,7 +147,7 @@ class CallJournal:
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """Open the journal to see what it has; where there is none yet, a temporary one, so that no file is created.
+        """Open a journal for reading. If the file does not exist, open a temporary journal, so that no file is created.
 
         Args:
             path: The file.
@@ -157,29 +164,29 @@ class CallJournal:
         self.close()
 
     def __len__(self) -> int:
-        """Return how many calls it has, those that are not written yet included."""
+        """Return the number of calls, including those that are not written yet."""
         found = self._database.execute("SELECT COUNT(*) FROM calls").fetchone()
         return int(found[0]) + len(self.unsaved)
 
     def close(self) -> None:
-        """Write what could not be written before, if it can be written now, and let other runs open the journal."""
+        """Try to write unsaved calls, and unlock the journal for other runs."""
         self.save()
         self._database.close()
 
     # --- calls ---
 
     async def answer(self, call: CallRequest, ask: Callable[[], Awaitable[AIMessage]]) -> CallRecord:
-        """Return what was answered to a call; it is made if there is no record of it.
+        """Return the record of a call, and make the call if there is none.
 
-        The same call at the same time waits for the first one's answer. A shared call that failed in one run is not tried again
-        by the next one.
+        Concurrent identical calls wait for the first one's answer. A shared call that failed in one run is not repeated by the
+        next run; its error is raised again.
 
         Args:
             call: The call.
             ask: Makes it.
 
         Raises:
-            HaltedError: It would have to be made, and the run is to end.
+            HaltedError: The call is not recorded, and the run is ending.
         """
         place = self._place(call)
         async with self._locks.setdefault(place, asyncio.Lock()):
@@ -209,7 +216,7 @@ class CallJournal:
             raise
 
     def find(self, call: CallRequest) -> CallRecord | None:
-        """Return the record of a call; `None` if it has not been answered."""
+        """Return the record of a call, or `None` if there is none."""
         place = self._place(call)
         if (unsaved := next((each for each in self.unsaved if self._place_of(each) == place), None)) is not None:
             return unsaved
@@ -222,7 +229,7 @@ class CallJournal:
             yield CallRecord(**json.loads(line))
 
     def save(self) -> bool:
-        """Try again to write the calls that could not be written, and return whether all are in the file."""
+        """Try to write unsaved calls, and return whether all calls are in the file."""
         try:
             while self.unsaved:
                 self._insert(self.unsaved[0], _line(self.unsaved[0]))
@@ -232,15 +239,15 @@ class CallJournal:
         return True
 
     def sync(self) -> None:
-        """Have the system write to the disk what it has of the journal, so that it outlives a power failure, too."""
+        """Flush the journal to disk, so that it survives a power failure."""
         with suppress(sqlite3.Error):
             self._database.execute("PRAGMA wal_checkpoint(PASSIVE)")
 
     def _keep(self, record: CallRecord, line: str) -> None:
-        """Write a call that was answered now; if that is not possible, it stays in memory, and the gate is closed."""
+        """Write the record of a call. If that fails, keep it in memory and close the gate."""
         self.unsaved.append(record)
         if len(self.unsaved) > 1:
-            return  # the gate is closed; what is under way is kept for `save`
+            return  # the gate is closed; `save` writes it later
         try:
             self._insert(record, line)
             self.unsaved.clear()
@@ -264,16 +271,16 @@ class CallJournal:
     # --- facts ---
 
     def require(self, name: str, value: str, refusal: str) -> None:
-        """Refuse to go on with something else than the run that began the journal.
+        """Check that a fact is the same as in the run that created the journal.
 
         Args:
-            name: What is to be the same.
-            value: What it is now; kept if nothing is known yet.
-            refusal: What the error says.
+            name: The name of the fact.
+            value: Its current value, which is stored if there is none yet.
+            refusal: The error message.
 
         Raises:
-            BatchError: It was something else before.
-            OSError: It cannot be written.
+            BatchError: The stored value differs.
+            OSError: The journal cannot be written.
         """
         with self._transaction():
             self._database.execute("INSERT OR IGNORE INTO facts VALUES (?, ?)", (name, value))
@@ -295,7 +302,7 @@ class CallJournal:
 
 
 def _refusal(path: Path | None, error: sqlite3.Error) -> str:
-    """Return why a journal cannot be opened, and what to do."""
+    """Return the error message for a journal that cannot be opened."""
     match getattr(error, "sqlite_errorcode", 0):
         case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
             return f"{path} is in use by another run; wait for its end, or give another --output"
@@ -305,7 +312,7 @@ def _refusal(path: Path | None, error: sqlite3.Error) -> str:
 
 
 def _recorded(call: CallRequest, message: AIMessage, seconds: float) -> tuple[CallRecord, str]:
-    """Return the record of an answer as it will be read again, and its line."""
+    """Return the record of an answer, as it will be read back, and its JSON."""
     usage = message.usage_metadata
     record = CallRecord(
         key=call.key,
@@ -326,11 +333,11 @@ def _recorded(call: CallRequest, message: AIMessage, seconds: float) -> tuple[Ca
 
 
 def _line(record: CallRecord) -> str:
-    # In ASCII, because an answer may hold half a surrogate pair; `default`, because clients return objects of any class.
+    # ASCII, because answers may have lone surrogates; `default`, because clients may return objects of any class.
     return json.dumps(asdict(record), default=str, skipkeys=True)
 
 
 def _said_cost(message: AIMessage) -> float | None:
-    """Return what a message itself says that it cost, a recorded one for example, or what its model's price makes of it."""
+    """Return the cost that a message states, as recorded ones do, or else the cost by the price of its model."""
     said = message.response_metadata.get("cost_usd")
     return float(said) if isinstance(said, int | float) else cost_of_messages([message])

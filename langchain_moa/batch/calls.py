@@ -1,4 +1,4 @@
-"""The calls of a run over many prompts: which member is asked what, for which prompt, and members that use a journal."""
+"""The calls of a run over many prompts, and members whose calls go through a journal."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 
 def digest(content: Any) -> str:
-    """Return a hash of plain data."""
+    """Return a hash of JSON-like data."""
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:32]
 
 
@@ -47,11 +47,11 @@ class CallSite:
     """A member's place in a mixture.
 
     Attributes:
-        place: Its position, in words: `layer 1, proposer 2`, `aggregator`, ...
-        layer: The layer, whose proposers are asked at the same time; `None` for one that is asked by itself.
+        place: A description of the position: `layer 1, proposer 2`, `aggregator`, ...
+        layer: The layer of a proposer; `None` for other members.
         model: The model id.
-        identity: The settings that affect the member's answer, as plain data.
-        origin: A hash of that, and of all members whose answers it reads: while it is the same, so is the call.
+        identity: The settings that affect the member's answer, as JSON-like data.
+        origin: A hash of the place, the identity, and all members whose answers it reads. Equal origins make equal calls.
     """
 
     place: str
@@ -63,13 +63,13 @@ class CallSite:
 
 @dataclass(frozen=True, kw_only=True)
 class FailedCall:
-    """A call that has no answer.
+    """A call that failed.
 
     Attributes:
-        place: Who was asked.
-        layer: The layer, if it is one of its proposers.
+        place: The position of the member.
+        layer: The layer of a proposer; `None` for other members.
         model: The model id.
-        failure: Why, without secrets.
+        failure: The error, with secrets redacted.
     """
 
     place: str
@@ -79,27 +79,27 @@ class FailedCall:
 
     @property
     def who(self) -> str:
-        """Who was asked, with the model id."""
+        """The member's position and model id."""
         return f"{self.place} ({self.model})"
 
     @property
     def reason(self) -> str:
-        """Why there is no answer, in a line."""
+        """The error on one line."""
         return f"{self.failure['kind']}: {self.failure['message']}"
 
 
 @dataclass(kw_only=True, eq=False)
 class QuestionRun:
-    """One answer to one question, under way.
+    """The run of a mixture or a member on one question.
 
     Attributes:
         question: The question's id.
-        about: A hash of what is asked.
-        epoch: Which time it is asked, from 1.
-        records: The calls that it took, answered now or before.
-        made: How many of them were made now.
-        failed: The calls that have no answer, by what was asked.
-        is_halted: Whether a call was not made because the run is to end.
+        about: A hash of the messages.
+        epoch: The repetition of the question, from 1.
+        records: The answered calls, recorded or new.
+        made: How many of them are new.
+        failed: The calls that failed, by their key.
+        is_halted: Whether a call was not made because the run is ending.
     """
 
     question: str
@@ -113,21 +113,21 @@ class QuestionRun:
 
     @classmethod
     def of(cls, question: str, messages: Sequence[BaseMessage], *, epoch: int = 1) -> QuestionRun:
-        """Begin a run.
+        """Create the run of a question.
 
         Args:
             question: The question's id.
-            messages: What is asked.
-            epoch: Which time, from 1.
+            messages: The messages to send.
+            epoch: The repetition of the question, from 1.
         """
         return cls(question=question, about=about(messages), epoch=epoch)
 
     @contextmanager
     def repeat(self, key: str) -> Iterator[int]:
-        """Say which such call of the run this is, from 1; one that fails does not count.
+        """Yield the number of this call among identical calls of the run, from 1. Failed calls do not count.
 
         Args:
-            key: What is asked of whom.
+            key: The key of the call.
         """
         self._repeats[key] += 1
         try:
@@ -139,14 +139,14 @@ class QuestionRun:
 
 @dataclass(frozen=True, kw_only=True)
 class CallRequest:
-    """A call that is to be made, unless the journal has its answer.
+    """A call to look up in the journal, or to make.
 
     Attributes:
-        run: What it is for.
-        site: Who is asked.
-        content: Everything that bears on the answer, as plain data.
-        max_tokens: The longest that the answer may be, if there is a limit.
-        repeat: Which such call of the run it is, from 1; samples of one prompt are as many calls.
+        run: The run that the call belongs to.
+        site: The member's place in the mixture.
+        content: Everything that affects the answer, as JSON-like data.
+        max_tokens: The limit of output tokens, or `None`.
+        repeat: The number of the call among identical calls of the run, from 1: several samples are several calls.
     """
 
     run: QuestionRun
@@ -157,16 +157,16 @@ class CallRequest:
 
     @cached_property
     def key(self) -> str:
-        """A hash of what is asked of whom: the same call has the same answer."""
+        """A hash of the member, its input and the repetition. Calls with the same key share an answer."""
         return digest([self.run.epoch, self.site.place, self.site.model, self.content, self.repeat])
 
 
 def about(messages: Sequence[BaseMessage]) -> str:
-    """Return a hash of what is asked."""
+    """Return a hash of messages."""
     return digest([[message.type, message.content] for message in messages])
 
 
-# The members are hashed by themselves, and how calls are made changes no answer.
+# Members are hashed separately, and the settings of how calls are made do not affect answers.
 _APART = {*MixtureFields.model_fields} - {*fields_for(Use.ANSWER)}
 
 _current: ContextVar[QuestionRun] = ContextVar("run that calls belong to")
@@ -174,7 +174,7 @@ _current: ContextVar[QuestionRun] = ContextVar("run that calls belong to")
 
 @contextmanager
 def belonging_to(run: QuestionRun) -> Iterator[QuestionRun]:
-    """Have the calls that are made inside belong to a run."""
+    """Attribute the calls made inside this context to a run."""
     token = _current.set(run)
     try:
         yield run
@@ -185,7 +185,7 @@ def belonging_to(run: QuestionRun) -> Iterator[QuestionRun]:
 class JournaledRunnable(RunnableBindingBase[Any, Any]):
     """A member's Runnable that returns recorded answers from the journal.
 
-    A binding, so that the profile, the tools and the parameters of the Runnable stay visible.
+    It is a binding, so that the profile, tools and parameters of the Runnable stay visible.
     """
 
     journal: Any
@@ -213,7 +213,7 @@ class JournaledRunnable(RunnableBindingBase[Any, Any]):
             try:
                 record = await journal.answer(call, ask)
             except HaltedError:
-                # The mixture continues without the member, as after a failure; that answer is not used.
+                # The mixture continues without the member, as after a failure. The answer is discarded.
                 run.is_halted = True
                 raise
             except Exception as error:
@@ -231,14 +231,14 @@ def with_journal(mixture: Mixture, journal: CallJournal, *, prefix: str = "") ->
     Args:
         mixture: The mixture.
         journal: The journal.
-        prefix: A prefix for the positions of its members, so that the samples of two mixtures with the same model in the
-            same position differ.
+        prefix: A prefix of the members' positions. It keeps the samples of two mixtures apart that have the same model in the
+            same position.
     """
     made_of = {name: value for name, value in mixture.describe().items() if name not in _APART}
     before: list[Any] = []
 
     def wrapped(member: Member, place: str, *, layer: int | None = None) -> Member:
-        # The first layer, and a blind one, read the question and nothing else, whatever is made of the answers.
+        # The first layer and blind layers read only the question.
         is_blind_layer = layer is not None and is_blind(mixture.prompt, layer)
         upstream = [made_of, *before] if before and not is_blind_layer else []
         return member_with_journal(member, journal, f"{prefix}{place}", layer=layer, upstream=upstream)
@@ -264,14 +264,14 @@ def with_journal(mixture: Mixture, journal: CallJournal, *, prefix: str = "") ->
 def member_with_journal(
     member: Member, journal: CallJournal, place: str, *, layer: int | None = None, upstream: list[Any] | None = None
 ) -> Member:
-    """Return a member whose calls go through a journal; where a mixture has no aggregator, it still has none.
+    """Return a member whose calls go through a journal. The placeholder of a missing aggregator is returned unchanged.
 
     Args:
         member: The member.
         journal: The journal.
-        place: Its position, in words.
-        layer: The layer, if it is one of its proposers.
-        upstream: What bears on what it reads, as plain data. Default: it reads the question alone.
+        place: A description of its position.
+        layer: The layer of a proposer; `None` for other members.
+        upstream: The settings that affect what it reads, as JSON-like data. Default: it reads only the question.
     """
     if isinstance(member.runnable, NoAggregator):
         return member
@@ -288,7 +288,7 @@ def member_with_journal(
 
 
 def call_site_of(member: Member) -> CallSite | None:
-    """Return the call site of a member whose calls go through a journal; `None` of any other."""
+    """Return the call site of a member whose calls go through a journal, or `None`."""
     runnable: Any = member.runnable
     return runnable.site if isinstance(runnable, JournaledRunnable) else None
 
@@ -296,17 +296,17 @@ def call_site_of(member: Member) -> CallSite | None:
 def _identity(member: Member) -> dict[str, Any]:
     identity = member.describe()
     if "runnable" in identity:
-        # Its `repr` has its address in memory, which differs in the next process.
+        # Its `repr` has its memory address, which differs between processes.
         identity["runnable"] = type(member.runnable).__name__
     return identity
 
 
 def fingerprint(mixture: Mixture, journal: CallJournal) -> str:
-    """Return a hash of all that bears on a mixture's answers; it is the same in another process.
+    """Return a hash of everything that affects a mixture's answers. It is the same in every process.
 
     Args:
         mixture: The mixture, with or without a journal.
-        journal: Any journal; nothing is asked.
+        journal: Any journal; no call is made.
     """
     described = {name: value for name, value in mixture.describe().items() if name not in _APART}
     members = with_journal(mixture, journal).members
@@ -314,12 +314,12 @@ def fingerprint(mixture: Mixture, journal: CallJournal) -> str:
     others = [other for _, other in members.others]
     sites = map(call_site_of, [*proposers, members.aggregator, *members.fallbacks, *others])
     whole = json.dumps([described, *(site.identity if site else None for site in sites)], sort_keys=True, default=str)
-    # A function's address in memory differs in the next process.
+    # The memory address of a function differs between processes.
     return digest(re.sub(r" at 0x[0-9a-f]+", "", whole))
 
 
 def reason_of(error: MoAError) -> str:
-    """Return in a line why a mixture, or a member alone, has not answered."""
+    """Return, on one line, why a mixture or a single member failed."""
     if isinstance(error, AggregatorFailedError) and error.failures:
         return "; then ".join(map(_words, error.failures))
     failed = [reference["error"] for reference in error.references if reference["error"] is not None]

@@ -1,4 +1,4 @@
-"""`--half-price`: calls go into the batch jobs of their providers, by a transport below the clients of the SDKs."""
+"""`--half-price`: send calls as batch jobs of their providers, through an HTTP transport of the SDKs' clients."""
 
 from __future__ import annotations
 
@@ -36,31 +36,31 @@ if TYPE_CHECKING:
     from langchain_moa.mixture.mixture import Mixture
 
 OFF = ("proposer_timeout", "deadline", "quorum", "max_concurrency")
-"""The fields of a mixture that mean nothing where an answer takes hours."""
+"""The fields of a mixture that are disabled because an answer may take hours."""
 
 SHARE = 0.5
-"""What a call in a job costs, as a share of its price."""
+"""The price of a call in a batch job, as a share of the normal price."""
 
 _logger = logging.getLogger("langchain_moa")
 
-# The lines of jobs that the running call has had answered.
+# The ids of the job lines whose results the current call has received.
 _lines: ContextVar[list[str]] = ContextVar("lines of jobs")
 
 
 def without_limits(mixture: Mixture) -> Mixture:
-    """Return a copy of a mixture without the limits in time and in calls at once."""
+    """Return a copy of a mixture without timeouts, quorum and concurrency limits."""
     given = [name for name in OFF if getattr(mixture, name) is not None]
     return mixture.model_copy(update=dict.fromkeys(given)) if given else mixture
 
 
 def jobs_of(model: Any) -> JobApi | None:
-    """Return the batch jobs that a chat model's calls can go into; `None` if there are none.
+    """Return the batch API for a chat model's calls, or `None` if there is none.
 
     Args:
-        model: A chat model, or anything else.
+        model: A chat model, or any other object.
     """
     client = sdk_client(model)
-    # A line of a job has no place for the parameters in the addresses of Azure, whose own batches are another API.
+    # A line of a job has no place for the query parameters of Azure's URLs. Azure's own batches are another API.
     if client is None or client.default_query:
         return None
     match _package(client):
@@ -77,19 +77,19 @@ _TOGETHER = ("together.ai", "together.xyz")
 
 
 def _package(thing: Any) -> str:
-    """Return the package of an object's class."""
+    """Return the top-level package of an object's class."""
     return type(thing).__module__.partition(".")[0]
 
 
 class HalfPrice:
-    """The members of a mixture whose calls go into batch jobs."""
+    """Sends the calls of a mixture's members as batch jobs."""
 
     def __init__(self, queue: JobQueue, *, concurrency: int) -> None:
-        """Take what gathers the calls.
+        """Create it for a queue.
 
         Args:
-            queue: Gathers them.
-            concurrency: How many calls run at once at providers that have no jobs.
+            queue: The queue that collects the calls.
+            concurrency: The maximum number of concurrent calls to providers without batch jobs.
         """
         self.queue = queue
         self.direct_calls = CallLimiter(concurrency)
@@ -97,7 +97,7 @@ class HalfPrice:
         self._opening: dict[str, asyncio.Task[bool]] = {}
 
     def applied(self, mixture: Mixture) -> Mixture:
-        """Return a copy of a mixture whose members' calls go into jobs.
+        """Return a copy of a mixture whose calls are sent as batch jobs.
 
         Args:
             mixture: The mixture, as `without_limits` returns it.
@@ -107,13 +107,13 @@ class HalfPrice:
     def _changed(self, member: Member) -> Member:
         if isinstance(member.runnable, NoAggregator):
             return member
-        # A line that fails in passing goes into the next job; a second loop around that would take days.
+        # The queue puts a line with a transient error into the next job; retrying on top of that would take days.
         retry = member.retry if jobs_of(member.chat_model) is None else None
         runnable = HalfPriceRunnable(bound=member.runnable, half_price=self, member=member)
         return replace(member, runnable=runnable, retry=retry, fallbacks=tuple(map(self._changed, member.fallbacks)))
 
     async def callable_of(self, member: Member) -> _Callable:
-        """Return what to call for a member on the running loop."""
+        """Return the Runnable to call for a member on the running event loop."""
         task = self._callables.get(id(member))
         if task is None:
             task = self._callables[id(member)] = asyncio.create_task(self._make(member))
@@ -136,28 +136,33 @@ class HalfPrice:
         return _Callable(*await callable_here(member.runnable), has_jobs=False)
 
     async def _open(self, provider: str, api: JobApi) -> bool:
-        """Tell whether a provider has jobs, and begin to look after those of earlier processes."""
+        """Return whether a provider has batch jobs, and resume following those of earlier processes."""
         try:
             await api.probe()
         except Exception as error:  # noqa: BLE001  # whatever the SDK raises
             if is_retryable(error):
-                # Direct calls would cost twice what was asked for.
+                # Direct calls would cost twice as much as the user asked for.
                 why = f"{provider} does not say whether it has batch jobs: {describe(error)['message']}; try again later"
                 self.queue.give_up("failures", why)
                 raise HaltedError(why) from None
             _logger.info("%s has no batch jobs (%s): it is asked directly", provider, type(error).__name__)
             return False
-        await self.queue.open(provider, api)
+        try:
+            await self.queue.open(provider, api)
+        except Exception as error:  # noqa: BLE001  # whatever the SDK raises
+            why = f"the jobs of earlier runs at {provider} cannot be found: {describe(error)['message']}; try again later"
+            self.queue.give_up("failures", why)
+            raise HaltedError(why) from None
         return True
 
 
 class _Callable(NamedTuple):
-    """What is called for a member.
+    """The Runnable to call for a member.
 
     Attributes:
         runnable: The Runnable.
-        is_async: Whether by its async side.
-        has_jobs: Whether its calls go into jobs.
+        is_async: Whether to call its async method.
+        has_jobs: Whether its calls are sent as batch jobs.
     """
 
     runnable: Any
@@ -166,7 +171,7 @@ class _Callable(NamedTuple):
 
 
 def _with_model(runnable: Runnable[Any, Any], model: Any) -> Any:
-    """Return a binding with another model inside, or, without another model, the one inside."""
+    """Return a copy of a binding with another inner model. If `model` is `None`, return the inner model instead."""
     if isinstance(runnable, RunnableBindingBase):
         inner = _with_model(runnable.bound, model)
         return inner if model is None else runnable.model_copy(update={"bound": inner})
@@ -174,9 +179,9 @@ def _with_model(runnable: Runnable[Any, Any], model: Any) -> Any:
 
 
 class HalfPriceRunnable(RunnableBindingBase[Any, Any]):
-    """A member's Runnable whose calls wait for a batch job, if its provider has jobs."""
+    """A member's Runnable that sends its calls as batch jobs, if its provider has them."""
 
-    # The copy for the running loop is made in the first call, with a transport of ours.
+    # The copy for the running loop is created in the first call, with our own transport.
     any_loop: ClassVar[bool] = True
 
     half_price: Any
@@ -206,7 +211,7 @@ class HalfPriceRunnable(RunnableBindingBase[Any, Any]):
         finally:
             _lines.reset(token)
             half_price.queue.ended()
-        # The lines are forgotten after this step of the task, in which the answer is written into the journal.
+        # Remove the lines only after this step of the task, in which the answer is recorded in the journal.
         for line in lines:
             asyncio.get_running_loop().call_soon(half_price.queue.taken, line)
         return self._at_half_price(message) if lines else message
@@ -221,20 +226,20 @@ class HalfPriceRunnable(RunnableBindingBase[Any, Any]):
 
 
 def _halted(error: BaseException | None) -> HaltedError | None:
-    """Return the error that says that the run is to end, which SDKs wrap into errors of theirs."""
+    """Return the `HaltedError` in a chain of causes: SDKs wrap it into their own errors."""
     while error is not None and not isinstance(error, HaltedError):
         error = error.__cause__
     return error
 
 
 def _client(api: JobApi, transport: _JobTransport) -> Any:
-    """Return a copy of an SDK's client that sends its calls by a transport of ours, without a time limit."""
+    """Return a copy of an SDK's client that uses our transport and has no timeout."""
     http_client = import_module(_package(api.client)).DefaultAsyncHttpxClient(transport=transport, trust_env=False)
     return api.client.copy(http_client=http_client, max_retries=0, timeout=None)
 
 
 class _JobTransport:
-    """A transport of httpx: what it is asked to send waits for a job, and the job's result is the response."""
+    """An httpx transport that puts each request into a batch job and returns the job's result as the response."""
 
     def __init__(self, queue: JobQueue, provider: str, api: JobApi) -> None:
         self._queue = queue
@@ -248,11 +253,11 @@ class _JobTransport:
         pass
 
     async def aclose(self) -> None:
-        """Close nothing: the jobs have a client of their own."""
+        """Do nothing: the job API has its own client."""
 
     async def handle_async_request(self, request: Any) -> Any:
-        """Return a response when a job has it."""
-        # The SDKs differ in the version of their HTTP client.
+        """Wait until a job has answered the request, and return the response."""
+        # The SDKs use different versions of httpx.
         http = import_module(_package(request))
         content = await request.aread()
         endpoint = self._api.endpoint(request.url.path)

@@ -1,4 +1,4 @@
-"""Batch jobs at providers, by their own SDKs: files and batches as OpenAI, Groq and Together have them, and Anthropic's."""
+"""The providers' batch APIs, called with their SDKs: OpenAI, Groq, Together and Anthropic."""
 
 from __future__ import annotations
 
@@ -15,8 +15,11 @@ if TYPE_CHECKING:
 
     from langchain_moa.batch.journal import Job
 
-# Seconds that a provider's clock may be behind ours.
+# Tolerated clock difference between a provider and this machine, in seconds.
 _CLOCKS = 300
+
+# What OpenAI says of a job that does not fit into the tokens that an organization may have in its queue.
+_TOO_LARGE = "token_limit_exceeded"
 
 _TOO_LATE = 504
 _REFUSED = 400
@@ -24,13 +27,13 @@ _REFUSED = 400
 
 @dataclass(frozen=True)
 class JobRequest:
-    """A line of a job that is to be submitted.
+    """A line of a job to submit.
 
     Attributes:
         id: Its id.
-        key: A hash of what it asks of whom.
-        endpoint: What it is sent to, such as `/v1/chat/completions`.
-        body: What it asks.
+        key: A hash of the provider, the endpoint and the body.
+        endpoint: The endpoint, such as `/v1/chat/completions`.
+        body: The body of the request.
     """
 
     id: str
@@ -40,68 +43,73 @@ class JobRequest:
 
     @property
     def group(self) -> tuple[str, str]:
-        """What lines of one job have in common: OpenAI takes one model in each job."""
+        """The endpoint and model: all lines of a job must share them, because OpenAI takes one model per job."""
         return self.endpoint, str(self.body.get("model"))
 
 
 @dataclass(frozen=True)
 class JobState:
-    """How far a job is.
+    """The state of a job.
 
     Attributes:
-        is_over: Whether nothing more will come of it.
-        status: The HTTP status of lines that have no result when it is over: 504 if the next job may answer them.
-        why: The same in words.
+        is_over: Whether the job has ended.
+        status: The HTTP status of lines without a result after the end: 504 if another job may answer them.
+        why: The reason of that status.
+        is_too_large: Whether the provider rejected the job because all pending jobs would have too many tokens.
     """
 
     is_over: bool
     status: int = _TOO_LATE
     why: str = ""
+    is_too_large: bool = False
 
 
 class JobApi(ABC):
-    """A provider's batch jobs."""
+    """The batch API of a provider."""
 
     def __init__(self, client: Any) -> None:
-        """Take the client of its SDK."""
+        """Create the API with the async client of the provider's SDK."""
         self.client = client
 
     @abstractmethod
     def endpoint(self, path: str) -> str | None:
-        """Return the endpoint of a request's path; `None` if no job can have it."""
+        """Return the endpoint for the path of a request, or `None` if jobs do not support it."""
 
     @abstractmethod
     async def probe(self) -> None:
-        """Ask the provider for its batch jobs, which costs nothing.
+        """Check that the provider has batch jobs by listing them, which is free of charge.
 
         Raises:
-            Exception: What the SDK raises if there are none, or if the provider does not answer.
+            Exception: The SDK's error if the provider has no batch jobs or does not answer.
         """
 
     @abstractmethod
     async def submit(self, job: Job, lines: Sequence[JobRequest]) -> str:
-        """Submit a job and return the id that it is given."""
+        """Submit a job and return its id."""
 
     @abstractmethod
     async def find(self, job: Job, lines: int) -> str | None:
-        """Return the id of a job that was submitted when the process ended; `None` if it was not submitted.
+        """Find a job that may have been submitted just before the process ended, and return its id.
 
         Args:
-            job: The job, of which we know no id.
-            lines: How many lines it has.
+            job: The job, whose id is unknown.
+            lines: The number of its lines.
+
+        Returns:
+            The id, or `None` if the job was not submitted.
         """
 
     @abstractmethod
     async def look(self, id_: str) -> JobState:
-        """Return how far a job is."""
+        """Return the state of a job."""
 
     @abstractmethod
     def results(self, id_: str) -> AsyncIterator[tuple[str, int, str]]:
-        """Yield the results of a job that is over: the id of each line, the HTTP status, and the body as JSON."""
+        """Yield the results of a job that has ended: the id of each line, the HTTP status, and the body as JSON."""
 
 
 class OpenAIJobs(JobApi):
-    """Jobs of `/v1/files` and `/v1/batches`: OpenAI and the servers that have copied them."""
+    """Jobs of `/v1/files` and `/v1/batches`, as OpenAI and compatible servers have them."""
 
     @override
     def endpoint(self, path: str) -> str | None:
@@ -112,7 +120,11 @@ class OpenAIJobs(JobApi):
 
     @override
     async def probe(self) -> None:
-        await self.client.batches.list(limit=1)
+        page = await self.client.batches.list(limit=1)
+        if not isinstance(getattr(page, "data", None), list):
+            # xAI, for example, has other batches at the same address.
+            msg = "its batches are not those of OpenAI"
+            raise TypeError(msg)
 
     @override
     async def submit(self, job: Job, lines: Sequence[JobRequest]) -> str:
@@ -129,7 +141,7 @@ class OpenAIJobs(JobApi):
             if (found.metadata or {}).get("langchain_moa") == job.token:
                 return str(found.id)
             if found.created_at < job.began - _CLOCKS:
-                break  # the latest come first
+                break  # newest jobs are listed first
         return None
 
     async def _listed(self) -> AsyncIterator[Any]:
@@ -145,7 +157,13 @@ class OpenAIJobs(JobApi):
             case "cancelled":
                 return JobState(is_over=True, status=_REFUSED, why=f"the job {id_} was cancelled")
             case "failed":
-                return JobState(is_over=True, status=_REFUSED, why=f"the job {id_} failed: {_reasons(found)}")
+                errors = (found.get("errors") or {}).get("data") or []
+                return JobState(
+                    is_over=True,
+                    status=_REFUSED,
+                    why=f"the job {id_} failed: {_reasons(found)}",
+                    is_too_large=any(each.get("code") == _TOO_LARGE for each in errors),
+                )
         return JobState(is_over=False)
 
     @override
@@ -168,7 +186,7 @@ class OpenAIJobs(JobApi):
 
 
 class GroqJobs(OpenAIJobs):
-    """Groq's jobs: those of OpenAI, by an SDK whose list is not in pages and whose files are read by a coroutine."""
+    """Groq's jobs: OpenAI's API, with an SDK that does not paginate the list and reads files with a coroutine."""
 
     @override
     async def probe(self) -> None:
@@ -186,9 +204,9 @@ class GroqJobs(OpenAIJobs):
 
 
 class TogetherJobs(OpenAIJobs):
-    """Together's jobs, which differ from those of OpenAI: another upload, a list without pages, and no place for our name.
+    """Together's jobs: unlike OpenAI's, with another upload, a list that is not paginated, and no metadata.
 
-    langchain-together calls its models by OpenAI's SDK, which also sends requests that it has no method for.
+    langchain-together uses OpenAI's SDK, whose generic methods `get` and `post` send these requests.
     """
 
     @override
@@ -211,7 +229,7 @@ class TogetherJobs(OpenAIJobs):
     @override
     async def find(self, job: Job, lines: int) -> str | None:
         for found in await self._jobs():
-            # The name of its file is ours.
+            # The job has no metadata, but its input file has our name.
             if datetime.fromisoformat(found["created_at"]).timestamp() >= job.began - _CLOCKS:
                 file = await self.client.get(f"/files/{found['input_file_id']}", cast_to=object)
                 if file["filename"] == f"{job.token}.jsonl":
@@ -228,20 +246,20 @@ class TogetherJobs(OpenAIJobs):
 
 
 def _content(lines: Sequence[JobRequest]) -> bytes:
-    """Return the file of a job."""
+    """Return the content of a job's input file."""
     rows = ({"custom_id": line.id, "method": "POST", "url": line.endpoint, "body": line.body} for line in lines)
     return "".join(json.dumps(row) + "\n" for row in rows).encode()
 
 
 def _reasons(found: Mapping[str, Any]) -> str:
-    """Return why a job has failed: OpenAI lists errors, Together has a text."""
+    """Return why a job failed: OpenAI has a list of errors, Together a string."""
     listed = (found.get("errors") or {}).get("data") or []
     said = [each["message"] for each in listed if each.get("message")] or [found.get("error")]
     return "; ".join(str(each) for each in said if each) or "no reason given"
 
 
 def _openai_result(line: Any) -> tuple[int, str] | None:
-    """Return the status and the body of a line of a result file; `None` if it was not asked before the job's end."""
+    """Return the status and body of a line of a result file, or `None` if the job expired before the line was processed."""
     response, error = line.get("response"), line.get("error")
     if response and response.get("body") is not None:
         return int(response.get("status_code", 200)), json.dumps(response["body"])
@@ -269,7 +287,7 @@ class AnthropicJobs(JobApi):
 
     @override
     async def find(self, job: Job, lines: int) -> str | None:
-        # A job has no name of ours. One of another program has other ids of lines, and answers none of ours.
+        # Jobs have no metadata, so compare size and time. The line ids of another program's job match none of ours.
         async for found in self.client.messages.batches.list(limit=100):
             began = found.created_at.timestamp()
             if began < job.began - _CLOCKS:
@@ -300,7 +318,7 @@ class AnthropicJobs(JobApi):
                     yield line.custom_id, _STATUS.get(body.error.type, _REFUSED), body.model_dump_json()
 
 
-# Anthropic's lines say what kind of error it is, and not which status.
+# Lines of Anthropic's results have the type of an error, but no HTTP status.
 _STATUS = {
     "authentication_error": 401,
     "permission_error": 403,

@@ -1,4 +1,4 @@
-"""The queue of batch jobs: gathers the calls that wait, submits them together, and hands out their answers."""
+"""The queue of batch jobs: collects waiting calls, submits them as jobs, and returns their results."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from langchain_moa.data.redaction import describe
 from langchain_moa.limits.retry import is_retryable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from langchain_moa.batch.job_apis import JobApi, JobState
     from langchain_moa.batch.journal import BatchJournal
@@ -26,42 +26,42 @@ if TYPE_CHECKING:
 _logger = logging.getLogger("langchain_moa")
 
 LONGEST_POLL = 600.0
-"""Seconds; the time between two looks at a job rises until then."""
+"""The maximum time between two polls of a job, in seconds."""
 
 _RISES_BY = 1.2
 
-# A line that a provider could not answer, for a reason that may pass, is in so many jobs at most.
+# The maximum number of jobs in which a line with a transient error is tried.
 _ATTEMPTS = 3
 
-# What OpenAI takes in one file is 50,000 lines and 200 MB; Together takes 100 MB.
+# OpenAI's limits for one file are 50,000 lines and 200 MB; Together's is 100 MB.
 _MOST_LINES = 50_000
 _MOST_BYTES = 90_000_000
 
-# Turns of the event loop, and seconds, in which nothing new must come before a job is submitted.
+# A job is submitted after so many turns of the event loop, and seconds, without a new call.
 _QUIET_TURNS = 50
 _QUIET_SECONDS = 0.25
 
-_TOO_MANY, _SERVER_ERROR, _UNAVAILABLE = 429, 500, 503
+_TOO_MANY, _SERVER_ERROR = 429, 500
 
 
 class JobQueue:
-    """The calls of a run that go into batch jobs.
+    """The calls of a run that are sent as batch jobs.
 
-    A job is submitted when all calls under way wait for one: then no further call can come before an answer does.
+    Jobs are submitted when every call in progress waits for one: no further call can begin before an answer arrives.
 
     Attributes:
-        journal: Where jobs and their results are written down.
-        poll: Seconds between two looks at a job, at first.
-        submitted: How many jobs this process has submitted.
-        direct: The members that are asked directly, because their provider has no batch jobs.
+        journal: The journal that records jobs and their results.
+        poll: The initial number of seconds between two polls of a job.
+        submitted: The number of jobs that this process submitted.
+        direct: The model ids of members that are called directly, because their provider has no batch jobs.
     """
 
     def __init__(self, journal: BatchJournal, *, poll: float) -> None:
-        """Begin without calls; `run` has to be under way when calls come.
+        """Create an empty queue. `run` must be running when calls are added.
 
         Args:
-            journal: Where jobs and their results are written down.
-            poll: Seconds between two looks at a job, at first; also before a job that was refused in passing is sent again.
+            journal: The journal that records jobs and their results.
+            poll: The initial number of seconds between two polls of a job, and before a refused job is submitted again.
         """
         self.journal = journal
         self.poll = poll
@@ -72,29 +72,32 @@ class JobQueue:
         self._queued: dict[str, dict[str, JobRequest]] = defaultdict(dict)
         self._requests: dict[str, JobRequest] = {}
         self._attempts: dict[str, int] = defaultdict(int)
+        self._refusals: dict[str, int] = defaultdict(int)
+        self._most_lines: dict[str, int] = {}
         self._apis: dict[str, JobApi] = {}
         self._following: dict[str, asyncio.Task[None]] = {}
+        self._jobs: dict[str, Job] = {}
         self._changed = asyncio.Event()
         self._halted: HaltedError | None = None
 
     # --- calls ---
 
     def begun(self) -> None:
-        """Say that a call of a member has begun."""
+        """Count a member's call that begins."""
         self._open += 1
         self._changed.set()
 
     def ended(self) -> None:
-        """Say that it is over."""
+        """Count a member's call that ends."""
         self._open -= 1
         self._changed.set()
 
     async def open(self, provider: str, api: JobApi) -> None:
-        """Begin to look after a provider's jobs, those of earlier processes too.
+        """Add a provider, and follow its jobs that earlier processes submitted.
 
         Args:
-            provider: Its name.
-            api: Its jobs.
+            provider: The name of the provider.
+            api: Its batch API.
         """
         if provider in self._apis:
             return
@@ -108,17 +111,17 @@ class JobQueue:
             self._follow(job._replace(id=id_))
 
     async def answer(self, provider: str, request: JobRequest) -> tuple[int, str, str]:
-        """Return the answer to a call, once a job has it.
+        """Put a call into a job, and wait for its result.
 
         Args:
-            provider: Whose call it is.
-            request: The call, with any id.
+            provider: The name of the provider.
+            request: The call; its id is ignored.
 
         Returns:
-            The HTTP status, the body, and the id of the line, which is to be given to `taken` when the answer is kept.
+            The HTTP status, the body, and the id of the line. Pass the id to `taken` when the answer has been recorded.
 
         Raises:
-            HaltedError: The run is to end; the job goes on.
+            HaltedError: The run is ending. The job continues at the provider.
         """
         if self._halted is not None:
             raise self._halted
@@ -141,39 +144,39 @@ class JobQueue:
             self._changed.set()
 
     def _known(self, key: str) -> tuple[str, tuple[int, str] | None]:
-        """Return a line that an earlier process has submitted for the same call, and its result if it has one."""
+        """Return the id of a line that an earlier process submitted for the same call, and its result if there is one."""
         for line in self.journal.job_lines_for(key):
             if line.id in self._attempts:
                 continue
             if line.status is not None and _is_passing(line.status):
-                self.journal.remove_job_line(line.id)  # the process ended before it was in another job
+                self.journal.remove_job_line(line.id)  # the process ended before the line was in another job
                 continue
             self._attempts[line.id] = 1
             return line.id, self.journal.result(line.id)
         return "", None
 
     def taken(self, line: str) -> None:
-        """Forget a line whose answer has been kept.
+        """Remove a line whose answer has been recorded.
 
         Args:
-            line: Its id.
+            line: The id of the line.
         """
         self.journal.remove_job_line(line)
         self._attempts.pop(line, None)
 
     def halt(self) -> None:
-        """End all calls that wait, once the gate is closed; their jobs go on, and the next process finds them."""
+        """Fail all waiting calls after the gate is closed. Their jobs continue, and the next process finds them."""
         self._halted = HaltedError(self.journal.gate.why)
         for future in self._waiting.values():
             if not future.done():
                 future.set_exception(self._halted)
 
     def give_up(self, reason: Reason, why: str) -> None:
-        """Close the gate, and end all calls that wait.
+        """Close the gate, and fail all waiting calls.
 
         Args:
-            reason: Why.
-            why: The same in a sentence.
+            reason: The reason.
+            why: The reason as a sentence.
         """
         self.journal.gate.close(reason, why)
         self.halt()
@@ -191,10 +194,10 @@ class JobQueue:
                 self._changed.clear()
                 if any(self._queued.values()) and await self._is_quiet():
                     for provider in list(self._queued):
-                        for lines in self._groups(provider):
+                        for lines in self._next_jobs(provider):
                             await self._submit(provider, lines)
         except Exception as error:
-            # Nothing would end the calls that wait.
+            # Otherwise the waiting calls would never end.
             self.give_up("failures", f"batch jobs cannot be submitted: {describe(error)['message']}")
             raise
         finally:
@@ -203,7 +206,7 @@ class JobQueue:
             await asyncio.gather(*self._following.values(), return_exceptions=True)
 
     async def _is_quiet(self) -> bool:
-        """Tell whether all calls under way wait for a job, and no further one begins."""
+        """Return whether all calls in progress wait for a job and no new call begins."""
         for _ in range(2):
             for _ in range(_QUIET_TURNS):
                 if self._open != len(self._waiting) or self._changed.is_set():
@@ -212,18 +215,28 @@ class JobQueue:
             await asyncio.sleep(_QUIET_SECONDS)
         return True
 
+    def _next_jobs(self, provider: str) -> Iterator[list[JobRequest]]:
+        """Yield what goes into each job, and take it off the queue; one job at a time where all together were too large."""
+        is_limited = provider in self._most_lines
+        if is_limited and any(job.provider == provider for job in self._jobs.values()):
+            return
+        for lines in [*self._groups(provider)][: 1 if is_limited else None]:
+            for line in lines:
+                del self._queued[provider][line.id]
+            yield lines
+
     def _groups(self, provider: str) -> Iterator[list[JobRequest]]:
-        """Yield what goes into each job, and take it off the queue."""
+        """Take all queued requests of a provider, and yield the lines of each job."""
+        most = self._most_lines.get(provider, _MOST_LINES)
         groups: dict[tuple[str, str], list[JobRequest]] = defaultdict(list)
         for request in self._queued[provider].values():
             groups[request.group].append(request)
-        self._queued[provider].clear()
         for group in groups.values():
             part: list[JobRequest] = []
             size = 0
             for request in group:
                 size += len(json.dumps(request.body))
-                if part and (len(part) == _MOST_LINES or size > _MOST_BYTES):
+                if part and (len(part) == most or size > _MOST_BYTES):
                     yield part
                     part, size = [], len(json.dumps(request.body))
                 part.append(request)
@@ -235,38 +248,72 @@ class JobQueue:
             self._attempts[line.id] += 1
         try:
             for line in lines:
-                self.journal.remove_job_line(line.id)  # of an attempt before
+                self.journal.remove_job_line(line.id)  # of an earlier attempt
             self.journal.add_job(job, [(line.id, line.key) for line in lines])
             id_ = await self._apis[provider].submit(job, lines)
             self.journal.name_job(job.token, id_)
         except OSError as error:
             self._give_up_writing(error)
             return
-        except Exception as error:  # noqa: BLE001  # whatever the SDK raises: the calls have failed by it
+        except Exception as error:  # noqa: BLE001  # whatever the SDK raises
+            await self._not_submitted(job, lines, error)
+            return
+        self._submitted(job, id_, len(lines))
+
+    def _submitted(self, job: Job, id_: str, lines: int) -> None:
+        self._refusals[job.provider] = 0
+        self.submitted += 1
+        _logger.info("the job %s has %d calls", id_, lines)
+        self._follow(job._replace(id=id_))
+
+    async def _not_submitted(self, job: Job, lines: Sequence[JobRequest], error: Exception) -> None:
+        """Refuse the calls of a job for good, or submit it again, unless the provider has got it after all."""
+        api = self._apis[job.provider]
+        status = getattr(error, "status_code", None)
+        if isinstance(status, int) and not _is_passing(status):
+            failure = describe(error)
+            self.journal.end_job(job.token)
+            self._refuse([line.id for line in lines], status, f"{failure['kind']}: {failure['message']}")
+            return
+        # Only with 429 is it certain that there is no such job, and that the next one is not paid twice.
+        is_uncertain = status != _TOO_MANY
+        while True:
             failure = describe(error)
             why = f"{failure['kind']}: {failure['message']}"
-            self.journal.end_job(job.token)
-            status = getattr(error, "status_code", None)
-            if isinstance(status, int) and _is_passing(status):
-                # The provider has said that there is no such job: sent again, it is not paid twice.
-                _logger.warning("a job of %d calls was refused: %s", len(lines), why)
-                await asyncio.sleep(self.poll)
-                for line in lines:
-                    self._again(provider, line.id, status, _error(why))
-            else:
-                self._refuse([line.id for line in lines], status if isinstance(status, int) else _UNAVAILABLE, why)
+            _logger.warning("a job of %d calls was not submitted: %s", len(lines), why)
+            self._refusals[job.provider] += 1
+            if self._refusals[job.provider] >= _ATTEMPTS:
+                # A job that the provider may have got stays in the journal, and the next run looks for it.
+                if not is_uncertain:
+                    self.journal.end_job(job.token)
+                self.give_up("failures", f"batch jobs cannot be submitted: {why}; run the same command later")
+                return
+            await asyncio.sleep(self.poll)
+            try:
+                id_ = await api.find(job, len(lines)) if is_uncertain else None
+            except Exception as another:  # noqa: BLE001  # whatever the SDK raises
+                error = another
+                continue
+            break
+        if id_ is not None:
+            self.journal.name_job(job.token, id_)
+            self._submitted(job, id_, len(lines))
             return
-        self.submitted += 1
-        _logger.info("the job %s has %d calls", id_, len(lines))
-        self._follow(job._replace(id=id_))
+        self.journal.end_job(job.token)
+        self._requeue(job.provider, [line.id for line in lines])
 
     def _follow(self, job: Job) -> None:
         task = asyncio.create_task(self._collect(job))
-        self._following[job.token] = task
-        task.add_done_callback(lambda _: self._following.pop(job.token, None))
+        self._following[job.token], self._jobs[job.token] = task, job
+        task.add_done_callback(lambda _: self._is_over(job))
+
+    def _is_over(self, job: Job) -> None:
+        self._following.pop(job.token, None)
+        self._jobs.pop(job.token, None)
+        self._changed.set()
 
     async def _collect(self, job: Job) -> None:
-        """Wait for a job's end, and hand out its results."""
+        """Poll a job until it ends, and return its results to the waiting calls."""
         api, wait = self._apis[job.provider], self.poll
         while True:
             await asyncio.sleep(wait)
@@ -279,7 +326,7 @@ class JobQueue:
             except OSError as error:
                 self._give_up_writing(error)
                 return
-            except Exception as error:  # noqa: BLE001  # whatever the SDK raises
+            except Exception as error:  # noqa: BLE001  # SDKs raise errors of any class
                 failure = describe(error)
                 _logger.warning("the job %s cannot be polled: %s: %s", job.id, failure["kind"], failure["message"])
                 if not is_retryable(error):
@@ -287,8 +334,11 @@ class JobQueue:
                     return
 
     async def _store(self, job: Job, api: JobApi, state: JobState) -> None:
-        """Write a job's results down, and hand them out."""
+        """Record a job's results, and return them to the waiting calls."""
         lines = set(self.journal.job_lines(job.token))
+        if state.is_too_large:
+            self._too_large(job, lines, state.why)
+            return
         some: list[tuple[str, int, str]] = []
         async for result in api.results(job.id or ""):
             if result[0] in lines:
@@ -307,8 +357,26 @@ class JobQueue:
             else:
                 self._refuse([line], state.status, state.why)
 
+    def _too_large(self, job: Job, lines: set[str], why: str) -> None:
+        """Send the lines of a job again in jobs of half as many, one after the other."""
+        self.journal.end_job(job.token)
+        if len(lines) == 1 and not any(each.provider == job.provider for each in self._jobs.values() if each is not job):
+            self.give_up("failures", f"{why}; run the same command when other jobs are over")
+            return
+        _logger.warning("%s: its %d lines are sent in smaller jobs, one after the other", why, len(lines))
+        self._most_lines[job.provider] = max(1, min(len(lines) // 2, self._most_lines.get(job.provider, _MOST_LINES)))
+        self._requeue(job.provider, lines)
+
+    def _requeue(self, provider: str, lines: Iterable[str]) -> None:
+        """Put lines into the next job that were in none."""
+        for line in lines:
+            self._attempts[line] -= 1
+            if line in self._requests:
+                self._queued[provider][line] = self._requests[line]
+        self._changed.set()
+
     def _again(self, provider: str, line: str, status: int, body: str) -> None:
-        """Put a line into the next job, or say that it has failed."""
+        """Put a line into the next job, or fail it if it has no attempts left."""
         if self._attempts[line] >= _ATTEMPTS or line not in self._requests:
             self._give(line, status, body)
             return
@@ -326,7 +394,7 @@ class JobQueue:
 
 
 def _is_passing(status: int) -> bool:
-    """Tell whether another job may answer a line with this status."""
+    """Return whether a status is transient, so that another job may answer the line."""
     return status == _TOO_MANY or status >= _SERVER_ERROR
 
 

@@ -1,30 +1,31 @@
-"""The journal of a batch: beside the calls, which rows have their answers, and which jobs are under way.
+"""The journal of a batch. In addition to calls, it records the rows that have an answer and the jobs in progress.
 
-The calls of a row are removed when its line is in the output, so the journal stays small. It keeps nothing in memory that grows
-with the number of rows.
+The calls of a row are removed when its line is in the output, so the journal stays small. Its memory use does not grow with the
+number of rows.
 """
 
 from __future__ import annotations
 
 import sqlite3
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from langchain_moa.batch.call_journal import CallJournal
+from langchain_moa.batch.limits import BatchError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 
 class OutputLine(NamedTuple):
-    """Where a row's line is in the output.
+    """The position of a row's line in the output.
 
     Attributes:
         row: The row's id.
-        start: Its first byte.
-        size: How many bytes it has, its end included.
-        failed: Whether it has an error in place of an answer.
-        about: A hash of what was asked.
+        start: The offset of its first byte.
+        size: Its size in bytes, including the newline.
+        failed: Whether it has an error instead of an answer.
+        about: A hash of the row's messages.
     """
 
     row: str
@@ -35,14 +36,14 @@ class OutputLine(NamedTuple):
 
 
 class Job(NamedTuple):
-    """A job at a provider.
+    """A batch job at a provider.
 
     Attributes:
-        token: A name that we have given it.
-        provider: Whose it is.
-        endpoint: What its lines are sent to.
-        began: When it was submitted, in seconds since 1970.
-        id: The id that the provider has given it; `None` if the process ended before that was known.
+        token: Our name for the job.
+        provider: The name of the provider.
+        endpoint: The endpoint of its lines.
+        began: The time of its submission, in seconds since 1970.
+        id: The provider's id; `None` if the process ended before it was known.
     """
 
     token: str
@@ -56,8 +57,8 @@ class JobLine(NamedTuple):
     """A line of a job.
 
     Attributes:
-        id: Its id.
-        status: The HTTP status of its result; `None` if there is none yet.
+        id: The id of the line.
+        status: The HTTP status of its result, or `None` if there is none yet.
     """
 
     id: str
@@ -65,11 +66,11 @@ class JobLine(NamedTuple):
 
 
 class BatchJournal(CallJournal):
-    """The journal of a batch, open."""
+    """The open journal of a batch."""
 
     kind: ClassVar[str] = "batch"
 
-    # Two rows that ask the same are two samples.
+    # Rows with the same prompt are separate samples.
     shares_calls: ClassVar[bool] = False
 
     tables: ClassVar[str] = """
@@ -83,10 +84,10 @@ CREATE TEMP TABLE seen (row TEXT PRIMARY KEY, line INTEGER) WITHOUT ROWID;
 """
 
     def count_spent(self, answered: float) -> None:
-        """Count what was spent until now.
+        """Set the amount spent so far.
 
         Args:
-            answered: US dollars of the rows in the output; to these come the calls of rows without a line in it.
+            answered: The cost of the rows in the output, in US dollars. The calls of all other rows are added to it.
         """
         self.budget.spent = answered
         self._count_spent("SELECT record FROM calls WHERE row NOT IN (SELECT row FROM lines)")
@@ -94,7 +95,7 @@ CREATE TEMP TABLE seen (row TEXT PRIMARY KEY, line INTEGER) WITHOUT ROWID;
     # --- the rows ---
 
     def index(self, lines: Iterable[OutputLine]) -> None:
-        """Record which rows have a line in the output; of several lines of a row, the last one counts.
+        """Record which rows have a line in the output. If a row has several lines, the last one counts.
 
         Args:
             lines: The lines.
@@ -104,11 +105,16 @@ CREATE TEMP TABLE seen (row TEXT PRIMARY KEY, line INTEGER) WITHOUT ROWID;
             self._database.executemany("INSERT OR REPLACE INTO lines VALUES (?, ?, ?, ?, ?)", lines)
 
     def add_line(self, line: OutputLine) -> None:
-        """Record that a row has its line in the output."""
-        self._database.execute("INSERT OR REPLACE INTO lines VALUES (?, ?, ?, ?, ?)", line)
+        """Record that a row has its line in the output.
+
+        Raises:
+            BatchError: The folder of temporary files is full.
+        """
+        with _indexing():
+            self._database.execute("INSERT OR REPLACE INTO lines VALUES (?, ?, ?, ?, ?)", line)
 
     def line_of(self, row: str) -> OutputLine | None:
-        """Return where a row's line is in the output; `None` if it has none."""
+        """Return the position of a row's line in the output, or `None` if it has none."""
         found = self._database.execute("SELECT * FROM lines WHERE row = ?", (row,)).fetchone()
         return None if found is None else OutputLine(*found)
 
@@ -118,13 +124,13 @@ CREATE TEMP TABLE seen (row TEXT PRIMARY KEY, line INTEGER) WITHOUT ROWID;
             yield OutputLine(*found)
 
     def lines_in_order(self) -> Iterator[OutputLine]:
-        """Yield the lines of the output in the order in which their rows were seen in the input; the others follow."""
+        """Yield the lines of the output in the order of the input, followed by those of rows that are not in the input."""
         order = "SELECT lines.* FROM lines LEFT JOIN seen USING (row) ORDER BY seen.line IS NULL, seen.line, lines.start"
         for found in self._database.execute(order):
             yield OutputLine(*found)
 
     def counted(self) -> tuple[int, int]:
-        """Return how many rows have a line, and how many of these failed."""
+        """Return the number of rows that have a line, and how many of them failed."""
         found = self._database.execute("SELECT COUNT(*), COALESCE(SUM(failed), 0) FROM lines").fetchone()
         return int(found[0]), int(found[1])
 
@@ -132,47 +138,51 @@ CREATE TEMP TABLE seen (row TEXT PRIMARY KEY, line INTEGER) WITHOUT ROWID;
         """Record that the input has a row.
 
         Args:
-            row: Its id.
-            line: The number of its line.
+            row: The row's id.
+            line: Its line number.
 
         Returns:
-            The line of a row with the same id that was seen before; `None` if it is new.
+            The line number of an earlier row with the same id, or `None`.
+
+        Raises:
+            BatchError: The folder of temporary files is full.
         """
-        try:
-            self._database.execute("INSERT INTO seen VALUES (?, ?)", (row, line))
-        except sqlite3.IntegrityError:
-            return int(self._database.execute("SELECT line FROM seen WHERE row = ?", (row,)).fetchone()[0])
+        with _indexing():
+            try:
+                self._database.execute("INSERT INTO seen VALUES (?, ?)", (row, line))
+            except sqlite3.IntegrityError:
+                return int(self._database.execute("SELECT line FROM seen WHERE row = ?", (row,)).fetchone()[0])
         return None
 
     def forget_seen(self) -> None:
-        """Forget which rows were seen, before the input is read again."""
+        """Clear the rows that were seen, before the input is read again."""
         self._database.execute("DELETE FROM seen")
 
     def remove_calls(self, rows: Iterable[str]) -> None:
         """Remove the calls of rows whose answers are in the output.
 
         Args:
-            rows: Their ids.
+            rows: The ids of the rows.
         """
-        with suppress(OSError), self._transaction():  # on a full disk they stay, which is no harm
+        with suppress(OSError), self._transaction():  # on a full disk they stay, which does no harm
             self._database.executemany("DELETE FROM calls WHERE row = ?", ((row,) for row in rows))
 
     def remove_answered(self) -> None:
-        """Remove the calls of all rows that have an answer, which a process that was killed may have left."""
+        """Remove the calls of all answered rows, which a killed process may have left behind."""
         with suppress(sqlite3.Error):
             self._database.execute("DELETE FROM calls WHERE row IN (SELECT row FROM lines WHERE NOT failed)")
 
     # --- the jobs of `--half-price` ---
 
     def add_job(self, job: Job, lines: Iterable[tuple[str, str]]) -> None:
-        """Write down a job that is about to be submitted, so that it is found even if the process is killed meanwhile.
+        """Record a job before it is submitted, so that it is found again even if the process is killed.
 
         Args:
-            job: The job, without its id.
-            lines: The id of each line, and the hash of what it asks.
+            job: The job, without an id.
+            lines: The id and the key of each line.
 
         Raises:
-            OSError: It cannot be written.
+            OSError: The journal cannot be written.
         """
         with self._transaction():
             self._database.execute("INSERT INTO jobs VALUES (?, ?, ?, ?, ?)", job)
@@ -181,34 +191,34 @@ CREATE TEMP TABLE seen (row TEXT PRIMARY KEY, line INTEGER) WITHOUT ROWID;
             )
 
     def name_job(self, token: str, id_: str) -> None:
-        """Write down the id that the provider has given to a job.
+        """Record the provider's id of a job.
 
         Args:
-            token: Our name of the job.
-            id_: The id.
+            token: Our name for the job.
+            id_: The provider's id.
 
         Raises:
-            OSError: It cannot be written.
+            OSError: The journal cannot be written.
         """
         with self._transaction():
             self._database.execute("UPDATE jobs SET job = ? WHERE token = ?", (id_, token))
 
     def jobs(self, provider: str) -> list[Job]:
-        """Return the jobs of a provider that are not over."""
+        """Return the jobs of a provider that have not ended."""
         return [
             Job(*each) for each in self._database.execute("SELECT * FROM jobs WHERE provider = ? ORDER BY began", (provider,))
         ]
 
     def job_lines(self, token: str) -> list[str]:
-        """Return the ids of a job's lines that have no result yet."""
+        """Return the ids of the lines of a job that have no result yet."""
         found = self._database.execute("SELECT id FROM job_lines WHERE token = ? AND status IS NULL", (token,))
         return [each[0] for each in found]
 
     def add_results(self, results: Iterable[tuple[str, int, str]]) -> None:
-        """Write down the results of lines: the id, the HTTP status and the body.
+        """Record the results of lines: the id, the HTTP status and the body.
 
         Raises:
-            OSError: They cannot be written.
+            OSError: The journal cannot be written.
         """
         with self._transaction():
             self._database.executemany(
@@ -217,21 +227,34 @@ CREATE TEMP TABLE seen (row TEXT PRIMARY KEY, line INTEGER) WITHOUT ROWID;
             )
 
     def end_job(self, token: str) -> None:
-        """Forget a job whose results are written down, and its lines that have none."""
+        """Remove a job whose results are recorded, and its lines without a result."""
         with self._transaction():
             self._database.execute("DELETE FROM jobs WHERE token = ?", (token,))
             self._database.execute("DELETE FROM job_lines WHERE token = ? AND status IS NULL", (token,))
 
     def job_lines_for(self, key: str) -> list[JobLine]:
-        """Return the lines that ask something, by its hash."""
+        """Return the lines with a key."""
         return [JobLine(*each) for each in self._database.execute("SELECT id, status FROM job_lines WHERE key = ?", (key,))]
 
     def result(self, line: str) -> tuple[int, str] | None:
-        """Return the HTTP status and the body of a line's result; `None` if it has none yet."""
+        """Return the HTTP status and body of a line's result, or `None` if there is none yet."""
         found = self._database.execute("SELECT status, body FROM job_lines WHERE id = ?", (line,)).fetchone()
         return None if found is None or found[0] is None else (found[0], found[1])
 
     def remove_job_line(self, line: str) -> None:
-        """Forget a line whose result has become a call's answer."""
+        """Remove a line whose result has been recorded as the answer of a call."""
         with suppress(sqlite3.Error):
             self._database.execute("DELETE FROM job_lines WHERE id = ?", (line,))
+
+
+@contextmanager
+def _indexing() -> Iterator[None]:
+    """Say what to do where the index of the rows, which SQLite keeps in temporary files, cannot be written."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        msg = (
+            f"the index of the rows cannot be written ({error}): free some space in the folder of temporary files, or set "
+            "TMPDIR to another folder"
+        )
+        raise BatchError(msg) from error

@@ -1,4 +1,4 @@
-"""What a run over many prompts may spend, and what ends it early: the budget, the gate before every call, repeated failures."""
+"""Limits of a run over many prompts: the budget, the gate before each call, and the circuit breaker."""
 
 from __future__ import annotations
 
@@ -21,71 +21,71 @@ if TYPE_CHECKING:
 
 
 class BatchError(ValueError):
-    """A run over many prompts cannot begin or go on as it was asked for; the text says why, and the remedy."""
+    """A run over many prompts cannot start or continue. The message has the reason and the remedy."""
 
 
 class EvaluationError(BatchError):
-    """The questions, the scorer or what was recorded cannot be used; the text says where and what would do."""
+    """The questions, the scorer or the recorded answers cannot be used. The message says where, and has the remedy."""
 
 
 Reason = Literal["cost", "failures", "signal", "write"]
-"""Why a run ends early: the money is not enough, nothing but failures comes, a signal came, or a file cannot be written."""
+"""Why a run ends early: the budget is used up, too many failures in a row, a signal, or a file that cannot be written."""
 
 
 class HaltedError(Exception):
-    """A call was to begin after the gate had been closed; what it was for has no answer."""
+    """A call was not made because the gate is closed."""
 
 
 class StoppedError(BatchError):
-    """A run has ended early; what was answered until then is kept.
+    """A run ended early. The answers until then are kept.
 
     Attributes:
-        reason: Why.
+        reason: The reason.
     """
 
     def __init__(self, reason: Reason, why: str) -> None:
-        """Make the error.
+        """Create the error.
 
         Args:
-            reason: Why.
-            why: The same in a sentence.
+            reason: The reason.
+            why: The reason as a sentence.
         """
         super().__init__(why)
         self.reason = reason
 
 
 class Gate:
-    """Lets calls begin until it is closed."""
+    """Allows calls to begin until it is closed."""
 
     def __init__(self) -> None:
         self._stopped: StoppedError | None = None
 
     @property
     def reason(self) -> Reason | None:
-        """Why it is closed; `None` while it is open."""
+        """The reason it is closed, or `None` while it is open."""
         return None if self._stopped is None else self._stopped.reason
 
     def is_open(self) -> bool:
-        """Tell whether calls may begin."""
+        """Return whether calls may begin."""
         return self._stopped is None
 
     @property
     def why(self) -> str:
-        """The same in a sentence; empty while it is open."""
+        """The reason as a sentence; empty while the gate is open."""
         return "" if self._stopped is None else str(self._stopped)
 
     def close(self, reason: Reason, why: str) -> None:
-        """Let no further call begin; of several reasons the first one counts.
+        """Let no further call begin. If it is called several times, the first reason is kept.
 
         Args:
-            reason: Why.
-            why: The same in a sentence.
+            reason: The reason.
+            why: The reason as a sentence.
         """
         if self._stopped is None:
             self._stopped = StoppedError(reason, why)
 
     def check(self) -> None:
-        """Refuse a call that is about to begin.
+        """Check that a call may begin.
 
         Raises:
             HaltedError: The gate is closed.
@@ -94,7 +94,7 @@ class Gate:
             raise HaltedError(str(self._stopped))
 
     def require_open(self) -> None:
-        """Refuse to return a result of a run that has ended early.
+        """Check that the run has not ended early.
 
         Raises:
             StoppedError: The gate is closed.
@@ -107,28 +107,28 @@ _MOST = 8
 
 
 class CircuitBreaker:
-    """Closes the gate when a member or the mixture fails again and again, with an expired key for example.
+    """Closes the gate when a member or the mixture fails many times in a row, for example because of an expired key.
 
-    Failures are counted for each member: a mixture answers without a member that fails, and would then be another mixture.
+    Failures are counted per member, because a mixture that answers without a failing member is a different mixture.
     """
 
     def __init__(self, gate: Gate, *, concurrency: int) -> None:
-        """Make it.
+        """Create the breaker.
 
         Args:
-            gate: What is closed.
-            concurrency: How many questions are under way at once, which all may fail for one reason.
+            gate: The gate to close.
+            concurrency: The number of concurrent questions, all of which may fail for the same reason.
         """
         self._gate = gate
         self._most = max(_MOST, concurrency)
         self._failures: Counter[str] = Counter()
 
     def count(self, who: str, error: str | None) -> None:
-        """Count an answer or its lack.
+        """Count an answer or a failure.
 
         Args:
-            who: Who was asked.
-            error: Why there is no answer; `None` if there is one, after which the count begins anew.
+            who: The member, or the mixture.
+            error: The error, or `None` for an answer, which resets the count.
         """
         if error is None:
             self._failures[who] = 0
@@ -141,23 +141,23 @@ class CircuitBreaker:
 
 
 ANSWER_TOKENS = 300
-"""Tokens of an answer of which nothing is known yet."""
+"""The expected length of an answer while nothing is known about the model, in tokens."""
 
 _CHARACTERS = 4
 
 
 def tokens_in(text: str) -> int:
-    """Return about how many tokens a text has, four characters each."""
+    """Return the estimated number of tokens of a text, at four characters per token."""
     return -(-len(text) // _CHARACTERS)
 
 
 def expected_usd(model: str, *, prompt: int, answer: int) -> float | None:
-    """Return what a call will cost, in US dollars; `None` where the price is not known.
+    """Return the expected cost of a call in US dollars, or `None` if the price is unknown.
 
     Args:
         model: The model id.
-        prompt: Tokens that it reads.
-        answer: Tokens that it writes.
+        prompt: The number of input tokens.
+        answer: The number of output tokens.
     """
     return cost_usd(model, {"input_tokens": prompt, "output_tokens": answer, "total_tokens": prompt + answer})
 
@@ -167,14 +167,14 @@ def callable_members(mixture: Mixture, *, with_proposers: bool = True) -> list[M
 
     Args:
         mixture: The mixture.
-        with_proposers: Whether the proposers are called, beside the aggregator, its fallbacks, and the models of strategies.
+        with_proposers: Whether to include the proposers, in addition to the aggregator, its fallbacks and strategy models.
     """
     members = mixture.members if with_proposers else mixture.members._replace(layers=())
     return [member for member in members.everyone if not isinstance(member.runnable, NoAggregator)]
 
 
 def unpriced(members: Iterable[Member]) -> list[str]:
-    """Return the models whose price is not known: with one of them, no limit in dollars can be kept.
+    """Return the models with an unknown price, which make a spending limit impossible.
 
     Args:
         members: The members that may be called.
@@ -183,22 +183,22 @@ def unpriced(members: Iterable[Member]) -> list[str]:
 
 
 class Budget:
-    """What may be spent, and what has been.
+    """The spending limit of a run.
 
-    Before a call is made, its cost is reserved: its prompt, and an answer as long as it may be, or as the longest of its model
-    so far. A call that does not fit beside those under way waits for them, since most cost less than was reserved. One that
-    would not fit after them, either, is never made, and closes the gate.
+    Before a call is made, its expected cost is reserved: that of its prompt and of an answer of `max_tokens`, or else of the
+    longest answer of its model so far. A call that does not fit beside the reservations of calls in progress waits for them,
+    because most calls cost less than was reserved. A call that does not fit into the remaining budget closes the gate.
 
     Attributes:
-        spent: US dollars, those of earlier runs too; calls whose price is not known count as nothing.
+        spent: The amount spent in US dollars, including earlier runs. Calls with an unknown price count as 0.
     """
 
     def __init__(self, gate: Gate, *, most: float | None = None) -> None:
-        """Make the budget.
+        """Create the budget.
 
         Args:
-            gate: What is closed when the money is not enough.
-            most: US dollars. Default: no limit.
+            gate: The gate to close when the budget is used up.
+            most: The limit in US dollars. Default: no limit.
         """
         self.spent = 0.0
         self._gate = gate
@@ -212,8 +212,8 @@ class Budget:
         """Count an answer.
 
         Args:
-            model: Whose it is.
-            cost: US dollars.
+            model: The model id.
+            cost: The cost in US dollars, or `None` if it is unknown.
             message: The answer.
         """
         self.spent += cost or 0.0
@@ -224,18 +224,18 @@ class Budget:
     async def spending(
         self, model: str, content: Any, *, max_tokens: int | None
     ) -> AsyncIterator[Callable[[float | None, AIMessage], None]]:
-        """Reserve what a call costs while it is made.
+        """Reserve the expected cost of a call while it is made.
 
         Args:
             model: The model id.
-            content: What it reads, as plain data.
-            max_tokens: The longest that its answer may be, in tokens.
+            content: The input of the call, as JSON-like data.
+            max_tokens: The limit of output tokens, or `None`.
 
         Yields:
-            A function that takes the cost in US dollars, and the answer.
+            A function to call with the actual cost in US dollars and the answer.
 
         Raises:
-            HaltedError: The money is not enough, or the run is to end.
+            HaltedError: The call does not fit into the budget, or the run is ending.
         """
         reserved = await self._reserve(model, content, max_tokens)
         self._reserved += reserved
@@ -245,7 +245,7 @@ class Budget:
         finally:
             self._reserved -= reserved
             self._under_way[model] -= 1
-            # All calls that wait check again; those that wait after that have a new event.
+            # Wake all waiting calls to check again; later ones wait for a new event.
             self._released.set()
             self._released = asyncio.Event()
 
@@ -262,7 +262,7 @@ class Budget:
                 left = max(0.0, self._most - self.spent)
                 why = f"--max-cost-usd {self._most:g}: ${left:.4f} is left, and the next call may cost ${reserved:.4f}"
                 self._gate.close("cost", why)
-            # The length of a model's answers is not known before the first one: other calls wait for it.
+            # Until a model's first answer, the length of its answers is unknown: further calls wait.
             is_known = max_tokens is not None or model in self._longest or not self._under_way[model]
             if is_known and self.spent + self._reserved + reserved <= self._most:
                 return reserved

@@ -1,4 +1,4 @@
-"""Files that lose nothing: lines that are appended one by one, and files that are written whole or not at all."""
+"""Safe writing of files: append line by line, or write the whole file atomically."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ if TYPE_CHECKING:
 
 
 class LineFile:
-    """A file that lines are appended to, without a buffer: what was written outlives the process.
+    """A file to which lines are appended, unbuffered, so that they survive a killed process.
 
-    Lines that cannot be written stay in memory, and `save` tries them again.
+    Lines that cannot be written stay in memory until `save` succeeds.
 
     Attributes:
         path: The file.
-        end: Where the next line begins, behind the last whole one.
+        end: The offset after the last complete line, where the next one begins.
         unsaved: The lines that could not be written.
     """
 
     def __init__(self, path: Path, *, end: int) -> None:
-        """Open the file for writing; only its owner can read it.
+        """Open the file for writing, readable only by its owner.
 
         Args:
-            path: The file; it is made if it is not there.
-            end: Behind its last whole line. What follows there, half a line of a process that was killed, is overwritten.
+            path: The file, which is created if it does not exist.
+            end: The offset after its last complete line. A partial line of a killed process after it is overwritten.
 
         Raises:
-            OSError: It cannot be opened.
+            OSError: The file cannot be opened.
         """
         self.path = path
         self.end = end
@@ -39,13 +39,13 @@ class LineFile:
         self._file = open_private(path)
 
     def add(self, line: bytes) -> OSError | None:
-        """Append a line; what is under way when one could not be written is kept for `save`, too.
+        """Append a line. After a failed write, further lines are only kept in memory, for `save`.
 
         Args:
-            line: The line, without its end.
+            line: The line, without a newline.
 
         Returns:
-            Why it could not be written, told once; `None` if it was, or if an earlier one could not be written either.
+            The error of the first failed write; `None` if the line was written or an earlier write failed.
         """
         self.unsaved.append(line + b"\n")
         if len(self.unsaved) > 1:
@@ -58,7 +58,7 @@ class LineFile:
         return None
 
     def save(self) -> bool:
-        """Try again to write what could not be written, and return whether all is in the file."""
+        """Try to write unsaved lines, and return whether all lines are in the file."""
         try:
             while self.unsaved:
                 self._append(self.unsaved[0])
@@ -68,10 +68,10 @@ class LineFile:
         return True
 
     def sync(self) -> None:
-        """Have the system write to the disk what it has of the file, so that it outlives a power failure, too.
+        """Flush the file to disk, so that it survives a power failure.
 
         Raises:
-            OSError: It cannot be written.
+            OSError: The file cannot be written.
         """
         os.fsync(self._file.fileno())
 
@@ -84,7 +84,7 @@ class LineFile:
             self._file.truncate(self.end)
             self._file.seek(self.end)
             write_all(self._file, line)
-        except ValueError as error:  # closed meanwhile
+        except ValueError as error:  # the file was closed
             raise OSError(errno.EBADF, str(error)) from error
         except OSError:
             with suppress(OSError):
@@ -94,14 +94,14 @@ class LineFile:
 
 
 def write_all(file: FileIO, data: bytes) -> None:
-    """Write all of some bytes to a file without a buffer, which may take less at a time.
+    """Write bytes to an unbuffered file, repeating partial writes until all are written.
 
     Args:
         file: The file.
         data: The bytes.
 
     Raises:
-        OSError: They cannot be written; the file may hold a part of them.
+        OSError: Writing failed; the file may have a part of the bytes.
     """
     view = memoryview(data)
     while view:
@@ -109,15 +109,15 @@ def write_all(file: FileIO, data: bytes) -> None:
 
 
 def write_whole(path: Path, content: str | bytes, *, errors: str = "strict") -> None:
-    """Write a file that only you can read, beside its place first: a reader, or a full disk, never finds half of it.
+    """Write a file atomically, readable only by its owner: write a temporary file next to it, then rename that.
 
     Args:
         path: The file.
-        content: What it holds; a text is written as UTF-8.
-        errors: What is done with half a character in a text, as `str.encode` takes it.
+        content: The content; strings are encoded as UTF-8.
+        errors: The error handler of `str.encode`, for lone surrogates.
 
     Raises:
-        OSError: It cannot be written; what was there before is still there.
+        OSError: Writing failed; an existing file is unchanged. The message names the file and the reason.
     """
     aside = path.with_name(f".{path.name}.part")
     data = content.encode("utf-8", errors) if isinstance(content, str) else content
@@ -125,23 +125,23 @@ def write_whole(path: Path, content: str | bytes, *, errors: str = "strict") -> 
         with open_private(aside, truncate=True) as file:
             write_all(file, data)
         aside.replace(path)
-    except OSError:
+    except OSError as error:
         aside.unlink(missing_ok=True)
-        raise
+        raise OSError(error.errno, error.strerror or "it cannot be written", str(path)) from error
 
 
 def open_private(path: Path, *, truncate: bool = False) -> FileIO:
-    """Open a file for writing, readable for its owner alone.
+    """Open a file for writing, readable only by its owner.
 
     Args:
-        path: The file; it is made if it is not there.
-        truncate: Whether what it holds is removed.
+        path: The file, which is created if it does not exist.
+        truncate: Whether to remove its content.
 
     Raises:
-        OSError: It cannot be opened.
+        OSError: The file cannot be opened.
     """
     number = os.open(path, os.O_RDWR | os.O_CREAT | (os.O_TRUNC if truncate else 0) | getattr(os, "O_BINARY", 0), 0o600)
     if hasattr(os, "fchmod"):
-        with suppress(OSError):  # a file of another user that may be written
+        with suppress(OSError):  # the file belongs to another user, but is writable
             os.fchmod(number, 0o600)
     return FileIO(number, "r+")

@@ -1,9 +1,10 @@
-"""The output of a batch: a JSONL file with a line for each row, as the answers come."""
+"""The output of a batch: a JSONL file with one line per row, written as the answers complete."""
 
 from __future__ import annotations
 
 import asyncio
 import json
+import math
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -19,16 +20,16 @@ if TYPE_CHECKING:
     from langchain_moa.batch.rows import RowReader
 
 OWN_FIELDS = ("id", "answer", "error", "cost_usd", "tokens", "degraded", "references")
-"""What a line says beside the columns of its row."""
+"""The fields of a line that do not come from the columns of its row."""
 
 
 def with_columns(columns: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a line: what it says itself, and the columns of its row.
+    """Return a line of the output: the id, the columns of the row, and the other fields.
 
     Args:
-        columns: The columns. One with the name of a field of the line, such as the right `answer` of a benchmark, is called
-            `input_answer` there.
-        own: The fields of the line; `id` is the first, and the others follow the columns.
+        columns: The columns of the row. A column with the name of a field, such as the correct `answer` of a benchmark, is
+            renamed to `input_answer`.
+        own: The fields of the line, including `id`.
     """
     carried = {}
     for name, value in columns.items():
@@ -40,26 +41,51 @@ def with_columns(columns: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str
     return {"id": own["id"], **carried, **rest}
 
 
+def renamed(name: str, line: Mapping[str, Any]) -> str:
+    """Return the name that a column has in a line, as `with_columns` has given it.
+
+    Args:
+        name: The name of the column in the input.
+        line: The line.
+    """
+    if name in OWN_FIELDS:
+        while f"input_{name}" in line:
+            name = f"input_{name}"
+    return name
+
+
+def _plain(value: Any) -> Any:
+    """Return a value as JSON can have it: numbers that are not finite are null."""
+    match value:
+        case float():
+            return value if math.isfinite(value) else None
+        case dict():
+            return {key: _plain(each) for key, each in value.items()}
+        case list() | tuple():
+            return [*map(_plain, value)]
+    return value
+
+
 class Output:
-    """The output file of a run that has its journal open.
+    """The output file of a run.
 
     Attributes:
         path: The file.
-        spent_usd: What the answers in it have cost, in US dollars.
-        skipped: The numbers of its lines that are not complete; their rows are asked again.
+        spent_usd: The cost of the answers in the file, in US dollars.
+        skipped: The numbers of incomplete lines. Their rows are asked again.
     """
 
     def __init__(self, path: Path, journal: BatchJournal, reader: RowReader) -> None:
         """Read the file, one line at a time, and open it for writing.
 
         Args:
-            path: The file; it need not be there yet.
-            journal: The journal, which records which rows have a line.
-            reader: What the columns of a line have asked.
+            path: The file, which may not exist yet.
+            journal: The open journal, which records which rows have a line.
+            reader: Reads the messages of a row from the columns of its line.
 
         Raises:
-            BatchError: The file is something else than the output of a batch.
-            OSError: It cannot be read or written.
+            BatchError: The file is not the output of a batch.
+            OSError: The file cannot be read or written.
         """
         self.path = path
         self.spent_usd = 0.0
@@ -74,19 +100,22 @@ class Output:
 
     @property
     def unsaved(self) -> int:
-        """How many lines are only in memory, because the file could not be written."""
+        """The number of lines that are only in memory, because writing failed."""
         return len(self._file.unsaved)
 
     def add(self, row: str, line: Mapping[str, Any], about: str) -> None:
-        """Write a row's line. If it cannot be written, it stays in memory and the gate is closed.
+        """Write a row's line. If that fails, keep it in memory and close the gate.
 
         Args:
             row: The row's id.
-            line: What it says.
-            about: A hash of what was asked.
+            line: The line.
+            about: A hash of the row's messages.
         """
-        # In ASCII, because an answer may hold half a surrogate pair; `default`, because columns may hold dates.
-        data = json.dumps(line, default=str, skipkeys=True).encode()
+        # ASCII, because answers may have lone surrogates; `default`, because columns may have dates.
+        try:
+            data = json.dumps(line, default=str, skipkeys=True, allow_nan=False).encode()
+        except ValueError:
+            data = json.dumps(_plain(line), default=str, skipkeys=True).encode()
         start = self._file.end
         error = self._file.add(data)
         if error is not None:
@@ -94,22 +123,25 @@ class Output:
         if self._file.unsaved:
             return
         failed = line["error"] is not None
-        self._journal.add_line(OutputLine(row, start, len(data) + 1, failed, about))
+        try:
+            self._journal.add_line(OutputLine(row, start, len(data) + 1, failed, about))
+        except BatchError as unindexed:  # the line is in the file; the next run finds it there
+            self._journal.gate.close("write", str(unindexed))
         if not failed:
             self._unsynced.append(row)
 
     async def sync(self) -> None:
-        """Have what was written outlive a power failure; only then are the calls of these rows removed from the journal.
+        """Flush the file to disk, and then remove the calls of the written rows from the journal.
 
         Raises:
-            OSError: It cannot be written.
+            OSError: The file cannot be written.
         """
         rows, self._unsynced = self._unsynced, []
         await asyncio.to_thread(self._file.sync)
         self._journal.remove_calls(rows)
 
     def save(self) -> bool:
-        """Try again to write what could not be written, and return whether all is in the file."""
+        """Try to write unsaved lines, and return whether all lines are in the file."""
         return self._file.save()
 
     def close(self) -> None:
@@ -121,18 +153,18 @@ class Output:
         self._file.close()
 
     def drop_failed(self) -> None:
-        """Remove the lines of rows that have failed, so that they are asked again."""
+        """Remove the lines of failed rows, so that they are asked again."""
         if self._journal.counted()[1]:
             self.rewrite(line for line in self._journal.lines() if not line.failed)
 
     def rewrite(self, lines: Iterable[OutputLine]) -> None:
-        """Write the file again with these of its lines, in this order: aside first and then renamed.
+        """Atomically rewrite the file with some of its lines, in a given order.
 
         Args:
-            lines: The lines.
+            lines: The lines to keep.
 
         Raises:
-            OSError: It cannot be written; the file is unchanged.
+            OSError: Writing failed; the file is unchanged.
         """
         aside = self.path.with_name(f".{self.path.name}.part")
         try:
@@ -152,7 +184,7 @@ class Output:
             self._file = LineFile(self.path, end=self._end)
 
     def _read(self) -> Iterator[OutputLine]:
-        """Yield its lines, and find its end."""
+        """Yield the lines of the file, and set the offset of its end."""
         if not self.path.exists():
             return
         found = False
@@ -164,7 +196,7 @@ class Output:
                 except ValueError:
                     line = None
                 if line is None:
-                    # Half a line at the end is overwritten; one in the middle stays.
+                    # A partial line at the end is overwritten; an invalid one in the middle stays.
                     self.skipped.append(number)
                     self._end += len(data) if data.endswith(b"\n") else 0
                     continue
@@ -180,7 +212,9 @@ class Output:
             raise BatchError(msg)
 
     def _about(self, line: Mapping[str, Any]) -> str:
-        """Return a hash of what a row has asked; empty where its line does not have it."""
+        """Return a hash of the row's messages; empty if its line does not have them."""
+        if (asked := self._reader.prompt_field) is not None:
+            line = {**line, asked: line.get(renamed(asked, line))}
         try:
             return self._reader.read(Row(str(self.path), 0, line)).about
         except RowError:

@@ -1,4 +1,4 @@
-"""The pace of calls: fewer at once where a provider says that there are too many, and more again when it takes them."""
+"""Adaptive concurrency: fewer concurrent calls to a provider after rate limit errors, and more again after answers."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import math
 import random
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
 from dataclasses import replace
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -15,45 +16,55 @@ from typing_extensions import override
 
 from langchain_moa._compat import tracing_params
 from langchain_moa.limits.concurrency import CallLimiter
-from langchain_moa.limits.retry import is_rate_limit, retry_after
+from langchain_moa.limits.deadline import Limit
+from langchain_moa.limits.retry import Retry, is_rate_limit, retry_after
 from langchain_moa.members.member import NoAggregator
+from langchain_moa.members.proposer import retries_itself
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
 
     from langchain_core.runnables import RunnableConfig
 
-    from langchain_moa.limits.deadline import Limit
+    from langchain_moa.batch.limits import Gate
     from langchain_moa.members.member import Member
     from langchain_moa.mixture.mixture import Mixture
 
-# Seconds. The wait doubles with each refusal in a row where the provider does not say how long to wait.
+# Seconds between two checks whether the run is to end, while a call waits.
+_ONE_SLEEP = 0.5
+
+# Seconds. The wait doubles with each consecutive rate limit error, unless the provider sends a wait time.
 _FIRST_WAIT = 1.0
 _LONGEST_WAIT = 60.0
 
 _ANY_NUMBER = 10**9
 
 PATIENCE = 900.0
-"""Seconds that a call is tried again while its provider refuses all calls; then it has failed."""
+"""How long a call is retried after rate limit errors, in seconds."""
 
 _ADDRESSES = ("openai_api_base", "base_url", "anthropic_api_url", "azure_endpoint", "endpoint_url")
 
 
 class ProviderPace:
-    """How many calls of one provider run at once.
+    """The concurrency limit of one provider.
 
-    The number is not limited until the provider refuses a call. Then all its calls wait as long as it says, and half as many
-    run at once; with each call that is answered there may be a few more.
+    There is no limit until the provider returns a rate limit error. Then all calls to it wait for the time that it asks for,
+    and the number of concurrent calls is halved. Each answered call raises the limit a little.
 
     Attributes:
-        limit: How many calls may run at once.
-        open: How many do.
+        limit: The maximum number of concurrent calls.
+        open: The number of places taken.
     """
 
-    def __init__(self) -> None:
-        """Begin without a limit."""
+    def __init__(self, gate: Gate | None = None) -> None:
+        """Begin without a limit.
+
+        Args:
+            gate: When it is closed, no call waits any longer; each is then refused behind the gate. Default: calls wait.
+        """
         self.limit = math.inf
         self.open = 0
+        self._gate = gate
         self._asking = 0
         self._refused = 0
         self._resumes_at = 0.0
@@ -62,7 +73,7 @@ class ProviderPace:
 
     @asynccontextmanager
     async def taken(self) -> AsyncGenerator[None]:
-        """Hold a place for a call."""
+        """Hold a place for a call while the context is open."""
         await self.enter()
         try:
             yield
@@ -70,18 +81,19 @@ class ProviderPace:
             await self.leave()
 
     async def call(self, ask: Callable[[], Awaitable[Any]]) -> Any:
-        """Make a call that holds a place, again as long as the provider refuses it.
+        """Make a call that holds a place, and retry it after rate limit errors.
 
         Args:
-            ask: Makes it.
+            ask: Makes the call.
 
         Raises:
-            Exception: What it raised, if that is no refusal, or if the provider has refused for 15 minutes.
+            Exception: The error of the call, if it is not a rate limit error, or after 15 minutes of rate limit errors.
         """
         first = monotonic()
         while True:
-            # Of those that were refused together, no more are made again at once than the limit says.
-            cuts = await self.begin()
+            # Retries of calls that were refused together also respect the limit.
+            with _limit.get().paused():
+                cuts = await self.begin()
             answered = False
             try:
                 answer = await ask()
@@ -108,7 +120,7 @@ class ProviderPace:
         self._tell()
 
     async def begin(self) -> int:
-        """Begin a call, and return how often the number was halved until now."""
+        """Begin a call, and return how often the limit has been halved so far."""
         await self._until_below(lambda: self._asking)
         self._asking += 1
         return self._cuts
@@ -117,7 +129,7 @@ class ProviderPace:
         """End a call.
 
         Args:
-            answered: Whether the provider has answered it.
+            answered: Whether the provider answered it.
         """
         self._asking -= 1
         if answered:
@@ -127,27 +139,27 @@ class ProviderPace:
         self._tell()
 
     async def refused(self, told: float | None, cuts: int) -> float:
-        """Slow down, and return the seconds that the call is to wait.
+        """Lower the limit, and return how many seconds the call has to wait.
 
         Args:
-            told: The seconds that the provider has said.
-            cuts: What `begin` has returned for the call.
+            told: The wait time that the provider sent, or `None`.
+            cuts: The value that `begin` returned for the call.
         """
         if cuts == self._cuts:
-            # Calls that were under way at the last refusal say nothing new.
+            # A call that began before the last halving does not halve the limit again.
             self.limit = max(1.0, min(self.limit, self.open) / 2)
             self._cuts += 1
             self._refused += 1
         wait = told if told is not None else min(_LONGEST_WAIT, _FIRST_WAIT * 2.0 ** min(self._refused - 1, 10))
-        wait += random.random() * min(wait, _FIRST_WAIT) / 2  # noqa: S311  # it spreads load, it guards nothing
+        wait += random.random() * min(wait, _FIRST_WAIT) / 2  # noqa: S311  # jitter, not security
         self._resumes_at = max(self._resumes_at, monotonic() + wait)
         return wait
 
     async def _until_below(self, number: Callable[[], int]) -> None:
-        """Wait until the provider is to be called again, and a number is below the limit."""
-        while True:
+        """Wait until the provider's wait time is over and a number is below the limit, or until the gate is closed."""
+        while self._gate is None or self._gate.is_open():
             if (seconds := self._resumes_at - monotonic()) > 0:
-                await asyncio.sleep(seconds)
+                await asyncio.sleep(min(seconds, _ONE_SLEEP))
             elif number() < int(min(self.limit, _ANY_NUMBER)):
                 return
             else:
@@ -158,8 +170,12 @@ class ProviderPace:
         self._changed = asyncio.Event()
 
 
+# The time of the call that is under way, which does not pass while its provider refuses it.
+_limit: ContextVar[Limit] = ContextVar("limit of a call", default=Limit())  # noqa: B039  # it never comes and never changes
+
+
 class _PacedLimiter(CallLimiter):
-    """A mixture's limiter of calls, behind the pace of a provider: a call's time begins when both let it begin."""
+    """A mixture's call limiter combined with a provider's pace: a call's time limit starts when both let it begin."""
 
     def __init__(self, limiter: CallLimiter, pace: ProviderPace) -> None:
         super().__init__(None)
@@ -170,11 +186,15 @@ class _PacedLimiter(CallLimiter):
     @asynccontextmanager
     async def taken(self, limit: Limit | None = None) -> AsyncGenerator[None]:
         async with self._pace.taken(), self._limiter.taken(limit):
-            yield
+            token = _limit.set(limit or Limit())
+            try:
+                yield
+            finally:
+                _limit.reset(token)
 
 
 class PacedRunnable(RunnableBindingBase[Any, Any]):
-    """A member's Runnable that is called again while its provider refuses calls."""
+    """A member's Runnable that retries calls after rate limit errors."""
 
     pace: Any
 
@@ -184,23 +204,24 @@ class PacedRunnable(RunnableBindingBase[Any, Any]):
 
 
 class Paces:
-    """The paces of all providers of a batch.
+    """The pace of each provider of a batch.
 
     Attributes:
         of: The pace of each provider, by its name.
     """
 
-    def __init__(self, make: Callable[[str], ProviderPace] | None = None) -> None:
-        """Begin with no provider.
+    def __init__(self, make: Callable[[str], ProviderPace] | None = None, *, gate: Gate | None = None) -> None:
+        """Create it without providers.
 
         Args:
-            make: Makes the pace of a provider, given its name. Default: one of this process.
+            make: Creates the pace of a provider, given its name. Default: a pace of this process.
+            gate: If it is closed, calls stop waiting. Default: calls wait.
         """
         self.of: dict[str, ProviderPace] = {}
-        self._make = make or (lambda _: ProviderPace())
+        self._make = make or (lambda _: ProviderPace(gate))
 
     def paced(self, mixture: Mixture) -> Mixture:
-        """Return a copy of a mixture whose members keep to the paces of their providers.
+        """Return a copy of a mixture whose members use the paces of their providers.
 
         Args:
             mixture: The mixture.
@@ -208,7 +229,7 @@ class Paces:
         return mixture.with_members(mixture.members.changed(self.member))
 
     def member(self, member: Member) -> Member:
-        """Return a copy of a member that keeps to the pace of its provider.
+        """Return a copy of a member that uses the pace of its provider.
 
         Args:
             member: The member.
@@ -227,8 +248,26 @@ class Paces:
         )
 
 
+def with_own_retries(mixture: Mixture) -> Mixture:
+    """Return a copy of a mixture whose models given as strings are made without the retries of their clients.
+
+    A client that retries by itself hides from the pace that its provider refuses calls, and calls again after the run was to
+    end. As many retries as it has by default, or as `max_retries` says, are made by the mixture, where the pace sees them.
+
+    Args:
+        mixture: The mixture.
+    """
+    everyone = [one for member in mixture.members.everyone for one in (member, *member.fallbacks)]
+    if mixture.retry is not None or any(member.spec.settings.get("max_retries") is not None for member in everyone):
+        return mixture
+    if not any(isinstance(member.spec.model, str) and retries_itself(member.runnable) for member in everyone):
+        return mixture
+    attempts = Retry().attempts if mixture.max_retries is None else mixture.max_retries + 1
+    return mixture.model_copy(update={"retry": Retry(attempts=attempts), "max_retries": None})
+
+
 def provider_of(member: Member) -> str:
-    """Return a name for what limits a member's calls: its provider and address, or the class of its Runnable and its id."""
+    """Return a name for the provider of a member: the provider and base URL, or the class of its Runnable and its id."""
     model = member.chat_model
     if model is None:
         return f"{type(member.runnable).__name__} {member.id}"

@@ -1,7 +1,7 @@
-"""Batches on Ray: workers, which are async actors, ask the rows; this process keeps the journal and the output.
+"""Batches on Ray: workers, which are async actors, process the rows; this process writes the journal and the output.
 
-Ray restarts a worker that has died and sends its rows again, so each row is asked at least once. Rows in the output are not
-asked again. One actor keeps the pace of each provider for all workers.
+Ray restarts a dead worker and sends its rows again, so each row is processed at least once. Rows in the output are not
+processed again. One actor holds the pace of each provider for all workers.
 """
 
 from __future__ import annotations
@@ -29,20 +29,20 @@ if TYPE_CHECKING:
     from langchain_moa.mixture.mixture import Mixture
 
 LOCAL = "local"
-"""The address that starts Ray on this machine, for this process."""
+"""The address that starts Ray on this machine for this process."""
 
 
 def require_sendable(mixture: Mixture, *, half_price: bool = False, max_cost_usd: float | None = None) -> None:
-    """Refuse settings and mixtures that need one process.
+    """Check that a mixture and its settings can be used in several processes.
 
     Args:
         mixture: The mixture.
-        half_price: Whether the calls go into batch jobs.
-        max_cost_usd: US dollars that may be spent.
+        half_price: Whether calls are sent as batch jobs.
+        max_cost_usd: The spending limit in US dollars.
 
     Raises:
-        ValueError: `half_price` or `max_cost_usd` is given, which only one process can keep.
-        BatchError: A member of the mixture is an object, or the mixture has a key.
+        ValueError: `half_price` or `max_cost_usd` is given, which work in one process only.
+        BatchError: A member is an object instead of a string, or the mixture has an API key.
     """
     if half_price or max_cost_usd is not None:
         msg = f"{'half_price' if half_price else 'max_cost_usd'} works in one process only, and ray uses several; leave one out"
@@ -60,16 +60,16 @@ def require_sendable(mixture: Mixture, *, half_price: bool = False, max_cost_usd
 
 
 class SharedPaces:
-    """The paces of all providers, in an actor that all workers ask."""
+    """An actor that holds the pace of each provider for all workers."""
 
     def __init__(self) -> None:
-        """Begin with none."""
+        """Create it without providers."""
         self._paces: dict[str, ProviderPace] = {}
         self._living: dict[int, str] = {}
         self._held: dict[str, Counter[tuple[str, str]]] = {}
 
     async def join(self, place: int, worker: str) -> None:
-        """Register a worker, and free what its dead predecessor at the same place held."""
+        """Register a worker, and free the places that its dead predecessor held."""
         before, self._living[place] = self._living.get(place), worker
         self._held[worker] = Counter()
         for (provider, kind), number in (self._held.pop(before, None) or Counter()).items() if before is not None else ():
@@ -101,18 +101,18 @@ class SharedPaces:
             await self._pace(provider).end(answered=answered)
 
     async def refused(self, provider: str, told: float | None, cuts: int) -> float:
-        """Slow down, and return how long a call is to wait."""
+        """Lower the limit, and return how many seconds the call has to wait."""
         return await self._pace(provider).refused(told, cuts)
 
     async def limits(self) -> dict[str, float]:
-        """Return how many calls of each provider run at once at most."""
+        """Return the maximum number of concurrent calls of each provider."""
         return {provider: pace.limit for provider, pace in self._paces.items()}
 
     def _pace(self, provider: str) -> ProviderPace:
         return self._paces.setdefault(provider, ProviderPace())
 
     def _hold(self, worker: str, provider: str, kind: str, number: int) -> bool:
-        """Count what a worker holds; return whether it is alive."""
+        """Count the places that a worker holds, and return whether the worker is registered."""
         held = self._held.get(worker)
         if held is None:
             return False
@@ -121,7 +121,7 @@ class SharedPaces:
 
 
 class _RemotePace(ProviderPace):
-    """A provider's pace that is kept by another actor."""
+    """A provider's pace that is held by the actor `SharedPaces`."""
 
     def __init__(self, actor: Any, worker: str, provider: str) -> None:
         super().__init__()
@@ -134,7 +134,7 @@ class _RemotePace(ProviderPace):
 
     @override
     async def leave(self) -> None:
-        # Nothing waits for it: it may be called while a call is being cancelled.
+        # The result is not awaited, because this may run while a call is being cancelled.
         self._actor.leave.remote(*self._names)
 
     @override
@@ -151,24 +151,28 @@ class _RemotePace(ProviderPace):
 
 
 class RowWorker:
-    """An actor that asks rows."""
+    """An actor that runs the mixture on rows."""
 
     def __init__(self, mixture: Mixture, paces: Any, place: int) -> None:
-        """Build the mixture anew in this process."""
+        """Store the mixture; it is compiled with the first row."""
         self._mixture = mixture
         self._paces = paces
         self._place = place
+        self._journal = BatchJournal(None)
         self._asker: asyncio.Task[LocalAsker] | None = None
 
     async def ask(self, id_: str | int, messages: list[dict[str, Any]]) -> BatchAnswer | None:
-        """Return a row's answer, without its columns."""
+        """Return the answer to a row, without its columns."""
         if self._asker is None:
             self._asker = asyncio.create_task(self._make())
         asker = await asyncio.shield(self._asker)
-        return await asker.ask(BatchRow(id=id_, messages=list(messages_from_dict(messages)), columns={}))
+        try:
+            return await asker.ask(BatchRow(id=id_, messages=list(messages_from_dict(messages)), columns={}))
+        finally:
+            self._journal.remove_calls([str(id_)])
 
     async def pid(self) -> int:
-        """Return its process."""
+        """Return the id of the actor's process."""
         import os
 
         return os.getpid()
@@ -177,11 +181,11 @@ class RowWorker:
         worker = uuid4().hex
         await self._paces.join.remote(self._place, worker)
         paces = Paces(lambda provider: _RemotePace(self._paces, worker, provider))
-        return LocalAsker(self._mixture, BatchJournal(None), paces=paces)
+        return LocalAsker(self._mixture, self._journal, paces=paces)
 
 
 class RayAsker(Asker):
-    """Workers on Ray that ask rows in turn.
+    """Distributes rows to workers on Ray, in turn.
 
     Attributes:
         workers: The actors.
@@ -191,10 +195,10 @@ class RayAsker(Asker):
         """Connect to Ray and start the workers.
 
         Args:
-            mixture: The mixture; `require_sendable` has taken it.
-            address: A cluster's address, `auto` for the one of this machine, or `local` for one that is started here.
-            workers: How many workers.
-            concurrency: How many rows are under way at once.
+            mixture: The mixture, checked with `require_sendable`.
+            address: The address of a cluster, `auto` for the cluster of this machine, or `local` to start one.
+            workers: The number of workers.
+            concurrency: The maximum number of concurrent rows per worker.
 
         Raises:
             ImportError: Ray is not installed.
@@ -210,7 +214,7 @@ class RayAsker(Asker):
             given: dict[str, Any] = {} if address == LOCAL else {"address": address}
             ray.init(**given, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
         paces = ray.remote(SharedPaces).options(num_cpus=0, max_concurrency=100_000).remote()
-        # Without a limit, so that each row is asked at least once.
+        # Unlimited restarts and retries, so that each row is processed at least once.
         worker = ray.remote(RowWorker).options(
             num_cpus=1 if address != LOCAL else 0, max_restarts=-1, max_task_retries=-1, max_concurrency=concurrency
         )

@@ -1,4 +1,4 @@
-"""The rows of a batch: what is asked, read one at a time from JSONL, CSV or Parquet, or from any iterable."""
+"""The rows of a batch, read lazily from JSONL, CSV or Parquet, or from any iterable."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from typing import TYPE_CHECKING, Any
 from langchain_core.messages import HumanMessage, SystemMessage, convert_to_messages
 
 from langchain_moa.batch.calls import about
-from langchain_moa.data.rows import Row, RowError, read_rows
+from langchain_moa.data.rows import Row, RowError, parse_line, read_rows
 
 if TYPE_CHECKING:
     from langchain_core.messages import BaseMessage
 
 PROMPT_FIELDS = ("prompt", "question", "input", "messages")
-"""The columns that are asked; a row has one of them."""
+"""The columns that may hold the prompt. A row must have exactly one of them."""
 
 _SHOWN = 60
 
 
 @dataclass(frozen=True, kw_only=True)
 class BatchRow:
-    """A row that can be asked.
+    """A valid row.
 
     Attributes:
-        id: Its `id`, as the row has it, or the number of its line.
-        messages: What is asked.
-        columns: The whole row, without its `id`.
-        place: Its file and line, in words.
+        id: The row's `id`, or the number of its line or item.
+        messages: The messages to send.
+        columns: The columns of the row without `id`.
+        place: A description of its file and line.
     """
 
     id: str | int
@@ -41,30 +41,30 @@ class BatchRow:
 
     @property
     def about(self) -> str:
-        """A hash of what is asked."""
+        """A hash of the messages."""
         return about(self.messages)
 
 
 @dataclass(frozen=True, kw_only=True)
 class RowReader:
-    """Makes what can be asked of the rows of a file or an iterable.
+    """Converts the rows of a file or an iterable into messages.
 
     Attributes:
-        prompt_field: The column that is asked. Default: the one of `prompt`, `question`, `input` and `messages` that is there.
-        system: The system message of rows that have no `system` of their own. Default: none.
+        prompt_field: The column that holds the prompt. Default: the one of the four in `PROMPT_FIELDS` that exists.
+        system: The system message of rows without a `system` column. Default: none.
     """
 
     prompt_field: str | None = None
     system: str | None = None
 
     def read(self, row: Row) -> BatchRow:
-        """Return what a row asks.
+        """Validate a row and convert it.
 
         Args:
             row: The row.
 
         Raises:
-            RowError: It cannot be asked; the text has the place and the remedy.
+            RowError: The row is invalid. The message has the place and the remedy.
         """
         columns = {name: value for name, value in row.data.items() if name != "id"}
         given = row.data.get("id")
@@ -91,7 +91,7 @@ class RowReader:
         return messages
 
     def _field(self, row: Row) -> str:
-        """Return the column that is asked."""
+        """Return the name of the column that holds the prompt."""
         has = ", ".join(map(repr, row.data)) or "none"
         if self.prompt_field is not None:
             if self.prompt_field not in row.data:
@@ -108,7 +108,7 @@ class RowReader:
 
 
 def _conversation(row: Row, name: str, value: Any) -> list[BaseMessage]:
-    """Read a conversation: a list of messages, or JSON of one, as a CSV file has it."""
+    """Read a conversation: a list of messages, or such a list as JSON, as in CSV files."""
     if isinstance(value, str):
         try:
             value = json.loads(value)
@@ -116,12 +116,12 @@ def _conversation(row: Row, name: str, value: Any) -> list[BaseMessage]:
             row.refuse(f"the column {name!r} is a text, but not JSON; give a list of messages, or use the column prompt")
     if not isinstance(value, list) or not value:
         row.refuse(f"the column {name!r} must be a list of messages that is not empty")
-    # Parquet has every key in every message, and nothing in those that a message lacks.
+    # Parquet adds missing keys to each message, with the value None.
     plain = [{key: it for key, it in each.items() if it is not None} if isinstance(each, dict) else each for each in value]
     row.require_whole(json.dumps(plain, ensure_ascii=False, default=str), f"the column {name!r}")
     try:
         messages = convert_to_messages(plain)
-    except Exception as error:  # noqa: BLE001  # whatever LangChain raises, the row cannot be asked
+    except Exception as error:  # noqa: BLE001  # whatever LangChain raises, the row is invalid
         reason = " ".join(str(error).split())
         row.refuse(f"the column {name!r} is not a conversation: {reason[:_SHOWN]}; give messages such as {_EXAMPLE}")
     return list(messages)
@@ -131,20 +131,22 @@ _EXAMPLE = '{"role": "user", "content": "Why?"}'
 
 
 def rows_in(path: Path) -> Iterator[Row]:
-    """Yield the rows of a file, read as they are needed.
+    """Yield the rows of a file lazily.
 
     Args:
-        path: A `.csv` or `.parquet` file; any other is JSON, an object a line. A file that is one JSON list is read whole.
+        path: A `.csv` or `.parquet` file; any other is read as JSONL. A file with one JSON list is read at once.
 
     Raises:
-        RowError: It cannot be read; the text has the line and the remedy.
+        RowError: The file cannot be read. The message has the line and the remedy.
     """
     if not path.is_file():
-        msg = f"{path} does not exist; give a JSONL, CSV or Parquet file"
+        # A pipe can be read only once.
+        problem = "is not a regular file" if path.exists() else "does not exist"
+        msg = f"{path} {problem}; give a JSONL, CSV or Parquet file"
         raise RowError(msg)
     match path.suffix.lower():
         case ".csv":
-            return _csv(path)
+            return csv_rows(path)
         case ".parquet":
             return _parquet(path)
         case _:
@@ -154,17 +156,16 @@ def rows_in(path: Path) -> Iterator[Row]:
 def _jsonl(path: Path) -> Iterator[Row]:
     try:
         with path.open(encoding="utf-8-sig", newline="\n") as file:
+            is_first = True
             for line, text in enumerate(file, start=1):
                 if not text.strip():
                     continue
-                if line == 1 and text.lstrip().startswith("["):
-                    yield from read_rows(path)
+                if is_first and text.lstrip().startswith("["):
+                    for number, row in enumerate(read_rows(path), start=1):
+                        yield Row(row.source, number, row.data, "item")
                     return
-                try:
-                    value = json.loads(text)
-                except json.JSONDecodeError as error:
-                    msg = f"{path}, line {line}: not JSON: {error.msg} at column {error.colno}"
-                    raise RowError(msg) from error
+                is_first = False
+                value = parse_line(text, path, line)
                 if not isinstance(value, dict):
                     msg = f"{path}, line {line}: it is {type(value).__name__}; it must be an object"
                     raise RowError(msg)
@@ -174,19 +175,37 @@ def _jsonl(path: Path) -> Iterator[Row]:
         raise RowError(msg) from error
 
 
-def _csv(path: Path) -> Iterator[Row]:
-    """Read a CSV file whose first line names the columns; a row is named by the line in which it ends."""
+def csv_rows(path: Path) -> Iterator[Row]:
+    """Read a CSV file with a header. The line number of a row is that of its last line.
+
+    Args:
+        path: The file.
+
+    Raises:
+        RowError: The file cannot be read, or two columns have the same name.
+    """
     csv.field_size_limit(max(csv.field_size_limit(), _LONGEST_FIELD))
+    last = 0
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
+            # Strict: a quotation mark that is not closed would take all lines after it for one field.
+            reader = csv.DictReader(file, strict=True)
+            names = reader.fieldnames or ()
+            last = reader.line_num
+            if repeated := next((name for number, name in enumerate(names) if name in names[:number]), None):
+                msg = f"{path}, line 1: two columns are named {repeated!r}; give each column its own name"
+                raise RowError(msg)
             for fields in reader:
-                row = Row(str(path), reader.line_num, {name: value for name, value in fields.items() if value is not None})
+                last = reader.line_num
+                row = Row(str(path), last, {name: value for name, value in fields.items() if value is not None})
                 if None in fields:
-                    row.refuse("it has more fields than the first line")
+                    row.refuse("it has more fields than the first line names")
                 yield row
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        msg = f"{path} cannot be read as CSV: {error}"
+    except csv.Error as error:
+        msg = f"{path}, line {last + 1}: not CSV: {error}; a quotation mark may be missing or misplaced"
+        raise RowError(msg) from error
+    except (OSError, UnicodeDecodeError) as error:
+        msg = f"{path} cannot be read: {error.strerror if isinstance(error, OSError) else 'it is not UTF-8'}"
         raise RowError(msg) from error
 
 
@@ -209,10 +228,10 @@ def _parquet(path: Path) -> Iterator[Row]:
         raise RowError(msg) from error
 
 
-# Rows of a Parquet file that are in memory at once.
+# The number of rows of a Parquet file in memory at once.
 _AT_ONCE = 256
 
-# Characters; Python's own limit is 128 Ki, and a prompt may be longer.
+# In characters. Python's default limit of 128 Ki is too short for long prompts.
 _LONGEST_FIELD = 2**31 - 1
 
 
@@ -220,10 +239,10 @@ async def rows_of(given: str | Path | Iterable[Any] | AsyncIterable[Any]) -> Asy
     """Yield the rows of a file or an iterable, one at a time.
 
     Args:
-        given: A file, or an iterable, sync or async, of mappings, or of texts, each of which is a prompt.
+        given: A file, or a sync or async iterable of mappings or prompt strings.
 
     Raises:
-        RowError: A file cannot be read, or an item is something else.
+        RowError: A file cannot be read, or an item has another type.
     """
     if isinstance(given, str | Path):
         for row in rows_in(Path(given)):
@@ -244,4 +263,4 @@ def _row(number: int, item: Any) -> Row:
     if not isinstance(item, Mapping):
         msg = f"rows, item {number}: it is {type(item).__name__}; give mappings with a prompt, or texts"
         raise RowError(msg)
-    return Row("rows", number, item)
+    return Row("rows", number, item, "item")

@@ -1,4 +1,4 @@
-"""A running batch: a bounded number of rows at once, each row once, and no paid call made twice."""
+"""A running batch: bounded concurrency, each row once, and no paid call made twice."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from langchain_moa.batch.job_queue import JobQueue
 from langchain_moa.batch.journal import BatchJournal
 from langchain_moa.batch.limits import BatchError, CircuitBreaker, tokens_in
 from langchain_moa.batch.output import Output
+from langchain_moa.batch.pace import Paces, with_own_retries
 from langchain_moa.batch.ray_asker import RayAsker
 from langchain_moa.batch.rows import BatchRow, RowReader, rows_in, rows_of
 from langchain_moa.batch.settings import BatchSettings
@@ -31,26 +32,26 @@ if TYPE_CHECKING:
     from langchain_moa.data.rows import Row
     from langchain_moa.mixture.mixture import Mixture
 
-# Seconds between two writes to the disk, which protect against a power failure.
+# Seconds between two flushes to disk.
 _BETWEEN_SYNCS = 1.0
 
-# Rows that are skipped before other tasks of the event loop get a turn.
+# The number of skipped rows after which other tasks of the event loop get a turn.
 _BETWEEN_LOOKS = 200
 
 
 @dataclass(kw_only=True)
 class BatchProgress:
-    """How far a batch is.
+    """The progress of a batch.
 
     Attributes:
-        total: How many rows the input has; `None` if that is unknown.
-        kept: How many have a line in the output from earlier runs.
-        kept_failed: How many of those have failed.
-        answered: How many this run has answered.
-        failed: How many have failed in this run.
-        degraded: How many of its answers are degraded.
-        began: When it began, on the clock of `time.monotonic`.
-        prompt_tokens: About how many tokens the remaining rows have.
+        total: The number of rows of the input, or `None` if it is unknown.
+        kept: The number of rows that earlier runs wrote to the output.
+        kept_failed: How many of those failed.
+        answered: The number of rows that this run answered.
+        failed: The number of rows that failed in this run.
+        degraded: The number of degraded answers of this run.
+        began: The start time, by `time.monotonic`.
+        prompt_tokens: The estimated number of tokens of the remaining prompts.
     """
 
     total: int | None = None
@@ -64,31 +65,31 @@ class BatchProgress:
 
     @property
     def done(self) -> int:
-        """How many rows this run has asked."""
+        """The number of rows that this run processed."""
         return self.answered + self.failed
 
     @property
     def rate(self) -> float:
-        """How many rows a second it has asked."""
+        """The number of processed rows per second."""
         return self.done / max(monotonic() - self.began, 1e-9)
 
     @property
     def left(self) -> int | None:
-        """How many rows are still to be asked; `None` where that is not known."""
+        """The number of remaining rows, or `None` if it is unknown."""
         return None if self.total is None else self.total - self.kept - self.done
 
 
 class BatchRun:
-    """A running batch. Use it as a context manager; `answers` can be read once.
+    """A running batch. Use it as a context manager, and iterate over `answers` once.
 
     Attributes:
-        mixture: The mixture that answers.
-        settings: How rows are read, asked and written.
+        mixture: The mixture.
+        settings: The settings.
         journal: The journal, with the gate and the budget.
-        output: The output; `None` if there is none.
-        progress: How far it is.
-        job_queue: The calls that wait for batch jobs; `None` if all are made directly.
-        asker: What asks the rows; `None` before `answers` is read, except on Ray.
+        output: The output file, or `None`.
+        progress: The progress.
+        job_queue: The queue of batch jobs, or `None` if calls are made directly.
+        asker: Runs the mixture on rows. Without Ray, it is `None` until `answers` is read.
     """
 
     def __init__(
@@ -96,12 +97,11 @@ class BatchRun:
     ) -> None:
         """Open the journal and the output; see `batch_answers` for the arguments and the errors."""
         self.settings = settings = BatchSettings(**options)
-        self.mixture = without_limits(mixture) if settings.half_price else mixture
+        self.mixture = with_own_retries(without_limits(mixture) if settings.half_price else mixture)
         settings.require_possible(self.mixture)
         path = settings.path
-        if path is not None and isinstance(rows, str | Path) and path.absolute() == Path(rows).absolute():
-            msg = f"{path} is the input; give another --output"
-            raise BatchError(msg)
+        if path is not None:
+            _require_file(path, rows)
         self.progress = BatchProgress()
         self._rows = rows
         self._reader = RowReader(prompt_field=settings.prompt_field, system=settings.system)
@@ -121,11 +121,11 @@ class BatchRun:
             raise
 
     def _open(self, path: Path) -> None:
-        refusal = (
-            f"{path} was started with another mixture; give another --output, or remove {journal_of(path)} to have the answers "
-            "of both in one file"
-        )
-        self.journal.require("mixture", fingerprint(self.mixture, self.journal), refusal)
+        remedy = f"give another --output, or remove {journal_of(path)} to have the answers of both in one file"
+        started = f"{path} was started with another"
+        self.journal.require("mixture", fingerprint(self.mixture, self.journal), f"{started} mixture; {remedy}")
+        self.journal.require("system", self.settings.system or "", f"{started} system message (--system); {remedy}")
+        self.journal.require("prompt_field", self.settings.prompt_field or "", f"{started} --prompt-field; {remedy}")
         self.output = Output(path, self.journal, self._reader)
         if self.settings.retry_failed:
             self.output.drop_failed()
@@ -138,7 +138,7 @@ class BatchRun:
         self.close()
 
     def close(self) -> None:
-        """Try again to write what could not be written, and let other runs open the output."""
+        """Try to write unsaved data, and unlock the output for other runs."""
         if self.asker is not None:
             self.asker.close()
         if self.output is not None:
@@ -147,18 +147,18 @@ class BatchRun:
 
     @property
     def unsaved(self) -> int:
-        """How many calls and answers are only in memory, because a file could not be written."""
+        """The number of calls and answers that are only in memory, because writing failed."""
         return len(self.journal.unsaved) + (0 if self.output is None else self.output.unsaved)
 
     def save(self) -> bool:
-        """Try again to write what could not be written, and return whether all is in the files."""
+        """Try to write unsaved data, and return whether everything is in the files."""
         return self.journal.save() and (self.output is None or self.output.save())
 
     def check(self) -> None:
-        """Read the input file once, before anything is paid for, and count its rows. Other inputs cannot be read twice.
+        """Validate and count the rows of an input file before the first call. Iterables are not checked in advance.
 
         Raises:
-            RowError: A row cannot be asked, its id is a duplicate, or it was answered for another prompt.
+            RowError: A row is invalid, its id is a duplicate, or the output has its answer to another prompt.
         """
         if not isinstance(self._rows, str | Path):
             return
@@ -180,10 +180,10 @@ class BatchRun:
         self.progress.kept, self.progress.kept_failed = kept, failed
 
     def _known(self, row: Row, found: BatchRow) -> bool | None:
-        """Return whether a row has failed before; `None` if it has no line in the output."""
+        """Return whether a row failed in an earlier run, or `None` if it has no line in the output."""
         id_ = str(found.id)
         if (before := self.journal.see(id_, row.line)) is not None:
-            row.refuse(f"the id {id_!r} is also in line {before}; each row needs an id of its own")
+            row.refuse(f"the id {id_!r} is also in {row.unit} {before}; each row needs its own id")
         line = self.journal.line_of(id_)
         if line is None:
             return None
@@ -195,11 +195,11 @@ class BatchRun:
         return bool(line.failed)
 
     async def answers(self) -> AsyncGenerator[BatchAnswer]:
-        """Ask the rows that have no line in the output, and yield their answers as they come.
+        """Ask the rows that have no line in the output, and yield their answers as they complete.
 
         Raises:
-            RowError: The input cannot be read any further.
-            OSError: With `ordered`, the output could not be written again in the order of the input.
+            RowError: The input cannot be read.
+            OSError: With `ordered`, the sorted output could not be written.
         """
         self.progress.began = monotonic()
         ending = asyncio.Event()
@@ -207,14 +207,15 @@ class BatchRun:
             if self.asker is None:
                 queue = self.job_queue
                 half_price = None if queue is None else HalfPrice(queue, concurrency=self.settings.concurrency)
-                self.asker = LocalAsker(self.mixture, self.journal, half_price=half_price)
+                paces = Paces(gate=self.journal.gate)
+                self.asker = LocalAsker(self.mixture, self.journal, paces=paces, half_price=half_price)
             work = _Work(self, self.asker)
             answers = as_answered(
                 waiting,
                 work.ask,
                 at_once=self.settings.rows_at_once,
                 goes_on=self.journal.gate.is_open,
-                # Only rows that begin together share their jobs.
+                # Rows share jobs only if they begin together.
                 in_rounds=self.job_queue is not None,
             )
             submitting = [] if self.job_queue is None else [asyncio.create_task(self.job_queue.run())]
@@ -235,18 +236,18 @@ class BatchRun:
             await asyncio.to_thread(self.output.rewrite, self.journal.lines_in_order())
 
     def halt(self) -> None:
-        """End early: no further call begins. The next run finds the batch jobs that are under way."""
+        """End early: no further call begins. Batch jobs continue, and the next run finds them."""
         self.journal.gate.close("signal", "the run was ended")
         if self.job_queue is not None:
             self.job_queue.halt()
 
     async def _waiting(self) -> AsyncGenerator[BatchRow | BatchAnswer]:
-        """Yield the rows that have no line in the output; in place of one that cannot be asked, the answer that says why."""
+        """Yield the rows that have no line in the output. For an invalid row, yield an answer with its error."""
         kept = failed = 0
         async for row in rows_of(self._rows):
             try:
                 found = self._reader.read(row)
-            except RowError as error:  # of an iterable; a file was checked before
+            except RowError as error:  # only for iterables; files were checked before
                 yield _refused(row, error)
                 continue
             has_failed = self._known(row, found)
@@ -255,14 +256,14 @@ class BatchRun:
                 continue
             kept += 1
             failed += has_failed
-            # `check` has counted those of a file.
+            # For files, `check` has counted them already.
             self.progress.kept = max(self.progress.kept, kept)
             self.progress.kept_failed = max(self.progress.kept_failed, failed)
             if not kept % _BETWEEN_LOOKS:
                 await asyncio.sleep(0)
 
     async def _sync(self, ending: asyncio.Event) -> None:
-        """Have what was written outlive a power failure, every second until the end."""
+        """Flush the files to disk every second until the end."""
         while self.output is not None and not ending.is_set():
             with suppress(TimeoutError):
                 await asyncio.wait_for(ending.wait(), _BETWEEN_SYNCS)
@@ -276,7 +277,7 @@ class BatchRun:
 
 
 class _Work:
-    """What is done with each row: it is asked, and its line is written."""
+    """Asks each row and writes its line."""
 
     def __init__(self, run: BatchRun, asker: Asker) -> None:
         self._run = run
@@ -302,13 +303,27 @@ class _Work:
 
 
 def _refused(row: Row, error: RowError) -> BatchAnswer:
-    """Return the answer of a row that cannot be asked."""
+    """Return the answer for an invalid row."""
     columns = {name: value for name, value in row.data.items() if name != "id"}
     given = row.data.get("id")
     named = given if isinstance(given, str | int) and not isinstance(given, bool) else row.line
     return BatchAnswer(id=named, columns=columns, answer=None, error=str(error))
 
 
+def _require_file(output: Path, rows: Any) -> None:
+    """Refuse an output that is a folder or the input.
+
+    Raises:
+        BatchError: It is one of them.
+    """
+    if output.is_dir():
+        msg = f"{output} is a folder; give a file as --output"
+        raise BatchError(msg)
+    if isinstance(rows, str | Path) and output.exists() and Path(rows).exists() and output.samefile(rows):
+        msg = f"{output} is the input; give another --output"
+        raise BatchError(msg)
+
+
 def journal_of(output: Path) -> Path:
-    """Return where the journal of an output is."""
+    """Return the path of the journal of an output."""
     return output.with_name(f"{output.name}.journal")

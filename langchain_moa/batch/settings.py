@@ -1,4 +1,4 @@
-"""The settings of a batch, and the check whether a mixture can keep them."""
+"""The settings of a batch."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     from langchain_moa.mixture.mixture import Mixture
 
 ROUND = 10_000
-"""Rows that are under way at once with `half_price`, so that their calls share jobs."""
+"""The number of concurrent rows with `half_price`, so that their calls share jobs."""
 
 
 class BatchOptions(TypedDict, total=False):
-    """The keyword arguments of `batch_answers`, which describes them."""
+    """The keyword arguments of `batch_answers`; see there."""
 
     output: str | Path | None
     prompt_field: str | None
@@ -35,10 +35,10 @@ class BatchOptions(TypedDict, total=False):
 
 @dataclass(frozen=True, kw_only=True)
 class BatchSettings:
-    """The settings of a batch, with their defaults. `batch_answers` describes them.
+    """The settings of a batch, with their defaults; see `batch_answers`.
 
     Raises:
-        ValueError: A number is not above 0, or `ordered` or `retry_failed` is given without an output.
+        ValueError: A number is not positive, or `ordered` or `retry_failed` is given without an output.
     """
 
     output: str | Path | None = None
@@ -65,23 +65,26 @@ class BatchSettings:
 
     @property
     def path(self) -> Path | None:
-        """The output file; `None` if there is none."""
-        return None if self.output is None else Path(self.output)
+        """The output file, or `None`. A symbolic link is resolved, so that both names of a file have the same journal."""
+        if self.output is None:
+            return None
+        path = Path(self.output)
+        return path.resolve() if path.is_symlink() else path
 
     @property
     def rows_at_once(self) -> int:
-        """How many rows are under way at once."""
+        """The maximum number of concurrent rows."""
         return ROUND if self.half_price else self.concurrency
 
     def require_possible(self, mixture: Mixture) -> None:
-        """Refuse settings that cannot be kept with a mixture.
+        """Check that the settings work with a mixture.
 
         Args:
             mixture: The mixture.
 
         Raises:
-            ValueError: `max_cost_usd` is given and a price is unknown, or `max_tokens` is missing with `half_price`; or `ray`
-                is given with one of the two.
+            ValueError: `max_cost_usd` is given and a price is unknown, or with `half_price` and without `max_tokens`; or `ray`
+                is given with `max_cost_usd` or `half_price`.
             BatchError: `ray` is given and the mixture cannot be sent to other processes.
         """
         if self.ray is not None:

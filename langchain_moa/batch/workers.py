@@ -1,6 +1,6 @@
-"""Many questions at once: a bounded number is under way, and the answers come as they are complete.
+"""Process many items with bounded concurrency, and yield the results as they complete.
 
-Batches, `eval compare`, `eval generate` and `tune` ask their questions with it.
+Used by batches, `eval compare`, `eval generate` and `tune`.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ async def as_answered(
     goes_on: Callable[[], bool],
     in_rounds: bool = False,
 ) -> AsyncGenerator[R]:
-    """Ask about every item, and yield the results in the order in which they are complete.
+    """Process every item, and yield the results in the order in which they complete.
 
-    Items are taken as they are needed, and results that are not read yet do not pile up. If you leave the loop, what is under
-    way is cancelled.
+    Items are taken lazily, and the number of results that are not read yet is bounded. If you leave the loop, items in progress
+    are cancelled.
 
     Args:
-        items: What is asked about.
-        ask: Asks about one item; `None` is a result that is not yielded.
-        at_once: How many items are under way at once.
-        goes_on: Tells before each item whether it may begin.
-        in_rounds: Whether the next items begin only when all that are under way are complete.
+        items: The items.
+        ask: Processes one item. A result of `None` is not yielded.
+        at_once: The maximum number of items in progress.
+        goes_on: Called before each item; returns whether it may begin.
+        in_rounds: Whether the next items begin only after all items in progress are complete.
 
     Raises:
-        Exception: What `ask` raised, at once; or what the items raised, when those under way are complete.
+        Exception: An error of `ask`, immediately; or an error of `items`, after the items in progress are complete.
     """
     workers = _Workers(items, ask, at_once=at_once, goes_on=goes_on, in_rounds=in_rounds)
     tasks = [asyncio.create_task(workers.run()) for _ in range(at_once)]
@@ -63,16 +63,16 @@ async def as_answered(
 async def ask_all(
     items: Iterable[T], ask: Callable[[T], Awaitable[None]], *, at_once: int, goes_on: Callable[[], bool]
 ) -> None:
-    """Ask about every item, as `as_answered` does, where there is no result to read.
+    """Process every item like `as_answered`, without results.
 
     Args:
-        items: What is asked about.
-        ask: Asks about one item.
-        at_once: How many items are under way at once.
-        goes_on: Tells before each item whether it may begin.
+        items: The items.
+        ask: Processes one item.
+        at_once: The maximum number of items in progress.
+        goes_on: Called before each item; returns whether it may begin.
 
     Raises:
-        Exception: What `ask` raised; the others under way are cancelled.
+        Exception: An error of `ask`; the other items in progress are cancelled.
     """
     results: AsyncGenerator[None] = as_answered(items, ask, at_once=at_once, goes_on=goes_on)
     async with aclosing(results):
@@ -81,13 +81,13 @@ async def ask_all(
 
 
 class _Workers(Generic[T, R]):
-    """What the tasks share.
+    """The state shared by the worker tasks.
 
     Attributes:
-        found: The results, each in a tuple; `None` when a task has ended.
-        room: Places for results that are not read yet.
-        error: What asking has raised.
-        items_error: What taking an item has raised.
+        found: The results, each in a tuple, and `None` for each task that has ended.
+        room: Limits the number of results that are not read yet.
+        error: The first error of `ask`.
+        items_error: The error of the items.
     """
 
     def __init__(
@@ -117,7 +117,7 @@ class _Workers(Generic[T, R]):
                     if result is not None:
                         await self.room.acquire()
                         self.found.put_nowait((result,))
-        except Exception as error:  # noqa: BLE001  # raised again where the results are read
+        except Exception as error:  # noqa: BLE001  # raised again by the reader of the results
             self.error = self.error or error
         finally:
             self.found.put_nowait(None)
@@ -127,11 +127,11 @@ class _Workers(Generic[T, R]):
             if not self._goes_on():
                 return None
             try:
-                # At their end, or after an error, the items have none for the other tasks either.
+                # After its end or an error, the generator has no items for the other tasks either.
                 return (await anext(self._items),)
             except StopAsyncIteration:
                 return None
-            except Exception as error:  # noqa: BLE001  # raised again when those under way are complete
+            except Exception as error:  # noqa: BLE001  # raised again when the items in progress are complete
                 self.items_error = error
                 return None
 
@@ -146,7 +146,7 @@ async def _iterated(items: AsyncIterator[T] | Iterable[T]) -> AsyncIterator[T]:
 
 
 class _Round:
-    """The items that are under way at the same time; each waits at its end for all others, so that the next begin together."""
+    """A barrier: each item waits at its end for all others in progress, so that the next ones begin together."""
 
     def __init__(self) -> None:
         self._under_way = 0

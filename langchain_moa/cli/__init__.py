@@ -1,7 +1,7 @@
 """The command line, `langchain-moa`. It needs the extra `cli`.
 
-Each command is a module in `commands`; the other modules are what the commands share. This module imports nothing of the
-extra, so that the command can say what is missing.
+Each command is a module in `commands`; the other modules are shared by the commands. This module imports no package of the
+extra, so that it can report a missing one.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def main() -> None:
 
         app(prog_name="langchain-moa")
     except KeyboardInterrupt:
-        # Ctrl-C while the first packages are imported.
+        # Ctrl-C during the first imports.
         sys.exit(_INTERRUPTED)
 
 

@@ -1,4 +1,4 @@
-"""The final answer on standard output, as it streams in: Markdown on a terminal, else the text as it is."""
+"""The streamed final answer on standard output: rendered Markdown on a terminal, otherwise plain text."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
     from rich.markdown import Markdown
 
-# Of longer blocks, and those with more brackets, the Markdown is not rendered: some such texts take minutes.
+# Longer blocks, and those with more brackets, are not rendered as Markdown: parsing some of them takes minutes.
 _LONGEST_BLOCK = 20_000
 _MOST_BRACKETS = 500
 
 
 class AnswerView(RunView):
-    """Writes the answer: to a terminal as it reads best, to anything else exactly as the model wrote it.
+    """Writes the answer: rendered to a terminal, and unchanged to a file or pipe.
 
-    Use it as a context manager: the last line is always ended, however the run ends.
+    Use it as a context manager: it ends the last line, even if the run fails.
     """
 
     def __init__(self, stream: TextIO, *, plain: bool) -> None:
-        """Make the view.
+        """Create the view.
 
         Args:
             stream: Standard output.
-            plain: Whether a terminal, too, gets the text as it is, without its Markdown rendered.
+            plain: Whether to show the text on a terminal without rendering its Markdown.
         """
         self._stream = stream
         self._is_terminal = is_terminal(stream)
@@ -41,7 +41,7 @@ class AnswerView(RunView):
         self._closing = ExitStack()
         self._last = ""
         self.error: OSError | None = None
-        """Why the answer could not be written, a full disk for example; `None` if it was written."""
+        """The error if the answer could not be written, for example because of a full disk, or `None`."""
 
     def __enter__(self) -> Self:
         if self._is_terminal and not self._plain:
@@ -56,7 +56,7 @@ class AnswerView(RunView):
             self._write("\n")
 
     def on_text(self, text: str) -> None:
-        """Write a piece of the answer."""
+        """Write a chunk of the answer."""
         if not text:
             return
         self._last = text
@@ -66,7 +66,7 @@ class AnswerView(RunView):
             self._write(printable(text) if self._is_terminal else text)
 
     def on_tick(self) -> None:
-        """Draw what has come since the last time."""
+        """Draw the text that arrived since the last tick."""
         if self._rendered is not None:
             self._rendered.refresh()
 
@@ -77,20 +77,20 @@ class AnswerView(RunView):
             self._stream.write(text)
             self._stream.flush()
         except OSError as error:
-            # The reader of a pipe has left, and wants no more. Otherwise the run goes on: its answer is paid for.
+            # The reader of the pipe has exited. After any other error the run continues, because its answer is paid for.
             if error.errno == errno.EPIPE:
                 raise
             self.error = error
 
 
 class StreamedMarkdown:
-    """Shows Markdown while it grows: complete blocks are printed, the last block is drawn again until it is complete.
+    """Renders streamed Markdown: prints complete blocks, and redraws the last block until it is complete.
 
-    The work is linear in the length of the text. Use it as a context manager; the rest is printed at its end.
+    The work is linear in the length of the text. Use it as a context manager; on exit, it prints the rest.
     """
 
     def __init__(self, console: Console) -> None:
-        """Make the view; nothing is shown before the first text.
+        """Create the view; it shows nothing before the first text.
 
         Args:
             console: A terminal.
@@ -113,13 +113,13 @@ class StreamedMarkdown:
             self._print(block)
 
     def write(self, text: str) -> None:
-        """Add a piece of the text."""
+        """Add a chunk of the text."""
         piece = printable(text)
         self._pieces.append(piece)
         self._length += len(piece)
         if not self._view.is_started and piece.strip():
             self._view.start()
-        # Parsed again only when it has doubled, so that a long block does not cost more and more.
+        # Parse again only after the length has doubled, so that the total work for a long block stays linear.
         if "\n" in piece and self._length >= self._parse_at:
             *complete, last = split_blocks(self._open)
             self._pieces, self._length, self._parse_at = [last], len(last), 2 * len(last)
@@ -127,7 +127,7 @@ class StreamedMarkdown:
                 self._print(block)
 
     def refresh(self) -> None:
-        """Draw the last block again."""
+        """Redraw the last block."""
         self._view.refresh()
 
     @property
@@ -147,18 +147,18 @@ class StreamedMarkdown:
 
 
 class MarkdownBlock:
-    """Some Markdown without the empty lines that rich puts around headings, tables and code.
+    """A Markdown block, rendered without the empty lines that rich adds around headings, tables and code.
 
-    Nothing of the text is lost: its tags stay visible, and its links show where they lead.
+    HTML tags stay visible as text, and links show their URLs.
     """
 
     def __init__(self, text: str, *, apart: bool, growing: bool = False) -> None:
-        """Make the block.
+        """Create the block.
 
         Args:
             text: The Markdown.
             apart: Whether an empty line precedes it.
-            growing: Whether it will be erased and drawn again.
+            growing: Whether it is incomplete and will be redrawn.
         """
         self._text = text
         self._apart = apart
@@ -168,10 +168,10 @@ class MarkdownBlock:
         from rich.segment import Segment
         from rich.text import Text
 
-        # What is taller than the screen could not be erased.
+        # Lines above the top of the screen could not be erased.
         most = max(console.height - 3, 1)
         if self._growing and (len(self._text) > options.max_width * most or self._text.count("\n") > most):
-            # To render all of it for each drawing would take longer and longer: its end is shown as it is written.
+            # Rendering all of a long block for each redraw would be slow: show the end of its source.
             end = self._text[-options.max_width * most :].splitlines()[-most:]
             shown: Markdown | Text = Text("\n".join(end))
         else:
@@ -187,12 +187,12 @@ class MarkdownBlock:
 
 
 def is_simple(text: str) -> bool:
-    """Tell whether a block's Markdown is rendered in little time."""
+    """Return whether the Markdown of a block can be rendered quickly."""
     return len(text) <= _LONGEST_BLOCK and text.count("[") <= _MOST_BRACKETS
 
 
 def split_blocks(text: str) -> list[str]:
-    """Split a text into its blocks: paragraphs, lists, tables, code. More text can change the last one only."""
+    """Split Markdown into blocks: paragraphs, lists, tables, code. Appended text can change only the last block."""
     tokens = _parser(blocks_only=True).parse(text)
     starts = [token.map[0] for token in tokens if token.level == 0 and token.map and token.nesting >= 0]
     lines = text.splitlines(keepends=True)
@@ -212,6 +212,6 @@ def _markdown(text: str) -> Markdown:
 def _parser(*, blocks_only: bool) -> MarkdownIt:
     from markdown_it import MarkdownIt
 
-    # Tags would be dropped as HTML, and the backslashes of formulas, \( and \[, as escapes.
+    # Keep tags, which would be dropped as HTML, and the backslashes of formulas, \( and \[.
     parser = MarkdownIt("commonmark", {"html": False}).enable(["strikethrough", "table"]).disable("escape")
     return parser.disable("inline") if blocks_only else parser

@@ -1,4 +1,4 @@
-"""The application: all commands, and the options of `langchain-moa` itself."""
+"""The typer application: all commands, and the options of `langchain-moa` itself."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ app = typer.Typer(
     epilog=EXIT_CODES,
     rich_markup_mode="rich",
     no_args_is_help=True,
-    # Errors are explained by `exit_codes.explained`; a traceback with the values of variables could show a key.
+    # `exit_codes.explained` reports errors; a traceback with local variables could show a key.
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -44,7 +44,7 @@ def _root(
 
 
 for _module in iter_modules(commands.__path__):
-    # The commands of an app without a name join ours; an app with a name is a command with subcommands.
+    # Commands of an app without a name are added at the top level; an app with a name is a command with subcommands.
     app.add_typer(import_module(f"{commands.__name__}.{_module.name}").app)
 
 __all__ = ["app"]

@@ -1,4 +1,4 @@
-"""The options that several commands share, and how a command takes a group of them."""
+"""Options that several commands share, and a decorator for groups of options."""
 
 from __future__ import annotations
 
@@ -112,13 +112,13 @@ Plain = Annotated[
 
 
 def with_arguments(command: Callable[..., None]) -> Callable[..., None]:
-    """Let a command take groups of arguments.
+    """Expand dataclass parameters of a command into options.
 
-    A parameter of the command whose type is a dataclass becomes an option for each of its fields; the command gets an object
-    of that class. Put it below `@app.command()`.
+    Each field of a parameter whose type is a dataclass becomes an option; the command receives an instance of the dataclass.
+    Put the decorator below `@app.command()`.
 
     Args:
-        command: The function. Its defaults, and those of the dataclass's fields, are those of the options.
+        command: The function. The defaults of its parameters and of the dataclass fields become those of the options.
 
     Example:
         ```python
@@ -157,20 +157,20 @@ def with_arguments(command: Callable[..., None]) -> Callable[..., None]:
 
     update_wrapper(expanded, command, updated=())
     expanded.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-    # PEP 362: what `inspect.signature`, and so typer, reads.
+    # `inspect.signature`, which typer uses, reads this attribute (PEP 362).
     vars(expanded)["__signature__"] = inspect.Signature(parameters)
     return expanded
 
 
 @dataclass(frozen=True, kw_only=True)
 class CallArguments:
-    """The instruction of every call, for commands that ask a question.
+    """Options of the commands that ask a question.
 
     Attributes:
         system: The system message.
         temperature: The temperature.
-        max_tokens: The longest answer, in tokens.
-        timeout: Seconds to wait for each call.
+        max_tokens: The limit of output tokens.
+        timeout: The time limit of each call, in seconds.
     """
 
     system: Annotated[
@@ -191,5 +191,5 @@ class CallArguments:
 
     @property
     def fields(self) -> dict[str, Any]:
-        """The fields of the mixture that they set; `None` is what was not given."""
+        """The fields of the mixture that these options set; `None` for options that were not given."""
         return {"temperature": self.temperature, "max_tokens": self.max_tokens, "timeout": self.timeout}

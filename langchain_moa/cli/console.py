@@ -1,7 +1,7 @@
-"""Where the command line writes: answers on standard output, everything about them on standard error.
+"""Output of the command line: results on standard output, everything else on standard error.
 
-Texts of models, servers and files are untrusted. `printable` is what they pass on their way to a terminal; consoles of
-`console_on`, and every function here, apply it.
+Text from models, servers and files is untrusted. `printable` sanitizes it for a terminal; consoles from `console_on` and all
+functions of this module apply it.
 """
 
 from __future__ import annotations
@@ -27,31 +27,31 @@ _LONGEST_LINE = 300
 
 
 def printable(text: str) -> str:
-    """Return a text without what would steer a terminal or hide from its reader: escape sequences, bidi and other controls."""
+    """Return a text without escape sequences, control characters, bidi controls and invisible characters."""
     return left_out(text)
 
 
 def one_line(text: str) -> str:
-    """Return a text as one line of bounded length, for a report: some servers answer an error with a whole page."""
+    """Return a text as one line of bounded length: some servers return a whole page as an error message."""
     line = " ".join(printable(text).split())
     return line if len(line) <= _LONGEST_LINE else f"{line[: _LONGEST_LINE - 1]}…"
 
 
 def counted(number: int, noun: str) -> str:
-    """Return a number and its noun, `1 call` or `2 calls`."""
+    """Return a number with its noun, `1 call` or `2 calls`."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def is_terminal(stream: TextIO | None) -> bool:
-    """Tell whether a stream is a terminal. Unlike rich, this ignores `FORCE_COLOR`, which is about colour only."""
+    """Return whether a stream is a terminal. Unlike rich, ignore `FORCE_COLOR`, which is only about colour."""
     return stream is not None and not stream.closed and stream.isatty()
 
 
 def console_on(stream: TextIO | None) -> Console:
-    """Return a rich console that prints texts as they are, without markup or highlighting, and safe for a terminal.
+    """Return a rich console without markup or highlighting that sanitizes all text.
 
     Args:
-        stream: Where it writes; `None`, which Python has for a closed standard stream, writes nowhere.
+        stream: The stream to write to. `None`, Python's value for a closed standard stream, discards the output.
     """
     from langchain_moa.cli.live_view import SafeConsole
 
@@ -59,47 +59,64 @@ def console_on(stream: TextIO | None) -> Console:
 
 
 def emit(text: str, *, end: str = "\n") -> None:
-    """Write a result to standard output: exactly as it is, or printable if that is a terminal.
+    """Write a result to standard output: sanitized if that is a terminal, otherwise unchanged.
 
     Args:
         text: The result.
-        end: What is written after it.
+        end: A suffix to write after it.
 
     Raises:
-        OSError: It cannot be written.
+        OSError: Standard output cannot be written.
     """
     if sys.stdout is None:
         raise OSError(_CLOSED)
-    sys.stdout.write((printable(text) if is_terminal(sys.stdout) else text) + end)
-    sys.stdout.flush()
+    try:
+        sys.stdout.write((printable(text) if is_terminal(sys.stdout) else text) + end)
+        sys.stdout.flush()
+    except OSError as error:
+        if error.errno is None:
+            raise
+        raise OSError(error.errno, os.strerror(error.errno), "standard output") from error
+
+
+def say(text: str) -> None:
+    """Write sentences to standard output, wrapped between words if that is a terminal, else on one line.
+
+    Args:
+        text: The sentences; line breaks stay.
+    """
+    if not is_terminal(sys.stdout):
+        emit(text)
+        return
+    console_on(sys.stdout).print(text)
 
 
 _CLOSED = "standard output is closed; redirect it to a file, or to /dev/null"
 
 
 def require_output() -> None:
-    """Check that there is a standard output, before anything is asked and paid for.
+    """Check that standard output is open, before any call is made.
 
     Raises:
-        OSError: It is closed.
+        OSError: Standard output is closed.
     """
     if sys.stdout is None or sys.stdout.closed:
         raise OSError(_CLOSED)
 
 
 def write_private(path: Path, text: str) -> None:
-    """Write a file that only its owner can read: under another name first, then renamed, so that it is never incomplete.
+    """Write a file atomically, readable only by its owner: write a temporary file, then rename it.
 
     Args:
-        path: The file; one that is there is replaced.
-        text: What it will hold.
+        path: The file; an existing one is replaced.
+        text: The content.
 
     Raises:
-        OSError: It cannot be written; a file that was there is unchanged.
+        OSError: The file cannot be written; an existing one is unchanged.
     """
     import tempfile
 
-    # The files of `tempfile` are the owner's alone.
+    # Files of `tempfile` are readable only by their owner.
     descriptor, aside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8", errors="replace") as file:
@@ -111,14 +128,14 @@ def write_private(path: Path, text: str) -> None:
 
 
 def tolerate(stream: TextIO | None) -> None:
-    """Have a stream write `?` for characters that its encoding lacks, instead of failing."""
+    """Make a stream write `?` for characters that its encoding does not have, instead of raising an error."""
     if isinstance(stream, TextIOWrapper):
         stream.reconfigure(errors="replace")
 
 
 @contextmanager
 def warnings_in_words() -> Iterator[None]:
-    """Print Python's warnings as notes of the command line, without deprecations, which concern programmers only."""
+    """Print Python warnings as notes of the command line, except deprecation warnings."""
 
     def say(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:
         if not issubclass(category, (DeprecationWarning, PendingDeprecationWarning)):
@@ -130,17 +147,17 @@ def warnings_in_words() -> Iterator[None]:
 
 
 def note(text: str) -> None:
-    """Say something about the run on standard error."""
+    """Print information about the run on standard error."""
     _say("note", "dim", text)
 
 
 def warn(text: str) -> None:
-    """Say on standard error what went wrong and did not end the run."""
+    """Print a warning on standard error."""
     _say("warning", "yellow", text)
 
 
 def complain(text: str) -> None:
-    """Say on standard error what ended the run."""
+    """Print an error on standard error."""
     _say("error", "bold red", text)
 
 
@@ -149,17 +166,17 @@ def _say(kind: str, style: str, text: str) -> None:
 
     from langchain_moa.data.redaction import redact
 
-    # Further lines are indented, so that a text cannot look like a line of this program.
+    # Further lines are indented, so that untrusted text cannot imitate a message of this program.
     lines = "\n  ".join(printable(redact(text)).splitlines())
     console_on(sys.stderr).print(Text.assemble((f"{kind}: ", style), lines), soft_wrap=not is_terminal(sys.stderr))
 
 
 def elided(text: str, *, cells: int) -> Text:
-    """Return a name that fits, its middle left out if necessary: model ids differ at their ends.
+    """Shorten a name in the middle to fit into a width: model ids differ at their ends.
 
     Args:
         text: The name.
-        cells: How many cells of the terminal it may take.
+        cells: The maximum width in terminal cells.
     """
     from rich.cells import cell_len, set_cell_size
     from rich.text import Text
@@ -175,11 +192,11 @@ def elided(text: str, *, cells: int) -> Text:
 
 
 def print_list(titles: Sequence[str], rows: Sequence[Sequence[str | Text]]) -> None:
-    """Print a list on standard output: a table on a terminal, else lines with tabs between the cells.
+    """Print a list on standard output: as a table on a terminal, otherwise as tab-separated lines.
 
     Args:
-        titles: The columns' headings; only a terminal shows them.
-        rows: The cells of each row, in the order of the columns.
+        titles: The headings of the columns, shown only on a terminal.
+        rows: The cells of each row.
     """
     if not is_terminal(sys.stdout):
         for row in rows:

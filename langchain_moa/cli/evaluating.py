@@ -1,4 +1,4 @@
-"""What `batch`, `tune` and the commands of `eval` share: their options, their progress, and how they end early."""
+"""Code shared by `batch`, `tune` and the `eval` commands: options, progress, and early ends."""
 
 from __future__ import annotations
 
@@ -57,32 +57,32 @@ _CENT = 0.01
 _NO_LOG = logging.NullHandler()
 
 SIGNALLED = 128
-"""Exit codes above it say which signal ended a run."""
+"""Exit codes above this are 128 plus the number of the signal that ended the run."""
 
 DRAINING = "ending when the calls under way have answered; once more ends at once, and loses them"
 """The message after the first signal."""
 
 
 class ProgressWatch:
-    """How far a run is, for a person at a terminal or in the lines of a log."""
+    """Reports the progress of a run. This base class does nothing."""
 
     def __call__(self, done: int, total: int, noun: str) -> None:
-        """See how many there are so far, how many there will be, and of what."""
+        """Report how many of a total number of items are done, and the noun for the items."""
 
 
 def run_to_the_end(work: Callable[[ProgressWatch], Coroutine[Any, Any, T]], journal: CallJournal, *, quiet: bool) -> T:
-    """Run an evaluation, and show how far it is.
+    """Run an evaluation, and show its progress.
 
-    After Ctrl-C, SIGTERM, or when the money is used up, no further call begins, and those under way are awaited, because they
-    are paid for. A second signal ends it at once.
+    After Ctrl-C, SIGTERM, or when the budget is used up, no further call begins. Calls in progress are awaited, because they
+    are paid for. A second signal cancels them.
 
     Args:
-        work: Starts it, given a function that is told about its progress.
-        journal: The journal of its calls.
-        quiet: Whether only errors are printed.
+        work: Creates the coroutine to run, given a function that reports progress.
+        journal: The journal of the calls.
+        quiet: Whether to print only errors.
 
     Raises:
-        typer.Exit: It has ended early; the code is 128 and the signal's number, or 1.
+        typer.Exit: The run ended early. The code is 128 plus the signal number, or 1.
     """
     from langchain_moa.batch.limits import StoppedError
     from langchain_moa.cli.signals import run_until_signalled
@@ -96,7 +96,7 @@ def run_to_the_end(work: Callable[[ProgressWatch], Coroutine[Any, Any, T]], jour
         if not quiet:
             note(DRAINING)
 
-    # What the log warns of, the report says.
+    # The report has what would be logged as warnings.
     logging.getLogger("langchain_moa").addHandler(_NO_LOG)
     try:
         with _watching(journal, quiet=quiet) as watch:
@@ -110,7 +110,7 @@ def run_to_the_end(work: Callable[[ProgressWatch], Coroutine[Any, Any, T]], jour
         _say_what_is_kept(journal, quiet=quiet)
         raise
     except Exception:
-        # A journal that cannot be written is the reason, whatever else went wrong then.
+        # If the journal cannot be written, report that rather than errors that follow from it.
         if journal.gate.reason != "write":
             raise
         complain(journal.gate.why)
@@ -119,24 +119,24 @@ def run_to_the_end(work: Callable[[ProgressWatch], Coroutine[Any, Any, T]], jour
 
 
 def budget_refused(models: Sequence[str]) -> str:
-    """Return why a limit in dollars cannot be kept.
+    """Return the error message for a spending limit that cannot be enforced.
 
     Args:
-        models: The models whose price is not known.
+        models: The models with an unknown price.
     """
     whose = f"the price of {models[0]}" if len(models) == 1 else f"the prices of {', '.join(models)}"
-    return f"--max-cost-usd cannot be kept: {whose} {'is' if len(models) == 1 else 'are'} not known"
+    return f"--max-cost-usd cannot be kept: {whose} {'is' if len(models) == 1 else 'are'} not known; leave the option out"
 
 
 def confirm_spending(calls: int, *, yes: bool) -> None:
-    """Ask before anything is spent, if there is a terminal to answer at.
+    """Ask for confirmation before any call is made, if standard input and error are terminals.
 
     Args:
-        calls: How many calls are to be made, about.
-        yes: Whether the answer is yes.
+        calls: The estimated number of calls.
+        yes: Whether to skip the confirmation.
 
     Raises:
-        typer.Abort: The answer was no.
+        typer.Abort: The user declined.
     """
     if calls and not yes and is_terminal(sys.stdin) and is_terminal(sys.stderr):
         typer.confirm(f"Make about {counted(calls, 'call')}?", abort=True, err=True)
@@ -155,13 +155,13 @@ def _say_what_is_kept(journal: CallJournal, *, quiet: bool) -> None:
 
 
 def require_no_ledger(path: Path) -> None:
-    """Refuse an output whose calls an earlier version has kept in a file of lines.
+    """Check that the output has no call ledger of an earlier version.
 
     Args:
-        path: The file of the earlier version.
+        path: The ledger's file.
 
     Raises:
-        EvaluationError: It exists.
+        EvaluationError: The file exists.
     """
     from langchain_moa.batch.limits import EvaluationError
 
@@ -174,7 +174,7 @@ def require_no_ledger(path: Path) -> None:
 
 
 def progress_bar() -> Progress | None:
-    """Return a bar on standard error, with a task's description behind it; `None` where that is no terminal that shows one."""
+    """Return a progress bar on standard error, or `None` if that is not a terminal that supports one."""
     errors = console_on(sys.stderr)
     if not is_terminal(sys.stderr) or errors.is_dumb_terminal:
         return None
@@ -196,7 +196,7 @@ def _watching(journal: CallJournal, *, quiet: bool) -> Iterator[ProgressWatch]:
 
 
 class _Bar(ProgressWatch):
-    """A bar on a terminal."""
+    """Shows progress as a bar on a terminal."""
 
     def __init__(self, progress: Any, journal: CallJournal) -> None:
         self._progress = progress
@@ -208,7 +208,7 @@ class _Bar(ProgressWatch):
 
 
 class _Lines(ProgressWatch):
-    """A line in a log whenever another tenth is done."""
+    """Prints a line for every tenth of the work."""
 
     def __init__(self, journal: CallJournal) -> None:
         self._journal = journal

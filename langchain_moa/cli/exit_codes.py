@@ -1,4 +1,4 @@
-"""How commands fail: one message on standard error, and an exit code for scripts."""
+"""Error handling of the commands: one message on standard error, and an exit code."""
 
 from __future__ import annotations
 
@@ -15,34 +15,34 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 FAILED = 1
-"""The mixture gave no answer, or the command failed in another way."""
+"""The mixture gave no answer, or the command failed for another reason."""
 
 MISUSED = 2
-"""Wrong usage or configuration; typer's code for a wrong option, too."""
+"""Invalid usage or configuration; also typer's code for invalid options."""
 
 INTERRUPTED = 130
-"""Ctrl-C: 128 and the signal's number, as shells have it."""
+"""Ctrl-C: 128 plus the signal number, as in shells."""
 
 EXIT_CODES = (
     "[bold]Exit codes:[/bold] 0 it worked · 1 it failed: the mixture gave no answer, for example · "
     "2 wrong usage or configuration · 130 or 143 ended by Ctrl-C or SIGTERM"
 )
-"""The exit codes in words, for the end of help pages."""
+"""The description of the exit codes at the end of help pages."""
 
 
 class UsageError(Exception):
-    """The user asked for something impossible; the text names the remedy."""
+    """Invalid usage of a command. The message has the remedy."""
 
 
 @contextmanager
 def explained(*, debug: bool) -> Iterator[None]:
-    """Run the body of a command: an exception becomes a message on standard error and an exit code.
+    """Run the body of a command, and turn exceptions into a message on standard error and an exit code.
 
     Args:
-        debug: Whether to show the traceback, too, and warnings as Python shows them.
+        debug: Whether to also show tracebacks, and Python's own warnings.
 
     Raises:
-        typer.Exit: The body has raised an exception.
+        typer.Exit: The body raised an exception.
     """
     tolerate(sys.stdout)
     try:
@@ -53,7 +53,7 @@ def explained(*, debug: bool) -> Iterator[None]:
     except KeyboardInterrupt:
         raise typer.Exit(INTERRUPTED) from None
     except Exception as error:
-        # The reader of a pipe has left; typer ends the program quietly.
+        # The reader of a pipe has exited; typer ends the program without a message.
         if isinstance(error, OSError) and error.errno == errno.EPIPE:
             raise
         tell(error, debug=debug)
@@ -65,7 +65,7 @@ def tell(error: Exception, *, debug: bool) -> None:
 
     Args:
         error: The exception.
-        debug: Whether to show its traceback, too.
+        debug: Whether to also show its traceback.
     """
     if debug:
         _print_traceback(error)
@@ -73,7 +73,7 @@ def tell(error: Exception, *, debug: bool) -> None:
 
 
 def explain(error: Exception) -> str:
-    """Return an error's text without secrets, pydantic's as one line for each field."""
+    """Return the message of an error with secrets redacted; a validation error of pydantic becomes one line per field."""
     from pydantic import ValidationError
 
     from langchain_moa.data.redaction import redact

@@ -1,4 +1,4 @@
-"""Rich's console and live display, as this command line uses them."""
+"""Rich's console and live display, adapted for this command line."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 
 class SafeConsole(Console):
-    """Rich's `Console`, which writes no text that steers the terminal or hides from the reader.
+    """Rich's `Console`, which removes control and invisible characters from all text.
 
-    Everything that is printed, tables and progress bars included, is rendered here.
+    Everything it prints, including tables and progress bars, passes `render`.
     """
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
@@ -34,19 +34,19 @@ class SafeConsole(Console):
 
 
 class LiveView:
-    """A part of the screen that is drawn again and again.
+    """A part of the screen that is redrawn on demand.
 
-    The caller of `refresh` draws it, so that nothing is printed in the middle of a drawing. Most terminals wrap the lines
-    again when they become narrower; the view counts these lines and erases them, too.
+    It is drawn only by `refresh`, in the caller's thread, so that nothing else is printed at the same time. Most terminals
+    rewrap lines when they become narrower; the view also erases these additional lines.
     """
 
     def __init__(self, console: Console, render: Callable[[], RenderableType], *, redirect_stderr: bool = False) -> None:
-        """Make the view; nothing is shown before `start`.
+        """Create the view; it shows nothing before `start`.
 
         Args:
             console: A terminal.
-            render: Returns what to draw; it should be lower than the screen.
-            redirect_stderr: Whether text that is written to standard error is printed above the view.
+            render: Returns the content, which should be lower than the screen.
+            redirect_stderr: Whether to print text written to standard error above the view.
         """
         self._console = console
         self._render = render
@@ -62,26 +62,26 @@ class LiveView:
 
     @property
     def is_started(self) -> bool:
-        """Whether it is on the screen."""
+        """Whether the view is on the screen."""
         return self._live.is_started
 
     def start(self) -> None:
-        """Show it."""
+        """Show the view."""
         self._live.start(refresh=True)
 
     def stop(self) -> None:
-        """Remove it from the screen."""
+        """Remove the view from the screen."""
         self._erase_wrapped()
         self._live.stop()
 
     def refresh(self) -> None:
-        """Draw it again, if it is on the screen."""
+        """Redraw the view if it is on the screen."""
         if self.is_started:
             self._erase_wrapped()
             self._live.refresh()
 
     def print(self, renderable: RenderableType) -> None:
-        """Print something above it."""
+        """Print something above the view."""
         self._erase_wrapped()
         self._console.print(renderable)
         self.refresh()
@@ -92,7 +92,7 @@ class LiveView:
         return _MeasuredLines(lines)
 
     def _erase_wrapped(self) -> None:
-        """Move to the line that rich takes for the last one, where the terminal has wrapped lines since the last drawing."""
+        """Erase the lines that the terminal added by rewrapping, so that the cursor is on the line that rich expects."""
         width = max(self._console.width, 1)
         more = sum(max(-(-cells // width), 1) - 1 for cells in self._widths) if self.is_started else 0
         if more:

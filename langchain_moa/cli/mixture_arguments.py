@@ -1,4 +1,4 @@
-"""The mixture that a command works on, chosen by its options."""
+"""The options that describe a mixture, and how a mixture is created from them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ T = TypeVar("T")
 DEFAULT_CONFIG = Path("moa.yaml")
 DEFAULT_PRESET = "local"
 
-# Some text that clients accept for a key, for commands that call no model.
+# A placeholder that clients accept as a key, for commands that call no model.
 _NO_KEY = "none"
 
 _ADDRESS_KEYS = ("url", "base", "host", "endpoint", "proxy")
@@ -38,17 +38,17 @@ _ADDRESS_KEYS = ("url", "base", "host", "endpoint", "proxy")
 
 @dataclass(frozen=True, kw_only=True)
 class MixtureArguments:
-    """What describes a mixture on the command line.
+    """The options that describe a mixture.
 
-    A file or a preset describes it, and single options override its fields. Without a file and a preset, proposers and
-    aggregator describe it alone; else `./moa.yaml` does if it exists, and the preset `local` if not.
+    A YAML file or a preset describes the mixture, and the other options override its fields. Without both, proposers and an
+    aggregator are enough; otherwise `./moa.yaml` is used if it exists, or else the preset `local`.
 
     Attributes:
         config: The YAML file.
         preset: The preset.
-        proposers: Models that replace the proposers.
-        aggregator: Model that replaces the aggregator.
-        layers: How many layers of proposers.
+        proposers: The models of the proposers.
+        aggregator: The model of the aggregator.
+        layers: The number of layers.
         settings: Other fields, each as `field=value` with the value in YAML.
     """
 
@@ -61,18 +61,18 @@ class MixtureArguments:
 
     @property
     def is_default(self) -> bool:
-        """Whether nothing describes a mixture, so that the default preset is taken."""
+        """Whether no option and no `./moa.yaml` describes a mixture, so that the default preset is used."""
         return not (self.config or self.preset or self.proposers or self.aggregator or DEFAULT_CONFIG.is_file())
 
     @property
     def uses_found_file(self) -> bool:
-        """Whether the mixture is that of `./moa.yaml`, which the user has not named."""
+        """Whether `./moa.yaml` is used without being named in an option."""
         named = self.config or self.preset or (self.proposers and self.aggregator)
         return not named and DEFAULT_CONFIG.is_file()
 
     @property
     def source(self) -> str:
-        """Where the mixture comes from, in a word or two; empty if single options describe it alone."""
+        """A short description of the source of the mixture; empty if only single options describe it."""
         if self.config or self.preset:
             return f"preset {self.preset}" if self.preset else str(self.config)
         if self.proposers and self.aggregator:
@@ -80,15 +80,15 @@ class MixtureArguments:
         return str(DEFAULT_CONFIG) if DEFAULT_CONFIG.is_file() else "" if self.proposers else f"preset {DEFAULT_PRESET}"
 
     def mixture(self, *, asked: bool = True, quiet: bool = False, overrides: Mapping[str, Any] | None = None) -> Mixture:
-        """Make the mixture.
+        """Create the mixture.
 
         Args:
-            asked: Whether it will be asked anything; else no key is needed.
-            quiet: Whether not to print where the mixture comes from.
-            overrides: More fields of the mixture; `None` values are left out.
+            asked: Whether models will be called; otherwise no key is needed.
+            quiet: Whether to leave out the note about the source of the mixture.
+            overrides: Further fields of the mixture; `None` values are ignored.
 
         Raises:
-            UsageError: The options contradict each other, or describe no mixture.
+            UsageError: The options contradict each other or describe no valid mixture, or local models are missing.
         """
         from langchain_moa.mixture.mixture import Mixture
 
@@ -99,31 +99,31 @@ class MixtureArguments:
         return self.build(Mixture, {**(overrides or {}), **({} if asked else {"api_key": _NO_KEY})})
 
     def load(self, *, quiet: bool = False, overrides: Mapping[str, Any] | None = None) -> Mixture:
-        """Make the mixture that is about to be asked, and show on standard error that this takes a moment.
+        """Create a mixture whose models will be called, and show a spinner on standard error meanwhile.
 
         Args:
-            quiet: Whether to say nothing.
-            overrides: More fields of the mixture; `None` values are left out.
+            quiet: Whether to print nothing.
+            overrides: Further fields of the mixture; `None` values are ignored.
 
         Raises:
-            UsageError: The options contradict each other, or describe no mixture, or local models are missing.
+            UsageError: The options contradict each other or describe no valid mixture, or local models are missing.
         """
         if not quiet:
             self._announce()
         if quiet or not is_terminal(sys.stderr):
             return self.mixture(quiet=True, overrides=overrides)
-        # The first import of a provider's client takes a second or two.
+        # The first import of a provider's client takes one or two seconds.
         with console_on(sys.stderr).status("loading"):
             return self.mixture(quiet=True, overrides=overrides)
 
     def served(self, *, quiet: bool = False) -> dict[str, ChatMoA]:
-        """Make the chat models that the options name: one, or several by name from one file.
+        """Create the chat models that the options describe, by name: one, or all mixtures of a file.
 
         Args:
-            quiet: Whether to leave out the note that says which mixture was found.
+            quiet: Whether to leave out the note about the source of the mixture.
 
         Raises:
-            UsageError: The options contradict each other, or describe no mixture.
+            UsageError: The options contradict each other or describe no valid mixture.
         """
         from langchain_moa.chat_model.chat_model import ChatMoA
         from langchain_moa.mixture.config import read_mixtures
@@ -143,22 +143,22 @@ class MixtureArguments:
             raise UsageError(explain(error)) from error
 
     def written(self) -> dict[str, Any]:
-        """Return the mixture's fields as they are written, in the order of the file, unchecked.
+        """Return the mixture's fields as written, in the order of the file, without validation.
 
         Raises:
-            UsageError: The options contradict each other, or name no file or preset that can be read.
+            UsageError: The options contradict each other, or the file or preset cannot be read.
         """
         return self.build(dict, {})
 
     def build(self, make: Callable[..., T], more: Mapping[str, Any]) -> T:
-        """Call a function with the mixture's fields.
+        """Call a function with the mixture's fields as keyword arguments.
 
         Args:
-            make: `Mixture`, for example.
-            more: More fields; `None` values are left out.
+            make: The function or class, for example `Mixture`.
+            more: Further fields; `None` values are ignored.
 
         Raises:
-            UsageError: The options contradict each other, or describe no mixture.
+            UsageError: The options contradict each other or describe no valid mixture.
         """
         self._refuse_two()
         overrides = self._overrides() | {name: value for name, value in more.items() if value is not None}
@@ -169,7 +169,7 @@ class MixtureArguments:
         return made
 
     def _announce(self) -> None:
-        """Say which mixture was chosen where the user has named none, and which servers a file found by chance calls."""
+        """Print which mixture is used if no option named one, and which servers a `./moa.yaml` calls."""
         if self.is_default:
             note("no --config, no --preset and no ./moa.yaml: using the preset local, small models on this machine")
         elif self.uses_found_file:
@@ -182,7 +182,7 @@ class MixtureArguments:
             note(f"using ./{DEFAULT_CONFIG}{',' if any(said) else ''}{''.join(said)}")
 
     def _found(self) -> list[Any]:
-        """Return the mixtures of `./moa.yaml` as they are written, with those that are members of them."""
+        """Return the mixtures of `./moa.yaml` as written, including nested ones."""
         from langchain_moa.mixture.config import inner_mixtures, read_mixtures
 
         make: Any = dict
@@ -209,7 +209,7 @@ class MixtureArguments:
         if DEFAULT_CONFIG.is_file():
             return read_config(make, DEFAULT_CONFIG, overrides)
         if self.proposers:
-            # Some aggregations need no aggregator; the others say that it is missing.
+            # Some aggregations need no aggregator; the others raise an error.
             return make(**overrides)
         if self.aggregator:
             msg = "--aggregator needs --proposer, --preset or --config"
@@ -227,7 +227,7 @@ class MixtureArguments:
 
 
 def _setting(text: str) -> tuple[str, Any]:
-    """Read `field=value`."""
+    """Parse `field=value`."""
     from langchain_moa.data.documents import read_yaml
     from langchain_moa.data.redaction import names_secret
     from langchain_moa.members.keys import is_open
@@ -239,7 +239,7 @@ def _setting(text: str) -> tuple[str, Any]:
     try:
         value = read_yaml(written)
     except ValueError as error:
-        # Its text would quote the value, which may be a key by mistake.
+        # The text of the YAML error would quote the value, which may be a key.
         msg = f"--set {name}: the value is not valid YAML; put it in quotes if it contains characters like : [ {{"
         raise UsageError(msg) from error
     if (secret := names_secret({name: value}, allows=is_open)) is not None:
@@ -252,7 +252,7 @@ def _setting(text: str) -> tuple[str, Any]:
 
 
 def _addresses(value: Any, key: str = "") -> Iterator[str]:
-    """Yield the addresses of servers in the fields of a mixture, at any depth."""
+    """Yield the server addresses in the fields of a mixture, at any depth."""
     from langchain_moa.data.redaction import redact
 
     if isinstance(value, dict):
@@ -266,7 +266,7 @@ def _addresses(value: Any, key: str = "") -> Iterator[str]:
 
 
 def _require_local_models(fields: Any) -> None:
-    """Refuse a mixture whose local models are missing, with one command that fetches all of them."""
+    """Check that the local models of a mixture are downloaded. The error has the command that downloads all missing ones."""
     from langchain_moa.mixture.config import inner_mixtures
 
     try:
@@ -276,7 +276,7 @@ def _require_local_models(fields: Any) -> None:
     from langchain_moa.local import CATALOG, is_present
 
     if find_spec("xllamacpp") is None:
-        return  # the mixture says how to install it
+        return  # creating the mixture raises an error with the pip command
     names = dict.fromkeys(text.removeprefix("local:") for text in _texts(fields) if text.startswith("local:"))
     missing = [name for name in names if name in CATALOG and not is_present(CATALOG[name])]
     if missing:
@@ -287,7 +287,7 @@ def _require_local_models(fields: Any) -> None:
 
 
 def _texts(value: Any) -> Iterator[str]:
-    """Yield every text in the fields of a mixture, at any depth."""
+    """Yield every string in the fields of a mixture, at any depth."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, (dict, list, tuple)):

@@ -1,4 +1,4 @@
-"""The live view of a run: which calls are under way, and a line for each layer that is done."""
+"""The live view of a run: the calls in progress, and a line for each completed layer."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _FRAMES_PER_SECOND = 10
 
 _WIDEST_NAME = 60
 _NARROWEST_NAME = 12
-# A row has a sign, the seconds, and a reason, which gets at least half of the rest.
+# A row has a sign, the seconds, and a reason, which gets at least half of the remaining width.
 _BESIDE_NAME = 16
 
 _DASH = "\N{EN DASH}"
@@ -28,7 +28,7 @@ _DASH = "\N{EN DASH}"
 
 @dataclass
 class _ShownCall:
-    """A call; its status is `waiting`, `running`, or what the event of its end says."""
+    """A call in the view. Its status is `waiting`, `running`, or the status of its final event."""
 
     name: str
     status: str = "waiting"
@@ -69,7 +69,7 @@ class _ShownCall:
 
 @dataclass(eq=False)
 class _ShownStage:
-    """A part of the run that the view shows at a time: a layer, a strategy's calls, the aggregator."""
+    """The part of the run that the view currently shows: a layer, the calls of a strategy, or the aggregator."""
 
     title: str
     calls: list[_ShownCall] = field(default_factory=list)
@@ -77,23 +77,24 @@ class _ShownStage:
 
     @property
     def elapsed(self) -> float:
-        return perf_counter() - self.since
+        # Events arrive late while clients are made; a stage is not shorter than a call in it.
+        return max([perf_counter() - self.since, *(call.seconds for call in self.calls if call.is_over)])
 
 
 class ProgressView(RunView):
-    """Shows a run on a terminal while it goes; a line for each layer stays.
+    """Shows the progress of a run on a terminal, and prints a line for each completed layer.
 
-    Use it as a context manager: however the run ends, the terminal is left as it was.
+    Use it as a context manager, which restores the terminal on exit.
     """
 
     def __init__(self, console: Console, layers: Sequence[Sequence[str]], *, yields: bool, awaits_tokens: bool = False) -> None:
-        """Make the view.
+        """Create the view.
 
         Args:
-            console: Where it is shown.
+            console: The console of the terminal.
             layers: The names of each layer's proposers.
-            yields: Whether the answer appears on the same terminal, so that the view makes room for it.
-            awaits_tokens: Whether the proposers are streamed, so that "no token yet" can be shown.
+            yields: Whether the answer is written to the same terminal, so that the view must be removed before it.
+            awaits_tokens: Whether proposers are streamed, so that "no token yet" can be shown.
         """
         from langchain_moa.cli.live_view import LiveView
 
@@ -109,17 +110,17 @@ class ProgressView(RunView):
         self._live = LiveView(console, self._render, redirect_stderr=True)
 
     def __enter__(self) -> Self:
-        """Begin to show."""
+        """Show the view."""
         if not self._console.is_dumb_terminal:
             self._live.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Leave the terminal as it was."""
+        """Remove the view and restore the terminal."""
         self._live.stop()
 
     def on_event(self, event: Mapping[str, Any]) -> None:
-        """Follow the run."""
+        """Update the view with an event of the run."""
         match event["moa"]:
             case "proposing":
                 self._enter_layer(event["layer"])
@@ -139,17 +140,17 @@ class ProgressView(RunView):
         self._live.refresh()
 
     def on_tick(self) -> None:
-        """Draw what has changed since the last time."""
+        """Redraw the view."""
         self._live.refresh()
 
     def on_proposer_text(self, layer: int, proposer: int, text: str) -> None:
-        """Count what a proposer says."""
+        """Count the words of a proposer."""
         calls = self._layer(layer).calls
         if proposer <= len(calls):
             calls[proposer - 1].hear(text)
 
     def on_text(self, text: str) -> None:
-        """Make room for the answer, or count its words where it goes elsewhere."""
+        """Remove the view before the answer, or count the words if the answer is written elsewhere."""
         if text.strip() and self._yields and not self._words:
             self._live.stop()
             self._console.line()
@@ -184,7 +185,7 @@ class ProgressView(RunView):
             self._live.print(_failures([call], title))
 
     def _print_layer(self, event: Mapping[str, Any]) -> None:
-        """Print the line of a layer that is done, and a line for each failure in it."""
+        """Print the line of a completed layer, and a line for each failure in it."""
         from rich.text import Text
 
         stage = self._layer(event["layer"])
@@ -221,13 +222,13 @@ class ProgressView(RunView):
         names = [elided(call.name, cells=cells) for call in stage.calls]
         width = max((name.cell_len for name in names), default=0)
         rows = [_row(call, name, width, self._remark(call)) for call, name in zip(stage.calls, names, strict=True)]
-        # What is taller than the screen could not be wiped off it.
+        # Lines above the top of the screen could not be erased.
         shown = rows[: max(self._console.height - 4, 1)]
         hidden = [Text(f"    … and {len(rows) - len(shown)} more", "dim")] if len(shown) < len(rows) else []
         return Group(title, *shown, *hidden)
 
     def _remark(self, call: _ShownCall) -> str:
-        """Return what there is to say of a call that is under way."""
+        """Return the remark on a call in progress."""
         if call.words:
             return f"first token {call.first_token:.1f} s · {counted(call.words, 'word')}"
         if self._awaits_tokens and self._stage in self._layers.values():
@@ -240,7 +241,7 @@ def _spinner() -> str:
 
 
 def _row(call: _ShownCall, name: Text, width: int, running: str) -> Text:
-    """Return a call's line: a sign, its name, its seconds, and what else there is to say, as far as there is room."""
+    """Return the line of a call: a sign, its name, its seconds and a remark, cut to the width."""
     from rich.text import Text
 
     match call.status:

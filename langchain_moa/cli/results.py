@@ -1,4 +1,4 @@
-"""The results of a run beside its answer: the table of calls, the references, the JSON document."""
+"""The results of a run besides its answer: the table of calls, the references, the JSON document."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from langchain_moa.data.reference import Reference
 
-# What the columns beside the names take.
+# The width of the columns other than the names.
 _COLUMNS = 42
 _COST_COLUMN = 10
 _NARROWEST_NAME = 16
@@ -27,11 +27,11 @@ _UNKNOWN = "?"
 
 
 def calls_table(moa: Mapping[str, Any], *, seconds: float, width: int) -> Table:
-    """Return the table of an answer's calls: seconds, tokens, and dollars where any price is known.
+    """Return the table of an answer's calls: seconds, tokens, and dollars if any price is known.
 
     Args:
-        moa: The account of the calls.
-        seconds: How long they took together.
+        moa: The answer's `response_metadata["moa"]`.
+        seconds: The duration of the whole run.
         width: The terminal's width in cells.
     """
     from rich.table import Table
@@ -69,29 +69,29 @@ def result_document(result: RunResult) -> str:
 
 
 def failure_document(reason: str, references: Sequence[Reference]) -> str:
-    """Return a run that gave no answer as JSON: why, and the references that have been paid for.
+    """Return a failed run as JSON: the reason, and the references so far, which are paid for.
 
     Args:
-        reason: Why, free of secrets.
-        references: All references there are.
+        reason: The reason, with secrets redacted.
+        references: The references so far.
     """
     return _json(answer=None, references=references, usage=None, moa=None, error=reason)
 
 
 class ReferencesView(RunView):
-    """Prints each layer's references as soon as the layer is done."""
+    """Prints the references of each layer when the layer is complete."""
 
     def __init__(self, console: Console) -> None:
-        """Make the view.
+        """Create the view.
 
         Args:
-            console: Where they are printed.
+            console: The console to print on.
         """
         self._console = console
         self._shown = 0
 
     def on_references(self, references: Sequence[Reference]) -> None:
-        """Print those that are new."""
+        """Print the new references."""
         for reference in references[self._shown :]:
             print_reference(reference, self._console)
             self._console.line()
@@ -99,11 +99,11 @@ class ReferencesView(RunView):
 
 
 def print_reference(reference: Reference, console: Console) -> None:
-    """Print what a proposer answered, or why it did not.
+    """Print the answer of a proposer, or its error.
 
     Args:
         reference: The reference.
-        console: Where it is printed.
+        console: The console to print on.
     """
     from rich.rule import Rule
     from rich.text import Text
@@ -124,7 +124,7 @@ def print_reference(reference: Reference, console: Console) -> None:
 
 
 def _calls(moa: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Yield every call and the place in the graph that made it."""
+    """Yield each call with its place in the graph."""
     for number, layer in enumerate(moa["layers"], start=1):
         for call in layer:
             yield f"layer {number}", call
@@ -147,7 +147,7 @@ def _cells(call: Mapping[str, Any], cells: int, *, priced: bool) -> list[Any]:
 
 
 def _style(status: str) -> str:
-    """Return the colour of a call without an answer; one that was not waited for has not failed."""
+    """Return the colour of a call without an answer: red if it failed, yellow if it was not waited for."""
     return "yellow" if status in NOT_WAITED_FOR else "red"
 
 
@@ -164,6 +164,6 @@ def _cost(cost: float | None) -> str:
 
 
 def _json(**fields: Any) -> str:
-    # Characters that steer a terminal or cannot be seen are escaped, which changes nothing for a parser.
+    # Control and invisible characters are escaped, which makes no difference to a JSON parser.
     text = json.dumps(fields, ensure_ascii=False, indent=2)
     return replaced(text, lambda character: json.dumps(character)[1:-1])

@@ -1,4 +1,4 @@
-"""Running a mixture while views show it; Ctrl-C cancels it at once."""
+"""Run a mixture with views that show its progress. Ctrl-C cancels the run."""
 
 from __future__ import annotations
 
@@ -27,41 +27,41 @@ _NO_LOG = logging.NullHandler()
 _SECONDS_BETWEEN_TICKS = 0.1
 
 CUT = "the answer was cut at max_tokens"
-"""The remark on an answer that was cut at its longest allowed length."""
+"""The remark on an answer that was cut at `max_tokens`."""
 
 NOT_WAITED_FOR = ("late", "cancelled")
-"""The statuses of calls that were skipped; they have not failed."""
+"""The statuses of calls that were not waited for, which did not fail."""
 
 
 class RunView:
-    """Sees a run as it goes; a subclass overrides what it needs."""
+    """Receives the events of a run. Subclasses override the methods that they need."""
 
     def on_event(self, event: Mapping[str, Any]) -> None:
-        """See an event of a node: a mapping whose `moa` names it (`proposing`, `proposed`, `merged`, ...)."""
+        """Receive an event of a node: a mapping whose `moa` is the kind of event (`proposing`, `proposed`, `merged`, ...)."""
 
     def on_text(self, text: str) -> None:
-        """See a piece of the final answer."""
+        """Receive a chunk of the final answer."""
 
     def on_proposer_text(self, layer: int, proposer: int, text: str) -> None:
-        """See a piece of a proposer's answer; only if proposers are streamed."""
+        """Receive a chunk of a proposer's answer, if proposers are streamed."""
 
     def on_references(self, references: Sequence[Reference]) -> None:
-        """See all references so far, after each step of the graph."""
+        """Receive all references so far, after each step of the graph."""
 
     def on_tick(self) -> None:
-        """Draw, about ten times a second."""
+        """Redraw; called about ten times a second."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunResult:
-    """What a run came to.
+    """The result of a run.
 
     Attributes:
         message: The aggregator's answer.
-        references: Every reference, the failed ones too.
-        usage: The tokens of all calls; `None` if no provider counted any.
-        moa: The breakdown by layer and proposer.
-        seconds: Wall-clock time of the whole run.
+        references: All references, including failed ones.
+        usage: The tokens of all calls, or `None` if no provider reported any.
+        moa: The answer's `response_metadata["moa"]`: the calls by layer and proposer.
+        seconds: The duration of the whole run.
     """
 
     message: AIMessage
@@ -72,12 +72,12 @@ class RunResult:
 
     @property
     def answer(self) -> str:
-        """The answer's text."""
+        """The text of the answer."""
         return str(self.message.text)
 
     @property
     def remarks(self) -> list[str]:
-        """What the reader should know of the answer: what failed on the way, and whether it was cut."""
+        """Remarks on the answer: what failed during the run, and whether the answer was cut."""
         remarks = [str(each) for each in self.moa.get("degraded", ())]
         if self.is_cut and not any("max_tokens" in each for each in remarks):
             remarks.append(CUT)
@@ -85,34 +85,34 @@ class RunResult:
 
     @property
     def is_cut(self) -> bool:
-        """Whether the answer has reached the longest length that was allowed."""
+        """Whether the answer was cut at `max_tokens`."""
         return is_cut(self.message)
 
 
 def run(mixture: Mixture, messages: Sequence[BaseMessage], *views: RunView) -> RunResult:
-    """Ask a mixture.
+    """Run a mixture.
 
     Args:
         mixture: The mixture.
         messages: The conversation.
-        *views: Who sees it run, each told before the next.
+        *views: The views, which receive each event in this order.
 
     Raises:
         MoAError: The mixture gave no answer.
-        typer.Exit: Ctrl-C or SIGTERM came; every call under way has been cancelled.
+        typer.Exit: The run was cancelled by Ctrl-C or SIGTERM.
     """
-    # Asynchronous, because a synchronous call that is under way could not be cancelled.
+    # Async, because synchronous calls cannot be cancelled.
     return run_until_signalled(arun(mixture, messages, *views))
 
 
 async def arun(mixture: Mixture, messages: Sequence[BaseMessage], *views: RunView, stream_proposers: bool = False) -> RunResult:
-    """Ask a mixture in the running event loop.
+    """Run a mixture in the current event loop.
 
     Args:
         mixture: The mixture.
         messages: The conversation.
-        *views: Who sees it run, each told before the next.
-        stream_proposers: Whether the proposers' answers are seen as they come, too.
+        *views: The views, which receive each event in this order.
+        stream_proposers: Whether to stream the proposers' answers, too.
 
     Raises:
         MoAError: The mixture gave no answer.
@@ -122,7 +122,7 @@ async def arun(mixture: Mixture, messages: Sequence[BaseMessage], *views: RunVie
     from langchain_moa.data.state import MoAContext
     from langchain_moa.data.usage import total_usage
 
-    # The command line prints what the log warns of.
+    # The command line prints what would be logged as warnings.
     logging.getLogger("langchain_moa").addHandler(_NO_LOG)
     started = perf_counter()
     from langchain_moa.engine.graph import build_graph
@@ -132,7 +132,7 @@ async def arun(mixture: Mixture, messages: Sequence[BaseMessage], *views: RunVie
     streamed = False
     steps = graph.astream(
         {"messages": list(messages)},
-        # Twice the steps that the graph can take: a layer and its merge each, and the aggregator.
+        # More than the graph can need: it has no cycles, so it takes at most one step per node.
         {"recursion_limit": 2 * len(graph.nodes)},
         context=MoAContext(stream_answer=True),
         stream_mode=["custom", "values", *(["messages"] if stream_proposers else [])],
@@ -167,7 +167,7 @@ async def arun(mixture: Mixture, messages: Sequence[BaseMessage], *views: RunVie
 
 @asynccontextmanager
 async def _ticking(views: Sequence[RunView]) -> AsyncIterator[None]:
-    """Have the views draw themselves in this loop's thread, so that no print comes in the middle of a drawing."""
+    """Redraw the views periodically in this event loop, so that nothing else is printed at the same time."""
 
     async def tick() -> None:
         while True:

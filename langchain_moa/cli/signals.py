@@ -1,4 +1,4 @@
-"""Signals: Ctrl-C and SIGTERM cancel the work at once, whatever the clients of the models are doing."""
+"""Signal handling: Ctrl-C and SIGTERM cancel the work promptly, whatever the models' clients are doing."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ _SECONDS_AT_MOST = 2.0
 _SHOW_CURSOR = "\x1b[?25h"
 
 
-class Interrupted(Exception):  # noqa: N818  # the user's wish, no error
-    """Ctrl-C came while `interruptible` work was done."""
+class Interrupted(Exception):  # noqa: N818  # requested by the user, not an error
+    """Ctrl-C was pressed during `interruptible` work."""
 
 
 def run_until_signalled(
@@ -41,16 +41,16 @@ def run_until_signalled(
     by: Collection[signal.Signals] = _SIGNALS,
     drain: Callable[[signal.Signals], object] | None = None,
 ) -> T:
-    """Run a coroutine as `asyncio.run` does, and cancel it when a signal asks for it.
+    """Run a coroutine like `asyncio.run`, and cancel it on a signal.
 
     Args:
-        work: What to run.
-        by: The signals that do. Those of SIGINT and SIGTERM that are not among them do nothing.
-        drain: What the first signal does in place of that: it tells the work to come to an end by itself. The second one
-            cancels it. Default: the first one cancels it.
+        work: The coroutine.
+        by: The signals that cancel it. SIGINT or SIGTERM are ignored if they are not among these.
+        drain: Called for the first signal instead of cancelling, to let the work end by itself; the second signal cancels.
+            Default: the first signal cancels.
 
     Raises:
-        typer.Exit: A signal has cancelled it; the code is 128 and its number, as shells have it.
+        typer.Exit: A signal cancelled the work. The code is 128 plus the signal number, as in shells.
     """
     ending = _Ending(by, drain)
     try:
@@ -62,13 +62,13 @@ def run_until_signalled(
 
 
 async def interruptible(work: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine so that Ctrl-C ends it, and not the program that goes on after it.
+    """Run a coroutine so that Ctrl-C cancels it without ending the program.
 
     Args:
-        work: What to run.
+        work: The coroutine.
 
     Raises:
-        Interrupted: Ctrl-C came; every call under way has been cancelled.
+        Interrupted: Ctrl-C was pressed; all calls in progress were cancelled.
     """
     loop, others = asyncio.get_running_loop(), asyncio.all_tasks()
     task = loop.create_task(work)
@@ -80,7 +80,7 @@ async def interruptible(work: Coroutine[Any, Any, T]) -> T:
             interrupted_at = monotonic()
             loop.call_soon_threadsafe(_cancel, loop, [task], lambda: [] if task.done() else asyncio.all_tasks() - others)
         elif monotonic() - interrupted_at > _SECONDS_AT_MOST:
-            # It cannot be cancelled; the only way out is the way out of the program.
+            # The work does not react to cancellation, so end the program.
             signal.default_int_handler(number, frame)
 
     with _handled({signal.SIGINT: interrupt}):
@@ -93,7 +93,7 @@ async def interruptible(work: Coroutine[Any, Any, T]) -> T:
 
 
 def end_whatever_is_left() -> None:
-    """See to it that the program ends in two seconds, even if calls that cannot be cancelled are still under way."""
+    """Make sure that the program ends within two seconds, even if calls that cannot be cancelled are in progress."""
     _give_up_later(0)
 
 
@@ -107,8 +107,8 @@ class _Ending:
 
     def is_over(self) -> None:
         if self._watchdog is not None:
-            # From Python 3.13 on, a loop that is cancelled while it ends does not wait for its threads. The interpreter would,
-            # without a limit; here the watchdog is one.
+            # Since Python 3.13, a loop that is cancelled while it shuts down does not wait for its threads. The interpreter
+            # would wait for them without a time limit; here the watchdog limits it.
             for thread in {*threading.enumerate()} - self._threads:
                 if not thread.daemon:
                     thread.join()
@@ -124,22 +124,22 @@ class _Ending:
                 drain, self._drain = self._drain, None
                 loop.call_soon_threadsafe(drain, signal.Signals(number))
                 return
-            # The next signal does what it does in any program.
+            # Restore the default handler for the next signal.
             signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
             self.code = 128 + number
             self._watchdog = _give_up_later(self.code)
             loop.call_soon_threadsafe(_cancel, loop, [task], asyncio.all_tasks)
 
-        # A function that does nothing, and not `SIG_IGN`, which the processes that are started would inherit.
+        # A no-op handler instead of `SIG_IGN`, which child processes would inherit.
         return _handled({number: end if number in self._by else lambda *_: None for number in _SIGNALS})
 
 
 @contextmanager
 def _handled(handlers: Mapping[signal.Signals, Callable[[int, FrameType | None], None]]) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
-        yield  # signals are the main thread's
+        yield  # only the main thread can handle signals
         return
-    # Not the loop's own handlers: those wait while a model is being loaded in the loop's thread.
+    # Not the event loop's handlers: they do not run while a model is being loaded in the loop's thread.
     before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
         yield
@@ -153,7 +153,7 @@ def _cancel(
     tasks: Iterable[asyncio.Task[Any] | None],
     left: Callable[[], Collection[asyncio.Task[Any]]],
 ) -> None:
-    """Cancel tasks, and again until it is heard: before Python 3.12 `asyncio.wait_for` may lose a cancellation."""
+    """Cancel tasks repeatedly until they end: before Python 3.12, `asyncio.wait_for` may swallow a cancellation."""
     for task in tasks:
         if task is not None:
             task.cancel()
@@ -166,7 +166,7 @@ def _cancel_left(loop: asyncio.AbstractEventLoop, left: Callable[[], Collection[
 
 
 def _give_up_later(code: int) -> threading.Timer:
-    """End the program even if a call cannot be cancelled, as those of clients that know no async cannot."""
+    """Start a timer that ends the program even if calls cannot be cancelled, such as those of synchronous clients."""
     watchdog = threading.Timer(_SECONDS_AT_MOST, _give_up, args=(code,))
     watchdog.daemon = True
     watchdog.start()

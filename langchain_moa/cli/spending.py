@@ -1,4 +1,4 @@
-"""What calls have used, as far as it is known."""
+"""Tokens and costs of calls, as far as they are known."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ AT_LEAST = "at least "
 
 @dataclass(frozen=True, kw_only=True)
 class Spending:
-    """Tokens and dollars of some calls.
+    """The tokens and costs of some calls.
 
     Attributes:
-        tokens_in: Tokens read, as far as providers counted them.
-        tokens_out: Tokens written, in the same way.
-        cost_usd: US dollars, as far as prices are known.
-        uncounted: Successful calls whose tokens were not counted.
-        unpriced: Calls that used something, and whose price is not known.
+        tokens_in: Input tokens, as far as providers reported them.
+        tokens_out: Output tokens, as far as providers reported them.
+        cost_usd: The cost in US dollars, as far as prices are known.
+        uncounted: Successful calls without reported tokens.
+        unpriced: Calls that used tokens and whose price is unknown.
     """
 
     tokens_in: int = 0
@@ -31,10 +31,10 @@ class Spending:
 
     @classmethod
     def of(cls, moa: Mapping[str, Any]) -> Self:
-        """Return what the calls of an account have used.
+        """Return the spending of an answer's calls.
 
         Args:
-            moa: The account: an answer's `response_metadata["moa"]`.
+            moa: The answer's `response_metadata["moa"]`.
         """
         from langchain_moa.data.usage import calls_of, total_usage
 
@@ -50,11 +50,11 @@ class Spending:
         )
 
     def __add__(self, other: Spending) -> Spending:
-        """Return what both have used."""
+        """Return the sum of both."""
         return Spending(**{each.name: getattr(self, each.name) + getattr(other, each.name) for each in fields(self)})
 
     def __str__(self) -> str:
-        """Say it in a few words; what is not known at all is left out."""
+        """Return a short description, without unknown values."""
         return " · ".join(part for part in (self._tokens, self._cost) if part)
 
     @property

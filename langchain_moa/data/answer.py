@@ -76,11 +76,20 @@ def _messages() -> TypeAdapter[Any]:
 
 def reference_text(message: AIMessage) -> str:
     """Return the visible text of a message, without thoughts in any spelling."""
-    text = without_thoughts(str(message.text), is_cut=is_cut(message)).text
+    return whole_characters(without_thoughts(str(message.text), is_cut=is_cut(message)).text)
+
+
+def whole_characters(text: str) -> str:
+    """Return a text without lone surrogates: join pairs, and replace the others.
+
+    A server that cuts an answer may leave half a character. Clients cannot send it, and checkpointers cannot store it.
+
+    Args:
+        text: The text.
+    """
     try:
         text.encode()
     except UnicodeEncodeError:
-        # A lone surrogate, as left by a server that cut the answer: clients cannot send it, checkpointers cannot store it.
         return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     return text
 

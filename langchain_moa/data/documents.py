@@ -10,6 +10,9 @@ import yaml
 _DEEPEST = 50
 _MOST_VALUES = 100_000
 
+# PyYAML reads a long number in more than linear time.
+_LONGEST_NUMBER = 1_000
+
 
 def read_yaml(text: str) -> Any:
     """Parse a YAML document.
@@ -46,6 +49,7 @@ class _Loader(yaml.SafeLoader):
         super().__init__(text)
         self._open: list[yaml.Node | None] = []
         self._sizes: dict[int, int] = {}
+        self._count = 0
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         event: Any = self.peek_event()  # type: ignore[no-untyped-call]  # its stub has no types
@@ -56,6 +60,9 @@ class _Loader(yaml.SafeLoader):
             if id(node) not in self._sizes:
                 _refuse(f"the anchor &{event.anchor} refers to itself", event)
             return node
+        self._count += 1
+        if self._count > _MOST_VALUES:
+            _refuse(f"it holds more than {_MOST_VALUES:,} values", event)
         self._open.append(parent)
         node = super().compose_node(parent, index)
         self._open.pop()
@@ -64,13 +71,23 @@ class _Loader(yaml.SafeLoader):
             _refuse(f"it holds more than {_MOST_VALUES:,} values, those of its aliases included", event)
         return node
 
+    def resolve(self, kind: Any, value: Any, implicit: Any) -> Any:
+        # A longer text is not a number, even if it looks like one.
+        if kind is yaml.ScalarNode and len(value) > _LONGEST_NUMBER and implicit[0]:
+            return self.DEFAULT_SCALAR_TAG
+        return super().resolve(kind, value, implicit)  # type: ignore[no-untyped-call]  # its stub has no types
+
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002  # PyYAML's signature
-        seen: dict[tuple[str, str], yaml.Node] = {}
+        seen: dict[Any, yaml.Node] = {}
         given: Any = node  # any node can have the tag `!!map`
         for key, _ in given.value if isinstance(given, yaml.MappingNode) else ():
-            if isinstance(key, yaml.ScalarNode) and (first := seen.setdefault((key.tag, key.value), key)) is not key:
+            if isinstance(key, yaml.ScalarNode) and (first := seen.setdefault(self._meant(key), key)) is not key:
                 _refuse(f"a key stands twice in one mapping; the first is in line {first.start_mark.line + 1}", key)
         return super().construct_mapping(node, deep)
+
+    def _meant(self, key: yaml.ScalarNode) -> Any:
+        """Return what a key is in the mapping: `yes` and `true` are the same one."""
+        return key.value if key.tag.endswith(":merge") else self.construct_object(key)
 
 
 def _children(node: yaml.Node | None) -> list[yaml.Node]:

@@ -27,9 +27,10 @@ if TYPE_CHECKING:
 
 _MASK = "**********"
 
-# A value after the name of a credential in the text of an error.
+# In the text of an error, a name and the value after it: `X-Auth-Key: ...`, `'api_key': '...'`, `OPENAI_API_KEY=...`.
 _ASSIGNED = re.compile(
-    r"(?i)\b(?:api[_-]?keys?|token|secret|password|passwd)[\"']?[ \t]{0,4}[=:][ \t]{0,4}[\"']?([^\s\"',;}&]{8,})"
+    r"(?<![\w-])([A-Za-z_][\w-]{2,63})[\"']?[ \t]{0,4}[=:][ \t]{0,4}[\"']?(?:(?i:Bearer|Basic|Digest|Token)[ \t]{1,4})?"
+    r"([^\s\"',;}&]{8,})"
 )
 
 # Shorter values are not keys, and masking them would garble the text.
@@ -110,6 +111,9 @@ def _in_header(value: str) -> Iterator[str]:
     yield value
     # A server may show the key without the scheme before it, such as `Bearer`.
     yield value.rpartition(" ")[2]
+    # Or the value of one cookie.
+    for pair in value.split(";"):
+        yield pair.partition("=")[2].strip()
 
 
 def _in_address(address: str) -> Iterator[str]:
@@ -137,8 +141,8 @@ def redact(text: str, secrets: Iterable[str] = ()) -> str:
 
 
 def _without_value(match: re.Match[str]) -> str:
-    value = match[1]
-    if value.startswith(_MASK) or not re.search(r"\d", value):
+    name, value = match[1], match[2]
+    if value.startswith(_MASK) or not re.search(r"\d", value) or not is_secret_name(name):
         return match[0]  # not a credential, as in `unexpected token: identifier`
     return f"{match[0].removesuffix(value)}{_MASK}"
 

@@ -27,16 +27,18 @@ class Row:
         source: The name of the file.
         line: The number of the line on which the object begins, from 1.
         data: The object.
+        unit: What `line` counts: `line`, or `item` if a line holds several rows.
     """
 
     source: str
     line: int
     data: Mapping[str, Any]
+    unit: str = "line"
 
     @property
     def place(self) -> str:
         """The file and line, for messages."""
-        return f"{self.source}, line {self.line}"
+        return f"{self.source}, {self.unit} {self.line}"
 
     def get(self, name: str, kind: type[T]) -> T:
         """Return a required field.
@@ -135,30 +137,54 @@ def read_rows(path: str | Path) -> list[Row]:
     return rows
 
 
+def parse_line(text: str, path: str | Path, line: int) -> Any:
+    """Return the JSON value of a line.
+
+    Args:
+        text: The line.
+        path: The file, for the error.
+        line: The number of the line, for the error.
+
+    Raises:
+        RowError: The line is not JSON, is nested too deeply, or holds a number with too many digits.
+    """
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise _not_json(error, path, line) from error
+
+
+def _not_json(error: ValueError | RecursionError, path: str | Path, line: int) -> RowError:
+    match error:
+        case json.JSONDecodeError():
+            problem = f"not JSON: {error.msg.removesuffix(' at')} at column {error.colno}"
+        case RecursionError():
+            problem = "its lists and objects are nested too deeply"
+        case _:
+            problem = "a number has too many digits; write it as a text"
+    return RowError(f"{path}, line {line}: {problem}")
+
+
 def _lines(text: str, path: str | Path) -> Iterator[tuple[int, Any]]:
     # Not `splitlines`, which also splits at Unicode's line separators inside JSON strings.
     for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():
-            try:
-                yield number, json.loads(line)
-            except json.JSONDecodeError as error:
-                msg = f"{path}, line {number}: not JSON: {error.msg} at column {error.colno}"
-                raise RowError(msg) from error
+            yield number, parse_line(line, path, number)
 
 
 def _items(text: str, path: str | Path) -> Iterator[tuple[int, Any]]:
     """Yield the items of a list, each with the number of its first line, which `json.loads` does not provide."""
     decoder, at = json.JSONDecoder(), text.index("[") + 1
+    line, counted = 1, 0
     while True:
         at = _past_space(text, at)
         if text[at : at + 1] == "]":
             return
-        line = text.count("\n", 0, at) + 1
+        line, counted = line + text.count("\n", counted, at), at
         try:
             value, at = decoder.raw_decode(text, at)
-        except json.JSONDecodeError as error:
-            msg = f"{path}, line {error.lineno}: not JSON: {error.msg} at column {error.colno}"
-            raise RowError(msg) from error
+        except (ValueError, RecursionError) as error:
+            raise _not_json(error, path, getattr(error, "lineno", line)) from error
         yield line, value
         at = _past_space(text, at)
         if text[at : at + 1] not in {",", "]"}:

@@ -1,4 +1,4 @@
-"""Drawing: a mixture's graph as SVG, PNG or Mermaid, without the network and without system libraries."""
+"""Draw a mixture's graph as SVG, PNG or Mermaid, without the network or system libraries."""
 
 from __future__ import annotations
 

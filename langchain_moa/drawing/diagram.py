@@ -1,4 +1,4 @@
-"""The diagram of a mixture: columns of boxes and the arrows between them, read from a graph's nodes, edges and metadata."""
+"""The diagram of a mixture, columns of boxes with arrows between them, read from a graph's nodes, edges and metadata."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 _START, _END, _AGGREGATOR = "__start__", "__end__", "aggregator"
 # The provider, the owner and the model's own name. Any later colon belongs to the name, as in "ollama:gpt-oss:20b".
 _MODEL = re.compile(r"([a-z_]+:)?(.*/)?(.*)", re.DOTALL)
-# The name of a proposer that shares it with others of its layer: the engine numbers these.
+# The name of a proposer with the number that the engine appends if several proposers of a layer have the same name.
 _NUMBERED = re.compile(r"(.+)( #\d+)", re.DOTALL)
-# The model id of a mixture that is a member of another mixture; the id of its aggregator follows.
+# The prefix of the model id of a nested mixture; the id of its aggregator follows.
 _NESTED_MIXTURE = "moa:moa/"
 
 
 class Kind(Enum):
-    """What a box stands for. `ANSWER` is the node that gives the answer: the aggregator, or one that chooses a reference."""
+    """The kind of a node. `ANSWER` nodes return the answer: the aggregator, or a node that selects a reference."""
 
     START = "start"
     END = "end"
@@ -44,11 +44,11 @@ class Box:
 
     Attributes:
         id: The node's id in the graph.
-        kind: What the node does.
+        kind: The kind of the node.
         label: The name to show.
-        sublabel: What to show below the name, usually the model or its provider. `None`: nothing.
-        notes: More lines, such as the role.
-        model: The id of the model that the node calls, if its metadata has one.
+        sublabel: The text below the name, usually the model or its provider, or `None`.
+        notes: Further lines, such as the role.
+        model: The id of the model that the node calls, or `None`.
     """
 
     id: str
@@ -60,7 +60,7 @@ class Box:
 
     @property
     def name(self) -> str:
-        """The node's name on one line: the whole model id if the node is named after its model."""
+        """The node's name on one line: the full model id if the node is named after its model."""
         label, number = _numbered(self.label)
         if self.model is not None and self.sublabel != self.model and self.model.endswith(label):
             return f"{self.model}{number}"
@@ -68,7 +68,7 @@ class Box:
 
     @property
     def full_name(self) -> str:
-        """Everything that the box says, on one line."""
+        """All text of the box on one line."""
         is_whole = self.model is None or _numbered(self.name)[0] == self.model
         return ", ".join([self.name if is_whole else f"{self.name}: {self.model}", *self.notes])
 
@@ -78,10 +78,10 @@ class Stage:
     """Columns that belong together: the proposers and the merge of a layer, or steps that run in parallel.
 
     Attributes:
-        title: The title of the frame around the columns. Empty: no frame.
+        title: The title of the frame around the columns; empty for no frame.
         columns: The boxes, by column from left to right, each column from top to bottom.
-        layer: The number of the layer. `None`: not a layer.
-        notes: What the layer's merge does, such as its filters.
+        layer: The number of the layer; `None` for other stages.
+        notes: Descriptions of the layer's merge, such as its filters.
     """
 
     title: str
@@ -95,10 +95,10 @@ class Arrow:
     """One edge of the graph.
 
     Attributes:
-        source: The id of the node where it starts.
-        target: The id of the node where it ends.
-        label: The text on the arrow. `None`: nothing.
-        conditional: Whether the graph decides at run time to take it. Such arrows are dashed.
+        source: The id of the source node.
+        target: The id of the target node.
+        label: The text on the arrow, or `None`.
+        conditional: Whether the edge is conditional. Such arrows are dashed.
     """
 
     source: str
@@ -109,11 +109,11 @@ class Arrow:
 
 @dataclass(frozen=True, slots=True)
 class Diagram:
-    """A mixture as it is drawn.
+    """The diagram of a mixture.
 
     Attributes:
-        stages: What runs one after the other, from left to right.
-        arrows: The edges of the graph, in its order.
+        stages: The stages, from left to right.
+        arrows: The edges, in the graph's order.
     """
 
     stages: tuple[Stage, ...]
@@ -147,14 +147,14 @@ Source: TypeAlias = Graph | Drawable | Compilable
 
 
 def graph_of(source: Source) -> Graph:
-    """Return the nodes and edges of whatever can be drawn.
+    """Return the nodes and edges of a graph in any supported form.
 
     Args:
         source: A compiled graph, a `StateGraph`, or the `Graph` that `get_graph()` returns.
 
     Raises:
-        TypeError: If `source` is none of these.
-        ValueError: If the graph has no nodes.
+        TypeError: `source` is none of these.
+        ValueError: The graph has no nodes.
     """
     shown: object = source
     if not isinstance(shown, (Graph, type)):
@@ -173,25 +173,25 @@ def graph_of(source: Source) -> Graph:
 
 
 def is_mixture(graph: Graph) -> bool:
-    """Return whether a graph is a mixture's own: it has proposers in layers, and no opened subgraphs."""
-    # LangGraph joins the names of opened subgraphs with colons, which no name of a node may contain.
+    """Return whether a graph is that of a mixture: it has proposers in layers, and no expanded subgraphs."""
+    # LangGraph joins the names of expanded subgraphs with colons, which node names must not contain.
     return any(map(_proposes, graph.nodes.values())) and not any(":" in node for node in graph.nodes)
 
 
 def read(source: Source) -> Diagram:
-    """Read the diagram of a mixture out of its graph.
+    """Read the diagram of a mixture from its graph.
 
-    The layout follows the edges. These keys of a node's metadata say what the node is: `layer` (the number of its layer),
-    `proposer` (the proposer's number), `name` (its name), `model` (a model id), `role` (the name of a role), `filters` (the
-    names of a merge's reference filters, in order), `stop_when` (the name of a merge's stop condition) and `notes` (further
-    remarks on a merge's layer).
+    The layout follows the edges. These keys of a node's metadata are used: `layer` (the number of its layer), `proposer` (the
+    proposer's number), `name` (its name), `model` (a model id), `role` (the name of a role), `filters` (the names of a merge's
+    reference filters, in order), `stop_when` (the name of a merge's stop condition) and `notes` (further remarks on a merge's
+    layer).
 
     Args:
         source: A mixture's graph: compiled, uncompiled, or what `get_graph()` returns.
 
     Raises:
-        TypeError: If `source` has no graph.
-        ValueError: If the graph has no nodes, or is not a mixture's.
+        TypeError: `source` has no graph.
+        ValueError: The graph has no nodes, or is not that of a mixture.
     """
     graph = graph_of(source)
     if not is_mixture(graph):
@@ -208,7 +208,7 @@ def read(source: Source) -> Diagram:
 
 
 def _arrows(graph: Graph) -> list[Arrow]:
-    """Return the edges as arrows, several between the same two nodes as one."""
+    """Return the edges as arrows. Several edges between the same two nodes become one arrow."""
     labels: dict[tuple[str, str], dict[str, None]] = {}
     conditional: dict[tuple[str, str], bool] = {}
     for edge in graph.edges:
@@ -229,13 +229,13 @@ def _proposes(node: Node) -> bool:
 
 
 def _listed(value: object) -> list[str]:
-    """Return the names in a metadata value that is one name, a list of names, or nothing."""
+    """Return the names in a metadata value, which may be one name, a list of names, or `None`."""
     several: Iterable[object] = value if isinstance(value, (list, tuple)) else [value]
     return [clean(each) for each in several if each is not None and clean(each)]
 
 
 def _answering(nodes: Mapping[str, Node], arrows: Sequence[Arrow]) -> set[str]:
-    """Return the nodes that give the answer: the aggregator, or without one the nodes that lead to the end alone."""
+    """Return the nodes that return the answer: the aggregator, or otherwise the nodes that lead only to the end."""
     if _AGGREGATOR in nodes:
         return {_AGGREGATOR}
     steps = {id_ for id_, node in nodes.items() if "layer" not in _metadata(node) and id_ not in {_START, _END}}
@@ -265,25 +265,25 @@ def _box(node: Node, *, answers: bool) -> Box:
 
 
 def _caption(name: str, model: str | None) -> tuple[str, str | None]:
-    """Return the two lines of a box: where the name is the model id, the model's own name and then its provider."""
+    """Return the two lines of a box: the name and the model. If the name is a model id: the model's name and its provider."""
     own_name, number = _numbered(name)
     if model is not None and model.startswith(_NESTED_MIXTURE):
         writer = f"by {model.removeprefix(_NESTED_MIXTURE)}"
         return (f"mixture{number}", writer) if own_name == model else (name, f"mixture {writer}")
-    provider, owner, own = _MODEL.fullmatch(model or "").groups(default="")  # type: ignore[union-attr]  # it matches any text
+    provider, owner, own = _MODEL.fullmatch(model or "").groups(default="")  # type: ignore[union-attr]  # the pattern matches any text
     if own and own_name in {model, own}:
         return f"{own}{number}", f"{provider}{owner}".rstrip(":/") or None
     return name, model
 
 
 def _numbered(name: str) -> tuple[str, str]:
-    """Return a name without its number, and the number as it is written behind it; empty where the name has none."""
+    """Split a name into the name without its number, and the number as written; empty if there is none."""
     found = _NUMBERED.fullmatch(name)
     return (found[1], found[2]) if found else (name, "")
 
 
 def _labelled(nodes: Mapping[str, Node], boxes: Mapping[str, Box], arrows: Sequence[Arrow]) -> Iterator[Arrow]:
-    """Yield the arrows with the early exits told from the ways to the next layer, and with loops named."""
+    """Yield the arrows with labels on early exits and loops, and solid arrows from a merge to the next layer."""
     goes_on = {arrow.source for arrow in arrows if arrow.conditional and boxes[arrow.target].kind is Kind.PROPOSER}
     for arrow in arrows:
         if arrow.label or not arrow.conditional:
@@ -300,7 +300,7 @@ def _labelled(nodes: Mapping[str, Node], boxes: Mapping[str, Box], arrows: Seque
 
 
 def _stages(nodes: Mapping[str, Node], boxes: Mapping[str, Box], arrows: Sequence[Arrow]) -> Iterator[Stage]:
-    """Yield the stages: nodes in columns by their ranks, and neighbouring columns of one layer together."""
+    """Yield the stages: nodes in columns by their ranks, adjacent columns of a layer grouped together."""
     layers = {
         id_: clean(layer) for id_, node in nodes.items() if (layer := _metadata(node).get("layer")) is not None and clean(layer)
     }
@@ -323,7 +323,7 @@ def _stages(nodes: Mapping[str, Node], boxes: Mapping[str, Box], arrows: Sequenc
 
 
 def _before(arrows: Sequence[Arrow], layers: Mapping[str, str]) -> set[str]:
-    """Return the start, and the nodes that may run without any layer before them."""
+    """Return the start, and the nodes that can be reached from it without passing a layer."""
     found, waiting = {_START}, [_START]
     while waiting:
         source = waiting.pop()
@@ -334,7 +334,7 @@ def _before(arrows: Sequence[Arrow], layers: Mapping[str, str]) -> set[str]:
 
 
 def _starts_over(arrow: Arrow, boxes: Mapping[str, Box], layers: Mapping[str, str], before: set[str]) -> bool:
-    """Return whether an arrow leads back to a proposer: it comes neither from before the layers nor from a lower layer."""
+    """Return whether an arrow leads back to a proposer: its source is neither before the layers nor in a lower layer."""
     if boxes[arrow.target].kind is not Kind.PROPOSER or arrow.source in before:
         return False
     layer, lower = layers[arrow.target], layers.get(arrow.source)
@@ -342,20 +342,20 @@ def _starts_over(arrow: Arrow, boxes: Mapping[str, Box], layers: Mapping[str, st
 
 
 def _title(column: Sequence[Box]) -> str:
-    """Return what parallel steps have in common: "Rank" for "rank 1" and "rank 2"."""
+    """Return the common name of parallel steps: "Rank" for "rank 1" and "rank 2"."""
     shared = {box.id.strip("_0123456789").replace("_", " ") for box in column}
     name = clean(shared.pop()) if len(shared) == 1 else ""
     return name[:1].upper() + name[1:] if name else "In parallel"
 
 
 def _ranks(nodes: Sequence[str], arrows: Sequence[Arrow]) -> dict[str, int]:
-    """Return the column of each node: the length of its longest way from the start, without arrows that lead back."""
+    """Return the column of each node: the length of its longest path from the start, ignoring arrows that lead back."""
     following: dict[str, list[str]] = {node: [] for node in nodes}
     for arrow in arrows:
         following[arrow.source].append(arrow.target)
     finished: list[str] = []
     seen: set[str] = set()
-    # Depth first; a loop rather than recursion, since a chain may be longer than Python's stack.
+    # Depth-first search without recursion, because a chain may be longer than Python's recursion limit.
     stack = [(node, False) for node in reversed(nodes)]
     while stack:
         node, is_done = stack.pop()
@@ -365,7 +365,7 @@ def _ranks(nodes: Sequence[str], arrows: Sequence[Arrow]) -> dict[str, int]:
             seen.add(node)
             stack += [(node, True), *((target, False) for target in reversed(following[node]) if target not in seen)]
     places = {node: place for place, node in enumerate(reversed(finished))}
-    # The start has the first column for itself, the end the last.
+    # The first column has only the start, the last one only the end.
     ranks = {node: -1 if node == _START else 0 for node in nodes}
     for node, place in places.items():
         for target in following[node]:

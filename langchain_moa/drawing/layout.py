@@ -1,4 +1,4 @@
-"""The layout: every box in its column, frames around the stages, and a way for every arrow."""
+"""The layout: the positions of boxes and frames, and the routes of arrows."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ from langchain_moa.drawing.diagram import Arrow, Box, Diagram, Kind, Stage
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-# All lengths are in pixels. Three layers are to fit the 900 pixels that a README is wide.
-TITLE_SIZE = 12.5  # font sizes: of a card's title,
-DETAIL_SIZE = 10.5  # and of everything else
+# All lengths are in pixels. Three layers should fit into 900 pixels, the width of a README.
+TITLE_SIZE = 12.5  # font size of a card's title
+DETAIL_SIZE = 10.5  # font size of all other text
 LINE_HEIGHT = 14.0
 CARD_MAX_WIDTH = 162.0
 CARD_PADDING = 9.0
-CARD_LEFT = 17.0  # of a card's text; there is a coloured bar on its left
+CARD_LEFT = 17.0  # left of a card's text, with room for the coloured bar
 CARD_BORDER = 6.5  # above and below a card's text
-BAR_WIDTH, BAR_HEIGHT = 18.0, 46.0  # of a merge; it grows with its layer
-DOT = 18.0  # the start and the end
-CAPTION = 15.0  # the room for the word below a dot
+BAR_WIDTH, BAR_HEIGHT = 18.0, 46.0  # of a merge; its height grows with the layer
+DOT = 18.0  # the diameter of the start and the end
+CAPTION = 15.0  # the height of the word below a dot
 ROW_GAP = 6.0
 FRAME_PADDING = 8.0
 FRAME_HEAD = 26.0  # a frame's title
-FAN_GAP, STRAIGHT_GAP = 34.0, 18.0  # between columns, for arrows that branch and for those that do not
+FAN_GAP, STRAIGHT_GAP = 34.0, 18.0  # between columns, with and without branching arrows
 LABEL_HEIGHT, LABEL_PADDING, LABEL_MAX_WIDTH = 16.0, 12.0, 170.0
-LANE = 18.0  # between a lane and what lies next to it
-PORT, LOOP = 11.0, 30.0  # between arrows that enter or leave a box side by side, and between the two ends of a loop
+LANE = 18.0  # the distance between a lane and its neighbours
+PORT, LOOP = 11.0, 30.0  # between adjacent arrows at a box, and between the ends of a loop
 
 
 class Point(NamedTuple):
-    """A place in the drawing."""
+    """A point in the drawing."""
 
     x: float
     y: float
@@ -51,23 +51,23 @@ class Area:
 
     @property
     def width(self) -> float:
-        """From the left to the right."""
+        """The width."""
         return self.right - self.left
 
     @property
     def height(self) -> float:
-        """From the top to the bottom."""
+        """The height."""
         return self.bottom - self.top
 
     @property
     def centre(self) -> Point:
-        """The point in the middle."""
+        """The centre."""
         return Point((self.left + self.right) / 2, (self.top + self.bottom) / 2)
 
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """A box in its place, with its text in lines."""
+    """A box with its position and its lines of text."""
 
     box: Box
     area: Area
@@ -77,7 +77,7 @@ class Card:
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """The frame of a stage in its place, with its notes in lines."""
+    """The frame of a stage with its position and the lines of its notes."""
 
     title: str
     area: Area
@@ -86,7 +86,7 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """The text on an arrow in its place."""
+    """The text on an arrow with its position."""
 
     text: str
     area: Area
@@ -94,12 +94,12 @@ class Label:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """The way of one arrow, or of arrows from one box to all boxes of a frame, which share it.
+    """The route of one arrow, or the shared route of arrows from one box to all boxes of a frame.
 
     Attributes:
         arrows: The arrows.
-        points: The corners of the way, from its beginning to its tip; every part is horizontal or vertical.
-        label: The text on it. `None`: nothing.
+        points: The points from start to tip. Every segment is horizontal or vertical.
+        label: The label, or `None`.
     """
 
     arrows: tuple[Arrow, ...]
@@ -109,13 +109,13 @@ class Route:
 
 @dataclass(slots=True)
 class Layout:
-    """A diagram with a place for everything. The middle of all columns is at height 0.
+    """A diagram with positions. All columns are vertically centred at 0.
 
     Attributes:
-        cards: The boxes, by their ids.
+        cards: The boxes, by id.
         frames: The frames of stages that have a title.
-        routes: The ways of the arrows.
-        area: What all of it covers.
+        routes: The routes of the arrows.
+        area: The bounding box of everything.
     """
 
     cards: dict[str, Card] = field(default_factory=dict)
@@ -124,14 +124,14 @@ class Layout:
 
     @property
     def area(self) -> Area:
-        """What all of it covers."""
+        """The bounding box of everything."""
         areas = [*self.obstacles(), *(route.label.area for route in self.routes if route.label)]
         areas += [Area(x, y, x, y) for route in self.routes for x, y in route.points]
         lefts, tops, rights, bottoms = zip(*map(astuple, areas), strict=True)
         return Area(min(lefts), min(tops), max(rights), max(bottoms))
 
     def obstacles(self) -> Iterator[Area]:
-        """Yield what no lane may run over."""
+        """Yield the areas that lanes must not cross."""
         yield from (frame.area for frame in self.frames)
         for card in self.cards.values():
             caption = CAPTION if card.box.kind in {Kind.START, Kind.END} else 0.0
@@ -139,7 +139,7 @@ class Layout:
 
 
 def lay_out(diagram: Diagram) -> Layout:
-    """Give everything in a diagram its place."""
+    """Compute the layout of a diagram."""
     layout = Layout()
     columns = [column for stage in diagram.stages for column in stage.columns]
     places = {box.id: index for index, column in enumerate(columns) for box in column}
@@ -150,7 +150,7 @@ def lay_out(diagram: Diagram) -> Layout:
 
 
 def _gaps(diagram: Diagram, columns: Sequence[Sequence[Box]], places: dict[str, int]) -> list[float]:
-    """Return the free room between each column and the next, frames apart."""
+    """Return the gap between each column and the next, without frames."""
     gaps = []
     for before, after in pairwise(columns):
         kinds = {box.kind for box in (*before, *after)}
@@ -164,12 +164,12 @@ def _gaps(diagram: Diagram, columns: Sequence[Sequence[Box]], places: dict[str, 
 
 
 def label_width(label: str) -> float:
-    """Return how wide the label of an arrow is."""
+    """Return the width of an arrow's label."""
     return min(text.width(label, DETAIL_SIZE) + LABEL_PADDING, LABEL_MAX_WIDTH)
 
 
 def _card(box: Box) -> Card:
-    """Return a box with its size, at no place yet."""
+    """Return a box with its size, not yet positioned."""
     if box.kind in {Kind.START, Kind.END}:
         return Card(box, Area(0, 0, DOT, DOT))
     if box.kind is Kind.MERGE:
@@ -186,7 +186,7 @@ def _card(box: Box) -> Card:
 
 
 def _place_columns(layout: Layout, stages: Sequence[Stage], gaps: Sequence[float]) -> list[tuple[float, float]]:
-    """Place all boxes and frames; return the left and the right edge of each column."""
+    """Position all boxes and frames, and return the left and right edge of each column."""
     sized = [[_card(box) for box in column] for stage in stages for column in stage.columns]
     reach = [_height(column) / 2 for column in sized]
     edges: list[tuple[float, float]] = []
@@ -211,11 +211,11 @@ def _height(column: Sequence[Card]) -> float:
 
 
 def _place_column(layout: Layout, column: Sequence[Card], edges: tuple[float, float], *, reach: float) -> None:
-    """Place the boxes of a column; a merge that is alone there reaches as far up and down as its neighbours."""
+    """Position the boxes of a column. A merge that is alone in its column is as high as the adjacent columns."""
     is_bar = len(column) == 1 and column[0].box.kind is Kind.MERGE
     y = -reach if is_bar else -_height(column) / 2
     for card in column:
-        # Cards are as wide as their column; dots and merges are in its middle.
+        # Cards are as wide as their column; dots and merges are centred.
         spare = 0.0 if card.title else (edges[1] - edges[0] - card.area.width) / 2
         height = 2 * reach if is_bar else card.area.height
         area = Area(edges[0] + spare, y, edges[1] - spare, y + height)
@@ -224,7 +224,7 @@ def _place_column(layout: Layout, column: Sequence[Card], edges: tuple[float, fl
 
 
 def _add_frame(layout: Layout, stage: Stage, left: float, right: float) -> float:
-    """Add the frame of a stage; return its right edge, which a long title or note may move."""
+    """Add the frame of a stage, and return its right edge, which depends on the length of its title."""
     cards = [layout.cards[box.id].area for column in stage.columns for box in column]
     wanted = text.width(stage.title, DETAIL_SIZE, bold=True) + 2 * FRAME_PADDING + 4
     right = max(right, left + min(wanted, CARD_MAX_WIDTH))
@@ -236,7 +236,7 @@ def _add_frame(layout: Layout, stage: Stage, left: float, right: float) -> float
 
 
 class _Router:
-    """Finds the ways of arrows: straight on to the next column, above the columns if one is skipped, below if it leads back."""
+    """Routes arrows: directly to the next column, above the columns if they skip one, below if they lead back."""
 
     def __init__(
         self,
@@ -265,7 +265,7 @@ class _Router:
     def _onwards(self, arrow: Arrow) -> Route:
         source, target = self._layout.cards[arrow.source].area, self._layout.cards[arrow.target].area
         y, z = source.centre.y, target.centre.y
-        # A merge is as high as its neighbours, so that arrows meet it where they are.
+        # A merge is as high as its neighbours, so arrows can enter and leave it horizontally.
         if self._is_merge(arrow.source) and source.top < z < source.bottom:
             y = z
         elif self._is_merge(arrow.target) and target.top < y < target.bottom:
@@ -274,7 +274,7 @@ class _Router:
         bend, label = self._gap(self._places[arrow.target]), None
         if arrow.label:
             size = label_width(arrow.label)
-            # Beside the target, unless other labels are there.
+            # Put the label next to the target, unless several labelled arrows end there.
             if self._labelled_into[arrow.target] > 1:
                 bend = end.x - FAN_GAP / 2
                 label = _label(arrow.label, Point(bend - FAN_GAP / 3 - size / 2, y))
@@ -288,13 +288,13 @@ class _Router:
         return self._layout.cards[box].box.kind is Kind.MERGE
 
     def _gap(self, place: int) -> float:
-        """Return the middle of the gap on the left of a column."""
+        """Return the centre of the gap to the left of a column."""
         left = self._edges[place - 1][1] if place > 0 else self._edges[0][0] - FAN_GAP
         right = self._edges[place][0] if place < len(self._edges) else left + FAN_GAP
         return (left + right) / 2
 
     def _trips(self, arrows: Sequence[Arrow]) -> list[_Trip]:
-        """Put arrows from one box to all boxes of a column together; return all, short ones first."""
+        """Group arrows from one box to all boxes of a column, and return all trips sorted by length."""
         groups: dict[tuple[str, int, str | None, bool], list[Arrow]] = {}
         for arrow in arrows:
             groups.setdefault((arrow.source, self._places[arrow.target], arrow.label, arrow.conditional), []).append(arrow)
@@ -308,9 +308,9 @@ class _Router:
         return sorted(trips, key=lambda trip: abs(trip.span))
 
     def _ports(self, trips: Sequence[_Trip]) -> dict[tuple[_Trip, bool], float]:
-        """Return where trips leave a box that is alone in its column, and where they enter a whole column."""
+        """Return the x positions where trips leave a box that is alone in its column, and where they enter a whole column."""
         sides: dict[tuple[int, bool], list[tuple[_Trip, bool]]] = {}
-        # From left to right on a top side, and the other way round on a bottom side, so that no two cross.
+        # Left to right on a top side and right to left on a bottom side, so that no two trips cross.
         for leaves in (False, True):
             for trip in trips if not leaves else reversed(trips):
                 place = self._places[trip.source] if leaves else trip.place
@@ -347,7 +347,7 @@ class _Router:
         size = label_width(label) if label else 0.0
         left, right = min(leave, enter, middle - size / 2), max(leave, enter, middle + size / 2)
         y = self._level(left, right, above=trip.above)
-        # A short way has its label beside it.
+        # The label of a short trip is next to the line.
         beside = 0.0 if abs(leave - enter) > size + LANE else LANE * 2 / 3
         at = Point(middle, y - beside if trip.above else y + beside)
         half = LABEL_HEIGHT / 2
@@ -356,7 +356,7 @@ class _Router:
         return Route(trip.arrows, points, _label(label, at) if label is not None else None)
 
     def _level(self, left: float, right: float, *, above: bool) -> float:
-        """Return the height of a new lane: next to what it runs over, and to the lanes that are there."""
+        """Return the y position of a new lane, outside of the obstacles and lanes in its range."""
         areas = [*self._layout.obstacles(), *(area for side, area in self._lanes if side == above)]
         passed = [area for area in areas if area.left < right and left < area.right]
         if above:
@@ -366,14 +366,14 @@ class _Router:
 
 @dataclass(frozen=True, slots=True)
 class _Trip:
-    """One way around: above the columns or below them.
+    """A route above or below the columns.
 
     Attributes:
-        arrows: Its arrows.
-        source: The box where it starts.
-        place: The column where it ends.
-        span: How many columns it leads to the right.
-        is_whole: Whether it leads to all boxes of that column.
+        arrows: The arrows.
+        source: The id of the source box.
+        place: The index of the target column.
+        span: The number of columns to the right; negative or 0 if it leads back.
+        is_whole: Whether it ends at all boxes of that column.
     """
 
     arrows: tuple[Arrow, ...]

@@ -1,4 +1,4 @@
-"""Mermaid: the picture of a mixture as text that GitHub, GitLab, notebooks and many editors show as a picture."""
+"""Draw a mixture as a Mermaid chart, which GitHub, GitLab, notebooks and many editors render."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from langchain_moa.drawing.text import clean
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-# Characters that could end a label, or be read as markup or Markdown inside it.
+# Characters that could end a label, or be interpreted as markup inside it.
 _SPECIAL = re.compile(r"[^\w .,:/@+-]")
 _ORDINAL = re.compile(r"^(\d+)([.)])")
 _OUR_NODE = re.compile(r"__start__|__end__|aggregator|merge_\d+|layer_\d+_proposer_\d+", re.ASCII)
@@ -64,10 +64,10 @@ def draw_mermaid(graph: Source, *, title: str | None = None) -> str:
 
 
 def _names(boxes: Sequence[Box]) -> dict[str, str]:
-    """Return an id for each node that Mermaid takes: the node's own, as far as possible."""
+    """Return a valid Mermaid id for each node, if possible the node's own."""
     names: dict[str, str] = {}
     for box in boxes:
-        # Mermaid reserves words such as "end", "class", and "o" or "x" after a line. No reserved word begins like this.
+        # Mermaid reserves words such as "end" and "class", and "o" or "x" after a line. None has this prefix.
         own = box.id if _OUR_NODE.fullmatch(box.id) else f"step_{box.id}"
         name = plain = re.sub(r"\W+", "_", own, flags=re.ASCII).lower()
         number = 1
@@ -79,7 +79,7 @@ def _names(boxes: Sequence[Box]) -> dict[str, str]:
 
 
 def _stage(stage: Stage, frame: str, names: dict[str, str]) -> Iterator[str]:
-    """Yield the lines of a stage. The merge of a layer stands behind the frame, where Mermaid lays it out best."""
+    """Yield the lines of a stage. The merge of a layer follows the frame, which gives the best layout."""
     inside = [box for column in stage.columns for box in column if box.kind is not Kind.MERGE]
     if stage.title:
         yield f'subgraph {frame}["{_escaped(stage.title)}"]'
@@ -98,14 +98,14 @@ def _node(box: Box, names: dict[str, str], notes: Sequence[str] = ()) -> str:
     if box.kind in _SHAPES:
         lines = "<br/>".join(map(_escaped, (box.label, *notes)))
         return names[box.id] + _SHAPES[box.kind].format(f'"{lines}"')
-    # The whole model id on one line, since text can be searched.
+    # The full model id on one line, so that it can be searched.
     below = [box.sublabel] if box.sublabel and box.name == box.label else []
     lines = "<br/>".join([f"<b>{_escaped(box.name)}</b>", *map(_escaped, (*below, *box.notes))])
     return f'{names[box.id]}("{lines}")'
 
 
 def _arrows(arrows: Sequence[Arrow], names: dict[str, str]) -> Iterator[str]:
-    """Yield a line for each fan of like arrows, out of one node or into one."""
+    """Yield a line for each group of equal arrows from one node or into one node."""
     out: dict[tuple[str, bool, str | None], list[str]] = {}
     for arrow in arrows:
         out.setdefault((names[arrow.source], arrow.conditional, arrow.label), []).append(names[arrow.target])
@@ -119,6 +119,6 @@ def _arrows(arrows: Sequence[Arrow], names: dict[str, str]) -> Iterator[str]:
 
 
 def _escaped(content: str) -> str:
-    """Return a text as it stands in a label: every character that could mean something to Mermaid as its code."""
+    """Escape a text for a label: replace characters that are special in Mermaid by entity codes."""
     coded = _SPECIAL.sub(lambda match: f"#{ord(match[0])};", content)
     return _ORDINAL.sub(lambda match: f"{match[1]}#{ord(match[2])};", coded)

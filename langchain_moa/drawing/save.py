@@ -1,4 +1,4 @@
-"""Saving a picture to a file, in the format that the file's name says."""
+"""Save a drawing to a file, in the format of its suffix."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ SUFFIXES = (".svg", ".png", ".mmd", ".md", ".txt")
 
 
 def save_drawing(graph: Source, path: str | os.PathLike[str], *, title: str | None = None, scale: float = 2.0) -> Path:
-    """Draw a graph into a file, in the format that the suffix of its name says.
+    """Draw a graph to a file, in the format of its suffix.
 
     Args:
         graph: The mixture's graph: the `StateGraph` that `create_moa()` returns, the compiled graph, or what its `get_graph()`
-            returns. Any other graph can be saved as Mermaid only.
+            returns. Other graphs can only be saved as Mermaid.
         path: The file: `.svg`; `.png`, which needs `pip install "langchain-moa[draw]"`; `.mmd` or `.txt` for the text of a
             Mermaid chart; `.md` for that chart in a code block, which GitHub shows as a picture.
         title: A heading above the picture. Default: none.
@@ -35,8 +35,8 @@ def save_drawing(graph: Source, path: str | os.PathLike[str], *, title: str | No
         ImportError: The file is a PNG, and the `draw` extra is not installed.
         OSError: The file cannot be written.
         TypeError: `graph` has no graph.
-        ValueError: The suffix is none of these, the graph has no nodes, or a graph that is not a mixture's shall be saved as
-            SVG or PNG.
+        ValueError: The suffix is unknown, the graph has no nodes, or the format is SVG or PNG and the graph is not that of a
+            mixture.
 
     Example:
         ```python
@@ -60,5 +60,16 @@ def save_drawing(graph: Source, path: str | os.PathLike[str], *, title: str | No
             found = suffix or "no suffix"
             msg = f"path: {found!r} of {file.name!r} is not a format of drawings; use one of {', '.join(SUFFIXES)}"
             raise ValueError(msg)
-    file.write_bytes(content)
+    _replace(file.resolve(), content)
     return file
+
+
+def _replace(file: Path, content: bytes) -> None:
+    """Write a file beside its place first, so that a full disk leaves the old one as it was."""
+    aside = file.with_name(f".{file.name}.part")
+    try:
+        aside.write_bytes(content)
+        aside.replace(file)
+    except OSError as error:
+        aside.unlink(missing_ok=True)
+        raise OSError(error.errno, error.strerror or "it cannot be written", str(file)) from error

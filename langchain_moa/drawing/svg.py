@@ -1,4 +1,4 @@
-"""SVG: the picture of a mixture as text that browsers show, with colours for light and dark pages."""
+"""Draw a mixture as SVG, with colours for light and dark pages."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ from langchain_moa.drawing.layout import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-# Named one by one: where `system-ui` is DejaVu, it is a fifth wider than all of these.
+# Listed explicitly, because `system-ui` may be DejaVu, which is a fifth wider than all of these.
 SYSTEM_FONTS = "-apple-system,BlinkMacSystemFont,'Segoe UI',Roboto,'Noto Sans',Helvetica,Arial,system-ui,sans-serif"
 MARGIN = 14.0
 HEADING_SIZE, HEADING_HEIGHT = 16.0, 34.0
 CORNER, CARD_CORNER = 10.0, 7.0  # the radii of frames and cards
 BEND = 7.0  # the radius of an arrow's bends
 HEAD = 7.0  # the length of an arrow's head
-SINK = 3.7  # from the middle of a line of text down to its base line
+SINK = 3.7  # from the middle of a line of text to its baseline
 
-# Selector, property, colour on a light page, colour on a dark page. The canvas is painted, so that a drawing can be read even
-# where the colours of the page are not those that the reader's system asks for.
+# Selector, property, colour on light pages, colour on dark pages. The canvas is painted, so that a drawing is readable even if
+# the page does not follow the colour scheme of the reader's system.
 COLOURS = (
     (".canvas", "fill", "#ffffff", "#0d1117"),
     (".canvas", "stroke", "#d1d9e0", "#30363d"),
@@ -65,7 +65,7 @@ COLOURS = (
     (".onanswer", "fill", "#ffffff", "#ffffff"),
 )
 
-# One for each model, in the order in which the models appear. They can be told apart on light and on dark cards.
+# One per model, in order of appearance. They are distinguishable on light and dark cards.
 ACCENTS = (
     *("#6366f1", "#10b981", "#f59e0b", "#f43f5e", "#0ea5e9", "#a855f7"),
     *("#14b8a6", "#f97316", "#ec4899", "#84cc16", "#3b82f6", "#94a3b8"),
@@ -75,9 +75,9 @@ ACCENTS = (
 def draw_svg(graph: Source, *, title: str | None = None) -> str:
     """Draw a mixture as SVG.
 
-    The picture has a column for each layer, frames for what runs in parallel, and dashed arrows for early exits and loops. It
-    needs no script and no font, has colours for light and dark pages, and describes itself to screen readers. The
-    same graph always gives the same text.
+    The picture has a column for each layer, frames around parallel steps, and dashed arrows for early exits and loops. It needs
+    no script and no font, has colours for light and dark pages, and has a description for screen readers. The output is
+    deterministic.
 
     Args:
         graph: The mixture's graph: the `StateGraph` that `create_moa()` returns, the compiled graph, or what its `get_graph()`
@@ -89,7 +89,7 @@ def draw_svg(graph: Source, *, title: str | None = None) -> str:
 
     Raises:
         TypeError: `graph` has no graph.
-        ValueError: The graph has no nodes, or is not a mixture's.
+        ValueError: The graph has no nodes, or is not that of a mixture.
 
     Example:
         ```python
@@ -111,14 +111,14 @@ def render(diagram: Diagram, *, title: str | None = None, fonts: str = SYSTEM_FO
     Args:
         diagram: The diagram.
         title: A heading above the picture. Default: none.
-        fonts: The CSS list of font families. Default: those of the reader's system.
-        dark: Whether there are colours for dark pages, too.
+        fonts: The CSS list of font families. Default: system fonts.
+        dark: Whether to include colours for dark pages.
     """
     layout = lay_out(diagram)
     area = layout.area
     heading = text.clean(title) if title else ""
     above = MARGIN + (HEADING_HEIGHT if heading else 0.0)
-    # Whole pixels, or a PNG would have another shape than the SVG.
+    # Whole pixels, so that a PNG has the same proportions as the SVG.
     width = ceil(max(area.width, min(text.width(heading, HEADING_SIZE, bold=True), 900)) + 2 * MARGIN)
     height = ceil(above + area.height + MARGIN)
     svg = ET.Element("svg", {"xmlns": "http://www.w3.org/2000/svg", "class": "moa", "role": "img"})
@@ -137,7 +137,7 @@ def render(diagram: Diagram, *, title: str | None = None, fonts: str = SYSTEM_FO
 
 
 def _description(diagram: Diagram) -> str:
-    """Return what the picture shows, in words."""
+    """Return a description of the picture for screen readers."""
     parts = []
     for stage in diagram.stages:
         boxes = [box.full_name for column in stage.columns for box in column]
@@ -165,12 +165,12 @@ def _style(fonts: str, *, dark: bool) -> str:
 
 
 def _paint(svg: ET.Element, diagram: Diagram, layout: Layout) -> None:
-    """Paint everything, what lies below first."""
+    """Add all elements, from bottom to top."""
     for frame in layout.frames:
         _paint_frame(svg, frame)
     for route in layout.routes:
         _paint_route(svg, route)
-    # A model has the same colour in every layer.
+    # Each model has the same colour in every layer.
     models = dict.fromkeys(box.model or box.label for box in diagram.boxes() if box.kind is Kind.PROPOSER)
     accents = {model: ACCENTS[index % len(ACCENTS)] for index, model in enumerate(models)}
     for card in layout.cards.values():
@@ -249,7 +249,7 @@ def _paint_label(svg: ET.Element, label: Label) -> None:
 
 
 def _bent(points: Sequence[Point]) -> str:
-    """Return the path along some corners, with round bends."""
+    """Return the SVG path through some points, with rounded corners."""
     parts = [f"M{_number(points[0].x)} {_number(points[0].y)}"]
     for before, bend, after in zip(points, points[1:], points[2:], strict=False):
         enters, leaves = _towards(bend, before, BEND), _towards(bend, after, BEND)
@@ -259,7 +259,7 @@ def _bent(points: Sequence[Point]) -> str:
 
 
 def _towards(start: Point, end: Point, length: float) -> Point:
-    """Return the point at some distance on the way to another point, which is straight up, down or across, at most half way."""
+    """Return the point at a distance from a start towards an end, at most half way. The line is horizontal or vertical."""
     whole = abs(end.x - start.x) + abs(end.y - start.y) or 1.0
     share = min(length / whole, 0.5)
     return Point(start.x + (end.x - start.x) * share, start.y + (end.y - start.y) * share)
@@ -271,7 +271,7 @@ def _rectangle(parent: ET.Element, area: Area, radius: float, style: str, *, fil
 
 
 def _text(parent: ET.Element, start: Point, content: str, style: str, *, room: float = 0.0) -> None:
-    """Write a line of text, set to a length in which it fits in any font if `room` is given."""
+    """Add a line of text. If `room` is given, set its length so that it fits in any font."""
     sizes = {"title": TITLE_SIZE, "title heading": HEADING_SIZE}
     bold = style in {"detail caption", "title", "title heading", "title onanswer"}
     size = sizes.get(style.removesuffix(" onanswer"), DETAIL_SIZE)
@@ -281,27 +281,27 @@ def _text(parent: ET.Element, start: Point, content: str, style: str, *, room: f
 
 
 def _add(parent: ET.Element, tag: str, **attributes: str) -> ET.Element:
-    """Add an element, which escapes all text that it is given, and return it; empty attributes are left out."""
+    """Add an element and return it. Empty attributes are left out; ElementTree escapes all text."""
     return ET.SubElement(parent, tag, {name: value for name, value in attributes.items() if value})
 
 
 def _number(length: float) -> str:
-    """Return a length with one decimal, or none."""
-    return f"{round(length, 1) + 0.0:.1f}".removesuffix(".0")  # adding 0.0 takes the sign off a negative zero
+    """Format a length with at most one decimal."""
+    return f"{round(length, 1) + 0.0:.1f}".removesuffix(".0")  # adding 0.0 turns -0.0 into 0.0
 
 
 def drawing_html(source: Source) -> str | None:
-    """Return the picture of a mixture as HTML that loads nothing.
+    """Return the picture of a mixture as self-contained HTML.
 
     Args:
         source: The mixture's graph.
 
     Returns:
-        The HTML. `None` if there is no picture; notebooks then show the value as text.
+        The HTML, or `None` if it cannot be drawn; notebooks then show the value as text.
     """
     try:
         svg = draw_svg(source)
-    except Exception:  # noqa: BLE001  # a cell must show its value, drawn or not
+    except Exception:  # noqa: BLE001  # a notebook must show the value even if drawing fails
         return None
-    # A picture wider than the cell scrolls: made smaller, its names could not be read.
+    # A wide picture scrolls, because scaled down its text would not be readable.
     return f'<div style="overflow-x:auto">{svg}</div>'

@@ -1,4 +1,4 @@
-"""Text in a drawing: made safe to show, measured without a font, and fitted into a width."""
+"""Text in a drawing: sanitized, measured without a font, and fitted into a width."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from langchain_moa.data.sanitizing import replaced
 ELLIPSIS = "…"
 
 _REPLACEMENT = "\ufffd"
-_MOST_MARKS = 4  # on one letter; no script needs more
-_LONGEST = 160  # characters; nothing in a drawing has room for more
+_MOST_MARKS = 4  # combining marks per letter; no script needs more
+_LONGEST = 160  # in characters; no place in a drawing has room for more
 
-# What XML 1.0 does not allow in any form.
+# Characters that XML 1.0 does not allow.
 _ILLEGAL = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-# Pieces of a name that a line may end with: after a character that separates its parts.
+# Parts of a name, each with its separator, after which a line may break.
 _BEST = ":/@ "
 _PIECE = re.compile(r"[^-_.:/@ ]*[-_.:/@ ]*")
 
-# Advance widths in hundredths of the font size: those of Roboto and 3 per cent more, about those of Inter, Segoe UI and San
+# Advance widths in hundredths of the font size: those of Roboto plus 3%, which are about those of Inter, Segoe UI and San
 # Francisco.
 _ADVANCES: dict[str, int] = {
     **dict.fromkeys("'", 18),
@@ -42,16 +42,16 @@ _ADVANCES: dict[str, int] = {
 }
 _ADVANCE = 57  # of any other letter
 _WIDE_ADVANCE = 100  # of an ideograph or an emoji
-_WIDEST_ADVANCE = 120  # of any letter in any font
-_BOLD = 1.04  # how much wider bold letters are
+_WIDEST_ADVANCE = 120  # an upper bound for any letter in any font
+_BOLD = 1.04  # the factor for bold text
 
 
 def clean(text: object) -> str:
-    """Return a text on one line, without characters that XML does not allow or that cannot be seen."""
+    """Return a text on one line, without invisible characters and those that XML does not allow."""
     visible = _ILLEGAL.sub(_REPLACEMENT, replaced(str(text), lambda _: _REPLACEMENT))
     kept, marks = [], 0
     for character in visible:
-        # More than a few combining marks on one letter would cover the lines above and below.
+        # Many combining marks on one letter would cover the lines above and below.
         marks = marks + 1 if unicodedata.category(character).startswith("M") else 0
         if marks <= _MOST_MARKS:
             kept.append(character)
@@ -59,7 +59,7 @@ def clean(text: object) -> str:
 
 
 def width(text: str, size: float, *, bold: bool = False) -> float:
-    """Return about how wide a line of text is, in pixels.
+    """Return the approximate width of a line of text in pixels.
 
     Args:
         text: The line.
@@ -70,16 +70,16 @@ def width(text: str, size: float, *, bold: bool = False) -> float:
 
 
 def set_length(text: str, size: float, room: float, *, bold: bool = False) -> float | None:
-    """Return the length to which a browser shall set a line, so that it fits whatever the reader's font is.
+    """Return the `textLength` with which a line fits into a width in any font.
 
     Args:
         text: The line.
         size: The font size in pixels.
-        room: The width in pixels that is there for it.
+        room: The available width in pixels.
         bold: Whether the text is bold.
 
     Returns:
-        The length in pixels. `None` for a script whose letters have no known width here, if the line fits in any font.
+        The length in pixels, or `None` if the widths of its letters are unknown and the line fits in any font.
     """
     is_known = all(character in _ADVANCES or _is_wide(character) for character in text)
     if not is_known and len(text) * size * _WIDEST_ADVANCE / 100 <= room:
@@ -88,12 +88,12 @@ def set_length(text: str, size: float, room: float, *, bold: bool = False) -> fl
 
 
 def elide(text: str, size: float, limit: float, *, bold: bool = False) -> str:
-    """Return a line of text, without its middle if it is too wide: model ids differ at their ends.
+    """Shorten a line of text in the middle if it is too wide: model ids differ at their ends.
 
     Args:
         text: The line.
         size: The font size in pixels.
-        limit: The width in pixels that it may have.
+        limit: The maximum width in pixels.
         bold: Whether the text is bold.
     """
     kept, shown = min(len(text), _LONGEST), text
@@ -104,17 +104,17 @@ def elide(text: str, size: float, limit: float, *, bold: bool = False) -> str:
 
 
 def wrap(text: str, size: float, limit: float, *, lines: int = 2, bold: bool = False) -> tuple[str, ...]:
-    """Return a text on as few lines as it needs, broken between the parts of a name where that is possible.
+    """Wrap a text to as few lines as possible, preferably between the parts of a name.
 
     Args:
         text: The text.
         size: The font size in pixels.
-        limit: The width in pixels that a line may have.
-        lines: How many lines there may be. The last one loses its middle if the text is too long.
+        limit: The maximum width of a line in pixels.
+        lines: The maximum number of lines. The last one is shortened if the text is too long.
         bold: Whether the text is bold.
     """
     found: list[str] = []
-    # What follows looks at every part of the rest; no drawing has room for more than this.
+    # Limit the length, because the loop below is quadratic; no drawing has room for more.
     half = lines * _LONGEST // 2
     rest = text if len(text) <= 2 * half else text[:half] + ELLIPSIS + text[-half:]
     while len(found) < lines - 1 and width(rest, size, bold=bold) > limit:
@@ -125,7 +125,7 @@ def wrap(text: str, size: float, limit: float, *, lines: int = 2, bold: bool = F
 
 
 def _end_of_line(text: str, size: float, limit: float, *, bold: bool) -> int:
-    """Return how many characters of a text that is too wide stand on its first line, at least one."""
+    """Return the number of characters for the first line of a text that is too wide, at least one."""
     fitting = 1
     while fitting < len(text) and width(text[: fitting + 1], size, bold=bold) <= limit:
         fitting += 1
@@ -134,7 +134,7 @@ def _end_of_line(text: str, size: float, limit: float, *, bold: bool) -> int:
     whole = [end for end in ends if rests[end] <= limit]
     if not whole:
         return (ends or [fitting])[-1]
-    # Best after the provider or the owner, and into halves.
+    # Prefer a break after the provider or the owner, and lines of similar width.
     best = [end for end in whole if text[end - 1] in _BEST]
     return min(best or whole, key=lambda end: max(rests[end], width(text[:end], size, bold=bold)))
 

@@ -1,1 +1,1 @@
-"""Evaluation: whether a mixture beats its best member, and at what cost."""
+"""Evaluation of mixtures: comparison with their members, tuning, benchmarks, and Inspect."""

@@ -1,4 +1,4 @@
-"""The answers of several models to the same questions as arrays: what each came to, whether it is right, what it cost."""
+"""The answers of several models to the same questions, as arrays of short answers, scores and costs."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
     from langchain_moa.evaluation.scorers import Scorer
 
 EXTRACTS = ("auto", "number", "letter", "boxed", "literal", "text")
-"""How short answers can be read; `auto` guesses it from the right answers."""
+"""The ways to extract short answers. `auto` guesses one from the correct answers."""
 
 _CHARACTERS = 4
 _MOST_LETTERS = "ABCDEFGHIJ"
 
-# How many of the right answers must be of a kind.
+# The share of the correct answers that must be of a kind.
 _ALMOST_ALL = 0.98
 
 
@@ -39,10 +39,10 @@ class Sample:
     """One answer of one model.
 
     Attributes:
-        text: The answer; `None` where the call failed.
-        score: How good it is, from 0 to 1.
-        short: The short answer, by which votes are counted; `None` where it has none.
-        cost_usd: US dollars; `None` where that is not known.
+        text: The answer, or `None` if the call failed.
+        score: The score, from 0 to 1.
+        short: The short answer that votes are counted by, or `None`.
+        cost_usd: The cost in US dollars, or `None` if it is unknown.
     """
 
     text: str | None
@@ -53,18 +53,18 @@ class Sample:
 
 @dataclass(frozen=True, kw_only=True)
 class AnswerTable:
-    """The answers of several models to the same questions. A column is one sample of one model.
+    """The answers of several models to the same questions. Each column is one sample of one model.
 
     Attributes:
         questions: The questions, in order.
-        models: The models' names.
-        samples: For each model, the columns of its samples.
-        labels: By question and column, a number for each short answer, equal for equal ones; -1 where it has none.
-        scores: By question and column, how good the answer is, from 0 to 1.
+        models: The names of the models.
+        samples: The columns of each model's samples.
+        labels: By question and column, a number that is the same for equal short answers of a question; -1 for none.
+        scores: By question and column, the score of the answer, from 0 to 1.
         answered: By question and column, whether the call has an answer.
-        costs: By question and column, US dollars; NaN where that is not known.
-        shorts: By question and column, the short answer.
-        extract: How short answers were read.
+        costs: By question and column, the cost in US dollars, or NaN if it is unknown.
+        shorts: By question and column, the short answer, or `None`.
+        extract: How short answers were extracted.
     """
 
     questions: Sequence[Question]
@@ -85,12 +85,12 @@ class AnswerTable:
         *,
         extract: str,
     ) -> AnswerTable:
-        """Make a table.
+        """Create a table.
 
         Args:
             questions: The questions.
-            answers: By model, for each question its samples.
-            extract: How short answers were read.
+            answers: By model, the samples for each question.
+            extract: How short answers were extracted.
         """
         import numpy as np
 
@@ -99,7 +99,7 @@ class AnswerTable:
         for of_model in answers.values():
             count = max(map(len, of_model))
             samples.append(tuple(range(len(columns), len(columns) + count)))
-            # A single null is a call that failed each time.
+            # A single null stands for several failed calls.
             columns += [[each[place % len(each)] for each in of_model] for place in range(count)]
         rows = list(zip(*columns, strict=True))
         return cls(
@@ -115,7 +115,7 @@ class AnswerTable:
         )
 
     def __len__(self) -> int:
-        """Return how many questions there are."""
+        """Return the number of questions."""
         return len(self.questions)
 
     @property
@@ -129,7 +129,7 @@ class AnswerTable:
         """Return the table of some of the models.
 
         Args:
-            models: Their places.
+            models: The indices of the models.
         """
         columns = [column for model in models for column in self.samples[model]]
         place = {column: number for number, column in enumerate(columns)}
@@ -148,7 +148,7 @@ class AnswerTable:
         """Return the table of some of the questions.
 
         Args:
-            places: Their places.
+            places: The indices of the questions.
         """
         return replace(
             self,
@@ -162,14 +162,14 @@ class AnswerTable:
 
 
 def guess_extract(answers: Sequence[str]) -> str:
-    """Return how short answers are to be read, guessed from the right answers.
+    """Guess from the correct answers how to extract short answers.
 
     Args:
-        answers: The right answers.
+        answers: The correct answers.
 
     Returns:
-        `letter` where they are options, `number` where they are numbers, `boxed` where they are mathematics, `literal` where
-        they are values of Python or JSON, `text` otherwise.
+        `letter` for options, `number` for numbers, `boxed` for mathematical expressions, `literal` for values of Python or
+        JSON, and `text` otherwise.
 
     Example:
         ```python
@@ -191,24 +191,24 @@ def guess_extract(answers: Sequence[str]) -> str:
 
 
 def short_answer(text: str, extract: str) -> str | None:
-    """Return the short answer of a text, by which votes are counted.
+    """Extract the short answer of a text, which votes are counted by.
 
     Args:
         text: The text.
-        extract: How it is read: `number`, `letter`, `boxed`, `literal` or `text`.
+        extract: How to extract it: `number`, `letter`, `boxed`, `literal` or `text`.
     """
     return EXTRACTORS[extract](text) or None
 
 
 def grade(text: str, question: Question, extract: str, scorer: Scorer | None = None) -> float:
-    """Return how good an answer is, from 0 to 1.
+    """Return the score of an answer, from 0 to 1.
 
     Args:
         text: The answer.
-        question: The question, with its right answers.
-        extract: How short answers are read.
-        scorer: What scores. Default: 1 where the short answer is that of a right one, or where `eval compare` would say that it
-            is right.
+        question: The question, with its correct answers.
+        extract: How to extract short answers.
+        scorer: The scorer. Default: 1 if the short answer equals that of a correct answer, or if `by_answer_type` scores it as
+            correct; otherwise 0.
     """
     if scorer is not None:
         return float(scorer(text, question))
@@ -225,20 +225,20 @@ def read_recorded(
     extract: str = "auto",
     scorer: Scorer | None = None,
 ) -> AnswerTable:
-    """Read recorded answers, as `replay:` members have them, for `langchain-moa tune`.
+    """Read recorded answers in the format of `replay:` members, for `langchain-moa tune`.
 
-    Where a line has a `score` for every candidate, it is taken; else the answers are scored.
+    If every line has a `score` for every candidate, these scores are used; otherwise the answers are scored.
 
     Args:
-        path: The file, with a question, its right answer, and `recorded` by model on each line.
+        path: The file, with a question, its correct answer, and `recorded` by model on each line.
         questions: The questions to use. Default: those of the file.
-        candidates: The models to use. Default: all that are recorded.
-        extract: How short answers are read. Default: guessed from the right answers.
-        scorer: How an answer is scored, whatever the file says. Default: see `grade`.
+        candidates: The models to use. Default: all recorded ones.
+        extract: How to extract short answers. Default: guessed from the correct answers.
+        scorer: The scorer, which overrides scores in the file. Default: see `grade`.
 
     Raises:
-        RowError: The file cannot be read, or one of its lines cannot be used.
-        EvaluationError: A candidate is not recorded, or the recorded questions are not those of the task.
+        RowError: The file cannot be read, or one of its lines is invalid.
+        EvaluationError: A candidate is not recorded, or none of the questions is.
     """
     rows = read_rows(path)
     known = list(dict.fromkeys(model for row in rows for model in row.get("recorded", dict)))

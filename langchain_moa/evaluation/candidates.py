@@ -1,4 +1,4 @@
-"""Asking candidates for `langchain-moa tune`: each once, with a journal; weak and expensive ones are dropped early."""
+"""Ask the candidates of `langchain-moa tune`, and drop weak and expensive ones early."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from langchain_moa.batch.asker import ask_graph
 from langchain_moa.batch.calls import QuestionRun, member_with_journal, reason_of
 from langchain_moa.batch.limits import CircuitBreaker, EvaluationError
-from langchain_moa.batch.pace import Paces
+from langchain_moa.batch.pace import Paces, with_own_retries
 from langchain_moa.batch.workers import ask_all
 from langchain_moa.engine.graph import build_alone
 from langchain_moa.evaluation.answer_table import AnswerTable, Sample, grade, guess_extract, short_answer
@@ -27,31 +27,31 @@ if TYPE_CHECKING:
 # The shares of the questions after which candidates are dropped.
 _ROUNDS = (0.25, 0.5)
 _FEWEST = 20
-# So many stay whatever they score: a majority needs three.
+# The minimum number of candidates to keep, because a majority needs three.
 _KEPT = 3
-# How sure a difference must be, in standard errors; and how many times as expensive a candidate may be.
+# Candidates are dropped from a difference of so many standard errors, or from so many times the price.
 _ERRORS = 2.0
 _DEARER = 2.0
 
 
 @dataclass(kw_only=True)
 class Tournament:
-    """Candidates that are asked the same questions.
+    """Asks candidates the same questions.
 
-    After a quarter and after half of the questions, up to half of the candidates are dropped: those that are surely weaker than
-    the best one, and those that cost more than twice as much as one that is not behind them. Three always stay.
+    After a quarter and after half of the questions, up to half of the candidates are dropped: those that are significantly
+    weaker than the best one, and those that cost more than twice as much as one with at least the same score. Three are kept.
 
     Attributes:
-        mixture: A mixture whose proposers are the candidates; its parameters (`temperature`, ...) hold for all.
-        names: What the candidates are called, in the proposers' order.
+        mixture: A mixture whose proposers are the candidates. Its parameters (`temperature`, ...) apply to all of them.
+        names: The names of the candidates, in the order of the proposers.
         questions: The questions.
         journal: The open journal of the calls.
         samples: How often each candidate is asked each question. Default: once.
-        extract: How short answers are read. Default: guessed from the right answers.
-        scorer: How an answer is scored. Default: by its short answer.
-        concurrency: How many questions are under way at once. Default: 8.
-        dropped: Why candidates were dropped, by name.
-        failures: Why answers of candidates failed, by name. A failed answer counts as wrong.
+        extract: How to extract short answers. Default: guessed from the correct answers.
+        scorer: The scorer. Default: see `grade`.
+        concurrency: The maximum number of concurrent questions. Default: 8.
+        dropped: The reasons why candidates were dropped, by name.
+        failures: The errors of failed answers, by name. Failed answers count as wrong.
     """
 
     mixture: Mixture
@@ -66,21 +66,21 @@ class Tournament:
     failures: dict[str, list[str]] = field(default_factory=dict)
 
     async def run(self, watch: Callable[[int, int, str], object] = lambda *_: None) -> AnswerTable:
-        """Ask, and return the answers of the candidates that were asked all questions.
+        """Ask the questions, and return the answers of the candidates that were not dropped.
 
         Args:
-            watch: Told how many answers there are so far, how many there will be at the most, and the noun.
+            watch: Called with the number of answers so far, the maximum total, and the noun "answers".
 
         Raises:
-            StoppedError: The money was not enough, a candidate failed over and over, a signal came, or a file cannot be
-                written.
+            StoppedError: The run ended early: the budget was used up, a candidate failed too often in a row, a signal, or a
+                file that cannot be written.
             EvaluationError: The scorer failed.
         """
         extract = self.extract
         if extract == "auto":
             extract = guess_extract([answer for question in self.questions for answer in question.answers])
         asking = _Asking(self, extract, watch)
-        left = dict(zip(self.names, self.mixture.members.layers[0], strict=True))
+        left = dict(zip(self.names, with_own_retries(self.mixture).members.layers[0], strict=True))
         for share in (*_ROUNDS, 1.0):
             count = math.ceil(share * len(self.questions))
             await asking.ask(left, count)
@@ -96,7 +96,7 @@ class Tournament:
 
 
 class _Asking:
-    """The answers so far."""
+    """A running tournament, with the answers so far."""
 
     def __init__(self, given: Tournament, extract: str, watch: Callable[[int, int, str], object]) -> None:
         self.answers: dict[str, dict[int, list[Sample]]] = {name: {} for name in given.names}
@@ -104,11 +104,11 @@ class _Asking:
         self._extract = extract
         self._watch = watch
         self._patience = CircuitBreaker(given.journal.gate, concurrency=given.concurrency)
-        self._paces = Paces()
+        self._paces = Paces(gate=given.journal.gate)
         self._done = 0
 
     async def ask(self, members: Mapping[str, Member], count: int) -> None:
-        """Ask the first so many questions, those that have not been asked yet."""
+        """Ask the first `count` questions, as far as they have not been asked yet."""
         given = self._given
         graphs = {name: self._graph(member) for name, member in members.items()}
         missing = [(name, place) for place in range(count) for name in members if place not in self.answers[name]]
@@ -152,11 +152,11 @@ class _Asking:
 
 
 def losers(answers: Mapping[str, Mapping[int, Sequence[Sample]]], names: Sequence[str]) -> dict[str, str]:
-    """Return which candidates need not be asked further, each with the reason.
+    """Return the candidates to drop, each with the reason.
 
     Args:
-        answers: By candidate and question, its samples; the same questions for all.
-        names: The candidates that are left.
+        answers: The samples, by candidate and question; the questions are the same for all.
+        names: The remaining candidates.
     """
     scores = {name: [fmean(each.score for each in found) for _, found in sorted(answers[name].items())] for name in names}
     means = {name: fmean(found) for name, found in scores.items()}
@@ -164,7 +164,7 @@ def losers(answers: Mapping[str, Mapping[int, Sequence[Sample]]], names: Sequenc
     order = sorted(names, key=lambda name: -means[name])
     best = order[0]
     lost: dict[str, str] = {}
-    # The weakest first, and no more than half of them.
+    # From the weakest on, and at most half of them.
     for name in reversed(order[_KEPT:]):
         if len(lost) >= len(names) // 2:
             break

@@ -1,16 +1,16 @@
-"""A comparison: every variant answers every question, and each call is made once."""
+"""Compare a mixture with its variants: every variant answers every question, and shared calls are made once."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from langchain_moa.batch.asker import ask_graph
 from langchain_moa.batch.calls import QuestionRun, reason_of
 from langchain_moa.batch.limits import CircuitBreaker, HaltedError
-from langchain_moa.batch.pace import Paces
+from langchain_moa.batch.pace import Paces, with_own_retries
 from langchain_moa.batch.workers import ask_all
 from langchain_moa.evaluation.judge import EVEN, PairwiseJudge, judging
 from langchain_moa.evaluation.variants import first_variants, self_moa
@@ -34,12 +34,12 @@ class VariantAnswer:
     """One variant's answer to one question.
 
     Attributes:
-        text: The answer; empty where there is none.
-        error: Why there is none.
-        failed: The calls that have no answer, whether or not the mixture answered without them.
-        calls: How many calls it took, whether or not another variant made them, too.
-        seconds: What it took by itself: of each layer the slowest call, and every call after the layers.
-        cost_usd: US dollars that it took by itself; `None` where a price is not known.
+        text: The answer; empty if there is none.
+        error: The error, or `None`.
+        failed: The failed calls, even if the mixture answered without them.
+        calls: The number of calls, including those shared with other variants.
+        seconds: The duration without sharing: the slowest call of each layer, plus every call after the layers.
+        cost_usd: The cost without sharing, in US dollars; `None` if a price is unknown.
     """
 
     text: str
@@ -51,16 +51,16 @@ class VariantAnswer:
 
     @classmethod
     def of(cls, text: str, run: QuestionRun, *, error: MoAError | None = None) -> VariantAnswer:
-        """Return the answer that a run came to.
+        """Return the answer of a run.
 
         Args:
             text: The answer.
             run: The run, with its calls.
-            error: Why there is none.
+            error: The error, or `None`.
         """
         slowest: dict[Hashable, float] = defaultdict(float)
         for number, entry in enumerate(run.records):
-            # One after the other, but for the proposers of a layer.
+            # Calls are sequential, except those of the proposers of a layer.
             stage = ("layer", entry.layer) if entry.layer is not None else number
             slowest[stage] = max(slowest[stage], entry.seconds)
         costs = [entry.cost_usd for entry in run.records]
@@ -80,10 +80,10 @@ class VariantResult:
     """A variant and its answers.
 
     Attributes:
-        name: What the table calls it.
-        kind: What kind of variant it is.
-        answers: One for each question and epoch, question by question.
-        scores: One for each question, from 0 to 1: the mean over its epochs.
+        name: The name in the table.
+        kind: The kind of variant.
+        answers: The answers, by question and epoch.
+        scores: The score of each question, from 0 to 1: the mean over its epochs.
     """
 
     name: str
@@ -93,7 +93,7 @@ class VariantResult:
 
     @property
     def score(self) -> float:
-        """The mean over the questions."""
+        """The mean score over the questions."""
         return fmean(self.scores)
 
     @property
@@ -108,11 +108,11 @@ Answers: TypeAlias = "list[list[VariantAnswer]]"
 
 @dataclass(frozen=True, kw_only=True)
 class ComparisonResult:
-    """What a comparison has found.
+    """The results of a comparison.
 
     Attributes:
-        results: The mixture's first, then its layers', its members' and Self-MoA's.
-        tally: What the judge has said, where one compares.
+        results: The results of the mixture, and then of its layers, its members and Self-MoA.
+        tally: The statistics of the judge, or `None` without a judge.
     """
 
     results: Sequence[VariantResult]
@@ -127,11 +127,11 @@ class MixtureComparison:
         mixture: The mixture.
         questions: The questions.
         journal: The open journal of the calls.
-        score: How an answer is scored, or the member that compares it with the mixture's.
+        score: The scorer, or the judge that compares answers with those of the mixture.
         epochs: How often each question is asked. Default: once.
-        concurrency: How many questions are under way at once. Default: 8.
-        with_self_moa: Whether the best member is asked as often as the mixture asks all. Default: yes; models that can answer
-            in one way only have no samples.
+        concurrency: The maximum number of concurrent questions. Default: 8.
+        with_self_moa: Whether to include Self-MoA: the best member with as many calls as the mixture. Set it to `False` for
+            models that always return the same answer. Default: `True`.
 
     Example:
         ```python
@@ -172,26 +172,26 @@ class MixtureComparison:
     with_self_moa: bool = True
 
     async def run(self, watch: Callable[[int, int, str], object] = lambda *_: None) -> ComparisonResult:
-        """Ask all that has not been asked before.
+        """Make all calls that are not in the journal, and return the results.
 
         Args:
-            watch: Told how many there are so far, how many there will be, and of what: answers, or comparisons.
+            watch: Called with the number done so far, the total, and the noun: answers, or comparisons.
 
         Raises:
-            StoppedError: The money was not enough, a member failed over and over, or a signal came.
+            StoppedError: The run ended early: the budget was used up, a member failed too often in a row, or a signal.
             EvaluationError: The scorer failed.
         """
         return await _ComparisonRun(self, watch).findings()
 
 
 class _ComparisonRun:
-    """A comparison under way."""
+    """A running comparison."""
 
     def __init__(self, given: MixtureComparison, watch: Callable[[int, int, str], object]) -> None:
-        self._given = given
+        self._given = given = replace(given, mixture=with_own_retries(given.mixture))
         self._watch = watch
         self._patience = CircuitBreaker(given.journal.gate, concurrency=given.concurrency)
-        self._paces = Paces()
+        self._paces = Paces(gate=given.journal.gate)
         self._judge: PairwiseJudge | None = None
         if isinstance(given.score, Member):
             judge = self._paces.member(judging(given.score, given.mixture, given.journal))
@@ -201,7 +201,7 @@ class _ComparisonRun:
     async def findings(self) -> ComparisonResult:
         given = self._given
         variants = first_variants(given.mixture, given.journal, self._paces)
-        # Self-MoA comes last, and in most comparisons it comes.
+        # Self-MoA runs last, and only in most comparisons, so the total is an upper bound.
         total = (len(variants) + given.with_self_moa) * len(given.questions) * given.epochs
         answers = await self._ask(variants, total=total)
         results = await self._results(variants, answers, answers[0])
@@ -216,7 +216,7 @@ class _ComparisonRun:
         return ComparisonResult(results=results, tally=None if self._judge is None else self._judge.tally)
 
     async def _ask(self, variants: Sequence[Variant], *, total: int) -> list[Answers]:
-        """Return each variant's answers."""
+        """Return the answers of each variant."""
         given = self._given
         answers = [[[VariantAnswer(text="")] * given.epochs for _ in given.questions] for _ in variants]
 
@@ -224,7 +224,7 @@ class _ComparisonRun:
             for number, variant in enumerate(variants):
                 answers[number][place][epoch - 1] = await self._answer(variant, given.questions[place], epoch)
                 if given.journal.gate.reason is not None:
-                    return  # what was not asked any more is no answer
+                    return  # the run has ended, so this may not be an answer
                 self._done += 1
                 self._watch(self._done, total, "answers")
 
@@ -232,7 +232,7 @@ class _ComparisonRun:
         return answers
 
     async def _each(self, work: Callable[[int, int], Awaitable[None]]) -> None:
-        """Do something for each question and epoch, several at once."""
+        """Call a function for each question and epoch, with bounded concurrency."""
         given = self._given
         asked = [(place, epoch) for epoch in range(1, given.epochs + 1) for place in range(len(given.questions))]
 
@@ -268,7 +268,7 @@ class _ComparisonRun:
         ]
 
     async def _compared(self, judge: PairwiseJudge, answers: Sequence[Answers], baseline: Answers) -> list[list[float]]:
-        """Return how the judge compares each variant's answers with the mixture's."""
+        """Return the judge's scores of each variant's answers against the mixture's."""
         given = self._given
         found = [[[EVEN] * given.epochs for _ in given.questions] for _ in answers]
         others = [number for number, rows in enumerate(answers) if rows is not baseline]

@@ -1,4 +1,4 @@
-"""What a comparison will cost, before it begins."""
+"""The estimate of a comparison's calls and cost."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ if TYPE_CHECKING:
     from langchain_moa.mixture.mixture import Mixture
 
 INSTRUCTION_TOKENS = 130
-"""Tokens of the instruction around references, and of a judge's: the paper's has about as many."""
+"""The approximate number of tokens of the instruction for references, and of a judge's instruction."""
 
-# Whose samples are known can be seen by the first questions.
+# The number of first questions that are searched for known samples.
 _LOOKED_AT = 20
 
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """What a comparison will take.
+    """The estimate of a comparison.
 
     Attributes:
-        calls: How many calls it takes in all, but for those of strategies.
-        known: How many of them the journal answers.
-        usd: US dollars for the others; calls whose price is not known count as nothing.
-        unpriced: The models whose price is not known.
-        answer_tokens: How long an answer is taken to be.
+        calls: The total number of calls, without those of strategies.
+        known: How many of them are in the journal.
+        usd: The cost of the others in US dollars. Calls with an unknown price count as 0.
+        unpriced: The models with an unknown price.
+        answer_tokens: The assumed length of an answer, in tokens.
     """
 
     calls: int
@@ -52,17 +52,17 @@ class Estimate:
 def estimate(
     mixture: Mixture, questions: Sequence[Question], journal: CallJournal, *, epochs: int = 1, judge: Member | None = None
 ) -> Estimate:
-    """Return what a comparison will take.
+    """Estimate the calls and the cost of a comparison.
 
-    Calls are known by what is asked of whom, and by what that one reads: after a change of a member, its own calls are to be
-    made again, and those of the models that read its answers.
+    Known calls are identified by the member, the question, and the members whose answers it reads: after a change of a member,
+    its calls and those of the members that read its answers must be made again.
 
     Args:
         mixture: The mixture.
         questions: The questions.
-        journal: What is known already; answers are taken to be as long as those in it.
+        journal: The journal of the calls. Its mean answer length is used for the estimate.
         epochs: How often each question is asked.
-        judge: Who compares answers, if there is a judge.
+        judge: The judge that compares answers, or `None`.
     """
     known = Counter((entry.about, entry.epoch, entry.origin) for entry in journal.records())
     asked = [(about(question.messages), tokens_in(question.text) + tokens_in(question.system or "")) for question in questions]
@@ -85,13 +85,13 @@ def estimate(
 
 
 class _ExpectedCalls(NamedTuple):
-    """Calls that are expected for one question.
+    """Expected equal calls for one question.
 
     Attributes:
-        model: Who is asked.
-        origin: What bears on them.
-        reads: Tokens that they read beside the question.
-        times: How many they are.
+        model: The model id.
+        origin: The origin of the call site; see `CallSite`.
+        reads: The number of input tokens in addition to the question.
+        times: The number of calls.
     """
 
     model: str
@@ -101,7 +101,7 @@ class _ExpectedCalls(NamedTuple):
 
 
 class _Expectation:
-    """The calls that a comparison is expected to take for one question."""
+    """The expected calls of a comparison for one question."""
 
     def __init__(self, mixture: Mixture, journal: CallJournal, *, answer: int) -> None:
         self.answer = answer
@@ -113,7 +113,7 @@ class _Expectation:
         return expected_usd(call.model, prompt=question + call.reads, answer=self.answer) or 0.0
 
     def of_mixture(self) -> list[_ExpectedCalls]:
-        """Return the calls of the mixture, of the aggregator after each layer, and of members alone."""
+        """Return the calls of the mixture, of the aggregator after each layer, and of the single members."""
         kept = with_journal(self._mixture, self._journal).members
         calls = [call for layer, before in self._layers(kept) for member in layer for call in _call(member, before)]
         calls += _call(kept.aggregator, self._read_last(self._mixture, kept))
@@ -125,7 +125,7 @@ class _Expectation:
         return [*calls, *(call for call in alone if call.origin not in mine)]
 
     def of_self_moa(self, best: Member, epoch: int) -> list[_ExpectedCalls]:
-        """Return the calls of the best member, asked as often as the mixture asks all."""
+        """Return the calls of Self-MoA with the best member."""
         members = self._mixture.members
         calls = sum(map(len, members.layers)) + (self._mixture.aggregator is not None)
         samples = samples_of_best(self._mixture, best, calls=calls, epoch=epoch)
@@ -138,7 +138,7 @@ class _Expectation:
         ]
 
     def of_judge(self, judge: Member | None) -> list[_ExpectedCalls]:
-        """Return the calls of the judge: each variant but the mixture in both orders."""
+        """Return the calls of the judge: two for each variant except the mixture, one per order."""
         if judge is None:
             return []
         asked = judging(judge, self._mixture, self._journal)
@@ -146,7 +146,7 @@ class _Expectation:
         return [call._replace(times=2 * others) for call in _call(asked, INSTRUCTION_TOKENS + 2 * self.answer)]
 
     def best(self, known: Mapping[str, Collection[str]]) -> Member:
-        """Return whose samples are known already, or else the dearest member: which is the best is not known yet."""
+        """Return the member whose samples are in the journal, or else the most expensive one: the best is not yet known."""
         members = [variant.member for variant in self._alone if variant.member is not None]
 
         def worth(member: Member) -> tuple[int, float]:
@@ -157,32 +157,32 @@ class _Expectation:
         return max(members, key=worth)
 
     def _layers(self, members: Members) -> Iterator[tuple[Sequence[Member], int]]:
-        """Yield each layer, and how many tokens of references it reads."""
+        """Yield each layer, and the number of tokens of references that it reads."""
         before = 0
         for number, layer in enumerate(members.layers, start=1):
             yield layer, 0 if is_blind(self._mixture.prompt, number) else before
             before = self._shown(layer)
 
     def _read_last(self, mixture: Mixture, members: Members) -> int:
-        """Return how many tokens of references the aggregator reads: a blind layer's come on top of those before it."""
+        """Return the number of tokens of references that the aggregator reads. References of blind layers accumulate."""
         read: list[Member] = []
         for number, layer in enumerate(members.layers, start=1):
             read = [*(read if is_blind(mixture.prompt, number) else ()), *layer]
         return self._shown(read)
 
     def _shown(self, layer: Sequence[Member]) -> int:
-        """Return how many tokens there are to read after a layer."""
+        """Return the number of tokens of a layer's references with the instruction."""
         return INSTRUCTION_TOKENS + len(layer) * min(self.answer, self._mixture.max_reference_tokens or self.answer)
 
 
 def _call(member: Member, reads: int) -> list[_ExpectedCalls]:
-    """Return the call of a member; none where there is no member."""
+    """Return the call of a member; an empty list for the placeholder of a missing aggregator."""
     site = call_site_of(member)
     return [] if site is None else [_ExpectedCalls(site.model, site.origin, reads + tokens_in(member.spec.system_prompt or ""))]
 
 
 def _answer_tokens(mixture: Mixture, journal: CallJournal) -> int:
-    """Return how long an answer is taken to be: as those that are known, or as `max_tokens` allows."""
+    """Return the assumed length of an answer: the mean of known answers, or a default that `max_tokens` limits."""
     usages = [entry.answer.usage_metadata for entry in journal.records()]
     written = [usage["output_tokens"] for usage in usages if usage is not None]
     return round(fmean(written)) if written else min(mixture.max_tokens or ANSWER_TOKENS, ANSWER_TOKENS)

@@ -1,8 +1,8 @@
-"""Generating answers for a harness: many questions at once, each call made once, within a limit in dollars."""
+"""Generate the answers to a benchmark's questions, with a journal and a spending limit."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
@@ -10,7 +10,7 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 from langchain_moa.batch.asker import ask_graph
 from langchain_moa.batch.calls import QuestionRun, member_with_journal, reason_of, with_journal
 from langchain_moa.batch.limits import CircuitBreaker
-from langchain_moa.batch.pace import Paces
+from langchain_moa.batch.pace import Paces, with_own_retries
 from langchain_moa.batch.workers import ask_all
 from langchain_moa.data.reference import Reference
 from langchain_moa.data.rows import RowError, read_rows
@@ -36,20 +36,20 @@ if TYPE_CHECKING:
 def read_references(
     paths: Sequence[Path], harness: Harness, questions: Sequence[BenchmarkQuestion]
 ) -> Mapping[Hashable, list[Reference]]:
-    """Read answer files of a harness, one for each model, as references.
+    """Read answer files of a harness, one per model, as references.
 
-    Like `--reference-paths` of the paper's own code. The rows are matched by the question, not by their order.
+    This corresponds to `--reference-paths` in the code of the paper. Rows are matched by question, not by order.
 
     Args:
-        paths: The files; the first one's answers are the first references.
-        harness: Whose files they are.
+        paths: The files, in the order of the references.
+        harness: The harness of the files.
         questions: The questions that need references.
 
     Returns:
-        The references of each question, by its id.
+        The references by question id.
 
     Raises:
-        RowError: A file is malformed, has no answer to one of the questions, or several to one.
+        RowError: A file is invalid, has no answer to one of the questions, or different answers to one.
     """
     if not isinstance(harness, HarnessWithReferences):
         msg = f"--references: {harness.name} has several turns, and the references of a turn depend on the answer before it"
@@ -77,7 +77,7 @@ def _texts(path: Path, harness: HarnessWithReferences) -> dict[Hashable, str]:
 
 
 def _reference(name: str, position: int, text: str) -> Reference:
-    # Paid for elsewhere: there is nothing to count.
+    # No usage, because the call was paid for in another run.
     return Reference(
         turn="",
         layer=1,
@@ -94,14 +94,14 @@ def _reference(name: str, position: int, text: str) -> Reference:
 
 @dataclass(kw_only=True)
 class GenerationResult:
-    """What a run has come to so far.
+    """The result of a run.
 
     Attributes:
-        answered: The questions that have their answers.
-        failed: Those that have none, each with the reason.
-        without: The calls that failed and that an answer did without, answer by answer.
-        kept: How many of the answered ones took no call, because the journal had all.
-        ended: Why it has ended early, if it has.
+        answered: The answered questions.
+        failed: The failed questions, each with the reason.
+        without: For each answer that lacks members, its failed calls.
+        kept: The number of answered questions that needed no new call, because the journal had all of them.
+        ended: The reason why the run ended early, or `None`.
     """
 
     answered: list[Answered] = field(default_factory=list)
@@ -112,28 +112,28 @@ class GenerationResult:
 
     @property
     def done(self) -> int:
-        """How many questions have been asked."""
+        """The number of questions processed so far."""
         return len(self.answered) + len(self.failed)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Generation:
-    """A mixture's answers to a benchmark's questions.
+    """Generates a mixture's answers to the questions of a benchmark.
 
-    Every turn of every question goes through all layers; of earlier turns only the final answers are in the history. What a
-    call has answered is in the journal, so a run that was ended asks only what is missing.
+    Every turn of a question passes all layers; the history has only the final answers of earlier turns. Calls are recorded in
+    the journal, so that a run can be resumed.
 
     Attributes:
-        harness: The benchmark's tool.
+        harness: The harness of the benchmark.
         mixture: The mixture.
         questions: The questions.
         journal: The open journal of the calls.
-        model: What the mixture is called in the answers.
-        references: For each question's id the references to aggregate, in place of the proposers'. Default: none.
-        member: The member that answers alone, in place of the mixture: its number, name or model id, or `aggregator`. Default:
-            none.
-        concurrency: How many questions are under way at once. Default: 8.
-        own_settings: Whether temperature and longest answer are the mixture's own. Default: they are the benchmark's.
+        model: The name of the mixture in the answer file.
+        references: References to aggregate instead of those of the proposers, by question id. Default: none.
+        member: A member that answers instead of the mixture: its number, name or model id, or `aggregator`. Default: the
+            mixture answers.
+        concurrency: The maximum number of concurrent questions. Default: 8.
+        own_settings: Whether to use the mixture's own temperature and `max_tokens`. Default: those of the benchmark.
     """
 
     harness: Harness
@@ -147,22 +147,22 @@ class Generation:
     own_settings: bool = False
 
     async def run(self, watch: Callable[[int, int, str], object] = lambda *_: None) -> GenerationResult:
-        """Ask what has not been answered yet.
+        """Make all calls that are not in the journal, and return the answers.
 
         Args:
-            watch: Told how many questions there are so far, how many there will be, and of what.
+            watch: Called with the number of questions so far, the total, and the noun "questions".
 
         Returns:
-            The outcome, its answers in the order of the questions.
+            The result, with answers in the order of the questions.
 
         Raises:
-            ValueError: There is no such member.
+            ValueError: The member does not exist.
         """
         outcome = GenerationResult()
         run = _GenerationRun(self, outcome, watch)
 
         def goes_on() -> bool:
-            # When the money is used up, the answers that are in the journal are still read. After a signal they are not.
+            # Continue with questions whose answers are in the journal, unless a signal ended the run.
             return self.journal.gate.reason != "signal"
 
         await ask_all(self.questions, run.ask, at_once=self.concurrency, goes_on=goes_on)
@@ -173,11 +173,11 @@ class Generation:
         return outcome
 
     def document(self, outcome: GenerationResult, *, before: Path | None = None) -> str:
-        """Return the answer file's text.
+        """Return the content of the answer file.
 
         Args:
-            outcome: What `run` returned.
-            before: The answer file that is written again, if it exists: what the harness's scripts have added is kept.
+            outcome: The result of `run`.
+            before: The answer file to overwrite. Data that scripts of the harness added to it are kept.
         """
         known = _rows_before(before)
         rows = []
@@ -188,15 +188,15 @@ class Generation:
 
 
 def asked(mixture: Mixture, *, member: str | None, has_references: bool) -> list[Member]:
-    """Return whom a turn asks, if the aggregation asks one model and no layer ends early: one call each.
+    """Return the members that one turn calls, once each, assuming that no layer ends early.
 
     Args:
         mixture: The mixture.
-        member: The member that answers alone, if one does.
-        has_references: Whether there are references in place of the proposers'.
+        member: The member that answers instead of the mixture, or `None`.
+        has_references: Whether given references replace the proposers.
 
     Raises:
-        ValueError: There is no such member.
+        ValueError: The member does not exist.
     """
     if member is not None:
         return [find_member(mixture, member)]
@@ -206,7 +206,7 @@ def asked(mixture: Mixture, *, member: str | None, has_references: bool) -> list
 
 
 def _rows_before(path: Path | None) -> dict[str, Mapping[str, Any]]:
-    """Return the rows of an answer file that is written again, by id; none if it cannot be read."""
+    """Return the rows of an existing answer file by id, or an empty mapping if it cannot be read."""
     if path is None or not path.is_file():
         return {}
     try:
@@ -216,17 +216,17 @@ def _rows_before(path: Path | None) -> dict[str, Mapping[str, Any]]:
 
 
 class _GenerationRun:
-    """A run that is under way."""
+    """A running generation."""
 
     def __init__(self, given: Generation, outcome: GenerationResult, watch: Callable[[int, int, str], object]) -> None:
-        self._given = given
+        self._given = replace(given, mixture=with_own_retries(given.mixture))
         self._outcome = outcome
         self._watch = watch
         self._patience = CircuitBreaker(given.journal.gate, concurrency=given.concurrency)
         self._graph: Any = self._builder().compile(checkpointer=False)
 
     def _builder(self) -> Any:
-        given, paces = self._given, Paces()
+        given, paces = self._given, Paces(gate=self._given.journal.gate)
         if given.member is not None:
             member = find_member(given.mixture, given.member)
             return build_alone(given.mixture, paces.member(member_with_journal(member, given.journal, "alone")))
@@ -234,14 +234,14 @@ class _GenerationRun:
         return build_graph(mixture) if given.references is None else build_aggregator(mixture)
 
     async def ask(self, question: BenchmarkQuestion) -> None:
-        """Ask all turns of a question."""
+        """Process all turns of a question."""
         await self._ask_turns(question)
         self._watch(self._outcome.done, len(self._given.questions), "questions")
 
     async def _ask_turns(self, question: BenchmarkQuestion) -> None:
         said: list[BaseMessage] = []
         texts: list[str] = []
-        # What has been said before is part of the question of a turn; its samples are those of the whole.
+        # One run for all turns, so that identical calls of different turns count as repetitions.
         run = QuestionRun.of(str(question.id), [HumanMessage(turn) for turn in question.turns])
         for turn in question.turns:
             said.append(HumanMessage(turn))
@@ -249,7 +249,7 @@ class _GenerationRun:
             if found.error is not None:
                 self._failed(question, run, found.error)
                 return
-            # Without the white space around it, as in the paper's code.
+            # Strip whitespace, as the code of the paper does.
             texts.append(found.text.strip())
             said.append(AIMessage(texts[-1]))
         if run.is_halted:
@@ -267,18 +267,18 @@ class _GenerationRun:
             self._patience.count(self._given.model, reason)
 
     def _count_proposers(self, run: QuestionRun) -> None:
-        """Count who of a layer has answered: without a member that is gone, the mixture would be another one."""
+        """Count the answers and failures of proposers: without a failing member, the mixture would be a different one."""
         for entry in run.records:
             self._patience.count(f"{entry.place} ({entry.model})", None)
         for call in run.failed.values():
-            # An aggregator has fallbacks.
+            # Failures of an aggregator are not counted, because it has fallbacks.
             if call.layer is not None:
                 self._patience.count(call.who, call.reason)
         if run.failed:
             self._outcome.without.append(tuple(run.failed.values()))
 
     async def _turn(self, question: BenchmarkQuestion, run: QuestionRun, messages: list[BaseMessage]) -> GraphAnswer:
-        """Return the final answer to the last message."""
+        """Return the final answer of a turn."""
         references = self._given.references
         merged = {} if references is None else {"merged": references[question.id]}
         settings = {"temperature": question.temperature, "max_tokens": question.max_tokens}

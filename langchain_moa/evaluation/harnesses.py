@@ -1,4 +1,4 @@
-"""The official harnesses: what each one asks, with which settings, and in which form it reads the answers."""
+"""The official harnesses of benchmarks: their question files, settings and answer files."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ class BenchmarkQuestion:
     """One question of a benchmark.
 
     Attributes:
-        row: Where it is from.
-        id: What the harness knows it by.
-        turns: What the user says, one turn after the other.
-        temperature: Of every call.
-        max_tokens: The longest answer of every call.
+        row: The row of the question file.
+        id: The harness's id of the question.
+        turns: The user's messages.
+        temperature: The temperature of every call.
+        max_tokens: The limit of output tokens of every call.
     """
 
     row: Row
@@ -40,20 +40,20 @@ class BenchmarkQuestion:
 
     @cached_property
     def key(self) -> str:
-        """What tells it from all others; another text or other settings make it another question."""
+        """A hash of the id, the turns and the settings."""
         said = json.dumps([self.id, self.turns, self.temperature, self.max_tokens], default=str)
         return hashlib.sha256(said.encode()).hexdigest()[:22]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Answered:
-    """A question and what was answered.
+    """A question with its answers.
 
     Attributes:
         question: The question.
-        texts: The final answers, one for each turn.
-        model: What the mixture is called on the leaderboard.
-        time: When the last answer was there, in seconds since 1970.
+        texts: The final answers, one per turn.
+        model: The name of the mixture on the leaderboard.
+        time: The time of the last answer, in seconds since 1970.
     """
 
     question: BenchmarkQuestion
@@ -63,11 +63,11 @@ class Answered:
 
 
 class Harness(ABC):
-    """A benchmark's official tool.
+    """The official tool of a benchmark.
 
     Attributes:
-        name: The benchmark.
-        title: The tool.
+        name: The name of the benchmark.
+        title: The name of the tool.
     """
 
     name: ClassVar[str]
@@ -78,10 +78,10 @@ class Harness(ABC):
 
         Args:
             path: The file.
-            limit: How many questions, from the first. Default: all.
+            limit: The number of first questions to read. Default: all.
 
         Raises:
-            RowError: It cannot be read, a row is not what it should be, or two rows ask something else by the same id.
+            RowError: The file cannot be read, a row is invalid, or different questions have the same id.
         """
         questions = [self.question(row) for row in read_rows(path)[:limit]]
         known: dict[Hashable, BenchmarkQuestion] = {}
@@ -93,13 +93,13 @@ class Harness(ABC):
 
     @abstractmethod
     def question(self, row: Row) -> BenchmarkQuestion:
-        """Read a row of the question file.
+        """Convert a row of the question file.
 
         Args:
             row: The row.
 
         Raises:
-            RowError: Something is missing.
+            RowError: The row is invalid.
         """
 
     @abstractmethod
@@ -110,36 +110,36 @@ class Harness(ABC):
             answered: The question and its answer.
         """
 
-    def again(self, row: dict[str, Any], before: Mapping[str, Any]) -> dict[str, Any]:  # noqa: ARG002  # of one harness only
-        """Return a row of the answer file with what the harness's own scripts have added to the same row of the file before.
+    def again(self, row: dict[str, Any], before: Mapping[str, Any]) -> dict[str, Any]:  # noqa: ARG002  # used by a subclass
+        """Return a row of the answer file with the data that scripts of the harness added to its previous version.
 
         Args:
             row: The row.
-            before: The row for the same question in the file that is written again.
+            before: The row of the same question in the existing file.
         """
         return row
 
     def document(self, rows: Iterable[dict[str, Any]]) -> str:
-        """Return the answer file's text: one JSON object a line.
+        """Return the content of the answer file: one JSON object per line.
 
         Args:
-            rows: The answers.
+            rows: The rows.
         """
         return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 
 
 class HarnessWithReferences(Harness):
-    """A benchmark whose answers can be made from references of another run, in place of the proposers'."""
+    """A harness whose answer files can be used as references instead of those of the proposers."""
 
     @abstractmethod
     def reference(self, row: Row) -> tuple[Hashable, str]:
-        """Read a row of an answer file, by whomever: the question's id and the answer.
+        """Return the question id and the answer of a row of an answer file.
 
         Args:
             row: The row.
 
         Raises:
-            RowError: Something is missing.
+            RowError: The row is invalid.
         """
 
 
@@ -173,10 +173,10 @@ class AlpacaEval(HarnessWithReferences):
 
 
 class ArenaHard(HarnessWithReferences):
-    """The paper's settings: temperature 0.7, 2,048 tokens; the harness's own would be 0 and 4,096.
+    """The paper's settings: temperature 0.7, 2,048 tokens; the harness's own are 0 and 4,096.
 
-    The `metadata` that style control reads counts GPT-4o's tokens, which takes its vocabulary: the harness's own script
-    `utils/add_markdown_info.py` adds it to any answer file. A file that is written again keeps it where the answer is the same.
+    Style control reads `metadata`, which the harness's script `utils/add_markdown_info.py` adds to answer files. It counts
+    tokens of GPT-4o, which needs its vocabulary. When a file is rewritten, `metadata` of unchanged answers is kept.
     """
 
     name = "arena_hard"
@@ -224,7 +224,7 @@ class Flask(HarnessWithReferences):
 
     @override
     def question(self, row: Row) -> BenchmarkQuestion:
-        # FLASK's first question files had other names for the same two fields.
+        # The first question files of FLASK had other names for these two fields.
         number, text = ("question_id", "text") if "idx" not in row.data and "text" in row.data else ("idx", "instruction")
         return BenchmarkQuestion(row=row, id=row.get(number, int), turns=(row.text(text),), temperature=0.7, max_tokens=2048)
 
@@ -237,7 +237,7 @@ class Flask(HarnessWithReferences):
         return row.get("question_id", int), row.get("text", str)
 
 
-# FastChat's `temperature_config`; what is not in it has 0.7.
+# FastChat's `temperature_config`; the default is 0.7.
 _TEMPERATURES = {
     "writing": 0.7,
     "roleplay": 0.7,
@@ -253,7 +253,7 @@ _TEMPERATURES = {
 class MTBench(Harness):
     """The paper's settings: FastChat's temperature by category, 1,024 tokens, all layers in every turn.
 
-    References cannot be given beforehand: those of the second turn depend on the answer to the first.
+    References cannot be given in advance, because those of the second turn depend on the answer to the first.
     """
 
     name = "mt_bench"

@@ -1,4 +1,4 @@
-"""A mixture, or one of its members, as a model of Inspect: `inspect eval TASK --model moa/moa.yaml`."""
+"""A mixture, or one of its members, as a model for Inspect: `inspect eval TASK --model moa/moa.yaml`."""
 
 from __future__ import annotations
 
@@ -63,17 +63,17 @@ _STOP_REASONS: dict[FinishKind, StopReason] = {
 
 
 async def read_messages(messages: Sequence[ChatMessage]) -> list[BaseMessage]:
-    """Return a conversation of Inspect's as LangChain's."""
-    # Both sides read OpenAI's format, with images, documents and tool calls.
+    """Convert an Inspect conversation to LangChain messages."""
+    # Both sides support OpenAI's format, including images, documents and tool calls.
     return convert_to_messages([dict(message) for message in await messages_to_openai(list(messages))])
 
 
 def tool_settings(tools: Sequence[ToolInfo], choice: ToolChoice, config: GenerateConfig) -> dict[str, Any]:
-    """Return the arguments of `bind_tools`; none if no tool may be called.
+    """Return the arguments of `bind_tools`, or an empty mapping if no tool may be called.
 
     Args:
-        tools: The tools that there are.
-        choice: Which of them may or must be called.
+        tools: The available tools.
+        choice: Which tools may or must be called.
         config: Inspect's settings.
     """
     if not tools or choice == "none":
@@ -87,11 +87,11 @@ def tool_settings(tools: Sequence[ToolInfo], choice: ToolChoice, config: Generat
 
 
 def choice_of(message: AIMessage, *, model: str) -> ChatCompletionChoice:
-    """Return an answer as Inspect's.
+    """Convert an answer to Inspect's format.
 
     Args:
         message: The answer.
-        model: The model's name in the log.
+        model: The name of the model in the log.
     """
     reason = finish_reason_of(message.response_metadata)
     kind = finish_kind(reason)
@@ -111,7 +111,7 @@ def usage_of(moa: Mapping[str, Any]) -> ModelUsage | None:
     """Return the tokens and dollars of all calls of an answer.
 
     Args:
-        moa: The answer's account.
+        moa: The answer's `response_metadata["moa"]`.
     """
     total = total_usage(moa)
     if total is None:
@@ -119,7 +119,7 @@ def usage_of(moa: Mapping[str, Any]) -> ModelUsage | None:
     read = (total.get("input_token_details") or {}).get("cache_read")
     written = (total.get("input_token_details") or {}).get("cache_creation")
     return ModelUsage(
-        # Inspect counts the tokens that were in a cache apart.
+        # Inspect counts cached tokens separately.
         input_tokens=max(0, total["input_tokens"] - (read or 0) - (written or 0)),
         output_tokens=total["output_tokens"],
         total_tokens=total["total_tokens"],
@@ -145,13 +145,13 @@ _NO_LIMIT = 10_000
 
 
 class SilentProposers:
-    """Which proposers have failed on every question: the mixture goes on without them, and nothing else would say so."""
+    """Finds proposers that failed on every question, which would otherwise go unnoticed: the mixture answers without them."""
 
     def __init__(self, model_name: str) -> None:
-        """Start without any question.
+        """Create it without calls.
 
         Args:
-            model_name: What Inspect calls the mixture.
+            model_name: The name of the mixture in Inspect.
         """
         self._model_name = model_name
         self._asked: Counter[str] = Counter()
@@ -159,7 +159,7 @@ class SilentProposers:
         self._reasons: dict[str, str] = {}
 
     def count(self, account: Mapping[str, Any]) -> None:
-        """Count an answer's calls.
+        """Count the calls of an answer.
 
         Args:
             account: The answer's `response_metadata["moa"]`.
@@ -167,7 +167,7 @@ class SilentProposers:
         for number, calls in enumerate(account["layers"], start=1):
             for call in calls:
                 if call["status"] in ("late", "cancelled"):
-                    continue  # it was not waited for
+                    continue  # the layer did not wait for it
                 who = f"proposer {call['proposer']} of layer {number}, {call['name']}"
                 self._asked[who] += 1
                 self._answered[who] += call["status"] == "ok"
@@ -175,7 +175,7 @@ class SilentProposers:
                     self._reasons[who] = f"{error['kind']}: {error['message']}"
 
     def sentences(self) -> list[str]:
-        """Return what there is to say: a sentence for each proposer that has failed on all of at least two questions."""
+        """Return a sentence for each proposer that failed on all of at least two questions."""
         return [
             spelled_out(" ".join(f"{self._model_name}: {who}, failed on all {asked} questions: {self._reasons[who]}".split()))
             for who, asked in self._asked.items()
@@ -183,22 +183,22 @@ class SilentProposers:
         ]
 
     def tell(self) -> None:
-        """Say it on standard error."""
+        """Print the sentences on standard error."""
         for sentence in self.sentences():
-            print(sentence, file=sys.stderr)  # noqa: T201  # behind Inspect's own display
+            print(sentence, file=sys.stderr)  # noqa: T201  # printed after Inspect's own display
 
 
 class InspectMoA(ModelAPI):
-    """A mixture as Inspect calls it.
+    """A mixture as an Inspect model.
 
-    The name after `moa/` is a configuration file or a preset, and behind a `#` one of its members to be asked alone:
+    The name after `moa/` is a configuration file or a preset, optionally with `#` and one of its members to evaluate alone:
     `moa/moa.yaml`, `moa/local`, `moa/moa.yaml#2` (the second proposer), `moa/moa.yaml#sceptic` (by its name or model id),
-    `moa/moa.yaml#aggregator`. Model arguments (`-M num_layers=1`) are fields that override the file's.
+    `moa/moa.yaml#aggregator`. Model arguments (`-M num_layers=1`) override fields of the file.
 
-    What Inspect sets (temperature, max_tokens, stop words, seed, ...) reaches every call, or is an error; tools are the
-    aggregator's. The log has tokens and dollars of all calls, and in the output's metadata the account by layer and proposer
-    (`moa`) and the references. An answer that the models refuse has the stop reason `content_filter`, or `unknown` if it is
-    empty.
+    Settings of Inspect (temperature, max_tokens, stop sequences, seed, ...) are passed to every call, or are an error. Tools
+    are passed to the aggregator. The log has the tokens and the cost of all calls, and the output's metadata has the calls by
+    layer and proposer (`moa`) and the references. If the models refuse, the stop reason is `content_filter`; if they return
+    empty answers, it is `unknown`.
     """
 
     def __init__(
@@ -209,10 +209,10 @@ class InspectMoA(ModelAPI):
         config: GenerateConfig | None = None,
         **model_args: Any,
     ) -> None:
-        """Make the model; `model_args` are fields of the mixture.
+        """Create the model; `model_args` are fields of the mixture.
 
         Raises:
-            ValueError: There is no such file, preset or member, the description is wrong, or a key is missing.
+            ValueError: The file, preset or member does not exist, the mixture is invalid, or a key is missing.
         """
         if base_url is not None:
             msg = "moa/...: a mixture has no address; give its members theirs, as settings: {base_url: ...} in the file"
@@ -226,9 +226,9 @@ class InspectMoA(ModelAPI):
         self._member = find_member(self._moa, member) if member else None
         self._graph = self._compiled(self._moa)
         self._silent = SilentProposers(model_name)
-        # Inspect tells no model that an evaluation is over.
+        # Inspect does not notify models of the end of an evaluation.
         atexit.register(self._silent.tell)
-        # Inspect's cache knows a model by its name and its address: a file that was edited is another mixture.
+        # Inspect's cache identifies models by name and base URL, so an edited file needs another base URL.
         described = json.dumps(self._moa.describe(), sort_keys=True, default=str)
         self.base_url = f"moa:{hashlib.sha256(described.encode()).hexdigest()[:16]}"
 
@@ -252,7 +252,7 @@ class InspectMoA(ModelAPI):
         message = state["messages"][-1]
         account = message.response_metadata["moa"]
         self._silent.count(account)
-        # Its viewer shows it among the sample's events.
+        # Inspect's viewer shows this among the events of the sample.
         transcript().info({"moa": account, "references": state.get("references", [])}, source="langchain-moa")
         return ModelOutput(
             model=self.model_name,
@@ -264,7 +264,7 @@ class InspectMoA(ModelAPI):
 
     @override
     def connection_key(self) -> str:
-        # Each mixture has providers of its own, and what one can take says nothing about another.
+        # Mixtures have different providers, so each needs its own connection limit.
         return self.model_name
 
     @override
@@ -274,7 +274,7 @@ class InspectMoA(ModelAPI):
             return RetryDecision.rate_limit(wait)
         if not is_retryable(ex):
             return RetryDecision.no()
-        # Of the failures of proposers there is a name only.
+        # Failures of proposers have only the name of the error.
         failures = [reference["error"] for reference in ex.references] if isinstance(ex, ProposersFailedError) else []
         limited = any("RateLimit" in failure["kind"] for failure in failures if failure is not None)
         return RetryDecision.rate_limit(wait) if limited else RetryDecision.transient(wait)
@@ -292,11 +292,11 @@ class InspectMoA(ModelAPI):
         return graph.compile(checkpointer=False)
 
     def _bound(self, wanted: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-        """Return the graph for a call with tools, and what its last member is called with."""
+        """Return the graph for a call with tools, and the keyword arguments of its last member."""
         asked = self._moa if self._member is None else self._moa.model_copy(update={"aggregator": self._member.spec})
         bound = asked.bind_tools(**wanted)
         if isinstance(bound, RunnableBinding):
-            # One compiled graph serves all tools; they go along with the call.
+            # The compiled graph is reused: tools are passed with the call.
             return self._graph, {key: value for key, value in bound.kwargs.items() if key != MARK}
         if isinstance(bound, ChatMoA) and self._member is None:
             return self._compiled(bound), {}
@@ -304,7 +304,7 @@ class InspectMoA(ModelAPI):
         raise ValueError(msg)
 
     def _refused(self, error: MoAError) -> ModelOutput | None:
-        """Return the output for a mixture whose models answered, though nothing; `None` where a call failed."""
+        """Return the output if all models refused or returned empty answers, or `None` if a call failed."""
         kinds = {reference["error"]["kind"] for reference in error.references if reference["error"] is not None}
         if isinstance(error, AggregatorFailedError):
             silent = bool(error.causes) and all(cause is None for cause in error.causes)
@@ -315,7 +315,7 @@ class InspectMoA(ModelAPI):
         if not silent:
             return None
         reason = "content_filter" if refused else "unknown"
-        output = ModelOutput.from_content(self.model_name, "", reason, str(error))  # type: ignore[arg-type]  # one of its reasons
+        output = ModelOutput.from_content(self.model_name, "", reason, str(error))  # type: ignore[arg-type]  # one of Inspect's stop reasons
         output.metadata = {"references": list(error.references)}
         return output
 

@@ -1,4 +1,4 @@
-"""What Inspect finds by the entry point `inspect_ai`; it is loaded by every run of Inspect, and so is small."""
+"""The entry point `inspect_ai`. Every run of Inspect loads this module, so it imports little."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @modelapi(name="moa")
 def moa() -> type[ModelAPI]:
-    """The models `moa/...`: a configuration file or a preset."""
+    """Return the model API of `moa/...`, where the name is a configuration file or a preset."""
     from langchain_moa.evaluation.inspect_model import InspectMoA
 
     return InspectMoA

@@ -1,4 +1,4 @@
-"""Inspect's settings: each of them reaches the models, is seen to by Inspect itself, or is an error."""
+"""Inspect's settings: each is passed to the models, handled by Inspect itself, or an error."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     from langchain_moa.members.member import Member
 
 Treatment: TypeAlias = Literal["sent", "sent where known", "sent with tools", "left to Inspect", "of no account", "refused"]
-"""What is done with a setting.
+"""How a setting is treated.
 
-`sent`: it goes to every chat model, all of which take it. `sent where known`: it does where all members say that they have
-such a parameter, and is refused otherwise. `of no account`: without it, the answers are the same.
+`sent`: it is passed to every chat model, all of which support it. `sent where known`: it is passed if all members have such a
+parameter, and is an error otherwise. `of no account`: it is ignored, because it does not affect answers.
 """
 
 TREATMENTS: Mapping[str, Treatment] = {
@@ -44,7 +44,7 @@ TREATMENTS: Mapping[str, Treatment] = {
     "stream_idle_timeout": "left to Inspect",
     "max_connections": "left to Inspect",
     "adaptive_connections": "left to Inspect",
-    # Whether a provider keeps prompts for the next call, and whether it uses its own tool in place of Inspect's.
+    # Prompt caching, and the use of a provider's own tools instead of Inspect's.
     "cache_prompt": "of no account",
     "internal_tools": "of no account",
     "effort": "refused",
@@ -62,11 +62,11 @@ TREATMENTS: Mapping[str, Treatment] = {
     "response_schema": "refused",
     "modalities": "refused",
 }
-"""What is done with each setting of Inspect's; one that is not known yet is refused."""
+"""The treatment of each setting of Inspect. Unknown settings are an error."""
 
 _NAMES = {"stop_seqs": "stop"}
 
-# One of them is what there is anyway.
+# Settings for which 1 is the default behaviour.
 _COUNTS = ("best_of", "num_choices")
 
 
@@ -75,10 +75,10 @@ def call_settings(config: GenerateConfig, members: Iterable[Member]) -> dict[str
 
     Args:
         config: Inspect's settings.
-        members: All that may be called. Those that are no chat models take no settings.
+        members: All members that may be called. Members that are not chat models are ignored.
 
     Raises:
-        ValueError: One of the settings cannot be honoured.
+        ValueError: A setting cannot be applied.
     """
     settings = {}
     asked = list(members)
@@ -97,7 +97,7 @@ def call_settings(config: GenerateConfig, members: Iterable[Member]) -> dict[str
 
 
 def _refuse(name: str, value: Any) -> None:
-    # `True` is equal to 1, and no number.
+    # `True` equals 1, but is not a number.
     is_one = name in _COUNTS and value is not True and value == 1
     if not (value is False or is_one or value in ([], {})):
         msg = f"{name}: this cannot be set for a whole mixture; leave it out, or give it to members in their `settings`"
@@ -116,7 +116,7 @@ def _require(name: str, members: Iterable[Member]) -> None:
 
 
 def _models(member: Member) -> Iterator[tuple[str, BaseChatModel]]:
-    """Yield the chat model of a member and its name, or those of the members of a mixture that is one."""
+    """Yield the name and chat model of a member, or those of its members if it is a mixture."""
     from langchain_moa.batch.limits import callable_members
     from langchain_moa.chat_model.chat_model import ChatMoA
 

@@ -1,4 +1,4 @@
-"""A judge: which of two answers is better, asked twice with the answers' places exchanged."""
+"""A pairwise judge, which is asked twice with the order of the answers swapped."""
 
 from __future__ import annotations
 
@@ -33,19 +33,19 @@ _VERDICT = re.compile(r"\[\[([ABC])\]\]")
 Verdict = Literal["A", "B", "C"]
 
 EVEN = 0.5
-"""The score of an answer that is as good as the mixture's."""
+"""The score of a tie with the mixture."""
 
 
 @dataclass(kw_only=True)
 class JudgeTally:
-    """What a judge has said.
+    """The statistics of a judge.
 
     Attributes:
-        judge: Who it is.
-        pairs: How many pairs it was shown, each twice.
-        turned: How many of them it decided by the place: the other way round, it preferred the other one.
-        silent: How many judgments held no verdict.
-        failed: The judgments that failed, counted by the reason.
+        judge: The model id of the judge.
+        pairs: The number of pairs, each judged twice.
+        turned: The number of pairs for which it preferred the same position in both orders.
+        silent: The number of judgments without a verdict.
+        failed: The number of failed judgments by error.
     """
 
     judge: str
@@ -56,7 +56,7 @@ class JudgeTally:
 
     @property
     def judgments(self) -> int:
-        """How many judgments were asked for."""
+        """The number of judgments."""
         return 2 * self.pairs
 
 
@@ -65,44 +65,44 @@ def judging(judge: Member, mixture: Mixture, journal: CallJournal) -> Member:
 
     Args:
         judge: The judge.
-        mixture: Whose answers it is shown: whatever changes in the mixture changes what it reads.
+        mixture: The mixture whose answers it reads. A change of the mixture invalidates the judge's recorded calls.
         journal: The journal.
     """
     return member_with_journal(judge, journal, "judge", upstream=[mixture.describe()])
 
 
 class PairwiseJudge:
-    """Compares answers with those of the mixture.
+    """Compares answers with those of the mixture by a judge.
 
-    An answer's score is 1 where the judge prefers it to the mixture's in both orders, 0 where it prefers the mixture's in both,
-    and 0.5 where it does not, or says something else each time. A judgment that failed or holds no verdict counts as none.
+    The score of an answer is 1 if the judge prefers it to the mixture's in both orders, 0 if it prefers the mixture's in both,
+    and 0.5 otherwise. A failed judgment, or one without a verdict, counts as a tie.
 
     Attributes:
-        tally: What it has said so far.
+        tally: The statistics so far.
     """
 
     def __init__(self, member: Member, *, patience: CircuitBreaker) -> None:
-        """Make it.
+        """Create the judge.
 
         Args:
-            member: Who judges, with its calls in a journal.
-            patience: How long its failures are borne.
+            member: The judge, with its calls going through a journal.
+            patience: Ends the run after too many failures of the judge.
         """
         self.tally = JudgeTally(judge=member.id)
         self._member = member
         self._patience = patience
 
     async def score(self, question: Question, epoch: int, answer: VariantAnswer, baseline: VariantAnswer) -> float:
-        """Return how an answer compares with the mixture's, from 0 to 1.
+        """Return the score of an answer against the mixture's, from 0 to 1.
 
         Args:
-            question: What was asked.
-            epoch: Which time, from 1.
+            question: The question.
+            epoch: The repetition of the question, from 1.
             answer: The answer.
-            baseline: The mixture's.
+            baseline: The mixture's answer.
 
         Raises:
-            HaltedError: The run is to end.
+            HaltedError: The run is ending.
         """
         if answer.error is not None or baseline.error is not None:
             return EVEN if answer.error is not None and baseline.error is not None else float(answer.error is None)
@@ -113,12 +113,12 @@ class PairwiseJudge:
             as_a = await self._verdict(question, answer.text, baseline.text)
             as_b = await self._verdict(question, baseline.text, answer.text)
         if as_a == as_b and as_a in ("A", "B"):
-            # A preference that turns with the order is one for a place, and not for an answer.
+            # The judge preferred a position, not an answer.
             self.tally.turned += 1
         return {("A", "B"): 1.0, ("B", "A"): 0.0}.get((as_a, as_b), EVEN)
 
     async def _verdict(self, question: Question, a: str, b: str) -> Verdict:
-        """Return which of two answers is better, `C` for neither."""
+        """Return which of two answers is better, or `C` for a tie."""
         known = f"\n\n<right_answer>\n{' or '.join(question.answers)}\n</right_answer>" if question.answers else ""
         text = f"<request>\n{question.text}\n</request>{known}\n\n<answer_A>\n{a}\n</answer_A>\n\n<answer_B>\n{b}\n</answer_B>"
         messages = [SystemMessage(_SYSTEM), HumanMessage(text)]
@@ -127,7 +127,7 @@ class PairwiseJudge:
             said = read_answer(await self._member.runnable.ainvoke(self._member.input(messages)), seen=len(messages))["text"]
         except HaltedError:
             raise
-        except Exception as error:  # noqa: BLE001  # whatever its client raises, the other judgments are worth having
+        except Exception as error:  # noqa: BLE001  # a failed judgment must not end the others
             failure = describe(error, self._member.secrets)
             reason = f"{failure['kind']}: {failure['message']}"
             self.tally.failed[reason] += 1

@@ -1,4 +1,4 @@
-"""Pareto plots: quality against dollars, seconds and calls."""
+"""Pareto plots of quality against cost, time and calls."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ if TYPE_CHECKING:
 _COLOURS = {"mixture": "#c2410c", "layer": "#f0a070", "member": "#1d4ed8", "self-moa": "#15803d"}
 _LONGEST_NAME = 44
 
-# How much larger a value may be to be as good as the same, and what share of the axis is between one point and the next.
+# The ratio up to which values count as equal, and the distance of such points as a share of the axis.
 _CLOSE = 1.05
 _ASIDE = 0.035
 
-# Up to which spread of the values, and at which figures of each power of ten there are ticks.
+# The positions of ticks in each power of ten, by the maximum ratio of the values.
 _TICKS = ((10, (1.0, 2.0, 3.0, 5.0, 7.0)), (300, (1.0, 2.0, 5.0)), (float("inf"), (1.0,)))
 
 
 def draw_pareto(figures: Sequence[VariantFigures], *, title: str) -> bytes:
-    """Draw quality against dollars and seconds as PNG; a line joins what nothing else beats at less.
+    """Draw quality against cost and time as PNG, with the Pareto front as a line.
 
     Args:
         figures: The figures of the variants.
@@ -40,18 +40,18 @@ def draw_pareto(figures: Sequence[VariantFigures], *, title: str) -> bytes:
         msg = 'the Pareto plot needs another package: pip install "langchain-moa[eval]"'
         raise ImportError(msg) from error
     axes = [("seconds for an answer", [each.seconds for each in figures])]
-    # With one price unknown, the rest would be a picture of something else.
+    # Leave out the plot of costs if a price is unknown, because it would be misleading.
     costs = [1000 * each.cost_usd for each in figures if each.cost_usd is not None]
     if len(costs) == len(figures):
         axes.insert(0, ("dollars for 1,000 answers", costs))
     drawing = Figure(figsize=(6.4 * len(axes), 5.6), layout="constrained")
-    # A name may hold what the library would take for mathematics.
+    # Names may have characters that matplotlib would parse as mathematics.
     drawing.suptitle(title, parse_math=False)
     names = [f"{number}  {_short(each.name)}" for number, each in enumerate(figures, start=1)]
     points: list[Any] = []
     for place, (label, values) in zip(drawing.subplots(1, len(axes), squeeze=False)[0], axes, strict=True):
         points = _draw(place, figures, values, label)
-    # Names at the points would lie on one another: the best variants are neighbours.
+    # A legend, because names at the points would overlap.
     legend = drawing.legend(
         points, names, loc="outside lower center", ncols=2 * len(axes), frameon=False, fontsize=8, markerscale=0.6
     )
@@ -63,7 +63,7 @@ def draw_pareto(figures: Sequence[VariantFigures], *, title: str) -> bytes:
 
 
 def _draw(place: Any, figures: Sequence[VariantFigures], values: Sequence[float], label: str) -> list[Any]:
-    """Draw one of the plots, and return its points."""
+    """Draw one plot, and return its points."""
     from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
     points = []
@@ -87,19 +87,19 @@ def _draw(place: Any, figures: Sequence[VariantFigures], values: Sequence[float]
         place.xaxis.set_minor_formatter(NullFormatter())
     place.margins(x=0.15, y=0.1)
     low, high = place.get_ylim()
-    # There is no score below 0 or above 100; a point more leaves the ends of an interval in sight.
+    # Scores are from 0 to 100; one more point shows the ends of intervals.
     place.set_ylim(max(low, -1), min(high, 101))
     place.grid(visible=True, alpha=0.25)
     return points
 
 
 def _ticks(spread: float) -> tuple[float, ...]:
-    """Return where each power of ten is divided: the farther apart the points are, the fewer figures there is room for."""
+    """Return the positions of ticks in each power of ten, fewer for a larger spread."""
     return next(subs for most, subs in _TICKS if spread <= most)
 
 
 def _moved(values: Sequence[float]) -> list[float]:
-    """Return where points are drawn: those of nearly the same value side by side, on the scale that fits."""
+    """Return the x positions of points, with nearly equal values side by side, for a logarithmic or linear axis."""
     low, high = min(values), max(values)
     places = side_by_side(values)
     if low > 0:
@@ -108,10 +108,10 @@ def _moved(values: Sequence[float]) -> list[float]:
 
 
 def side_by_side(values: Sequence[float]) -> list[float]:
-    """Return how far aside of its value each point is to be drawn, in places: those that would cover each other are moved.
+    """Return the horizontal offset of each point, in places, so that points with nearly equal values do not overlap.
 
     Args:
-        values: Where they stand; a few percent more or less cannot be told apart.
+        values: The values of the points.
     """
     order = sorted(range(len(values)), key=lambda number: values[number])
     groups: list[list[int]] = []
@@ -132,11 +132,11 @@ def _short(name: str) -> str:
 
 
 def draw_policies(found: Sequence[Judged], chosen: Judged, *, title: str) -> bytes:
-    """Draw the score of every policy against calls and, where prices are known, dollars, as PNG.
+    """Draw the score of every policy against calls and, if all prices are known, cost as PNG.
 
     Args:
         found: The policies, the best single model first.
-        chosen: The one that was chosen.
+        chosen: The chosen policy.
         title: The heading.
 
     Raises:

@@ -1,7 +1,7 @@
-"""The policies that `langchain-moa tune` tries: ways to choose among the answers of several models.
+"""The policies that `langchain-moa tune` evaluates: ways to select among the answers of several models.
 
-A policy is a mixture that only chooses among answers, so its answers follow from those of its members. A mixture that writes a
-new answer cannot be replayed.
+A policy is a mixture that only selects among the answers of its members, so that it can be replayed on recorded answers. A
+mixture that writes a new answer cannot be replayed.
 """
 
 from __future__ import annotations
@@ -17,32 +17,32 @@ if TYPE_CHECKING:
 Kind = Literal["alone", "majority", "samples", "pair then third"]
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
-"""Every kind of policy. The fields of a mixture can describe each of them."""
+"""All kinds of policies. Each can be expressed as a mixture."""
 
 _SIZES = (3, 5)
-# Of more models, only the best ones by themselves are combined.
+# The number of best models to combine.
 _MOST_MODELS = 10
 
 
 class Policy(NamedTuple):
-    """A way to answer with some of the models, without a further call.
+    """A way to select among the answers of some models.
 
     Attributes:
-        kind: `alone`: one model. `majority`: the answer that most of several models come to. `samples`: the same for several
-            samples of one. `pair then third`: two models; if they disagree, a better one decides. Of all but `alone`, models
-            are asked only until the vote is decided: first as many as could decide it, then one after the other.
-        models: The models' places in the table, the most trusted one first, which ties go to; of `pair then third` the third
-            one is last; it is the most trusted one.
+        kind: `alone`: one model. `majority`: the most frequent answer of several models. `samples`: the same for several
+            samples of one model. `pair then third`: two models; if they disagree, a better one decides. Except for `alone`,
+            models are called only until the vote is decided: first as many as can decide it, then one at a time.
+        models: The indices of the models in the table, the most trusted first, which wins ties. For `pair then third`, the
+            most trusted model is the third, which is last.
     """
 
     kind: Kind
     models: tuple[int, ...]
 
     def asked(self, table: AnswerTable) -> tuple[int, ...]:
-        """Return the places in `models` in the order in which they are asked: the cheapest first, or else as they stand.
+        """Return the indices into `models` in the order of the calls: a majority calls the cheapest first.
 
         Args:
-            table: The answers, with their prices.
+            table: The answers with their costs.
         """
         places = tuple(range(len(self.models)))
         if self.kind != "majority" or not table.is_priced:
@@ -52,20 +52,20 @@ class Policy(NamedTuple):
 
     @property
     def trust(self) -> tuple[int, ...]:
-        """The places in `models`, the most trusted one first."""
+        """The indices into `models`, the most trusted first."""
         places = tuple(range(len(self.models)))
         return (*places[-1:], *places[:-1]) if self.kind == "pair then third" else places
 
     @property
     def first(self) -> int:
-        """How many are asked at once: as many as can decide the vote."""
+        """The number of models called at first: as many as can decide the vote."""
         return len(self.models) // 2 + 1
 
     def title(self, names: Sequence[str]) -> str:
-        """Return the policy in words.
+        """Return a description of the policy.
 
         Args:
-            names: The models' names.
+            names: The names of the models.
         """
         named = [names[model] for model in self.models]
         match self.kind:
@@ -80,12 +80,12 @@ class Policy(NamedTuple):
 
 
 def policies_of(table: AnswerTable, *, kinds: Sequence[Kind] = KINDS, trust: Sequence[int] | None = None) -> Iterator[Policy]:
-    """Yield the policies that can be made of a table's models.
+    """Yield the policies for the models of a table.
 
     Args:
         table: The answers.
         kinds: The kinds of policies. Default: all.
-        trust: The models, the most trusted one first. Default: by their mean score in the table.
+        trust: The models, the most trusted first. Default: by their mean score in the table.
     """
     order = list(trust_order(table) if trust is None else trust)
     if "alone" in kinds:
@@ -96,13 +96,13 @@ def policies_of(table: AnswerTable, *, kinds: Sequence[Kind] = KINDS, trust: Seq
         if "samples" in kinds:
             yield from (Policy("samples", (model,) * size) for model in order if len(table.samples[model]) >= size)
     if "pair then third" in kinds:
-        # A third one that is trusted less would be right less often than those that it decides between.
+        # The third must be trusted more than the two that it decides between.
         triples = combinations(order[:_MOST_MODELS], _SIZES[0])
         yield from (Policy("pair then third", (first, second, best)) for best, first, second in triples)
 
 
 def trust_order(table: AnswerTable) -> list[int]:
-    """Return the models, the one with the best mean score first; of equal ones the cheaper, then the first one.
+    """Return the models by descending mean score, then by cost and position.
 
     Args:
         table: The answers.

@@ -1,4 +1,4 @@
-"""Replaying policies on recorded answers: what each would have answered, after how many calls, and at what cost."""
+"""Replay policies on recorded answers, and compute their scores, calls and costs."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ if TYPE_CHECKING:
     from langchain_moa.evaluation.answer_table import AnswerTable
     from langchain_moa.evaluation.policies import Policy
 
-# How many comparisons of two answers are made at once.
+# The maximum number of pairs of answers compared at once, to limit memory.
 _MOST_CELLS = 4_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
 class Replayed:
-    """What a policy would have answered.
+    """The results of a replayed policy.
 
     Attributes:
-        scores: By question, how good the answer is: the mean over the samples that there are.
-        calls: By question, how many calls the policy takes if all are made.
-        early: By question, how many it takes until the vote is decided.
-        costs: By question, US dollars of `early`; NaN where a price is not known.
+        scores: The score by question: the mean over the samples.
+        calls: The number of calls by question if all are made.
+        early: The number of calls by question until the vote is decided.
+        costs: The cost of the `early` calls by question in US dollars, or NaN if a price is unknown.
     """
 
     scores: NDArray[np.float64]
@@ -36,10 +36,10 @@ class Replayed:
 
 
 def replay(table: AnswerTable, policy: Policy) -> Replayed:
-    """Return what a policy would have answered to the questions of a table.
+    """Replay a policy on the questions of a table.
 
-    Where there are several samples, the policy is replayed once with the first sample of each model, once with the second, and
-    so on, and the mean is taken.
+    If there are several samples, the policy is replayed with the first sample of each model, with the second, and so on, and
+    the results are averaged.
 
     Args:
         table: The answers.
@@ -49,7 +49,7 @@ def replay(table: AnswerTable, policy: Policy) -> Replayed:
 
 
 def replay_all(table: AnswerTable, policies: Sequence[Policy]) -> list[Replayed]:
-    """Return what each of many policies would have answered; those of one kind and size are replayed at once.
+    """Replay many policies. Policies of the same kind and size are replayed together.
 
     Args:
         table: The answers.
@@ -61,7 +61,7 @@ def replay_all(table: AnswerTable, policies: Sequence[Policy]) -> list[Replayed]
     shapes = dict.fromkeys((policy.kind, len(policy.models)) for policy in policies)
     for kind, size in shapes:
         alike = [policy for policy in policies if (policy.kind, len(policy.models)) == (kind, size)]
-        # All at once would take much memory for many questions.
+        # In parts, to limit memory.
         step = max(1, _MOST_CELLS // (len(table) * size * size))
         for begin in range(0, len(alike), step):
             part = alike[begin : begin + step]
@@ -78,7 +78,7 @@ def replay_all(table: AnswerTable, policies: Sequence[Policy]) -> list[Replayed]
 
 
 def _columns(table: AnswerTable, policies: Sequence[Policy], draw: int) -> NDArray[np.int64]:
-    """Return the columns of the answers that policies read, a row for each policy."""
+    """Return the columns of the answers that policies use, one row per policy."""
     import numpy as np
 
     def columns(policy: Policy) -> list[int]:
@@ -96,25 +96,25 @@ def _replayed(
 
     Args:
         table: The answers.
-        columns: By policy, the columns of the answers that it reads.
-        asked: By policy, the places in `columns` in the order in which they are asked.
-        trust: The same, the most trusted one first.
+        columns: By policy, the columns of the answers that it uses.
+        asked: By policy, the indices into `columns` in the order of the calls.
+        trust: By policy, the indices into `columns`, the most trusted first.
     """
     import numpy as np
 
-    # From here on, places are those in the order of trust.
+    # From here on, indices are in the order of trust.
     columns, rank = np.take_along_axis(columns, trust, axis=1), np.argsort(trust, axis=1)
     asked = np.take_along_axis(rank, asked, axis=1)
     labels, scores, answered = table.labels[:, columns], table.scores[:, columns], table.answered[:, columns]
-    # By question, policy and two places, whether they have the same short answer. Of several most frequent ones, `argmax`
-    # takes the most trusted one's.
+    # By question, policy and pair of indices: whether the short answers are equal. Of several most frequent answers, `argmax`
+    # returns that of the most trusted model.
     equal = (labels[..., :, None] == labels[..., None, :]) & (labels >= 0)[..., None]
     early = _decided_after(equal, asked)
-    # Of those that are asked, the answer is the most trusted one's.
+    # Only the models called until the decision count.
     made = np.argsort(asked, axis=1) < early[..., None]
     counts = (equal & made[..., :, None] & made[..., None, :]).sum(axis=-1)
     answered = answered & made
-    # Where none has a short answer, the first that has answered.
+    # Without any short answer, use the most trusted model that answered.
     chosen = np.where(counts.max(axis=-1) > 0, counts.argmax(axis=-1), answered.argmax(axis=-1))
     right = np.where(answered.any(axis=-1), _taken(scores, chosen), 0.0)
     paid = np.cumsum(np.take_along_axis(table.costs[:, columns], np.broadcast_to(asked, labels.shape), axis=-1), axis=-1)
@@ -130,11 +130,11 @@ def _taken(scores: NDArray[np.float64], chosen: NDArray[np.int64]) -> NDArray[np
 
 
 def _decided_after(equal: NDArray[np.bool_], asked: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return after how many calls a vote is decided, as the aggregation `vote` decides.
+    """Return the number of calls after which a vote is decided, by the rules of the aggregation `vote`.
 
     Args:
-        equal: By question, policy and two places in the order of trust, whether they have the same short answer.
-        asked: By policy, the places in the order in which they are asked.
+        equal: By question, policy and pair of indices in the order of trust: whether the short answers are equal.
+        asked: By policy, the indices in the order of the calls.
     """
     import numpy as np
 
@@ -150,6 +150,6 @@ def _decided_after(equal: NDArray[np.bool_], asked: NDArray[np.int64]) -> NDArra
         with_leader = np.take_along_axis(so_far, leader[..., None, None], axis=-2)[..., 0, :]
         others = np.where(with_leader, 0, counts).max(axis=-1)
         left = size - made
-        # A tie goes to the most trusted one, if it has answered.
+        # The most trusted model wins ties, if it has answered.
         after[(most > others + left) | ((most == others + left) & (leader == 0) & (most > 0))] = made
     return after

@@ -1,8 +1,7 @@
-"""The questions of an evaluation: a file of rows, or GSM8K."""
+"""The questions of an evaluation, from a file or GSM8K."""
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 import warnings
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from langchain_core.messages import HumanMessage, SystemMessage
 
 from langchain_moa.batch.limits import EvaluationError
+from langchain_moa.batch.rows import csv_rows
 from langchain_moa.data.rows import Row, RowError, read_rows
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _QUESTION = ("question", "input", "prompt", "instruction")
 _ANSWER = ("answer", "target")
 
-# GSM8K's answers are a derivation, and behind this sign the number.
+# Answers in GSM8K are a derivation, then this mark and the number.
 _GSM8K_MARK = "####"
 
 _EMPTY = "the answer is empty; only the scorer judge, or one in Python, can do without"
@@ -34,12 +34,12 @@ class Question:
     """One question.
 
     Attributes:
-        id: What it is called: its `id`, or the number of its line.
-        text: What is asked.
-        answers: The right answers, any of which will do; empty where it has none.
-        system: The system message, if there is one.
-        place: Where it stands, in words: the file and the line.
-        fields: The whole line, for scorers in Python.
+        id: The `id` of its line, or the line number.
+        text: The text of the question.
+        answers: The accepted answers; may be empty.
+        system: The system message, or `None`.
+        place: A description of its file and line.
+        fields: All fields of the line, for custom scorers.
     """
 
     id: str
@@ -51,7 +51,7 @@ class Question:
 
     @property
     def messages(self) -> list[BaseMessage]:
-        """The conversation that asks it."""
+        """The messages to send."""
         return [*([SystemMessage(self.system)] if self.system else []), HumanMessage(self.text)]
 
 
@@ -63,17 +63,17 @@ def read_questions(
     needs_answers: bool = True,
     limit: int | None = None,
 ) -> list[Question]:
-    """Read questions from a file with an object on each line, with a list of objects, or from a CSV file.
+    """Read questions from a JSONL file, a JSON file with a list of objects, or a CSV file.
 
     Args:
         path: The file.
         question_field: The key of the question. Default: `question`, `input`, `prompt` or `instruction`.
-        answer_field: The key of the right answer, or of a list of right answers. Default: `answer` or `target`.
+        answer_field: The key of the correct answer, or of a list of accepted answers. Default: `answer` or `target`.
         needs_answers: Whether a question without an answer is an error.
-        limit: How many questions, from the first. Default: all.
+        limit: The number of first questions to read. Default: all.
 
     Raises:
-        RowError: The file cannot be read, or one of its lines cannot be used; the text names file and line.
+        RowError: The file cannot be read, or a line is invalid. The message has the file and the line.
 
     Example:
         ```python
@@ -98,19 +98,8 @@ def read_questions(
 
 
 def _csv_rows(path: Path) -> list[Row]:
-    """Read a CSV file whose first line names the columns."""
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
-            rows = []
-            for fields in reader:
-                row = Row(str(path), reader.line_num, {name: value for name, value in fields.items() if value is not None})
-                if None in fields:
-                    row.refuse("it has more fields than the first line names")
-                rows.append(row)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        msg = f"{path} cannot be read as CSV: {error}"
-        raise RowError(msg) from error
+    """Read a CSV file with a header."""
+    rows = [*csv_rows(path)]
     if not rows:
         msg = f"{path} has no rows"
         raise RowError(msg)
@@ -118,23 +107,23 @@ def _csv_rows(path: Path) -> list[Row]:
 
 
 def questions_of(rows: Iterable[Row], *, needs_answers: bool = True) -> list[Question]:
-    """Return the questions of rows that have been read already.
+    """Convert rows to questions.
 
     Args:
         rows: The rows.
         needs_answers: Whether a question without an answer is an error. Default: yes.
 
     Raises:
-        RowError: One of the rows cannot be used; the text names file and line.
+        RowError: A row is invalid. The message has the file and the line.
     """
     return _Reader(question=_QUESTION, answer=_ANSWER, needs_answers=needs_answers).read(rows)
 
 
 def gsm8k(*, limit: int | None = None) -> list[Question]:
-    """Return the 1,319 test questions of GSM8K, from the Hugging Face hub or from its cache on this machine.
+    """Return the 1,319 test questions of GSM8K, from the Hugging Face Hub or its local cache.
 
     Args:
-        limit: How many questions, from the first. Default: all.
+        limit: The number of first questions to read. Default: all.
 
     Raises:
         EvaluationError: The package `datasets` is missing, or the hub cannot be reached.
@@ -147,7 +136,7 @@ def gsm8k(*, limit: int | None = None) -> list[Question]:
         raise EvaluationError(msg) from error
     try:
         data: Iterable[Any] = load_dataset("openai/gsm8k", "main", split="test")
-    except Exception as error:  # the hub's client raises what its HTTP client does
+    except Exception as error:  # the hub's client raises errors of its HTTP client
         msg = f"gsm8k: it could not be downloaded from the Hugging Face hub ({type(error).__name__}); {remedy}"
         raise EvaluationError(msg) from error
     rows = [Row("gsm8k", line, each) for line, each in enumerate(data, start=1)]
@@ -161,7 +150,7 @@ class _Reader:
     needs_answers: bool
 
     def read(self, rows: Iterable[Row]) -> list[Question]:
-        """Read the rows."""
+        """Convert rows to questions, without duplicates."""
         questions: list[Question] = []
         ids: dict[str, int] = {}
         asked: dict[tuple[str | None, str], int] = {}
@@ -170,7 +159,7 @@ class _Reader:
             if (before := ids.setdefault(question.id, row.line)) != row.line:
                 row.refuse(f"the id {question.id!r} is also in line {before}; each question needs its own id")
             if (before := asked.setdefault((question.system, question.text), row.line)) != row.line:
-                # Two that are always right or wrong together would pass for twice the evidence.
+                # Duplicates would count as independent evidence.
                 warnings.warn(f"{row.place} is skipped: the same question is in line {before}", stacklevel=3)
                 continue
             questions.append(question)
@@ -216,6 +205,6 @@ class _Reader:
     def _column(self, row: Row, names: Sequence[str], *, what: str) -> Any:
         found = next((name for name in names if name in row.data), None)
         if found is None:
-            has = ", ".join(map(repr, row.data)) or "no key at all"
-            row.refuse(f"no {what}: none of {', '.join(names)} is there, but {has}; name its key by --{what}-field")
+            has = f"only {', '.join(map(repr, row.data))}" if row.data else "none at all"
+            row.refuse(f"no {what}: it needs a key {' or '.join(map(repr, names))} and has {has}; name it with --{what}-field")
         return row.data[found]

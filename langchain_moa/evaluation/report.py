@@ -1,4 +1,4 @@
-"""What is shown of a comparison: the table, the JSON document, the HTML page."""
+"""The output of a comparison: the table, the JSON document and the HTML page."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
 _TEMPLATES = Path(__file__).parent / "templates"
 
-# A longer page is hard to read and slow in browsers.
+# A longer page would be hard to read and slow.
 _MOST_SHOWN = 200
 
 _UNKNOWN = "?"
 
-# What would begin HTML, a link, an image, code or emphasis in Markdown.
+# Characters that start HTML, a link, an image, code or emphasis in Markdown.
 _MARKS = re.compile(r"[\\\\<\[\]`*]|(?<!\w)_|_(?!\w)")
 
 
@@ -49,12 +49,12 @@ def cells(each: VariantFigures, summary: ComparisonSummary) -> list[str]:
 
 
 def is_priced(summary: ComparisonSummary) -> bool:
-    """Tell whether any price is known."""
+    """Return whether any price is known."""
     return any(each.cost_usd is not None for each in summary.figures)
 
 
 def legend(summary: ComparisonSummary) -> str:
-    """Return what the table's figures are, in a few sentences."""
+    """Return an explanation of the table in a few sentences."""
     sentences = []
     if summary.is_judged:
         sentences.append("The score is how often the judge prefers a variant to the mixture; 50 is even.")
@@ -73,7 +73,7 @@ def legend(summary: ComparisonSummary) -> str:
 
 
 def markdown(summary: ComparisonSummary) -> str:
-    """Return the table, what it means, the verdicts and what failed as Markdown."""
+    """Return the table, its explanation, the verdicts and the failures as Markdown."""
     heads = titles(summary)
     lines = [heads, ["---", *["---:"] * (len(heads) - 1)], *(cells(each, summary) for each in summary.figures)]
     rows = "\n".join(f"| {' | '.join(map(_cell, line))} |" for line in lines)
@@ -82,7 +82,7 @@ def markdown(summary: ComparisonSummary) -> str:
 
 
 def document(summary: ComparisonSummary, results: Sequence[VariantResult], questions: Sequence[Question]) -> str:
-    """Return everything as JSON: the figures, the verdicts, and by question every answer, its score, cost and failures."""
+    """Return everything as JSON: the figures, the verdicts, and all answers with their scores, costs and failures."""
     by_question = [
         {
             "id": question.id,
@@ -104,11 +104,11 @@ def document(summary: ComparisonSummary, results: Sequence[VariantResult], quest
 def page(
     summary: ComparisonSummary, results: Sequence[VariantResult], questions: Sequence[Question], *, title: str, picture: bytes
 ) -> str:
-    """Return the HTML page: one file that loads nothing.
+    """Return the self-contained HTML page.
 
     Args:
-        summary: What the comparison says.
-        results: What it is drawn from.
+        summary: The summary of the comparison.
+        results: The results of the variants.
         questions: The questions.
         title: The heading.
         picture: The Pareto plot.
@@ -133,11 +133,11 @@ def page(
 
 
 def render(template: str, **context: Any) -> str:
-    """Return a page that loads nothing and runs nothing of what the models said, in the look of the pages of runs.
+    """Render a self-contained page with the style of the pages of runs.
 
     Args:
-        template: The template.
-        **context: What it shows.
+        template: The name of the template.
+        **context: The variables of the template.
 
     Raises:
         ImportError: A package of the extra `report` is missing.
@@ -152,7 +152,7 @@ def _answer(answer: VariantAnswer) -> dict[str, Any]:
 
 
 def _dollars(amount: float) -> str:
-    # Two figures say more of a cheap model than two decimals.
+    # For small amounts, show two significant digits.
     return f"{amount:,.2f}" if amount >= 1 or not amount else f"{amount:.2g}"
 
 
@@ -161,7 +161,7 @@ def _cell(text: str) -> str:
 
 
 def _sentence(text: str) -> str:
-    """Return a text of others as one line of Markdown that a terminal and a renderer show as it is."""
+    """Escape untrusted text as one line of Markdown, so that a terminal and a renderer show it unchanged."""
     return _MARKS.sub(r"\\\g<0>", " ".join(left_out(text).split()))
 
 

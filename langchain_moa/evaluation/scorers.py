@@ -1,4 +1,4 @@
-"""Scorers: how good an answer is, from 0 to 1."""
+"""Scorers, which rate an answer from 0 to 1."""
 
 from __future__ import annotations
 
@@ -26,15 +26,16 @@ _SHOWN = 60
 
 
 def own_scorer(path: str, function: str, example: Question) -> Callable[[str, Question], float]:
-    """Return the function as a scorer, once it has scored a question.
+    """Load a function as a scorer, and try it on a question.
 
     Args:
-        path: The file; what lies beside it can be imported by it.
-        function: The function's name.
-        example: A question to try it on, before anything is paid for.
+        path: The file, which can import modules from its folder.
+        function: The name of the function.
+        example: The question to try it on, before any call is made.
 
     Raises:
-        EvaluationError: There is no such file or function, or it raises, is async, or returns no number from 0 to 1.
+        EvaluationError: The file or function does not exist, or the function is async, raises an error, or does not return a
+            number from 0 to 1.
     """
     name = f"scorer {path}:{function}"
     try:
@@ -63,32 +64,31 @@ def own_scorer(path: str, function: str, example: Question) -> Callable[[str, Qu
 
 
 Scorer = Callable[[str, "Question"], float]
-"""From an answer and its question to a score from 0 to 1."""
+"""A function that takes an answer and its question and returns a score from 0 to 1."""
 
 BY_ANSWER_TYPE = "numeric where the right answer is a number, exact elsewhere"
-"""What is done where no scorer is named, in words."""
+"""The description of the default scorer."""
 
 _NUMBER = re.compile(r"[-+\u2212]?[$€£]?(?:\d[\d,]*(?:\.\d+)?|\.\d+)%?")
 _OPTION = re.compile(r"[a-j]")
 
-# What a right answer may be wrapped in: quotes, brackets, emphasis of Markdown and punctuation behind it.
+# Characters around an answer that are ignored: quotes, brackets, Markdown emphasis and punctuation.
 _AROUND = " \t.,;:!?\"'`*_~()[]$\u2026\u201c\u201d\u2018\u2019\u00ab\u00bb\u3002\uff0c\uff01\uff1f"
 
 # East Asian scripts are written without spaces between words.
 _WIDE = {"W", "F"}
 
-# How LaTeX writes a sign that would otherwise begin mathematics.
+# An escaped dollar sign in LaTeX, which does not start mathematics.
 _DOLLARS = r"\$"
 
 _SECONDS = 5
 
 
 def exact(text: str, question: Question) -> float:
-    r"""Score 1 where the answer is a right one, or where its last line ends with a right one.
+    r"""Score 1 if the answer, its `\boxed{...}` or the end of its last line is an accepted answer; otherwise 0.
 
-    Case does not count, nor do punctuation and Markdown emphasis around it, nor how a character is composed. What stands in
-    `\boxed{...}` counts as well. Where the right answer is the letter of an option, the letter that is said to be the answer
-    decides, if there is one.
+    Case, surrounding punctuation, Markdown emphasis and the Unicode normalization of characters are ignored. If the accepted
+    answers are letters of options and the answer states a letter, only that letter counts.
     """
     wanted = {_plain(answer) for answer in question.answers}
     if all(_OPTION.fullmatch(answer) for answer in wanted) and (said := letter(text)) is not None:
@@ -100,13 +100,13 @@ def exact(text: str, question: Question) -> float:
 
 
 def numeric(text: str, question: Question) -> float:
-    """Score 1 where the final number of the answer is a right one, with a percent sign or without; `1,800.0` is `1800`."""
+    """Score 1 if the final number of the answer is an accepted one, ignoring percent signs; `1,800.0` equals `1800`."""
     found = _without_percent(number(boxed(text) or text))
     return float(found is not None and found in {_without_percent(number(answer)) for answer in question.answers})
 
 
 def mathematical(text: str, question: Question) -> float:
-    r"""Score 1 where the final expression of the answer equals a right one: `\frac{1}{2}` is `0.5`."""
+    r"""Score 1 if the final expression of the answer equals an accepted one: `\frac{1}{2}` equals `0.5`."""
     from math_verify import verify
 
     found = _parsed(text)
@@ -115,7 +115,7 @@ def mathematical(text: str, question: Question) -> float:
 
 
 def by_answer_type(text: str, question: Question) -> float:
-    """Score by `numeric` against the right answers that are numbers, and by `exact` against the others."""
+    """Score with `numeric` against accepted answers that are numbers, and with `exact` against the others."""
     numbers = tuple(answer for answer in question.answers if _is_number(answer))
     others = tuple(answer for answer in question.answers if not _is_number(answer))
     right = bool(numbers) and numeric(text, replace(question, answers=numbers))
@@ -126,17 +126,17 @@ SCORERS: dict[str, Scorer] = {"exact": exact, "numeric": numeric, "math": mathem
 
 
 def resolve_scorer(name: str | None, questions: Sequence[Question]) -> Scorer:
-    """Return the scorer that a name stands for, once it is clear that it can score the questions.
+    """Return the scorer with a name, and check that it can score the questions.
 
     Args:
-        name: `exact`, `numeric`, `math`, or `file.py:function` for a function of yours: it is given the answer, and the
-            question's line as a mapping, and returns a number from 0 to 1 or a truth value. `None` is what suits each question:
-            `numeric` where the right answer is a number, `exact` elsewhere.
-        questions: What will be scored.
+        name: `exact`, `numeric`, `math`, or `file.py:function` for your own function, which takes the answer and the fields of
+            the question's line, and returns a number from 0 to 1 or a bool. `None` chooses by question: `numeric` if the
+            accepted answer is a number, otherwise `exact`.
+        questions: The questions.
 
     Raises:
-        EvaluationError: There is no such scorer, file or function, it raises, or a package is missing.
-        RowError: A right answer is nothing that the scorer can compare.
+        EvaluationError: The scorer, file or function does not exist or fails, or a package is missing.
+        RowError: The scorer does not support an accepted answer.
     """
     if name is None:
         return by_answer_type
@@ -165,12 +165,12 @@ def _without_percent(found: str | None) -> str | None:
 
 def _plain(text: str) -> str:
     line = " ".join(unicodedata.normalize("NFC", text).split())
-    # An answer may be nothing but punctuation.
+    # An answer may consist of punctuation only.
     return unicodedata.normalize("NFC", (line.strip(_AROUND) or line).casefold())
 
 
 def _ends_with(line: str, answer: str) -> bool:
-    """Tell whether a line ends with an answer, and not in the middle of a word."""
+    """Return whether a line ends with an answer that does not start within a word."""
     if not answer or not line.endswith(answer):
         return False
     before = line[: -len(answer)][-1:]
@@ -182,7 +182,7 @@ def _is_number(answer: str) -> bool:
 
 
 def _is_mathematics(answer: str) -> bool:
-    # What is left a text is compared as a text, but half an expression would never be found again.
+    # Unparsed text is compared as text, but an incomplete expression would never match.
     return bool(_parsed(_as_mathematics(answer))) and answer.count("{") == answer.count("}")
 
 
@@ -197,5 +197,5 @@ def _parsed(text: str) -> list[object]:
 
 
 def _limit() -> int | None:
-    # The package's limits of time are alarms, which only the main thread can set.
+    # math-verify implements its time limits with signals, which only the main thread can use.
     return _SECONDS if threading.current_thread() is threading.main_thread() else None

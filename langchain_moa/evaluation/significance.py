@@ -1,4 +1,4 @@
-"""How sure a mean or a difference is: the bootstrap, the paired permutation test, and how many questions are needed."""
+"""Statistics: bootstrap intervals, paired permutation tests, and the number of questions needed."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-# With fewer differences, every way to turn their signs is tried; with more, a sample of the ways.
+# Up to so many permutations, the test is exact; otherwise permutations are sampled.
 _EXACT_BELOW = 2**14
 _PERMUTATIONS = 10_000
 _RESAMPLES = 2_000
 
-# The level of a test, and how often a real difference is to be detected.
+# The significance level and the power of tests.
 _LEVEL = 0.05
 _POWER = 0.8
 
 ENOUGH = 6
-"""Questions that must be scored differently: of five that all speak for one side, chance alone brings as many in 1 of 16."""
+"""The minimum number of questions with different scores: five that all favour one side occur by chance in 1 of 16."""
 
-# Of so many that are expected, at least `ENOUGH` come in four of five samples.
+# If so many questions with different scores are expected, four of five samples have at least `ENOUGH`.
 _EXPECTED = 8
 
 # The smallest difference for which the needed number of questions is reported.
@@ -30,11 +30,11 @@ _LEAST = 0.005
 
 
 def bootstrap_interval(values: Sequence[float], *, resamples: int = _RESAMPLES) -> tuple[float, float]:
-    """Return the 95% bootstrap interval of a mean, by percentiles; the same for the same numbers.
+    """Return the 95% bootstrap interval of a mean, by percentiles. The result is deterministic.
 
     Args:
-        values: One number for each question: scores, or the differences of two on the same question, which makes it paired.
-        resamples: How many resamples are drawn. Default: 2,000.
+        values: One number per question: scores, or for a paired interval the differences of scores.
+        resamples: The number of resamples. Default: 2,000.
 
     Raises:
         ValueError: There are no values.
@@ -67,12 +67,12 @@ def bootstrap_interval(values: Sequence[float], *, resamples: int = _RESAMPLES) 
 
 
 def p_value(differences: Sequence[float]) -> float:
-    """Return the two-sided p-value of the paired sign-flip permutation test: is the mean difference 0?
+    """Return the two-sided p-value of the paired sign-flip permutation test of a mean difference of 0.
 
-    For scores of 0 and 1 it is the exact test of McNemar, a sign test over the questions on which the two differ.
+    For scores of 0 and 1, this is McNemar's exact test, a sign test over the questions with different scores.
 
     Args:
-        differences: One for each question; those of 0 say nothing, and are left out.
+        differences: One per question. Differences of 0 are ignored.
 
     Example:
         ```python
@@ -104,17 +104,17 @@ def p_value(differences: Sequence[float]) -> float:
 
 @dataclass(frozen=True, kw_only=True)
 class PairedDifference:
-    """How much more one variant scores than another, question by question.
+    """The paired difference of the scores of two variants.
 
     Attributes:
         mean: The mean difference.
-        low: The lower end of its 95% interval, by a bootstrap over the questions.
-        high: The upper end.
-        p: The p-value of an exact or permutation test.
-        differing: On how many questions they score differently.
-        questions: Of how many.
-        needed: How many questions would show a difference of this size in four of five tries; `None` where the difference is
-            too small to tell.
+        low: The lower end of its 95% bootstrap interval.
+        high: The upper end of the interval.
+        p: The p-value; see `p_value`.
+        differing: The number of questions with different scores.
+        questions: The number of questions.
+        needed: The number of questions needed to detect a difference of this size with a power of 80%, or `None` if it is too
+            small.
     """
 
     mean: float
@@ -127,11 +127,11 @@ class PairedDifference:
 
     @classmethod
     def of(cls, ours: Sequence[float], theirs: Sequence[float]) -> PairedDifference:
-        """Compare scores.
+        """Compute the difference.
 
         Args:
             ours: The scores of one variant, by question.
-            theirs: Those of the other, for the same questions.
+            theirs: The scores of the other, for the same questions.
         """
         each = [float(one) - float(other) for one, other in zip(ours, theirs, strict=True)]
         low, high = bootstrap_interval(each)
@@ -148,15 +148,15 @@ class PairedDifference:
 
     @property
     def is_more_than_noise(self) -> bool:
-        """Whether the interval leaves 0 out and the test agrees: with few questions, the interval alone is too sure."""
+        """Whether interval and test show a difference. For few questions, the interval alone is too narrow."""
         return self.differing >= ENOUGH and (self.low > 0 or self.high < 0) and self.p < _LEVEL
 
 
 def questions_needed(differences: Sequence[float]) -> int | None:
-    """Return how many questions would show such a difference in four of five tries; `None` if it is below half a point.
+    """Return the number of questions needed for a power of 80%, or `None` if the mean is below half a point.
 
     Args:
-        differences: One for each question.
+        differences: One per question.
     """
     mean = abs(fmean(differences))
     if mean < _LEAST:

@@ -1,4 +1,4 @@
-"""What a comparison says: the figures of each variant, what failed, and whether the mixture is worth it."""
+"""The summary of a comparison: the figures of each variant, the verdicts, and the failures."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
 
 def counted(number: int, noun: str) -> str:
-    """Return a number and its noun, `1 call` or `2 calls`."""
+    """Return a number with its noun, `1 call` or `2 calls`."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 TOO_MANY = 0.1
-"""The share of answers, or of judgments, that may fail; with more, there is no result."""
+"""The maximum share of failed answers, or judgments, with which there is a result."""
 
-# A judge who turns so many of its preferences with the order has chosen a place, and not an answer.
+# The share of pairs from which a judge that prefers the same position in both orders is unusable.
 _TURNED = 0.75
 
 _LONGEST = 200
@@ -34,11 +34,11 @@ _SHOWN = 3
 
 
 class FailureNotes(NamedTuple):
-    """What failed.
+    """The failures of a comparison.
 
     Attributes:
-        notes: What to know of.
-        problems: Why there is no result.
+        notes: Failures to mention.
+        problems: Failures because of which there is no result.
     """
 
     notes: Sequence[str]
@@ -46,10 +46,10 @@ class FailureNotes(NamedTuple):
 
 
 def failures_of(findings: ComparisonResult) -> FailureNotes:
-    """Return what failed in a comparison.
+    """Return the failures of a comparison.
 
     Args:
-        findings: What it has found.
+        findings: The results of the comparison.
     """
     notes: list[str] = []
     problems: list[str] = []
@@ -70,10 +70,10 @@ def failures_of(findings: ComparisonResult) -> FailureNotes:
 
 
 def doing_without(failed: Sequence[Sequence[FailedCall]]) -> str:
-    """Say which calls failed though the question was answered; nothing if there is none.
+    """Return a sentence about failed calls of answered questions; empty if there are none.
 
     Args:
-        failed: The calls that failed, answer by answer.
+        failed: The failed calls of each answer.
     """
     if not failed:
         return ""
@@ -89,19 +89,19 @@ def _failed(result: VariantResult) -> str:
 
 
 def failed_sentence(name: str, answers: int, failed: Sequence[str]) -> str:
-    """Say how many of the answers failed, and why.
+    """Return a sentence about failed answers and the reasons.
 
     Args:
-        name: What was asked for them.
-        answers: How many answers there are, those that failed included.
-        failed: Why each of those failed.
+        name: The name of the variant.
+        answers: The number of answers, including failed ones.
+        failed: The reasons of the failed answers.
     """
     of, count = counted(answers, "answer"), "counts" if len(failed) == 1 else "count"
     return f"{_capital(name)}: {len(failed):,} of {of} failed and {count} as wrong: {_reasons(failed)}."
 
 
 def _degraded(result: VariantResult) -> str:
-    """Say which calls failed though the question was answered; the failure of a member alone is its answer's own."""
+    """Return a sentence about failed calls of a variant's answered questions; empty if there are none."""
     sentence = doing_without([answer.failed for answer in _answers(result) if answer.error is None and answer.failed])
     return f"{_capital(result.name)}: {sentence}." if sentence else ""
 
@@ -154,11 +154,11 @@ _SMALLEST = 0.001
 
 
 def verdict(mixture: VariantFigures, other: VariantFigures) -> str:
-    """Return how the mixture does against another variant.
+    """Return the verdict on the mixture against another variant.
 
     Args:
         mixture: The mixture's figures.
-        other: The other variant's.
+        other: The other variant's figures.
     """
     who = f"its best member, {other.name.partition(' alone')[0]}," if other.kind == "member" else other.name
     for each, named in ((mixture, "the mixture's"), (other, "its")):
@@ -170,7 +170,7 @@ def verdict(mixture: VariantFigures, other: VariantFigures) -> str:
 
 
 def _without_failures(other: VariantFigures) -> str:
-    """Say what the gain is without questions that only one of the two has answered: filling a gap is not a better answer."""
+    """Return a sentence about the gain on the questions that both answered: filling gaps is not a better answer."""
     gain = other.gain_answered
     if gain is None:
         return ""
@@ -201,7 +201,7 @@ def _p(p: float) -> str:
 
 
 def _price(mixture: VariantFigures, other: VariantFigures) -> str:
-    """Say what the mixture takes in comparison."""
+    """Return a sentence about the mixture's cost and time relative to another variant."""
     parts = []
     if mixture.cost_usd and other.cost_usd:
         parts.append(f"{mixture.cost_usd / other.cost_usd:.1f} times the cost")
@@ -219,17 +219,17 @@ class VariantFigures:
     """The figures of one variant.
 
     Attributes:
-        name: What it is called.
-        kind: What kind of variant it is.
+        name: The name of the variant.
+        kind: The kind of variant.
         score: The mean score, from 0 to 1.
-        low: The lower end of the score's 95% interval.
-        high: The upper end.
-        gain: How much more the mixture scores, question by question; `None` for the mixture itself.
-        gain_answered: The same on the questions that both have answered; `None` where that is all of them, or none.
-        calls: Calls for an answer.
-        seconds: Seconds for an answer: of each layer the slowest call, and every call after the layers.
-        cost_usd: US dollars for an answer; `None` where a price is not known.
-        words: Words of an answer.
+        low: The lower end of the 95% interval of the score.
+        high: The upper end of the interval.
+        gain: The paired difference of the mixture's score and this one; `None` for the mixture itself.
+        gain_answered: The same on the questions that both answered; `None` if these are all questions or none.
+        calls: The mean number of calls per answer.
+        seconds: The mean duration of an answer: the slowest call of each layer, plus every call after the layers.
+        cost_usd: The mean cost of an answer in US dollars, or `None` if a price is unknown.
+        words: The mean number of words per answer.
         failed: The share of answers that failed.
     """
 
@@ -249,17 +249,17 @@ class VariantFigures:
 
 @dataclass(frozen=True, kw_only=True)
 class ComparisonSummary:
-    """What a comparison says.
+    """The summary of a comparison.
 
     Attributes:
         figures: The figures of each variant, the mixture's first.
-        questions: How many questions there were.
-        is_judged: Whether the scores are a judge's preferences against the mixture, and not right or wrong.
+        questions: The number of questions.
+        is_judged: Whether the scores are a judge's preferences against the mixture.
         is_graded: Whether there are scores between 0 and 1.
-        all_wrong: The share of questions that no member alone scores half a point on; `None` where a judge compares.
-        verdicts: Sentences that say whether the mixture is worth it.
-        notes: Sentences that say what has failed, and what the judge did.
-        problems: Sentences that say why there is no result, where too much has failed.
+        all_wrong: The share of questions for which every single member scores below 0.5; `None` with a judge.
+        verdicts: Sentences about whether the mixture is worth its cost.
+        notes: Sentences about failures and the judge.
+        problems: Sentences about why there is no result, if too much failed.
     """
 
     figures: Sequence[VariantFigures]
@@ -273,10 +273,10 @@ class ComparisonSummary:
 
     @classmethod
     def of(cls, findings: ComparisonResult) -> ComparisonSummary:
-        """Sum up what a comparison has found.
+        """Summarize the results of a comparison.
 
         Args:
-            findings: What it has found.
+            findings: The results of the comparison.
         """
         results = findings.results
         figures = [_figures(result, results[0]) for result in results]
@@ -299,7 +299,7 @@ class ComparisonSummary:
 
 
 def _all_zero(mixture: VariantResult) -> str:
-    """Return the question that scores of nothing but 0 are: about the scorer, and not about the mixture."""
+    """Return the verdict if all scores are 0, which is probably a problem of the scorer."""
     said = next((answer.text for epochs in mixture.answers for answer in epochs if answer.text.strip()), "")
     text = " ".join(said.split())
     shown = text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
@@ -311,7 +311,7 @@ def _all_zero(mixture: VariantResult) -> str:
 
 
 def _shallower(figures: Sequence[VariantFigures]) -> list[str]:
-    """Return the advice to use fewer layers, where the mixture is not better than after fewer of them."""
+    """Return the advice to use fewer layers if the mixture is not better than after fewer layers."""
     mixture = figures[0]
     for each in figures:
         if (
@@ -329,7 +329,7 @@ def _shallower(figures: Sequence[VariantFigures]) -> list[str]:
 
 
 def _rivals(results: Sequence[VariantResult], figures: Sequence[VariantFigures]) -> list[VariantFigures]:
-    """Return what the mixture has to beat: its best member, chosen on other questions than it is judged by, and Self-MoA."""
+    """Return the rivals of the mixture: the best member, selected by cross-fitting on other questions, and Self-MoA."""
     members = [place for place, each in enumerate(figures) if each.kind == "member"]
     rivals = [each for each in figures if each.kind == "self-moa"]
     if not members:
@@ -346,7 +346,7 @@ def _rivals(results: Sequence[VariantResult], figures: Sequence[VariantFigures])
 
 
 def _cross_fitted(members: Sequence[VariantResult]) -> list[VariantResult]:
-    """Return for each question the member that scores best on the other four fifths of the questions."""
+    """Return, for each question, the member with the best score on the other four fifths of the questions."""
     count = len(members[0].scores)
     if count < _FOLDS:
         return [max(members, key=lambda member: member.score)] * count
@@ -359,7 +359,7 @@ def _cross_fitted(members: Sequence[VariantResult]) -> list[VariantResult]:
 
 
 def _gain_answered(mixture: VariantResult, scores: Sequence[float], others: Sequence[VariantResult]) -> PairedDifference | None:
-    """Return the gain on the questions that both have answered; `None` where that is all of them, or none."""
+    """Return the gain on the questions that both answered, or `None` if these are all questions or none."""
     both = [
         place
         for place, other in enumerate(others)

@@ -1,4 +1,4 @@
-"""The search for the best mixture on recorded answers: chosen by a lower bound of the gain, estimated by cross-validation."""
+"""Find the best mixture on recorded answers, selected by a lower bound and evaluated by cross-validation."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from langchain_moa.evaluation.policies import Kind, Policy
 
 FEWEST_QUESTIONS = 20
-"""With fewer questions no choice can be made."""
+"""The minimum number of questions."""
 
 Objective = Literal["accuracy", "price"]
 
@@ -28,22 +28,22 @@ _FOLDS = 5
 _REPEATS = 4
 _HALF = 0.5
 
-# How many of the best models are looked at for agreement.
+# The number of best models whose agreement is measured.
 _BEST = 3
 _LEAST = 1e-9
 
 
 class Judged(NamedTuple):
-    """A policy on the questions that it is chosen by.
+    """The results of a policy on the questions of the search.
 
     Attributes:
         policy: The policy.
-        gain: How much more it scores than the best single model.
-        bound: The gain less one standard error.
-        score: Its mean score.
-        calls: Calls for an answer at the most.
-        early: Calls for an answer until the vote is decided.
-        cost_usd: US dollars for these; NaN where a price is not known.
+        gain: The difference of its mean score and that of the best single model.
+        bound: The gain minus one standard error.
+        score: The mean score.
+        calls: The maximum number of calls per answer.
+        early: The mean number of calls per answer until the vote is decided.
+        cost_usd: The mean cost of these calls per answer in US dollars, or NaN if a price is unknown.
     """
 
     policy: Policy
@@ -56,7 +56,7 @@ class Judged(NamedTuple):
 
 
 def judged(table: AnswerTable, *, kinds: Sequence[Kind] = KINDS) -> list[Judged]:
-    """Return every policy with its gain over the best single model, the best single model first.
+    """Return the results of every policy, the best single model first.
 
     Args:
         table: The answers.
@@ -84,13 +84,13 @@ def judged(table: AnswerTable, *, kinds: Sequence[Kind] = KINDS) -> list[Judged]
 
 
 def choose(found: Sequence[Judged], *, objective: Objective = "accuracy", tolerance: float = 0.0) -> Judged:
-    """Choose a policy by its lower bound, and not by its mean, which flatters the luckiest of hundreds.
+    """Choose a policy by its lower bound. The mean would favour the luckiest of hundreds.
 
     Args:
         found: The policies, the best single model first.
-        objective: `accuracy`: the highest bound of the gain; the best single model where none is above 0. `price`: the cheapest
-            policy whose bound is not below the tolerance.
-        tolerance: How much worse than the best single model a cheaper policy may be, from 0 to 1.
+        objective: `accuracy`: the highest bound of the gain, or the best single model if no bound is above 0. `price`: the
+            cheapest policy whose bound is at least the negative tolerance.
+        tolerance: The score that a cheaper policy may lose against the best single model, from 0 to 1.
     """
     if objective == "accuracy":
         best = max(found, key=lambda each: (round(each.bound, 9), -each.early))
@@ -101,19 +101,19 @@ def choose(found: Sequence[Judged], *, objective: Objective = "accuracy", tolera
 
 @dataclass(frozen=True, kw_only=True)
 class Promise:
-    """What a choice is worth on questions that it has not seen, by repeated five-fold cross-validation.
+    """The expected gain of a choice on unseen questions, by repeated five-fold cross-validation.
 
     Attributes:
-        gain: How much more the chosen policy scores than the best single model, both chosen on other questions.
+        gain: The mean gain of the chosen policy over the best single model, both chosen on other questions.
         low: The lower end of its 95% interval.
-        high: The upper end.
-        gain_answered: The same on the questions that the best single model has answered.
+        high: The upper end of the interval.
+        gain_answered: The gain on the questions that the best single model answered.
         low_answered: The lower end of its 95% interval.
-        high_answered: The upper end.
-        questions_answered: How many these questions are.
-        score: The mean score of what was chosen.
-        alone: The share of the choices that were the best single model.
-        needed: How many questions would show a gain of this size in four of five tries; `None` where it is too small to tell.
+        high_answered: The upper end of the interval.
+        questions_answered: The number of these questions.
+        score: The mean score of the chosen policies.
+        alone: The share of choices that are the best single model.
+        needed: The number of questions needed to detect the gain with a power of 80%, or `None` if it is too small.
     """
 
     gain: float
@@ -136,14 +136,14 @@ def promise(
     kinds: Sequence[Kind] = KINDS,
     seed: int = 0,
 ) -> Promise:
-    """Estimate what the choice is worth: it is made anew without a fifth of the questions, and tried on these.
+    """Estimate the gain of the choice: repeat it without a fifth of the questions, and evaluate it on these.
 
     Args:
         table: The answers.
-        objective: What is chosen by, as for `choose`.
-        tolerance: As for `choose`.
+        objective: The objective; see `choose`.
+        tolerance: The tolerance; see `choose`.
         kinds: The kinds of policies.
-        seed: Draws the parts.
+        seed: The seed of the random folds.
     """
     import numpy as np
 
@@ -181,20 +181,20 @@ def promise(
 
 @dataclass(frozen=True, kw_only=True)
 class Tuning:
-    """What a search has found.
+    """The result of a search.
 
     Attributes:
         table: The answers.
-        objective: What was chosen by.
-        tolerance: How much worse a cheaper policy may be.
-        found: Every policy on all questions, the best single model first.
-        chosen: The policy that was chosen.
-        promise: What the choice is worth on other questions.
-        all_wrong: The share of questions that no model scores half a point on.
-        agreed: The share of questions on which the three best models agree; `None` of fewer than three models.
-        right_agreed: How often the best single model is right there.
-        right_apart: How often it is right elsewhere.
-        seed: What drew the parts of the cross-validation.
+        objective: The objective.
+        tolerance: The tolerance of the objective `price`.
+        found: The results of every policy on all questions, the best single model first.
+        chosen: The chosen policy.
+        promise: The expected gain on unseen questions.
+        all_wrong: The share of questions for which every model scores below 0.5.
+        agreed: The share of questions on which the three best models agree, or `None` for fewer than three models.
+        right_agreed: The mean score of the best single model on these questions.
+        right_apart: Its mean score on the other questions.
+        seed: The seed of the cross-validation.
     """
 
     table: AnswerTable
@@ -216,17 +216,17 @@ class Tuning:
 
 
 def tune(table: AnswerTable, *, objective: Objective = "accuracy", tolerance: float = 0.0, seed: int = 0) -> Tuning:
-    """Search for the mixture that does best on recorded answers.
+    """Find the best mixture on recorded answers.
 
     Args:
         table: The answers.
-        objective: `accuracy`: what scores best. `price`: what costs least among those that are not worse than the best single
-            model by more than the tolerance.
-        tolerance: That tolerance, from 0 to 1.
-        seed: Draws the parts of the cross-validation; the same seed and answers give the same result.
+        objective: `accuracy`: the best score. `price`: the lowest cost among policies that are at most the tolerance worse than
+            the best single model.
+        tolerance: The tolerance, from 0 to 1.
+        seed: The seed of the cross-validation. The same seed and answers give the same result.
 
     Raises:
-        EvaluationError: There are too few questions or models, or a price is not known that the objective needs.
+        EvaluationError: There are too few questions or models, no answers, or a price that the objective needs is unknown.
 
     Example:
         ```python
@@ -250,7 +250,7 @@ def tune(table: AnswerTable, *, objective: Objective = "accuracy", tolerance: fl
     if len(table) < FEWEST_QUESTIONS:
         msg = f"{len(table)} questions are too few; give at least {FEWEST_QUESTIONS}, better 100"
         raise EvaluationError(msg)
-    if len(table.models) < 2:  # noqa: PLR2004  # it takes two to choose
+    if len(table.models) < 2:  # noqa: PLR2004  # a choice needs two
         msg = f"there is only one candidate, {table.models[0]}; give two or more"
         raise EvaluationError(msg)
     if not table.answered.any():

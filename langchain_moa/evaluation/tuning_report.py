@@ -1,4 +1,4 @@
-"""What `langchain-moa tune` writes: `moa.yaml` with its reasons, the figures as JSON, the page."""
+"""The output of `langchain-moa tune`: `moa.yaml` with explanations, the figures as JSON, and the HTML page."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from langchain_moa.evaluation.summary import counted
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from langchain_moa.evaluation.policies import Policy
     from langchain_moa.evaluation.tuning import Judged, Tuning
 
-# A longer page is hard to read and slow in browsers.
+# A longer page would be hard to read and slow.
 _MOST_POLICIES = 25
 _MOST_QUESTIONS = 200
 _MOST_MODELS = 10
@@ -25,10 +26,10 @@ _LONGEST = 400
 
 
 def sentences(tuning: Tuning) -> list[str]:
-    """Return what the search has found, in sentences: what to use, why, what it promises, and what it does not.
+    """Return the result in sentences: the choice, the reasons, the expected gain, and the limits.
 
     Args:
-        tuning: What was found.
+        tuning: The result of the search.
     """
     table, chosen, best = tuning.table, tuning.chosen, tuning.best
     names, found = table.models, tuning.promise
@@ -72,16 +73,16 @@ def sentences(tuning: Tuning) -> list[str]:
 
 
 def config(tuning: Tuning, specs: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields of the mixture that was chosen. It calls no model but its proposers.
+    """Return the fields of the chosen mixture. It calls only its proposers.
 
     Args:
-        tuning: What was found.
-        specs: By model, what a proposer of it is in a file: a string, or a mapping.
+        tuning: The result of the search.
+        specs: The proposer of each model as written in a file: a string or a mapping.
     """
     policy = tuning.chosen.policy
     proposers = [specs[tuning.table.models[model]] for model in policy.models]
     if policy.kind == "alone":
-        # Of one answer, a vote is that answer.
+        # A vote over one answer returns that answer.
         return {"proposers": proposers, "num_layers": 1, "aggregation": "vote"}
     if policy.kind == "samples":
         proposers = [_sample(spec, number) for number, spec in enumerate(proposers)]
@@ -100,12 +101,12 @@ def config(tuning: Tuning, specs: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def yaml_text(tuning: Tuning, specs: Mapping[str, Any], *, source: str, when: str) -> str:
-    """Return `moa.yaml`: the mixture, and in comments why, when and from what.
+    """Return the content of `moa.yaml`: the mixture, with comments on the reasons, the date and the source.
 
     Args:
-        tuning: What was found.
-        specs: By model, what a proposer of it is in a file.
-        source: What was asked and answered, in words.
+        tuning: The result of the search.
+        specs: The proposer of each model as written in a file.
+        source: A description of the questions and answers.
         when: The date.
     """
     from langchain_moa.mixture.config import written
@@ -126,9 +127,9 @@ def document(tuning: Tuning, specs: Mapping[str, Any], *, source: str) -> str:
     """Return the figures as JSON.
 
     Args:
-        tuning: What was found.
-        specs: By model, what a proposer of it is in a file.
-        source: What was asked and answered, in words.
+        tuning: The result of the search.
+        specs: The proposer of each model as written in a file.
+        source: A description of the questions and answers.
     """
     table, found = tuning.table, tuning.promise
     content = {
@@ -156,15 +157,15 @@ def document(tuning: Tuning, specs: Mapping[str, Any], *, source: str) -> str:
 
 
 def page(tuning: Tuning, *, title: str, source: str, yaml: str, command: str, picture: bytes) -> str:
-    """Return the HTML page: one file that loads nothing.
+    """Return the self-contained HTML page.
 
     Args:
-        tuning: What was found.
+        tuning: The result of the search.
         title: The heading.
-        source: What was asked and answered, in words.
-        yaml: The text of `moa.yaml`.
-        command: The command that compares a mixture which writes its answers, and what it is estimated to cost.
-        picture: The Pareto plot.
+        source: A description of the questions and answers.
+        yaml: The content of `moa.yaml`.
+        command: The command that compares a mixture which writes its answers, with its estimated cost.
+        picture: The plot as PNG.
     """
     names = tuning.table.models
     ordered = sorted(tuning.found, key=lambda each: -each.bound)
@@ -198,7 +199,7 @@ def _choice(tuning: Tuning) -> str:
     table, chosen, best = tuning.table, tuning.chosen, tuning.best
     names, single = table.models, table.models[best.policy.models[0]]
     if tuning.objective == "price":
-        what = f"Use {chosen.policy.title(names)}"
+        what = f"Use {_the(chosen.policy, names)}"
         if chosen.policy == best.policy:
             return f"{what}: no cheaper choice is certain to be at most {_points(tuning.tolerance)} worse."
         return (
@@ -210,12 +211,17 @@ def _choice(tuning: Tuning) -> str:
         nearest = max(others, key=lambda each: each.bound)
         return (
             f"Use {single} alone: no mixture's gain over it, less one standard error, is above zero. The nearest is "
-            f"{nearest.policy.title(names)} ({_points(nearest.gain)}, less one standard error {_points(nearest.bound)})."
+            f"{_the(nearest.policy, names)} ({_points(nearest.gain)}, less one standard error {_points(nearest.bound)})."
         )
     return (
-        f"Use the {chosen.policy.title(names)}: its gain over {single}, the best single model, is {_points(chosen.gain)} on "
+        f"Use {_the(chosen.policy, names)}: its gain over {single}, the best single model, is {_points(chosen.gain)} on "
         f"these questions, less one standard error {_points(chosen.bound)}."
     )
+
+
+def _the(policy: Policy, names: Sequence[str]) -> str:
+    """Return a policy's title as a sentence has it."""
+    return f"{'the ' if policy.kind in {'majority', 'samples'} else ''}{policy.title(names)}"
 
 
 def _price(tuning: Tuning) -> str:
@@ -232,12 +238,12 @@ def _price(tuning: Tuning) -> str:
 
 
 def _name(spec: Any) -> str:
-    """Return what a proposer that is written like this is called."""
+    """Return the name of a proposer as written in a file."""
     return spec if isinstance(spec, str) else str(spec.get("name") or spec["model"])
 
 
 def _sample(spec: Any, number: int) -> Any:
-    """Return a proposer that gives one of several samples; of recorded answers, a certain one."""
+    """Return the proposer of one of several samples. For recorded answers, it replays that sample."""
     given: dict[str, Any] = {"model": spec} if isinstance(spec, str) else dict(spec)
     if not str(given["model"]).startswith("replay:"):
         return spec
@@ -275,7 +281,7 @@ def _cells(each: Judged, tuning: Tuning) -> list[str]:
 
 
 def _agreement(tuning: Tuning) -> Any:
-    """Return how often two models have the same short answer, of the questions on which both have one."""
+    """Return, for each pair of models, the share of equal short answers among the questions on which both have one."""
     import numpy as np
 
     labels = tuning.table.labels[:, [columns[0] for columns in tuning.table.samples]]
@@ -286,7 +292,7 @@ def _agreement(tuning: Tuning) -> Any:
 
 
 def _error_correlation(tuning: Tuning) -> Any:
-    """Return how much the errors of two models go together; NaN of a model that is always right or always wrong."""
+    """Return the correlation of the scores of each pair of models; NaN for a model with constant scores."""
     import numpy as np
 
     scores = tuning.table.scores[:, [columns[0] for columns in tuning.table.samples]]
@@ -310,7 +316,7 @@ def _percentages(tuning: Tuning, values: Any, models: Sequence[int]) -> list[dic
 
 
 def _differing(tuning: Tuning, models: Sequence[int]) -> list[dict[str, Any]]:
-    """Return the questions on which some of the models are right and some wrong."""
+    """Return the questions on which the models have different scores."""
     table = tuning.table
     columns = {model: table.samples[model][0] for model in models}
     chosen = replay(table, tuning.chosen.policy).scores
@@ -341,5 +347,5 @@ def _points(share: float) -> str:
 def _wrapped(text: str) -> list[str]:
     from textwrap import wrap
 
-    # A name may hold anything; a comment stays one.
+    # Collapse whitespace, so that names cannot end the comment.
     return wrap(" ".join(text.split()), width=116, break_long_words=False, break_on_hyphens=False) or [""]

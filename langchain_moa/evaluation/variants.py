@@ -1,4 +1,4 @@
-"""The variants of a comparison: the mixture, what it is after each layer, each member alone, and Self-MoA."""
+"""The variants of a comparison: the mixture, the mixture with fewer layers, each single member, and Self-MoA."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
 
 def find_member(mixture: Mixture, name: str) -> Member:
-    """Return the member of a mixture that a name means.
+    """Find a member of a mixture by name.
 
     Args:
         mixture: The mixture.
         name: `aggregator`, a proposer's number in the first layer, its name, or its model id.
 
     Raises:
-        ValueError: There is no such member, or two different ones have this name.
+        ValueError: The member does not exist, or different members have this name.
     """
     members = mixture.members
     if name == AGGREGATOR:
@@ -53,7 +53,7 @@ def find_member(mixture: Mixture, name: str) -> Member:
 Kind = Literal["mixture", "layer", "member", "self-moa"]
 
 SELF_MOA = "self-moa: "
-"""What stands before the places of Self-MoA's members."""
+"""The prefix of the positions of Self-MoA's members in the journal."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,11 +61,11 @@ class Variant:
     """One way to answer the questions.
 
     Attributes:
-        name: What the table calls it.
-        kind: `mixture`; `layer`, the answer that the aggregator would give after fewer layers; `member`, one alone; `self-moa`.
-        graphs: The compiled graph that answers, or one for each epoch.
-        member: Who answers, where it is one alone.
-        asked: The same member, its calls in the journal.
+        name: The name in the table.
+        kind: `mixture`; `layer`: the mixture with fewer layers; `member`: a single member; `self-moa`.
+        graphs: The compiled graph, or one for each epoch.
+        member: The member, if it is a single one.
+        asked: The same member with its calls going through the journal.
     """
 
     name: str
@@ -75,21 +75,21 @@ class Variant:
     asked: Member | None = None
 
     def graph(self, epoch: int) -> Any:
-        """Return the graph that answers.
+        """Return the graph for an epoch.
 
         Args:
-            epoch: Which time the question is asked, from 1.
+            epoch: The repetition of the question, from 1.
         """
         return self.graphs[(epoch - 1) % len(self.graphs)]
 
 
 def first_variants(mixture: Mixture, journal: CallJournal, paces: Paces) -> list[Variant]:
-    """Return the variants that can be asked before it is known which member is the best.
+    """Return all variants except Self-MoA, which needs the best member.
 
     Args:
         mixture: The mixture.
-        journal: Where their calls are kept; those that several variants make are made once.
-        paces: The paces of their providers.
+        journal: The journal of the calls. Calls shared by several variants are made once.
+        paces: The pace of each provider.
     """
 
     def graph(asked: Mixture) -> Any:
@@ -104,12 +104,12 @@ def first_variants(mixture: Mixture, journal: CallJournal, paces: Paces) -> list
 
 
 def members_alone(mixture: Mixture, journal: CallJournal, paces: Paces) -> Iterator[Variant]:
-    """Yield each proposer of the first layer alone, and the members of later layers and the aggregator if they differ.
+    """Yield each proposer of the first layer as a variant, and members of later layers and the aggregator if they differ.
 
     Args:
         mixture: The mixture.
-        journal: Where their calls are kept; the first layer's are the mixture's own.
-        paces: The paces of their providers.
+        journal: The journal of the calls. Those of the first layer are shared with the mixture.
+        paces: The pace of each provider.
     """
     members, kept = mixture.members, with_journal(mixture, journal).members
     first = members.layers[0]
@@ -133,13 +133,13 @@ def members_alone(mixture: Mixture, journal: CallJournal, paces: Paces) -> Itera
 
 
 def samples_of_best(mixture: Mixture, best: Member, *, calls: int, epoch: int) -> Mixture | None:
-    """Return Self-MoA: the best member asked as often as the mixture asks all; `None` where the mixture is just that.
+    """Return the Self-MoA mixture of the best member with as many calls as the mixture, or `None` if the mixture is the same.
 
     Args:
         mixture: The mixture.
         best: Its best member.
-        calls: How many calls the mixture takes for an answer.
-        epoch: Which time the questions are asked, from 1: with the same seeds, every time would be the first one again.
+        calls: The number of calls of the mixture per answer.
+        epoch: The repetition of the questions, from 1, which determines the seeds of the samples.
     """
     members = mixture.members
     everyone = [*(member for layer in members.layers for member in layer), members.aggregator]
@@ -152,14 +152,14 @@ def samples_of_best(mixture: Mixture, best: Member, *, calls: int, epoch: int) -
 
 
 def self_moa(mixture: Mixture, best: Member, journal: CallJournal, paces: Paces, *, calls: int, epochs: int) -> Variant | None:
-    """Return the variant of the best member asked as often as the mixture asks all; `None` where the mixture is just that.
+    """Return the Self-MoA variant of the best member, or `None` if the mixture is the same.
 
     Args:
         mixture: The mixture.
         best: Its best member.
-        journal: Where the calls are kept.
-        paces: The paces of their providers.
-        calls: How many calls the mixture takes for an answer.
+        journal: The journal of the calls.
+        paces: The pace of each provider.
+        calls: The number of calls of the mixture per answer.
         epochs: How often each question is asked.
     """
     graphs = []
@@ -172,7 +172,7 @@ def self_moa(mixture: Mixture, best: Member, journal: CallJournal, paces: Paces,
 
 
 def shortened(mixture: Mixture) -> Iterator[Mixture]:
-    """Yield the mixture with its first layer only, with its first two, and so on, up to all but the last."""
+    """Yield the mixture with only its first layer, with its first two layers, and so on, up to all but the last."""
     proposers: Sequence[Any] = mixture.proposers
     for layers in range(1, mixture.num_layers):
         listed = {"proposers": proposers[:layers]} if isinstance(proposers[0], tuple) else {}

@@ -26,7 +26,7 @@ class Limit:
         has_begun: Whether the call has been made.
     """
 
-    __slots__ = ("_changed", "_timeout", "at", "has_begun", "kind", "why")
+    __slots__ = ("_changed", "_others", "_timeout", "at", "has_begun", "kind", "why")
 
     def __init__(self, at: float = math.inf, kind: str = "", why: str = "", *, timeout: float | None = None) -> None:
         """Make a limit. Default: one that is never reached.
@@ -43,6 +43,8 @@ class Limit:
         self.has_begun = False
         self._changed: Callable[[], object] | None = None
         self._timeout = timeout
+        # The limit without the timeout.
+        self._others = (at, kind, why)
 
     def begin(self) -> None:
         """Start the timeout: the call has stopped waiting for its turn and is being made. Only the first `begin` counts.
@@ -63,10 +65,28 @@ class Limit:
 
     def bring_forward(self, at: float, kind: str, why: str) -> None:
         """Move the limit to an earlier point in time. A later one has no effect."""
+        if kind != "timeout" and at < self._others[0]:
+            self._others = (at, kind, why)
         if at < self.at:
-            self.at, self.kind, self.why = at, kind, why
-            if (changed := self._changed) is not None:
-                changed()
+            self._set(at, kind, why)
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Stop the clock of the timeout inside the context. Other limits are not affected."""
+        if self.kind != "timeout":
+            yield
+            return
+        left, why = self.left(), self.why
+        self._set(*self._others)
+        try:
+            yield
+        finally:
+            self.bring_forward(monotonic() + left, "timeout", why)
+
+    def _set(self, at: float, kind: str, why: str) -> None:
+        self.at, self.kind, self.why = at, kind, why
+        if (changed := self._changed) is not None:
+            changed()
 
     @contextmanager
     def telling(self, changed: Callable[[], object]) -> Iterator[None]:

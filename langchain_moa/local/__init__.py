@@ -42,7 +42,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    # Imported lazily, since the chat model imports the OpenAI client.
+    # Imported lazily, because the chat model imports the OpenAI client.
     if name == "ChatLocal":
         from langchain_moa.local.chat_model import ChatLocal
 

@@ -1,4 +1,4 @@
-"""The catalog of local models: their files, hashes, settings and chat templates; and the errors of this package."""
+"""The catalog of local models (files, hashes, settings and chat templates), and the errors of this package."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class LocalModelError(Exception):
-    """Base class of the errors of local models. Each message says what to do."""
+    """Base class of the errors of local models. Each message has the remedy."""
 
 
 class PackageMissingError(LocalModelError, ImportError):
@@ -31,7 +31,7 @@ class ServerError(LocalModelError, RuntimeError):
 
 
 class PullError(LocalModelError, RuntimeError):
-    """A model could not be downloaded; the message says why and what to do."""
+    """A model could not be downloaded. The message has the reason and the remedy."""
 
 
 class PipMissingError(PullError):
@@ -43,7 +43,7 @@ class DownloadError(PullError):
 
 
 class ChecksumError(PullError):
-    """The hash of a file is not the one in the catalog."""
+    """The hash of a file differs from that in the catalog."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ class LocalModel:
 # two sentences end long before the limit, which stops the one answer in twenty that does not end by itself.
 _SETTINGS = MappingProxyType({"temperature": 0.3, "max_tokens": 96})
 
-# A single unlikely token derails very small models.
+# A single unlikely token can derail a very small model.
 _SAMPLING = MappingProxyType({"min_p": 0.1})
 
 # This Gemma is the base model, which continues texts, so the template turns a conversation into questions and answers.

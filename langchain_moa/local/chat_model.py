@@ -98,7 +98,7 @@ class ChatLocal(ChatOpenAI):
     Raises:
         PackageMissingError: llama.cpp is not installed; the message has the pip command.
         UnknownModelError: There is no such model; the message lists the models of the catalog.
-        ModelMissingError: The file does not exist or is not a GGUF file; the message says what to do.
+        ModelMissingError: The file does not exist or is not a GGUF file; the message has the remedy.
         ChecksumError: At the first call: the file of a model of the catalog was changed after its download.
         ServerError: At the first call: llama.cpp cannot load the file.
 

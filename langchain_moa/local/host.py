@@ -1,8 +1,8 @@
 """The program of a model's server, which runs llama.cpp in its own process.
 
-A thread would not do, for three reasons. While llama.cpp's binding loads a model, it holds the interpreter lock. A crash of
-llama.cpp, for example on a broken file, must not end the caller. And only a process can set how its threads wait: they must not
-use the processor, since two models may share the cores.
+It is a process rather than a thread for three reasons. llama.cpp's binding holds the interpreter lock while it loads a model. A
+crash of llama.cpp, for example on a broken file, must not end the caller. And only a process can set how its threads wait: they
+must not use the processor, because two models may share the cores.
 
 The program reads its settings, one line of JSON, from standard input, where other users of the machine cannot see the key. It
 writes its address, one line of JSON, to standard output. It ends when its standard input is closed, which happens no matter how

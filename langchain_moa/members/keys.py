@@ -136,6 +136,8 @@ _PROVIDERS: dict[str, _Provider] = {
     "xai": _Provider(("api.x.ai", "*.api.x.ai"), ("XAI_API_BASE",), ("XAI_API_KEY",)),
 }
 
+_OLLAMA_ADDRESS = "http://localhost:11434"
+
 SERVERS = tuple(name for name, known in _PROVIDERS.items() if known.default_address)
 """The providers that are servers that users run themselves, with OpenAI's protocol: `llamacpp`, `lmstudio`, `vllm`."""
 
@@ -145,6 +147,19 @@ def known_variables() -> set[str]:
     known = _PROVIDERS.values()
     names = {name for one in known for text in one.variables for name in text.split(" and ")}
     return names | {name for one in known for name in one.addresses}
+
+
+def usual_address(provider: str) -> str | None:
+    """Return where a provider's client calls if a model names no address; `None` is the provider's own.
+
+    Args:
+        provider: The provider.
+    """
+    known = _PROVIDERS.get(provider)
+    if known is None:
+        return None
+    named = (os.environ.get(variable, "").strip() for variable in known.addresses)
+    return next(filter(None, named), _OLLAMA_ADDRESS if provider == "ollama" else known.default_address)
 
 
 def is_open(value: Any) -> bool:

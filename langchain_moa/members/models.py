@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from difflib import get_close_matches
 from importlib import import_module
 from importlib.util import find_spec
@@ -48,6 +49,12 @@ _ALIASES = {
 # Prefixes of the names of open models, for which an error suggests Ollama.
 _FAMILIES = ("llama", "qwen", "gemma", "phi", "smollm", "granite", "mixtral")
 
+# Tags of Ollama's models, which are written where others name a model: `mistral:7b`, `gpt-oss:20b`.
+_TAG = re.compile(r"(latest|\d+(\.\d+)?[bm])(-[\w.-]*)?", re.IGNORECASE)
+
+# Above this similarity, an unknown setting is a typo. `top_k` and `top_p`, with 0.8, are two settings.
+_MISSPELT = 0.9
+
 # The field with which LangChain's clients ask a server for the usage of a stream.
 _COUNTS_STREAMS = "stream_usage"
 
@@ -71,6 +78,9 @@ def resolve_model(name: str, settings: Mapping[str, Any], *, key: Any = None) ->
         ImportError: The provider's package is not installed. The message has the pip command.
     """
     provider = _provider_in(name) or settings.get("model_provider")
+    if (said := _provider_missing(name) if provider is None else _model_missing(name)) is not None:
+        msg = redact(f"cannot make the model {name!r}: {said}")
+        raise ValueError(msg)
     try:
         given = _given(name, provider, settings, key)
     except ValueError as error:
@@ -94,10 +104,11 @@ def resolve_model(name: str, settings: Mapping[str, Any], *, key: Any = None) ->
         if said := _missing_key(name, provider, given):
             msg = f"cannot make the model {name!r}: {said}."
             raise ValueError(msg) from error
-        reason = explain(error) if isinstance(error, ValidationError) else _provider_missing(name) or str(error)
+        reason = explain(error) if isinstance(error, ValidationError) else str(error)
         msg = redact(f"cannot make the model {name!r}: {reason}", _values(given))
         # Clients raise errors of many types; callers get a ValueError with their text.
         raise ValueError(msg) from error
+    _require_known(name, settings, model)
     _require_key(name, provider, model)
     _count_streams(model, settings)
     return model
@@ -107,9 +118,6 @@ def _served(name: str, settings: Mapping[str, Any]) -> BaseChatModel:
     from langchain_moa.members.chat_server import ChatServer
 
     provider, _, model = name.partition(":")
-    if not model.strip():
-        msg = f"it names no model; write '{provider}:NAME' with a model that the server has loaded"
-        raise ValueError(msg)
     return ChatServer.model_validate({**settings, "provider": provider, "model": model})
 
 
@@ -217,6 +225,16 @@ def _count_streams(model: BaseChatModel, settings: Mapping[str, Any]) -> None:
         setattr(model, _COUNTS_STREAMS, True)
 
 
+def _require_known(name: str, settings: Mapping[str, Any], model: BaseChatModel) -> None:
+    """Refuse a misspelt setting: some classes ignore what they do not know, and others pass it on to the server."""
+    fields = type(model).model_fields
+    known = {*fields, *(field.alias for field in fields.values() if field.alias)}
+    for setting in settings:
+        if setting not in known and (close := get_close_matches(setting, sorted(known), n=1, cutoff=_MISSPELT)):
+            msg = f"cannot make the model {name!r}: unknown setting {setting!r}; did you mean {close[0]!r}?"
+            raise ValueError(msg)
+
+
 def _require_key(name: str, provider: str | None, model: BaseChatModel) -> None:
     """Raise an error for a missing key that the client would notice only at the first call, or replace with another key."""
     checks = checks_key(provider)
@@ -267,9 +285,20 @@ def _missing_key(name: str, provider: str | None, settings: Mapping[str, Any]) -
 
 
 def _provider_in(name: str) -> str | None:
-    """Return the provider of a model string, or `None` if it has no known provider."""
-    provider, colon, _ = name.partition(":")
-    return provider if colon and provider in SERVERS else provider_of(name)
+    """Return the provider of a model string, or `None` if it has no known provider.
+
+    LangChain takes `gemini:x` for a model `gemini:x` of Vertex, and `gpt-oss:20b` for a model of OpenAI.
+    """
+    provider, colon, model = name.partition(":")
+    if colon and provider in SERVERS:
+        return provider
+    is_other = colon and provider not in provider_packages() and (_plain(provider) in _ALIASES or _TAG.fullmatch(model))
+    return None if is_other else provider_of(name)
+
+
+def _plain(provider: str) -> str:
+    """Return a provider's name in lower case, with letters and digits only."""
+    return "".join(filter(str.isalnum, provider.lower()))
 
 
 def _provider_missing(name: str) -> str | None:
@@ -282,23 +311,40 @@ def _provider_missing(name: str) -> str | None:
     packages = provider_packages()
     known = sorted([_LOCAL.removesuffix(":"), _REPLAY.removesuffix(":"), *SERVERS, *packages])
     provider, colon, model = name.partition(":")
-    plain = "".join(filter(str.isalnum, provider.lower()))
+    if provider.lower() in {"http", "https"}:
+        return "it is an address; name the model, such as 'ollama:NAME' or 'vllm:NAME', and give the address as its base_url"
+    if not colon and "/" in name:
+        provider, _, model = name.partition("/")
+        # `openai/gpt-4o`, as some routers write it. Other names with a slash are those of open models.
+        if provider not in known and _plain(provider) not in _ALIASES:
+            provider, model = name, ""
     # `llama3.2`, or Ollama's `llama3.2:3b`, without a provider.
     is_family = provider.startswith(_FAMILIES) and any(map(str.isdigit, provider))
-    if not colon or is_family:
+    is_tagged = colon and provider not in known and _TAG.fullmatch(model) is not None
+    if not model or is_family or is_tagged:
         from langchain_moa.local.catalog import CATALOG
 
-        example = f"{'local' if name in CATALOG else 'ollama' if is_family else 'openai'}:{name}"
+        example = f"{'local' if name in CATALOG else 'ollama' if is_family or is_tagged else 'openai'}:{name}"
         return f"it has no provider; write 'provider:model', such as {example!r}, with one of {', '.join(known)}"
     # Below this similarity, it is another provider rather than a typo.
+    plain = _plain(provider)
     close = [_ALIASES[plain]] if plain in _ALIASES else get_close_matches(provider.lower(), known, n=1, cutoff=0.7)
     if not close:
         return f"unknown provider {provider!r}; choose one of: {', '.join(known)}"
-    said = f"unknown provider {provider!r}; did you mean '{close[0]}:{model}'?"
+    wrong = f"unknown provider {provider!r}" if colon else "it has no provider"
+    said = f"{wrong}; did you mean '{close[0]}:{model}'?"
     package = packages.get(close[0])
     if package is None or find_spec(package.replace("-", "_")) is not None:
         return said
     return f"{said} It needs: pip install {package}"
+
+
+def _model_missing(name: str) -> str | None:
+    """Say that a name has a provider alone; `None` if it names a model."""
+    provider, colon, model = name.partition(":")
+    if not colon or model.strip():
+        return None
+    return f"it names no model; write '{provider}:NAME'{' with a model that the server has loaded' * (provider in SERVERS)}"
 
 
 def _values(settings: Mapping[str, Any]) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field, fields, replace
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.language_models import BaseLanguageModel
@@ -265,7 +266,12 @@ class Proposer:
         value = _with_mixture(value)
         known = [one.name for one in fields(cls)]
         if unknown := sorted(set(value) - set(known)):
-            msg = f"unknown key {unknown[0]!r} in a member; choose one of: {', '.join(known)}"
+            close = get_close_matches(unknown[0], known, n=1)
+            remedy = f"; did you mean {close[0]!r}?" if close else f"; choose one of: {', '.join(known)}."
+            msg = (
+                f"unknown key {unknown[0]!r} in a member{remedy} Arguments of the model, such as temperature, go into "
+                f"`settings: {{temperature: 0.5}}`"
+            )
             raise ValueError(msg)
         if "model" not in value:
             msg = "a member has no `model`; add `model: provider:model`, or `preset: NAME` or `config: FILE` for a mixture"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from contextvars import ContextVar
+from difflib import get_close_matches
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -228,7 +229,13 @@ def _several(cls: type[M], file: Path, path: str | Path, overrides: Mapping[str,
 def _existing(path: str | Path) -> Path:
     file = Path(path)
     if not file.is_file():
+        if file.is_dir():
+            msg = f"{str(path)!r} is a folder; name the YAML file in it"
+            raise ValueError(msg)
         msg = f"there is no configuration file {str(path)!r}"
+        close = get_close_matches(file.name, (each.name for each in file.parent.glob("*.y*ml")), n=1)
+        if close:
+            msg += f"; did you mean {str(file.with_name(close[0]))!r}?"
         raise ValueError(msg)
     return file
 

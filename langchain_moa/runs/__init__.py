@@ -1,4 +1,4 @@
-"""Runs: what happened in an answer of a mixture, recorded; as JSON, as a page, and many of them in a summary."""
+"""Recorded runs of mixtures: recording, JSON, the page of a run, and the summary of many runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Recording one call: the attempts that a member's call consists of, as they begin and end."""
+"""Record the attempts of a member's call."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class OpenAttempt:
-    """An attempt that may still be going on. Times are those of `time.perf_counter`."""
+    """An attempt that may still be running. Times are those of `time.perf_counter`."""
 
     started: float
     first_token: float | None = None
@@ -43,11 +43,11 @@ class OpenAttempt:
     output: Any = None
 
     def record(self, began: float, serializer: Serializer) -> AttemptRecord:
-        """Return it as plain data.
+        """Return the record of the attempt.
 
         Args:
-            began: When the run began.
-            serializer: Makes plain data, without secrets.
+            began: The start time of the run.
+            serializer: Redacts secrets and converts to plain data.
         """
         status: Literal["ok", "failed", "cancelled"] = "failed" if self.error else "ok"
         return AttemptRecord(
@@ -61,20 +61,20 @@ class OpenAttempt:
 
 @dataclass(eq=False)
 class CallRecorder(BaseCallbackHandler):
-    """Records one call. The runs directly below its node's run are its attempts.
+    """Records one call. Its attempts are the runs whose parent is the run of its node.
 
     Attributes:
         node_id: The run id of the node.
         node: The node's name.
         name: The call's name in traces.
-        member: The member that is called.
-        queued: When the node began the call, on the clock of `time.perf_counter`.
+        member: The called member.
+        queued: The time when the node started the call, by `time.perf_counter`.
         attempts: The attempts so far.
-        sent: What was sent: messages, or the input of a Runnable that is not a model.
+        sent: The messages, or the input of a Runnable that is not a model.
         settings: The parameters of the request.
-        ended: When the node ended. Later events are ignored.
+        ended: The time when the node ended. Later events are ignored.
         outcome: The node's result: a reference, a step, or the aggregator's entry.
-        runs: The runs inside, if the member is a mixture.
+        runs: The nested runs, if the member is a mixture.
     """
 
     run_inline = True
@@ -97,16 +97,16 @@ class CallRecorder(BaseCallbackHandler):
 
     @property
     def sent_settings(self) -> dict[str, Any]:
-        """The parameters of the request, as LangChain names them, without those that describe its own classes."""
+        """The parameters of the request, with LangChain's names, without those that describe its classes."""
         if not self.settings:
             return {}
         sent = {name: value for name, value in self.settings.items() if name != "_type" and value is not None}
         if sent.get("model_name") == sent.get("model"):
             sent.pop("model_name", None)
         if "max_tokens" in sent:
-            # A parameter of the call overrides the client's.
+            # A parameter of the call overrides that of the client.
             sent.pop("max_completion_tokens", None)
-        # `stream` is what the client was made with. Whether the call streamed is known from its tokens, if there are any.
+        # `stream` is the client's setting. Tokens, if there are any, show whether the call streamed.
         sent.pop("stream", None)
         if any(each.first_token is not None for each in self.attempts):
             sent["stream"] = True
@@ -116,13 +116,13 @@ class CallRecorder(BaseCallbackHandler):
 
     @property
     def finish_reason(self) -> str | None:
-        """Why the model stopped, in the provider's own word; `None` where it does not say."""
+        """The provider's finish reason, or `None`."""
         output = self.attempts[-1].output if self.attempts else None
         return None if output is None else finish_reason_of(read_answer(output)["message"].response_metadata)
 
     @property
     def text(self) -> str:
-        """The text of the last attempt, also where it does not count as an answer."""
+        """The text of the last attempt, even if it is not used as the answer."""
         output = self.attempts[-1].output if self.attempts else None
         return "" if output is None else read_answer(output)["text"]
 
@@ -154,7 +154,7 @@ class CallRecorder(BaseCallbackHandler):
         self._begin(run_id, parent_run_id, sent, None)
 
     def on_llm_new_token(self, token: Any, *, chunk: Any = None, run_id: UUID, **_: Any) -> None:
-        """Record the time of the first token, of the model itself or of one inside."""
+        """Record the time of the first token, of the model itself or of a nested one."""
         attempt = self._open.get(run_id) or next(reversed(self._open.values()), None)
         if attempt is not None and attempt.first_token is None and (token or _says_something(chunk)):
             attempt.first_token = perf_counter()
@@ -187,7 +187,7 @@ class CallRecorder(BaseCallbackHandler):
 
     def _end(self, run_id: UUID, *, output: Any = None, error: BaseException | None = None) -> None:
         attempt = self._open.pop(run_id, None)
-        # An answer after the node has ended is not used.
+        # Answers after the end of the node are ignored.
         if attempt is None or self.ended is not None:
             return
         attempt.done = perf_counter()
@@ -199,16 +199,16 @@ class CallRecorder(BaseCallbackHandler):
 
 
 class StreamingCallRecorder(CallRecorder, StreamingCallbackHandler[Any]):
-    """Records one call and has the model stream, as LangChain's own stream handlers do, for the time of its first token."""
+    """Records one call and makes the model stream, like LangChain's stream handlers, for the time of the first token."""
 
     @override
     def tap_output_aiter(self, run_id: UUID, output: AsyncIterator[Any]) -> AsyncIterator[Any]:
-        """Leave the stream as it is."""
+        """Return the stream unchanged."""
         return output
 
     @override
     def tap_output_iter(self, run_id: UUID, output: Iterator[Any]) -> Iterator[Any]:
-        """Leave the stream as it is."""
+        """Return the stream unchanged."""
         return output
 
 
@@ -218,7 +218,7 @@ def since(began: float, then: float) -> float:
 
 
 def is_cancellation(error: BaseException) -> bool:
-    """Tell whether an error means that the caller has left."""
+    """Return whether an error means that the run was cancelled."""
     return isinstance(error, (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt, SystemExit))
 
 

@@ -1,4 +1,4 @@
-"""Figures as people read them: durations, dollars, counts, and the cost of calls of which only some have a known price."""
+"""Formatting of figures: durations, dollars, counts, and the cost of calls of which some prices may be unknown."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 NOT_KNOWN = "\N{EN DASH}"
 
-# The steps of a scale, in each power of ten.
+# The step sizes of a scale, for each power of ten.
 _STEPS = (1, 2, 2.5, 5, 10)
 
 _SECOND = 1.0
@@ -21,15 +21,15 @@ _SMALLEST_COST = 0.0001
 
 @dataclass(frozen=True)
 class Cost:
-    """US dollars of several calls, of which only some may have a known price.
+    """The cost of several calls, of which some prices may be unknown.
 
-    This is the one place that puts a cost into words. The command line, the pages and the evaluation all use it, so that a sum
-    that lacks a price never looks complete.
+    The command line, the pages and the evaluation all format costs with this class, so that an incomplete sum never looks
+    complete.
 
     Attributes:
         usd: The sum of the known prices, in US dollars.
-        priced: How many calls have a known price.
-        calls: How many calls were paid for.
+        priced: The number of calls with a known price.
+        calls: The number of paid calls.
 
     Example:
         ```python
@@ -50,24 +50,24 @@ class Cost:
         """Return the cost of calls.
 
         Args:
-            prices: For each call that was paid for, its price in US dollars; `None` where the price is not known.
+            prices: The price of each paid call in US dollars, or `None` if it is unknown.
         """
         prices = list(prices)
         known = [price for price in prices if price is not None]
         return cls(math.fsum(known), len(known), len(prices))
 
     def __add__(self, other: Cost) -> Cost:
-        """Return the cost of both."""
+        """Return the sum of both."""
         return Cost(self.usd + other.usd, self.priced + other.priced, self.calls + other.calls)
 
     @property
     def total_usd(self) -> float | None:
-        """The sum in US dollars if every price is known, else `None`."""
+        """The sum in US dollars, or `None` if a price is unknown."""
         return self.usd if self.calls and self.priced == self.calls else None
 
     @property
     def amount(self) -> str:
-        """The amount alone: `$0.0300`, `at least $0.0100`, `no price known`."""
+        """The amount without the note: `$0.0300`, `at least $0.0100`, `no price known`."""
         if not self.calls:
             return NOT_KNOWN
         if not self.priced:
@@ -76,7 +76,7 @@ class Cost:
 
     @property
     def note(self) -> str:
-        """How many calls have a known price, if it is neither all nor none of them: `1 of 2 calls priced`."""
+        """The note for a cost of which some prices are unknown: `1 of 2 calls priced`; otherwise empty."""
         return f"{self.priced:,} of {self.calls:,} calls priced" if 0 < self.priced < self.calls else ""
 
     def __str__(self) -> str:
@@ -85,7 +85,7 @@ class Cost:
 
 
 def seconds(value: float | None) -> str:
-    """Return a duration: `340 ms`, `1.2 s`, `2 min 5 s`."""
+    """Format a duration: `340 ms`, `1.2 s`, `2 min 5 s`."""
     if value is None:
         return NOT_KNOWN
     if value < _SECOND:
@@ -97,7 +97,7 @@ def seconds(value: float | None) -> str:
 
 
 def dollars(value: float | None) -> str:
-    """Return an amount of US dollars: `$0.0123`."""
+    """Format an amount of US dollars: `$0.0123`."""
     if value is None:
         return NOT_KNOWN
     if value == 0:
@@ -106,17 +106,17 @@ def dollars(value: float | None) -> str:
 
 
 def count(value: float | None) -> str:
-    """Return a number with a comma between thousands."""
+    """Format a number with thousands separators."""
     return NOT_KNOWN if value is None else f"{value:,.0f}"
 
 
 def counted(number: int, noun: str) -> str:
-    """Return a number with its noun: `1 call`, `2 calls`."""
+    """Format a number with its noun: `1 call`, `2 calls`."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def percent(value: float | None) -> str:
-    """Return a share from 0 to 1 as a percentage."""
+    """Format a share from 0 to 1 as a percentage."""
     return NOT_KNOWN if value is None else f"{value:.0%}"
 
 
@@ -125,7 +125,7 @@ def ticks(end: float, most: int = 5) -> list[float]:
 
     Args:
         end: The end of the scale, more than 0.
-        most: The largest number of steps.
+        most: The maximum number of steps.
     """
     power = 10.0 ** math.floor(math.log10(end / most))
     step = next(step * power for step in _STEPS if step * power * most >= end * (1 - 1e-9))
@@ -133,12 +133,12 @@ def ticks(end: float, most: int = 5) -> list[float]:
 
 
 def exact_seconds(value: float) -> str:
-    """Return a round duration for the labels of a scale: `0`, `250 ms`, `2.5 s`."""
+    """Format a round duration for the labels of a scale: `0`, `250 ms`, `2.5 s`."""
     if value == 0:
         return "0"
     return f"{value * 1000:g} ms" if value < _SECOND else f"{value:g} s"
 
 
 def exact_dollars(value: float) -> str:
-    """Return a round amount of US dollars for the labels of a scale."""
+    """Format a round amount of US dollars for the labels of a scale."""
     return f"${value:g}"

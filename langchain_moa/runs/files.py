@@ -1,4 +1,4 @@
-"""Files of runs: pages and single runs are replaced as a whole, runs of many are appended line by line."""
+"""Files of runs: atomic writing of pages and single runs, appending to and reading files of many runs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SUFFIXES = (".html", ".json", ".jsonl")
-"""The suffixes of the formats that a run can be saved in."""
+"""The suffixes of the supported formats."""
 
 _logger = logging.getLogger("langchain_moa")
 
@@ -29,13 +29,13 @@ _OWNER_ONLY = 0o600
 
 
 def checked_path(path: str | os.PathLike[str]) -> Path:
-    """Return a path whose suffix names a format that a run can be saved in.
+    """Check that the suffix of a path is a supported format, and return the path.
 
     Args:
         path: The file.
 
     Raises:
-        ValueError: The file has another suffix.
+        ValueError: The suffix is not supported.
     """
     file = Path(path)
     if file.suffix.lower() not in SUFFIXES:
@@ -56,17 +56,17 @@ def json_of(run: MoARun, *, indent: int | None = None) -> str:
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
-    """Write a file as a whole: a reader sees the old file or the new one, never a part of it.
+    """Write a file atomically, readable only by its owner.
 
-    The text goes to a temporary file in the same folder, which then replaces the file. Only the owner may read it. A pipe or a
-    device, which cannot be replaced, is written to directly.
+    The text is written to a temporary file in the same folder, which then replaces the file. A pipe or a device, which cannot
+    be replaced, is written to directly.
 
     Args:
         path: The file. A symbolic link is followed.
-        text: What it is to hold.
+        text: The content.
 
     Raises:
-        OSError: It cannot be written; the text names the file and the reason.
+        OSError: The file cannot be written. The message has the file and the reason.
     """
     file = Path(path)
     with _named(file):
@@ -74,7 +74,7 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
             file.write_text(text, encoding="utf-8")
             return
         target = file.resolve()
-        # The name of the file itself may be as long as names can be.
+        # A name derived from the file's own name could be too long.
         descriptor, temporary = tempfile.mkstemp(dir=target.parent, prefix=".", suffix=".tmp")
         try:
             with os.fdopen(descriptor, "w", encoding="utf-8") as new:
@@ -91,15 +91,15 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
 def append_run(run: MoARun, path: str | os.PathLike[str]) -> None:
     """Append a run to a file of many runs, as one line of JSON.
 
-    If an earlier program ended in the middle of a line, the run begins a new line, and `read_runs` passes over the incomplete
-    one. A file that does not exist is created, readable for its owner only.
+    If the file ends with an incomplete line of a killed program, the run starts a new line, and `read_runs` skips the
+    incomplete one. A file that does not exist is created, readable only by its owner.
 
     Args:
         run: The run.
         path: The file.
 
     Raises:
-        OSError: The file cannot be written; the text names it and the reason.
+        OSError: The file cannot be written. The message has the file and the reason.
     """
     line = f"{json_of(run)}\n".encode()
     file = Path(path)
@@ -109,7 +109,7 @@ def append_run(run: MoARun, path: str | os.PathLike[str]) -> None:
             if stat.S_ISREG(os.fstat(descriptor).st_mode) and (end := os.lseek(descriptor, 0, os.SEEK_END)):
                 os.lseek(descriptor, end - 1, os.SEEK_SET)
                 line = line if os.read(descriptor, 1) == b"\n" else b"\n" + line
-            # In one piece, so that programs that append at the same time do not mix their lines.
+            # Write the line at once if possible, so that programs that append at the same time do not mix their lines.
             while line:
                 line = line[os.write(descriptor, line) :]
         finally:
@@ -117,10 +117,9 @@ def append_run(run: MoARun, path: str | os.PathLike[str]) -> None:
 
 
 def read_runs(path: str | os.PathLike[str]) -> Iterator[MoARun]:
-    """Read the runs of a file, one after the other.
+    """Iterate over the runs of a file, one at a time.
 
-    An incomplete line, which a program has left that was killed while it wrote, is skipped; a warning in the log of
-    `langchain_moa` names its number.
+    Incomplete lines of programs that were killed while writing are skipped, with a warning by the logger `langchain_moa`.
 
     Args:
         path: The file: `.jsonl` with a run on each line, or `.json` with one run.
@@ -129,8 +128,8 @@ def read_runs(path: str | os.PathLike[str]) -> Iterator[MoARun]:
         The runs.
 
     Raises:
-        ValueError: A complete line is no run, or is of a version that this release does not know; the text names the file and
-            the line.
+        ValueError: A complete line is not a run, or has a version that this release does not support. The message has the file
+            and the line.
         OSError: The file cannot be read.
 
     Example:
@@ -158,12 +157,12 @@ def read_runs(path: str | os.PathLike[str]) -> Iterator[MoARun]:
 
 
 def shown_line(text: object) -> str:
-    """Return foreign text as one line for a log or a terminal: without line breaks, invisible characters spelled out."""
+    """Return untrusted text as one line for a log or a terminal, with invisible characters spelled out."""
     return " ".join(spelled_out(str(text)).split())
 
 
 class _IncompleteError(ValueError):
-    """A line begins like a run and is no complete JSON."""
+    """A line starts like a run, but is not complete JSON."""
 
 
 def _read(text: bytes, place: str) -> MoARun:
@@ -171,7 +170,7 @@ def _read(text: bytes, place: str) -> MoARun:
         return MoARun.model_validate_json(text)
     except ValidationError as error:
         is_incomplete = error.errors()[0]["type"] == "json_invalid" and text.lstrip().startswith(b"{")
-        # If one field is wrong, most are: the first says enough.
+        # The first error is enough: if one field is invalid, usually many are.
         first = shown_line(explain(error).partition("; ")[0])
         msg = f"{place}: no recorded run: {first}"
         raise (_IncompleteError if is_incomplete else ValueError)(msg) from error
@@ -179,11 +178,11 @@ def _read(text: bytes, place: str) -> MoARun:
 
 @contextmanager
 def _named(file: Path) -> Iterator[None]:
-    """Have an error name the file and the reason."""
+    """Add the file and the reason to an OSError."""
     try:
         yield
     except OSError as error:
-        # By its number, an error becomes one of the same class.
+        # Python chooses the subclass of OSError by the number.
         raise OSError(error.errno, error.strerror or "it cannot be written", str(file)) from error
 
 

@@ -1,7 +1,7 @@
-"""Pages: HTML files that need nothing else, load nothing, and run nothing that a model wrote.
+"""Self-contained HTML pages, which load nothing and execute nothing that a model wrote.
 
-`page` fills a template that extends `base.html.j2`, with the one stylesheet and the one script that all pages share. Whatever a
-template shows passes `spelled_out` and is escaped. `render` turns untrusted Markdown into HTML.
+`page` renders a template that extends `base.html.j2`, with the stylesheet and the script that all pages share. All values in a
+template pass `spelled_out` and are escaped. `render` converts untrusted Markdown to HTML.
 """
 
 from __future__ import annotations
@@ -26,23 +26,23 @@ if TYPE_CHECKING:
     from markupsafe import Markup
 
 LONGEST = 40_000
-"""The longest text that is rendered as Markdown, in characters. A longer one is shown as it is."""
+"""The maximum length of a text that is rendered as Markdown, in characters. Longer texts are shown as plain text."""
 
 _FOLDER = Path(__file__).parent / "templates"
 
-# Some Markdown takes time that grows with the square of its brackets.
+# Parsing time may grow with the square of the number of brackets.
 _MOST_BRACKETS = 1_000
 
 
 def page(template: str, *, folder: Path | None = None, images: bool = False, **context: Any) -> str:
-    """Return a page that loads nothing from anywhere.
+    """Render a self-contained page.
 
-    Its Content Security Policy allows its own style and script, by their hashes, and nothing else.
+    Its Content Security Policy allows only its own style and script, by their hashes.
 
     Args:
-        template: The name of the template. It extends `base.html.j2`.
-        folder: A folder with templates of your own. Default: those of this package only.
-        images: Whether the page holds images as `data:` addresses. Default: False.
+        template: The name of the template, which extends `base.html.j2`.
+        folder: A folder with additional templates. Default: none.
+        images: Whether to allow images with `data:` URLs. Default: False.
         **context: The template's variables.
 
     Raises:
@@ -65,13 +65,13 @@ def page(template: str, *, folder: Path | None = None, images: bool = False, **c
 
 
 def framed(page: str) -> str:
-    """Return a page in a sandboxed frame, for a notebook: neither has an effect on the other."""
+    """Return a page in a sandboxed frame, so that it and the notebook that shows it do not affect each other."""
     style = "width:100%;height:640px;border:1px solid #8884;border-radius:8px"
     return f'<iframe sandbox title="Run of a mixture of agents" style="{style}" srcdoc="{escape(page)}"></iframe>'
 
 
 def is_simple(text: str) -> bool:
-    """Tell whether a text is short and simple enough to be parsed as Markdown."""
+    """Return whether a text is short and simple enough to be parsed as Markdown."""
     return len(text) <= LONGEST and text.count("[") <= _MOST_BRACKETS
 
 
@@ -79,26 +79,26 @@ def parsed(text: str) -> list[Token]:
     """Return the tokens of a text's Markdown.
 
     Args:
-        text: A text that `is_simple`.
+        text: A text for which `is_simple` is true.
     """
     return _renderer().parse(text)
 
 
-@lru_cache(maxsize=64)  # a page shows most texts twice
+@lru_cache(maxsize=64)  # pages show most texts twice
 def render(text: str) -> Markup:
-    """Return a text's Markdown as HTML in which nothing runs, nothing loads and nothing is a link.
+    """Convert untrusted Markdown to HTML without scripts, external resources and links.
 
-    HTML in the text is shown, not used. Links and images are shown with their address. Headings are paragraphs that look like
-    headings, so that the outline of the page stays its own.
+    HTML in the text is shown as text. Links and images are shown with their URLs. Headings become paragraphs that look like
+    headings, so that they do not change the outline of the page.
 
     Args:
-        text: What a model wrote.
+        text: The Markdown.
     """
     from markupsafe import Markup
 
     if not is_simple(text):
         return Markup('<pre tabindex="0" role="group" aria-label="Text" dir="auto">{}</pre>').format(spelled_out(text))
-    # Everything in the result is markdown-it's own, or was escaped by it or by the rules below.
+    # markdown-it or the rules below generated or escaped everything in the result.
     return Markup(_renderer().render(spelled_out(text)))  # noqa: S704
 
 
@@ -112,7 +112,7 @@ def _environment(folder: Path | None) -> Environment:
     environment = Environment(
         loader=FileSystemLoader([*([folder] if folder else []), _FOLDER]),
         autoescape=True,
-        # The one way of every text into a page; what is markup already has been made here.
+        # All strings pass this function. `Markup` objects come only from this module.
         finalize=lambda value: spelled_out(value) if type(value) is str else value,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -152,7 +152,7 @@ def _renderer() -> MarkdownIt:
     except ImportError as error:
         raise _missing(error) from error
 
-    # Every address is accepted, because it is only shown: none becomes a link.
+    # Accept every URL, because URLs are only shown and never become links.
     markdown = MarkdownIt("commonmark", {"html": False, "linkify": False}).enable(["table", "strikethrough"])
     markdown.validateLink = lambda url: True  # type: ignore[method-assign]  # noqa: ARG005  # documented to be replaced
     rules: dict[str, Any] = markdown.renderer.rules  # type: ignore[attr-defined]  # the protocol names `render` only
@@ -170,7 +170,7 @@ def _renderer() -> MarkdownIt:
 
 def _link_open(tokens: Sequence[Token], place: int, *_: Any) -> str:
     address = str(tokens[place].attrGet("href") or "")
-    # A link whose text is its address shows it once.
+    # Show the URL only once if it is the text of the link.
     said = place + 1 < len(tokens) and tokens[place + 1].content == address
     tokens[place].meta["shown"] = "" if said else address
     _closing(tokens, place).meta["shown"] = tokens[place].meta["shown"]

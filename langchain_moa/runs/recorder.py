@@ -1,4 +1,4 @@
-"""The recorder: `record_moa`, and the callback handler that makes a `MoARun` of every answer of a mixture."""
+"""`record_moa`, and the callback handler that records each answer of a mixture as a `MoARun`."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _DESCRIBED = {*Mixture.model_fields, "filters"}
 
 
 class _OpenRun(NamedTuple):
-    """A run of LangChain that has begun: of a graph, a node, a model."""
+    """A LangChain run in progress: of a graph, a node or a model."""
 
     parent: UUID | None
     at: float
@@ -43,16 +43,16 @@ class _OpenRun(NamedTuple):
 
 @dataclass(eq=False)
 class Recorder(RunWatcher):
-    """Records every answer of a mixture that is called with this handler among its callbacks.
+    """A callback handler that records every answer of the mixtures called with it.
 
-    `record_moa` adds one to everything that is called inside a block. Pass one as a callback yourself to record a single call,
-    or calls in threads of your own. One recorder serves any number of answers at once, from threads and tasks. A run is added
-    to `runs` when it ends. The run of a mixture inside a mixture is in its call, not in the list.
+    `record_moa` adds one to all calls inside a block. Pass one as a callback yourself to record a single call, or calls in your
+    own threads. A recorder can be used by any number of concurrent calls, in threads and tasks. Each run is added to `runs`
+    when it ends. The run of a nested mixture is in the record of its call, not in this list.
 
     Attributes:
-        first_tokens: Whether to call the members so that they stream, where they can: only then is the time of their first
-            token known. This changes the requests. Default: False; a model that streams anyway is recorded anyway.
-        runs: The runs that have ended, in the order of their ends.
+        first_tokens: Whether to make members stream if they can, to record the times of their first tokens. This changes the
+            requests. Default: False, which records these times only for members that stream anyway.
+        runs: The finished runs, in the order in which they ended.
 
     Example:
         ```python
@@ -65,7 +65,7 @@ class Recorder(RunWatcher):
         ```
     """
 
-    # In the order of the events, and not later in a thread pool.
+    # Handle events in order, and not in a thread pool.
     run_inline = True
     ignore_agent = True
     ignore_retriever = True
@@ -91,7 +91,7 @@ class Recorder(RunWatcher):
         node_id = _node_id(config)
         metadata = config.get("metadata") or {}
         watch = StreamingCallRecorder if self.first_tokens else CallRecorder
-        call = watch(node_id, str(metadata.get("langgraph_node", "")), name, member)  # type: ignore[arg-type]  # without an id it belongs to no run
+        call = watch(node_id, str(metadata.get("langgraph_node", "")), name, member)  # type: ignore[arg-type]  # a call without an id belongs to no run
         with self._lock:
             if (run := self._run_of(node_id)) is not None:
                 run.calls.append(call)
@@ -104,56 +104,56 @@ class Recorder(RunWatcher):
     def on_chain_start(
         self, serialized: Any, inputs: Any, *, run_id: UUID, parent_run_id: UUID | None = None, metadata: Any = None, **_: Any
     ) -> None:
-        """Record that a graph, a node or another Runnable has begun."""
+        """Record the start of a graph, a node or another Runnable."""
         self._begun[run_id] = _OpenRun(parent_run_id, perf_counter(), inputs, (metadata or {}).get("langgraph_node", ""))
 
     def on_chat_model_start(self, *_: Any, run_id: UUID, parent_run_id: UUID | None = None, **data: Any) -> None:
-        """Record that a chat model has begun, which may be a mixture."""
+        """Record the start of a chat model, which may be a mixture."""
         params = data.get("invocation_params") or {}
-        # A chat model that is a mixture describes itself. The other parameters are those of the call.
+        # Keep the description of a chat model that is a mixture; its other parameters are those of the call.
         described = {key: value for key, value in params.items() if key in _DESCRIBED} if params.get("_type") == "moa" else None
         self._begun[run_id] = _OpenRun(parent_run_id, perf_counter(), described=described)
 
     def on_tool_start(self, *_: Any, run_id: UUID, parent_run_id: UUID | None = None, **__: Any) -> None:
-        """Record that a tool has begun, which may call a mixture."""
+        """Record the start of a tool, which may call a mixture."""
         self._begun[run_id] = _OpenRun(parent_run_id, perf_counter())
 
     def on_llm_start(self, *_: Any, run_id: UUID, parent_run_id: UUID | None = None, **__: Any) -> None:
-        """Record that a text model has begun."""
+        """Record the start of a text model."""
         self._begun[run_id] = _OpenRun(parent_run_id, perf_counter())
 
     def on_chain_end(self, outputs: Any, *, run_id: UUID, **_: Any) -> None:
-        """Record the output of a node or of a whole graph."""
+        """Record the output of a node or a graph."""
         self._end(run_id, outputs, None)
 
     def on_chain_error(self, error: BaseException, *, run_id: UUID, **_: Any) -> None:
-        """Record the error of a node or of a whole graph."""
+        """Record the error of a node or a graph."""
         self._end(run_id, None, error)
 
     def on_llm_end(self, *_: Any, run_id: UUID, **__: Any) -> None:
-        """Forget a model's run that has ended."""
+        """Remove the finished run of a model."""
         self._begun.pop(run_id, None)
 
     def on_llm_error(self, *_: Any, run_id: UUID, **__: Any) -> None:
-        """Forget a model's run that has failed."""
+        """Remove the failed run of a model."""
         self._begun.pop(run_id, None)
 
     def on_tool_end(self, *_: Any, run_id: UUID, **__: Any) -> None:
-        """Forget a tool's run that has ended."""
+        """Remove the finished run of a tool."""
         self._begun.pop(run_id, None)
 
     def on_tool_error(self, *_: Any, run_id: UUID, **__: Any) -> None:
-        """Forget a tool's run that has failed."""
+        """Remove the failed run of a tool."""
         self._begun.pop(run_id, None)
 
     # --- building the runs ---
 
     def _run_of(self, node_id: UUID | None) -> RunRecorder | None:
-        """Return the recorder of the run that a node belongs to. The first node that reports something creates it."""
+        """Return the recorder of the run that a node belongs to, and create it for the first node that reports something."""
         node = None if node_id is None else self._begun.get(node_id)
         graph = None if node is None or node.parent is None else self._begun.get(node.parent)
         if node is None or node.parent is None or graph is None:
-            return None  # the graph began before this handler was added
+            return None  # the graph started before this handler was added
         if node.parent not in self._recorders:
             outer = None if graph.parent is None else self._begun.get(graph.parent)
             run = RunRecorder(node.parent, graph.at, described=None if outer is None else outer.described)
@@ -163,7 +163,7 @@ class Recorder(RunWatcher):
         return self._recorders[node.parent]
 
     def _outer_call(self, run_id: UUID | None) -> CallRecorder | None:
-        """Return the call of another mixture that a run is inside of."""
+        """Return the call of the outer mixture that a run is nested in, or `None`."""
         while run_id is not None:
             if calls := self._calls.get(run_id):
                 return calls[-1]
@@ -196,24 +196,24 @@ def _node_id(config: RunnableConfig) -> UUID | None:
 
 _recorder: ContextVar[Recorder | None] = ContextVar("moa_recorder", default=None)
 
-# For each call LangChain then asks this variable for a handler; by default it has none.
+# LangChain then reads the handler for each call from this variable.
 register_configure_hook(_recorder, inheritable=True)
 
 
 @contextmanager
 def record_moa(*, first_tokens: bool = False) -> Generator[list[MoARun]]:
-    """Record every answer of mixtures inside the block, by `ChatMoA` or by a graph, sync, async, streamed or in batches.
+    """Record every answer of mixtures inside the block, from `ChatMoA` or a graph; sync, async, streamed or in batches.
 
-    It covers what is called in this context and in the tasks and threads that LangChain starts from it. Blocks in other tasks
-    and threads record for themselves; inside a nested block only the inner one records. For a thread of your own, begin the
-    block in that thread, or pass a `langchain_moa.runs.Recorder` as a callback. Outside of such a block nothing is recorded.
+    It records calls in this context and in the tasks and threads that LangChain starts from it. Blocks in other tasks and
+    threads are independent; in nested blocks, only the innermost one records. In your own threads, start the block inside the
+    thread, or pass a `langchain_moa.runs.Recorder` as a callback. Nothing is recorded outside of such a block.
 
     Args:
-        first_tokens: Whether to call the proposers so that they stream, where they can: only then is the time of their first
-            token known. This changes the requests. Default: False; a model that streams anyway is recorded anyway.
+        first_tokens: Whether to make members stream if they can, to record the times of their first tokens. This changes the
+            requests. Default: False, which records these times only for members that stream anyway.
 
     Yields:
-        The runs. Each is added when it ends: with its answer, with its error, or when its caller leaves a stream.
+        The list of runs. Each run is added when it ends: with an answer, with an error, or when the caller stops a stream.
 
     Example:
         ```python

@@ -1,4 +1,4 @@
-"""A recorded run: one answer of a mixture and every call behind it, as plain data."""
+"""A recorded run: one answer of a mixture with all its calls, as plain data."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 FORMAT: Literal[1] = 1
-"""The version of the JSON form. Fields may be added within a version. What a field means changes only with the version."""
+"""The version of the JSON format. Fields may be added within a version; their meaning changes only with the version."""
 
 CallRole: TypeAlias = Literal["proposer", "aggregator", "step"]
-"""A proposer's call, the aggregator's, or any other (a ranker's, a moderator's, ...)."""
+"""The role of a call: of a proposer, of an aggregator, or of another member such as a ranker or a moderator (`step`)."""
 
 
 class MessageRecord(BaseModel):
     """One message of a conversation, a prompt or an answer.
 
     Attributes:
-        type: LangChain's name of the speaker: `human`, `ai`, `system`, `tool`, ...
+        type: LangChain's message type: `human`, `ai`, `system`, `tool`, ...
         content: The text, or a list of content blocks. Images and other data of more than 2,000 characters are replaced by a
             note.
         name: The name of the speaker or the tool.
@@ -45,21 +45,21 @@ class MessageRecord(BaseModel):
 
     @property
     def text(self) -> str:
-        """All readable text. Every other kind of block is named in brackets: `[image]`."""
+        """The text. Other content blocks are replaced by their type in brackets: `[image]`."""
         if isinstance(self.content, str):
             return self.content
         return "\n".join(_readable(block) for block in self.content)
 
 
 class AttemptRecord(BaseModel):
-    """One attempt of a call. Times are seconds since the run began.
+    """One attempt of a call. Times are in seconds since the start of the run.
 
     Attributes:
-        started: When the request was sent.
-        first_token: When the first token arrived; `None` where the model did not stream.
-        done: When it ended; `None` where that is not known, as for a sync call that was given up.
+        started: The time when the request was sent.
+        first_token: The time of the first token, or `None` if the model did not stream.
+        done: The end time, or `None` if it is unknown, for example for an abandoned sync call.
         status: `ok`, `failed`, or `cancelled`.
-        error: Why it failed: the provider's own error text, without secrets.
+        error: The error with the provider's message, with secrets redacted.
     """
 
     model_config = ConfigDict(frozen=True, allow_inf_nan=False)
@@ -72,32 +72,32 @@ class AttemptRecord(BaseModel):
 
 
 class CallRecord(BaseModel):
-    """One call of a member with all its attempts. Times are seconds since the run began.
+    """One call of a member with all its attempts. Times are in seconds since the start of the run.
 
     Attributes:
         node: The node of the graph that made the call.
-        role: What the call was for.
+        role: The role of the call.
         layer: The layer, from 1; `None` for the aggregator.
         proposer: The proposer's position in its layer, from 1; `None` for other calls.
-        name: The member's name, or what was asked: `ranker`, `moderator`, ...
+        name: The member's name, or the name of the step: `ranker`, `moderator`, ...
         model: The model id.
-        queued: When the node began; `None` for a call that was made before the run was resumed.
-        first_token: When the first token of the last attempt arrived; `None` where the model did not stream.
-        done: When the call ended.
-        seconds: How long it took, as the mixture measures it.
+        queued: The time when the node started the call; `None` for calls made before the run was resumed.
+        first_token: The time of the first token of the last attempt, or `None` if the model did not stream.
+        done: The end time.
+        seconds: The duration, as measured by the mixture.
         attempts: The attempts, in order. Retries inside a provider's client are not visible.
-        hides_attempts: Whether the provider's client may have retried by itself.
-        status: `ok`, `failed`, `late` if the layer went on without it, `cancelled` if the whole run was.
-        error: Why there is no answer, without secrets.
-        finish_reason: Why the model stopped, in the provider's own word (`stop`, `length`, ...); `None` where it does not say.
-        kept: Whether the next reader was shown the answer; `None` where that is not known.
-        text: The answer without any chain of thought; for a failed call what it wrote, if anything.
-        shown_as: The text that readers were shown instead, if a person or a filter has changed it.
-        usage: Tokens as the provider counted them; `None` where it did not.
-        cost_usd: US dollars; `None` where the price is not known.
-        prompt: The messages as they were sent to the model.
+        hides_attempts: Whether the provider's client may have retried internally.
+        status: `ok`, `failed`, `late` if the layer continued without it, `cancelled` if the run was cancelled.
+        error: The error, with secrets redacted.
+        finish_reason: The provider's finish reason (`stop`, `length`, ...), or `None`.
+        kept: Whether the answer was passed on to the next layer or the aggregator; `None` if that is unknown.
+        text: The answer without any chain of thought; for a failed call its partial text, if any.
+        shown_as: The text that was passed on instead, if a person or a filter changed it.
+        usage: The tokens that the provider reported, or `None`.
+        cost_usd: The cost in US dollars, or `None` if the price is unknown.
+        prompt: The messages sent to the model.
         settings: The parameters of the request.
-        runs: The runs inside, if the member is a mixture itself.
+        runs: The nested runs, if the member is a mixture.
     """
 
     model_config = ConfigDict(frozen=True, allow_inf_nan=False)
@@ -128,12 +128,12 @@ class CallRecord(BaseModel):
 
     @property
     def text_read(self) -> str:
-        """The text that its readers were shown."""
+        """The text that was passed on."""
         return self.text if self.shown_as is None else self.shown_as
 
     @property
     def retries(self) -> int:
-        """How many attempts were retries."""
+        """The number of retries."""
         return max(len(self.attempts) - 1, 0)
 
     @property
@@ -143,7 +143,7 @@ class CallRecord(BaseModel):
 
     @property
     def cost(self) -> Cost:
-        """What it cost. A member that is a mixture costs what the calls inside do."""
+        """The cost. That of a nested mixture is the sum of its calls."""
         return Cost.of(_prices([self]))
 
 
@@ -182,37 +182,36 @@ class Outline(BaseModel):
     edges: list[OutlinedEdge]
 
     def graph(self) -> Graph:
-        """Return LangChain's graph, which can be drawn."""
+        """Return the outline as a LangChain `Graph`, which can be drawn."""
         nodes = {node.id: Node(node.id, node.name, None, dict(node.metadata) or None) for node in self.nodes}
         return Graph(nodes, [Edge(each.source, each.target, each.label, each.conditional) for each in self.edges])
 
 
 class MoARun(BaseModel):
-    """One answer of a mixture, as `record_moa` records it: who was asked what, when, with which result, at what cost.
+    """One answer of a mixture, as recorded by `record_moa`: all calls with their prompts, answers, times and costs.
 
-    It holds plain data and no secrets: the keys of the members and of the environment are redacted. Times are seconds since the
-    run began.
+    It has only plain data. Keys of the members and of the environment are redacted. Times are in seconds since the start of the
+    run.
 
     Attributes:
-        version: The version of the JSON form.
+        version: The version of the JSON format.
         id: The run's id, the same as in traces.
-        started: When it began.
-        seconds: How long it took.
-        status: `ok`; `failed`; `cancelled` if the caller left; `interrupted` if the graph waits to be resumed.
-        error: Why it failed, without secrets.
-        finish_reason: Why the writer of the answer stopped, in the provider's own word; `None` where that is not known.
-        question: The conversation that was answered.
-        answer: The answer; `None` if there is none.
-        calls: Every call, in the order of layers and proposers; the aggregator's last.
-        read: Layer and proposer of each reference that the answer was written from, in the order of reading; `None` where that
-            is not known.
-        outcome: What else is known of the answer: `selected` if it is one of the references, `stopped` if the layers ended
+        started: The start time.
+        seconds: The duration.
+        status: `ok`; `failed`; `cancelled` by the caller; `interrupted` if the graph waits to be resumed.
+        error: The error, with secrets redacted.
+        finish_reason: The provider's finish reason of the answer, or `None`.
+        question: The messages of the conversation.
+        answer: The answer, or `None`.
+        calls: All calls, ordered by layer and proposer, those of the aggregator last.
+        read: The layer and proposer of each reference that the answer was written from, in order; `None` if they are unknown.
+        outcome: Further facts about the answer: `selected` if it is one of the references, `stopped` if the layers ended
             early, `degraded` and `fell_back` if members failed.
-        mixture: The mixture, as `Mixture.describe` returns it; `None` if the run ended before that was known.
-        config: The mixture as a configuration file; `None` if it is made of objects, which no file can hold.
+        mixture: The mixture, as returned by `Mixture.describe`; `None` if the run ended before it was known.
+        config: The mixture as a configuration file, or `None` if it has objects that a file cannot express.
         parameters: The parameters of this call: `temperature`, `stop`, tools, ...
-        graph: The graph's nodes and edges.
-        versions: The versions of Python and of the main packages.
+        graph: The nodes and edges of the graph.
+        versions: The versions of Python and the main packages.
 
     Example:
         ```python
@@ -247,7 +246,7 @@ class MoARun(BaseModel):
     versions: dict[str, str] = {}
 
     def __repr__(self) -> str:
-        """Show the main figures, not the texts."""
+        """Return the main figures without the texts."""
         figures = f"calls={len(self.calls)}, seconds={self.seconds:.1f}"
         return f"{type(self).__name__}(id={self.id!r}, status={self.status!r}, {figures})"
 
@@ -255,21 +254,21 @@ class MoARun(BaseModel):
 
     @property
     def text(self) -> str:
-        """The answer's text; empty if there is no answer."""
+        """The text of the answer; empty without an answer."""
         return "" if self.answer is None else self.answer.text
 
     @property
     def layers(self) -> list[list[CallRecord]]:
-        """The proposers' calls, a list for each layer."""
+        """The proposers' calls, by layer."""
         proposed = [call for call in self.calls if call.role == "proposer"]
         deepest = max((call.layer or 0 for call in proposed), default=0)
         return [[call for call in proposed if call.layer == number] for number in range(1, deepest + 1)]
 
     @property
     def references(self) -> list[CallRecord]:
-        """The references that the answer was written from, in the proposers' order.
+        """The references that the answer was written from, ordered by proposer.
 
-        Where the run does not record them, these are the references that were kept of the last layer that has any.
+        If they are not recorded, these are the references that were kept of the last layer that has some.
         """
         if self.read is not None:
             return [call for call in self.calls if call.role == "proposer" and (call.layer, call.proposer) in self.read]
@@ -280,22 +279,22 @@ class MoARun(BaseModel):
 
     @property
     def tokens(self) -> tuple[int, int] | None:
-        """The input and output tokens of all calls; `None` where no provider counted any."""
+        """The input and output tokens of all calls, or `None` if no provider reported any."""
         return tokens_of(self.calls)
 
     @property
     def uncounted(self) -> int:
-        """How many successful calls have no token count; `tokens` are then less than what was used."""
+        """The number of successful calls without token counts, which `tokens` does not include."""
         return sum(call.status == "ok" and not call.usage for call in self.calls)
 
     @property
     def cost(self) -> Cost:
-        """What all calls cost, and how many of them have a known price."""
+        """The cost of all calls."""
         return Cost.of(_prices(self.calls))
 
     @property
     def cost_usd(self) -> float | None:
-        """The US dollars of all calls; `None` if the price of one that was paid for is not known."""
+        """The cost of all calls in US dollars, or `None` if the price of a paid call is unknown."""
         return self.cost.total_usd
 
     @property
@@ -303,7 +302,7 @@ class MoARun(BaseModel):
         """Whether the answer was cut at the output limit (`max_tokens`)."""
         if self.finish_reason is not None or self.answer is None:
             return finish_kind(self.finish_reason) == "length"
-        # An answer that was chosen has the finish reason of its reference.
+        # A selected answer has the finish reason of its reference.
         writers = [call for call in self.calls if call.role == "aggregator" and call.status == "ok"][-1:]
         chosen = [call for call in self.references if call.text_read == self.text] if "selected" in self.outcome else writers
         return any(call.is_cut for call in chosen)
@@ -315,7 +314,7 @@ class MoARun(BaseModel):
 
     @property
     def missing(self) -> dict[str, int]:
-        """How many calls have no answer, by status: `{"late": 3, "failed": 1}`."""
+        """The number of calls without an answer, by status: `{"late": 3, "failed": 1}`."""
         statuses = [call.status for call in self.calls]
         return {status: statuses.count(status) for status in ("failed", "late", "cancelled") if status in statuses}
 
@@ -323,10 +322,10 @@ class MoARun(BaseModel):
         """Return the run as JSON, and write it to a file if one is given.
 
         Args:
-            path: The file; only its owner may read it. An existing file is replaced as a whole. Default: none.
+            path: The file, readable only by its owner. An existing file is replaced atomically. Default: none.
 
         Raises:
-            OSError: The file cannot be written; the text names it and the reason.
+            OSError: The file cannot be written. The message has the file and the reason.
         """
         from langchain_moa.runs.files import json_of, write_text
 
@@ -340,26 +339,26 @@ class MoARun(BaseModel):
         """Read a run from JSON.
 
         Args:
-            source: The JSON text, or a `Path` to a file that holds it.
+            source: The JSON text, or the `Path` of a file with it.
 
         Raises:
-            ValueError: It is no run, or of a version that this release does not know.
+            ValueError: It is not a run, or has a version that this release does not support.
             OSError: The file cannot be read.
         """
         text = source if isinstance(source, (str, bytes)) else Path(source).read_bytes()
         return cls.model_validate_json(text)
 
     def to_html(self, path: str | os.PathLike[str] | None = None) -> str:
-        """Return the run as one self-contained page, and write it to a file if one is given.
+        """Return the run as a self-contained HTML page, and write it to a file if one is given.
 
-        The page works from disk and without scripts. It loads nothing and runs nothing that a model wrote.
+        The page works offline and without scripts. It loads nothing and executes nothing that a model wrote.
 
         Args:
-            path: The file; only its owner may read it. An existing file is replaced as a whole. Default: none.
+            path: The file, readable only by its owner. An existing file is replaced atomically. Default: none.
 
         Raises:
             ImportError: The extra `report` is not installed.
-            OSError: The file cannot be written; the text names it and the reason.
+            OSError: The file cannot be written. The message has the file and the reason.
         """
         from langchain_moa.runs.files import write_text
         from langchain_moa.runs.run_page import run_page
@@ -370,17 +369,17 @@ class MoARun(BaseModel):
         return page
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write the run to a file, in the format that the file's suffix names.
+        """Write the run to a file, in the format of its suffix.
 
         Args:
-            path: The file: `.html` for the page, `.json` for the run, `.jsonl` to append it to the runs of that file.
+            path: The file: `.html` for the page, `.json` for the run, `.jsonl` to append the run to the file.
 
         Returns:
             The file's path.
 
         Raises:
-            ValueError: The file has another suffix.
-            OSError: The file cannot be written; the text names it and the reason.
+            ValueError: The suffix is not supported.
+            OSError: The file cannot be written. The message has the file and the reason.
         """
         from langchain_moa.runs.files import append_run, checked_path
 
@@ -395,7 +394,7 @@ class MoARun(BaseModel):
         return file
 
     def _repr_html_(self) -> str:
-        """Show the page in a notebook, in a frame."""
+        """Return the page in a frame, for notebooks."""
         from langchain_moa.runs.page import framed
 
         return framed(self.to_html())
@@ -405,7 +404,7 @@ class MoARun(BaseModel):
 
 
 def tokens_of(calls: Iterable[CallRecord]) -> tuple[int, int] | None:
-    """Return the input and output tokens of calls; `None` where no provider counted any."""
+    """Return the input and output tokens of calls, or `None` if no provider reported any."""
     counted = [call.usage for call in calls if call.usage]
     if not counted:
         return None
@@ -414,16 +413,16 @@ def tokens_of(calls: Iterable[CallRecord]) -> tuple[int, int] | None:
 
 
 def cost_of(calls: Iterable[CallRecord]) -> Cost:
-    """Return what calls cost, and how many of them have a known price."""
+    """Return the cost of calls."""
     return Cost.of(_prices(calls))
 
 
 def _prices(calls: Iterable[CallRecord]) -> Iterator[float | None]:
-    """Yield the price of each call that was paid for."""
+    """Yield the price of each paid call, or `None` if it is unknown."""
     for call in calls:
         if call.cost_usd is None and call.runs:
             yield from _prices(inner for run in call.runs for inner in run.calls)
-        # A call without tokens and without an answer cost nothing that is known.
+        # A call without tokens and without an answer counts as free.
         elif call.usage or call.status == "ok":
             yield call.cost_usd
 

@@ -1,4 +1,4 @@
-"""The page of a run: its status, the graph with each member's outcome, and the calls on one time line."""
+"""The page of a run: its status, the graph with the status of each member, and a timeline of the calls."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from langchain_moa.runs.run import AttemptRecord, CallRecord, MoARun
 
 WIDTH = 1000.0
-"""Units of the time scale, from the begin of the run to its end."""
+"""The width of the timeline in SVG units."""
 
 # A shorter bar would be invisible.
 _NARROWEST = 3.0
@@ -30,7 +30,7 @@ BarKind: TypeAlias = Literal["queued", "before", "ok", "failed", "late", "cancel
 
 
 class Badge(NamedTuple):
-    """A status in words, and its kind, which is its colour: `ok`, `degraded`, `failed`, `late`, `cancelled`, ..."""
+    """A description of a status, and its kind, which sets the colour: `ok`, `degraded`, `failed`, `late`, `cancelled`, ..."""
 
     words: str
     kind: str
@@ -38,7 +38,7 @@ class Badge(NamedTuple):
 
 @dataclass(frozen=True)
 class TimelineBar:
-    """A part of a call's time, on the scale."""
+    """A part of a call on the timeline."""
 
     kind: BarKind
     x: float
@@ -47,18 +47,18 @@ class TimelineBar:
 
 @dataclass(frozen=True)
 class TimelineRow:
-    """A call on the time line.
+    """A call on the timeline.
 
     Attributes:
         call: The call.
         answer: The answer of the run that the call belongs to.
-        anchor: Its id on the page.
-        badge: Its status.
-        bars: Its bars.
-        first_token: Where its first token arrived, on the scale.
-        detail: What it was for, and its model.
-        times: Its times in words, for readers who cannot see the bars.
-        inside: The rows of the runs inside, if the member is a mixture.
+        anchor: The HTML id.
+        badge: The status.
+        bars: The bars.
+        first_token: The position of the first token on the timeline, or `None`.
+        detail: The role and the model.
+        times: A description of the times, for screen readers.
+        inside: The rows of nested runs, if the member is a mixture.
     """
 
     call: CallRecord
@@ -73,7 +73,7 @@ class TimelineRow:
 
     @property
     def tokens(self) -> tuple[int, int] | None:
-        """Its input and output tokens."""
+        """The input and output tokens, or `None`."""
         return tokens_of([self.call])
 
 
@@ -89,7 +89,7 @@ class TimelineStage:
 
     @property
     def missing(self) -> list[Badge]:
-        """How many calls have no answer, by status."""
+        """The number of calls without an answer, by status."""
         statuses = [row.call.status for row in self.rows]
         kinds = (kind for kind in ("failed", "late", "cancelled") if kind in statuses)
         return [Badge(f"{statuses.count(kind)} {kind}", kind) for kind in kinds]
@@ -97,7 +97,7 @@ class TimelineStage:
 
 @dataclass(frozen=True)
 class ScaleTick:
-    """A mark on the time scale: its position in per cent, and its label."""
+    """A tick of the time scale: its position in per cent, and its label."""
 
     at: float
     words: str
@@ -105,15 +105,15 @@ class ScaleTick:
 
 @dataclass(frozen=True)
 class RunPageView:
-    """What a page shows of a run.
+    """The view model of a run's page.
 
     Attributes:
         run: The run.
         title: The question, as a heading.
         badge: The status of the run.
-        notes: What else is to be said of the answer, in words.
-        stages: The calls, by layer.
-        ticks: The marks of the time scale.
+        notes: Remarks on the answer.
+        stages: The calls by layer.
+        ticks: The ticks of the time scale.
     """
 
     run: MoARun
@@ -129,13 +129,13 @@ class RunPageView:
 
         Args:
             run: The run.
-            prefix: What the ids of its calls begin with, if a page shows several runs. Default: nothing.
+            prefix: A prefix of the HTML ids, for pages with several runs. Default: none.
         """
         return cls(run, title_of(run), badge_of(run), tuple(_notes(run)), tuple(stages_of(run, prefix)), tuple(ticks_of(run)))
 
 
 def run_page(run: MoARun) -> str:
-    """Return the page of a run."""
+    """Return the HTML page of a run."""
     return page(
         "run.html.j2",
         view=RunPageView.of(run),
@@ -148,14 +148,14 @@ def run_page(run: MoARun) -> str:
 
 
 def title_of(run: MoARun) -> str:
-    """Return the title of a run: the last thing that was asked."""
+    """Return the title of a run: the beginning of its last question."""
     asked = next((message.text for message in reversed(run.question) if message.type == "human"), "")
     words = " ".join(spelled_out(asked[: 10 * _LONGEST_TITLE]).split())
     return words if len(words) <= _LONGEST_TITLE else f"{words[:_LONGEST_TITLE].rstrip()} …"
 
 
 def badge_of(run: MoARun) -> Badge:
-    """Return the status of a run. It is `ok` only if every call has an answer and nothing was cut."""
+    """Return the status of a run, which is `ok` only if every call has an answer and nothing was cut."""
     if run.status != "ok":
         return Badge(run.status, run.status)
     if not run.is_degraded:
@@ -178,17 +178,17 @@ def badge_of_call(call: CallRecord) -> Badge:
 
 
 def ticks_of(run: MoARun) -> list[ScaleTick]:
-    """Return the marks of a run's time scale."""
+    """Return the ticks of a run's time scale."""
     end = _length(run)
     return [ScaleTick(round(100 * value / end, 3), figures.exact_seconds(value)) for value in figures.ticks(end)]
 
 
 def stages_of(run: MoARun, prefix: str = "") -> list[TimelineStage]:
-    """Return a run's calls by layer, the calls after the layers last.
+    """Return a run's calls by layer, followed by the calls after the layers.
 
     Args:
         run: The run.
-        prefix: What the ids of its calls begin with. Default: nothing.
+        prefix: A prefix of the HTML ids. Default: none.
     """
     scale = _Scale(0.0, _length(run))
     groups: dict[str, list[TimelineRow]] = {}
@@ -203,7 +203,7 @@ def stages_of(run: MoARun, prefix: str = "") -> list[TimelineStage]:
 
 
 def _notes(run: MoARun) -> Iterator[str]:
-    """Yield what else is to be said about an answer, in words."""
+    """Yield remarks on an answer."""
     selected, stopped, degraded = (run.outcome.get(key) for key in ("selected", "stopped", "degraded"))
     said = [str(each) for each in degraded] if isinstance(degraded, list) else []
     if run.is_cut and not any("cut at max_tokens" in each for each in said):
@@ -277,7 +277,7 @@ def _bars(call: CallRecord, scale: _Scale) -> Iterator[TimelineBar]:
 
 
 def _kind(call: CallRecord, attempt: AttemptRecord, *, is_last: bool) -> BarKind:
-    # For the last attempt, the call's status: one that was given up may be late, and an empty answer failed.
+    # The last attempt has the call's status: an abandoned attempt may be late, and an empty answer failed.
     return call.status if is_last else attempt.status
 
 

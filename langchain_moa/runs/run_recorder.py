@@ -1,4 +1,4 @@
-"""Recording one run: what its nodes did, which references were read, and the `MoARun` that it becomes."""
+"""Record one run as a `MoARun`: its nodes, its calls, and which references were used."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ if TYPE_CHECKING:
     from langchain_moa.data.reference import Reference, Step
     from langchain_moa.mixture.mixture import Mixture
 
-# The parts of an answer's account that repeat what the calls say.
+# The parts of an answer's `response_metadata["moa"]` that the calls already have.
 _SAID_BY_CALLS = {"layers", "aggregator", "steps", "calls", "uncounted", "cost_usd"}
 
-# A call without a layer is sorted behind all that have one.
+# Calls without a layer are sorted after all layers.
 _LAST = 1_000_000
 
 
 @dataclass
 class ReadReferences:
-    """The references that the nodes of one run were shown, above all those that the answer was written from.
+    """The references that were passed to the nodes of a run, in particular those that the answer was written from.
 
-    They come from the graph's state when a node begins, and not from the merge nodes: between two nodes a person may remove or
-    edit references.
+    They are read from the state at the start of a node and not from the merge nodes, because a person may remove or edit
+    references between two nodes.
     """
 
     _of_layer: dict[int, list[Reference]] = field(default_factory=dict)
@@ -49,20 +49,20 @@ class ReadReferences:
 
     @property
     def places(self) -> list[tuple[int, int]] | None:
-        """Layer and proposer of what the answer was written from, in the order of reading; `None` before it is."""
+        """The layer and proposer of each reference that the answer was written from, or `None` before the aggregation."""
         return None if self._last is None else [(each["layer"], each["proposer"]) for each in self._last]
 
     @property
     def references(self) -> list[Reference]:
-        """All references that some node was shown."""
+        """All references that were passed to a node."""
         return [*(each for layer in self._of_layer.values() for each in layer), *(self._last or ())]
 
     def closed(self, layer: int, merged: list[Reference]) -> None:
-        """Record the references that a layer's merge node has kept."""
+        """Record the references that the merge node of a layer kept."""
         self._of_layer[layer] = merged
 
     def began(self, node: str, state: Any) -> None:
-        """Record the references that a node is shown.
+        """Record the references in the input of a node.
 
         Args:
             node: The node's name.
@@ -75,23 +75,23 @@ class ReadReferences:
         if place.layer is not None:
             if place.layer > 1:
                 self._of_layer[place.layer - 1] = merged
-        # A running synthesis has no proposer's place: the answer comes from the references of the first window.
+        # An intermediate synthesis has no proposer; then the answer comes from the references of the first window.
         elif self._last is None or all(each["proposer"] for each in merged):
             closed = max((each["layer"] for each in state.get("references") or merged), default=1)
             self._last = self._of_layer[closed] = [each for each in merged if each["proposer"]]
 
     def kept(self, layer: int | None, proposer: int | None) -> bool | None:
-        """Tell whether a proposer's answer was shown to the next reader; `None` if that is not known."""
+        """Return whether a proposer's answer was passed on, or `None` if that is unknown."""
         if layer is None or proposer is None or layer not in self._of_layer:
             return None
         return any((each["layer"], each["proposer"]) == (layer, proposer) for each in self._of_layer[layer])
 
     def shown_as(self, layer: int | None, proposer: int | None, text: str) -> str | None:
-        """Return the text that was shown instead of a proposer's answer; `None` if it was the answer itself.
+        """Return the text that was passed on instead of a proposer's answer, or `None` if the answer was not changed.
 
         Args:
             layer: The layer.
-            proposer: The proposer's position in it.
+            proposer: The proposer's position in the layer.
             text: The proposer's answer.
         """
         if layer is None or proposer is None:
@@ -110,10 +110,10 @@ class RunRecorder:
 
     Attributes:
         id: The run id of the graph.
-        began: When it began.
-        described: The mixture's description, where a `ChatMoA` has given it.
+        began: The start time.
+        described: The mixture's description, if the run is that of a `ChatMoA`.
         calls: The calls so far.
-        call: The call of another mixture that this run is inside of.
+        call: The call of the outer mixture that this run is nested in, or `None`.
     """
 
     id: UUID
@@ -129,7 +129,7 @@ class RunRecorder:
     _others: list[Step] = field(default_factory=list)
 
     def introduce(self, mixture: Mixture) -> None:
-        """Record which mixture it is."""
+        """Record the mixture, and the parameters of the call."""
         self._mixture = mixture
         context = context_of()
         self._parameters = {**context.model_kwargs, **context.aggregator_kwargs}
@@ -142,14 +142,14 @@ class RunRecorder:
     def node_ended(
         self, node: str, inputs: Any, calls: list[CallRecorder], outputs: Any, *, error: BaseException | None
     ) -> None:
-        """Record what a node did.
+        """Record the end of a node.
 
         Args:
             node: The node's name.
             inputs: Its input.
             calls: The calls that it made.
-            outputs: What it writes to the state.
-            error: What it raised.
+            outputs: Its update of the state.
+            error: Its error, or `None`.
         """
         for call in calls:
             call.end()
@@ -159,7 +159,7 @@ class RunRecorder:
         place = place_of(node)
         if place.layer is not None and "merged" in outputs:
             self._read.closed(place.layer, outputs["merged"])
-        # The last call of a proposer's node wrote its reference; the calls before it failed, and a fallback followed.
+        # The last call of a proposer's node wrote its reference; earlier ones failed and were followed by a fallback.
         for reference, call in zip(outputs.get("references") or (), calls[::-1], strict=False):
             call.outcome = dict(reference)
         waiting = self._stepped([call for call in calls if call.outcome is None], outputs.get("steps") or ())
@@ -170,8 +170,8 @@ class RunRecorder:
                 waiting[-1].outcome = {**entry, "text": read_answer(self._message)["text"]}
 
     def _stepped(self, calls: list[CallRecorder], steps: Iterable[Step]) -> list[CallRecorder]:
-        """Record the steps of a node, and return the calls that belong to no step."""
-        # The calls and the steps of one node are in the same order; a user's function may have made more calls.
+        """Match the steps of a node to its calls, and return the calls without a step."""
+        # Calls and steps are in the same order, but a user's function may have made additional calls.
         waiting = list(calls)
         for step in steps:
             call = next((each for each in waiting if each.member.id == step["model"]), None)
@@ -183,11 +183,11 @@ class RunRecorder:
         return waiting
 
     def run(self, outputs: Any, error: BaseException | None) -> MoARun:
-        """Return the run.
+        """Return the record of the run.
 
         Args:
             outputs: The output of the graph.
-            error: What it raised.
+            error: Its error, or `None`.
         """
         ended = perf_counter()
         for call in self.calls:
@@ -264,16 +264,16 @@ class RunRecorder:
         )
 
     def _earlier(self, calls: list[CallRecord], outputs: Any, serializer: Serializer) -> list[CallRecord]:
-        """Return the calls that were made before the graph was resumed, as far as its state records them."""
+        """Return the calls made before the graph was resumed, as far as they are in its state."""
         known = {(call.layer, call.proposer) for call in calls}
         nodes = {call.node for call in calls}
         state = outputs if isinstance(outputs, dict) else {}
         references = state.get("references") or ()
         if not references:
-            return []  # the references were paid for in another run, an agent's earlier step
+            return []  # they belong to an earlier run, such as an agent's earlier step
         turn = references[-1]["turn"]
         of_turn = [each for each in references if each["turn"] == turn]
-        # A reference that a person has added was read, too, though no proposer wrote it.
+        # References that a person added were passed on, too, although no proposer wrote them.
         places = {(each["layer"], each["proposer"]): each for each in (*self._read.references, *of_turn)}
         found = [self._call_of_reference(each, serializer) for place, each in places.items() if place not in known]
         steps = (step for step in state.get("steps") or () if step["turn"] == turn and step["node"] not in nodes)
@@ -322,7 +322,7 @@ def _call_of_step(step: Step, serializer: Serializer) -> CallRecord:
 
 
 def _broken_off(call: CallRecorder, error: BaseException | None) -> dict[str, Any]:
-    """Return the outcome of a call whose node was ended before it could write one."""
+    """Return the outcome of a call whose node ended before it wrote one."""
     last = call.attempts[-1] if call.attempts else None
     if last is not None and last.error is not None and not last.is_cancelled:
         return {"status": "failed", "error": last.error}

@@ -1,4 +1,4 @@
-"""The sentences of a text, as a reader of its Markdown sees them."""
+"""Split Markdown into sentences."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
     from markdown_it.token import Token
 
-# The end of a sentence in scripts with spaces between sentences, and in those without.
+# The end of a sentence, in scripts with and without spaces between sentences.
 _END = re.compile("(?<=[.!?\u2026\u0964])[\"'\u201d\u2019\u00bb)\\]]*\\s+|(?<=[\u3002\uff01\uff1f])")
 
-# Abbreviations that end no sentence, whatever comes next: titles, words before a number or an example.
+# Abbreviations that never end a sentence: titles, words before a number or an example.
 _ALWAYS = re.compile(
     r"(?:^|[\s(\[\"'\u201c\u2018])"
     r"(?:Dr|Mrs?|Ms|Prof|St|Gen|Sen|Rep|Gov|Lt|Col|Capt|Sgt|Rev|Figs?|Eqs?|Nos?|Nr|Vol|Ch|Sec|Art|p{1,2}|vs|cf|ca|approx|bzw|resp"
@@ -25,7 +25,7 @@ _ALWAYS = re.compile(
 # An initial after another name, or before another initial.
 _INITIAL = re.compile(r"(?:^|\b[A-Z][\w\u2019'-]*\s|\b[A-Z]\.\s)[A-Z]\.$")
 _INITIALS = re.compile(r"[A-Z]\. [A-Z]\.\s")
-# What may end a sentence or not; the next word tells.
+# Abbreviations that may end a sentence, depending on the next word.
 _AT_TIMES = re.compile(
     r"(?:(?:\w\.\s?)+\w|\b(?:etc|al|Inc|Ltd|Co|Corp|Jr|Sr|usw))\.$|(?:\.\.\.|\u2026)$|[\"'\u201d\u2019\u00bb)\]]$"
 )
@@ -35,9 +35,9 @@ _LONGEST_ENDING = 60
 
 
 def sentences_of(text: str) -> list[str]:
-    """Return the sentences of a text in order, without Markdown's signs.
+    """Return the sentences of a text in order, without Markdown markup.
 
-    A heading, a list item and a line end a sentence, and a row of a table is one. Code and what has no word is left out.
+    Headings, list items and lines end a sentence, and each row of a table is one. Code, and parts without a word, are left out.
 
     Args:
         text: The text, as Markdown.
@@ -47,7 +47,7 @@ def sentences_of(text: str) -> list[str]:
 
 
 def _lines(tokens: Sequence[Token]) -> Iterator[str | tuple[str, ...]]:
-    """Yield the lines of a text as a reader sees them, and the rows of its tables."""
+    """Yield the lines of a text without markup, and the rows of its tables."""
     row: list[str] | None = None
     for token in tokens:
         if token.type == "tr_open":
@@ -76,7 +76,7 @@ def _split(line: str | tuple[str, ...]) -> Iterator[str]:
     held = ""
     begin = 0
     for end in [*(match.span() for match in _END.finditer(line)), (len(line), len(line))]:
-        # The quotes and brackets behind a full stop belong to its sentence.
+        # Closing quotes and brackets belong to the sentence before them.
         piece = line[begin : end[1]].strip()
         begin = end[1]
         held = f"{held} {piece}".strip()
@@ -88,7 +88,7 @@ def _split(line: str | tuple[str, ...]) -> Iterator[str]:
 def _goes_on(said: str, following: str) -> bool:
     if not following:
         return False
-    # Only the last words tell. Without a limit, a long text of abbreviations takes time that grows with its square.
+    # Only the last words matter. Without a limit, the time for a long text of abbreviations would be quadratic.
     said = said[-_LONGEST_ENDING:]
     return (
         _ALWAYS.search(said) is not None

@@ -1,4 +1,4 @@
-"""Serialization: what a run holds as plain data, without secrets; the mixture as a configuration file; versions."""
+"""Serialization of runs: plain data without secrets, the mixture as a configuration file, and package versions."""
 
 from __future__ import annotations
 
@@ -28,57 +28,57 @@ if TYPE_CHECKING:
     from langchain_moa.data.reference import Failure
     from langchain_moa.mixture.mixture import Mixture
 
-# Deeper than any settings, and less than Python's recursion limit.
+# Deeper than any realistic settings, and below Python's recursion limit.
 _DEEPEST = 50
 
-# The data of an image or a sound says nothing to a reader, and is a thousand times as long as what does.
+# Longer values, such as the data of an image, are replaced by a note.
 _LONGEST_VALUE = 2_000
 
 _PACKAGES = ("langchain-moa", "langchain-core", "langchain", "langgraph", "langchain-openai", "langchain-together")
 
-# The packages whose strategies a configuration file names.
+# The packages whose strategies a configuration file can name.
 _NAMED = ("langchain_moa.aggregation.", "langchain_moa.filters.", "langchain_moa.stopping.")
 
 
 class Serializer:
-    """Makes plain data of what one run holds, and redacts known secrets and whatever has the form of a key."""
+    """Converts the objects of a run to plain data, and redacts known secrets and text that looks like a key."""
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
-        """Make it for one run. The environment's secrets are read once.
+        """Create it for one run. The secrets of the environment are read once.
 
         Args:
-            secrets: Values known to be secret, beside those of the environment.
+            secrets: Known secrets in addition to those of the environment.
         """
         self._secrets = known_secrets(secrets)
 
     def text(self, value: Any) -> str:
-        """Return a text that JSON can hold."""
+        """Return a value as a valid Unicode string, redacted."""
         text = value if isinstance(value, str) else "" if value is None else str(value)
         try:
             text.encode()
         except UnicodeEncodeError:
-            # Half a surrogate pair, where a server has cut its answer.
+            # A lone surrogate, from an answer that a server cut.
             text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
         return conceal(text, self._secrets)
 
     def optional_text(self, value: Any) -> str | None:
-        """Return a text that JSON can hold; `None` for `None`."""
+        """Return a value as a valid Unicode string, redacted, or `None` for `None`."""
         return None if value is None else self.text(value)
 
     def failure(self, failure: Failure) -> Failure:
-        """Return why a call failed, redacted."""
+        """Return a failure with its message redacted."""
         return {**failure, "message": self.text(failure["message"])}
 
     def data(self, value: Any) -> Any:
-        """Return data that JSON can hold. Anything else is shown as the name of its type."""
+        """Return JSON-compatible data, redacted. Other objects become the name of their type."""
         return self._plain(masked(value), 0)
 
     def mapping(self, value: Mapping[str, Any] | None) -> dict[str, JsonValue]:
-        """Return a mapping that JSON can hold; an empty one for `None`."""
+        """Return a JSON-compatible mapping, redacted; an empty one for `None`."""
         return {} if value is None else self.data(dict(value))
 
     def message(self, message: Any) -> MessageRecord:
-        """Return a LangChain message, or a text, as plain data."""
+        """Return a LangChain message or a string as plain data."""
         content = getattr(message, "content", message)
         blocks = content if isinstance(content, list) else None
         return MessageRecord(
@@ -90,7 +90,7 @@ class Serializer:
         )
 
     def messages(self, messages: Sequence[Any]) -> list[MessageRecord]:
-        """Return LangChain messages, or texts, as plain data."""
+        """Return LangChain messages or strings as plain data."""
         return [self.message(message) for message in messages]
 
     def outline(self, mixture: Mixture) -> Outline:
@@ -115,7 +115,7 @@ class Serializer:
         )
 
     def config(self, mixture: Mixture) -> dict[str, JsonValue] | None:
-        """Return a mixture as a configuration file; `None` if it is made of objects, which no file can hold."""
+        """Return a mixture as the data of a configuration file, or `None` if it has objects that a file cannot express."""
         from langchain_moa.mixture.mixture import Mixture
 
         kinds = Mixture.model_fields
@@ -138,7 +138,7 @@ class Serializer:
             return value
         if isinstance(value, (str, float)):
             return value if isinstance(value, float) and math.isfinite(value) else self.text(value)
-        # The fields of a client may hold anything: a pydantic model is shown by its name, like a function or a class.
+        # Show pydantic models only by name, like functions and classes, because fields of clients may have any content.
         if depth < _DEEPEST and not isinstance(value, (BaseModel, bytes, bytearray)):
             if isinstance(value, Mapping):
                 return {self.text(key): self._plain(item, depth + 1) for key, item in masked(value).items()}
@@ -149,7 +149,7 @@ class Serializer:
 
 @cache
 def versions() -> dict[str, str]:
-    """Return the versions of Python and of the main packages, where they are installed."""
+    """Return the versions of Python and of the installed main packages."""
     found = {"python": platform.python_version()}
     for package in _PACKAGES:
         try:
@@ -160,7 +160,7 @@ def versions() -> dict[str, str]:
 
 
 class _NoConfigError(Exception):
-    """The mixture has a part that no file can hold."""
+    """The mixture has a part that a configuration file cannot express."""
 
 
 def _short(value: JsonValue, key: str = "") -> JsonValue:
@@ -195,14 +195,14 @@ def _written(value: Any) -> Any:
 
 def _function(value: Any) -> str:
     module, name = str(getattr(value, "__module__", "")), str(getattr(value, "__name__", ""))
-    # A function that a file can name has the name of its module.
+    # A file can name only functions that have the name of their module.
     if not module.startswith(_NAMED) or module.rpartition(".")[2] != name:
         raise _NoConfigError
     return name
 
 
 def _member(proposer: Proposer) -> Any:
-    # A proposer with its own key cannot be in a file either.
+    # A file cannot have keys.
     if not isinstance(proposer.model, str) or any(is_secret_name(str(name)) for name in proposer.settings):
         raise _NoConfigError
     given = {each.name: getattr(proposer, each.name) for each in fields(proposer)}

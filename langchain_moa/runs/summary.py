@@ -1,4 +1,4 @@
-"""The summary of many runs: times, costs, wording shared with the answers, failures, and the runs themselves."""
+"""The summary page of many runs: times, costs, similarity of references and answers, failures, and a list of runs."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ if TYPE_CHECKING:
     from langchain_moa.runs.run import CallRecord, MoARun
     from langchain_moa.runs.run_page import Badge, RunPageView
 
-# The page lists the latest runs, and shows as many of them in full as fit into some megabytes.
+# The page lists the latest runs, and shows the latest in full, up to a total of some megabytes.
 _MOST_LISTED = 200
 _MOST_CHARACTERS = 3_000_000
 
-# What the page adds to the texts of a call.
+# The approximate number of characters of markup per call.
 _PER_CALL = 2_000
 
-# More columns would show chance rather than shape.
+# More columns would show noise.
 _MOST_COLUMNS = 16
 
 
 @dataclass(frozen=True)
 class HistogramColumn:
-    """A column: the values from `low` up to `high`, how many there are, and their `share` of the highest column."""
+    """A column: the number of values from `low` up to `high`, as `count` and as a `share` of the highest column."""
 
     low: float
     high: float
@@ -42,11 +42,11 @@ class Histogram:
     """The distribution of values.
 
     Attributes:
-        columns: The columns, equally wide, from 0.
-        ends: The round values between them.
+        columns: The columns, of equal width, starting at 0.
+        ends: The boundaries of the columns, which are round values.
         middle: The median.
-        high: The value that 95% do not exceed.
-        count: How many values there are.
+        high: The 95th percentile.
+        count: The number of values.
     """
 
     columns: tuple[HistogramColumn, ...]
@@ -63,18 +63,18 @@ class Histogram:
 
 @dataclass
 class MemberSummary:
-    """What one member did in all runs.
+    """The figures of one member over all runs.
 
     Attributes:
-        name: Its name.
-        model: Its model id.
-        calls: How many calls it had.
-        retries: How many attempts were retries.
-        cut: How many answers were cut at `max_tokens`.
-        statuses: How many calls ended with each status.
-        bleu: The BLEU score of each answer against its reference, from 0 to 100.
-        seconds: How long each answer took.
-        cost: What its calls cost.
+        name: The name.
+        model: The model id.
+        calls: The number of calls.
+        retries: The number of retries.
+        cut: The number of answers cut at `max_tokens`.
+        statuses: The number of calls by status.
+        bleu: The BLEU score of each answer against this member's reference, from 0 to 100.
+        seconds: The duration of each answered call.
+        cost: The cost of its calls.
     """
 
     name: str
@@ -89,21 +89,21 @@ class MemberSummary:
 
     @property
     def mean_bleu(self) -> float | None:
-        """The mean BLEU score; `None` if no answer was written from its references."""
+        """The mean BLEU score, or `None` if no answer was written from its references."""
         return fmean(self.bleu) if self.bleu else None
 
     @property
     def median_seconds(self) -> float | None:
-        """The median time of its answers."""
+        """The median duration of its answered calls, or `None`."""
         return median(self.seconds) if self.seconds else None
 
     @property
     def failures(self) -> int:
-        """How many of its calls have no answer."""
+        """The number of its calls without an answer."""
         return self.calls - self.statuses["ok"]
 
     def add(self, call: CallRecord) -> None:
-        """Count a call."""
+        """Add a call."""
         self.calls += 1
         self.retries += call.retries
         self.cut += call.status == "ok" and call.is_cut
@@ -115,7 +115,7 @@ class MemberSummary:
 
 @dataclass
 class FailureSummary:
-    """How often a member failed for one reason, and the latest run in which it did."""
+    """The number of failures of a member with the same status and kind, and the number of the latest run with one."""
 
     times: int = 0
     latest: int = 0
@@ -126,15 +126,15 @@ class RunsSummary:
     """Figures over many runs.
 
     Attributes:
-        statuses: How many runs ended in each way; `degraded` are those with an answer that lacked members or was cut.
-        seconds: How long the runs with an answer took.
-        costs: The US dollars of the runs in which every price is known.
-        cost: What all runs cost together.
+        statuses: The number of runs by status; `degraded` are those whose answer lacked members or was cut.
+        seconds: The durations of the runs with an answer.
+        costs: The costs in US dollars of the runs in which every price is known.
+        cost: The cost of all runs.
         tokens: The tokens of all calls.
-        uncounted: How many successful calls have no token count.
+        uncounted: The number of successful calls without token counts.
         proposers: The proposers, by name and model.
         writers: The aggregators and all other members, by name and model.
-        failures: Why calls failed, by member, status and kind.
+        failures: The failures, by member, status and kind.
         listed: The latest runs by number, from 1.
     """
 
@@ -151,7 +151,7 @@ class RunsSummary:
 
     @classmethod
     def of(cls, runs: Iterable[MoARun]) -> RunsSummary:
-        """Return the summary of runs. They are read once, and only the latest are kept."""
+        """Return the summary of runs, which are iterated once. Only the latest are kept in memory."""
         summary = cls()
         for run in runs:
             summary.add(run)
@@ -159,36 +159,36 @@ class RunsSummary:
 
     @property
     def runs(self) -> int:
-        """How many runs there are."""
+        """The number of runs."""
         return self.statuses.total()
 
     @property
     def sorted_proposers(self) -> list[MemberSummary]:
-        """The proposers, the highest BLEU score first."""
+        """The proposers, by descending BLEU score."""
         return sorted(self.proposers.values(), key=lambda each: (-(each.mean_bleu or 0.0), each.name))
 
     @property
     def sorted_failures(self) -> list[tuple[tuple[str, str, str], FailureSummary]]:
-        """The reasons why calls failed, the most frequent first."""
+        """The failures, by descending frequency."""
         return sorted(self.failures.items(), key=lambda item: (-item[1].times, item[0]))
 
     @property
     def failed_calls(self) -> int:
-        """How many calls have no answer."""
+        """The number of calls without an answer."""
         return sum(each.times for each in self.failures.values())
 
     @property
     def latency(self) -> Histogram | None:
-        """The distribution of the times."""
+        """The distribution of durations."""
         return histogram(self.seconds)
 
     @property
     def spending(self) -> Histogram | None:
-        """The distribution of the costs that are fully known."""
+        """The distribution of costs, of the runs in which every price is known."""
         return histogram(self.costs)
 
     def add(self, run: MoARun) -> None:
-        """Count a run."""
+        """Add a run."""
         from langchain_moa.runs.wording import bleu
 
         self.statuses["degraded" if run.is_degraded else run.status] += 1
@@ -216,7 +216,7 @@ class RunsSummary:
 
 @dataclass(frozen=True)
 class ListedRun:
-    """A run in the list of a summary: its number, its line, and its view, if the page has room for it."""
+    """A run in the list of a summary, with its full view if there is room for it."""
 
     number: int
     run: MoARun
@@ -230,12 +230,12 @@ def summary_html(runs: Iterable[MoARun], path: str | os.PathLike[str] | None = N
 
     Args:
         runs: The runs, for example those of `read_runs`.
-        path: The file; only its owner may read it. An existing file is replaced as a whole. Default: none.
+        path: The file, readable only by its owner. An existing file is replaced atomically. Default: none.
 
     Raises:
         ImportError: The extra `report` is not installed.
         ValueError: There are no runs.
-        OSError: The file cannot be written; the text names it and the reason.
+        OSError: The file cannot be written. The message has the file and the reason.
 
     Example:
         ```python
@@ -267,7 +267,7 @@ def summary_html(runs: Iterable[MoARun], path: str | os.PathLike[str] | None = N
 
 
 def histogram(values: Sequence[float]) -> Histogram | None:
-    """Return the distribution of values; `None` if there are none, or all are 0.
+    """Return the distribution of values, or `None` if there are none or all are 0.
 
     Args:
         values: The values, 0 or more.
@@ -291,7 +291,7 @@ def histogram(values: Sequence[float]) -> Histogram | None:
 
 
 def _listed(summary: RunsSummary) -> list[ListedRun]:
-    """Return the latest runs, the latest first; the page shows as many of them in full as it has room for."""
+    """Return the latest runs, newest first, with full views as long as there is room."""
     from langchain_moa.runs.run_page import RunPageView, badge_of, title_of
 
     listed, room = [], _MOST_CHARACTERS
@@ -303,7 +303,7 @@ def _listed(summary: RunsSummary) -> list[ListedRun]:
 
 
 def _length(run: MoARun) -> int:
-    """Return about how many characters a run takes on the page."""
+    """Return the approximate number of characters of a run on the page."""
     of_calls = sum(
         _PER_CALL + len(call.text) + sum(len(message.text) for message in call.prompt) + sum(map(_length, call.runs))
         for call in run.calls

@@ -1,4 +1,4 @@
-"""Wording: which sentences of an answer are worded like a sentence of a reference, and what differs between them."""
+"""Compare the wording of an answer with its references, sentence by sentence."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from langchain_moa.runs.run import CallRecord, MoARun
 
 THRESHOLD = 0.5
-"""The least similarity of two sentences with similar wording, from 0 to 1."""
+"""The similarity from which two sentences count as similarly worded, from 0 to 1."""
 
 MEASURE = (
     "Two sentences have similar wording if the cosine of their sets of words is at least "
@@ -31,22 +31,22 @@ MEASURE = (
     "Similar wording shows where a sentence may come from. It does not mean that the reference supports the sentence, and the "
     "same statement in other words is not recognized."
 )
-"""The measure in words, for readers of the figures."""
+"""A description of the measure, for readers of the figures."""
 
 BLEU_MEASURE = (
     "BLEU, from 0 to 100, counts the sequences of one to four words that the answer shares with a reference, as section 3.3 of "
     "the Mixture-of-Agents paper does for aggregators and proposers. It says how much wording the answer shares with the "
     "reference, not whether either is right."
 )
-"""BLEU in words, for readers of the figures."""
+"""A description of BLEU, for readers of the figures."""
 
-# A longer list of sentences helps no reader, and the comparison is quadratic.
+# The comparison is quadratic, and a longer list would not be useful.
 MOST_SENTENCES = 300
 
-# The comparison of two texts takes time that grows with the square of the pieces.
+# The comparison of two texts is quadratic in the number of pieces.
 _MOST_PIECES = 2_000
 
-# BLEU looks at sequences of up to four words, and here at the first words of very long texts.
+# BLEU compares sequences of up to four words; of very long texts only the first words are used.
 _LONGEST_SEQUENCE = 4
 _MOST_WORDS = 10_000
 
@@ -58,7 +58,7 @@ _NEGATION = re.compile(
 
 _WORD = re.compile(r"[^\W_]+(?:['\u2019][^\W_]+)*")
 
-# Capitalized at the beginning of a sentence, these are no names.
+# These words are not names when capitalized at the beginning of a sentence.
 _NO_NAMES = frozenset(
     re.findall(
         r"\w+",
@@ -74,10 +74,10 @@ PieceKind: TypeAlias = Literal["same", "gone", "new", "note"]
 
 
 class TextPiece(NamedTuple):
-    """A piece of two texts that are compared.
+    """A piece of the comparison of two texts.
 
     Attributes:
-        kind: `same` in both, `gone` from the reference, `new` in the answer; `note`: a remark on the comparison.
+        kind: `same` in both, `gone` from the reference, `new` in the answer, or `note` for a remark on the comparison.
         text: The piece, or the remark.
     """
 
@@ -87,13 +87,13 @@ class TextPiece(NamedTuple):
 
 @dataclass(frozen=True)
 class WordingMatch:
-    """The sentence of a reference that is worded most like a sentence of the answer.
+    """The sentence of a reference that is most similar to a sentence of the answer.
 
     Attributes:
-        reference: The position of the reference among those that were read.
-        text: Its sentence.
-        score: How similar the wording is, from 0 to 1.
-        differences: What decisive differs, in words: `numbers: 20 in the answer, 500 in the reference`. Empty if nothing does.
+        reference: The index of the reference.
+        text: The sentence of the reference.
+        score: The similarity, from 0 to 1.
+        differences: Descriptions of decisive differences: `numbers: 20 in the answer, 500 in the reference`.
     """
 
     reference: int
@@ -108,7 +108,7 @@ class ComparedSentence:
 
     Attributes:
         text: The sentence.
-        matches: The matches of at least the threshold, best first: those without decisive differences come first.
+        matches: The matches from the threshold on, best first. Those without decisive differences come first.
     """
 
     text: str
@@ -116,14 +116,14 @@ class ComparedSentence:
 
     @property
     def kind(self) -> Literal["similar", "differs", "own"]:
-        """`similar` to a reference, `differs` in a decisive point from every similar one, or worded by the writer alone."""
+        """`similar` to a reference, `differs` decisively from every similar one, or `own` wording of the writer."""
         if not self.matches:
             return "own"
         return "differs" if self.matches[0].differences else "similar"
 
     @property
     def best(self) -> tuple[int, ...]:
-        """The references with the most similar sentence, if it does not differ in a decisive point."""
+        """The indices of the references with the most similar sentence, if that does not differ decisively."""
         if self.kind != "similar":
             return ()
         top = self.matches[0].score
@@ -132,15 +132,15 @@ class ComparedSentence:
 
 @dataclass(frozen=True)
 class Wording:
-    """How the wording of an answer compares with the references that it was written from.
+    """The comparison of an answer with the references that it was written from.
 
     Attributes:
-        references: The references that were read, in the proposers' order.
-        sentences: The answer's sentences.
-        shares: The share of the answer with wording similar to each reference, from 0 to 1.
-        differing: The share with similar wording that differs in a number, a negation or a name.
+        references: The references, ordered by proposer.
+        sentences: The sentences of the answer.
+        shares: The share of the answer that is similar to each reference, from 0 to 1.
+        differing: The share that is similar to a reference but differs in a number, a negation or a name, from 0 to 1.
         bleu: The BLEU score of the answer against each reference, from 0 to 100.
-        is_cut: Whether a text has more sentences than are compared.
+        is_cut: Whether a text has more sentences than the comparison takes.
     """
 
     references: tuple[CallRecord, ...]
@@ -152,23 +152,23 @@ class Wording:
 
     @property
     def similar(self) -> float:
-        """The share of the answer with wording similar to any reference, from 0 to 1."""
+        """The share of the answer that is similar to any reference, from 0 to 1."""
         return min(1.0, math.fsum(self.shares))
 
     @property
     def own(self) -> float:
-        """The share of the answer that is worded like no reference, from 0 to 1."""
+        """The share of the answer that is similar to no reference, from 0 to 1."""
         return max(0.0, 1 - self.similar - self.differing) if self.sentences else 0.0
 
 
 def wording_of(run: MoARun) -> Wording | None:
-    """Return how the wording of a run's answer compares with its references.
+    """Compare the wording of a run's answer with its references.
 
     Args:
         run: The run.
 
     Returns:
-        The comparison; `None` if there is no answer, or no reference was read.
+        The comparison, or `None` without an answer or references.
 
     Raises:
         ImportError: The extra `report` is not installed.
@@ -210,7 +210,7 @@ def wording_of(run: MoARun) -> Wording | None:
 
 
 def decisive_differences(answer: str, reference: str) -> tuple[str, ...]:
-    """Return what two similar sentences differ in that may change what they say: numbers, negations and names.
+    """Return the differences of two similar sentences that may change their meaning: numbers, negations and names.
 
     Args:
         answer: The sentence of the answer.
@@ -226,7 +226,7 @@ def decisive_differences(answer: str, reference: str) -> tuple[str, ...]:
     }
     found = []
     for kind, (ours, theirs) in pairs.items():
-        # One "not" and one "never" are one negation each.
+        # Only the number of negations is compared: "not" and "never" are equivalent.
         same = ours.total() == theirs.total() if kind == "negations" else ours == theirs
         if not same:
             sides = [(ours - theirs, "in the answer"), (theirs - ours, "in the reference")]
@@ -240,8 +240,8 @@ def bleu(answer: str, reference: str) -> float:
     It uses sequences of up to four words, ignores case, and smooths counts of zero as sacreBLEU's default does ("exp").
 
     Args:
-        answer: The text that is scored.
-        reference: The text that it is compared with.
+        answer: The text to score.
+        reference: The text to compare it with.
     """
     ours, theirs = (_WORD.findall(text.casefold())[:_MOST_WORDS] for text in (answer, reference))
     if not ours or not theirs:
@@ -263,15 +263,15 @@ def bleu(answer: str, reference: str) -> float:
 
 
 def difference(reference: str, answer: str) -> list[TextPiece]:
-    """Return a reference and an answer as one text: what both have, and what only one of them has.
+    """Return the word-by-word difference of a reference and an answer.
 
     Args:
         reference: The reference.
         answer: The answer.
 
     Returns:
-        The pieces in order: words with the space behind them; lines where a text is too long for that. Of even longer texts the
-        first lines, and a note that says so.
+        The pieces in order: words with the following space, or lines if a text is too long. For even longer texts, only the
+        first lines and a note.
     """
     old, new = (re.findall(r"\A\s+|\S+\s*", text) for text in (reference, answer))
     if max(len(old), len(new)) > _MOST_PIECES:
@@ -279,8 +279,8 @@ def difference(reference: str, answer: str) -> list[TextPiece]:
     is_cut = max(len(old), len(new)) > _MOST_PIECES
     old, new = old[:_MOST_PIECES], new[:_MOST_PIECES]
     pieces: list[TextPiece] = []
-    # Spaces are not compared. Words that are everywhere in a long text begin no match, though they extend one: without that
-    # (`autojunk`), a text of nothing else takes minutes.
+    # Spaces are not compared. With `autojunk`, very frequent words of a long text start no match, but extend matches; without
+    # it, a text of a few repeated words takes minutes.
     matcher = SequenceMatcher(None, [word.strip() for word in old], [word.strip() for word in new], autojunk=True)
     for kind, a, b, c, d in matcher.get_opcodes():
         if kind == "equal":
@@ -294,7 +294,7 @@ def difference(reference: str, answer: str) -> list[TextPiece]:
 
 
 def _apart(kind: PieceKind, text: str) -> list[TextPiece]:
-    """Return a piece and the space behind it, which is not marked."""
+    """Return a piece, and its trailing space as a piece that is not marked."""
     said = text.rstrip()
     return [TextPiece(kind, said), TextPiece("same", text[len(said) :])] if said else []
 
@@ -305,10 +305,10 @@ def _compared(text: str, others: Sequence[Sequence[tuple[str, frozenset[str]]]])
 
 
 def _best(text: str, sentences: Sequence[tuple[str, frozenset[str]]], place: int) -> WordingMatch | None:
-    """Return the best match among a reference's sentences, `None` if none is similar enough."""
+    """Return the best match among the sentences of a reference, or `None` if none is similar enough."""
     own = words(text)
     scored = ((_cosine(own, theirs), sentence) for sentence, theirs in sentences)
-    # Equal sentences may be many, and one of each is enough.
+    # Keep one of several equal sentences.
     similar = dict.fromkeys((score, sentence) for score, sentence in scored if score >= THRESHOLD)
     matches = [WordingMatch(place, sentence, score, decisive_differences(text, sentence)) for score, sentence in similar]
     return min(matches, key=_rank, default=None)
@@ -331,7 +331,7 @@ def _negations(text: str) -> Counter[str]:
 
 
 def _names(answer: str, reference: str) -> tuple[Counter[str], Counter[str]]:
-    """Return the names of each sentence that the other one does not have at all."""
+    """Return the names in each sentence that the other one does not have."""
     ours, theirs = ({word.casefold(): word for word in _WORD.findall(text)} for text in (answer, reference))
     return _names_beyond(ours, theirs), _names_beyond(theirs, ours)
 

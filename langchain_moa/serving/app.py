@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.types import ASGIApp, Receive, Scope, Send
 
-# What load balancers request; needs no API key.
+# Paths for load balancers, which need no API key.
 _PUBLIC = {"/health", "/ready"}
 
 
@@ -69,29 +69,29 @@ def make_app(
             needed.
         allowed_hosts: The host names (`Host`) that requests may use. Default: any.
         cors_origins: Origins of web pages that may use the server, such as `https://chat.example.com`. Default: none.
-        link_domains: Domains from which providers may fetch the images and files that callers' messages link to, over https.
-            Default: none, so callers must send `data:` URLs.
-        task_models: A model (`provider:model`, or a chat model) for small tasks, by mixture name; its model name is
+        link_domains: Domains from which providers may fetch images and files linked in messages, over https. Default: none, so
+            clients must send `data:` URLs.
+        task_models: A model (`provider:model`, or a chat model) for small tasks, by mixture name. Its model name is
             `name#task`.
-        breakdown: Whether clients get the calls behind an answer (`moa`), and the failed members and reasons in errors.
-        progress: `reasoning` to stream what the members do, in the form of reasoning, or `none`. A request's header
+        breakdown: Whether to send clients the calls behind an answer (`moa`), and the failed members and reasons in errors.
+        progress: `reasoning` to stream the progress of the members as reasoning text, or `none`. The request header
             `x-moa-progress` takes precedence.
-        strict: Whether to refuse unknown parameters. Default: they are ignored and named in the header `x-moa-ignored`.
-        max_requests: The most answers at once; further requests get a 429.
-        max_requests_per_key: The most answers at once for each API key. Default: only `max_requests` applies.
-        max_body_bytes: The size limit of a request in bytes, images included.
-        max_messages: The most messages of a conversation, and the most content parts.
-        timeout: Seconds that one request may take.
-        read_timeout: Seconds in which a request's body must arrive.
-        write_timeout: Seconds in which a client must read each part of an answer.
-        ping: Seconds without an event after which a stream sends a comment to keep the connection open.
+        strict: Whether to reject unknown parameters. Default: they are ignored and listed in the header `x-moa-ignored`.
+        max_requests: The maximum number of concurrent answers. Further requests get a 429.
+        max_requests_per_key: The maximum number of concurrent answers per API key. Default: only `max_requests` applies.
+        max_body_bytes: The maximum size of a request in bytes, including images.
+        max_messages: The maximum number of messages of a conversation, and of content parts.
+        timeout: The time limit of a request, in seconds.
+        read_timeout: The time limit for receiving a request's body, in seconds.
+        write_timeout: The time limit for a client to read each part of an answer, in seconds.
+        ping: The number of seconds without an event after which a stream sends a comment to keep the connection open.
 
     Returns:
         The application.
 
     Raises:
         ImportError: A package of the extra `serve` is missing; the message has the pip command.
-        ValueError: There is no mixture, a key is wrong, or a limit is not above zero.
+        ValueError: There is no mixture, a key is invalid, or a limit is not positive.
 
     Example:
         ```python
@@ -125,19 +125,19 @@ class Endpoint:
     """The ASGI application, with methods for shutting it down.
 
     Attributes:
-        is_draining: Whether it refuses new requests.
+        is_draining: Whether new requests are rejected.
         running: The number of answers in progress.
     """
 
     def __init__(self, routes: Routes, keys: ApiKeys, *, hosts: Collection[str] | None, origins: Collection[str]) -> None:
-        """Use `make_app` instead."""
+        """Create the application; use `make_app` instead."""
         self._places = routes.places
         middleware = [Middleware(_Authentication, keys=keys)]
         if hosts is not None:
-            # Against DNS rebinding: a web page whose host name now resolves to this machine sends its own name.
+            # Protects against DNS rebinding: requests of such a web page have its host name.
             middleware.insert(0, Middleware(TrustedHostMiddleware, allowed_hosts=sorted(hosts), www_redirect=False))
         if origins:
-            exposed = ["x-request-id", "x-moa-ignored", "retry-after"]
+            exposed = ["x-request-id", "x-moa-ignored", "x-should-retry", "retry-after"]
             cors = Middleware(
                 CORSMiddleware, allow_origins=list(origins), allow_methods=["*"], allow_headers=["*"], expose_headers=exposed
             )
@@ -168,7 +168,7 @@ class Endpoint:
 
     @property
     def is_draining(self) -> bool:
-        """Whether it refuses new requests."""
+        """Whether new requests are rejected."""
         return self._places.is_draining
 
     @property
@@ -177,7 +177,7 @@ class Endpoint:
         return self._places.taken
 
     def drain(self) -> None:
-        """Refuse new requests with a 503; `/ready` answers 503, too. Answers in progress continue."""
+        """Reject new requests with a 503, including `/ready`. Answers in progress continue."""
         self._places.drain()
 
     def expire(self) -> None:
@@ -187,7 +187,7 @@ class Endpoint:
 
 
 class _Authentication:
-    """Refuses requests without a valid key, and keeps the key's name in the request's record."""
+    """Rejects requests without a valid key, and stores the key's name in the request's record."""
 
     def __init__(self, app: ASGIApp, keys: ApiKeys) -> None:
         self._app = app
@@ -218,7 +218,7 @@ def _serve(
     for name, mixture in named.items():
         if not isinstance(mixture, ChatMoA):
             msg = f"mixtures: {name!r} is a {type(mixture).__name__}; give a ChatMoA"
-            raise ValueError(msg)  # noqa: TRY004  # a wrong setting is a wrong value
+            raise ValueError(msg)  # noqa: TRY004  # an invalid setting is a ValueError
         served[name] = ServedMixture(name, mixture, breakdown=breakdown)
     aliases: dict[str, ServedMixture] = {}
     for name, mixture in served.items():
@@ -227,6 +227,6 @@ def _serve(
 
 
 async def _answer_closed(request: Request, _: Exception) -> Response:
-    """Return a response for a client that has closed the connection; it is not sent."""
+    """Return a response for a client that closed the connection. It is not sent."""
     record_of(request.scope).status = CLIENT_GONE
     return Response(status_code=CLIENT_GONE)

@@ -32,10 +32,10 @@ class ApiKeys(NamedTuple):
 
     @classmethod
     def of(cls, keys: Iterable[str]) -> ApiKeys:
-        """Read keys.
+        """Parse keys.
 
         Args:
-            keys: Each is `key` or `name: key`. Keys without a name are named `key-1`, `key-2`, ... Several keys can have the
+            keys: Each is `key` or `name: key`. Keys without a name are called `key-1`, `key-2`, ... Several keys can have the
                 same name. If the list is empty, requests need no key.
 
         Raises:
@@ -44,7 +44,7 @@ class ApiKeys(NamedTuple):
         """
         if isinstance(keys, str):
             msg = "api_keys: give a list of keys, not a string"
-            raise ValueError(msg)  # noqa: TRY004  # a wrong setting is a wrong value
+            raise ValueError(msg)  # noqa: TRY004  # an invalid setting is a ValueError
         digests, names = [], []
         for number, entry in enumerate(keys, start=1):
             name, colon, key = entry.partition(": ")
@@ -71,13 +71,13 @@ class ApiKeys(NamedTuple):
             headers: The request's headers, with lower-case names.
 
         Raises:
-            ApiError: The key is missing or wrong.
+            ApiError: The key is missing or invalid.
         """
         if not self.digests:
             return NO_KEY
         scheme, _, given = headers.get("authorization", "").partition(" ")
         digest = _digest(given.strip())
-        # Compares all keys, each in constant time, so that timing reveals nothing about them.
+        # Compare all keys in constant time, so that timing reveals nothing about them.
         known = [compare_digest(digest, each) for each in self.digests]
         if scheme.lower() != "bearer" or not any(known):
             said = "invalid API key" if given else "missing API key; send the header `Authorization: Bearer KEY`"

@@ -1,4 +1,4 @@
-"""Tools and schemas of a request in the form of the aggregator's provider."""
+"""Convert tools and schemas of a request to the format of the aggregator's provider."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class Bound(NamedTuple):
-    """The aggregator's keyword arguments in its provider's form.
+    """The aggregator's keyword arguments in the format of its provider.
 
     Attributes:
         own: The keyword arguments.
@@ -39,11 +39,11 @@ class Bound(NamedTuple):
 
 
 def bound_to_aggregator(moa: ChatMoA, wanted: dict[str, Any], *, stream: bool) -> Bound:
-    """Format the aggregator's keyword arguments as its provider does.
+    """Convert keyword arguments to the format of the aggregator's provider.
 
     Args:
         moa: The mixture.
-        wanted: The arguments, in the form of chat completions.
+        wanted: The arguments, in the format of chat completions.
         stream: Whether the client wants a stream.
 
     Raises:
@@ -59,15 +59,15 @@ def bound_to_aggregator(moa: ChatMoA, wanted: dict[str, Any], *, stream: bool) -
     if model is None:
         _refuse(next(iter(wanted)), "the aggregator of this mixture is not a chat model")
     if isinstance(model, BaseChatOpenAI):
-        # Already in this form. With a schema the call is streamed, because LangChain's client parses an answer that is not
-        # streamed, and raises if tools are not strict or the answer is cut. Clients of this server parse it themselves.
+        # They already have this format. Calls with a schema are streamed, because LangChain's client parses answers that are
+        # not streamed, and raises an error if tools are not strict or the answer is cut. Clients parse answers themselves.
         return Bound(wanted, by_tool=False, streams=stream or "response_format" in wanted)
     own, by_tool = _translated(moa, wanted)
     return Bound(own, by_tool=by_tool, streams=stream)
 
 
 def _translated(moa: ChatMoA, wanted: dict[str, Any]) -> tuple[dict[str, Any], bool]:
-    """Return tools or a schema in the form of another provider, and whether the schema became a tool."""
+    """Return tools or a schema in the format of another provider, and whether the schema became a tool."""
     tools, form, choice = (wanted.get(name) for name in ("tools", "response_format", "tool_choice"))
     if tools and form:
         _refuse(
@@ -117,7 +117,7 @@ def _refuse(param: str, why: str) -> NoReturn:
 
 
 def cut_answer(error: MoAError, moa: ChatMoA) -> AIMessage | None:
-    """Return an answer in a schema that reached its token limit, for which OpenAI's client raises an error."""
+    """Return the partial answer if OpenAI's client raised an error because an answer with a schema reached its token limit."""
     causes = error.causes if isinstance(error, AggregatorFailedError) else ()
     cut = causes[-1] if causes else None
     if not isinstance(cut, LengthFinishReasonError):

@@ -1,4 +1,4 @@
-"""OpenAI's Chat Completions API: requests, whole answers, and the chunks of streams."""
+"""OpenAI's Chat Completions API: requests, complete answers, and the chunks of streams."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from langchain_moa.serving.parameters import (
     AggregatorParameters,
     Parameters,
     Prompting,
+    WholeNumber,
     length_limit,
     sort_out,
 )
@@ -49,26 +50,26 @@ class ChatRequest(Parameters, AggregatorParameters):
     Attributes:
         model: The mixture's name.
         messages: The conversation.
-        stream, stream_options: Whether and how the answer is streamed.
+        stream, stream_options: Whether and how to stream the answer.
         tools, tool_choice, parallel_tool_calls, response_format: Passed to the aggregator.
         temperature: This and all other fields are passed to every call of the mixture.
     """
 
     messages: list[Turn] = Field(min_length=1)
     stream_options: dict[str, Any] | None = None
-    max_tokens: int | None = Field(default=None, ge=1, lt=2**31)
-    max_completion_tokens: int | None = Field(default=None, ge=1, lt=2**31)
+    max_tokens: WholeNumber | None = Field(default=None, ge=1, lt=2**31)
+    max_completion_tokens: WholeNumber | None = Field(default=None, ge=1, lt=2**31)
     stop: Stop | None = None
     reasoning_effort: str | None = None
     verbosity: str | None = None
 
     @classmethod
     def read(cls, body: dict[str, Any], *, strict: bool) -> tuple[Self, list[str]]:
-        """Read a request.
+        """Parse a request.
 
         Args:
             body: The parsed JSON.
-            strict: Whether to refuse unknown parameters.
+            strict: Whether to reject unknown parameters.
 
         Returns:
             The request, and the names of ignored parameters.
@@ -80,9 +81,12 @@ class ChatRequest(Parameters, AggregatorParameters):
         for name in ("max_tokens", "max_completion_tokens"):
             if length_limit(given.get(name)) is None:
                 given.pop(name, None)
-        # OpenRouter's form of `reasoning_effort`.
-        if isinstance(reasoning := given.pop("reasoning", None), dict) and isinstance(effort := reasoning.get("effort"), str):
-            given.setdefault("reasoning_effort", effort)
+        # OpenRouter's notation of `reasoning_effort`.
+        if (reasoning := given.pop("reasoning", None)) is not None:
+            if isinstance(reasoning, dict) and isinstance(effort := reasoning.get("effort"), str):
+                given.setdefault("reasoning_effort", effort)
+            else:
+                ignored.append("reasoning")
         request = cls.validated(given)
         request.check()
         return request, ignored
@@ -93,11 +97,11 @@ class ChatRequest(Parameters, AggregatorParameters):
         return bool((self.stream_options or {}).get("include_usage"))
 
     def prompting(self, owner: str, links: Links) -> Prompting:
-        """Return the request in the form that both APIs share.
+        """Return the request in the common format of both APIs.
 
         Args:
             owner: The name of the client's key.
-            links: The links that are allowed.
+            links: The allowed links.
 
         Raises:
             ApiError: A link is not allowed.
@@ -105,7 +109,8 @@ class ChatRequest(Parameters, AggregatorParameters):
         messages: list[BaseMessage] = to_messages(self.messages, links)
         # The newer name takes precedence, as at OpenAI.
         longest = self.max_completion_tokens if self.max_completion_tokens is not None else self.max_tokens
-        stops = [self.stop] if isinstance(self.stop, str) else self.stop or None
+        # Empty strings stop nothing, and providers refuse them.
+        stops = [stop for stop in ([self.stop] if isinstance(self.stop, str) else self.stop or ()) if stop] or None
         given = {**{name: getattr(self, name) for name in EVERY_CALL}, "max_tokens": longest, "stop": stops}
         shared = {name: value for name, value in given.items() if value is not None}
         own = AggregatorParameters.model_validate(
@@ -115,7 +120,7 @@ class ChatRequest(Parameters, AggregatorParameters):
 
 
 class ChatWriter:
-    """Writes one chat completion, whole or as a stream of chunks."""
+    """Writes one chat completion, complete or as a stream of chunks."""
 
     last = b"data: [DONE]\n\n"
 
@@ -141,7 +146,7 @@ class ChatWriter:
         message = outcome.message
         calls = tool_calls_of(message)
         content: str | None = str(message.text) or (None if calls else "")
-        refusal = message.additional_kwargs.get("refusal")
+        refusal = refusal_of(message)
         if outcome.by_tool and calls:
             content, calls = calls[0][2], []
         said: dict[str, Any] = {"role": "assistant", "content": content, "refusal": refusal}
@@ -179,7 +184,7 @@ class ChatWriter:
                 yield self._chunk({"reasoning_content": f"{item.text}\n"})
         elif isinstance(item, FinalAnswer):
             if not self._sent:
-                # The aggregator did not stream: its answer is one chunk.
+                # The aggregator did not stream, so its answer is one chunk.
                 yield from self._delta(item.message, whole_calls(item.message), by_tool=by_tool)
             yield from self._end(item)
         else:
@@ -199,7 +204,7 @@ class ChatWriter:
             yield self._chunk({"reasoning_content": thoughts})
         if message.text:
             yield self._chunk({"content": str(message.text)})
-        if refusal := message.additional_kwargs.get("refusal"):
+        if refusal := refusal_of(message):
             yield self._chunk({"refusal": refusal})
         for call in calls:
             if not by_tool:
@@ -239,10 +244,10 @@ class ChatWriter:
 
 
 class ToolCallIndex:
-    """Numbers the tool calls of a stream from 0. Some providers count other blocks as well, or do not count."""
+    """Numbers the tool calls of a stream from 0, because some providers also count other blocks, or do not number calls."""
 
     def __init__(self) -> None:
-        """Start without calls."""
+        """Create it without calls."""
         self._places: list[Any] = []
 
     def __len__(self) -> int:
@@ -270,7 +275,7 @@ def tool_calls_of(message: AIMessage) -> list[tuple[str, str, str]]:
 
 
 def whole_calls(message: AIMessage) -> list[dict[str, Any]]:
-    """Return the tool calls of a whole answer in the form of a stream's chunks."""
+    """Return the tool calls of a complete answer in the format of a stream's chunks."""
     return [
         {"index": index, "id": id_, "name": name, "args": arguments}
         for index, (id_, name, arguments) in enumerate(tool_calls_of(message))
@@ -278,7 +283,7 @@ def whole_calls(message: AIMessage) -> list[dict[str, Any]]:
 
 
 def reasoning_of(message: AIMessage) -> str:
-    """Return the visible reasoning of an answer or a chunk; an empty string if there is none."""
+    """Return the visible reasoning of an answer or a chunk, or an empty string."""
     said = message.additional_kwargs.get("reasoning_content")
     texts = [said] if isinstance(said, str) else []
     blocks = message.content if isinstance(message.content, list) else []
@@ -295,6 +300,18 @@ def reasoning_of(message: AIMessage) -> str:
     return "".join(texts)
 
 
+def refusal_of(message: AIMessage) -> str | None:
+    """Return the text of a refusal, in an answer or a chunk; `None` if it is none."""
+    said = message.additional_kwargs.get("refusal")
+    texts = [said] if isinstance(said, str) else []
+    for block in message.content if isinstance(message.content, list) else []:
+        match block:
+            # OpenAI's own block, or the same wrapped in LangChain's standard content (`output_version="v1"`).
+            case {"type": "refusal", "refusal": str(text)} | {"type": "non_standard", "value": {"refusal": str(text)}}:
+                texts.append(text)
+    return "".join(texts) if texts else None
+
+
 def finish_reason(metadata: Mapping[str, Any], *, calls: bool) -> str:
     """Return OpenAI's finish reason for an answer.
 
@@ -309,7 +326,7 @@ def finish_reason(metadata: Mapping[str, Any], *, calls: bool) -> str:
 
 
 def chat_usage(usage: UsageMetadata | None) -> dict[str, Any] | None:
-    """Return the tokens of the call that wrote the answer; `None` if its provider did not count them.
+    """Return the tokens of the call that wrote the answer, or `None` if the provider did not report them.
 
     Agents use them as the size of the conversation. The tokens of all calls are in `moa`.
     """
@@ -321,7 +338,10 @@ def chat_usage(usage: UsageMetadata | None) -> dict[str, Any] | None:
             "prompt_tokens": usage["input_tokens"],
             "completion_tokens": usage["output_tokens"],
             "total_tokens": usage["total_tokens"],
-            "prompt_tokens_details": {"cached_tokens": read.get("cache_read", 0)},
+            "prompt_tokens_details": {
+                "cached_tokens": read.get("cache_read", 0),
+                "cache_write_tokens": read.get("cache_creation", 0),
+            },
             "completion_tokens_details": {"reasoning_tokens": written.get("reasoning", 0)},
         }
     )
@@ -329,7 +349,7 @@ def chat_usage(usage: UsageMetadata | None) -> dict[str, Any] | None:
 
 
 def shown(message: AIMessage, *, breakdown: bool) -> dict[str, Any]:
-    """Return the account of all calls, unless it is hidden from clients."""
+    """Return the calls behind the answer, unless they are hidden from clients."""
     moa = message.response_metadata.get("moa")
     return {"moa": moa} if breakdown and moa is not None else {}
 

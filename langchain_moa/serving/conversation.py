@@ -1,4 +1,4 @@
-"""Conversations of requests, in the forms of both APIs, converted to LangChain's messages."""
+"""Convert the conversations of requests of both APIs to LangChain messages."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Links:
-    """The links that callers' messages may contain. Providers fetch them, from their network or yours.
+    """The links that are allowed in messages. Providers, or your own servers, fetch them.
 
     Attributes:
         domains: Domains that providers may fetch from over https, including subdomains. Default: none, so images, audio and
@@ -44,7 +44,7 @@ class Links:
             place: The field's name, for the error.
 
         Raises:
-            ApiError: It is neither a `data:` URL nor on an allowed domain.
+            ApiError: The link is neither a `data:` URL nor on an allowed domain.
         """
         if link[:5].lower() == "data:":
             return
@@ -156,15 +156,15 @@ Content = Annotated[
         custom_error_message="must be a string or a list of content parts",
     ),
 ]
-"""The content of a message: a string, or parts in the form of either API."""
+"""The content of a message: a string, or parts in the format of either API."""
 
 
 def plain_content(content: str | Sequence[BaseModel] | None, links: Links, place: str) -> str | list[str | dict[str, Any]]:
-    """Return content in the form of chat completions, without reasoning.
+    """Return content in the format of chat completions, without reasoning.
 
     Args:
         content: The content.
-        links: The links that are allowed.
+        links: The allowed links.
         place: The field's name, for errors.
 
     Raises:
@@ -179,7 +179,8 @@ def plain_content(content: str | Sequence[BaseModel] | None, links: Links, place
     # A single text part becomes a string, because some providers do not accept parts everywhere.
     if len(parts) == 1 and isinstance(parts[0], dict) and parts[0].get("type") == "text" and len(parts[0]) == 2:  # noqa: PLR2004  # `type` and `text`
         return str(parts[0]["text"])
-    return parts
+    # Without a part, as where all were reasoning, it is an empty string: providers refuse an empty list.
+    return parts or ""
 
 
 def _plain_part(part: BaseModel, links: Links, place: str) -> dict[str, Any] | None:
@@ -241,11 +242,11 @@ class UserTurn(_Closed):
 
 class _CalledFunction(_Closed):
     name: str
-    arguments: str = ""
+    arguments: str | None = None
 
 
 class CalledTool(_Closed):
-    """A tool call in an earlier answer. The arguments are JSON as the model wrote it."""
+    """A tool call in an earlier answer. The arguments are the model's JSON."""
 
     id: str
     type: Literal["function"] = "function"
@@ -287,11 +288,11 @@ Turn = Annotated[
 
 
 def to_messages(turns: Sequence[Turn], links: Links) -> list[BaseMessage]:
-    """Return a conversation as LangChain's messages.
+    """Return a conversation as LangChain messages.
 
     Args:
         turns: The messages of a request. A `developer` message becomes a system message, which every provider supports.
-        links: The links that are allowed.
+        links: The allowed links.
 
     Raises:
         ApiError: A link is not allowed.
@@ -307,7 +308,7 @@ def _message(turn: Turn, links: Links, place: str) -> BaseMessage:
         return ToolMessage(content, tool_call_id=turn.tool_call_id, name=turn.name)
     if isinstance(turn, UserTurn):
         return HumanMessage(content, name=turn.name)
-    calls = [(call.id, call.function.name, call.function.arguments) for call in turn.tool_calls or ()]
+    calls = [(call.id, call.function.name, call.function.arguments or "") for call in turn.tool_calls or ()]
     return ai_message(content, calls, refusal=turn.refusal, name=turn.name)
 
 
@@ -318,13 +319,13 @@ def ai_message(
     refusal: str | None = None,
     name: str | None = None,
 ) -> AIMessage:
-    """Return an earlier answer.
+    """Create the message of an earlier answer.
 
     Args:
-        content: Its content.
-        calls: Its tool calls: id, name, and arguments as JSON.
-        refusal: The text of the refusal, if it is one.
-        name: The name of its author.
+        content: The content.
+        calls: The tool calls: id, name, and arguments as JSON.
+        refusal: The text of a refusal, or `None`.
+        name: The name of the author.
     """
     valid: list[LangChainToolCall] = []
     invalid: list[InvalidToolCall] = []
@@ -336,7 +337,7 @@ def ai_message(
         if isinstance(args, dict):
             valid.append(LangChainToolCall(name=tool, args=args, id=id_, type="tool_call"))
         else:
-            # A mistake of the model in an earlier answer. It is passed on unchanged.
+            # Invalid JSON of a model in an earlier answer is passed on unchanged.
             invalid.append(InvalidToolCall(name=tool, args=arguments, id=id_, error=None, type="invalid_tool_call"))
     more = {} if refusal is None else {"refusal": refusal}
     return AIMessage(content, name=name, tool_calls=valid, invalid_tool_calls=invalid, additional_kwargs=more)

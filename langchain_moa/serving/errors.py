@@ -1,4 +1,4 @@
-"""Errors in OpenAI's form, and the statuses of failures."""
+"""Errors in OpenAI's format, and the HTTP statuses of failures."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from langchain_core.exceptions import (
 )
 from starlette.responses import JSONResponse
 
+from langchain_moa.data.answer import whole_characters
 from langchain_moa.data.errors import AggregatorFailedError, MoAError, ProposersFailedError, StrategyFailedError
 from langchain_moa.data.redaction import redact
 from langchain_moa.limits.retry import is_retryable, retry_after
@@ -39,7 +40,7 @@ _TYPES = {
 }
 _SERVER_ERROR = 500
 
-# Statuses of failed mixtures. Clients retry after a 502, and do not retry after a 402 or 403.
+# Statuses of failed mixtures. Clients retry after a 502, but not after a 402 or 403.
 _MAY_SUCCEED_LATER = 502
 _NO_CREDIT = 402
 _WILL_NOT_SUCCEED = 403
@@ -62,10 +63,10 @@ class ApiError(Exception):
 
     Attributes:
         status: The HTTP status.
-        message: What is wrong and what to do, without secrets.
-        code: The error in one word, for programs.
-        param: The request's field that is wrong; `None` if none is.
-        headers: More headers of the response.
+        message: The error and the remedy, without secrets.
+        code: A short code for programs.
+        param: The name of the invalid field, or `None`.
+        headers: Additional headers of the response.
     """
 
     def __init__(
@@ -82,16 +83,16 @@ class ApiError(Exception):
 
         Args:
             status: The HTTP status.
-            message: What is wrong and what to do, without secrets.
+            message: The error and the remedy, without secrets.
             code: A short code for programs.
-            param: The name of the wrong field.
+            param: The name of the invalid field, or `None`.
             headers: Additional headers of the response.
-            retry: Whether a retry may succeed, as the header `x-should-retry`, which OpenAI's clients follow. Default: no
+            retry: Whether a retry may succeed, sent as the header `x-should-retry`, which OpenAI's clients follow. Default: no
                 header; clients decide by the status.
         """
         super().__init__(message)
         self.status = status
-        self.message = message
+        self.message = whole_characters(message)
         self.code = code
         self.param = param
         said = {} if retry is None else {"x-should-retry": str(retry).lower()}
@@ -108,7 +109,7 @@ class ApiError(Exception):
 
 
 class ClientGoneError(Exception):
-    """The client has closed its connection."""
+    """The client closed its connection."""
 
 
 async def answer_api_error(_: Request, error: Exception) -> Response:
@@ -118,11 +119,11 @@ async def answer_api_error(_: Request, error: Exception) -> Response:
 
 
 async def answer_http_error(request: Request, error: Exception) -> Response:
-    """Return Starlette's own errors, such as an unknown path, in OpenAI's form; an exception handler for Starlette."""
+    """Return Starlette's errors, such as an unknown path, in OpenAI's format; an exception handler for Starlette."""
     status = getattr(error, "status_code", _SERVER_ERROR)
     headers = getattr(error, "headers", None)
     place = f"{request.method} {request.url.path}"
-    if status == 405:  # noqa: PLR2004  # HTTP's own number
+    if status == 405:  # noqa: PLR2004  # HTTP's "method not allowed"
         return ApiError(status, f"{place}: method not allowed", code="method_not_allowed", headers=headers).response()
     path = request.url.path.removesuffix("/").removeprefix(request.scope.get("root_path", ""))
     message = f"unknown URL: {place}; {_ELSEWHERE.get(path, f'available are {_PATHS}')}"
@@ -140,7 +141,7 @@ def unexpected() -> ApiError:
 
 
 def out_of_time(seconds: float) -> ApiError:
-    """Return the error for an answer that took longer than the server allows."""
+    """Return the error for an answer that exceeded the server's time limit."""
     return ApiError(504, f"no answer within {seconds:g} s, this server's limit for a request", code="timeout", retry=False)
 
 
@@ -151,7 +152,7 @@ def shutting_down() -> ApiError:
 
 
 class _Cause(NamedTuple):
-    """A cause of failures with a status. `words` are parts of the names of such errors at any provider."""
+    """A cause of failures with its status. `words` are parts of the names of such errors at all providers."""
 
     status: int
     code: str
@@ -171,15 +172,15 @@ _CAUSES = (
 def failure(error: Exception, *, breakdown: bool) -> ApiError:
     """Return the error for the client after an error of a mixture.
 
-    If a retry may succeed, the status is one after which clients retry (429, 502, 504). Otherwise, as for a wrong key at a
-    provider, it is one after which they do not (400, 402, 403).
+    If a retry may succeed, the status is one after which clients retry (429, 502, 504). Otherwise, for example for an invalid
+    key at a provider, it is one after which they do not (400, 402, 403).
 
     Args:
         error: The mixture's error.
-        breakdown: Whether the message names the members and why they failed.
+        breakdown: Whether the message names the failed members and their errors.
     """
     if not isinstance(error, MoAError):
-        # Its text is not meant for clients.
+        # The message is not meant for clients.
         where = "".join(format_tb(error.__traceback__))
         logger.error("unexpected %s: %s, raised at\n%s", type(error).__name__, redact(str(error)), redact(where))
         return unexpected()
@@ -215,7 +216,7 @@ def _lacks_credit(error: MoAError) -> bool:
 
 
 def _shared(failures: Sequence[Failure]) -> _Cause | None:
-    """Return the common cause of all proposers' failures; `None` if they differ."""
+    """Return the common cause of all proposers' failures, or `None` if they differ."""
     causes = {next((cause for cause in _CAUSES if _has_name(failed, cause)), None) for failed in failures}
     return causes.pop() if len(causes) == 1 else None
 

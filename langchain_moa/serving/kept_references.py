@@ -1,4 +1,4 @@
-"""References kept between requests, so that retries and later steps do not call the proposers again."""
+"""References that are cached between requests, so that retries and later steps do not call the proposers again."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _KEPT_SECONDS = 600.0
 
 
 class KeptReferences:
-    """The kept references of a mixture.
+    """The cached references of a mixture.
 
     If an answer fails or its client disconnects, its references are kept for a retry of the same request, for ten minutes.
     With `references_per="turn"`, the references of a turn are kept for its later steps.
@@ -35,7 +35,7 @@ class KeptReferences:
         self._lock = threading.Lock()
 
     def find(self, prompting: Prompting) -> list[Reference] | None:
-        """Return references for a request; `None` if there are none."""
+        """Return the references for a request, or `None`."""
         if not self._kept:
             return None
         keys = [_digest("answer", prompting, prompting.messages)]
@@ -80,7 +80,7 @@ def _turn(messages: list[BaseMessage]) -> list[BaseMessage]:
 
 
 def _digest(kind: str, prompting: Prompting, messages: Sequence[BaseMessage]) -> str:
-    # Without message ids, which differ between requests. With the key's name, so that no client learns what others ask.
+    # Without message ids, which differ between requests. With the key's name, to separate clients from each other.
     digest = sha256(repr((kind, prompting.owner, sorted(prompting.shared.items()))).encode())
     for message in messages:
         said = (message.type, message.content, getattr(message, "tool_calls", None), getattr(message, "tool_call_id", None))

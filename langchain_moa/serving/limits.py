@@ -1,4 +1,4 @@
-"""The limits of a server: answers at once, sizes of requests, and time limits for clients."""
+"""The limits of a server: concurrent answers, sizes of requests, and time limits."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 MEBIBYTE = 1 << 20
 
 MAX_TOOLS = 128
-"""The most tools in a request, as at OpenAI."""
+"""The maximum number of tools in a request, as at OpenAI."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,19 +28,20 @@ class Limits:
     """The limits of a server.
 
     Attributes:
-        max_requests: The most answers at once; further requests get a 429 with `retry-after`. Default: 64.
-        max_requests_per_key: The most answers at once for each API key. Default: only `max_requests` applies.
-        max_body_bytes: The size limit of a request in bytes, images included. Default: 16 MiB.
-        max_messages: The most messages, or items, of a conversation, and the most parts of all of them together. Default:
-            2048, as at OpenAI.
-        timeout: Seconds that one request may take, from its first byte to the last byte of the answer. Default: 600, the
+        max_requests: The maximum number of concurrent answers. Further requests get a 429 with `retry-after`. Default: 64.
+        max_requests_per_key: The maximum number of concurrent answers per API key. Default: only `max_requests` applies.
+        max_body_bytes: The maximum size of a request in bytes, including images. Default: 16 MiB.
+        max_messages: The maximum number of messages, or items, of a conversation, and of all their parts. Default: 2048, as at
+            OpenAI.
+        timeout: The time limit of a request, from its first byte to the last byte of the answer, in seconds. Default: 600, the
             default timeout of OpenAI's clients.
-        read_timeout: Seconds in which a request's body must arrive. Default: 60.
-        write_timeout: Seconds in which a client must read each part of an answer. Default: 30.
-        ping: Seconds without an event after which a stream sends a comment to keep the connection open. Default: 15.
+        read_timeout: The time limit for receiving a request's body, in seconds. Default: 60.
+        write_timeout: The time limit for a client to read each part of an answer, in seconds. Default: 30.
+        ping: The number of seconds without an event after which a stream sends a comment to keep the connection open. Default:
+            15.
 
     Raises:
-        ValueError: A limit is not above zero.
+        ValueError: A limit is not positive.
     """
 
     max_requests: int = 64
@@ -61,7 +62,7 @@ class Limits:
 
 
 class Places:
-    """Counts the answers in progress, in total and for each key, and refuses new ones during a shutdown."""
+    """Counts the answers in progress, in total and per key, and rejects new ones during a shutdown."""
 
     def __init__(self, limits: Limits) -> None:
         """Create the counter.
@@ -81,7 +82,7 @@ class Places:
         return self._taken.total()
 
     def drain(self) -> None:
-        """Refuse new answers, because the server shuts down."""
+        """Reject new answers, because the server is shutting down."""
         self.is_draining = True
 
     def expire(self) -> None:
@@ -91,8 +92,8 @@ class Places:
             future.get_loop().call_soon_threadsafe(_finish, future)
 
     async def expired(self) -> None:
-        """Wait until answers in progress must end because the server shuts down."""
-        # A future of the running loop, because an application can serve several loops, one after the other.
+        """Wait until answers in progress must end because the server is shutting down."""
+        # A future of the running loop, because an application can run on several loops, one after another.
         future = asyncio.get_running_loop().create_future()
         self._waiting.add(future)
         try:
@@ -103,13 +104,13 @@ class Places:
 
     @contextmanager
     def held(self, owner: str) -> Iterator[None]:
-        """Count an answer while the context lasts.
+        """Count an answer as in progress while the context is open.
 
         Args:
             owner: The name of the client's key.
 
         Raises:
-            ApiError: A limit is reached, or the server shuts down.
+            ApiError: A limit is reached, or the server is shutting down.
         """
         limits = self._limits
         if self.is_draining:
@@ -134,9 +135,9 @@ async def read_body(request: Request, limits: Limits) -> bytes:
 
     Raises:
         ApiError: The body is too long or too slow, or its content type is not JSON.
-        ClientGoneError: The client has closed the connection.
+        ClientGoneError: The client closed the connection.
     """
-    # Browsers let any page send requests to any server, but with this content type only if the server allows it (CORS).
+    # Browsers let any page send requests to any server, but those with this content type only if CORS allows it.
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json":
         msg = "the content-type must be application/json"
@@ -171,7 +172,7 @@ def check_counts(body: dict[str, Any], key: str, limits: Limits) -> None:
         limits: The server's limits.
 
     Raises:
-        ApiError: There are too many.
+        ApiError: A number exceeds its limit.
     """
     items, tools, most = body.get(key), body.get("tools"), limits.max_messages
     if isinstance(items, list):

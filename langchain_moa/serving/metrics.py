@@ -15,6 +15,7 @@ from starlette.responses import Response
 
 from langchain_moa.data.usage import cost_of_call
 from langchain_moa.serving.errors import ApiError, failure
+from langchain_moa.serving.parameters import first_names
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, MutableMapping, Sequence
@@ -27,6 +28,8 @@ logger = logging.getLogger("langchain_moa.serving.access")
 
 _ERROR = 500
 
+_LONGEST_PATH = 200
+
 CLIENT_GONE = 499
 """nginx's status for a client that closed the connection. It is used only in the log and the metrics."""
 
@@ -36,15 +39,15 @@ _BUCKETS = (0.5, 1, 2, 5, 10, 20, 40, 60, 90, 120, 180, 300, 600)
 
 @dataclass
 class RequestRecord:
-    """What is known about a request when it ends.
+    """The data of a request for the log and the metrics.
 
     Attributes:
-        id: The request's id, which the client gets as `x-request-id`.
+        id: The request's id, which is sent to the client as `x-request-id`.
         owner: The name of the client's key.
         mixture: The name of the mixture; empty for requests without one.
-        calls: The calls that were made for it.
-        ignored: The parameters that were ignored.
-        status: The status for the log, if it differs from the one that was sent.
+        calls: The calls made for the request.
+        ignored: The ignored parameters.
+        status: The status for the log, if it differs from the sent one.
     """
 
     id: str = field(default_factory=lambda: f"req_{uuid4().hex}")
@@ -56,17 +59,17 @@ class RequestRecord:
 
     @property
     def tokens(self) -> int:
-        """The tokens of all calls whose provider counted them."""
+        """The tokens of all calls, as far as providers reported them."""
         return sum(call["usage"]["total_tokens"] for call in self.calls if call.get("usage"))
 
     @property
     def cost_usd(self) -> tuple[float, int]:
-        """The dollars of all calls whose price is known, and the number of these calls."""
+        """The cost of the calls with a known price in US dollars, and the number of these calls."""
         costs = [cost for call in self.calls if (cost := cost_of_call(call)) is not None]
         return sum(costs), len(costs)
 
     def words(self) -> str:
-        """Return the record for a log line."""
+        """Return a description for a log line."""
         said = [f"key={self.owner}"]
         if self.mixture:
             dollars, priced = self.cost_usd
@@ -74,7 +77,7 @@ class RequestRecord:
             said += [f"model={self.mixture}", f"calls={len(self.calls)}", f"tokens={self.tokens}"]
             said += [f"cost={f'${dollars:.6f}' if priced or not self.calls else 'unknown'}{at_least}"]
         if self.ignored:
-            said.append(f"ignored={','.join(self.ignored)}")
+            said.append(f"ignored={','.join(first_names(self.ignored))}")
         return " ".join(said)
 
 
@@ -88,7 +91,7 @@ class Metrics:
         """Register the metrics.
 
         Args:
-            places: Knows the number of answers in progress.
+            places: Counts the answers in progress.
         """
         self._registry = CollectorRegistry()
         own = {"registry": self._registry}
@@ -107,11 +110,12 @@ class Metrics:
 
         Args:
             record: The request.
-            status: Its status.
-            seconds: How long it took.
+            status: The HTTP status.
+            seconds: The duration.
         """
         self._requests.labels(record.mixture, record.owner, str(status)).inc()
-        if record.mixture:
+        if record.calls:
+            # Not requests that were refused.
             self._seconds.labels(record.mixture, record.owner).observe(seconds)
         for call in record.calls:
             labels = (record.mixture, str(call.get("name") or call.get("model")), record.owner)
@@ -129,7 +133,7 @@ class Metrics:
         registry = self._registry
         if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
             registry = CollectorRegistry()
-            MultiProcessCollector(registry)  # type: ignore[no-untyped-call]  # prometheus-client's own
+            MultiProcessCollector(registry)  # type: ignore[no-untyped-call]  # prometheus-client has no annotation here
         return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
 
 
@@ -162,7 +166,7 @@ class AccessLog:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                # OpenAI's clients store the id with the answer, and show it in their errors.
+                # OpenAI's clients store the id with the answer and show it in errors.
                 message = {**message, "headers": [*message.get("headers", ()), (b"x-request-id", record.id.encode())]}
             await send(message)
 
@@ -170,7 +174,7 @@ class AccessLog:
             await self._app(scope, receive, with_id)
         except ApiError as error:
             await error.response()(scope, receive, with_id)
-        except Exception as error:  # noqa: BLE001  # servers would log its text, which may contain anything
+        except Exception as error:  # noqa: BLE001  # the ASGI server would log its message, which may have secrets
             said = failure(error, breakdown=False)
             if not status:
                 await said.response()(scope, receive, with_id)
@@ -179,8 +183,8 @@ class AccessLog:
             seconds = perf_counter() - started
             status = record.status or status or CLIENT_GONE
             client = (scope.get("client") or ("-",))[0]
-            # Escaped, so that a path cannot forge log lines.
-            path = ascii(scope["path"])[1:-1]
+            # Escape the path, so that it cannot forge log lines, and cut it, so that it cannot fill the disk.
+            path = ascii(scope["path"])[1:-1][:_LONGEST_PATH]
             words = record.words()
             logger.info("%s %s %s %d %.3f s %s %s", client, scope["method"], path, status, seconds, words, record.id)
             self._metrics.count(record, status, seconds)

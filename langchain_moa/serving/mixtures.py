@@ -1,4 +1,4 @@
-"""The mixtures of a server: running a mixture's graph for a request, with its progress.
+"""The mixtures of a server: run a mixture's graph for a request, and report its progress.
 
 This is the only module of `serving` that runs the engine.
 """
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 _NO_LIMIT = 10_000
 
 # Mixtures run on background event loops, so that the server's own loop stays free for connections. Provider packages convert
-# every message for every call, which blocks a loop in long conversations, so these run on a second loop.
+# every message for every call, which blocks the loop for long conversations, so these run on a second loop.
 _MANY_MESSAGES = 256
 _SHORT = BackgroundLoop("moa-answers")
 _LONG = BackgroundLoop("moa-long-answers")
@@ -45,11 +45,11 @@ class ProgressLine(NamedTuple):
 
 
 class FinalAnswer(NamedTuple):
-    """The end of a run.
+    """The final answer of a run.
 
     Attributes:
-        message: The answer, with the account of all calls in its `response_metadata["moa"]`.
-        by_tool: Whether an answer in a schema is the arguments of a tool call, as with some providers.
+        message: The answer, with all calls in its `response_metadata["moa"]`.
+        by_tool: Whether an answer in a schema is in the arguments of a tool call, as with some providers.
     """
 
     message: AIMessage
@@ -60,17 +60,17 @@ class ServedMixture:
     """A mixture, ready to answer requests.
 
     Attributes:
-        name: Its name as a model.
+        name: The model name.
         is_alias: Whether it is an alias for one model of a mixture.
     """
 
     def __init__(self, name: str, moa: ChatMoA, *, alone: bool = False, breakdown: bool = True) -> None:
-        """Make it.
+        """Compile the graphs of a mixture.
 
         Args:
-            name: Its name as a model.
+            name: The model name.
             moa: The mixture.
-            alone: Whether only the aggregator is called.
+            alone: Whether it is an alias for a single model.
             breakdown: Whether progress lines name the members.
         """
         self.name = name
@@ -98,7 +98,7 @@ class ServedMixture:
         return found
 
     def bound(self, prompting: Prompting) -> Bound:
-        """Format tools and schema as the aggregator's provider does.
+        """Convert tools and schema to the format of the aggregator's provider.
 
         Raises:
             ApiError: The aggregator does not support tools, or a schema.
@@ -113,7 +113,7 @@ class ServedMixture:
         Args:
             prompting: The request.
             bound: The aggregator's keyword arguments.
-            paid: Called once when the run ends, also after an error, with an entry for each call that was made.
+            paid: Called once at the end of the run, even after an error, with an entry for each call.
 
         Yields:
             Progress lines, the chunks of the answer if it is streamed, and the final answer.

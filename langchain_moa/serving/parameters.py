@@ -1,4 +1,4 @@
-"""Parameters of requests: which are passed on, ignored or refused, and error messages for wrong values."""
+"""Parameters of requests: which are passed on, ignored or rejected, and error messages for invalid values."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, Self
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, ValidationError
 
 from langchain_moa.serving.errors import ApiError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from langchain_core.messages import BaseMessage
 
@@ -25,10 +25,10 @@ EVERY_CALL = (
 # Parameters for OpenAI's own service, which do not affect the answer.
 _IGNORED = {
     *("user", "safety_identifier", "metadata", "service_tier"),
-    *("prompt_cache_key", "prompt_cache_retention"),
+    *("prompt_cache_key", "prompt_cache_options", "prompt_cache_retention"),
 }
 
-# Parameters that would change the answer and are not supported: the values without an effect, and the reason.
+# Unsupported parameters that would change the answer, with their values without an effect, and the reason.
 _REFUSED: dict[str, tuple[tuple[Any, ...], str]] = {
     "n": ((1,), "an answer of a mixture takes many calls; send one request for each answer"),
     "logprobs": ((False,), "answers of a mixture have no token probabilities"),
@@ -47,13 +47,13 @@ _MOST_NAMED = 20
 
 @dataclass(frozen=True, kw_only=True)
 class Prompting:
-    """A request to a mixture, the same for both APIs.
+    """A request to a mixture, in the common format of both APIs.
 
     Attributes:
         messages: The conversation.
         shared: Keyword arguments of every call.
-        own: Keyword arguments of the aggregator's call only, in the form of chat completions.
-        stream: Whether the answer is streamed.
+        own: Keyword arguments of the aggregator's call only, in the format of chat completions.
+        stream: Whether to stream the answer.
         owner: The name of the client's key.
     """
 
@@ -64,11 +64,23 @@ class Prompting:
     owner: str = "-"
 
 
+def _whole_number(value: Any) -> Any:
+    """Return a number without a fraction, such as 50.0, as a whole number: in JSON they are the same."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+WholeNumber = Annotated[int, BeforeValidator(_whole_number)]
+"""A whole number; 50.0 is 50."""
+
+
 class Parameters(BaseModel):
     """The parameters that both APIs have in common.
 
     Attributes:
-        temperature: And all other fields: for every call of the mixture.
+        model: The mixture's name.
+        stream: Whether to stream the answer.
+        temperature, top_p, top_k, presence_penalty, frequency_penalty, seed: Passed to every call of the mixture.
+        parallel_tool_calls: Passed to the aggregator.
     """
 
     model_config = ConfigDict(strict=True, extra="ignore", hide_input_in_errors=True)
@@ -77,21 +89,21 @@ class Parameters(BaseModel):
     stream: bool = False
     temperature: float | None = Field(default=None, ge=0, le=2)
     top_p: float | None = Field(default=None, ge=0, le=1)
-    top_k: int | None = Field(default=None, ge=1, lt=2**31)
+    top_k: WholeNumber | None = Field(default=None, ge=1, lt=2**31)
     presence_penalty: float | None = Field(default=None, ge=-2, le=2)
     frequency_penalty: float | None = Field(default=None, ge=-2, le=2)
-    seed: int | None = Field(default=None, ge=-(2**63), lt=2**63)
+    seed: WholeNumber | None = Field(default=None, ge=-(2**63), lt=2**63)
     parallel_tool_calls: bool | None = None
 
     @classmethod
     def validated(cls, values: Mapping[str, Any]) -> Self:
-        """Check the values.
+        """Validate parameters.
 
         Args:
-            values: The request's parameters.
+            values: The parameters.
 
         Raises:
-            ApiError: One is wrong; the error names the field.
+            ApiError: A value is invalid; the error names the field.
         """
         try:
             return cls.model_validate(values)
@@ -107,14 +119,14 @@ def sort_out(
     Args:
         body: The request.
         known: The names of the API's parameters.
-        ignored: Names of more parameters to ignore, without listing them as unknown.
-        strict: Whether to refuse unknown parameters.
+        ignored: The names of further parameters to ignore without listing them as unknown.
+        strict: Whether to reject unknown parameters.
 
     Raises:
         ApiError: A parameter is not supported, or it is unknown and `strict` is set.
     """
     known, silent = {*known}, {*_IGNORED, *ignored}
-    # Clients send null for parameters that are not set.
+    # Some clients send null for parameters that are not set.
     given = {name: value for name, value in body.items() if value is not None and name not in silent}
     # 0 and -1 mean no limit, as in vLLM and llama.cpp.
     if given.get("top_k") in (0, -1) and not isinstance(given["top_k"], bool):
@@ -132,7 +144,7 @@ def sort_out(
 
 
 def _is_one_of(value: Any, nothing: Iterable[Any]) -> bool:
-    # 1.0 is 1 in JSON; true is not.
+    # In JSON, 1.0 equals 1, but true does not.
     return any(value == each and isinstance(value, bool) == isinstance(each, bool) for each in nothing)
 
 
@@ -142,21 +154,26 @@ def shown_name(name: str) -> str:
     return plain if len(plain) <= 40 else f"{plain[:37]}..."  # noqa: PLR2004  # longer than any known parameter
 
 
-def ignored_header(names: list[str]) -> dict[str, str]:
-    """Return the header with the names of ignored parameters."""
+def first_names(names: Sequence[str]) -> list[str]:
+    """Return the first names of ignored parameters, and how many there are besides."""
     more = [f"and {len(names) - _MOST_NAMED} more"] if len(names) > _MOST_NAMED else []
-    return {"x-moa-ignored": ", ".join([*names[:_MOST_NAMED], *more])} if names else {}
+    return [*names[:_MOST_NAMED], *more]
+
+
+def ignored_header(names: Sequence[str]) -> dict[str, str]:
+    """Return the header with the names of ignored parameters."""
+    return {"x-moa-ignored": ", ".join(first_names(names))} if names else {}
 
 
 def length_limit(value: Any) -> Any:
-    """Return a token limit; `None` for -1, which means no limit in llama.cpp and others."""
+    """Return a token limit, or `None` for -1, which means no limit in llama.cpp and others."""
     return None if value == -1 and not isinstance(value, bool) else value
 
 
-# --- tools and the form of the answer, as chat completions have them ---
+# --- tools and response format, as in chat completions ---
 
 TAG = ":"
-"""The first character of union tags, which distinguishes them from field names in the locations of pydantic's errors."""
+"""The first character of union tags, which distinguishes them from field names in pydantic's error locations."""
 
 
 def tag_of(key: str) -> Any:
@@ -170,7 +187,7 @@ def tag_of(key: str) -> Any:
 
 
 class Extensible(BaseModel):
-    """An object that is passed on with all its fields, including unknown ones."""
+    """An object that is passed on with all fields, including unknown ones."""
 
     model_config = ConfigDict(strict=True, extra="allow", hide_input_in_errors=True)
 
@@ -206,7 +223,7 @@ ToolChoice = Annotated[
         custom_error_message="must be none, auto, required, or an object with the name of a function",
     ),
 ]
-"""Which tool the model must call."""
+"""The choice of tools."""
 
 
 class _JsonSchema(Extensible):
@@ -234,11 +251,11 @@ ResponseFormat = Annotated[
         custom_error_message="its type must be one of text, json_object, json_schema",
     ),
 ]
-"""The form of the answer."""
+"""The format of the answer."""
 
 
 class AggregatorParameters(BaseModel):
-    """The parameters of the aggregator's call only, in the form of chat completions."""
+    """The parameters of the aggregator's call only, in the format of chat completions."""
 
     model_config = ConfigDict(strict=True, extra="ignore", hide_input_in_errors=True)
 
@@ -248,7 +265,7 @@ class AggregatorParameters(BaseModel):
     response_format: ResponseFormat | None = None
 
     def kwargs(self) -> dict[str, Any]:
-        """Return the keyword arguments of the aggregator's call, without those that have no effect."""
+        """Return the keyword arguments of the aggregator's call, without those without an effect."""
         wanted = {
             name: value for name, value in self.model_dump(exclude_unset=True, by_alias=True).items() if value is not None
         }
@@ -259,10 +276,10 @@ class AggregatorParameters(BaseModel):
         return wanted
 
     def check(self) -> None:
-        """Check that the choice of a tool fits the tools.
+        """Check that `tool_choice` fits the tools.
 
         Raises:
-            ApiError: It does not.
+            ApiError: The chosen tool does not exist.
         """
         if not self.tools and self.tool_choice not in (None, "none", "auto"):
             _refuse("tool_choice", "the request has no `tools`")
@@ -271,9 +288,9 @@ class AggregatorParameters(BaseModel):
             _refuse("tool_choice", "no tool has this name")
 
 
-# --- errors in words ---
+# --- error messages ---
 
-# Messages by pydantic's error types; braces are filled from the error's context.
+# Messages by pydantic's error types, formatted with the error's context.
 _WORDS = {
     "string_type": "must be a string",
     "bool_type": "must be true or false",
@@ -294,10 +311,10 @@ _WORDS = {
 
 
 def in_words(error: ValidationError, place: str = "") -> ApiError:
-    """Return pydantic's first error, with the location as OpenAI writes it: `messages[0].content`.
+    """Return the first validation error, with its location in OpenAI's notation: `messages[0].content`.
 
     Args:
-        error: Pydantic's error.
+        error: The validation error.
         place: The location of the validated object.
     """
     found = error.errors(include_url=False, include_input=False)[0]

@@ -1,4 +1,4 @@
-"""Answers of the Responses API: whole responses, and the events of streams in OpenAI's order."""
+"""Answers of the Responses API: complete responses, and the events of streams in OpenAI's order."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from openai.types.responses import Response as OpenAIResponse
+from pydantic_core import from_json
 
 from langchain_moa.serving.chat import (
     ToolCallIndex,
     finish_reason,
     new_call_id,
     reasoning_of,
+    refusal_of,
     shown,
     tool_calls_of,
     whole_calls,
@@ -31,8 +33,12 @@ if TYPE_CHECKING:
     from langchain_moa.serving.responses import ResponsesRequest
 
 
+# Codes of failed responses that are OpenAI's.
+_CODES = {"rate_limit_exceeded", "context_length_exceeded", "insufficient_quota"}
+
+
 class ResponsesWriter:
-    """Writes one response, whole or as a stream of events in OpenAI's order."""
+    """Writes one response, complete or as a stream of events in OpenAI's order."""
 
     last = b""
 
@@ -52,6 +58,7 @@ class ResponsesWriter:
         self._number = -1
         self._items: list[dict[str, Any]] = []
         self._open: _OpenItem | None = None
+        self._waiting: dict[tuple[str, int], tuple[tuple[str, str] | None, list[str]]] = {}
         self._calls = ToolCallIndex()
         self._sent = False
 
@@ -59,7 +66,7 @@ class ResponsesWriter:
         """Return a response that is not streamed."""
         message = outcome.message
         calls = tool_calls_of(message)
-        text, refusal = str(message.text), message.additional_kwargs.get("refusal")
+        text, refusal = str(message.text), refusal_of(message)
         if outcome.by_tool and calls:
             text, calls = calls[0][2], []
         if thoughts := reasoning_of(message):
@@ -68,6 +75,8 @@ class ResponsesWriter:
             part = _refusal_part(refusal) if refusal and not text else _text_part(text)
             self._items.append(_message_item(_new_id("msg"), [part]))
         self._items += [_call_item(_new_id("fc"), *call) for call in calls]
+        if _cut_by(message) and "status" in self._items[-1]:
+            self._items[-1]["status"] = "incomplete"
         return self._finished(message)
 
     def start(self) -> Iterator[dict[str, Any]]:
@@ -88,7 +97,7 @@ class ResponsesWriter:
                 yield from self._add("reasoning", f"{item.text}\n")
         elif isinstance(item, FinalAnswer):
             if not self._sent:
-                # The aggregator did not stream: its answer is one chunk.
+                # The aggregator did not stream, so its answer is one chunk.
                 yield from self._delta(item.message, whole_calls(item.message), by_tool=by_tool)
             yield from self._end(item)
         else:
@@ -97,9 +106,13 @@ class ResponsesWriter:
 
     def fail(self, error: ApiError) -> list[dict[str, Any]]:
         """Return the events that end a stream with an error."""
-        # Clients know only a fixed list of codes for failed responses.
-        code = "rate_limit_exceeded" if error.code == "rate_limit_exceeded" else "server_error"
-        response = {**self._response("failed"), "error": {"code": code, "message": error.message}}
+        # In a stream, clients such as Codex decide by the code whether to retry. Of OpenAI's codes, they do not retry after
+        # `invalid_prompt` and those in `_CODES`, except the rate limit.
+        refused = error.status < 500 and error.status != 429  # noqa: PLR2004  # HTTP statuses
+        code = error.code if error.code in _CODES else "invalid_prompt" if refused else "server_error"
+        wait = error.headers.get("retry-after")
+        message = error.message if wait is None else f"{error.message}; try again in {wait} s"
+        response = {**self._response("failed"), "error": {"code": code, "message": message}}
         return [self._event("response.failed", response=response)]
 
     def encode(self, event: Mapping[str, Any]) -> bytes:
@@ -113,7 +126,7 @@ class ResponsesWriter:
             yield from self._add("reasoning", thoughts)
         if message.text:
             yield from self._add("text", str(message.text))
-        if refusal := message.additional_kwargs.get("refusal"):
+        if refusal := refusal_of(message):
             yield from self._add("refusal", refusal)
         for call in calls:
             if by_tool:
@@ -124,28 +137,44 @@ class ResponsesWriter:
             yield from self._add("call", call.get("args") or "", number=index, named=named)
 
     def _add(self, kind: str, delta: str, *, number: int = 0, named: tuple[str, str] | None = None) -> Iterator[dict[str, Any]]:
-        """Return the events for a piece of an item, and open an item of its kind if none is open."""
-        if self._open is None or (self._open.kind, self._open.number) != (kind, number):
+        """Return the events for a chunk of an item, and open a new item if the open one is another.
+
+        In the API, one item follows another, but some providers interleave the chunks of several calls. Chunks that come before
+        the open call is complete are held until the end of the answer.
+        """
+        key = (kind, number)
+        if self._open is not None and self._open.key != key and (self._waiting or not self._open.is_complete):
+            self._waiting.setdefault(key, (named, []))[1].append(delta)
+        else:
+            yield from self._put(key, delta, named)
+
+    def _put(self, key: tuple[str, int], delta: str, named: tuple[str, str] | None) -> Iterator[dict[str, Any]]:
+        if self._open is None or self._open.key != key:
+            if key[0] == "call" and named is None:
+                # A late chunk of a call that is already complete.
+                return
             yield from self._close()
-            self._open = _OpenItem(kind, number, len(self._items), named)
+            self._open = _OpenItem(key, len(self._items), named)
             for name, data in self._open.opening():
                 yield self._event(name, **data)
         if delta:
             name, data = self._open.add(delta)
             yield self._event(name, **data)
 
-    def _close(self) -> Iterator[dict[str, Any]]:
+    def _close(self, status: str = "completed") -> Iterator[dict[str, Any]]:
         if (item := self._open) is None:
             return
         self._open = None
-        for name, data in item.closing():
+        for name, data in item.closing(status):
             yield self._event(name, **data)
-        self._items.append(item.item("completed"))
+        self._items.append(item.item(status))
 
     def _end(self, outcome: FinalAnswer) -> Iterator[dict[str, Any]]:
+        for key, (named, pieces) in self._waiting.items():
+            yield from self._put(key, "".join(pieces), named)
         if self._open is None and not any(item["type"] != "reasoning" for item in self._items):
-            yield from self._add("text", "")
-        yield from self._close()
+            yield from self._put(("text", 0), "", None)
+        yield from self._close("incomplete" if _cut_by(outcome.message) else "completed")
         response = self._finished(outcome.message)
         yield self._event(f"response.{response['status']}", response=response)
 
@@ -156,8 +185,7 @@ class ResponsesWriter:
     # --- the response ---
 
     def _finished(self, message: AIMessage) -> dict[str, Any]:
-        reason = finish_reason(message.response_metadata, calls=False)
-        details = {"length": "max_output_tokens", "content_filter": "content_filter"}.get(reason)
+        details = _cut_by(message)
         response = self._response("completed" if details is None else "incomplete")
         if details is not None:
             response["incomplete_details"] = {"reason": details}
@@ -184,75 +212,96 @@ class ResponsesWriter:
             reasoning={"effort": request.reasoning.effort if request.reasoning else None, "summary": None},
             store=False,
             temperature=request.temperature,
-            text={"format": (request.text.format if request.text else None) or {"type": "text"}},
+            text=_text_settings(request),
             tool_choice=request.tool_choice or "auto",
             tools=[tool for tool in request.tools or () if is_function(tool)],
             top_p=request.top_p,
             truncation="disabled",
             usage=None,
         )
-        # Fields of the request are repeated as the client sent them, whether or not the types know them.
+        # Fields of the request are returned as the client sent them, including unknown ones.
         return response.to_dict(mode="json", exclude_unset=True, warnings=False)
 
 
 class _OpenItem:
     """An unfinished item of a stream: reasoning, a message with one part, or a function call."""
 
-    def __init__(self, kind: str, number: int, place: int, named: tuple[str, str] | None) -> None:
-        self.kind = kind
-        self.number = number
+    def __init__(self, key: tuple[str, int], place: int, named: tuple[str, str] | None) -> None:
+        self.key = key
+        self._kind = key[0]
         self._place = place
-        self._id = _new_id({"reasoning": "rs", "call": "fc"}.get(kind, "msg"))
+        self._id = _new_id({"reasoning": "rs", "call": "fc"}.get(self._kind, "msg"))
         self._call_id, self._name = named or (new_call_id(), "")
-        self._text = ""
+        self._pieces: list[str] = []
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether another item can follow: only a call shows by its arguments that it is incomplete."""
+        if self._kind != "call":
+            return True
+        try:
+            from_json(self._text)
+        except ValueError:
+            return False
+        return True
+
+    @property
+    def _text(self) -> str:
+        return "".join(self._pieces)
 
     def opening(self) -> Iterator[tuple[str, dict[str, Any]]]:
         where = {"output_index": self._place}
         yield "response.output_item.added", {**where, "item": self.item("in_progress")}
-        if self.kind == "reasoning":
+        if self._kind == "reasoning":
             yield "response.reasoning_summary_part.added", {**self._at("summary_index"), "part": _summary("")}
-        elif self.kind != "call":
+        elif self._kind != "call":
             yield "response.content_part.added", {**self._at("content_index"), "part": self._part()}
 
     def add(self, delta: str) -> tuple[str, dict[str, Any]]:
-        self._text += delta
-        if self.kind == "reasoning":
+        self._pieces.append(delta)
+        if self._kind == "reasoning":
             return "response.reasoning_summary_text.delta", {**self._at("summary_index"), "delta": delta}
-        if self.kind == "call":
+        if self._kind == "call":
             return "response.function_call_arguments.delta", {**self._at(), "delta": delta}
-        if self.kind == "refusal":
+        if self._kind == "refusal":
             return "response.refusal.delta", {**self._at("content_index"), "delta": delta}
         return "response.output_text.delta", {**self._at("content_index"), "delta": delta, "logprobs": []}
 
-    def closing(self) -> Iterator[tuple[str, dict[str, Any]]]:
-        if self.kind == "reasoning":
+    def closing(self, status: str) -> Iterator[tuple[str, dict[str, Any]]]:
+        if self._kind == "reasoning":
             at = self._at("summary_index")
             yield "response.reasoning_summary_text.done", {**at, "text": self._text}
             yield "response.reasoning_summary_part.done", {**at, "part": _summary(self._text)}
-        elif self.kind == "call":
+        elif self._kind == "call":
             yield "response.function_call_arguments.done", {**self._at(), "name": self._name, "arguments": self._text}
         else:
             at = self._at("content_index")
-            if self.kind == "refusal":
+            if self._kind == "refusal":
                 yield "response.refusal.done", {**at, "refusal": self._text}
             else:
                 yield "response.output_text.done", {**at, "text": self._text, "logprobs": []}
             yield "response.content_part.done", {**at, "part": self._part()}
-        yield "response.output_item.done", {"output_index": self._place, "item": self.item("completed")}
+        yield "response.output_item.done", {"output_index": self._place, "item": self.item(status)}
 
     def item(self, status: str) -> dict[str, Any]:
-        if self.kind == "reasoning":
+        if self._kind == "reasoning":
             return _reasoning_item(self._id, self._text)
-        if self.kind == "call":
+        if self._kind == "call":
             return {**_call_item(self._id, self._call_id, self._name, self._text), "status": status}
-        return {**_message_item(self._id, [self._part()] if status == "completed" else []), "status": status}
+        return {**_message_item(self._id, [self._part()] if status != "in_progress" else []), "status": status}
 
     def _part(self) -> dict[str, Any]:
-        return _refusal_part(self._text) if self.kind == "refusal" else _text_part(self._text)
+        return _refusal_part(self._text) if self._kind == "refusal" else _text_part(self._text)
 
     def _at(self, index: str | None = None) -> dict[str, Any]:
         inside = {} if index is None else {index: 0}
         return {"item_id": self._id, "output_index": self._place, **inside}
+
+
+def _cut_by(message: AIMessage) -> str | None:
+    """Return why an answer is incomplete, in the words of the Responses API; `None` if it is not."""
+    reason = finish_reason(message.response_metadata, calls=False)
+    return {"length": "max_output_tokens", "content_filter": "content_filter"}.get(reason)
 
 
 def _usage(usage: UsageMetadata | None) -> dict[str, Any] | None:
@@ -269,6 +318,12 @@ def _usage(usage: UsageMetadata | None) -> dict[str, Any] | None:
         "output_tokens_details": {"reasoning_tokens": written.get("reasoning", 0)},
         "total_tokens": usage["total_tokens"],
     }
+
+
+def _text_settings(request: ResponsesRequest) -> dict[str, Any]:
+    given = request.text
+    verbosity = {"verbosity": given.verbosity} if given and given.verbosity else {}
+    return {"format": (given.format if given else None) or {"type": "text"}, **verbosity}
 
 
 def _text_part(text: str) -> dict[str, Any]:

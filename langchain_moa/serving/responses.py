@@ -1,4 +1,4 @@
-"""Requests of OpenAI's Responses API, without storage. `response_events` has the answers."""
+"""Requests of OpenAI's Responses API, without storage. `response_events` writes the answers."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from langchain_moa.serving.parameters import (
     AggregatorParameters,
     Parameters,
     Prompting,
+    WholeNumber,
     in_words,
     length_limit,
     shown_name,
@@ -37,6 +38,9 @@ _NEEDS_STORAGE = {
 # Items that other models cannot use.
 _LEFT_OUT = {"reasoning", "compaction"}
 
+# Tool choices that are supported; the others are for tools of OpenAI's own service.
+_CHOICES = {"function", "allowed_tools"}
+
 _ROLES = {"user": HumanMessage, "system": SystemMessage, "developer": SystemMessage}
 
 
@@ -52,7 +56,7 @@ class _MessageItem(_Item):
 class _CallItem(_Item):
     call_id: str
     name: str
-    arguments: str = ""
+    arguments: str | None = None
 
 
 class _ResultItem(_Item):
@@ -86,15 +90,15 @@ class ResponsesRequest(Parameters):
     tool_choice: str | dict[str, Any] | None = None
     text: _TextSettings | None = None
     reasoning: _Reasoning | None = None
-    max_output_tokens: int | None = Field(default=None, ge=1, lt=2**31)
+    max_output_tokens: WholeNumber | None = Field(default=None, ge=1, lt=2**31)
 
     @classmethod
     def read(cls, body: dict[str, Any], *, strict: bool) -> tuple[Self, list[str]]:
-        """Read a request.
+        """Parse a request.
 
         Args:
             body: The parsed JSON.
-            strict: Whether to refuse unknown parameters.
+            strict: Whether to reject unknown parameters.
 
         Returns:
             The request, and the names of ignored parameters and tools.
@@ -121,14 +125,18 @@ class ResponsesRequest(Parameters):
         ]
         if others and strict:
             _refuse("tools", f"only function tools are supported, not {others[0]}")
+        if (kind := _choice_of(request.tool_choice)) not in _CHOICES:
+            if strict:
+                _refuse("tool_choice", f"only function tools are supported, not {kind}")
+            others.append(f"tool_choice ({kind})")
         return request, [*ignored, *others]
 
     def prompting(self, owner: str, links: Links) -> Prompting:
-        """Return the request in the form that both APIs share.
+        """Return the request in the common format of both APIs.
 
         Args:
             owner: The name of the client's key.
-            links: The links that are allowed.
+            links: The allowed links.
 
         Raises:
             ApiError: An item, a tool or the format of the answer is invalid.
@@ -143,16 +151,19 @@ class ResponsesRequest(Parameters):
         return Prompting(messages=messages, shared=shared, own=self._own(), stream=self.stream, owner=owner)
 
     def _own(self) -> dict[str, Any]:
-        """Return the aggregator's parameters in the form of chat completions."""
+        """Return the aggregator's parameters in the format of chat completions."""
         wanted: dict[str, Any] = {}
         if functions := [tool for tool in self.tools or () if is_function(tool)]:
+            choice, kind = self.tool_choice, _choice_of(self.tool_choice)
+            if isinstance(choice, dict) and kind == "allowed_tools":
+                functions = _allowed(functions, choice)
+                choice = choice.get("mode", "auto")
+            elif isinstance(choice, dict):
+                choice = {"type": "function", "function": {"name": choice.get("name")}} if kind == "function" else None
             wanted["tools"] = [{"type": "function", "function": _without(tool, "type")} for tool in functions]
             if self.parallel_tool_calls is not None:
                 wanted["parallel_tool_calls"] = self.parallel_tool_calls
-            choice = self.tool_choice
-            if isinstance(choice, dict) and choice.get("type") == "function":
-                choice = {"type": "function", "function": {"name": choice.get("name")}}
-            if choice is not None and not (isinstance(choice, dict) and choice.get("type") != "function"):
+            if choice is not None:
                 wanted["tool_choice"] = choice
         if self.text and (form := self.text.format):
             is_schema = form.get("type") == "json_schema"
@@ -163,6 +174,20 @@ class ResponsesRequest(Parameters):
             raise in_words(error) from None
         own.check()
         return own.kwargs()
+
+
+def in_own_names(error: ApiError) -> ApiError:
+    """Return an error with the names of fields that this API has for tools and schemas.
+
+    Args:
+        error: An error about a field, in the names of chat completions.
+    """
+    if error.param is None:
+        return error
+    own = error.param.replace(".function.", ".", 1) if error.param.startswith("tool") else error.param
+    own = own.replace("response_format.json_schema", "text.format", 1).replace("response_format", "text.format", 1)
+    message = error.message.replace(error.param, own, 1)
+    return ApiError(error.status, message, code=error.code, param=own, headers=error.headers)
 
 
 def _messages(given: str | list[dict[str, Any]], links: Links) -> list[BaseMessage]:
@@ -187,10 +212,10 @@ def _messages(given: str | list[dict[str, Any]], links: Links) -> list[BaseMessa
             continue
         if kind == "function_call":
             call = _checked(_CallItem, item, place)
-            calls.append((call.call_id, call.name, call.arguments))
+            calls.append((call.call_id, call.name, call.arguments or ""))
             is_open = True
         elif kind == "message" and item.get("role") == "assistant":
-            # After calls or another text, it belongs to another answer.
+            # After calls or another text, this is a new answer.
             close()
             said = plain_content(_checked(_MessageItem, item, place).content, links, f"{place}.content")
             is_open = True
@@ -239,8 +264,22 @@ def _checked(cls: type[Any], item: dict[str, Any], place: str) -> Any:
         raise in_words(error, place) from None
 
 
+def _choice_of(choice: str | dict[str, Any] | None) -> str:
+    """Return the type of a tool choice; `function` where it is a word or missing."""
+    return shown_name(str(choice.get("type"))) if isinstance(choice, dict) else "function"
+
+
+def _allowed(functions: list[dict[str, Any]], choice: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the functions that a choice of the type `allowed_tools` allows."""
+    tools = choice.get("tools")
+    names = [tool.get("name") for tool in (tools if isinstance(tools, list) else ()) if isinstance(tool, dict)]
+    if not (allowed := [function for function in functions if function.get("name") in names]):
+        raise ApiError(400, "tool_choice: no tool has one of these names", code="invalid_value", param="tool_choice")
+    return allowed
+
+
 def is_function(tool: Mapping[str, Any]) -> bool:
-    """Tell whether a tool is a function; the others are for OpenAI's own service."""
+    """Return whether a tool is a function; others exist only in OpenAI's own service."""
     return tool.get("type") == "function"
 
 

@@ -1,4 +1,4 @@
-"""The routes of the application, and answering a request in either API."""
+"""The routes of the application, and the handling of requests of both APIs."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from langchain_moa.serving.metrics import CLIENT_GONE, Metrics, record_of
 from langchain_moa.serving.mixtures import FinalAnswer
 from langchain_moa.serving.parameters import ignored_header, shown_name
 from langchain_moa.serving.response_events import ResponsesWriter
-from langchain_moa.serving.responses import ResponsesRequest
-from langchain_moa.serving.streaming import EventStream, attended
+from langchain_moa.serving.responses import ResponsesRequest, in_own_names
+from langchain_moa.serving.streaming import EventStream, attended, encode_json
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping
@@ -66,11 +66,11 @@ class Routes:
         self._turns: tuple[asyncio.AbstractEventLoop, asyncio.Lock] | None = None
 
     async def health(self, _: Request) -> Response:
-        """Return that the process runs."""
+        """Return 200 while the process runs."""
         return JSONResponse({"status": "ok"})
 
     async def ready(self, _: Request) -> Response:
-        """Return whether the server accepts requests."""
+        """Return 200 if the server accepts requests, 503 during a shutdown."""
         if self.places.is_draining:
             raise shutting_down()
         return JSONResponse({"status": "ready"})
@@ -100,7 +100,7 @@ class Routes:
         return await self._answer(request, "input", ResponsesRequest, ResponsesWriter)
 
     async def _answer(self, request: Request, key: str, read: Any, write: Any) -> ASGIApp:
-        """Read a request of one of the APIs, and return the application that answers it."""
+        """Parse a request of one of the APIs, and return the ASGI application that answers it."""
         until = asyncio.get_running_loop().time() + self._limits.timeout
         if self.places.is_draining:
             raise shutting_down()
@@ -111,8 +111,12 @@ class Routes:
             body = _from_json(content)
             check_counts(body, key, self._limits)
             asked, ignored = read.read(body, strict=self._strict)
-            mixture, prompting = self._find(asked.model), asked.prompting(record.owner, self._links)
-            return asked, ignored, mixture, prompting, mixture.bound(prompting)
+            mixture = self._find(asked.model)
+            try:
+                prompting = asked.prompting(record.owner, self._links)
+                return asked, ignored, mixture, prompting, mixture.bound(prompting)
+            except ApiError as error:
+                raise (in_own_names(error) if read is ResponsesRequest else error) from None
 
         await self._turn()
         if len(content) <= _LONG:
@@ -127,13 +131,13 @@ class Routes:
         return _Answering(self, mixture=mixture, prompting=prompting, bound=bound, writer=writer, headers=headers, until=until)
 
     async def _turn(self) -> None:
-        """Wait for a turn of the event loop in which no other request begins.
+        """Wait for a turn of the event loop in which no other request starts.
 
-        Requests that arrive together would otherwise all begin in one turn, and block the loop.
+        Otherwise, requests that arrive together would all start in one turn and block the loop.
         """
         loop = asyncio.get_running_loop()
         if self._turns is None or self._turns[0] is not loop:
-            # An application can serve several event loops, one after the other.
+            # An application can run on several event loops, one after another.
             self._turns = loop, asyncio.Lock()
         async with self._turns[1]:
             await asyncio.sleep(0)
@@ -160,7 +164,7 @@ class Routes:
 
 
 class _Answering:
-    """An ASGI application that answers one request and counts against the limits while it runs."""
+    """An ASGI application that answers one request, and counts as an answer in progress meanwhile."""
 
     def __init__(
         self,
@@ -188,7 +192,8 @@ class _Answering:
             if not self._prompting.stream:
                 work = self._outcome(run)
                 outcome = await attended(receive, work, places=self._routes.places, until=self._until, limits=limits)
-                await JSONResponse(self._writer.whole(outcome), headers=self._headers)(scope, receive, send)
+                content = encode_json(self._writer.whole(outcome))
+                await Response(content, headers=self._headers, media_type="application/json")(scope, receive, send)
                 return
             stream = EventStream(self._events(run), self._writer, limits)
             try:
@@ -204,9 +209,9 @@ class _Answering:
             async for item in run:
                 if isinstance(item, FinalAnswer):
                     found = item
-        except Exception as error:  # noqa: BLE001  # clients get every error in OpenAI's form
+        except Exception as error:  # noqa: BLE001  # clients get every error in OpenAI's format
             raise self._routes.failed(error) from None
-        assert found is not None  # noqa: S101  # a run without an error ends with its answer
+        assert found is not None  # noqa: S101  # a run without an error yields a final answer
         return found
 
     async def _events(self, run: AsyncGenerator[Any]) -> AsyncGenerator[Mapping[str, Any]]:
@@ -216,7 +221,7 @@ class _Answering:
             async for item in run:
                 for event in self._writer.write(item, by_tool=self._bound.by_tool):
                     yield event
-        except Exception as error:  # noqa: BLE001  # clients get every error in OpenAI's form
+        except Exception as error:  # noqa: BLE001  # clients get every error in OpenAI's format
             raise self._routes.failed(error) from None
         finally:
             await run.aclose()
@@ -226,7 +231,7 @@ def _from_json(content: bytes) -> dict[str, Any]:
     try:
         body = from_json(content, allow_inf_nan=False)
     except ValueError as error:
-        # The text names the position and does not quote the content.
+        # The message has the position and does not quote the content.
         msg = f"the body is not JSON: {error}"
         raise ApiError(400, msg, code="invalid_json") from None
     if not isinstance(body, dict):

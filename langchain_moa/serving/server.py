@@ -1,4 +1,4 @@
-"""Running the application with uvicorn: listening, limits on connections, shutdown."""
+"""Run the application with uvicorn: listening, connection limits, shutdown."""
 
 from __future__ import annotations
 
@@ -35,24 +35,24 @@ LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1", "[::1]"})
 """Host names that only programs on this machine can use."""
 
 MAX_CONNECTIONS = 1024
-"""The most connections at once, unless the process's limit of open files is lower."""
+"""The maximum number of connections, unless the process's limit of open files is lower."""
 
 _BACKLOG = 2048
 
 _TURN_SECONDS = 0.0003
 
-# For `gc.set_threshold`. By default, Python traverses all objects each time their number has grown by a quarter, which in a
-# burst of requests pauses the server every second. These do it after five million objects more. The answers
-# themselves leave little to collect.
+# For `gc.set_threshold`. By default, Python runs a full collection whenever the number of objects has grown by a quarter, which
+# pauses the server every second during a burst of requests. With these values, it does so after five million new objects.
+# Answers leave little garbage to collect.
 _COLLECTION_THRESHOLDS = (10_000, 5, 100)
 
-# Seconds in which the headers of a request must arrive.
+# The time limit for receiving the headers of a request, in seconds.
 _HEADER_TIMEOUT = 15.0
 
-# Seconds after which a refused connection is closed, if the client does not close it.
+# The time after which a rejected connection is closed if the client does not close it, in seconds.
 _REFUSED_TIMEOUT = 1.0
 
-# Files that the server needs besides its connections. For each connection, there can be one to a provider.
+# Files that the server needs besides its connections. Each connection may need another one to a provider.
 _SPARE_FILES = 64
 _FILES_PER_CONNECTION = 2
 
@@ -69,26 +69,26 @@ _BUSY = {
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Bind to an address; connections wait until the server runs.
+    """Bind and listen. Connections wait until the server runs.
 
     Args:
-        host: A name or an address.
-        port: The port; 0 takes a free one.
+        host: The host name or address.
+        port: The port; 0 chooses a free one.
 
     Raises:
-        OSError: The address cannot be bound; the message has it.
+        OSError: The address cannot be bound. The message has the address.
     """
     try:
         infos = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP)
         family, kind, protocol, _, address = infos[0]
-        # Not `socket.create_server`: its sockets do not say that they are TCP. asyncio then leaves Nagle's algorithm on, which
+        # Not `socket.create_server`: its sockets have no protocol number, so asyncio would not disable Nagle's algorithm, which
         # delays each event by up to 40 ms.
         listener = socket.socket(family, kind, protocol)
     except OSError as error:
         raise _cannot(host, port, error) from None
     try:
         if os.name == "posix":
-            # On Windows it would let another program take the same address.
+            # On Windows, this would let another program bind to the same address.
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
         listener.listen(_BACKLOG)
@@ -99,17 +99,17 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def _cannot(host: str, port: int, error: OSError) -> OSError:
-    # One argument, so that the number of the error is not part of the text.
+    # A single argument, so that the message does not include the error number.
     return OSError(f"cannot listen at {host}, port {port}: {error.strerror or error}; give another --host or --port")
 
 
 def is_loopback(listener: socket.socket) -> bool:
-    """Tell whether only programs on this machine can connect."""
+    """Return whether only programs on this machine can connect."""
     return ip_address(listener.getsockname()[0]).is_loopback
 
 
 def url_of(listener: socket.socket) -> str:
-    """Return the address that a client takes as its `base_url`."""
+    """Return the `base_url` for clients."""
     host, port = listener.getsockname()[:2]
     return f"http://[{host}]:{port}/v1" if ":" in host else f"http://{host}:{port}/v1"
 
@@ -126,14 +126,14 @@ class HttpServer(uvicorn.Server):
         header_timeout: float = _HEADER_TIMEOUT,
         write_timeout: float = 30.0,
     ) -> None:
-        """Make it.
+        """Create the server.
 
         Args:
             endpoint: The application.
-            grace: Seconds that answers in progress get to finish after a signal.
-            max_connections: The most connections at once.
-            header_timeout: Seconds in which the headers of a request must arrive.
-            write_timeout: Seconds that a client may leave data unread before its connection is closed.
+            grace: The time that answers in progress get to finish after a signal, in seconds.
+            max_connections: The maximum number of connections.
+            header_timeout: The time limit for receiving the headers of a request, in seconds.
+            write_timeout: The time that a client may leave data unread before its connection is closed, in seconds.
         """
         most = min(max_connections, _most_connections())
 
@@ -146,7 +146,7 @@ class HttpServer(uvicorn.Server):
             lifespan="off",
             log_config=None,
             log_level=logging.WARNING,
-            access_log=False,  # its line has the query, where some clients put keys
+            access_log=False,  # its lines have the query string, where some clients put keys
             server_header=False,
             proxy_headers=False,
             ws="none",
@@ -158,7 +158,7 @@ class HttpServer(uvicorn.Server):
         self._until: float | None = None
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Shut down gracefully at the first signal, and at once at the second."""
+        """Shut down gracefully at the first signal, and immediately at the second."""
         if self._until is None:
             self._endpoint.drain()
             self._until = monotonic() + self._grace
@@ -166,7 +166,7 @@ class HttpServer(uvicorn.Server):
             super().handle_exit(sig, frame)
 
     async def on_tick(self, counter: int) -> bool:
-        """Check ten times a second whether all answers are finished or the grace period has passed."""
+        """Exit when all answers are finished or the grace period is over. uvicorn calls this ten times a second."""
         if counter == 0:
             asyncio.get_running_loop().set_exception_handler(AcceptErrors())
         if self._until is not None:
@@ -183,13 +183,13 @@ def run(endpoint: Endpoint, listener: socket.socket, *, grace: float, **options:
     Args:
         endpoint: The application.
         listener: The bound socket.
-        grace: Seconds that answers in progress get to finish.
+        grace: The time that answers in progress get to finish, in seconds.
         **options: The other arguments of `HttpServer`.
     """
-    # After each system call, the thread that handles connections waits until the threads that run mixtures release the
-    # interpreter. With Python's default interval of 5 ms, hundreds of connections or streams would take seconds.
+    # After each system call, the connection thread waits until the threads that run mixtures release the GIL. With Python's
+    # default switch interval of 5 ms, hundreds of connections or streams would take seconds.
     sys.setswitchinterval(_TURN_SECONDS)
-    # Full garbage collections stop all threads. Imported modules never become garbage, so leave them out.
+    # Full garbage collections stop all threads. Exclude imported modules, which never become garbage.
     gc.collect()
     gc.freeze()
     gc.set_threshold(*_COLLECTION_THRESHOLDS)
@@ -229,7 +229,7 @@ class _ConnectionLimits(NamedTuple):
 
 
 class _BoundedProtocol(H11Protocol):
-    """uvicorn's protocol with limits on connections, half-sent headers and unread data."""
+    """uvicorn's protocol with limits on connections, incomplete headers and unread data."""
 
     limits: _ConnectionLimits
 
@@ -244,7 +244,7 @@ class _BoundedProtocol(H11Protocol):
             body = json.dumps(_BUSY).encode()
             head = "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nretry-after: 1\r\n"
             transport.write(f"{head}connection: close\r\ncontent-length: {len(body)}\r\n\r\n".encode() + body)
-            # If the connection were closed before its request is read, the client might never see the answer.
+            # If the connection were closed before the request is read, the client might not receive the answer.
             transport.write_eof()
             self._header_timer = self.loop.call_later(_REFUSED_TIMEOUT, transport.abort)
             return
@@ -300,7 +300,7 @@ class AcceptErrors:
         self._next = 0.0
 
     def __call__(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        """Log what asyncio reports."""
+        """Handle an error that asyncio reports."""
         error = context.get("exception")
         if not (isinstance(error, OSError) and error.errno in _NO_FILES):
             loop.default_exception_handler(context)

@@ -1,4 +1,4 @@
-"""Cancelling work when the client disconnects, and streams of server-sent events."""
+"""Cancellation when the client disconnects, and streams of server-sent events."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from langchain_moa.data.answer import whole_characters
 from langchain_moa.serving.errors import ApiError, ClientGoneError, out_of_time, shutting_down
 
 if TYPE_CHECKING:
@@ -19,18 +20,18 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# A comment: clients skip it, and proxies keep the connection open. One newline only, because some clients take an empty line
-# for the end of an event.
+# A comment, which clients ignore and which makes proxies keep the connection open. It ends with one newline only, because some
+# clients treat an empty line as the end of an event.
 _PING = b": still at work\n"
 
 _HEADERS = {
     "content-type": "text/event-stream; charset=utf-8",
     "cache-control": "no-cache",
-    # nginx would buffer the events.
+    # Without this, nginx would buffer the events.
     "x-accel-buffering": "no",
 }
 
-# The most events that are made before the client has read the last ones.
+# The maximum number of events that are created before the client has read the previous ones.
 _AHEAD = 16
 
 _SECONDS_BETWEEN = 0.5
@@ -45,35 +46,35 @@ class EventWriter(Protocol):
         ...
 
     def encode(self, event: Mapping[str, Any]) -> bytes:
-        """Return an event as it is sent."""
+        """Return an event as a server-sent event."""
         ...
 
     @property
     def last(self) -> bytes:
-        """What follows the last event of an answer that is complete."""
+        """The bytes after the last event of a complete answer."""
         ...
 
 
 def encode_json(data: Mapping[str, Any]) -> bytes:
-    """Return JSON in one line."""
-    return json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode()
+    """Return data as JSON on one line."""
+    return whole_characters(json.dumps(data, ensure_ascii=False, separators=(",", ":"))).encode()
 
 
 async def attended(receive: Receive, work: Coroutine[Any, Any, T], *, places: Places, until: float, limits: Limits) -> T:
-    """Run some work for a client. Cancel it if the client disconnects, the time limit passes or the server shuts down.
+    """Run a coroutine for a client, and cancel it if the client disconnects, time runs out, or the server shuts down.
 
-    The work runs as a task. Cancelling it closes its calls to providers.
+    The coroutine runs in a task. Cancelling it closes its calls to providers.
 
     Args:
         receive: The request's `receive`, after its body has been read.
         work: The coroutine.
-        places: Tells when the server shuts down.
-        until: The time limit, on the loop's clock.
+        places: Signals the shutdown of the server.
+        until: The deadline, on the event loop's clock.
         limits: The server's limits.
 
     Raises:
-        ClientGoneError: The client has disconnected.
-        ApiError: The time limit has passed, or the server shuts down.
+        ClientGoneError: The client disconnected.
+        ApiError: The deadline has passed, or the server is shutting down.
     """
     task = asyncio.create_task(work)
     gone, expired = asyncio.create_task(_gone(receive)), asyncio.create_task(places.expired())
@@ -92,8 +93,8 @@ async def attended(receive: Receive, work: Coroutine[Any, Any, T], *, places: Pl
 async def end_tasks(*tasks: asyncio.Task[Any]) -> None:
     """Cancel tasks and wait until they have ended.
 
-    Cancels repeatedly: before Python 3.12, `asyncio.wait_for`, which provider packages use, can lose a cancellation that
-    coincides with a result.
+    It cancels repeatedly, because before Python 3.12, `asyncio.wait_for`, which provider packages use, can swallow a
+    cancellation that coincides with a result.
 
     Args:
         *tasks: The tasks; their results and errors are ignored.
@@ -105,14 +106,14 @@ async def end_tasks(*tasks: asyncio.Task[Any]) -> None:
         try:
             _, waiting = await asyncio.wait(waiting, timeout=_SECONDS_BETWEEN)
         except asyncio.CancelledError as error:
-            # This task is cancelled, too. End the others first.
+            # This task was cancelled, too. End the others first.
             interrupted = error
             waiting = {task for task in waiting if not task.done()}
         if not waiting:
             break
     for task in set(tasks) - waiting:
         if not task.cancelled():
-            task.exception()  # asyncio warns about errors that are never retrieved
+            task.exception()  # avoids asyncio's warning about errors that were never retrieved
     if interrupted is not None:
         raise interrupted
 
@@ -125,15 +126,15 @@ async def _gone(receive: Receive) -> None:
 class EventStream:
     """Sends events to a client.
 
-    The headers are sent at once, so that clients and proxies see that the server works. Later errors are sent as events.
+    The headers are sent immediately, so that clients and proxies see a response. Later errors are sent as events.
     """
 
     def __init__(self, events: AsyncGenerator[Mapping[str, Any]], writer: EventWriter, limits: Limits) -> None:
-        """Make it for one answer.
+        """Create the stream of one answer.
 
         Args:
-            events: The events, consumed at most 16 ahead of what the client reads. An `ApiError` ends them.
-            writer: Encodes them.
+            events: The events, consumed at most 16 ahead of the client. An `ApiError` ends the stream.
+            writer: Encodes the events.
             limits: The server's limits.
         """
         self._events = events
@@ -148,15 +149,15 @@ class EventStream:
         Args:
             receive: The request's `receive`.
             send: The request's `send`.
-            places: Tells when the server shuts down.
-            until: The time limit for the last event, on the loop's clock.
+            places: Signals the shutdown of the server.
+            until: The deadline for the last event, on the event loop's clock.
             headers: Additional headers.
 
         Returns:
-            The error that ended the stream; `None` if it is complete.
+            The error that ended the stream, or `None` if it is complete.
 
         Raises:
-            ClientGoneError: The client has disconnected, or does not read.
+            ClientGoneError: The client disconnected, or does not read.
         """
         every = [(name.encode(), value.encode("latin-1")) for name, value in {**_HEADERS, **headers}.items()]
         await self._within(send({"type": "http.response.start", "status": 200, "headers": every}))
@@ -181,7 +182,7 @@ class EventStream:
                 except TimeoutError:
                     await self._within(send({"type": "http.response.body", "body": _PING, "more_body": True}))
                     continue
-                # Events that are already there are sent at once: every write costs a turn of the interpreter.
+                # Send all available events in one write, because every write may wait for the GIL.
                 body = []
                 while isinstance(event, Mapping):
                     body.append(self._writer.encode(event))
@@ -198,7 +199,7 @@ class EventStream:
             await end_tasks(making)
 
     async def _make(self, queue: asyncio.Queue[Mapping[str, Any] | ApiError | None]) -> None:
-        # One task for all events, because a graph's stream stores values in its task's context.
+        # Iterate in a single task, because a graph's stream stores values in the context of its task.
         try:
             async with aclosing(self._events) as events:
                 async for event in events:

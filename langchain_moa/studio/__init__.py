@@ -1,6 +1,6 @@
-"""Mixtures on a server: what `langgraph dev`, Studio and Agent Server load.
+"""Graph factories for `langgraph dev`, Studio and Agent Server.
 
-`langgraph.json` names `make_graph`, or a factory of your own by `graph_factory`. Nothing here is imported by `langchain_moa`.
+`langgraph.json` names `make_graph`, or your own factory from `graph_factory`. `langchain_moa` does not import this package.
 """
 
 from langchain_moa.studio.factory import graph_factory, make_graph

@@ -1,4 +1,4 @@
-"""The fields of a served mixture that an assistant or a run may set."""
+"""The context of a served mixture: the fields that an assistant or a run may set."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ if TYPE_CHECKING:
     from pydantic.json_schema import JsonSchemaValue
     from pydantic_core import CoreSchema
 
-# What clients ask for is built on the server: each proposer of each layer is a node.
+# Limits for clients, because the server builds a node for each proposer of each layer.
 _MOST_LAYERS = 10
 _MOST_PROPOSERS = 32
 
 
 class MemberContext(BaseModel):
-    """A proposer or an aggregator in a context, where a name alone does not say enough.
+    """A proposer or an aggregator in a context, if a string is not enough.
 
-    There are no `settings` here: an address in them would have the server's key sent there.
+    It has no `settings`, because the server would send its key to a base URL in them.
 
     Attributes:
-        model: A member of the configured mixture, by its name, or a model as `provider:model`.
-        name: What drawings, events and reports call it. Default: the member's own name, or the model.
-        system_prompt: Its role. Default: the member's own.
+        model: The name of a member of the configured mixture, or a model as `provider:model`.
+        name: The name in drawings, events and reports. Default: the member's own name, or the model.
+        system_prompt: The system prompt. Default: the member's own.
     """
 
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
@@ -53,8 +53,15 @@ class MemberContext(BaseModel):
 
 
 def _unset(value: Any) -> Any:
-    """Read a cleared field of a form as unset."""
+    """Treat a cleared field of a form as unset."""
     return None if value in ("", []) else value
+
+
+def _number(value: Any) -> Any:
+    if isinstance(value, bool):
+        msg = f"{str(value).lower()} is not a number; give a number, or leave the field out"
+        raise ValueError(msg)  # noqa: TRY004  # pydantic reports ValueErrors with the field's name
+    return _unset(value)
 
 
 def _member(value: Any) -> Any:
@@ -66,18 +73,19 @@ def _shape(value: Any) -> str:
 
 
 _Cleared = BeforeValidator(_unset)
+_Number = BeforeValidator(_number)
 _Member = Annotated[MemberContext, BeforeValidator(_member)]
 _Layer = Annotated[list[_Member], Field(min_length=1, max_length=_MOST_PROPOSERS)]
 _Layers = Annotated[list[_Layer], Field(min_length=1, max_length=_MOST_LAYERS)]
 _Proposers = Annotated[Annotated[_Layer, Tag("list")] | Annotated[_Layers, Tag("layers")], Discriminator(_shape)]
-# Studio's forms take plain types only; code may use the other spellings.
+# Studio's forms support only plain types; code may use the other notations.
 _LIST = WithJsonSchema({"type": "array", "items": {"type": "string"}})
 _TEXT = WithJsonSchema({"type": "string"})
 _NUMBER = WithJsonSchema({"type": "number", "minimum": 0})
 _PROMPT = {"langgraph_type": "prompt"}
 
 NONE = "none"
-"""What a form sends for no filter, or for no stop condition, where the configured mixture has one."""
+"""The value for no filters, or for no stop condition, if the configured mixture has some."""
 
 
 def _known(package: str, *others: str) -> tuple[str, ...]:
@@ -85,9 +93,9 @@ def _known(package: str, *others: str) -> tuple[str, ...]:
 
 
 def _one_of(package: str, *others: str) -> AfterValidator:
-    """Return a check for the name of a strategy.
+    """Return a validator for the name of a strategy.
 
-    By name only: arguments of strategies may name models, and functions that the server would import.
+    Arguments are not allowed, because they may name models, and functions that the server would import.
     """
     known = _known(package, *others)
 
@@ -117,20 +125,20 @@ class MixtureContext(BaseModel):
     """The mixture of an assistant, or of one run. The server's configuration has the default of each field.
 
     Attributes:
-        proposers: Who proposes, in each layer: names of the configured mixture's members, models as `provider:model`, or
-            mappings with `model`, `name` and `system_prompt`. A list of such lists sets each layer apart.
-        aggregator: Who writes the answer, in the same words.
-        num_layers: Layers of proposers; the aggregator is extra.
-        prompt: How references are shown: `paper`, `hardened`, or an instruction in your own words.
-        proposer_system_prompt: A role for every proposer; it overrides the proposer's own.
-        aggregator_system_prompt: A role for the aggregator; it overrides the aggregator's own.
-        aggregation: How the answer is made of the references: the name of a strategy.
-        reference_filters: Which references are passed on: names of filters, or `none`.
-        stop_when: When no further layer is asked: the name of a stop condition, or `none`.
-        quorum: How many good answers close a layer early, or which share of its proposers.
-        deadline: Seconds for the whole answer.
-        temperature: For every call.
-        max_tokens: The longest answer of every call, in tokens.
+        proposers: The proposers of every layer: names of the configured mixture's members, models as `provider:model`, or
+            mappings with `model`, `name` and `system_prompt`. A list of lists sets each layer separately.
+        aggregator: The aggregator, in the same notations.
+        num_layers: The number of layers of proposers, without the aggregator.
+        prompt: The prompt for references: `paper`, `hardened`, or your own instruction.
+        proposer_system_prompt: The system prompt of every proposer; it overrides the proposers' own.
+        aggregator_system_prompt: The system prompt of the aggregator; it overrides the aggregator's own.
+        aggregation: The name of the aggregation strategy.
+        reference_filters: The names of the reference filters, or `none`.
+        stop_when: The name of the stop condition, or `none`.
+        quorum: The number of good answers, or the share of proposers, after which a layer ends early.
+        deadline: The time limit of the whole answer, in seconds.
+        temperature: The temperature of every call.
+        max_tokens: The limit of output tokens of every call.
     """
 
     model_config = ConfigDict(extra="ignore", hide_input_in_errors=True)
@@ -145,7 +153,7 @@ class MixtureContext(BaseModel):
         title="Aggregator",
         description="Who writes the answer: the name of a member, or a model as provider:model.",
     )
-    num_layers: Annotated[int | None, _Cleared, WithJsonSchema({"type": "integer", "minimum": 1, "maximum": _MOST_LAYERS})] = (
+    num_layers: Annotated[int | None, _Number, WithJsonSchema({"type": "integer", "minimum": 1, "maximum": _MOST_LAYERS})] = (
         Field(default=None, ge=1, le=_MOST_LAYERS, description="Layers of proposers; the aggregator is extra.")
     )
     prompt: Annotated[str | None, _Cleared, _TEXT] = Field(
@@ -162,26 +170,24 @@ class MixtureContext(BaseModel):
     aggregation: _Aggregation = Field(default=None, description="How the answer is made of the references.")
     reference_filters: _Filters = Field(default=None, description="Which references are passed on; none: all of them.")
     stop_when: _Stop = Field(default=None, description="When no further layer is asked; none: never.")
-    quorum: Annotated[int | float | None, _Cleared, _NUMBER] = Field(
+    quorum: Annotated[int | float | None, _Number, _NUMBER] = Field(
         default=None, gt=0, description="How many good answers close a layer early: a number, or a share such as 0.75."
     )
-    deadline: Annotated[float | None, _Cleared, _NUMBER] = Field(
-        default=None, gt=0, description="Seconds for the whole answer."
-    )
-    temperature: Annotated[float | None, _Cleared, _NUMBER] = Field(default=None, ge=0, description="For every call.")
-    max_tokens: Annotated[int | None, _Cleared, WithJsonSchema({"type": "integer", "minimum": 1})] = Field(
+    deadline: Annotated[float | None, _Number, _NUMBER] = Field(default=None, gt=0, description="Seconds for the whole answer.")
+    temperature: Annotated[float | None, _Number, _NUMBER] = Field(default=None, ge=0, description="For every call.")
+    max_tokens: Annotated[int | None, _Number, WithJsonSchema({"type": "integer", "minimum": 1})] = Field(
         default=None, ge=1, description="The longest answer of every call, in tokens; a model's thoughts count."
     )
 
     @classmethod
     def read(cls, given: Mapping[str, Any]) -> Self:
-        """Read what a server hands a graph factory.
+        """Validate the context that a server passes to a graph factory.
 
         Args:
-            given: The context, or the `configurable` part of a config, whose other entries are the server's.
+            given: The context, or the `configurable` part of a config. Other entries of that are ignored.
 
         Raises:
-            ValueError: A field is wrong or mistyped, or holds a key; the text names it.
+            ValueError: A field is invalid, misspelled, or has a key. The message names the field.
         """
         for name in given:
             if name not in cls.model_fields and (close := get_close_matches(name, cls.model_fields, n=1, cutoff=0.8)):
@@ -198,25 +204,25 @@ class MixtureContext(BaseModel):
 
     @property
     def set_fields(self) -> dict[str, Any]:
-        """What has been set, as plain data."""
+        """The fields that are set, as JSON-like data."""
         return self.model_dump(exclude_none=True)
 
     @property
     def key(self) -> str:
-        """What tells this mixture from others."""
+        """A key that identifies the mixture of this context."""
         return json.dumps(self.set_fields, sort_keys=True)
 
 
 def refuse_secrets(given: Mapping[str, Any]) -> None:
-    """Refuse a context that holds a key at any depth: the server keeps contexts, and shows them to those who may look.
+    """Check that a context has no key at any depth: the server stores contexts and shows them to its users.
 
     Args:
-        given: The context as the client has sent it.
+        given: The context that the client sent.
 
     Raises:
-        ValueError: There is one; the text names the field.
+        ValueError: The context has a key. The message names the field.
     """
-    # A `configurable` has entries of the server's own, which no client sets.
+    # A `configurable` also has entries of the server, which clients cannot set.
     of_client = {name: value for name, value in given.items() if not name.startswith(("__", "langgraph_"))}
     if (secret := names_secret(of_client)) is not None:
         raise ValueError(_no_secrets(secret))
@@ -230,11 +236,11 @@ def _no_secrets(name: str) -> str:
 
 
 def context_schema(defaults: Mapping[str, Any], nodes: Mapping[str, list[str]]) -> type[MixtureContext]:
-    """Return the schema that Studio makes a form of: it shows what is configured, and at which nodes it counts.
+    """Return the schema of Studio's form, with the configured defaults and the nodes that each field affects.
 
     Args:
         defaults: The default of each field.
-        nodes: The nodes that each field belongs to.
+        nodes: The nodes that each field affects.
     """
 
     class Context(MixtureContext):

@@ -1,4 +1,4 @@
-"""The functions that a server calls for a graph."""
+"""The graph factories that a server calls."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-# These are real imports, because the server reads a factory's annotations at run time.
+# Imported at run time, because the server reads the annotations of a factory.
 from langchain_core.runnables import RunnableConfig
 from langgraph.pregel import Pregel
 from langgraph_sdk.runtime import ServerRuntime
@@ -30,24 +30,24 @@ _logger = logging.getLogger("langchain_moa")
 
 
 def graph_factory(mixture: Mixture | Callable[[], Mixture] | None = None, *, models: Sequence[str] | None = None) -> Factory:
-    """Make what `langgraph.json` names: a function that gives a server the graph of a mixture.
+    """Create a graph factory for `langgraph.json`, a function that returns the graph of a mixture to a server.
 
-    Assistants and runs set proposers, aggregator, layers and prompts in their context; the graph is built for what they set,
-    once, and kept. A context names the mixture's own members by name, with all that is configured of them, or other models
-    as `provider:model`, for which the server has the keys.
+    Assistants and runs can set proposers, aggregator, layers and prompts in their context. The graph for each context is built
+    once and cached. A context refers to the mixture's own members by name, with their configuration, or to other models as
+    `provider:model`, for which the server needs the keys.
 
     Args:
-        mixture: The mixture where no context says otherwise, or a function that makes it when it is first needed. Default:
-            the YAML file that the environment variable `LANGCHAIN_MOA_CONFIG` names, or the preset that
-            `LANGCHAIN_MOA_PRESET` names, or `./moa.yaml` if it is there, or the preset `local`.
-        models: Patterns of the models that contexts may name beside the mixture's own members, `openai:*` for example; an
-            empty list leaves them these members alone. A pattern that begins with `*` is for providers that run models on
-            their own servers, as far as the server has their key in its environment; models that would be loaded here
-            (`local:*`, `huggingface:*`) have to be named. Default: those of `LANGCHAIN_MOA_MODELS`, with commas between,
-            or `*`; none if the mixture has an `api_key`, which is not for other providers.
+        mixture: The default mixture, or a function that creates it when it is first needed. Default: the YAML file in the
+            environment variable `LANGCHAIN_MOA_CONFIG`, or the preset in `LANGCHAIN_MOA_PRESET`, or `./moa.yaml` if it exists,
+            or the preset `local`.
+        models: Patterns of the models that contexts may use in addition to the mixture's own members, for example `openai:*`.
+            An empty list allows only these members. A pattern that starts with `*` matches only hosted providers whose key is
+            in the server's environment; models that would be loaded on the server (`local:*`, `huggingface:*`) must be named
+            explicitly. Default: the comma-separated patterns in `LANGCHAIN_MOA_MODELS`, or `*`; none if the mixture has an
+            `api_key`, which must not be sent to other providers.
 
     Returns:
-        The function. It is async, and builds in a thread.
+        The factory, an async function that builds graphs in a thread.
 
     Example:
         ```python
@@ -62,7 +62,7 @@ def graph_factory(mixture: Mixture | Callable[[], Mixture] | None = None, *, mod
     served = Served(_maker(mixture), models=_models() if models is None else models)
 
     async def make_graph(config: RunnableConfig, runtime: ServerRuntime[Any]) -> Pregel[Any, Any, Any, Any]:
-        # A server that reads or changes a thread, or draws an assistant, hands on the assistant's context in its config.
+        # To read or update a thread, or to draw an assistant, the server passes the assistant's context in the config.
         settled = config.get("configurable") or {}
         running = runtime.execution_runtime
         if running is None:
@@ -73,14 +73,14 @@ def graph_factory(mixture: Mixture | Callable[[], Mixture] | None = None, *, mod
         try:
             return await served.graph(MixtureContext.read(given))
         except ImportError as error:
-            # The server shows callers the text of a wrong value; any other error is "internal" to it.
+            # The server shows clients the message of a ValueError; any other error becomes an "internal error".
             raise ValueError(str(error)) from error
 
     return make_graph
 
 
 async def _shown(served: Served, given: Mapping[str, Any]) -> Pregel[Any, Any, Any, Any]:
-    """Return the graph to look at: a wrong context cannot be mended in a form that it keeps from being shown."""
+    """Return the graph to show. For an invalid context this is the default graph, so that Studio can show its form."""
     try:
         return await served.graph(MixtureContext.read(given))
     except (ValueError, ImportError) as error:
@@ -95,10 +95,10 @@ def _maker(mixture: Mixture | Callable[[], Mixture] | None) -> Callable[[], Mixt
 
 
 def configured() -> Mixture:
-    """Make the mixture that the environment names.
+    """Create the mixture that the environment variables describe.
 
     Raises:
-        ValueError: Both variables are set, or what they name is no mixture.
+        ValueError: Both variables are set, or the mixture is invalid.
     """
     config, preset = os.environ.get(CONFIG), os.environ.get(PRESET)
     if config and preset:
@@ -115,4 +115,4 @@ def _models() -> Sequence[str] | None:
 
 
 make_graph = graph_factory()
-"""The factory that `langgraph.json` names where the environment names the mixture."""
+"""The factory of the mixture that the environment variables describe, for `langgraph.json`."""

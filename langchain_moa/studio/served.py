@@ -1,4 +1,4 @@
-"""A mixture on a server: the graph for each context, built once."""
+"""A served mixture, with a cached graph for each context."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ _OWN_FIELDS = ("num_layers", "prompt", "quorum", "deadline", "temperature", "max
 
 
 class Served:
-    """A mixture, and those that contexts make of it."""
+    """A mixture and its variants by context."""
 
     def __init__(self, make: Callable[[], Mixture], *, models: Sequence[str] | None = None) -> None:
-        """Serve a mixture.
+        """Create it for a mixture.
 
         Args:
-            make: Makes the configured mixture; called once, in a thread, when the first graph is asked for.
-            models: What contexts may name beside the mixture's own members; see `graph_factory`.
+            make: Creates the configured mixture. It is called once, in a thread, for the first graph.
+            models: The models that contexts may use in addition to the mixture's own members; see `graph_factory`.
         """
         self._make = make
         self._models = models
@@ -50,30 +50,30 @@ class Served:
         """Return the graph for a context.
 
         Args:
-            context: What it sets.
+            context: The context.
 
         Raises:
-            ValueError: It describes no mixture, or names a model that the server does not offer.
+            ValueError: The context describes no valid mixture, or uses a model that the server does not offer.
         """
         if (found := self._graphs.find(context.key)) is not None:
             return found
-        # Clients and configuration are read from disk, which the server's event loop must not wait for.
+        # In a thread, because clients and configuration are read from disk, which would block the event loop.
         return await asyncio.to_thread(self._graphs.get, context.key, lambda: self._build(context))
 
     def _build(self, context: MixtureContext) -> Pregel[Any, Any, Any, Any]:
         base = self._mixture.get("", self._make)
         mixture = self._mixed(base, context) if context.set_fields else base
         builder = build_graph(mixture)
-        # It is the mixture's graph in every way, but that a server's clients set fields of the mixture and no call's arguments.
+        # The mixture's graph, except that its context sets fields of the mixture instead of call arguments.
         schema: Any = context_schema(_defaults(mixture), _nodes(builder))
         builder.context_schema = schema
         graph = builder.compile()
-        # LangGraph makes the object itself, and takes no class of ours for it.
+        # LangGraph creates the object itself and does not accept a subclass.
         graph.__class__ = ServedGraph
         return graph
 
     def _mixed(self, base: Mixture, context: MixtureContext) -> Mixture:
-        """Make the mixture that a context describes."""
+        """Create the mixture that a context describes."""
         fields = {name: getattr(base, name) for name in base.model_fields_set & Mixture.model_fields.keys()}
         wanted = context.set_fields
         fields |= {name: wanted[name] for name in _OWN_FIELDS if name in wanted}
@@ -109,7 +109,7 @@ class Served:
         return [self._member(each, known, seen) for each in wanted]
 
     def _member(self, wanted: MemberContext, known: dict[str, list[Proposer]], seen: Counter[str]) -> Proposer:
-        """Return the configured member of a name, the second of a name that stands there twice, or a model by its id."""
+        """Return the configured member with a name, taking members with the same name in turn, or a new one for a model id."""
         name = wanted.model
         if name in known:
             spec = known[name][min(seen[name], len(known[name]) - 1)]
@@ -130,7 +130,7 @@ class Served:
 
 
 def _chosen_strategies(base: Mixture, wanted: dict[str, Any]) -> dict[str, Any]:
-    """Return the strategies that a context names; a configured one of that name is kept with its arguments."""
+    """Return the strategies that a context names. A configured strategy with the same name keeps its arguments."""
     chosen: dict[str, Any] = {}
     if (name := wanted.get("aggregation")) is not None and name != name_of(base.strategies.aggregation):
         chosen["aggregation"] = name
@@ -150,8 +150,8 @@ def _stop_name(base: Mixture) -> str | None:
     return None if base.stop_when is None else name_of(base.stop_when)
 
 
-# Providers that run models on servers of their own, each with the variables that its key is looked for in. What other providers
-# load (`huggingface:`, `local:`) would be loaded on this server, from its disk or from a repository of the caller's choice.
+# Hosted providers, with the environment variables of their keys. Models of others (`huggingface:`, `local:`) would be loaded on
+# this server, from its disk or from a repository that the client chooses.
 _HOSTED = {
     "anthropic": ("ANTHROPIC_API_KEY",),
     "cohere": ("COHERE_API_KEY",),
@@ -174,14 +174,14 @@ def _has_key(provider: str) -> bool:
 
 
 def _offers(pattern: str, model: str) -> bool:
-    """Tell whether a pattern of the operator's offers a model to callers."""
+    """Return whether a pattern allows clients to use a model."""
     kind, _, name = model.partition(":")
-    # A client of the server has no business in its files.
+    # Clients must not read files of the server.
     if kind in {"replay", "config"}:
         return False
     if kind == "local" and (any(sign in name for sign in "/\\~#") or name.lower().endswith(".gguf")):
         return False
-    # A pattern has to name a provider that loads models here: `*` is for hosted ones only.
+    # `*` matches only hosted providers with a key; others must be named explicitly.
     if "*" in pattern.partition(":")[0] and not (kind in _HOSTED and _has_key(kind)):
         return False
     return fnmatchcase(model, pattern)
@@ -219,10 +219,10 @@ def _defaults(mixture: Mixture) -> dict[str, Any]:
         "aggregator": None if aggregator is None else _name(aggregator),
         "num_layers": mixture.num_layers,
         "prompt": mixture.prompt if isinstance(mixture.prompt, str) else None,
-        # Where the roles differ, there is no default.
+        # There is no default if the proposers' prompts differ.
         "proposer_system_prompt": roles.pop() if len(roles) == 1 else None,
         "aggregator_system_prompt": None if aggregator is None else aggregator.system_prompt,
-        # Strategies of the operator's own have no name that a context could send back.
+        # Custom strategies have no name that a context could use.
         "aggregation": _of_package("aggregation", name_of(mixture.strategies.aggregation)),
         "reference_filters": None if None in filters else filters or None,
         "stop_when": _of_package("stopping", _stop_name(mixture)),
@@ -234,7 +234,7 @@ def _defaults(mixture: Mixture) -> dict[str, Any]:
 
 
 def _nodes(builder: StateGraph[MoAState, MoAContext]) -> dict[str, list[str]]:
-    """Return the nodes that each field of a context belongs to."""
+    """Return the nodes that each field of a context affects."""
     layers = {name: (node.metadata or {}).get("layer") for name, node in builder.nodes.items()}
     proposers = [name for name, node in builder.nodes.items() if "proposer" in (node.metadata or {})]
     merges = [name for name, layer in layers.items() if layer is not None and name not in proposers]

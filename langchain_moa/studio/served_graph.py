@@ -1,4 +1,4 @@
-"""A served graph, which refuses a run that would cost something and answer nothing."""
+"""A served graph, which rejects runs that would return no answer."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 
 class ServedGraph(CompiledMoA):
-    """A mixture's graph on a server: it is another one with each context, and anybody may send it anything."""
+    """A mixture's graph on a server, where the graph depends on the context and any client may send any input."""
 
     @override
     async def astream(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> AsyncIterator[Any]:
-        """Run the graph; arguments and items are LangGraph's.
+        """Run the graph like LangGraph's `astream`.
 
         Raises:
-            MoAError: There is nothing to answer, or a thread that was to go on cannot.
+            MoAError: There is no message to answer, or a thread cannot be resumed.
         """
         brings_nothing = isinstance(input, dict) and not input.get("messages")
         values, before = await self._looked_up(config) if input is None or brings_nothing else ({}, None)
@@ -37,7 +37,7 @@ class ServedGraph(CompiledMoA):
             await self._require_progress(config, before)
 
     async def _require_progress(self, config: RunnableConfig | None, before: Any) -> None:
-        """Refuse to call a run a success that went on with nothing: where its thread was left, this graph has no node."""
+        """Check that a resumed run made progress: it cannot if its thread waits for a node that this graph does not have."""
         values, after = await self._looked_up(config)
         messages = values.get("messages")
         if before is None or before.config != after.config or after.next or not messages or isinstance(messages[-1], AIMessage):
@@ -49,7 +49,7 @@ class ServedGraph(CompiledMoA):
         raise MoAError(msg, references=values.get("references") or ())
 
     async def _looked_up(self, config: RunnableConfig | None) -> tuple[Mapping[str, Any], Any]:
-        """Return a thread's values, and its whole state; nothing where there is no thread."""
+        """Return the values and the state of a thread, or an empty mapping and `None` without a thread."""
         if config is None or not self.checkpointer:
             return {}, None
         state = await self.aget_state(config)

@@ -1,4 +1,4 @@
-"""A shelf: what is costly to make is made once and kept, as long as there is room."""
+"""A thread-safe LRU cache for objects that are costly to create."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ T = TypeVar("T")
 
 
 class Shelf(Generic[T]):
-    """Keeps what was asked for last; any number of threads may ask.
+    """A thread-safe LRU cache that creates each value once.
 
     Attributes:
-        size: The most things to keep.
+        size: The maximum number of values.
     """
 
     def __init__(self, *, size: int = 32) -> None:
-        """Put up an empty shelf.
+        """Create an empty cache.
 
         Args:
-            size: The most things to keep, at least 1; the least recently used one is dropped first.
+            size: The maximum number of values, at least 1. The least recently used value is removed first.
         """
         self.size = size
         self._kept: OrderedDict[str, Future[T]] = OrderedDict()
         self._lock = Lock()
 
     def __len__(self) -> int:
-        """How many things are kept."""
+        """Return the number of values."""
         return len(self._kept)
 
     def find(self, key: str) -> T | None:
-        """Return what is kept, without waiting; `None` if it is not there, or not ready."""
+        """Return a value without waiting, or `None` if it does not exist or is not ready."""
         with self._lock:
             future = self._kept.get(key)
             if future is None or not future.done() or future.exception() is not None:
@@ -44,11 +44,11 @@ class Shelf(Generic[T]):
             return future.result()
 
     def get(self, key: str, make: Callable[[], T]) -> T:
-        """Return what is kept, or make it; other callers wait for the one that is being made.
+        """Return a value, and create it if it does not exist. Concurrent callers wait for the same value.
 
         Args:
-            key: What it is kept under.
-            make: Makes it. What it raises goes to all who wait, and is not kept.
+            key: The key.
+            make: Creates the value. Its error is raised to all waiting callers and not cached.
         """
         with self._lock:
             future = self._kept.get(key)
@@ -66,7 +66,7 @@ class Shelf(Generic[T]):
     def _make(self, key: str, future: Future[T], make: Callable[[], T]) -> None:
         try:
             made = make()
-        except BaseException as error:  # noqa: BLE001  # whatever it is, those who wait must hear of it
+        except BaseException as error:  # noqa: BLE001  # any error must reach the waiting callers
             with self._lock:
                 if self._kept.get(key) is future:
                     del self._kept[key]

@@ -1,4 +1,4 @@
-"""A chat model that replays recorded answers, for experiments on real models' outputs without a key or a network."""
+"""A chat model that replays recorded answers, for experiments without a key or a network."""
 
 from __future__ import annotations
 
@@ -73,14 +73,14 @@ class ReplayChatModel(BaseChatModel):
     have no effect. In files and on the command line, write `replay:answers.jsonl#gpt-4o`; see `replay_model`.
 
     Attributes:
-        answers: The answer for each question, or a list of several answers (samples). `None` is a call that failed.
+        answers: The answer to each question, or a list of several answers (samples). `None` is a failed call.
         model: The model's name in reports, `model` or `provider:model`. With a provider, its tokens are priced by the price
             list. Default: `replay`.
         sample: Index of the sample to return, from 0. An index beyond the last sample wraps around. Default: the first
             sample, or the one that `seed` draws.
         seed: Draws one of several samples; the same seed and question always draw the same sample. A `seed` given at call
             time overrides it, so that `Mixture.self_moa` draws different samples. Default: no sample is drawn.
-        costs_usd: For each question, the cost of each of its answers in US dollars; `None` if it is not known.
+        costs_usd: For each question, the cost of each of its answers in US dollars, or `None` if it is unknown.
         characters: For each question, the length of each of its original answers in characters. Default: the length of the
             recorded text.
 
@@ -250,7 +250,7 @@ class ReplayChatModel(BaseChatModel):
 
 
 def replay_model(spec: str, **fields: Any) -> ReplayChatModel:
-    """Make the model for a member string `replay:FILE#MODEL`.
+    """Create the model for a member string `replay:FILE#MODEL`.
 
     Each line of the file is an object with a `question` and with `recorded`, a mapping from model names to answers. An answer
     is a text, a list of texts (several samples), or null (the call failed). Optionally, `cost_usd` and `chars` map model names

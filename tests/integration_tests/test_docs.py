@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 
-# What the blocks of a page print, on a server in whose place any provider is.
+# What the blocks of each page print, with a server that replaces all providers.
 PRINTS = {
     "README.md": ["loopback-6.1-sol says: Why is the sky blue?", "total_tokens", "loopback-6.1-sol found: 42"],
     "docs/agents.md": [
@@ -46,14 +46,14 @@ PRINTS = {
 
 def blocks(page: str, language: str) -> list[str]:
     text = (ROOT / page).read_text(encoding="utf-8")
-    # By their real names, OpenAI's client would ask some of them through an API that the loopback server does not have.
+    # With their real names, OpenAI's client would call some of them through an API that the loopback server lacks.
     text = text.replace("openai:gpt-", "openai:loopback-")
     return re.findall(rf"^```{language}\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
 
 
 @pytest.fixture(autouse=True)
 def _providers(loopback: Loopback, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The server of the test is every provider, and every local server but Ollama."""
+    """The test's server replaces all providers, and all local servers except Ollama."""
     monkeypatch.setenv("OPENAI_API_KEY", "test")
     for name in ("OPENAI", "VLLM", "LMSTUDIO", "LLAMACPP"):
         monkeypatch.setenv(f"{name}_BASE_URL", loopback.url)
@@ -72,7 +72,7 @@ def test_the_python_of_a_page_runs(
     reader: dict[str, Any] = {}
     for block in blocks(page, "python"):
         if "ollama:" in block:
-            # Made, not asked: the server does not speak Ollama's protocol.
+            # Created, but not called: the server does not support Ollama's protocol.
             block = re.sub(r"^print\(.*\n", "", block, flags=re.MULTILINE)  # noqa: PLW2901
         if '"local' not in block:
             exec(compile(block, page, "exec"), reader)  # noqa: S102  # our own page

@@ -110,7 +110,7 @@ def test_a_field_that_is_changed_finds_a_cycle_made_meanwhile(write: Any) -> Non
         ({"preset": "openai", "model": "openai:x"}, "a member has one of `model`, `preset` and `config`"),
         ({"preset": "openai", "config": "x.yaml"}, "a member has one of `model`, `preset` and `config`"),
         ({"preset": ["openai"]}, "preset must be a text"),
-        ({"config": ""}, "config must be a text|no configuration file"),
+        ({"config": ""}, "config must be a text|is a folder; name the YAML file in it"),
         ({"config": "inner.yaml", "settings": {"num_layer": 2}}, "unknown field 'num_layer'; did you mean 'num_layers'"),
     ],
 )

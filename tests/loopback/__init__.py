@@ -1,4 +1,4 @@
-"""A loopback OpenAI-compatible server: scripted answers, every request on record."""
+"""A loopback OpenAI-compatible server with scripted answers, which records every request."""
 
 from __future__ import annotations
 

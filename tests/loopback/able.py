@@ -1,7 +1,7 @@
-"""A model that does what it is told: tools, structured output, plain text.
+"""A model that follows instructions: tools, structured output, plain text.
 
-It decides by the request's tools and by its user and tool messages, never by the system
-message, so that whoever adds to the system message changes nothing.
+It decides by the request's tools and by its user and tool messages, and ignores the system
+message, so that additions to the system message make no difference.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ _SAYS_NOTHING = {"get", "set", "the", "tool", "and", "for", "call", "function", 
 
 
 def able(body: Body) -> Reply:
-    """Answer the way a capable model would, the same request always the same way.
+    """Answer like a capable model, deterministically.
 
-    With tools it calls those that fit the last user message and were not called since:
-    all at once, or one by one with `parallel_tool_calls=False`. A `tool_choice` of
-    `required` makes it call one in any case. Once none is left it answers: from the tools'
+    It calls the tools that fit the last user message and were not called since, all at
+    once, or one at a time with `parallel_tool_calls=False`. With a `tool_choice` of
+    `required`, it always calls one. When none is left, it answers: from the tools'
     results, as an instance of the `response_format`, or with an echo.
     """
     text = last_user_text(body["messages"])

@@ -1,4 +1,4 @@
-"""A `Reply` in the form of the OpenAI chat-completions API."""
+"""Convert a `Reply` to the format of OpenAI's chat completions API."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _ERROR_CODES = {401: "invalid_api_key", 404: "model_not_found", 429: "rate_limit
 
 
 def encode(value: Any) -> bytes:
-    """Return JSON the way the wire has it."""
+    """Return JSON bytes as sent on the wire."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
 
 
@@ -39,7 +39,7 @@ def event(data: bytes) -> bytes:
 
 
 def error(status: int, message: str, code: str | None = None) -> dict[str, Any]:
-    """Return an error in OpenAI's form."""
+    """Return an error in OpenAI's format."""
     return {
         "error": {
             "message": message or f"scripted error {status}",
@@ -51,15 +51,15 @@ def error(status: int, message: str, code: str | None = None) -> dict[str, Any]:
 
 
 def count_tokens(text: str) -> int:
-    """Count tokens the server's way: a word is one."""
+    """Count tokens as this server does: one per word."""
     return len(text.split())
 
 
 def cut(text: str, body: Body) -> tuple[str, str]:
-    """Cut a text where the request's stop strings and token limit say.
+    """Cut a text at the request's stop strings and token limit.
 
     Returns:
-        The text that is left, and the finish reason.
+        The remaining text, and the finish reason.
     """
     stops = body.get("stop") or ()
     for stop in [stops] if isinstance(stops, str) else stops:
@@ -73,18 +73,18 @@ def cut(text: str, body: Body) -> tuple[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """The answer to one request, in one piece or as a stream.
+    """The answer to one request, complete or as a stream.
 
     Attributes:
-        request: What is answered.
-        reply: What the script says.
+        request: The request.
+        reply: The scripted reply.
     """
 
     request: Recorded
     reply: Reply
 
     def to_json(self) -> bytes:
-        """Return the whole answer as the body of one response."""
+        """Return the complete answer as the body of one response."""
         if self.reply.malformed:
             return _MALFORMED.encode()
         text, finish_reason = self._cut()
@@ -104,10 +104,10 @@ class Completion:
         return encode(answer)
 
     def to_events(self) -> list[bytes]:
-        """Return the answer's server-sent events: the opening, the pieces, the closing.
+        """Return the answer's server-sent events: the opening, the chunks, the closing.
 
-        The first item opens the message, the last one closes it and the stream; those in
-        between are the pieces that `Reply.after_chunks` counts.
+        The first item opens the message, and the last one closes it and the stream. Those
+        in between are the chunks that `Reply.after_chunks` counts.
         """
         if self.reply.malformed:
             return [event(_MALFORMED.encode()), event(b"[DONE]")]

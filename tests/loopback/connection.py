@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """The request line and the headers, their names in lower case."""
+    """The request line and the headers, with lower-case names."""
 
     method: str
     path: str
@@ -27,10 +27,10 @@ class Head:
 
     @classmethod
     def parse(cls, raw: bytes) -> Self:
-        """Read the part of a request before its empty line.
+        """Parse the part of a request before its empty line.
 
         Raises:
-            ValueError: If it is not HTTP, or a chunked request.
+            ValueError: The request is not HTTP, or is chunked.
         """
         first, *rest = raw.decode("latin-1").split("\r\n")
         method, target, _ = first.split(" ")
@@ -48,12 +48,12 @@ class Head:
 
 
 class Connection(asyncio.Protocol):
-    """Reads requests one after the other and writes what the server makes of each."""
+    """Reads requests one after another, and writes the server's responses."""
 
     transport: asyncio.Transport
 
     def __init__(self, server: Loopback, number: int) -> None:
-        """Make the protocol of the server's connection with this number, from 1."""
+        """Create the protocol of a connection, numbered from 1."""
         self._server = server
         self.number = number
         self._buffer = bytearray()
@@ -62,22 +62,22 @@ class Connection(asyncio.Protocol):
         self.lost = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Take up the transport."""
+        """Store the transport."""
         assert isinstance(transport, asyncio.Transport)
-        # asyncio leaves it out for a listener that it has not made, and each stream's first piece would be 40 ms late.
+        # asyncio does not set this for listeners that it did not create, which would delay the first chunk of streams by 40 ms.
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.transport = transport
         self._server.connections.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """End the answer that nobody waits for any more."""
+        """Cancel the answer in progress."""
         self.lost = True
         self._server.connections.discard(self)
         if self._task is not None:
             self._task.cancel()
 
     def data_received(self, data: bytes) -> None:
-        """Collect what comes in; it may be half a request, or more than one."""
+        """Buffer incoming data, which may be a part of a request, or several requests."""
         self._buffer += data
         self._advance()
 
@@ -133,7 +133,7 @@ class Connection(asyncio.Protocol):
             self.transport.close()
 
     def respond(self, status: int, body: Any, headers: Mapping[str, str] | None = None) -> None:
-        """Send a whole response; `body` is made JSON unless it is bytes already."""
+        """Send a complete response. `body` is encoded as JSON unless it is bytes."""
         data = body if isinstance(body, bytes) else encode(body)
         self.transport.write(_head(status, {"content-length": str(len(data)), **(headers or {})}) + data)
 
@@ -143,14 +143,14 @@ class Connection(asyncio.Protocol):
         self.transport.write(_head(HTTPStatus.OK, {**more, **headers}))
 
     def send(self, data: bytes) -> None:
-        """Send one piece of a stream."""
+        """Send one chunk of a stream."""
         self.transport.write(_chunk(data))
 
     def end_stream(self, data: bytes) -> None:
-        """Send the last piece of a stream.
+        """Send the last chunk of a stream.
 
-        The stream's end goes out with it: a client that closes on the last event would
-        otherwise not have seen the end, and could not use the connection again.
+        The end of the stream is sent with it. Otherwise, a client that stops reading at the
+        last event would not see the end, and could not reuse the connection.
         """
         self.transport.write(_chunk(data) + b"0\r\n\r\n")
 

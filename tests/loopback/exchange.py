@@ -1,4 +1,4 @@
-"""One request and the sending of its answer."""
+"""One request, and how its answer is sent."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """Sends a reply the way it wants to be sent: late, in pieces, broken, or never.
+    """Sends a reply as scripted: late, in chunks, broken, or never.
 
     Attributes:
-        connection: Where the request came from.
-        request: What is answered.
-        reply: With what.
-        until: Waits until a condition on the server's state holds.
+        connection: The connection of the request.
+        request: The request.
+        reply: The scripted reply.
+        until: Waits for a condition on the server's state.
         answered: Whether a call of the model with this name has been answered.
     """
 
@@ -36,7 +36,7 @@ class Exchange:
     answered: Callable[[str], bool]
 
     async def run(self) -> None:
-        """Send the whole answer, or as much of it as the reply says."""
+        """Send the answer, or as much of it as the reply specifies."""
         reply, after = self.reply, self.reply.after
         if reply.delay:
             await asyncio.sleep(reply.delay)
@@ -91,7 +91,7 @@ class Exchange:
         self.connection.end_stream(closing)
 
     def _finish(self) -> None:
-        # Before the last bytes go: whoever has the answer must find it recorded as finished.
+        # Before the last bytes are sent, so that a client with the answer finds it recorded as finished.
         self.request.finished = time.monotonic()
 
     def _turn(self, pieces: int) -> int:

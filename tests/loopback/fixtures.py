@@ -1,4 +1,4 @@
-"""Fixtures around the loopback server; a `conftest.py` imports those it offers."""
+"""Fixtures for the loopback server, imported by `conftest.py` modules."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ _SAMPLES = {
 
 
 class Chat(Protocol):
-    """What the fixture `chat` is: `Loopback.chat`."""
+    """The type of the fixture `chat`: `Loopback.chat`."""
 
     def __call__(self, model: str = "a", **settings: object) -> ChatOpenAI:
         """Return a `ChatOpenAI` at the test's own server."""
 
 
 def forget_clients() -> None:
-    """Drop the async clients that LangChain keeps, one for each address, for models given as strings.
+    """Drop the async clients that LangChain caches by address for models given as strings.
 
-    They keep connections of the event loop that they were used in; in another loop, at the same address, these are of no use.
+    Their connections belong to the event loop in which they were used, and cannot be used in another loop.
     """
     _client_utils._cached_async_httpx_client.cache_clear()
 
@@ -51,12 +51,12 @@ def loopback() -> Iterator[Loopback]:
 
 @pytest.fixture
 def chat(loopback: Loopback) -> Chat:
-    """Make models at the test's own server: `chat("name", temperature=0.7)`."""
+    """Create models at the test's own server: `chat("name", temperature=0.7)`."""
     return loopback.chat
 
 
 @pytest.mark.filterwarnings(
-    # Of ChatOpenAI, on what the suite does to it.
+    # Warnings of ChatOpenAI about what the suite does.
     "ignore:OpenAI may require a filename:UserWarning",
     "ignore:Received a Pydantic BaseModel V1 schema:UserWarning",
     "ignore:Pydantic serializer warnings:UserWarning",
@@ -64,9 +64,9 @@ def chat(loopback: Loopback) -> Chat:
 class AbleServed:
     """Base of a class that runs LangChain's standard suite against the loopback server.
 
-    Put it before the suite in the bases. Each test has a `server` of its own with the models
-    `able` and `able-too`, both of which can do whatever the suite asks for. The image, the
-    document and the sound that the suite would fetch from the internet come from here.
+    List it before the suite in the bases. Each test has its own `server` with the models
+    `able` and `able-too`, both of which support everything that the suite tests. It provides
+    the image, document and audio that the suite would otherwise download.
     """
 
     server: Loopback

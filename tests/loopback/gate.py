@@ -1,4 +1,4 @@
-"""A gate that a test opens when the answers behind it may go out."""
+"""A gate that holds answers back until a test opens it."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ if TYPE_CHECKING:
 
 
 class Gate:
-    """Holds answers back until the test opens it. Made by `Loopback.gate()`."""
+    """Holds answers back until the test opens it; created by `Loopback.gate()`."""
 
     def __init__(self, opened: Callable[[], object]) -> None:
-        """Make a closed gate.
+        """Create a closed gate.
 
         Args:
-            opened: Called once the gate is open, from whatever thread opened it.
+            opened: Called when the gate is opened, in the thread that opens it.
         """
         self._opened = opened
         self.is_open = False
 
     def open(self) -> None:
-        """Let every answer behind the gate go out; it stays open. Callable from any thread."""
+        """Release all answers held by the gate. It stays open. Can be called from any thread."""
         self.is_open = True
         self._opened()

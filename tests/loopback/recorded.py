@@ -1,4 +1,4 @@
-"""What the loopback server received: one `Recorded` per request."""
+"""Requests that the loopback server received: one `Recorded` each."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def text_of(content: Any) -> str:
-    """Return the text of a message's content, whichever form it has.
+    """Return the text of a message's content.
 
     Args:
         content: A string, a list of content parts, or `None`.
@@ -25,19 +25,19 @@ def text_of(content: Any) -> str:
 
 @dataclass(slots=True, kw_only=True)
 class Recorded:
-    """A request, as it came over the wire, and what became of it.
+    """A request as received, and how it was answered.
 
     Attributes:
-        number: Place in the order of arrival at this server, from 1.
-        model: The model that was asked for.
+        number: The position in the order of arrival at this server, from 1.
+        model: The requested model.
         body: The parsed JSON.
-        headers: The request's headers, their names in lower case.
-        connection: Number of the connection it came on; equal numbers mean keep-alive.
-        arrived: When the last byte of the request came, in `time.monotonic()` seconds.
-        finished: When the last bytes of the answer were sent, or `None`.
-        disconnected: Whether the client went before the answer was complete.
-        together: The most calls that were open at once while this one was, itself included.
-        reply: What it was answered with, or `None` as long as that is not decided.
+        headers: The headers, with lower-case names.
+        connection: The number of the connection. Equal numbers mean keep-alive.
+        arrived: The time of the last byte of the request, by `time.monotonic()`.
+        finished: The time of the last bytes of the answer, or `None`.
+        disconnected: Whether the client disconnected before the answer was complete.
+        together: The maximum number of concurrent calls while this one was open, including it.
+        reply: The reply, or `None` until it is chosen.
     """
 
     number: int
@@ -53,12 +53,12 @@ class Recorded:
 
     @property
     def stream(self) -> bool:
-        """Whether the client asked for a stream."""
+        """Whether the client requested a stream."""
         return bool(self.body.get("stream"))
 
     @property
     def messages(self) -> list[dict[str, Any]]:
-        """The conversation that was sent."""
+        """The messages of the request."""
         messages: list[dict[str, Any]] = self.body.get("messages", [])
         return messages
 
@@ -69,7 +69,7 @@ class Recorded:
 
     @property
     def system(self) -> str:
-        """The text of the system messages, one blank line between two of them."""
+        """The text of the system messages, separated by blank lines."""
         wanted = {"system", "developer"}
         return "\n\n".join(text_of(m.get("content")) for m in self.messages if m["role"] in wanted)
 
@@ -80,7 +80,7 @@ class Recorded:
 
     @property
     def tools(self) -> list[str]:
-        """The names of the tools on offer."""
+        """The names of the offered tools."""
         return [tool["function"]["name"] for tool in self.body.get("tools") or ()]
 
 

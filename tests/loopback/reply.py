@@ -1,4 +1,4 @@
-"""What the loopback server answers: one `Reply` per call."""
+"""Scripted answers of the loopback server: one `Reply` per call."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ Body = dict[str, Any]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Usage:
-    """The tokens an answer reports, in the server's own words.
+    """The token counts that an answer reports.
 
     Attributes:
         prompt: Tokens of the request.
         completion: Tokens of the answer.
-        cached: Of `prompt`, those read from a cache.
-        reasoning: Of `completion`, those spent on reasoning.
+        cached: The tokens of `prompt` that were read from a cache.
+        reasoning: The tokens of `completion` that were used for reasoning.
     """
 
     prompt: int
@@ -47,9 +47,9 @@ class ToolCall:
     """A call of a tool.
 
     Attributes:
-        name: The tool's name.
-        args: Its arguments; a string goes out as it stands, valid JSON or not.
-        id: The call's id. Default: one made from the request's number.
+        name: The name of the tool.
+        args: The arguments. A string is sent unchanged, even if it is not valid JSON.
+        id: The id of the call. Default: derived from the number of the request.
     """
 
     name: str
@@ -58,7 +58,7 @@ class ToolCall:
 
     @property
     def arguments(self) -> str:
-        """The arguments as they stand on the wire."""
+        """The arguments as sent on the wire."""
         if isinstance(self.args, str):
             return self.args
         return json.dumps(self.args, ensure_ascii=False)
@@ -70,27 +70,27 @@ class Reply:
 
     Attributes:
         text: The answer, or the message of an error. `None` is a null content.
-        chunks: How a stream splits the text: pieces of that many characters, or these
-            very pieces (which then are the text). Default: one word each.
+        chunks: How to split a stream: into chunks of that many characters, or these
+            chunks (which are then the text). Default: one word each.
         delay: Seconds before the first byte.
-        chunk_delay: Seconds between two pieces of a stream.
+        chunk_delay: Seconds between two chunks of a stream.
         together: Hold the answer until this many calls are open at once.
         after: Hold the answer until a call of this model has been answered.
         gate: Hold the answer until this gate (`server.gate()`) is opened.
-        hang: Never answer; ends when the client or the server goes.
+        hang: Never answer. Ends when the client disconnects or the server stops.
         drop: Close the connection in the middle of the answer.
-        after_chunks: How many pieces of a stream go out before `gate`, `hang`, `drop` or
-            `status` takes hold. Default: none, or half of them for `drop`. With
-            `drop=True, after_chunks=0` the connection closes without a byte.
-        status: The HTTP status; from 400 on an error in OpenAI's form.
-        headers: More response headers, such as `{"retry-after": "0"}`.
-        code: The error's `code`, such as `"context_length_exceeded"`.
-        tool_calls: Tools to call.
-        finish_reason: Default: what follows from the answer.
-        refusal: A refusal, next to or in place of the text.
-        reasoning_content: Reasoning, as DeepSeek and others send it.
-        usage: What to report, `"counted"` by words, or `None` for no report.
-        malformed: Send JSON that breaks off.
+        after_chunks: The number of chunks that are sent before `gate`, `hang`, `drop` or
+            `status` takes effect. Default: none, or half of them for `drop`. With
+            `drop=True, after_chunks=0` the connection closes without sending a byte.
+        status: The HTTP status; from 400 on, an error in OpenAI's format.
+        headers: Additional response headers, such as `{"retry-after": "0"}`.
+        code: The `code` of the error, such as `"context_length_exceeded"`.
+        tool_calls: The tools to call.
+        finish_reason: The finish reason. Default: derived from the answer.
+        refusal: A refusal, in addition to the text or instead of it.
+        reasoning_content: Reasoning in the format of DeepSeek and others.
+        usage: The reported usage, `"counted"` by words, or `None` for none.
+        malformed: Send truncated JSON.
         no_choices: Send an empty list of choices.
     """
 
@@ -118,18 +118,18 @@ class Reply:
 
     @property
     def is_error(self) -> bool:
-        """Whether the HTTP status says that the call failed."""
+        """Whether the HTTP status is that of a failed call."""
         return self.status >= 400
 
     @property
     def content(self) -> str | None:
-        """The whole text, before any cut."""
+        """The complete text, before it is cut."""
         if self.chunks is not None and not isinstance(self.chunks, int):
             return "".join(self.chunks)
         return self.text
 
     def pieces(self, text: str) -> list[str]:
-        """Split what is left of the text after a cut the way `chunks` says."""
+        """Split the cut text as specified by `chunks`."""
         if self.chunks is None:
             return re.findall(r"\s*\S+|\s+\Z", text)
         if isinstance(self.chunks, int):
@@ -143,4 +143,4 @@ class Reply:
 
 Answer = Reply | str
 Behaviour = Answer | Sequence[Answer] | Callable[[Body], Answer | Awaitable[Answer]]
-"""What a model does: always this, these one after the other, or what a function says."""
+"""The behaviour of a model: one reply, a list of replies in order, or a function."""

@@ -1,4 +1,4 @@
-"""Values that fit a JSON schema, made from what a text says."""
+"""Generate values for a JSON schema from a text."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _DEPTH = 6
 
 
 def numbers(text: str) -> list[float]:
-    """Return the numbers that stand in a text."""
+    """Return the numbers in a text."""
     return [float(number) for number in _NUMBER.findall(text)]
 
 
@@ -38,14 +38,14 @@ def _plain(number: float) -> float:
 
 @dataclass(slots=True)
 class Maker:
-    """Makes instances of a schema and its definitions.
+    """Generates instances of a schema and its definitions.
 
-    What the text has goes in: its numbers, in order; its quoted strings, then names that
-    follow a preposition; an enum's value that it mentions. The rest is filled in.
+    Values are taken from the text: its numbers, in order; its quoted strings, then names that
+    follow a preposition; the value of an enum that it mentions. Missing values are filled in.
 
     Attributes:
-        root: The schema that `$ref` refers into.
-        text: What the user said.
+        root: The root schema for `$ref`.
+        text: The user's text.
     """
 
     root: Schema
@@ -54,7 +54,7 @@ class Maker:
     _strings: list[str] = field(init=False)
 
     def __post_init__(self) -> None:
-        """Read the text."""
+        """Parse the text."""
         self._numbers = numbers(self.text)
         quoted = ["".join(groups) for groups in _QUOTED.findall(self.text)]
         self._strings = quoted or _PLACE.findall(self.text)
@@ -64,8 +64,8 @@ class Maker:
 
         Args:
             schema: A part of `root`. Default: all of it.
-            name: What the part is called in its parent.
-            depth: How deep in the instance it stands; from six on optional things end.
+            name: The name of the part in its parent.
+            depth: The depth in the instance. From six on, optional parts are left out.
         """
         schema = self._resolve(self.root if schema is None else schema, name, depth)
         if options := [schema["const"]] if "const" in schema else schema.get("enum"):

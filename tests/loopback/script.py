@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def echo(body: Body) -> Reply:
-    """Say who speaks and what the last user message was: what an unscripted model does."""
+    """Reply with the model's name and the last user message, as models without a script do."""
     return Reply(f"{body['model']} says: {last_user_text(body['messages'])}")
 
 
@@ -21,10 +21,10 @@ class Script:
     """Turns a `Behaviour` into one `Reply` per call."""
 
     def __init__(self, behaviour: Behaviour) -> None:
-        """Take the behaviour.
+        """Create the script of a behaviour.
 
         Raises:
-            ValueError: If it is an empty list.
+            ValueError: The behaviour is an empty list.
         """
         if isinstance(behaviour, str | Reply):
             behaviour = [behaviour]
@@ -35,7 +35,7 @@ class Script:
         self._calls = 0
 
     async def reply(self, body: Body) -> Reply:
-        """Return the answer to the next call; the last of a list repeats."""
+        """Return the reply to the next call. The last one of a list repeats."""
         if callable(self._behaviour):
             answer = self._behaviour(body)
             if inspect.isawaitable(answer):

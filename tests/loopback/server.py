@@ -1,7 +1,7 @@
-"""A loopback server that speaks the OpenAI chat-completions API.
+"""A loopback server with OpenAI's chat completions API.
 
-It answers as scripted and records every request: what went over the wire is what was
-really sent to the models.
+It answers as scripted and records every request, so that tests can check what was really
+sent to the models.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Loopback:
     """
 
     def __init__(self) -> None:
-        """Make a server; it runs from `__enter__` to `__exit__`."""
+        """Create a server, which runs from `__enter__` to `__exit__`."""
         self.connections: set[Connection] = set()
         self._requests: list[Recorded] = []
         self._scripts: dict[str, Script] = {}
@@ -66,7 +66,7 @@ class Loopback:
 
     @property
     def models(self) -> list[str]:
-        """The models that were called, in order of arrival."""
+        """The called models, in order of arrival."""
         return [request.model for request in self.requests]
 
     @property
@@ -76,7 +76,7 @@ class Loopback:
 
     @property
     def peak(self) -> int:
-        """The most calls that were open at once, of those since the last `reset`."""
+        """The maximum number of concurrent calls since the last `reset`."""
         return max((request.together for request in self.requests), default=0)
 
     def calls(self, model: str) -> list[Recorded]:
@@ -84,17 +84,17 @@ class Loopback:
         return [request for request in self.requests if request.model == model]
 
     def system(self, index: int = -1) -> str:
-        """Return the system text of one request, by default the last."""
+        """Return the system text of a request, by default the last."""
         return self.requests[index].system
 
     def script(self, model: str, behaviour: Behaviour) -> None:
-        """Say what a model answers.
+        """Set the behaviour of a model.
 
         Args:
             model: The model's name, or `"*"` for every model without a script.
-            behaviour: A text or `Reply` for every call; a list with one per call, the last
-                of which repeats; or a function, plain or async, from the request's body to
-                one. The function runs on the server's only thread: it must not block.
+            behaviour: A text or `Reply` for every call; a list with one per call, of which
+                the last repeats; or a sync or async function that takes the request's body.
+                The function runs in the server's only thread, so it must not block.
         """
         self._scripts[model] = Script(behaviour)
 
@@ -103,14 +103,14 @@ class Loopback:
         return Gate(lambda: self._loop.call_soon_threadsafe(self._notify))
 
     def wait_for(self, count: int, model: str | None = None) -> list[Recorded]:
-        """Block until so many requests have arrived, and return them.
+        """Block until a number of requests have arrived, and return them.
 
         Args:
-            count: How many, counted from the last `reset`.
-            model: Count only the requests to this model.
+            count: The number of requests since the last `reset`.
+            model: Count only requests to this model. Default: all.
 
         Raises:
-            TimeoutError: If they do not arrive within `PATIENCE` seconds.
+            TimeoutError: They do not arrive within `PATIENCE` seconds.
         """
 
         def arrived() -> list[Recorded]:
@@ -121,20 +121,20 @@ class Loopback:
 
     @property
     def open_calls(self) -> int:
-        """How many calls have no complete response yet; a script sees its own call among them."""
+        """The number of calls without a complete response. A script's own call is included."""
         return len(self._open)
 
     def settle(self) -> list[Recorded]:
-        """Block until no call is open any more, and return all requests.
+        """Block until no call is open, and return all requests.
 
         Raises:
-            TimeoutError: If a call is still open after `PATIENCE` seconds.
+            TimeoutError: A call is still open after `PATIENCE` seconds.
         """
         self._wait(lambda: not self._open, "no open call")
         return self.requests
 
     def reset(self, *, scripts: bool = False) -> None:
-        """Forget the requests, and with `scripts=True` also what the models answer."""
+        """Clear the requests, and with `scripts=True` also the scripts."""
         with self._changed:
             self._requests.clear()
             if scripts:
@@ -145,14 +145,14 @@ class Loopback:
 
         Args:
             model: The model's name.
-            settings: More of `ChatOpenAI`'s own parameters; they win over `settings()`.
+            settings: Further parameters of `ChatOpenAI`, which override `settings()`.
         """
         from langchain_openai import ChatOpenAI
 
         return ChatOpenAI(**{**self.settings(model), **settings})
 
     def settings(self, model: str = "a") -> dict[str, Any]:
-        """Return what makes a `ChatOpenAI` talk to this server: no retries, usage in streams."""
+        """Return the parameters of a `ChatOpenAI` at this server: no retries, usage in streams."""
         return {
             "base_url": self.url,
             "api_key": "test",
@@ -164,8 +164,8 @@ class Loopback:
 
     @cached_property
     def _clients(self) -> dict[str, Any]:
-        # ChatOpenAI's own clients would build two TLS contexts for every server: 80 ms a test.
-        # The async one keeps no connection, as that would outlive the test's event loop.
+        # ChatOpenAI's default clients would create two TLS contexts for every server, which takes 80 ms per test.
+        # The async client keeps no connections, which would outlive the test's event loop.
         from openai import DEFAULT_CONNECTION_LIMITS, DefaultAsyncHttpxClient, DefaultHttpxClient
 
         alone = type(DEFAULT_CONNECTION_LIMITS)(max_connections=None, max_keepalive_connections=0)
@@ -180,11 +180,11 @@ class Loopback:
                 msg = f"waited {PATIENCE:g} s for {what}; arrived: {[r.model for r in self._requests]}"
                 raise TimeoutError(msg)
 
-    # Life and death.
+    # Start and stop.
 
     def __enter__(self) -> Self:
         """Start the server."""
-        # Here and not in the thread: where sockets are forbidden, this is who must hear of it.
+        # In this thread, so that the error is raised here if sockets are forbidden.
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=_BACKLOG)
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}/v1"
         self._thread = threading.Thread(target=lambda: asyncio.run(self._main()), name="loopback", daemon=True)
@@ -193,7 +193,7 @@ class Loopback:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        """Stop the server; raise what a script raised, unless something else is being raised."""
+        """Stop the server, and raise the error of a script unless another exception is being raised."""
         self._loop.call_soon_threadsafe(self._stop.set)
         self._thread.join()
         if "_clients" in self.__dict__:
@@ -233,7 +233,7 @@ class Loopback:
             self._notify()
 
     def failed(self, problem: BaseException) -> None:
-        """Keep the first thing that went wrong in a script, to raise it in the test."""
+        """Store the first error of a script, to raise it in the test."""
         self._failure = self._failure or problem
 
     def _record(self, connection: Connection, headers: Mapping[str, str], body: Body) -> Recorded:

@@ -1,4 +1,4 @@
-"""Loopback servers that speak the protocols of the real providers, and refuse what these refuse."""
+"""Loopback servers with the protocols of the real providers, which reject what the providers reject."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ _FINISH = {"stop": "end_turn", "length": "max_tokens", "tools": "tool_use"}
 
 
 def is_new(model: str) -> bool:
-    """Whether a model is of the generation that takes no temperature and no prefill."""
+    """Return whether a model supports neither temperature nor prefill."""
     return _NEW.match(model) is not None
 
 
@@ -109,7 +109,7 @@ class AnthropicMessages(Protocol):
         yield _event("message_stop")
 
     def error(self, status: int, message: str) -> Json:
-        """Return an error in Anthropic's form."""
+        """Return an error in Anthropic's format."""
         kind = {400: "invalid_request_error", 401: "authentication_error", 429: "rate_limit_error", 529: "overloaded_error"}
         return {"type": "error", "error": {"type": kind.get(status, "api_error"), "message": message}, "request_id": "req_1"}
 

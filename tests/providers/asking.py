@@ -1,4 +1,4 @@
-"""How a test asks a model: in each of LangChain's four ways, and with a tool."""
+"""Ask a model in tests: in each of LangChain's four modes, and with a tool."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def multiply(a: int, b: int) -> int:
 async def ask(
     model: Runnable[LanguageModelInput, Any], messages: Sequence[BaseMessage], mode: str, **options: Any
 ) -> AIMessage:
-    """Ask a model in one of `MODES`, and return its answer, put together where it was streamed."""
+    """Ask a model in one of `MODES`, and return its answer; chunks of a stream are joined."""
     whole: Any = None
     match mode:
         case "invoke":

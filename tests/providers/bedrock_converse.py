@@ -32,7 +32,7 @@ _FINISH = {"stop": "end_turn", "length": "max_tokens", "tools": "tool_use"}
 
 
 class BedrockConverse(Protocol):
-    """Converse, whole and as an event stream, with the rules of Claude's models there."""
+    """Converse, complete and as an event stream, with the rules for Claude models."""
 
     vendor = "bedrock"
     stream_type = "application/vnd.amazon.eventstream"
@@ -119,11 +119,11 @@ class BedrockConverse(Protocol):
         yield encode_event("metadata", {"usage": self._usage(turn, answer), "metrics": {"latencyMs": 1}})
 
     def error(self, status: int, message: str) -> Json:
-        """Return an error in AWS's form."""
+        """Return an error in AWS's format."""
         return {"message": message}
 
     def error_headers(self, status: int) -> Mapping[str, str]:
-        """Return the header that names the error."""
+        """Return the header with the name of the error."""
         kind = {400: "ValidationException", 429: "ThrottlingException"}.get(status, "InternalServerException")
         return {"x-amzn-errortype": kind}
 

@@ -103,7 +103,7 @@ class Cohere(Protocol):
         yield sse("[DONE]")
 
     def error(self, status: int, message: str) -> Json:
-        """Return an error in Cohere's form."""
+        """Return an error in Cohere's format."""
         return {"id": "error", "message": message}
 
     def _id(self, turn: Turn, answer: Answer) -> str:

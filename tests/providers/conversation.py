@@ -1,4 +1,4 @@
-"""What a model is asked and what it answers, the same for every protocol."""
+"""Questions and answers, independent of the protocol."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ _SIGNATURE = "signature:{vendor}:{model}:{digest}"
 
 @dataclass(frozen=True, kw_only=True)
 class Turn:
-    """A request as the model understands it.
+    """A request, parsed.
 
     Attributes:
-        vendor: The provider that was asked, such as `"anthropic"`.
+        vendor: The provider, such as `"anthropic"`.
         model: The model's id.
         question: The text of the last user message.
         results: The texts of the tool results after it.
-        tools: The schema of each tool's arguments, by the tool's name.
-        stream: Whether the client wants a stream.
-        thinking: Whether the client wants the model to think first.
-        form: The form of thoughts that the client asks for, where the provider has several.
-        limit: The most tokens of an answer, thoughts excluded.
+        tools: The schemas of the tools' arguments, by name.
+        stream: Whether the client requested a stream.
+        thinking: Whether the client requested thoughts.
+        form: The requested format of thoughts, if the provider has several.
+        limit: The maximum number of tokens of an answer, without thoughts.
         stop: The stop sequences.
-        prompt_tokens: The size of the request: one for each word of its messages.
+        prompt_tokens: The size of the request: one token for each word of its messages.
         number: The number of the request at its server, from 1.
     """
 
@@ -54,7 +54,7 @@ class Turn:
 
 @dataclass(frozen=True, kw_only=True)
 class Call:
-    """A call of a tool. Without an `id` the protocol makes one from the request's number."""
+    """A tool call. Without an `id`, the protocol derives one from the request's number."""
 
     name: str
     args: Mapping[str, Any] = field(default_factory=dict)
@@ -62,24 +62,24 @@ class Call:
 
     @property
     def arguments(self) -> str:
-        """The arguments as JSON text."""
+        """The arguments as JSON."""
         return json.dumps(self.args)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """What a model says.
+    """An answer of a model.
 
     Attributes:
         text: The visible answer, or the message of an error.
-        thoughts: What it thinks first; each protocol has its own form for it.
-        calls: The tools it calls.
-        finish: Why the answer ends. Default: what follows from the answer.
-        id: The id of the answer. Default: one made from the request's number.
-        status: The HTTP status; from 400 on an error in the provider's form.
-        hold: Answer only after this event is set, or the server stops.
-        usage: What to report in place of the counted tokens, in the provider's own form.
-        blocks: More content blocks in the provider's own form, before the text.
+        thoughts: The thoughts before the answer, in each protocol's own format.
+        calls: The tool calls.
+        finish: The finish reason. Default: derived from the answer.
+        id: The id of the answer. Default: derived from the request's number.
+        status: The HTTP status; from 400 on, an error in the provider's format.
+        hold: Answer only after this event is set or the server stops.
+        usage: The reported usage instead of the counted tokens, in the provider's format.
+        blocks: Further content blocks before the text, in the provider's format.
     """
 
     text: str = ""
@@ -94,21 +94,21 @@ class Answer:
 
     @property
     def reason(self) -> Finish:
-        """Why the answer ends."""
+        """The finish reason."""
         return self.finish or ("tools" if self.calls else "stop")
 
     @property
     def thought_tokens(self) -> int:
-        """The tokens of the thoughts."""
+        """The number of tokens of the thoughts."""
         return count_words(self.thoughts)
 
     @property
     def completion_tokens(self) -> int:
-        """The tokens of the whole answer, with its thoughts."""
+        """The number of tokens of the answer and its thoughts."""
         return count_words(self.text) + self.thought_tokens + sum(count_words(call.arguments) for call in self.calls)
 
     def cut(self, turn: Turn) -> Answer:
-        """Return the answer cut where the request's stop sequences and limit say."""
+        """Return the answer, cut at the request's stop sequences and limit."""
         text = self.text
         for stop in turn.stop:
             text = text.partition(stop)[0]
@@ -123,7 +123,7 @@ def asked_in(messages: Sequence[Mapping[str, Any]], text_of: Callable[[Any], str
 
     Args:
         messages: The messages of a request, each with `role` and `content`.
-        text_of: What a protocol's content says.
+        text_of: Returns the text of a content in the protocol's format.
     """
     users = [place for place, message in enumerate(messages) if message["role"] == "user"]
     since = messages[users[-1] + 1 :] if users else messages
@@ -134,13 +134,13 @@ def asked_in(messages: Sequence[Mapping[str, Any]], text_of: Callable[[Any], str
 
 
 Behaviour = Answer | str | Sequence[Answer | str] | Callable[[Turn], Answer | str]
-"""What a model does: always this, these one after the other (the last repeats), or what a function says."""
+"""The behaviour of a model: one answer, a list of answers of which the last repeats, or a function."""
 
 
 def capable(turn: Turn) -> Answer:
-    """Answer as a capable model would, the same request always the same way.
+    """Answer like a capable model, deterministically.
 
-    It calls the first tool when a user asks and tools are on offer, and answers in text after the result.
+    It calls the first tool if there are tools, and answers in text after the result.
     """
     thoughts = f"{marker(turn.vendor, turn.model)} about: {shorten(turn.question)}" if turn.thinking else None
     if turn.tools and not turn.results:
@@ -153,23 +153,23 @@ def capable(turn: Turn) -> Answer:
 
 
 def shorten(text: str) -> str:
-    """Return the last line of a text: the question itself, whatever was put before it."""
+    """Return the last line of a text, which is the question without added context."""
     return text.strip().rpartition("\n")[2][:200]
 
 
 def marker(vendor: str, model: str) -> str:
-    """Return the words with which the thoughts of a model begin; no other text contains them."""
+    """Return the words with which the thoughts of a model start. No other text has them."""
     return f"{vendor} {model} thinks in private"
 
 
 def sign(vendor: str, model: str, thoughts: str) -> str:
-    """Return a signature that only this model accepts, for these thoughts only; base64 without `+` and `/`."""
+    """Return a signature that only this model accepts, only for these thoughts; base64 without `+` and `/`."""
     digest = hashlib.sha256(f"{vendor}\n{model}\n{thoughts}".encode()).hexdigest()[:24]
     return base64.b64encode(_SIGNATURE.format(vendor=vendor, model=model, digest=digest).encode()).decode()
 
 
 def signer(signature: str) -> tuple[str, str] | None:
-    """Return the vendor and the model that gave a signature, or `None` if it is none of ours."""
+    """Return the vendor and the model of a signature, or `None` if it is not one of ours."""
     try:
         text = base64.b64decode(signature, validate=True).decode()
     except ValueError:
@@ -190,5 +190,5 @@ def count_words(value: Any) -> int:
 
 
 def split_words(text: str) -> list[str]:
-    """Split a text into the pieces of a stream; joined they are the text."""
+    """Split a text into the chunks of a stream."""
     return re.findall(r"\s*\S+|\s+\Z", text)

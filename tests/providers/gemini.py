@@ -33,7 +33,7 @@ _FINISH = {"stop": "STOP", "length": "MAX_TOKENS", "tools": "STOP"}
 
 
 class Gemini(Protocol):
-    """The API of Gemini, whole and streamed."""
+    """Gemini's API, complete and streamed."""
 
     vendor = "gemini"
 
@@ -92,7 +92,7 @@ class Gemini(Protocol):
         return self._frame(turn, answer, self._parts(turn, answer), last=True)
 
     def stream(self, turn: Turn, answer: Answer) -> Iterator[bytes]:
-        """Return an answer as server-sent events, each a response of its own."""
+        """Return an answer as server-sent events, each of which is a response."""
         for part in self._parts(turn, answer):
             pieces = split_words(part["text"]) if "text" in part else [""]
             for place, piece in enumerate(pieces):
@@ -103,7 +103,7 @@ class Gemini(Protocol):
         yield sse(self._frame(turn, answer, [{"text": ""}], last=True))
 
     def error(self, status: int, message: str) -> Json:
-        """Return an error in Google's form."""
+        """Return an error in Google's format."""
         kind = {400: "INVALID_ARGUMENT", 429: "RESOURCE_EXHAUSTED"}.get(status, "INTERNAL")
         return {"error": {"code": status, "message": message, "status": kind}}
 
@@ -200,7 +200,7 @@ def _parts(content: Json) -> list[Json]:
 
 
 def _schema(schema: Json) -> Json:
-    """Return a schema of Gemini with JSON Schema's names of types."""
+    """Convert the type names of a Gemini schema to those of JSON Schema."""
     plain = {key: _schema(value) if isinstance(value, dict) else value for key, value in schema.items()}
     if isinstance(kind := plain.get("type"), str):
         plain["type"] = kind.lower()

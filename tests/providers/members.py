@@ -1,4 +1,4 @@
-"""Models of the real packages, aimed at the server on the loopback."""
+"""Models of the providers' real packages, connected to the loopback server."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ if TYPE_CHECKING:
 
 KEY = "a-key-of-the-loopback"
 BUDGET = 1024
-"""The tokens that a model with a thinking budget may think."""
+"""The thinking budget of models that have one, in tokens."""
 
 
 def member(server: ProviderServer, provider: str, *, thinking: bool = False, **settings: Any) -> BaseChatModel:
     """Return a chat model of a provider's real package.
 
     Args:
-        server: Where its requests go.
+        server: The server.
         provider: One of `PROVIDERS`.
-        thinking: Whether it thinks before it answers, in the provider's own form.
-        settings: Fields of its class; they override the defaults made here. A model of one's own is `model=`.
+        thinking: Whether to enable thoughts, with the provider's own setting.
+        settings: Fields of its class, including `model`, which override the defaults.
 
     Raises:
-        KeyError: If there is no such provider.
+        KeyError: The provider does not exist.
     """
     return _MAKERS[provider](server.url_of(provider), thinking, settings)
 
@@ -165,4 +165,4 @@ _MAKERS: dict[str, Callable[[str, bool, dict[str, Any]], BaseChatModel]] = {
     "xai": _xai,
 }
 PROVIDERS = tuple(_MAKERS)
-"""The providers that `member` knows, by the names of their protocols."""
+"""The providers that `member` supports, by the names of their protocols."""

@@ -37,7 +37,7 @@ _FINISH = {"stop": "stop", "length": "length", "tools": "tool_calls"}
 
 
 class Mistral(Protocol):
-    """Mistral's API: the order of the messages is strict."""
+    """Mistral's API, which is strict about the order of messages."""
 
     vendor = "mistral"
 
@@ -78,21 +78,21 @@ class Mistral(Protocol):
         return {**self._frame(turn, answer, "chat.completion", [choice]), "usage": self._usage(turn, answer)}
 
     def stream(self, turn: Turn, answer: Answer) -> Iterator[bytes]:
-        """Return an answer as server-sent events: first an empty string, then lists while it thinks, then strings."""
+        """Return an answer as server-sent events: an empty string, then lists for thoughts, then strings."""
         yield self._chunk(turn, answer, {"role": "assistant", "content": ""})
         for piece in split_words(answer.thoughts or ""):
             yield self._chunk(turn, answer, {"content": [_thought(piece)]})
         for piece in split_words(answer.text):
             yield self._chunk(turn, answer, {"content": [{"type": "text", "text": piece}] if answer.thoughts else piece})
         last: Json = {"content": ""}
-        if answer.calls:  # whole, not in pieces
+        if answer.calls:  # complete, not in chunks
             last["tool_calls"] = [{**call, "index": index} for index, call in enumerate(_calls(turn, answer))]
         choice = {"index": 0, "delta": last, "finish_reason": _FINISH[answer.reason]}
         yield sse({**self._frame(turn, answer, "chat.completion.chunk", [choice]), "usage": self._usage(turn, answer)})
         yield sse("[DONE]")
 
     def error(self, status: int, message: str) -> Json:
-        """Return an error in Mistral's form."""
+        """Return an error in Mistral's format."""
         kind = "invalid_request_error" if status == 400 else "internal_server_error"
         return {"object": "error", "message": message, "type": kind, "param": None, "code": "3230"}
 

@@ -1,4 +1,4 @@
-"""What every mixture of providers promises, checked at the wire."""
+"""Guarantees for every mixture of providers, checked on the wire."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ async def converse(
     tools: bool = False,
     history: Sequence[BaseMessage] = (),
 ) -> tuple[list[BaseMessage], list[str]]:
-    """Hold a conversation with the full history, and return it with the promises that were broken, one line each."""
+    """Run a conversation with the full history, and return it with the broken guarantees, one line each."""
     messages, problems = list(history), []
     model: Any = moa.bind_tools([multiply]) if tools else moa
     for turn, (question, result) in enumerate(QUESTIONS[:turns], 1):
@@ -59,7 +59,7 @@ async def converse(
 async def ask_once(
     model: Any, moa: ChatMoA, providers: ProviderServer, messages: Sequence[BaseMessage], mode: str
 ) -> tuple[AIMessage, list[str]]:
-    """Ask a mixture once, and return its answer with the promises that were broken."""
+    """Ask a mixture once, and return its answer with the broken guarantees."""
     before, leaks, refused = len(providers.requests), len(providers.leaks()), len(providers.rules)
     try:
         answer = await ask(model, messages, mode)

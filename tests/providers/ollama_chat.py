@@ -87,7 +87,7 @@ class Ollama(Protocol):
         yield _line(self._frame(turn, {"role": "assistant", "content": ""}, answer))
 
     def error(self, status: int, message: str) -> Json:
-        """Return an error in Ollama's form."""
+        """Return an error in Ollama's format."""
         return {"error": message}
 
     def _frame(self, turn: Turn, message: Json, last: Answer | None = None) -> Json:

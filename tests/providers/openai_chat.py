@@ -1,4 +1,4 @@
-"""OpenAI's chat completions, and the dialects of the providers that took the protocol over."""
+"""OpenAI's chat completions, and the dialects of other providers with this protocol."""
 
 from __future__ import annotations
 
@@ -35,15 +35,15 @@ class Dialect:
 
     Attributes:
         vendor: The provider.
-        parts: The types of parts that a user message may hold.
-        strict_text: Whether a text part may hold nothing but its type and text.
-        strings_only: Whether every content must be a string.
-        parameters: The parameters that it has beyond OpenAI's.
-        lacks: The parameters of OpenAI that it has not.
-        thoughts: Where the thoughts stand: in a field of the message, in the text as `<think>`, or nowhere.
-        returned: Fields of thoughts that it takes back in an assistant message.
-        separate_thoughts: Whether its `completion_tokens` leave the thoughts out.
-        reasoning: The models that think, as a pattern of their ids; a model of another name thinks when it is asked to.
+        parts: The supported types of parts in user messages.
+        strict_text: Whether text parts with further fields are rejected.
+        strings_only: Whether all content must be a string.
+        parameters: Parameters in addition to OpenAI's.
+        lacks: Parameters of OpenAI that are not supported.
+        thoughts: The place of thoughts: a field of the message, the text as `<think>`, or none.
+        returned: Fields with thoughts that are accepted in assistant messages.
+        separate_thoughts: Whether `completion_tokens` excludes thoughts.
+        reasoning: A pattern of the ids of models that always think. Other models think on request.
     """
 
     vendor: str
@@ -124,7 +124,7 @@ class OpenAIChat(Protocol):
     """Chat completions in one provider's dialect."""
 
     def __init__(self, dialect: Dialect) -> None:
-        """Take the dialect."""
+        """Create the protocol for a dialect."""
         self.vendor = dialect.vendor
         self._dialect = dialect
 
@@ -185,7 +185,7 @@ class OpenAIChat(Protocol):
                 yield self._chunk(turn, answer, {"tool_calls": [{"index": index, "function": {"arguments": piece}}]})
         finish = [{"index": 0, "delta": {}, "logprobs": None, "finish_reason": _FINISH[answer.reason]}]
         usage = self._usage(turn, answer)
-        if self.vendor == "groq":  # its own place for the figures of a stream
+        if self.vendor == "groq":  # Groq's own field for the usage of a stream
             frame = self._frame(turn, answer, "chat.completion.chunk", finish)
             yield sse({**frame, "usage": usage, "x_groq": {"id": f"req_{turn.number}", "usage": usage}})
         else:
@@ -194,7 +194,7 @@ class OpenAIChat(Protocol):
         yield sse("[DONE]")
 
     def error(self, status: int, message: str) -> Json:
-        """Return an error in OpenAI's form."""
+        """Return an error in OpenAI's format."""
         kind = "invalid_request_error" if status == 400 else "server_error"
         return {"error": {"message": message or f"scripted error {status}", "type": kind, "param": None, "code": None}}
 
@@ -285,7 +285,7 @@ class OpenAIChat(Protocol):
 
 
 def check_tool_order(messages: list[Json]) -> None:
-    """Refuse tool messages without their call, and calls that are not all answered at once."""
+    """Reject tool messages without a call, and calls that are not all answered directly."""
     for place, message in enumerate(messages):
         if message["role"] == "assistant" and message.get("tool_calls"):
             results = groups_of(messages, lambda each: str(each["role"]), "tool", place + 1)

@@ -35,12 +35,12 @@ _REASONING = re.compile(r"o\d|gpt-([5-9]|\d\d)")
 
 
 class OpenAIResponses(Protocol):
-    """The Responses API; answers are kept for `previous_response_id` unless `store` is false."""
+    """The Responses API. Answers are stored for `previous_response_id` unless `store` is false."""
 
     vendor = "responses"
 
     def __init__(self) -> None:
-        """Begin with nothing stored."""
+        """Create the protocol without stored answers."""
         self._stored: dict[str, list[Json]] = {}
         self._asked: dict[int, tuple[list[Json], bool]] = {}
 
@@ -110,7 +110,7 @@ class OpenAIResponses(Protocol):
             yield sse({**event, "sequence_number": number}, event=event["type"])
 
     def error(self, status: int, message: str) -> Json:
-        """Return an error in OpenAI's form."""
+        """Return an error in OpenAI's format."""
         kind = "invalid_request_error" if status == 400 else "server_error"
         return {"error": {"message": message or f"scripted error {status}", "type": kind, "param": None, "code": None}}
 
@@ -256,7 +256,7 @@ def _item_events(index: int, item: Json) -> list[Json]:
 
 
 def _plain(item: Json) -> Json:
-    """Return an item as it may be sent back."""
+    """Return an item in the format in which it may be sent back."""
     kind = item.get("type", "message")
     return {key: value for key, value in item.items() if key in _KEYS.get(kind, item)}
 

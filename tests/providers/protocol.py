@@ -1,4 +1,4 @@
-"""What a protocol is: it reads requests by its provider's rules and writes answers in its provider's form."""
+"""The base class of protocols, which check requests by a provider's rules and write answers in its format."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ class RefusedError(Exception):
 
     Attributes:
         rule: The rule's name, such as `"unanswered-tool-call"`.
-        message: What the provider says.
+        message: The provider's error message.
     """
 
     def __init__(self, rule: str, message: str) -> None:
-        """Name the rule, and say what the provider says."""
+        """Create the error."""
         super().__init__(f"{rule}: {message}")
         self.rule = rule
         self.message = message
@@ -32,19 +32,19 @@ class RefusedError(Exception):
 
 @dataclass(slots=True, kw_only=True)
 class Recorded:
-    """A request as it came over the wire, and what became of it.
+    """A request as received, and how it was answered.
 
     Attributes:
-        number: Its place in the order of arrival at this server, from 1.
-        vendor: The provider that was asked.
-        path: The path of the address, without the provider's prefix.
-        headers: The headers, names in lower case.
+        number: The position in the order of arrival at this server, from 1.
+        vendor: The provider.
+        path: The path of the URL, without the provider's prefix.
+        headers: The headers, with lower-case names.
         body: The parsed JSON.
         model: The model's id.
-        stream: Whether a stream was asked for.
-        refused: The rule that it breaks, or `None`.
-        tokens: Input and output tokens that were reported, or `None` if it was not answered.
-        answer: What it was answered with, or `None`.
+        stream: Whether a stream was requested.
+        refused: The error if it was rejected, or `None`.
+        tokens: The reported input and output tokens, or `None` if it was not answered.
+        answer: The answer, or `None`.
     """
 
     number: int
@@ -60,7 +60,7 @@ class Recorded:
 
     @property
     def text(self) -> str:
-        """The whole body as JSON text."""
+        """The body as JSON."""
         return json.dumps(self.body, ensure_ascii=False)
 
 
@@ -68,7 +68,7 @@ class Protocol(ABC):
     """The protocol of one provider.
 
     Attributes:
-        vendor: The provider's name, and the prefix of its addresses.
+        vendor: The name of the provider, and the prefix of its paths.
         stream_type: The content type of a stream.
     """
 
@@ -77,15 +77,15 @@ class Protocol(ABC):
 
     @abstractmethod
     def read(self, request: Recorded) -> Turn:
-        """Check a request and return what the model understands; note `model` and `stream` in it.
+        """Check and parse a request, and set its `model` and `stream`.
 
         Raises:
-            RefusedError: If the provider would refuse it.
+            RefusedError: The provider would reject the request.
         """
 
     @abstractmethod
     def whole(self, turn: Turn, answer: Answer) -> Json:
-        """Return an answer in one piece."""
+        """Return an answer as one response."""
 
     @abstractmethod
     def stream(self, turn: Turn, answer: Answer) -> Iterator[bytes]:
@@ -93,15 +93,15 @@ class Protocol(ABC):
 
     @abstractmethod
     def error(self, status: int, message: str) -> Json:
-        """Return an error in the provider's form."""
+        """Return an error in the provider's format."""
 
     def error_headers(self, status: int) -> Mapping[str, str]:
-        """Return the headers of an error, where the provider has some."""
+        """Return additional headers of an error."""
         return {}
 
 
 def require(holds: object, rule: str, message: str) -> None:
-    """Refuse a request unless a condition holds."""
+    """Reject a request unless a condition holds."""
     if not holds:
         raise RefusedError(rule, message)
 
@@ -112,7 +112,7 @@ def names(text: str) -> frozenset[str]:
 
 
 def only_keys(value: Mapping[str, Any], allowed: Iterable[str], where: str, rule: str = "unknown-parameter") -> None:
-    """Refuse an object with other keys than these."""
+    """Reject an object with unknown keys."""
     unknown = sorted(set(value) - set(allowed))
     require(not unknown, rule, f"{where}: unknown: {', '.join(unknown)}")
 
@@ -124,12 +124,12 @@ def sse(data: Any, *, event: str | None = None) -> bytes:
 
 
 def check_answers(calls: Sequence[str], answers: Sequence[str], rule: str = "unanswered-tool-call") -> None:
-    """Refuse calls of tools that are not all answered, each once, by what follows them."""
+    """Reject tool calls that are not each answered exactly once."""
     require(sorted(calls) == sorted(answers), rule, f"tool calls {sorted(calls)} are answered by {sorted(answers)}")
 
 
 def groups_of(messages: Sequence[Json], role_of: Callable[[Json], str], role: str, start: int) -> list[Json]:
-    """Return the messages of one role that follow a place without a gap."""
+    """Return the consecutive messages of a role from an index on."""
     found: list[Json] = []
     for message in messages[start:]:
         if role_of(message) != role:

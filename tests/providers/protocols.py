@@ -1,4 +1,4 @@
-"""All protocols of the server."""
+"""The protocols of the server."""
 
 from __future__ import annotations
 
@@ -18,6 +18,6 @@ if TYPE_CHECKING:
 
 
 def make_protocols() -> dict[str, Protocol]:
-    """Return a fresh protocol for each vendor."""
+    """Return a new protocol for each vendor."""
     others = [AnthropicMessages(), BedrockConverse(), Cohere(), Gemini(), Mistral(), Ollama(), OpenAIResponses()]
     return {protocol.vendor: protocol for protocol in [*(OpenAIChat(dialect) for dialect in DIALECTS), *others]}

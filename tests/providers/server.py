@@ -1,4 +1,4 @@
-"""One HTTP server on the loopback that speaks every provider's protocol, each below its own path."""
+"""A loopback HTTP server with the protocols of all providers, each below its own path."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ class ProviderServer:
     """The providers, on a free port of 127.0.0.1.
 
     Each provider answers below `url_of(vendor)`. A request that breaks one of its rules is answered with its error
-    and stands in `refused`; every other request is answered as scripted, by default as `capable` does.
+    and listed in `refused`; other requests are answered as scripted, by default by `capable`.
 
     Attributes:
-        requests: Every request, in order of arrival.
-        url: The address that the providers' paths follow.
+        requests: All requests, in order of arrival.
+        url: The base URL of the providers' paths.
 
     Example:
         ```python
@@ -43,7 +43,7 @@ class ProviderServer:
     """
 
     def __init__(self) -> None:
-        """Make a server; it runs from `__enter__` to `__exit__`."""
+        """Create a server, which runs from `__enter__` to `__exit__`."""
         self.requests: list[Recorded] = []
         self.stopped = threading.Event()
         self._protocols: Mapping[str, Protocol] = make_protocols()
@@ -55,16 +55,16 @@ class ProviderServer:
 
     @property
     def refused(self) -> list[Recorded]:
-        """The requests that broke a rule; `refused` of each says which."""
+        """The rejected requests; their `refused` has the rule."""
         return [request for request in self.requests if request.refused is not None]
 
     @property
     def rules(self) -> list[str]:
-        """The rules that were broken, in order."""
+        """The broken rules, in order."""
         return [request.refused.rule for request in self.requests if request.refused is not None]
 
     def url_of(self, vendor: str) -> str:
-        """Return the address of a provider, without the parts that its client adds."""
+        """Return the base URL of a provider, without the path that its client adds."""
         return f"{self.url}/{vendor}"
 
     def calls(self, model: str) -> list[Recorded]:
@@ -72,11 +72,11 @@ class ProviderServer:
         return [request for request in self.requests if request.model == model]
 
     def script(self, model: str, behaviour: Behaviour) -> None:
-        """Say what a model answers; the last of a list repeats."""
+        """Set the behaviour of a model. The last answer of a list repeats."""
         self._scripts[model] = behaviour
 
     def leaks(self) -> list[str]:
-        """Return where thoughts or signatures of a model went, other than back to itself as its own message; one line each."""
+        """Return one line for each thought or signature of a model that was sent anywhere except back to it in its message."""
         written = {(r.vendor, r.model) for r in self.requests if r.answer is not None and r.answer.thoughts}
         found = []
         for request in self.requests:
@@ -102,7 +102,7 @@ class ProviderServer:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        """Stop the server; raise what a script raised, unless something else is being raised."""
+        """Stop the server, and raise the error of a script unless another exception is being raised."""
         self.stopped.set()
         self._http.shutdown()
         self._http.server_close()
@@ -115,11 +115,11 @@ class ProviderServer:
     # The server's side: a thread for each connection.
 
     def opened(self, connection: socket.socket) -> None:
-        """Note a connection, to close it with the server."""
+        """Add a connection, to close it with the server."""
         self._sockets.add(connection)
 
     def closed(self, connection: socket.socket) -> None:
-        """Forget a connection."""
+        """Remove a connection."""
         self._sockets.discard(connection)
 
     def answer(self, handler: _Handler, path: str, headers: Mapping[str, str], body: Json) -> None:
@@ -153,7 +153,7 @@ class ProviderServer:
             handler.respond(200, protocol.whole(turn, answer))
 
     def failed(self, problem: BaseException) -> None:
-        """Keep the first thing that went wrong in a script, to raise it in the test."""
+        """Store the first error of a script, to raise it in the test."""
         self._failure = self._failure or problem
 
     def _said(self, turn: Turn) -> Answer:
@@ -193,7 +193,7 @@ class _Http(ThreadingHTTPServer):
     request_queue_size = 512
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing of connections that a client has closed."""
+        """Ignore errors of connections that a client closed."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -226,7 +226,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.respond(404, {"error": {"message": f"unknown: GET {self.path}"}})
 
     def respond(self, status: int, body: Json, headers: Mapping[str, str] | None = None) -> None:
-        """Send an answer in one piece."""
+        """Send a complete answer."""
         data = json.dumps(body).encode()
         self.send_response(status)
         for name, value in {"content-type": "application/json", **(headers or {})}.items():
@@ -249,7 +249,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.flush()
 
     def log_message(self, *_: Any) -> None:
-        """Write no log."""
+        """Disable the log."""
 
     def _body(self) -> bytes:
         if self.headers.get("transfer-encoding", "").lower() != "chunked":
@@ -266,4 +266,4 @@ def _close(connection: socket.socket) -> None:
     try:
         connection.shutdown(socket.SHUT_RDWR)
     except OSError:
-        return  # the client was faster
+        return  # the client has closed the connection

@@ -140,8 +140,14 @@ def test_a_missing_file(tmp_path: Path) -> None:
     assert refused(tmp_path / "nope.yaml") == "there is no configuration file 'FILE'"
 
 
+def test_a_missing_file_names_the_one_that_was_meant(write: Write, tmp_path: Path) -> None:
+    write(MEMBERS)
+    with pytest.raises(ValueError, match=r"there is no configuration file '.*moa\.yml'; did you mean '.*moa\.yaml'\?"):
+        Mixture.from_config(tmp_path / "moa.yml")
+
+
 def test_a_folder_is_no_file(tmp_path: Path) -> None:
-    assert refused(tmp_path) == "there is no configuration file 'FILE'"
+    assert refused(tmp_path) == "'FILE' is a folder; name the YAML file in it"
 
 
 @pytest.mark.parametrize(
@@ -159,6 +165,7 @@ def test_a_folder_is_no_file(tmp_path: Path) -> None:
             "num_layers: 1\nproposers: [a]\nnum_layers: 2\n",
             "line 3, column 1: a key stands twice in one mapping; the first is in line 1",
         ),
+        ("yes: 1\ntrue: 2\n", "line 2, column 1: a key stands twice in one mapping; the first is in line 1"),
         ("proposers: &p [*p]\n", "line 1, column 16: the anchor &p refers to itself"),
         ("proposers: &p\n  - a: *p\n", "line 2, column 8: the anchor &p refers to itself"),
         ("proposers: " + "[" * 3_000, "line 1, column 61: it is nested more than 50 levels deep"),
@@ -270,10 +277,7 @@ def test_what_only_sounds_like_a_key_is_taken(write: Write, text: str) -> None:
         ("proposers: [[openai:a], []]", "FILE: proposers: layer 2 has no proposers; give at least one, or leave the layer out"),
         ("proposers: [[openai:a], [openai:a, 3]]", "FILE: proposers: layer 2, item 2: 3 is not a member; "),
         ("proposers: [[openai:a], [openai:a]]\nnum_layers: 3", "FILE: num_layers is 3, but proposers has 2 lists; leave "),
-        (
-            "proposers: [{modle: openai:a}]",
-            "FILE: proposers: item 1: unknown key 'modle' in a member; choose one of: model, name, ",
-        ),
+        ("proposers: [{modle: openai:a}]", "FILE: proposers: item 1: unknown key 'modle' in a member; did you mean 'model'? "),
         ("proposers: [{name: a}]", "FILE: proposers: item 1: a member has no `model`; add `model: provider:model`"),
         ("proposers: [{model: 3}]", "FILE: proposers: item 1: model must be a string 'provider:model' or a Runnable, not int"),
         ("proposers: [{model: openai:a, name: 3}]", "FILE: proposers: item 1: name must be a text, not 3; put it in quotes"),

@@ -111,6 +111,17 @@ def test_prose_holds_no_credentials(text: str) -> None:
     assert redact(text) == text
 
 
+@pytest.mark.parametrize("name", [*NAMES, "my_password", "X-Api-Key"])
+@pytest.mark.parametrize("text", ["{}={}", "{}: {}", "{{'{}': '{}'}}", '{{"{}": "{}"}}', "[{}: Token {}]"])
+def test_an_error_does_not_show_what_follows_the_name_of_a_credential(name: str, text: str) -> None:
+    assert "plain-value-1" not in redact(text.format(name, "plain-value-1"))
+
+
+@pytest.mark.parametrize("name", PLAIN_NAMES)
+def test_an_error_shows_what_follows_another_name(name: str) -> None:
+    assert redact(f"{name}: plain-value-1") == f"{name}: plain-value-1"
+
+
 def test_a_password_in_an_address_is_masked_and_the_rest_stays() -> None:
     assert conceal("POST http://me:pw@host:8080/v1 failed", ()) == "POST http://me:**********@host:8080/v1 failed"
 

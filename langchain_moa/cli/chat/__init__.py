@@ -1,1 +1,1 @@
-"""The interactive chat: input, commands, and output."""
+"""The interactive chat: input, slash commands and output."""

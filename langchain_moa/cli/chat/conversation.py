@@ -1,4 +1,4 @@
-"""What a chat holds: the conversation, the latest question and what came of it, and what everything has cost."""
+"""The state of a chat: the conversation, the latest question with its result, and the total cost."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 
 @dataclass
 class Conversation:
-    """What the mixture is sent with the next question; a question without an answer is not part of it.
+    """The history that is sent with the next question. Questions without an answer are not part of it.
 
     Attributes:
-        system: The system message, if there is one.
+        system: The system message, or `None`.
         turns: The questions and their answers.
     """
 
@@ -36,14 +36,14 @@ class Conversation:
     turns: list[tuple[str, str]] = field(default_factory=list)
 
     def asked(self, question: str) -> list[BaseMessage]:
-        """Return the messages that ask a question, with all that was said before."""
+        """Return the messages to send for a question, including the history."""
         from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
 
         kinds = {"system": SystemMessage, "user": HumanMessage, "assistant": AIMessage}
         return [*(kinds[role](text) for role, text in self._said()), HumanMessage(question)]
 
     def to_markdown(self, title: str) -> str:
-        """Return it for a reader.
+        """Return the conversation as Markdown.
 
         Args:
             title: The heading.
@@ -53,7 +53,7 @@ class Conversation:
         return "\n\n".join(parts) + "\n"
 
     def to_json(self) -> str:
-        """Return it for a program: a list of messages, as chat models take them."""
+        """Return the conversation as JSON: a list of messages as chat models take them."""
         messages = [{"role": role, "content": text} for role, text in self._said()]
         return json.dumps(messages, ensure_ascii=False, indent=2) + "\n"
 
@@ -67,13 +67,13 @@ class Conversation:
 
 @dataclass(eq=False)
 class ChatTurn(RunView):
-    """A question that has been asked; as a view of its run it keeps what has been paid for, however the answer ends.
+    """A question and its result. It is a view of the run, so that it also has the references of a failed run.
 
     Attributes:
         question: The question.
-        result: The answer; `None` if there is none.
+        result: The result, or `None` without an answer.
         references: The references so far.
-        runs: What the recorder has of it, once it has ended.
+        runs: The recorded runs, after the end.
     """
 
     question: str
@@ -82,12 +82,12 @@ class ChatTurn(RunView):
     runs: list[MoARun] = field(default_factory=list)
 
     def on_references(self, references: Sequence[Reference]) -> None:
-        """Keep them."""
+        """Store the references."""
         self.references = references
 
     @property
     def moa(self) -> Mapping[str, Any]:
-        """The account of its calls: the answer's, or, where there is no answer, that of what was called until then."""
+        """The calls by layer and proposer: the answer's `response_metadata["moa"]`, or that of the calls before a failure."""
         if self.result is not None:
             return self.result.moa
         if self.runs:
@@ -98,7 +98,7 @@ class ChatTurn(RunView):
 
     @property
     def seconds(self) -> float:
-        """How long it took; 0 if that is not known."""
+        """The duration in seconds, or 0 if it is unknown."""
         if self.result is not None:
             return self.result.seconds
         return self.runs[-1].seconds if self.runs else 0.0
@@ -106,12 +106,12 @@ class ChatTurn(RunView):
 
 @dataclass
 class ChatTotals:
-    """The sum over all questions, those without an answer included: their references have been paid for, too.
+    """The totals over all questions, including those without an answer.
 
     Attributes:
-        questions: How many were asked.
-        calls: How many calls are known to have been made.
-        spending: What they have used.
+        questions: The number of questions.
+        calls: The number of calls, as far as known.
+        spending: Their tokens and cost.
     """
 
     questions: int = 0
@@ -119,13 +119,13 @@ class ChatTotals:
     spending: Spending = field(default_factory=Spending)
 
     def add(self, turn: ChatTurn) -> None:
-        """Add what a turn has used."""
+        """Add the calls of a turn."""
         self.questions += 1
         self.calls += turn.moa["calls"]
         self.spending += Spending.of(turn.moa)
 
     def __str__(self) -> str:
-        """Say it in a line."""
+        """Return the totals as one line."""
         counts = f"{counted(self.questions, 'question')}, {counted(self.calls, 'call')}"
         return " · ".join(part for part in (counts, str(self.spending)) if part)
 
@@ -135,14 +135,14 @@ class Chat:
     """A chat with a mixture.
 
     Attributes:
-        mixture: The mixture that is asked.
-        console: Where everything is shown.
-        source: Where the mixture comes from, in a word or two; may be empty.
-        conversation: What was said.
-        turn: The latest question; `None` before the first.
-        totals: What was used.
-        written: The files that were written, which may be written again.
-        is_over: Whether the user wants to leave.
+        mixture: The mixture.
+        console: The console for all output.
+        source: A short description of the source of the mixture; may be empty.
+        conversation: The conversation.
+        turn: The latest turn, or `None` before the first.
+        totals: The totals of all turns.
+        written: The files that this chat has written, which it may overwrite.
+        is_over: Whether the user has ended the chat.
     """
 
     mixture: Mixture
@@ -156,9 +156,9 @@ class Chat:
 
 
 def _account(run: MoARun) -> dict[str, Any]:
-    """Return the account of a recorded run, in the form that answers have."""
+    """Return the calls of a recorded run in the form of `response_metadata["moa"]`."""
     others = [call for call in run.calls if call.role != "proposer"]
-    # Who was asked in vain to write the answer stands among the steps, but for the last of them.
+    # Of the failed calls to aggregators, only the last one is the "aggregator"; earlier ones are listed as steps.
     last = next((call for call in reversed(others) if call.role == "aggregator"), None)
     return {
         "layers": [[_entry(call) for call in layer] for layer in run.layers],

@@ -1,4 +1,4 @@
-"""A mixture on a terminal: its members as a table, its graph as boxes with the outcome of each call."""
+"""Views of a mixture on a terminal: a table of its members, and its graph as boxes with the status of each call."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _MEMBER_WIDTHS = (16, 50)
 _BOX_WIDTHS = (8, 60)
-# A line of a box has its borders, a sign, and the seconds beside the name.
+# The width of a box's borders, sign and seconds.
 _BESIDE_NAME = 16
 
 _SIGNS = {"ok": ("✓", "green"), **dict.fromkeys(NOT_WAITED_FOR, ("\N{EN DASH}", "yellow"))}
@@ -33,7 +33,7 @@ _UNBOUNDED = 100_000
 
 
 def members_table(mixture: Mixture, *, width: int) -> Table:
-    """Return who is asked, in the order of the asking, with their own settings.
+    """Return a table of the members with their settings, in the order in which they are called.
 
     Args:
         mixture: The mixture.
@@ -69,7 +69,7 @@ def _places(mixture: Mixture) -> Iterator[tuple[str, Member]]:
 
 
 def _manner(member: Member) -> Text:
-    """Return how a member differs from its model: its name, its settings, its role."""
+    """Return the name, settings and system prompt of a member."""
     from rich.text import Text
 
     spec = member.spec
@@ -79,12 +79,12 @@ def _manner(member: Member) -> Text:
 
 
 def graph_boxes(diagram: Diagram, turn: ChatTurn | None, console: Console) -> RenderableType:
-    """Return the stages of a graph, side by side if there is room, else one below the other.
+    """Return the stages of a graph, side by side if they fit, otherwise one below the other.
 
     Args:
         diagram: The graph.
-        turn: The latest question, whose calls are marked; `None` if nothing was asked yet.
-        console: Where it will be shown.
+        turn: The latest turn, whose calls are shown, or `None`.
+        console: The console that will show it.
     """
     from rich import console as rich_console
     from rich.measure import Measurement
@@ -112,7 +112,7 @@ def _between(boxes: Sequence[RenderableType], arrow: Text) -> list[RenderableTyp
 
 
 def _stages(diagram: Diagram) -> Iterator[tuple[str, dict[Any, Box]]]:
-    """Yield what runs one after the other: a layer, or what follows the layers; merges are left out."""
+    """Yield the stages in order: each layer, and what follows the layers. Merge nodes are left out."""
     shown = {Kind.PROPOSER, Kind.STEP, Kind.ANSWER}
     for is_framed, several in groupby(diagram.stages, key=lambda stage: bool(stage.title)):
         if is_framed:
@@ -125,7 +125,7 @@ def _stages(diagram: Diagram) -> Iterator[tuple[str, dict[Any, Box]]]:
 
 
 def _calls(turn: ChatTurn) -> dict[Any, Mapping[str, Any]]:
-    """Return every call by its place: layer and proposer, or its node."""
+    """Return the calls by place: layer and proposer, or node."""
     moa = turn.moa
     layers = enumerate(moa["layers"], start=1)
     calls: dict[Any, Mapping[str, Any]] = {(str(number), each["proposer"]): each for number, layer in layers for each in layer}
@@ -151,7 +151,7 @@ def _rows(boxes: Mapping[Any, Box], calls: Mapping[Any, Mapping[str, Any]], cell
 
 
 def _name(box: Box, cells: int) -> Text:
-    """Return what a node is called, and its model where that is another."""
+    """Return the name of a node, with its model if that differs."""
     title = box.model or box.name if box.id == "aggregator" else box.name
     name = elided(title, cells=cells)
     if box.model is not None and not title.startswith(box.model) and name.cell_len + len(str(box.model)) < cells:

@@ -1,4 +1,4 @@
-"""Where the user types: the keys, the completion, and the history of earlier questions."""
+"""The prompt of the chat: key bindings, completion, and the history of questions."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from langchain_moa.cli.chat.slash_commands import ChatCommand
 
-_PROMPT = "❯ "  # noqa: RUF001  # it is not meant to be read as a letter
+_PROMPT = "❯ "  # noqa: RUF001  # a prompt symbol
 _CONTINUED = "  "
 _BACKSLASH = "\\"
 
@@ -56,14 +56,14 @@ _OWNER_ONLY_FOLDER = 0o700
 
 
 class ChatPrompt:
-    """Reads what the user types, line by line or many lines at once."""
+    """Reads single-line and multi-line input."""
 
     def __init__(self, commands: Sequence[ChatCommand], history: History) -> None:
-        """Make the prompt.
+        """Create the prompt.
 
         Args:
-            commands: What can be completed behind a slash.
-            history: The earlier questions.
+            commands: The slash commands to complete.
+            history: The history of questions.
         """
         self._was_cleared = False
         self._session: PromptSession[str] = PromptSession(
@@ -76,17 +76,17 @@ class ChatPrompt:
             complete_while_typing=Condition(lambda: is_slash(get_app().current_buffer.text)),
             key_bindings=self._keys(),
             style=_STYLE,
-            # Given and not guessed, since older releases do not know the variable.
+            # Set explicitly, because older releases ignore the variable.
             color_depth=ColorDepth.DEPTH_1_BIT if os.environ.get("NO_COLOR") else None,
             enable_suspend=True,
             reserve_space_for_menu=len(commands),
         )
 
     async def read(self) -> str:
-        """Return what the user has typed.
+        """Return the user's input.
 
         Raises:
-            EOFError: The user wants to leave.
+            EOFError: The user ended the input with Ctrl-D.
         """
         self._was_cleared = False
         return await self._session.prompt_async()
@@ -95,14 +95,14 @@ class ChatPrompt:
     def _hint(self) -> str:
         hint = _HINT_AT_CTRL_C if self._was_cleared else _HINT
         app = get_app()
-        # On a narrow terminal it would take lines that the question needs; what is left behind is no hint; and while earlier
-        # questions are searched, the line shows what was found.
+        # Show no hint on a narrow terminal, where it would need lines of its own, after the input, or during a history search,
+        # which uses this line.
         fits = len(hint) + len(_PROMPT) < app.output.get_size().columns
         return hint if fits and not app.is_done and not is_searching() else ""
 
     def _keys(self) -> KeyBindings:
         keys = KeyBindings()
-        # A search (Ctrl-R) has keys of its own: Enter takes what was found, Ctrl-C leaves the line as it was.
+        # A search (Ctrl-R) has its own keys: Enter accepts the match, Ctrl-C restores the line.
         typing = ~is_searching
 
         @keys.add("enter", filter=typing)
@@ -150,31 +150,31 @@ class _SlashCompleter(Completer):
 
 
 class PrivateHistory(FileHistory):
-    """A history in a file that only its owner can read. Keys are masked in it.
+    """A history in a file that only its owner can read.
 
-    The values of key variables of the environment, and what looks like a key, are masked in it. If it cannot be written, you
-    get one warning, and the chat goes on.
+    Values of environment variables with keys, and text that looks like a key, are masked. If the file cannot be written, there
+    is one warning and the chat continues.
     """
 
     def __init__(self, path: Path) -> None:
-        """Open the file, or make it.
+        """Open the file, or create it.
 
         Args:
             path: The file.
 
         Raises:
-            OSError: It can be neither read nor written.
+            OSError: The file cannot be opened.
         """
         path.parent.mkdir(mode=_OWNER_ONLY_FOLDER, parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, _OWNER_ONLY)
         os.close(descriptor)
-        # It may be there with other rights, from a backup for example.
+        # An existing file may have other permissions, for example from a backup.
         path.chmod(_OWNER_ONLY)
         self._is_writable = True
         super().__init__(path)
 
     def store_string(self, string: str) -> None:
-        """Write an entry, its keys masked."""
+        """Write an entry with keys masked."""
         if not self._is_writable:
             return
         try:
@@ -185,7 +185,7 @@ class PrivateHistory(FileHistory):
 
 
 def history_file() -> Path:
-    """Return where the history is kept: in the platform's folder for what programs remember of their user."""
+    """Return the path of the history, in the platform's state folder."""
     return user_state_path("langchain-moa", appauthor=False) / "chat-history"
 
 
@@ -193,7 +193,7 @@ def open_history(*, kept: bool) -> History:
     """Return the history.
 
     Args:
-        kept: Whether it is kept in a file; else it is this chat's alone.
+        kept: Whether to store it in a file; otherwise it is in memory.
     """
     if not kept:
         return InMemoryHistory()

@@ -1,4 +1,4 @@
-"""A chat session: it reads a line, asks or does what it says, and reads the next, until the user leaves."""
+"""A chat session: read a line, answer the question or run the slash command, and repeat until the user leaves."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ if TYPE_CHECKING:
 
 
 class ChatSession:
-    """A chat as it goes; after an error the next question can be asked."""
+    """A running chat. It continues after errors."""
 
     def __init__(self, chat: Chat, prompt: ChatPrompt, *, plain: bool, debug: bool) -> None:
-        """Make the session.
+        """Create the session.
 
         Args:
             chat: The chat.
-            prompt: Where the user types.
-            plain: Whether answers are shown as they are, their Markdown not rendered.
-            debug: Whether errors are shown with their traceback.
+            prompt: The prompt that reads input.
+            plain: Whether to show answers without rendering their Markdown.
+            debug: Whether to show errors with a traceback.
         """
         self._chat = chat
         self._prompt = prompt
@@ -45,7 +45,7 @@ class ChatSession:
         self._was_interrupted = False
 
     async def run(self) -> None:
-        """Read and answer until the user leaves."""
+        """Read and answer questions until the user leaves."""
         self._greet()
         with typing_ahead():
             while not self._chat.is_over:
@@ -64,7 +64,7 @@ class ChatSession:
                 command.do(self._chat, argument)
             else:
                 await self._ask(question_in(text))
-        except Exception as error:  # noqa: BLE001  # the error is shown, and the chat goes on
+        except Exception as error:  # noqa: BLE001  # the error is shown, and the chat continues
             tell(error, debug=self._debug)
             if isinstance(error, MoAError) and (good := sum(each["status"] == "ok" for each in error.references)):
                 self._chat.console.print(f"/references shows {counted(good, 'good answer')} of the proposers", style="dim")
@@ -117,21 +117,21 @@ def _summary(result: RunResult) -> str:
 
 @contextmanager
 def typing_ahead() -> Iterator[None]:
-    """Keep what is typed between two prompts for the next prompt, as it was typed, and do not show it before; Ctrl-C works.
+    """Keep text typed between two prompts for the next prompt, without echoing it. Ctrl-C keeps working.
 
-    The prompt itself changes the terminal while it reads, and then restores what is set here.
+    The prompt changes the terminal's mode while it reads, and then restores the mode set here.
     """
     try:
         import termios
-    except ImportError:  # Windows, whose consoles show only what a program reads
+    except ImportError:  # Windows consoles echo only what a program reads
         yield
         return
     descriptor = sys.stdin.fileno()
     before = termios.tcgetattr(descriptor)
     changed = termios.tcgetattr(descriptor)
-    # Otherwise Enter arrives as Ctrl-J, which begins a new line at the prompt.
+    # Otherwise Enter would arrive as Ctrl-J, which starts a new line at the prompt.
     changed[0] &= ~termios.ICRNL
-    # Without NOFLSH, Ctrl-C would discard what was typed before it.
+    # Without NOFLSH, Ctrl-C would discard the text typed before it.
     changed[3] = changed[3] & ~(termios.ECHO | termios.ICANON) | termios.NOFLSH
     termios.tcsetattr(descriptor, termios.TCSANOW, changed)
     try:

@@ -1,4 +1,4 @@
-"""The slash commands of a chat: how a line names one, and what each does."""
+"""The slash commands of a chat: parsing and implementation."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ SLASH = "/"
 
 @dataclass(frozen=True, kw_only=True)
 class ChatCommand:
-    """A command.
+    """A slash command.
 
     Attributes:
-        name: Its name, without the slash.
-        takes: What it takes, as its help shows it; empty if nothing.
-        help: What it does, in a few words.
-        do: Does it, given the chat and what stands behind the name.
-        takes_file: Whether it takes a file's name, which the prompt can complete.
+        name: The name, without the slash.
+        takes: The placeholder of its argument in the help; empty if it takes none.
+        help: A short description.
+        do: The implementation, called with the chat and the argument.
+        takes_file: Whether the argument is a file name, which the prompt can complete.
     """
 
     name: str
@@ -38,29 +38,29 @@ class ChatCommand:
 
     @property
     def usage(self) -> str:
-        """How it is written."""
+        """The name and the argument's placeholder."""
         return f"{SLASH}{self.name} {self.takes}".rstrip()
 
 
 def is_slash(text: str) -> bool:
-    """Tell whether a line is a command; a question may begin with a slash if another slash, or a space, stands before it."""
+    """Return whether a line is a slash command. A question can start with a slash after another slash or a space."""
     return text.startswith(SLASH) and not text.startswith(2 * SLASH)
 
 
 def question_in(text: str) -> str:
-    """Return the question of a line that is no command."""
+    """Return the question in a line that is not a command."""
     return text[1:] if text.startswith(2 * SLASH) else text.strip()
 
 
 def find_command(text: str, commands: Sequence[ChatCommand]) -> tuple[ChatCommand, str]:
-    """Return the command that a line gives, and what stands behind its name.
+    """Parse a line, and return its command and argument.
 
     Args:
-        text: The line; the beginning of a name is enough where only one command begins so.
-        commands: All there are.
+        text: The line. A unique prefix of a name is enough.
+        commands: All commands.
 
     Raises:
-        UsageError: There is no such command, or it takes nothing; the text says what there is.
+        UsageError: The command is unknown, or takes no argument.
     """
     name, _, argument = text.removeprefix(SLASH).strip().partition(" ")
     exact = [command for command in commands if command.name == name.lower()]
@@ -202,7 +202,7 @@ def _latest(chat: Chat) -> ChatTurn:
 
 
 def _file(chat: Chat, argument: str, example: str) -> Path:
-    """Return the file to be written: never one that this chat has not written itself."""
+    """Return the path of a file to write. Existing files that this chat did not write are refused."""
     if not argument:
         msg = f"which file? {example}"
         raise UsageError(msg)

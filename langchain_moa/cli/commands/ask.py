@@ -1,4 +1,4 @@
-"""`ask`: put a question to a mixture."""
+"""`ask`: ask a mixture a question."""
 
 from __future__ import annotations
 
@@ -101,14 +101,14 @@ def ask(
 def read_question(words: Sequence[str], stdin: TextIO | None) -> str:
     """Return the question: from the command's arguments, from standard input, or from both.
 
-    Text that is piped in follows the question after a blank line, as in `cat app.log | langchain-moa ask "What is wrong?"`.
+    Piped text is appended to the question after a blank line, as in `cat app.log | langchain-moa ask "What is wrong?"`.
 
     Args:
-        words: The command's arguments; `-` alone is standard input, a terminal too.
-        stdin: Standard input; `None` if it is closed.
+        words: The command's arguments; a single `-` reads standard input, even from a terminal.
+        stdin: Standard input, or `None` if it is closed.
 
     Raises:
-        UsageError: There is no question, or it is not text.
+        UsageError: There is no question, or it is not UTF-8 text.
     """
     given = " ".join(words).strip()
     piped = ""
@@ -121,7 +121,7 @@ def read_question(words: Sequence[str], stdin: TextIO | None) -> str:
     try:
         question.encode()
     except UnicodeEncodeError as error:
-        # Python carries bytes of the command line that are not UTF-8 as surrogates, which no model can be sent.
+        # Python decodes arguments that are not UTF-8 to lone surrogates, which cannot be sent to a model.
         msg = "the question is not UTF-8 text"
         raise UsageError(msg) from error
     return question
@@ -131,7 +131,7 @@ def _read(stdin: TextIO | None) -> str:
     if stdin is None or stdin.closed:
         return ""
     try:
-        # Files from Windows begin with a byte-order mark.
+        # Files from Windows may start with a byte order mark.
         return stdin.buffer.read().decode("utf-8-sig").strip()
     except UnicodeDecodeError as error:
         msg = f"standard input is not UTF-8 text (byte {error.start}); pipe text in, or close it with </dev/null"
@@ -139,14 +139,14 @@ def _read(stdin: TextIO | None) -> str:
 
 
 def check_report(report: Path | None, *, first_tokens: bool = False) -> None:
-    """Refuse a report that could not be written, before any call is made and paid for.
+    """Check that the report can be written, before any call is made.
 
     Args:
-        report: The file.
-        first_tokens: Whether it is to have the time of every first token.
+        report: The file, or `None`.
+        first_tokens: Whether to record the time of each first token.
 
     Raises:
-        UsageError: The file's name has no suffix of a report, its folder does not exist, its packages are missing, or
+        UsageError: The suffix of the file is not that of a report, its folder does not exist, packages are missing, or
             `first_tokens` is given without a report.
     """
     if report is None:
@@ -169,11 +169,11 @@ def check_report(report: Path | None, *, first_tokens: bool = False) -> None:
 
 @contextmanager
 def recorded(report: Path | None, *, first_tokens: bool = False) -> Iterator[None]:
-    """Record the runs inside, and write the report, also of a run that failed or was cancelled.
+    """Record the runs inside this context, and write the report on exit, even if a run failed or was cancelled.
 
     Args:
-        report: The file; `None` records nothing.
-        first_tokens: Whether the proposers are streamed, so that the times of their first tokens are known.
+        report: The file, or `None` to record nothing.
+        first_tokens: Whether to stream the proposers, to record the times of their first tokens.
     """
     if report is None:
         yield
@@ -188,13 +188,13 @@ def recorded(report: Path | None, *, first_tokens: bool = False) -> Iterator[Non
                 try:
                     run.save(report)
                 except OSError as error:
-                    # The answer must not be lost over its report.
+                    # A report that cannot be written must not lose the answer.
                     warn(f"the report could not be written: {error}")
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Manner:
-    """How the user wants to see it."""
+    """The options for output and recording."""
 
     as_json: bool
     references: bool
@@ -225,7 +225,7 @@ def _run(mixture: Mixture, messages: list[BaseMessage], manner: _Manner) -> RunR
     with ExitStack() as shown:
         if manner.shows_progress:
             names = [[member.name for member in layer] for layer in mixture.members.layers]
-            # The answer and the view cannot both have the last lines of one terminal.
+            # The answer and the live view cannot share the last lines of one terminal.
             yields = not manner.as_json and is_terminal(sys.stdout)
             views.append(shown.enter_context(ProgressView(errors, names, yields=yields)))
         if manner.references and not manner.as_json:
@@ -245,7 +245,7 @@ def _run(mixture: Mixture, messages: list[BaseMessage], manner: _Manner) -> RunR
 
 
 def _rescue(answer: str, error: OSError) -> None:
-    """Write an answer that standard output has not taken to standard error: it is paid for."""
+    """Write an answer to standard error if standard output failed, because the answer is paid for."""
     if sys.stderr is not None:
         sys.stderr.write(f"{printable(answer)}\n")
     msg = f"the answer could not be written to standard output ({error.strerror}); it is on standard error"
@@ -271,8 +271,8 @@ def _report(result: RunResult, manner: _Manner) -> None:
     if manner.quiet:
         return
     if not manner.shows_progress:
-        # Without the live view, only this says that calls have failed.
+        # Without the live view, these remarks are the only notice of failed calls.
         for remark in result.remarks:
             warn(remark)
     elif result.is_cut:
-        warn(CUT)
+        warn(f"{CUT}; raise it with --max-tokens")

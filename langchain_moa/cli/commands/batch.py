@@ -1,4 +1,4 @@
-"""`batch`: a mixture's answers to the rows of a file."""
+"""`batch`: ask a mixture the rows of a file."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ Output = Annotated[
 
 @dataclass(frozen=True, kw_only=True)
 class BatchArguments:
-    """How rows are read, asked and written; the fields are options of `batch_answers`."""
+    """The options of `batch_answers` on the command line."""
 
     prompt_field: Annotated[
         str | None,
@@ -103,13 +103,13 @@ class BatchArguments:
     ] = False
 
     def require_possible(self, mixture: Mixture) -> None:
-        """Refuse what cannot be kept, in the words of the command line.
+        """Check that the options work with a mixture; errors name the command line options.
 
         Args:
             mixture: The mixture.
 
         Raises:
-            UsageError: A limit in dollars cannot be kept, or one process would have to.
+            UsageError: A spending limit cannot be enforced, or an option cannot be used with Ray.
         """
         from langchain_moa.batch.limits import callable_members, unpriced
 
@@ -179,7 +179,7 @@ def batch(
 
 @dataclass(frozen=True)
 class _Job:
-    """What is to be answered, and where the answers go."""
+    """The input, the output and the options of a batch."""
 
     mixture: Mixture
     rows: Path
@@ -187,13 +187,13 @@ class _Job:
     quiet: bool
 
     def open(self, *, is_kept: bool, **settings: Any) -> BatchRun:
-        """Open the output, if there is one already or will be."""
+        """Open the output if it exists or will be written."""
         from langchain_moa.batch.run import BatchRun
 
         return BatchRun(self.mixture, self.rows, output=self.output if is_kept else None, **settings)
 
     def announce(self, run: BatchRun, *, is_asked: bool) -> None:
-        """Say how much there is to do, and what it costs."""
+        """Print the number of rows to answer and the estimated cost."""
         if self.quiet and not is_asked:
             return
         progress = run.progress
@@ -204,7 +204,7 @@ class _Job:
         note(f"{counted(progress.total or 0, 'row')}{kept}; {self._price(run)}")
 
     def _price(self, run: BatchRun) -> str:
-        """Say what the rows that are left will cost, if all layers are asked."""
+        """Return the estimated cost of the remaining rows, if all layers run."""
         from langchain_moa.batch.half_price import SHARE, jobs_of
         from langchain_moa.batch.limits import ANSWER_TOKENS, callable_members, expected_usd, unpriced
 
@@ -226,7 +226,7 @@ class _Job:
         return f"{calls}; ${usd:,.2f} and more{half}{without}, with answers of {answer} tokens"
 
     def work(self, run: BatchRun) -> int:
-        """Ask the rows, and return the exit code."""
+        """Run the batch and return the exit code."""
         from langchain_moa.cli.signals import run_until_signalled
 
         code = 0
@@ -291,7 +291,7 @@ class _Job:
 
 @contextmanager
 def _watching(run: BatchRun, *, quiet: bool) -> Iterator[Callable[[], object]]:
-    """Show on a terminal how far a run is; in a pipe, nothing."""
+    """Show the progress of a run if standard error is a terminal."""
     bar = None if quiet else progress_bar()
     if bar is None:
         yield lambda: None

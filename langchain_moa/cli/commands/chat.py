@@ -1,4 +1,4 @@
-"""`chat`: talk with a mixture in the terminal."""
+"""`chat`: chat with a mixture in the terminal."""
 
 from __future__ import annotations
 
@@ -46,10 +46,10 @@ def chat_command(
             msg = 'a chat needs a terminal; in scripts and pipes ask one question: langchain-moa ask "Why is the sky blue?"'
             raise UsageError(msg)
         if no_color:
-            # Rich, prompt_toolkit and others read it.
+            # Rich, prompt_toolkit and other packages read this variable.
             os.environ["NO_COLOR"] = "1"
         asked = mixture.load(overrides=calls.fields)
-        # They import LangChain and prompt_toolkit.
+        # Imported here because they import LangChain and prompt_toolkit.
         from langchain_moa.cli.chat.conversation import Chat, Conversation
         from langchain_moa.cli.chat.prompt import ChatPrompt, open_history
         from langchain_moa.cli.chat.session import ChatSession
@@ -58,5 +58,5 @@ def chat_command(
 
         chat = Chat(asked, console_on(sys.stdout), mixture.source, Conversation(calls.system))
         prompt = ChatPrompt(COMMANDS, open_history(kept=not no_history))
-        # Ctrl-C is the session's own: it cancels an answer.
+        # The session handles Ctrl-C itself: it cancels the current answer.
         run_until_signalled(ChatSession(chat, prompt, plain=plain, debug=debug).run(), by=(signal.SIGTERM,))

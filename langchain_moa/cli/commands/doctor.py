@@ -1,4 +1,4 @@
-"""`doctor`: check packages, keys and addresses, and whether the members of a mixture answer."""
+"""`doctor`: check packages, keys and addresses, and call each member of a mixture once."""
 
 from __future__ import annotations
 
@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from langchain_moa.cli.arguments import Debug, with_arguments
-from langchain_moa.cli.console import console_on, elided, emit, is_terminal, one_line
-from langchain_moa.cli.exit_codes import EXIT_CODES, FAILED, explained
+from langchain_moa.cli.console import console_on, elided, emit, is_terminal, one_line, say
+from langchain_moa.cli.exit_codes import EXIT_CODES, FAILED, UsageError, explained
 from langchain_moa.cli.mixture_arguments import MixtureArguments
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from langchain_moa.members.member import Member
     from langchain_moa.mixture.mixture import Mixture
 
@@ -28,7 +30,7 @@ app = typer.Typer()
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Timeout = Annotated[float, typer.Option("--timeout", metavar="SECONDS", min=0, help="Time limit for each member.")]
 
-# The packages that a mixture is made of, and those of providers.
+# Prefixes of the names of the packages to show, including those of providers.
 _PACKAGES = ("langchain", "langgraph")
 _OTHER_PACKAGES = {"openai", "inspect-ai", "ray", "xllamacpp"}
 
@@ -41,7 +43,7 @@ _CAPABILITIES = {
     "reasoning_output": "reasoning",
 }
 
-# The texts of errors, the first that matches counts. An error of a connection names its cause and what to check.
+# Remedies by the text of the error; the first match is used. Connection errors already have a remedy.
 _REMEDIES = {
     "(at ": None,
     "quota": "check your plan and your credit at the provider",
@@ -61,23 +63,23 @@ _REMEDIES = {
 
 @dataclass(frozen=True, kw_only=True)
 class MemberCheck:
-    """What a short call to a member has shown.
+    """The result of a short call to a member.
 
     Attributes:
         model: The model id.
-        address: Its server's address; `None` is the provider's own, or not known.
-        ok: Whether it has answered.
-        seconds: How long it took.
-        can: What it can do, as far as its profile says.
-        window: How many tokens it can read; `None` if not known.
-        error: Why it has not answered.
-        remedy: What to do about it.
+        address: The base URL; `None` for the provider's default, or if it is unknown.
+        ok: Whether it answered.
+        seconds: The duration of the call; `None` if the model could not be created.
+        can: The features that its profile lists.
+        window: The size of its context window in tokens, or `None` if it is unknown.
+        error: The error, or `None`.
+        remedy: What to do about the error, or `None`.
     """
 
     model: str
     address: str | None
     ok: bool
-    seconds: float
+    seconds: float | None
     can: list[str] = field(default_factory=list)
     window: int | None = None
     error: str | None = None
@@ -99,10 +101,18 @@ def doctor(*, mixture: MixtureArguments, timeout: Timeout = 60.0, as_json: AsJso
 
         packages, variables = _packages(), _variables()
         if not as_json:
-            # Before the mixture is made: a package or a key may be what it lacks.
+            # Before the mixture is created, because that fails if a package or a key is missing.
             _show_environment(packages, variables)
-        made = mixture.load(quiet=as_json)
-        checks = run_until_signalled(_check(made, timeout))
+        found: list[Member | MemberCheck] = []
+        try:
+            found += _members(mixture.load(quiet=as_json))
+        except UsageError:
+            # A member that cannot be made is a finding, and says nothing of the others.
+            found += _one_by_one(mixture)
+            if not any(isinstance(one, MemberCheck) for one in found):
+                raise
+        called = iter(run_until_signalled(_check([one for one in found if not isinstance(one, MemberCheck)], timeout)))
+        checks = [one if isinstance(one, MemberCheck) else next(called) for one in found]
         if as_json:
             document = {"packages": packages, "variables": variables, "members": [asdict(check) for check in checks]}
             emit(json.dumps(document, indent=2))
@@ -113,29 +123,70 @@ def doctor(*, mixture: MixtureArguments, timeout: Timeout = 60.0, as_json: AsJso
 
 
 def _packages() -> dict[str, str]:
-    """Return the versions of the installed packages that matter here."""
+    """Return the versions of the relevant installed packages."""
     found = {str(each.name).lower().replace("_", "-"): each.version for each in distributions()}
     return {name: found[name] for name in sorted(found) if name.startswith(_PACKAGES) or name in _OTHER_PACKAGES}
 
 
 def _variables() -> list[str]:
-    """Return the names of the environment variables that hold keys and addresses of providers."""
+    """Return the names of the environment variables with keys and addresses of providers."""
     from langchain_moa.members.keys import known_variables
 
     known = known_variables()
     return sorted(name for name, value in os.environ.items() if value and (name in known or name.endswith("_API_KEY")))
 
 
-async def _check(mixture: Mixture, seconds: float) -> list[MemberCheck]:
+def _members(mixture: Mixture) -> list[Member]:
+    """Return the members of a mixture, each once, in however many layers it is."""
     members = mixture.members
     everyone = [*(member for layer in members.layers for member in layer), *members.fallbacks]
     everyone += [member for _, member in members.others]
     if mixture.aggregator is not None:
         everyone.append(members.aggregator)
     everyone = [one for member in everyone for one in (member, *member.fallbacks)]
-    # The same model with the same settings is called once, in however many layers it is.
-    different = list({(member.id, repr(member.spec.settings)): member for member in everyone}.values())
-    return list(await asyncio.gather(*(_check_member(member, seconds) for member in different)))
+    return list({(member.id, repr(member.spec.settings)): member for member in everyone}.values())
+
+
+def _one_by_one(mixture: MixtureArguments) -> list[Member | MemberCheck]:
+    """Return the proposers, the aggregator and its fallbacks, each made or with the reason why it cannot be.
+
+    Raises:
+        UsageError: The fields of the mixture cannot be read.
+    """
+    from langchain_moa.members.proposer import Proposer
+    from langchain_moa.mixture.fields import Use, fields_for
+
+    fields = mixture.written()
+    client = {name: fields[name] for name in fields_for(Use.CLIENT) if fields.get(name) is not None}
+    written = [fields.get("proposers") or [], fields.get("aggregator"), fields.get("aggregator_fallbacks") or []]
+    found: dict[str, Member | MemberCheck] = {}
+    for one in _flat(written):
+        try:
+            proposer = Proposer.coerce(one)
+        except ValueError:
+            return []  # the error about the whole mixture names the field
+        key = f"{proposer.id} {proposer.settings!r}"
+        if key in found:
+            continue
+        try:
+            found[key] = proposer.resolve(client)
+        except (ValueError, ImportError) as error:
+            said = one_line(str(error)).removeprefix(f"cannot make the model {proposer.model!r}: ")
+            found[key] = MemberCheck(model=proposer.id, address=None, ok=False, seconds=None, error=said)
+    return list(found.values())
+
+
+def _flat(written: Any) -> Iterator[Any]:
+    """Yield the members in a list of members, or of lists of them."""
+    if isinstance(written, list):
+        for each in written:
+            yield from _flat(each)
+    elif written is not None:
+        yield written
+
+
+async def _check(members: Sequence[Member], seconds: float) -> list[MemberCheck]:
+    return list(await asyncio.gather(*(_check_member(member, seconds) for member in members)))
 
 
 async def _check_member(member: Member, seconds: float) -> MemberCheck:
@@ -151,7 +202,7 @@ async def _check_member(member: Member, seconds: float) -> MemberCheck:
             await member.runnable.ainvoke(member.input([HumanMessage(_QUESTION)]))
     except TimeoutError:
         error = f"timed out after {seconds:g} s"
-    except Exception as raised:  # noqa: BLE001  # whatever it is, it is the finding
+    except Exception as raised:  # noqa: BLE001  # any error is the result of the check
         failure = describe(raised, member.secrets)
         error = f"{failure['kind']}: {failure['message']}"
     return MemberCheck(
@@ -168,10 +219,12 @@ async def _check_member(member: Member, seconds: float) -> MemberCheck:
 
 def _address(member: Member) -> str | None:
     from langchain_moa.data.redaction import redact
+    from langchain_moa.members.keys import usual_address
     from langchain_moa.members.models import addresses_of
 
     addresses = [] if member.chat_model is None else addresses_of(member.chat_model)
-    return redact(addresses[0], member.secrets) if addresses else None
+    address = addresses[0] if addresses else usual_address(member.id.partition(":")[0])
+    return redact(address, member.secrets) if address else None
 
 
 def _remedy(error: str, member: Member) -> str | None:
@@ -182,10 +235,10 @@ def _remedy(error: str, member: Member) -> str | None:
 
 
 def _show_environment(packages: dict[str, str], variables: list[str]) -> None:
-    emit(f"Python {platform.python_version()}")
-    emit(f"packages: {', '.join(f'{name} {number}' for name, number in packages.items())}")
-    emit(f"keys and addresses in the environment: {', '.join(variables) or 'none'}")
-    emit("")
+    say(f"Python {platform.python_version()}")
+    say(f"packages: {', '.join(f'{name} {number}' for name, number in packages.items())}")
+    say(f"keys and addresses in the environment: {', '.join(variables) or 'none'}")
+    say("")
 
 
 def _show(checks: list[MemberCheck]) -> None:
@@ -206,7 +259,7 @@ def _show(checks: list[MemberCheck]) -> None:
 
 def _findings(check: MemberCheck) -> list[str]:
     here = "this machine" if check.model.startswith("local:") else "the provider's own address"
-    findings = [f"{check.seconds:.1f} s", check.address or here]
+    findings = [] if check.seconds is None else [f"{check.seconds:.1f} s", check.address or here]
     if check.error is not None:
         return [*findings, one_line(check.error), *([check.remedy] if check.remedy else [])]
     window = [f"reads {check.window:,} tokens"] if check.window else []

@@ -43,7 +43,7 @@ def draw(*, output: Output = None, title: Title = None, mixture: MixtureArgument
     [dim]$[/dim] langchain-moa draw --config moa.yaml -o moa.svg
     """
     with explained(debug=debug):
-        # The client of a strategy's model is made, too; any text will do for its key.
+        # Clients of strategies' models are created, too; any string works as their key.
         from langchain_moa.engine.graph import build_graph
 
         graph = build_graph(mixture.build(drawable_mixture, {"api_key": "none"}))
@@ -65,15 +65,15 @@ def draw(*, output: Output = None, title: Title = None, mixture: MixtureArgument
 
 
 def drawable_mixture(**fields: Any) -> Mixture:
-    """Make a mixture to draw, without the clients of its models, which take seconds to make.
+    """Create a mixture to draw, without the clients of its models, which take seconds to create.
 
-    Its members have their names and cannot be called; whether the models and their keys exist is not checked.
+    Its members have names but cannot be called. Models and keys are not checked.
 
     Args:
-        **fields: The fields of a mixture, as a file has them.
+        **fields: The fields of a mixture, as in a file.
 
     Raises:
-        ValueError: A field is wrong; the text names it and the remedy.
+        ValueError: A field is invalid. The message names the field and the remedy.
     """
     from langchain_core.runnables import Runnable
 
@@ -81,7 +81,7 @@ def drawable_mixture(**fields: Any) -> Mixture:
     from langchain_moa.mixture.mixture import Mixture
 
     class NamedModel(Runnable[Any, Any]):
-        """Has the name of a model and cannot be called."""
+        """A placeholder with the name of a model, which cannot be called."""
 
         def __init__(self, name: str) -> None:
             self.name = name
@@ -96,7 +96,7 @@ def drawable_mixture(**fields: Any) -> Mixture:
         try:
             member = Proposer.coerce(written)
         except ValueError:
-            return written  # the mixture says what is wrong with it, and where
+            return written  # the mixture's validation reports the error
         fallbacks = [named(each) for each in member.fallbacks]
         model: Any = NamedModel(member.model) if isinstance(member.model, str) else member.model
         return replace(member, model=model, base_url=None, settings={}, fallbacks=fallbacks)

@@ -1,4 +1,4 @@
-"""`models`: the small models that run on this machine."""
+"""`models`: list and download the small local models."""
 
 from __future__ import annotations
 
@@ -78,7 +78,10 @@ def pull_models(
             raise UsageError(msg)
         for name in wanted:
             model = CATALOG[name]
-            if not is_present(model) and model.notice:
+            if is_present(model):
+                if not quiet:
+                    note(f"{name} is already here")
+            elif model.notice:
                 note(model.notice)
             with nullcontext(lambda _: None) if quiet else _shown_progress() as progress:
                 path = pull(name, progress=progress)
@@ -87,7 +90,7 @@ def pull_models(
 
 @contextmanager
 def _shown_progress() -> Iterator[Callable[[str], object]]:
-    """Show what goes on: at one place on a terminal, line by line in a log."""
+    """Show the current step: as a status line on a terminal, otherwise as a line each."""
     errors = console_on(sys.stderr)
     if sys.stderr is None:
         yield lambda _: None

@@ -1,4 +1,4 @@
-"""`presets`: the mixtures that come with the package, and what is missing to ask them."""
+"""`presets`: list the mixtures of the package, and the keys and packages that are missing to use them."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ def list_presets(debug: Debug = False) -> None:
 
 
 def keys_of(preset: str) -> list[str]:
-    """Return the environment variables that a preset's providers take their keys from.
+    """Return the environment variables with the keys of a preset's providers.
 
     Args:
         preset: The preset's name.
     """
     providers = {model.partition(":")[0] for model in _models(preset)}
-    # So every provider of a preset names its variable; making the models, to ask them, would take seconds.
+    # All providers of presets follow this naming; creating the models to get the names would take seconds.
     return sorted(f"{provider.upper()}_API_KEY" for provider in providers - {_LOCAL})
 
 
@@ -52,7 +52,7 @@ def _models(preset: str) -> list[str]:
 
 
 def _strings(value: Any) -> Iterator[str]:
-    """Yield the model strings of members, however these are written."""
+    """Yield the model strings of members, in all notations."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict):
@@ -63,7 +63,7 @@ def _strings(value: Any) -> Iterator[str]:
 
 
 def _missing(preset: str) -> Text:
-    """Return what a preset still needs, one item a line."""
+    """Return the keys and commands that a preset still needs, one per line."""
     from rich.text import Text
 
     missing = [key for key in keys_of(preset) if not os.environ.get(key)] + _missing_commands(preset)
@@ -71,7 +71,7 @@ def _missing(preset: str) -> Text:
 
 
 def _missing_commands(preset: str) -> list[str]:
-    """Return the commands that the local models of a preset still need."""
+    """Return the commands that install the missing local models of a preset."""
     from langchain_moa.local import CATALOG, is_present
 
     names = dict.fromkeys(model.removeprefix(f"{_LOCAL}:") for model in _models(preset) if model.startswith(f"{_LOCAL}:"))

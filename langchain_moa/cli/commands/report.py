@@ -1,4 +1,4 @@
-"""`report`: recorded runs as a page."""
+"""`report`: create a page from recorded runs."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def _write(files: Sequence[Path], which: str | None, page: Path) -> None:
 
 
 def _found(runs: Iterable[MoARun], which: str) -> MoARun:
-    """Return a run by its number or its id."""
+    """Return a run by its number or id."""
     last = 0
     for last, run in enumerate(runs, start=1):
         if which in (str(last), run.id):

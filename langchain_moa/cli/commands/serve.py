@@ -1,4 +1,4 @@
-"""The command `serve`: mixtures over HTTP for clients of OpenAI's API."""
+"""`serve`: serve mixtures over HTTP to clients of OpenAI's API."""
 
 from __future__ import annotations
 
@@ -217,7 +217,7 @@ def serve(
 
 
 def _sources(files: Sequence[Path], presets: Sequence[str]) -> list[tuple[Path | None, str | None]]:
-    """Return a file or a preset for each mixture; one pair of `None` if no option names any."""
+    """Return a pair of file and preset for each mixture, one of which is `None`; both are `None` if no option names any."""
     return [*((file, None) for file in files), *((None, name) for name in presets)] or [(None, None)]
 
 
@@ -233,7 +233,7 @@ def _named(several: Sequence[MixtureArguments], *, quiet: bool) -> dict[str, Cha
 
 
 def _task_models(given: Sequence[str], mixtures: Mapping[str, ChatMoA]) -> dict[str, str]:
-    """Return the models for small tasks by mixture."""
+    """Return the task model of each mixture."""
     models: dict[str, str] = {}
     for text in given:
         name, separator, model = text.partition("=")
@@ -245,11 +245,11 @@ def _task_models(given: Sequence[str], mixtures: Mapping[str, ChatMoA]) -> dict[
 
 
 def _keys(file: Path | None) -> list[str]:
-    """Return the API keys from a file or the environment. Other users of the machine can see command lines."""
+    """Return the API keys from a file or the environment. There is no option for keys: other users can see command lines."""
     if file is None:
         return [key for part in os.environ.get(_VARIABLE, "").split(",") if (key := part.strip())]
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
+        lines = file.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         msg = f"--api-key-file: cannot read {str(file)!r}: {getattr(error, 'strerror', None) or 'it is not text'}"
         raise UsageError(msg) from None
@@ -269,7 +269,7 @@ def _refuse_public(listener: socket.socket) -> NoReturn:
 
 
 def _log(*, quiet: bool) -> None:
-    """Log to standard error: a line for each request, errors, and degraded answers."""
+    """Set up logging to standard error: a line for each request, errors, and degraded answers."""
     logger = logging.getLogger("langchain_moa")
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))

@@ -1,4 +1,4 @@
-"""`show`: the mixture that the options describe, as a configuration file."""
+"""`show`: print the mixture that the options describe as a configuration file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`tune`: which mixture, or which model alone, does best on questions of yours, found by replaying answers."""
+"""`tune`: find the best mixture or single model for your questions by replaying recorded answers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from langchain_moa.cli.arguments import Debug, Quiet
-from langchain_moa.cli.console import complain, counted, note, one_line, printable, warn
+from langchain_moa.cli.console import complain, counted, note, one_line, say, warn
 from langchain_moa.cli.evaluating import (
     RUN,
     Concurrency,
@@ -164,7 +164,7 @@ def tune(
 
 @dataclass(frozen=True, kw_only=True)
 class _TuneJob:
-    """What is to be tuned, and how."""
+    """The options of a tuning."""
 
     output: Path
     task: Path | None
@@ -180,7 +180,7 @@ class _TuneJob:
     quiet: bool
 
     def answers(self) -> tuple[AnswerTable, Mapping[str, Any]]:
-        """Return the answers, asked or recorded, and what a proposer of each model is in a file."""
+        """Return the answers, new or recorded, and the proposer of each model as written in a file."""
         from langchain_moa.evaluation.answer_table import read_recorded
         from langchain_moa.evaluation.questions import read_questions
 
@@ -206,7 +206,7 @@ class _TuneJob:
         return self._asked(questions)
 
     def write(self, tuning: Tuning, specs: Mapping[str, Any]) -> None:
-        """Write the files, and say what was found."""
+        """Write the result files, and print the result."""
         from datetime import UTC, datetime
 
         from langchain_moa.batch.line_file import write_whole
@@ -224,11 +224,10 @@ class _TuneJob:
         html = page(tuning, title=title, source=source, yaml=yaml, command=command, picture=picture)
         write_whole(self.output / "report.html", html, errors="replace")
         for sentence in sentences(tuning):
-            typer.echo(printable(sentence))
+            say(sentence)
         if not self.quiet:
-            note(f"wrote {self.output}/moa.yaml and {self.output}/report.html")
-            note("to compare with a mixture that writes its answer, run:")
-            note(command)
+            note(f"wrote {self.output}/moa.yaml; the reasons are in {self.output}/report.html")
+            note(f"to compare it with a mixture whose aggregator writes the answer: {command}")
 
     def _asked(self, questions: Sequence[Question]) -> tuple[AnswerTable, Mapping[str, Any]]:
         from langchain_moa.batch.call_journal import CallJournal
@@ -236,7 +235,7 @@ class _TuneJob:
         from langchain_moa.evaluation.candidates import Tournament
         from langchain_moa.evaluation.tuning import FEWEST_QUESTIONS
 
-        if len(self.candidates) < 2:  # noqa: PLR2004  # it takes two to choose
+        if len(self.candidates) < 2:  # noqa: PLR2004  # a choice needs two
             msg = "give two or more candidates: --candidate provider:model, once for each, or --config with a list of them"
             raise UsageError(msg)
         if len(questions) < FEWEST_QUESTIONS:
@@ -270,10 +269,10 @@ class _TuneJob:
         return table, dict(zip(names, self.candidates, strict=True))
 
     def _say_what_failed(self, failures: Mapping[str, Sequence[str]], answers: int) -> None:
-        """Say which answers count as wrong because they failed.
+        """Print how many answers failed, which count as wrong.
 
         Raises:
-            typer.Exit: So many answers of a candidate failed that no choice can be made.
+            typer.Exit: Too many answers of a candidate failed to make a choice.
         """
         from langchain_moa.evaluation.summary import TOO_MANY, failed_sentence
 
@@ -300,9 +299,11 @@ class _TuneJob:
         without = f" without the price of {', '.join(map(one_line, unknown))}, which is not known" if unknown else ""
         calls = counted(len(costs) * self.samples, "call")
         known = f", {len(journal):,} answers are in the journal" if len(journal) else ""
-        usd = f"about ${self.samples * sum(costs):,.2f}{without}" if sum(costs) else "no price is known"
+        usd = "no price is known"
+        if sum(costs):
+            usd = f"about ${self.samples * sum(costs):,.2f}{without}, with answers of {answer} tokens"
         if not self.quiet:
-            note(f"{counted(len(questions), 'question')}, at most {calls}{known}; {usd}, with answers of {answer} tokens")
+            note(f"{counted(len(questions), 'question')}, at most {calls}{known}; {usd}")
         confirm_spending(len(costs) * self.samples - len(journal), yes=self.yes)
 
     def _scorer(self, questions: Sequence[Question]) -> Scorer | None:
@@ -311,7 +312,7 @@ class _TuneJob:
         return None if self.scorer is None else resolve_scorer(self.scorer, questions)
 
     def _compare_command(self, tuning: Tuning, specs: Mapping[str, Any]) -> str:
-        """Return the command that pays for the comparison which replay cannot make, and its estimate."""
+        """Return the command, with its estimate, that evaluates a mixture which writes its answers: replay cannot."""
         from shlex import quote
 
         from langchain_moa.evaluation.policies import trust_order
@@ -337,12 +338,12 @@ class _TuneJob:
         return f"langchain-moa eval compare {mixture} {asked}  # {estimate}"
 
 
-# How many of the best models the proposed comparison mixes where the choice is one model alone.
+# The number of best models in the proposed comparison if the choice is a single model.
 _MODELS = 3
 
 
 def _callable_as(spec: Any) -> str | None:
-    """Return the `provider:model` by which a model can be asked; `None` where that is not known, or is not all."""
+    """Return the `provider:model` of a model, or `None` if it is unknown or the model has further settings."""
     if not isinstance(spec, str):
         return None
     if not spec.startswith("replay:"):
@@ -352,7 +353,7 @@ def _callable_as(spec: Any) -> str | None:
 
 
 def _estimated(members: Sequence[str], writer: str, questions: Sequence[Question], task: Path) -> str:
-    """Return what a comparison of a mixture that writes its answers will take, in words."""
+    """Return a description of the estimated calls and cost of a comparison."""
     from pydantic import SecretStr
 
     from langchain_moa.batch.call_journal import CallJournal
@@ -361,13 +362,13 @@ def _estimated(members: Sequence[str], writer: str, questions: Sequence[Question
     from langchain_moa.mixture.mixture import Mixture
 
     try:
-        # For an estimate no key is needed.
+        # An estimate needs no key.
         mixture = Mixture(proposers=list(members), aggregator=writer, num_layers=1, api_key=SecretStr("none"))
     except (ValueError, ImportError):
         return "what it will cost"
     try:
         journal = CallJournal.read(Path("moa-eval") / task.stem / "calls.journal")
-    except BatchError:  # in use, or something else: then all calls count as missing
+    except BatchError:  # in use or not a journal: count all calls as missing
         journal = CallJournal(None)
     with journal:
         found = estimate(mixture, questions, journal)
@@ -379,7 +380,7 @@ def _estimated(members: Sequence[str], writer: str, questions: Sequence[Question
 
 
 def _require_extra() -> None:
-    # Imported now: once the candidates are asked, the process may have no file left to open.
+    # Import these before the calls: afterwards the process may have too many open files to import them.
     try:
         import matplotlib.figure  # noqa: F401
         import numpy as np  # noqa: F401
@@ -389,7 +390,7 @@ def _require_extra() -> None:
 
 
 def _candidates(given: Sequence[str] | None, config: Path | None, *, named: bool) -> list[Any]:
-    """Return the candidates of the options and of a file, as they are written."""
+    """Return the candidates of the options and of a file, as written."""
     found: list[Any] = list(given or [])
     if config is None:
         return found
@@ -424,7 +425,7 @@ def _mixture_of(candidates: Sequence[Any]) -> Mixture:
 
     try:
         mixture = Mixture(proposers=list(candidates), aggregation="vote", num_layers=1)
-        mixture.members  # noqa: B018  # a candidate that cannot be created is an error before anything is asked
+        mixture.members  # noqa: B018  # raises an error before any call if a candidate cannot be created
     except (ValueError, ImportError) as error:
         msg = f"--candidate: {explain(error)}"
         raise UsageError(msg) from error

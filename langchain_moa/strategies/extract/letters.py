@@ -60,7 +60,8 @@ def _ascii(character: str) -> str:
     return character if digit is None else str(digit)
 
 
-_BEFORE = r"[\s*_`\"'\u201c\u2018$<{:]*+"
+# Bounded, so that a long row of such signs does not take quadratic time.
+_BEFORE = r"[\s*_`\"'\u201c\u2018$<{:]{0,40}+"
 
 # A capital that is a word, or begins one, is not an option: "A man", "I think", "It's", "B2", "C++", "E=mc^2", "D's".
 _WORD = r"[\w'\u2019+#=&^-]|(?<=[AI])\s++(?!(?:although|and|as|because|but|for|is|not|since|though|while|with)\b)[a-z0-9]"

@@ -157,7 +157,7 @@ def _written(value: Fraction) -> str:
 _CUE = re.compile(
     r"""
     ^\s*\#{4}|^\s*A:
-    |^[\#*\s]*(?i:final\s+)?(?i:answer)[*\s]*$
+    |^[\#*\s]{0,40}(?i:final\s+)?(?i:answer)[*\s]*$
     |(?i:(?<!wrong\ )(?<!incorrect\ )\banswer)\b[\s*_`"]*
      (?:[:=]|(?P<verb>(?i:is|was|equals|comes\ (?:out\ )?to|(?:would|should|must|will)\ be))(?P<negated>\s+not\b|n't\b)?(?!\w))
     """,

@@ -1,4 +1,4 @@
-"""A loopback server that speaks OpenAI's `/v1/files` and `/v1/batches`, and Anthropic's `/v1/messages/batches`."""
+"""A loopback server with OpenAI's `/v1/files` and `/v1/batches`, and Anthropic's `/v1/messages/batches`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Body = dict[str, Any]
 
 
 def says(body: Body) -> tuple[int, str]:
-    """Answer as an unscripted model of the loopback server does."""
+    """Answer like a model of the loopback server without a script."""
     return 200, f"{body['model']} says: {last_user_text(body['messages'])}"
 
 
@@ -31,10 +31,10 @@ class ServedJob:
     Attributes:
         id: Its id.
         lines: The id and the body of each line.
-        metadata: What its owner has said of it.
+        metadata: Its metadata.
         ending: How it ends: `completed`, or `expired` or `cancelled` after half of its lines, or `failed`.
         file: The id of its file.
-        results: What `answered` returns; each line is answered once.
+        results: The results, which `answered` returns; each line is answered once.
     """
 
     id: str
@@ -49,23 +49,25 @@ class ServedJob:
 class JobServer:
     """The server, from `__enter__` to `__exit__`.
 
-    Groq's paths begin with `/openai`. With `is_together`, files and batches are as Together has them.
+    Groq's paths start with `/openai`. With `is_together`, files and batches have Together's format.
 
     Attributes:
-        is_together: Whether files and batches have Together's form.
-        answer: From the body of a line to its status and text.
-        jobs: All jobs, in the order in which they were submitted.
-        endings: How the next jobs end; `completed` when there are none left.
-        direct: The bodies of the calls that were made directly.
-        holds_from: The first job, from 0, that stays under way, and all after it; `None`: none does.
-        drops_created: Whether the response to a job that is created never comes.
+        is_together: Whether files and batches have Together's format.
+        answer: A function from the body of a line to its status and text.
+        jobs: All jobs, in the order of submission.
+        endings: The endings of the next jobs; then `completed`.
+        direct: The bodies of direct calls.
+        holds_from: The index of the first job that does not end, like all after it; `None` if all end.
+        drops_created: Whether the response to a created job is never sent.
         has_jobs: Whether there are batch jobs at all.
         list_status: The status of the list of jobs.
-        refusals: The statuses with which the next jobs are refused.
+        refusals: The statuses with which the next jobs are rejected; 0 closes the connection.
+        most_lines: The most lines of a job; a longer one fails as OpenAI's do. `None`: no limit.
+        list_form: What the list of jobs is in place of OpenAI's.
     """
 
     def __init__(self) -> None:
-        """Make a server."""
+        """Create a server."""
         self.is_together = False
         self.answer: Callable[[Body], tuple[int, str]] = says
         self.jobs: list[ServedJob] = []
@@ -76,26 +78,30 @@ class JobServer:
         self.has_jobs = True
         self.list_status = 200
         self.refusals: list[int] = []
+        self.most_lines: int | None = None
+        self.list_form: Body | None = None
         self.lock = threading.Lock()
         self.files: dict[str, bytes] = {}
         self.names: dict[str, str] = {}
 
     def __enter__(self) -> Self:
-        """Start it."""
+        """Start the server."""
         self._server = _Server(("127.0.0.1", 0), type("Handler", (_Handler,), {"owner": self}))
         self.url = f"http://127.0.0.1:{self._server.server_port}"
         threading.Thread(target=self._server.serve_forever, daemon=True, kwargs={"poll_interval": 0.01}).start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Stop it."""
+        """Stop the server."""
         self._server.shutdown()
         self._server.server_close()
 
     def submit(self, lines: list[tuple[str, Body]], metadata: dict[str, str]) -> ServedJob:
-        """Take a job."""
+        """Add a job."""
         with self.lock:
             ending = self.endings.pop(0) if self.endings else "completed"
+            if self.most_lines is not None and len(lines) > self.most_lines:
+                ending = "too large"
             job = ServedJob(f"job_{len(self.jobs)}", lines, metadata, ending)
             self.jobs.append(job)
         return job
@@ -163,7 +169,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._get_together(path.removeprefix("/v1/").split("/"))
         elif path == "/v1/batches":
             data = [self._openai(job) for job in reversed(owner.jobs)]
-            self._send(200, {"object": "list", "data": data, "has_more": False})
+            self._send(200, owner.list_form or {"object": "list", "data": data, "has_more": False})
         elif found := re.fullmatch(r"/v1/batches/(\w+)", path):
             self._send(200, self._openai(owner.job(found[1])))
         elif path == "/v1/messages/batches":
@@ -219,6 +225,10 @@ class _Handler(BaseHTTPRequestHandler):
                 assert (asked["endpoint"], asked["completion_window"]) == ("/v1/chat/completions", "24h")
                 rows = [json.loads(line) for line in owner.files[asked["input_file_id"]].splitlines()]
                 assert {(row["method"], row["url"]) for row in rows} == {("POST", "/v1/chat/completions")}
+                if owner.refusals and owner.refusals[0] == 0:
+                    owner.refusals.pop(0)
+                    self.close_connection = True
+                    return
                 if owner.refusals:
                     self._send(owner.refusals.pop(0), {"error": {"message": "not now", "type": "server_error"}})
                     return
@@ -255,6 +265,9 @@ class _Handler(BaseHTTPRequestHandler):
         }
         if owner.is_held(job):
             return said
+        if job.ending == "too large":
+            full = {"code": "token_limit_exceeded", "message": "Enqueued token limit reached", "line": None, "param": None}
+            return {**said, "status": "failed", "errors": {"object": "list", "data": [full]}}
         if job.ending == "failed":
             problem = {"code": "model_not_found", "message": "there is no such model", "line": 1, "param": None}
             return {**said, "errors": {"object": "list", "data": [problem]}}

@@ -77,9 +77,9 @@ def test_what_is_in_the_output_is_not_asked_again(loopback: Loopback, tmp_path: 
     out = tmp_path / "out.jsonl"
     assert len(_answers(_mixture(loopback), _prompts(5), output=out)) == 5
     loopback.reset()
-    assert [answer.id for answer in _answers(_mixture(loopback), _prompts(7), output=out)] == ["r5", "r6"]
+    assert {answer.id for answer in _answers(_mixture(loopback), _prompts(7), output=out)} == {"r5", "r6"}
     assert sorted(_asked(loopback, "a")) == ["question 5", "question 6"]
-    assert [line["id"] for line in _lines(out)][5:] == ["r5", "r6"]
+    assert sorted(line["id"] for line in _lines(out)[5:]) == ["r5", "r6"]
 
 
 def test_two_rows_that_ask_the_same_are_two_samples(loopback: Loopback) -> None:
@@ -217,6 +217,50 @@ def test_an_id_that_asks_something_else_now_is_refused(loopback: Loopback, tmp_p
     assert loopback.requests == []
 
 
+def test_the_column_that_is_asked_may_be_named_like_a_field_of_the_output(loopback: Loopback, tmp_path: Path) -> None:
+    rows = [{"id": 1, "answer": "a", "input_answer": "b"}, {"id": 2, "answer": "c"}]
+    options = {"output": tmp_path / "out.jsonl", "prompt_field": "answer"}
+    assert {answer.answer for answer in _answers(_mixture(loopback), rows, **options)} == {"last says: a", "last says: c"}
+    assert _answers(_mixture(loopback), rows, **options) == []
+    with pytest.raises(RowError, match=r"the id '1' already has an answer in .*, to another prompt"):
+        _answers(_mixture(loopback), [{"id": 1, "answer": "z"}], **options)
+
+
+def test_another_system_message_or_column_on_one_output_is_refused(loopback: Loopback, tmp_path: Path) -> None:
+    out, rows = tmp_path / "out.jsonl", [{"id": 1, "x": "a", "y": "b"}]
+    assert len(_answers(_mixture(loopback), rows, output=out, system="Be brief.", prompt_field="x")) == 1
+    with pytest.raises(BatchError, match=r"was started with another system message \(--system\); give another --output"):
+        _answers(_mixture(loopback), rows, output=out, system="Be long.", prompt_field="x")
+    with pytest.raises(BatchError, match="was started with another --prompt-field; give another --output"):
+        _answers(_mixture(loopback), rows, output=out, system="Be brief.", prompt_field="y")
+    assert _answers(_mixture(loopback), rows, output=out, system="Be brief.", prompt_field="x") == []
+
+
+def test_two_names_of_one_output_are_one_output(loopback: Loopback, tmp_path: Path) -> None:
+    out, link = tmp_path / "out.jsonl", tmp_path / "link.jsonl"
+    out.touch()
+    link.symlink_to(out)
+    with BatchRun(_mixture(loopback), [], output=link), pytest.raises(BatchError, match="is in use by another run"):
+        BatchRun(_mixture(loopback), [], output=out)
+    assert len(_answers(_mixture(loopback), _prompts(2), output=link, ordered=True)) == 2
+    assert link.is_symlink()
+    assert len(_lines(out)) == 2
+    with pytest.raises(BatchError, match="is the input; give another --output"):
+        _answers(_mixture(loopback), link, output=out)
+    with pytest.raises(BatchError, match="is a folder; give a file as --output"):
+        _answers(_mixture(loopback), [], output=tmp_path)
+
+
+def test_each_line_is_json_whatever_its_columns_are(loopback: Loopback, tmp_path: Path) -> None:
+    out = tmp_path / "out.jsonl"
+    columns = {"score": float("nan"), "all": [float("inf"), 1.5], "deep": {"x": -float("inf")}}
+    _answers(_mixture(loopback), [{"prompt": "a", **columns}], output=out)
+    assert "NaN" not in out.read_text()
+    assert "Infinity" not in out.read_text()
+    [line] = _lines(out)
+    assert (line["score"], line["all"], line["deep"]) == (None, [None, 1.5], {"x": None})
+
+
 def test_a_file_is_checked_before_anything_is_asked(loopback: Loopback, tmp_path: Path) -> None:
     rows = tmp_path / "rows.jsonl"
     rows.write_text('{"prompt": "a", "id": "x"}\n{"prompt": "b", "id": "x"}\n')
@@ -235,7 +279,7 @@ def test_of_an_iterable_only_the_row_that_cannot_be_asked_fails(loopback: Loopba
     answers = {answer.id: answer for answer in _answers(_mixture(loopback), [{"prompt": "a"}, {"text": "b", "id": "z"}, "c"])}
     assert answers[1].answer == "last says: a"
     assert answers["z"].error == (
-        "rows, line 2: no prompt: none of prompt, question, input, messages is a column; there are 'text', 'id'; choose one "
+        "rows, item 2: no prompt: none of prompt, question, input, messages is a column; there are 'text', 'id'; choose one "
         "with --prompt-field"
     )
     assert answers[3].answer == "last says: c"
@@ -299,6 +343,54 @@ def test_a_rate_limit_slows_the_calls_and_fails_no_row(loopback: Loopback) -> No
     assert refused
     assert [answer.error for answer in answers] == [None] * 60
     assert [answer.degraded for answer in answers] == [()] * 60
+
+
+def test_the_time_of_a_proposer_does_not_pass_while_its_provider_refuses_it(loopback: Loopback) -> None:
+    refused = iter([True])
+    loopback.script("a", lambda _: Reply(status=429, headers={"retry-after": "1.5"}) if next(refused, False) else "ok")
+    [answer] = _answers(_mixture(loopback, proposer_timeout=1.0), ["Why?"], references=True)
+    assert answer.degraded == ()
+    assert [reference["text"] for reference in answer.references] == ["ok", "b says: Why?"]
+
+
+def test_models_given_as_strings_do_not_retry_by_themselves(loopback: Loopback, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_BASE_URL", loopback.url)
+    monkeypatch.setenv("OPENAI_API_KEY", "test")
+    refused = iter([500, 500])
+    loopback.script("a", lambda _: Reply("ok", status=next(refused, 200)))
+    given: dict[str, Any] = {"proposers": ["openai:a"], "aggregator": loopback.chat("last"), "num_layers": 1}
+    for attempts, fields in ((3, {}), (6, {"max_retries": 5}), (2, {"retry": Retry(attempts=2)})):
+        with BatchRun(Mixture(**{**given, **fields}), ["Why?"]) as run:
+            model: Any = run.mixture.members.layers[0][0].chat_model
+            assert model.max_retries == 0
+            assert run.mixture.retry == Retry(attempts=attempts)
+    [answer] = _answers(Mixture(**given), ["Why?"])
+    assert (answer.error, answer.degraded, len(loopback.calls("a"))) == (None, (), 3)
+    # What is set for one member is kept.
+    own = Mixture(**{**given, "proposers": [Proposer("openai:a", settings={"max_retries": 4})]})
+    with BatchRun(own, ["Why?"]) as run:
+        assert run.mixture is own
+
+
+def test_no_call_is_made_again_after_the_end(loopback: Loopback, tmp_path: Path) -> None:
+    out = tmp_path / "out.jsonl"
+    loopback.script("a", Reply(status=429, headers={"retry-after": "600"}))
+
+    async def ended(run: BatchRun) -> list[BatchAnswer]:
+        async def halt() -> None:
+            await asyncio.to_thread(loopback.wait_for, 2, "a")
+            await asyncio.to_thread(loopback.settle)
+            run.halt()
+
+        halting = asyncio.create_task(halt())
+        found = [answer async for answer in run.answers()]
+        await halting
+        return found
+
+    with BatchRun(_mixture(loopback), _prompts(5), output=out, concurrency=2) as run:
+        assert asyncio.run(ended(run)) == []
+    assert len(loopback.calls("a")) == 2
+    assert out.read_text() == ""
 
 
 def test_a_rate_limit_of_a_proposers_fallback_fails_no_row_either(loopback: Loopback) -> None:

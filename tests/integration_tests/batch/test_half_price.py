@@ -147,6 +147,52 @@ def test_a_job_that_the_provider_refuses_in_passing_is_submitted_again(server: J
     assert server.refusals == []
 
 
+def test_a_provider_that_takes_no_job_for_now_fails_no_row(server: JobServer, tmp_path: Path) -> None:
+    out = tmp_path / "out.jsonl"
+    server.refusals = [429] * 3
+    answers, run = _answers(_mixture(server, num_layers=1), _rows(3), output=out)
+    assert answers == []
+    assert run.journal.gate.reason == "failures"
+    assert "batch jobs cannot be submitted" in run.journal.gate.why
+    assert "run the same command later" in run.journal.gate.why
+    assert out.read_text() == ""
+    answers, _ = _answers(_mixture(server, num_layers=1), _rows(3), output=out)
+    assert [answer.error for answer in answers] == [None] * 3
+
+
+def test_a_job_whose_response_was_lost_is_looked_for_before_it_is_sent_again(server: JobServer) -> None:
+    server.refusals = [0]  # there is no such job
+    answers, _ = _answers(_mixture(server, num_layers=1), _rows(3))
+    assert [answer.error for answer in answers] == [None] * 3
+    assert [len(job.lines) for job in server.jobs] == [6, 3]
+
+
+def test_a_job_that_is_too_large_for_the_providers_queue_is_split(server: JobServer) -> None:
+    server.most_lines = 30
+    answers, run = _answers(_mixture(server, num_layers=1), _rows(50))
+    assert [(answer.error, answer.degraded) for answer in answers] == [(None, ())] * 50
+    sizes = [len(job.lines) for job in server.jobs]
+    assert sizes[:2] == [100, 50]
+    assert sum(size for size in sizes if size <= 30) == 150
+    assert run.journal.gate.is_open()
+
+
+def test_a_line_that_no_queue_takes_fails_no_row(server: JobServer, tmp_path: Path) -> None:
+    server.most_lines = 0
+    answers, run = _answers(_mixture(server, num_layers=1), _rows(1), output=tmp_path / "out.jsonl")
+    assert answers == []
+    assert "Enqueued token limit reached; run the same command when other jobs are over" in run.journal.gate.why
+
+
+def test_a_server_whose_batches_are_another_api_is_asked_directly(server: JobServer) -> None:
+    server.list_form = {"batches": [], "pagination_token": None}
+    answers, run = _answers(_mixture(server, num_layers=1), _rows(2))
+    assert [answer.error for answer in answers] == [None] * 2
+    assert (len(server.direct), server.jobs) == (6, [])
+    assert run.job_queue is not None
+    assert run.job_queue.direct == {f"openai:{NANO}"}
+
+
 def test_a_provider_that_does_not_say_whether_it_has_jobs_is_not_asked_at_the_full_price(server: JobServer) -> None:
     server.list_status = 503
     answers, run = _answers(_mixture(server), _rows(3))

@@ -54,11 +54,31 @@ def test_one_that_takes_too_long_is_given_up(moa: Command, loopback: Loopback) -
     assert json.loads(done.out)["members"][1]["error"] == "timed out after 1 s"
 
 
+def test_a_member_that_cannot_be_made_does_not_hide_the_others(moa: Command, loopback: Loopback) -> None:
+    members = ["-p", "together:p", "-p", "gemini:x", "-p", "openai:q", "-a", "openai:q", "--layers", "1"]
+    done = moa("doctor", *members, "--json")
+    assert (done.code, done.err) == (1, "")
+    together, gemini, good = json.loads(done.out)["members"]
+    assert together["error"] == "no key. Set the environment variable TOGETHER_API_KEY."
+    assert "did you mean 'google_genai:x'" in gemini["error"]
+    assert [one["seconds"] for one in (together, gemini)] == [None, None]
+    assert good["ok"]
+    assert loopback.models == ["q"]
+    rows = [line for line in moa("doctor", *members).out.splitlines() if line.startswith("failed\t")]
+    assert rows[0] == "failed\ttogether:p\tno key. Set the environment variable TOGETHER_API_KEY."
+
+
+def test_the_usual_address_of_a_server_is_said(moa: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OLLAMA_HOST", "http://127.0.0.1:9")
+    done = moa("doctor", "-p", "ollama:x", "-a", "ollama:x", "--json")
+    assert json.loads(done.out)["members"][0]["address"] == "http://127.0.0.1:9"
+
+
 def test_it_says_what_is_wrong_with_the_mixture(moa: Command) -> None:
-    done = moa("doctor", "-p", "together:p", "-a", "together:p")
+    done = moa("doctor", "-p", "openai:p", "-a", "openai:p", "--set", "num_layer=1")
     assert done.code == 2
-    assert "TOGETHER_API_KEY" in done.err
-    # What is there is said all the same.
+    assert "did you mean 'num_layers'" in done.err
+    # The installed packages are still listed.
     assert "langgraph " in done.out
 
 
@@ -74,7 +94,7 @@ def test_a_server_that_does_not_run_is_told_from_one_that_lacks_the_model(
     assert {"VLLM_BASE_URL", "LMSTUDIO_BASE_URL"} <= set(document["variables"])
     stopped, without = document["members"]
     assert (stopped["address"], without["address"]) == ("http://127.0.0.1:9/v1", loopback.url)
-    # The error names the remedy itself.
+    # The error already has the remedy.
     assert "check that the server runs" in stopped["error"]
     assert stopped["remedy"] is None
     assert without["remedy"] == "check the model's name and the address"

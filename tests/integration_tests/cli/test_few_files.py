@@ -26,12 +26,12 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no 
 
 REMEDY = "too many open files; raise `ulimit -n`, or make fewer calls at the same time"
 
-# The first answers of each command's model are held until so many calls are open at once. All the other calls of its first
+# The first answers of each command's model are held until so many calls are open at once, so that the other calls of its first
 # moment find no file left.
 TOGETHER = 40
 PROPOSERS = 100
 
-# In one process, since each takes seconds to start.
+# In one process, because each takes seconds to start.
 COMMANDS = {
     "show": ["show", "-c", "ask.yaml"],
     "presets": ["presets"],
@@ -95,14 +95,14 @@ def test_commands_say_what_to_do(few: FewFiles, tmp_path: Path) -> None:
     assert "Traceback" not in err
     done = {name: (code, f"{out}{err}") for name, (code, out, err) in json.loads(out).items()}
     assert {name: code for name, (code, _) in done.items()} == {
-        # Its calls are tried again by their client, and find files then.
+        # The client retries the calls, which then find free files.
         **dict.fromkeys(("show", "presets", "report", "tune"), 0),
         **dict.fromkeys(("ask", "batch", "eval", "doctor"), 1),
     }
     for name, (code, said) in done.items():
         assert code == 0 or REMEDY in said, name
         assert "Traceback" not in said
-        assert "--debug" not in said  # what is said of errors that were not expected
+        assert "--debug" not in said  # the hint for unexpected errors
     assert "check that a server listens" not in done["doctor"][1]
 
 

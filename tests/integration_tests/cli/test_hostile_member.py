@@ -50,6 +50,7 @@ COMMANDS = {
     "report": ["report", FORGED],
     "eval compare": ["eval", "compare", "--task", "questions.jsonl", "-o", "compared", "--yes"],
     "eval generate": ["eval", "generate", "-b", "flask", "--questions", "flask.jsonl", "-o", "answers.jsonl"],
+    "batch": ["batch", "rows.jsonl", "-o", "out.jsonl"],
     "tune": ["tune", "--task", "questions.jsonl", "-c", "candidates.yaml", "-o", "tuned", "--yes"],
     "doctor": ["doctor"],
 }
@@ -63,6 +64,7 @@ def _hostile(loopback: Loopback, tmp_path: Path) -> None:
     (tmp_path / "moa.yaml").write_text(MIXTURE, encoding="utf-8")
     (tmp_path / "candidates.yaml").write_text(MIXTURE.partition("aggregator")[0], encoding="utf-8")
     (tmp_path / "questions.jsonl").write_text('{"question": "1 + 1?", "answer": "2"}\n', encoding="utf-8")
+    (tmp_path / "rows.jsonl").write_text(json.dumps({"id": EVIL, "question": EVIL}) + "\n", encoding="utf-8")
     (tmp_path / "flask.jsonl").write_text('{"idx": 1, "instruction": "1 + 1?"}\n', encoding="utf-8")
 
 

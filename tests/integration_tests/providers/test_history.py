@@ -36,7 +36,7 @@ def mixture(proposers: Sequence[BaseChatModel], aggregator: BaseChatModel, **opt
 
 
 def wire_problems(problems: Sequence[str]) -> list[str]:
-    """Leave out the figures, which another file tests."""
+    """Remove the token counts, which another file tests."""
     return [problem for problem in problems if "usage: " not in problem]
 
 

@@ -1,4 +1,4 @@
-"""Asking a mixture in each of the four ways."""
+"""Ask a mixture in each of the four modes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ WAYS = ["invoke", "ainvoke", "stream", "astream"]
 
 
 async def ask(model: Any, way: str, question: Any = "Hi", config: Any = None) -> Any:
-    """Ask, and return the whole answer."""
+    """Ask, and return the complete answer."""
     match way:
         case "invoke":
             return model.invoke(question, config)

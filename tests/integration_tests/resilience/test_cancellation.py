@@ -50,13 +50,13 @@ async def quiet() -> AsyncIterator[None]:
     # The thread that `asyncio.to_thread` uses remains.
     await asyncio.to_thread(lambda: None)
     loop, complaints = asyncio.get_running_loop(), []
-    # The client of OpenAI's SDK closes itself when it is collected, in whichever loop then runs. One that an earlier test has
-    # left cannot: its connections are of a loop that is gone. What comes of that is no business of this test.
+    # The client of OpenAI's SDK closes itself when it is garbage collected, in the loop that then runs. Clients of earlier
+    # tests cannot, because their connections belong to a closed loop. This test ignores these errors.
     loop.set_exception_handler(lambda *_: None)
     await _settled()
     loop.set_exception_handler(lambda _, context: complaints.append(context))
     yield
-    # LangChain leaves the innermost generator of a closed stream to the loop, which closes it in a task of its own.
+    # LangChain leaves the innermost generator of a closed stream to the event loop, which closes it in a separate task.
     await _settled()
     assert complaints == []
     assert [thread for thread in threading.enumerate() if thread.name == "moa-call"] == []
@@ -138,7 +138,7 @@ async def test_wait_for_closes_the_calls(loopback: Loopback, moa: ChatMoA, hangi
             await asyncio.wait_for(moa.ainvoke("Hi"), limit)
         await closed(loopback)
         if len(loopback.requests) == hanging:
-            break  # else the machine was too busy for this limit
+            break  # otherwise the machine was too busy for this limit
     assert gone(loopback, hanging)
 
 

@@ -13,6 +13,7 @@ from langchain_moa.serving.mixtures import ProgressLine, ServedMixture
 from tests.integration_tests.serving.served import mixture, served
 from tests.loopback import Reply
 from tests.time_limits import LIMITS
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from tests.integration_tests.serving.served import Endpoint
@@ -225,6 +226,8 @@ async def test_references_are_kept_when_the_client_disconnects(endpoint: Endpoin
     with endpoint.http.stream("POST", "/v1/chat/completions", json=body) as answer:
         next(line for line in answer.iter_lines() if "one" in line)
     await asyncio.to_thread(loopback.settle)
+    running = "moa_answers_running 0.0"
+    await asyncio.to_thread(until, lambda: running in endpoint.http.get("/metrics").text, "the end of the answer")
     async with endpoint.aopenai() as client:
         whole = await client.chat.completions.create(model="moa", messages=HI)
     assert whole.choices[0].message.content == "there"

@@ -59,7 +59,7 @@ def ask(url: str, model: str, **headers: str) -> httpx.Response:
 
 
 def test_several_mixtures_and_a_public_address_with_a_key(program: Program) -> None:
-    for name, text in {"fast.yaml": TEXT, "two.yaml": TWO, "keys": f"# the test's\nann: {KEY}\n\n"}.items():
+    for name, text in {"fast.yaml": TEXT, "two.yaml": TWO, "keys": f"\ufeff# the test's\nann: {KEY}\n\n"}.items():
         (program.folder / name).write_text(text, encoding="utf-8")
     files = ("--config", "fast.yaml", "--config", "two.yaml")
     with serving(program, *files, "--host", "0.0.0.0", "--api-key-file", "keys") as (process, everywhere):  # noqa: S104  # refused without a key: see below

@@ -9,12 +9,14 @@ import re
 import sqlite3
 from contextlib import closing
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from langchain_core.messages import AIMessage, HumanMessage
 from langchain_core.messages.ai import UsageMetadata
 
+from langchain_moa.batch import call_journal
 from langchain_moa.batch.call_journal import CallJournal
 from langchain_moa.batch.calls import CallRequest, CallSite, QuestionRun
 from langchain_moa.batch.journal import BatchJournal
@@ -141,7 +143,7 @@ def test_a_journal_and_the_files_of_a_report_are_its_owners_alone(tmp_path: Path
 def test_a_file_that_cannot_be_written_whole_is_left_as_it_was(tmp_path: Path) -> None:
     path = tmp_path / "table.md"
     write_whole(path, "before")
-    with full_at(10), pytest.raises(OSError, match="File too large"):
+    with full_at(10), pytest.raises(OSError, match=r"File too large: .*table\.md"):
         write_whole(path, "x" * 100)
     assert path.read_text() == "before"
     assert [each.name for each in tmp_path.iterdir()] == ["table.md"]
@@ -153,6 +155,14 @@ def test_a_file_that_is_no_journal_is_named_and_left(tmp_path: Path) -> None:
     with pytest.raises(BatchError, match=r"calls\.journal is not a journal \(.*\); give another --output, or remove the file"):
         CallJournal(path)
     assert path.read_text() == '{"key": "of another kind"}\n'
+
+
+def test_nothing_is_asked_where_the_disk_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(call_journal, "disk_usage", lambda _: SimpleNamespace(free=4096))
+    with pytest.raises(BatchError, match=r"the disk has no room for .*calls\.journal; free some space, or give another"):
+        CallJournal(tmp_path / "calls.journal")
+    assert not list(tmp_path.iterdir())
+    CallJournal(None).close()
 
 
 def test_a_journal_that_the_disk_has_no_room_for_is_not_called_something_else(tmp_path: Path) -> None:

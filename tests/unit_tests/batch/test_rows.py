@@ -115,7 +115,17 @@ def test_a_named_column_has_to_be_there() -> None:
         ("a.jsonl", b'{"prompt": "a"}\n3', "a.jsonl, line 2: it is int; it must be an object"),
         ("a.jsonl", b'{"prompt": "\xff"}', "a.jsonl cannot be read: it is not UTF-8"),
         ("a.csv", b"prompt\na,b\n", "a.csv, line 2: it has more fields than the first line"),
-        ("a.csv", b"prompt\n\xff\n", "a.csv cannot be read as CSV"),
+        ("a.csv", b"prompt\n\xff\n", "a.csv cannot be read: it is not UTF-8"),
+        (
+            "a.csv",
+            b'id,prompt\n1,a\n2,"b\n3,c\n',
+            "a.csv, line 3: not CSV: unexpected end of data; a quotation mark may be missing",
+        ),
+        ("a.csv", b"prompt,k,k\na,1,2\n", "a.csv, line 1: two columns are named 'k'; give each column its own name"),
+        ("a.jsonl", b'{"x": ' + b"[" * 200_000, "a.jsonl, line 1: its lists and objects are nested too deeply"),
+        ("a.jsonl", b'{"x": ' + b"9" * 5000 + b"}", "a.jsonl, line 1: a number has too many digits; write it as a text"),
+        ("a.jsonl", b'[{"x": ' + b"9" * 5000 + b"}]", "a.jsonl, line 1: a number has too many digits; write it as a text"),
+        ("a.jsonl", b'{"prompt": "a', "not JSON: Unterminated string starting at column 12"),
         ("a.parquet", b"no parquet", "a.parquet cannot be read as Parquet"),
     ],
 )
@@ -128,7 +138,18 @@ def test_what_is_wrong_with_a_file_is_told(tmp_path: Path, name: str, content: b
     assert told in str(error.value)
 
 
+def test_the_rows_of_a_list_on_one_line_are_numbered(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_text('\n[{"prompt": "a"}, {"prompt": "b"}, {"text": "c"}]')
+    one, two, three = rows_in(path)
+    assert [READER.read(row).id for row in (one, two)] == [1, 2]
+    with pytest.raises(RowError, match=r"a\.json, item 3: no prompt"):
+        READER.read(three)
+
+
 def test_a_missing_file_is_told_at_once(tmp_path: Path) -> None:
+    with pytest.raises(RowError, match="is not a regular file; give a JSONL, CSV or Parquet file"):
+        rows_in(tmp_path)
     with pytest.raises(RowError, match="does not exist; give a JSONL, CSV or Parquet file"):
         rows_in(tmp_path / "none.jsonl")
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from langchain_moa.drawing import draw_mermaid, draw_png, draw_svg, save_drawing
+from tests.full_disk import full_at
 from tests.unit_tests.drawing.graphs import MODELS, mixture
 
 if TYPE_CHECKING:
@@ -44,3 +45,12 @@ def test_any_other_suffix_is_refused_and_nothing_written(tmp_path: Path, name: s
 def test_a_folder_that_is_not_there_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         save_drawing(GRAPH, tmp_path / "none" / "moa.svg")
+
+
+def test_a_full_disk_leaves_the_old_picture_and_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "moa.svg"
+    file.write_bytes(b"before")
+    with full_at(100), pytest.raises(OSError, match=r"File too large: .*moa\.svg"):
+        save_drawing(GRAPH, file)
+    assert file.read_bytes() == b"before"
+    assert list(tmp_path.iterdir()) == [file]

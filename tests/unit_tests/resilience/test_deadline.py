@@ -54,6 +54,35 @@ async def test_raises_what_the_call_raises(limit: Limit | None, error: Exception
     assert raised.value is error
 
 
+async def test_only_the_calls_own_seconds_can_be_paused() -> None:
+    limit = Limit(timeout=0.05)
+    limit.begin()
+
+    async def waits() -> str:
+        with limit.paused():
+            assert limit.left() == math.inf
+            await asyncio.sleep(0.1)
+        return "answered"
+
+    assert await call_within(limit, waits) == "answered"
+    with pytest.raises(OutOfTimeError, match="proposer_timeout"):
+        await call_within(limit, forever)
+
+
+async def test_what_else_limits_a_call_goes_on_while_it_is_paused() -> None:
+    for later in (LONG, 2 * LONG):
+        limit = Limit(timeout=1.5 * LONG)
+        limit.begin()
+        limit.bring_forward(monotonic() + later, "quorum", "enough")
+        with limit.paused():
+            assert limit.kind == "quorum"
+            assert limit.at == pytest.approx(monotonic() + later, abs=60)
+            limit.bring_forward(monotonic() + 0.01, "deadline", "over")
+        with limit.paused(), pytest.raises(OutOfTimeError) as raised:
+            await call_within(limit, forever)
+        assert raised.value.kind == "deadline"
+
+
 @pytest.mark.parametrize("limit", [None, Limit(), in_time()])
 async def test_the_call_is_made_in_the_callers_task(limit: Limit | None) -> None:
     async def call() -> object:

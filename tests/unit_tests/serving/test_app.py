@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from typing import Any
 
 import pytest
+from langchain_core.messages import AIMessage
 from langchain_core.runnables import RunnableLambda
 from starlette.applications import Starlette
 from starlette.routing import Mount
@@ -14,6 +16,8 @@ from starlette.routing import Mount
 from langchain_moa import ChatMoA
 from langchain_moa.serving import make_app
 from langchain_moa.serving.chat import ChatRequest
+from langchain_moa.serving.conversation import Links
+from langchain_moa.serving.responses import ResponsesRequest
 from langchain_moa.serving.server import LOOPBACK_NAMES
 from tests.unit_tests.serving.app import Foreign, app_of, client
 
@@ -86,10 +90,73 @@ async def test_errors_name_the_field(body: dict[str, Any], code: str, param: str
         {"user": "me", "store": True},
         {"temperature": None},
         {"top_k": -1},
+        {"prompt_cache_options": {"mode": "implicit"}},
     ],
 )
 async def test_parameters_without_effect_are_accepted(body: dict[str, Any]) -> None:
     assert (await post(app_of(), **body)).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("body", "sent"),
+    [
+        ({"max_tokens": 50.0, "seed": 1.0}, {"max_tokens": 50, "seed": 1}),
+        ({"stop": ""}, {}),
+        ({"stop": ["", "END"]}, {"stop": ["END"]}),
+        ({"reasoning": {"effort": "low"}}, {"reasoning_effort": "low"}),
+    ],
+)
+def test_values_as_members_take_them(body: dict[str, Any], sent: dict[str, Any]) -> None:
+    asked, ignored = ChatRequest.read({"model": "moa", "messages": HI, **body}, strict=True)
+    assert asked.prompting("-", Links()).shared == sent
+    assert ignored == []
+
+
+async def test_reasoning_without_an_effort_is_named() -> None:
+    answer = await post(app_of(), reasoning={"max_tokens": 100})
+    assert answer.headers["x-moa-ignored"] == "reasoning"
+
+
+async def test_empty_content_and_arguments() -> None:
+    call = {"id": "1", "type": "function", "function": {"name": "f", "arguments": None}}
+    said = [{"role": "user", "content": [{"type": "thinking", "thinking": "hm"}]}, {"role": "assistant", "tool_calls": [call]}]
+    asked, _ = ChatRequest.read({"model": "moa", "messages": said}, strict=True)
+    user, assistant = asked.prompting("-", Links()).messages
+    assert user.content == ""
+    assert isinstance(assistant, AIMessage)
+    assert assistant.tool_calls[0]["args"] == {}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("path", ["chat/completions", "responses"])
+async def test_half_a_character_of_a_model(path: str, stream: bool) -> None:
+    app = app_of(RunnableLambda(lambda _: "half \ud83d of it"))
+    async with client(app) as http:
+        answer = await http.post(f"/v1/{path}", json={"model": "moa", "stream": stream, "messages": HI, "input": "Hi"})
+    assert answer.status_code == 200
+    assert "half \ufffd of it" in answer.text
+    assert not stream or "data: [DONE]" in answer.text or "response.completed" in answer.text
+
+
+async def test_half_a_character_in_an_error() -> None:
+    def fail(_: Any) -> None:
+        msg = "half \ud83d of it"
+        raise ValueError(msg)
+
+    answer = await post(app_of(RunnableLambda(fail)))
+    assert answer.status_code in (403, 502)
+    assert "half \ufffd of it" in answer.json()["error"]["message"]
+
+
+async def test_long_paths_and_many_parameters_are_logged_in_short(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "langchain_moa")
+    async with client(app_of()) as http:
+        await http.get(f"/{'a' * 5000}")
+    await post(app_of(), **{f"p{number}": 1 for number in range(500)})
+    path, parameters = caplog.messages
+    assert len(path) < 400
+    assert "p19,and 480 more" in parameters
+    assert "p20" not in parameters
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -265,13 +332,20 @@ async def test_unsupported_apis_name_the_alternative(path: str, words: str) -> N
         ({"conversation": "conv_1"}, "unsupported_parameter", "conversation"),
         ({"prompt": {"id": "x"}}, "unsupported_parameter", "prompt"),
         ({"tools": [{"type": "web_search"}]}, "unsupported_parameter", "tools"),
-        ({"tools": [{"type": "function"}]}, "missing_required_parameter", None),
+        ({"tools": [{"type": "function"}]}, "missing_required_parameter", "tools[0].name"),
+        ({"tool_choice": {"type": "web_search"}}, "unsupported_parameter", "tool_choice"),
+        (
+            {"tool_choice": {"type": "allowed_tools", "tools": [{"name": "g"}]}, "tools": [{"type": "function", "name": "f"}]},
+            "invalid_value",
+            "tool_choice",
+        ),
         (
             {"tool_choice": {"type": "function", "name": "g"}, "tools": [{"type": "function", "name": "f"}]},
             "invalid_value",
-            None,
+            "tool_choice",
         ),
-        ({"text": {"format": {"type": "xml"}}}, "invalid_value", None),
+        ({"text": {"format": {"type": "xml"}}}, "invalid_value", "text.format"),
+        ({"text": {"format": {"type": "json_schema", "schema": {}}}}, "missing_required_parameter", "text.format.name"),
         ({"max_output_tokens": 0}, "invalid_value", "max_output_tokens"),
         ({"temprature": 1}, "unknown_parameter", "temprature"),
         ({"input": [{"role": "user", "content": "Hi"}] * 2049}, "array_above_max_length", "input"),
@@ -283,3 +357,31 @@ async def test_errors_of_responses_name_the_field(body: dict[str, Any], code: st
     error = answer.json()["error"]
     assert (answer.status_code, error["code"]) == (400, code)
     assert param is None or error["param"] == param
+    assert param is None or param in error["message"]
+
+
+async def test_a_schema_for_an_aggregator_without_schemas_names_the_field_of_responses() -> None:
+    form = {"type": "json_schema", "name": "Place", "schema": {"type": "object", "properties": {}}}
+    async with client(app_of(Foreign(tools=False))) as http:
+        answer = await http.post("/v1/responses", json={"model": "moa", "input": "Hi", "text": {"format": form}})
+    assert answer.json()["error"]["param"] == "text.format"
+
+
+@pytest.mark.parametrize(
+    ("choice", "tools", "sent"),
+    [
+        ({"type": "allowed_tools", "mode": "required", "tools": [{"type": "function", "name": "g"}]}, ["g"], "required"),
+        ({"type": "function", "name": "g"}, ["f", "g"], {"type": "function", "function": {"name": "g"}}),
+        ("none", ["f", "g"], "none"),
+        ({"type": "web_search"}, ["f", "g"], None),
+    ],
+)
+def test_tool_choices_of_responses(choice: Any, tools: list[str], sent: Any) -> None:
+    functions = [{"type": "function", "name": name, "parameters": {}} for name in "fg"]
+    asked, ignored = ResponsesRequest.read(
+        {"model": "moa", "input": "Hi", "tools": functions, "tool_choice": choice}, strict=False
+    )
+    own = asked.prompting("-", Links()).own
+    assert [tool["function"]["name"] for tool in own["tools"]] == tools
+    assert own.get("tool_choice") == sent
+    assert ignored == ([] if sent else ["tool_choice (web_search)"])

@@ -16,7 +16,7 @@ from langchain_core.embeddings import DeterministicFakeEmbedding, Embeddings
 from langchain_moa.aggregation.medoid import Medoid
 from langchain_moa.limits.portal import wait_for
 from langchain_moa.strategies.resolved import described
-from langchain_moa.strategies.similarity import compare, mean_to_others, medoid, words
+from langchain_moa.strategies.similarity import ORDERED, compare, mean_to_others, medoid, words
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -212,3 +212,11 @@ def test_what_cannot_compare_is_refused_at_construction() -> None:
         Medoid(similarity=3)  # type: ignore[arg-type]  # what is tested
     with pytest.raises(ValueError, match="'lexicall' is not 'lexical', 'ordered', or embeddings"):
         Medoid(similarity="lexicall")
+
+
+def test_in_very_long_texts_only_the_common_beginning_and_end_count() -> None:
+    text = " ".join(["a"] * 2_000)
+    assert asyncio.run(compare([text, text], ORDERED))[0][1] == 1
+    found = asyncio.run(compare([f"{text} one {text}", f"{text} two {text}"], ORDERED))[0][1]
+    assert found == pytest.approx(4_000 / 4_001)
+    assert asyncio.run(compare([f"one {text} one", f"two {text} two"], ORDERED))[0][1] == 0

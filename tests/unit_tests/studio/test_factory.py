@@ -148,6 +148,8 @@ def test_a_form_shows_no_strategy_of_the_operators_own() -> None:
         ({"reference_filters": [{"judge": {"model": "openai:z"}}]}, "reference_filters"),
         ({"stop_when": "os:system"}, "stop_when: unknown name"),
         ({"quorum": 0}, "quorum"),
+        ({"quorum": True}, "quorum: true is not a number"),
+        ({"num_layers": True}, "num_layers: true is not a number"),
         ({"deadline": -1}, "deadline"),
     ],
 )

@@ -1,4 +1,4 @@
-"""`eval`: whether a mixture is worth it. Each of its commands is a file here, found by being there."""
+"""`eval`: evaluate mixtures. Each module of this package is a command."""
 
 from __future__ import annotations
 

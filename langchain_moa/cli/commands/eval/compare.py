@@ -1,4 +1,4 @@
-"""`eval compare`: whether a mixture beats its best member on questions of yours, and at what cost."""
+"""`eval compare`: compare a mixture with its members on your questions, in quality and cost."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 app = typer.Typer()
 
 _JUDGE = "judge"
-"""The scorer that compares answers with one another."""
+"""The name of the scorer that compares answers with each other."""
 
 _GSM8K = "gsm8k"
 
@@ -170,18 +170,18 @@ def _questions(
 
 @dataclass(frozen=True, kw_only=True)
 class _CompareJob:
-    """A comparison as it is ordered: the estimate, the run, the table, the files.
+    """A comparison: the estimate, the run, the table and the files.
 
     Attributes:
         mixture: The mixture.
         questions: The questions.
-        score: How answers are scored, or who compares them.
-        scorer: The same in words.
-        folder: Where everything is kept.
+        score: The scorer, or the judge that compares answers.
+        scorer: A description of the scorer.
+        folder: The output folder.
         title: The heading of the report.
-        epochs: Number of times that each question is asked.
-        max_cost_usd: US dollars that may be spent; `None` is no limit.
-        concurrency: How many questions are under way at once.
+        epochs: How often each question is asked.
+        max_cost_usd: The spending limit in US dollars, or `None`.
+        concurrency: The maximum number of concurrent questions.
     """
 
     mixture: Mixture
@@ -195,14 +195,14 @@ class _CompareJob:
     concurrency: int
 
     def estimate(self, *, quiet: bool = False) -> None:
-        """Say what it would cost.
+        """Print the estimated number of calls and their cost.
 
         Args:
-            quiet: Whether only errors are printed.
+            quiet: Whether to print only errors.
 
         Raises:
-            UsageError: There is a limit in dollars, and a price is not known.
-            BatchError: The folder is in use, or holds something else.
+            UsageError: There is a spending limit, and a price is unknown.
+            BatchError: The folder is in use, or belongs to something else.
         """
         require_no_ledger(self.folder / "ledger.jsonl")
         found, spent = self._estimate()
@@ -212,37 +212,37 @@ class _CompareJob:
             return
         known = f", {found.known:,} of them answered before" if found.known else ""
         without = f" without the price of {', '.join(found.unpriced)}, which is not known" if found.unpriced else ""
-        cost = f"about ${found.usd:,.2f} to pay{without}" if found.usd or not found.unpriced else "no price is known"
-        note(
-            f"{counted(len(self.questions), 'question')}, about {counted(found.calls, 'call')}{known}; {cost}, with answers of "
-            f"{found.answer_tokens:,} tokens; scorer: {self.scorer}"
-        )
+        cost = "no price is known"
+        if found.usd or not found.unpriced:
+            cost = f"about ${found.usd:,.2f} to pay{without}, with answers of {found.answer_tokens:,} tokens"
+        number = counted(len(self.questions), "question")
+        note(f"{number}, about {counted(found.calls, 'call')}{known}; {cost}; scorer: {self.scorer}")
         if self.max_cost_usd is not None and spent + found.usd > self.max_cost_usd:
             before = f" (${spent:.2f} of it is spent)" if spent else ""
             warn(f"${self.max_cost_usd:g}{before} will not be enough; the answers until then are kept")
 
     def confirm(self, *, yes: bool) -> None:
-        """Ask before anything is spent, if somebody is there to answer.
+        """Ask for confirmation before any call is made, if there is a terminal.
 
         Args:
-            yes: Whether the answer is yes.
+            yes: Whether to skip the confirmation.
 
         Raises:
-            typer.Abort: The answer was no.
+            typer.Abort: The user declined.
         """
         found, _ = self._estimate()
         confirm_spending(found.calls - found.known, yes=yes)
 
     def run(self, *, as_json: bool, quiet: bool) -> None:
-        """Compare, print what came of it, and write the files.
+        """Run the comparison, print the results, and write the files.
 
         Args:
-            as_json: Whether to print everything as JSON.
-            quiet: Whether to say nothing on standard error but errors.
+            as_json: Whether to print the results as JSON.
+            quiet: Whether to print only errors on standard error.
 
         Raises:
             BatchError: The folder is in use, or the scorer failed.
-            typer.Exit: It has ended early, or too much has failed for a result.
+            typer.Exit: The run ended early, or too many calls failed for a result.
         """
         from langchain_moa.batch.call_journal import CallJournal
         from langchain_moa.evaluation.comparison import MixtureComparison
@@ -281,7 +281,7 @@ class _CompareJob:
         return self.folder / "calls.journal"
 
     def _estimate(self) -> tuple[Estimate, float]:
-        """Return what is to be expected, and US dollars that were spent before."""
+        """Return the estimate, and the amount spent by earlier runs in US dollars."""
         from langchain_moa.batch.call_journal import CallJournal
         from langchain_moa.evaluation.estimate import estimate
 
@@ -290,7 +290,7 @@ class _CompareJob:
             return found, journal.budget.spent
 
     def _write(self, summary: ComparisonSummary, findings: ComparisonResult) -> str:
-        """Write the files, the figures before the picture of them, and return the JSON document."""
+        """Write the result files, and return the JSON document."""
         from langchain_moa.batch.line_file import write_whole
         from langchain_moa.evaluation.plots import draw_pareto
         from langchain_moa.evaluation.report import document, markdown, page
@@ -306,15 +306,15 @@ class _CompareJob:
 
 
 def _judge_of(scorer: str | None, model: str | None, *, asked: bool) -> Member | None:
-    """Return the judge that the options name, if they do; one without a key is an error here.
+    """Create the judge that the options name, or return `None` if there is none.
 
     Args:
-        scorer: `--scorer`.
-        model: `--judge`.
-        asked: Whether it will be asked anything; for an estimate no key is needed.
+        scorer: The value of `--scorer`.
+        model: The value of `--judge`.
+        asked: Whether the judge will be called; an estimate needs no key.
 
     Raises:
-        UsageError: One of them is there without the other, or the judge cannot be made.
+        UsageError: Only one of the two options is given, or the judge cannot be created.
     """
     from langchain_moa.members.proposer import Proposer
 

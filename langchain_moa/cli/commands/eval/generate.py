@@ -1,4 +1,4 @@
-"""`eval generate`: a mixture's answers in the form that a benchmark's official tool reads."""
+"""`eval generate`: write a mixture's answers in the format of a benchmark's official tool."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def generate(
                 concurrency=concurrency,
                 own_settings=own_settings,
             )
-            # No `.jsonl`: the tools take every such file for answers.
+            # Not `.jsonl`: the tools would read it as answers.
             path = output.with_name(f"{output.name}.journal")
             require_no_ledger(output.with_name(f"{output.name}.ledger"))
             with CallJournal.read(path) as journal:
@@ -142,7 +142,7 @@ def generate(
 
 @dataclass(frozen=True, kw_only=True)
 class _Job:
-    """What is to be answered, and how."""
+    """The questions of a benchmark, and how to answer them."""
 
     harness: Harness
     mixture: Mixture
@@ -154,7 +154,7 @@ class _Job:
     own_settings: bool
 
     def announce(self, kept: int, journal: Path, *, has_limit: bool, quiet: bool) -> None:
-        """Say what will be asked, and refuse what cannot be."""
+        """Print what will be asked, and check the options."""
         from langchain_moa.batch.limits import callable_members, unpriced
         from langchain_moa.evaluation.generation import asked
 
@@ -179,7 +179,7 @@ class _Job:
             )
 
     def _price(self, members: Sequence[Member]) -> str:
-        """Say what all calls will cost, without those that the journal answers being taken off."""
+        """Return the estimated cost of all calls, including those that the journal already has."""
         from langchain_moa.batch.limits import ANSWER_TOKENS, expected_usd, tokens_in, unpriced
 
         usd = sum(
@@ -195,7 +195,7 @@ class _Job:
         return f"${usd:,.2f} and more{without}, with answers of {ANSWER_TOKENS} tokens"
 
     def run(self, journal: CallJournal, output: Path, *, quiet: bool) -> tuple[GenerationResult, str]:
-        """Ask, and return what came of it and the answer file's text."""
+        """Ask the questions, and return the result and the content of the answer file."""
         from langchain_moa.evaluation.generation import Generation
 
         generation = Generation(

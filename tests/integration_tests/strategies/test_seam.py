@@ -422,7 +422,7 @@ class TestFilters:
             (lambda layer: [{"text": "p1"}], "TypeError: it returned list; return a list of references"),
             (lambda layer: [{**layer.references[0], "text": None}], "TypeError: it returned list; return a list of references"),
             (lambda layer: 1 / 0, "ZeroDivisionError: division by zero"),
-            (lambda layer: Filtered(layer.references, "enough"), "give it an attribute `may_stop = True`"),
+            (lambda layer: Filtered(layer.references, "enough"), "give the filter an attribute `may_stop = True`"),
         ],
         ids=["text", "none", "texts", "half", "no text", "raises", "stops"],
     )

@@ -95,7 +95,7 @@ def test_a_changed_member_alone_is_asked_again(moa: Command, loopback: Loopback,
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("--scorer", "judge"), "--scorer judge needs --judge MODEL"),
+        (("--scorer", "judge"), "--scorer judge needs --judge 'provider:model'"),
         (("--judge", "openai:judge"), "--judge is for --scorer judge"),
         (("--scorer", "judge", "--judge", "together:x"), "Set the environment variable TOGETHER_API_KEY"),
         (("--scorer", "bleu"), "unknown scorer 'bleu'; choose one of: exact, numeric, math, judge"),
@@ -254,4 +254,4 @@ def test_the_page_runs_with_models_that_answer_in_sentences(
     score = "100.0 (100.0 to 100.0)" if right else "0.0 (0.0 to 0.0)"
     assert f"| the mixture | {score} |" in done.out
     same = "The mixture and its best member, openai:gpt-4.1-mini, score the same on 2 questions."
-    assert (same if right else "Every variant scores 0 on every question. That says more about the scorer") in done.out
+    assert (same if right else "Every variant scores 0 on every question. Check the scorer") in done.out

@@ -156,7 +156,7 @@ class TestAggregation:
 
         moa = ChatMoA(**members, num_layers=1, aggregation=asking)
         for ask in (moa.ainvoke("Hi"), asyncio.to_thread(moa.invoke, "Hi")):
-            with pytest.raises(AggregatorFailedError, match="'asking' is an async generator; make it a plain generator"):
+            with pytest.raises(AggregatorFailedError, match="'asking' is an async generator; make it a sync generator"):
                 await ask
 
     @pytest.mark.parametrize("result", [None, 3, [], {"text": "no reference"}], ids=str)
@@ -353,7 +353,7 @@ class TestInquiry:
         def yielding(messages: Any, references: Any) -> Any:
             yield references[0]
 
-        with pytest.raises(AggregatorFailedError, match="a strategy yielded dict; it may yield Ask and Compare"):
+        with pytest.raises(AggregatorFailedError, match="a strategy yielded dict; yield Ask or Compare"):
             ChatMoA(**members, num_layers=1, aggregation=yielding).invoke("Hi")
 
 
@@ -422,7 +422,7 @@ class TestFilters:
             (lambda layer: [{"text": "p1"}], "TypeError: it returned list; return a list of references"),
             (lambda layer: [{**layer.references[0], "text": None}], "TypeError: it returned list; return a list of references"),
             (lambda layer: 1 / 0, "ZeroDivisionError: division by zero"),
-            (lambda layer: Filtered(layer.references, "enough"), "give it an attribute `may_stop = True`"),
+            (lambda layer: Filtered(layer.references, "enough"), "give the filter an attribute `may_stop = True`"),
         ],
         ids=["text", "none", "texts", "half", "no text", "raises", "stops"],
     )

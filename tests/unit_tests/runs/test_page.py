@@ -196,6 +196,13 @@ def test_each_attempt_has_the_error_text_of_the_provider() -> None:
     assert "<strong>RateLimitError</strong> Error code: 429 - try again in 20s" in html
 
 
+def test_an_error_is_shown_once_though_only_the_call_says_that_it_is_temporary() -> None:
+    said = Failure(kind="APIError", message="Error code: 503 - overloaded")
+    attempts = [AttemptRecord(started=0.1 * number, done=0.1, status="failed", error=said) for number in range(3)]
+    html = a_run(a_call("", status="failed", error={**said, "retryable": True}, usage=None, attempts=attempts)).to_html()
+    assert html.count("The same error as that of the call") == 3
+
+
 def test_nothing_is_called_support() -> None:
     run = a_run(a_call("The vaccine does cause autism."), answer="The vaccine does not cause autism.")
     html = run.to_html()

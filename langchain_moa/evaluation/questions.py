@@ -205,6 +205,6 @@ class _Reader:
     def _column(self, row: Row, names: Sequence[str], *, what: str) -> Any:
         found = next((name for name in names if name in row.data), None)
         if found is None:
-            has = f"only {', '.join(map(repr, row.data))}" if row.data else "none at all"
-            row.refuse(f"no {what}: it needs a key {' or '.join(map(repr, names))} and has {has}; name it with --{what}-field")
+            has = f"only {', '.join(map(repr, row.data))}" if row.data else "and no other"
+            row.refuse(f"no {what}: it has none of the keys {', '.join(names)}, {has}; name the key with --{what}-field")
         return row.data[found]

@@ -339,10 +339,20 @@ def _rivals(results: Sequence[VariantResult], figures: Sequence[VariantFigures])
     scores = [result.scores[place] for place, result in enumerate(chosen)]
     crossed = replace(
         figures[best],
+        name=_in_turn(chosen),
         gain=PairedDifference.of(results[0].scores, scores),
         gain_answered=_gain_answered(results[0], scores, chosen),
     )
     return [crossed, *rivals]
+
+
+def _in_turn(chosen: Sequence[VariantResult]) -> str:
+    """Return the name of the member that was chosen, or of each and for how many questions, where there are several."""
+    named = Counter(each.name.partition(" alone")[0] for each in chosen).most_common()
+    if len(named) == 1:
+        return named[0][0]
+    *others, last = (f"{name} for {number}" for name, number in named)
+    return f"{', '.join(others)} and {last} of the questions"
 
 
 def _cross_fitted(members: Sequence[VariantResult]) -> list[VariantResult]:

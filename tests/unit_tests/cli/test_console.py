@@ -19,6 +19,7 @@ from langchain_moa.cli.console import (
     print_list,
     printable,
     require_output,
+    say,
     tolerate,
     warn,
     warnings_in_words,
@@ -50,6 +51,20 @@ def test_names_keep_their_ends(cells: int, shown: str) -> None:
 @pytest.mark.parametrize("cells", [4, 7, 12, 13])
 def test_elided_names_fit(name: str, cells: int) -> None:
     assert elided(name, cells=cells).cell_len <= cells
+
+
+def test_sentences_are_wrapped_between_words_on_a_terminal_only(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sentence = "word " * 40 + "end"
+    say(sentence)
+    assert capsys.readouterr().out == f"{sentence}\n"
+    monkeypatch.setenv("COLUMNS", "32")
+    monkeypatch.setattr("langchain_moa.cli.console.is_terminal", lambda _: True)
+    say(sentence)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) > 1
+    assert {word for line in lines for word in line.split()} == {"word", "end"}
 
 
 def test_words_on_standard_error_are_a_line_each_without_secrets(

@@ -70,6 +70,16 @@ def test_a_finished_layer_leaves_a_line_and_its_failures() -> None:
     assert "not done when enough were" in "".join(failures[1:])
 
 
+def test_a_layer_takes_no_less_time_than_its_proposers() -> None:
+    # The event of the beginning may come late: the clients of members are made first.
+    seen = Seen()
+    seen.proposing(1, 1)
+    seen("proposed", layer=1, proposer=1, status="ok", error=None, seconds=1000.0)
+    assert seen.drawn[0].endswith("1000.0 s")
+    seen("merged", layer=1, references=[1], fell_back=False, stopped=None)
+    assert seen.stays.splitlines()[0].endswith("1000.0 s")
+
+
 @pytest.mark.parametrize("status", ["late", "cancelled"])
 def test_a_proposer_that_was_not_waited_for_has_not_failed(status: str) -> None:
     seen = Seen()

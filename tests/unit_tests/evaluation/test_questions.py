@@ -48,8 +48,14 @@ def test_keys_of_ones_own(tmp_path: Path) -> None:
     [
         ('{"question": "1?", "answer"', r"not JSON: .* at column 28"),
         ('["1?", "2"]', "it is list; it must be an object"),
-        ('{"answer": "2"}', r"no question: none of question, input, .* but 'answer'; name its key by --question-field"),
-        ('{"question": "1?"}', "no answer: none of answer, target"),
+        (
+            '{"answer": "2"}',
+            r"no question: it has none of the keys question, input, .*, only 'answer'; name the key with --question-field",
+        ),
+        (
+            '{"question": "1?"}',
+            "no answer: it has none of the keys answer, target, only 'question'; name the key with --answer-field",
+        ),
         ('{"question": "1?", "answer": ""}', "the answer is empty"),
         ('{"question": "1?", "answer": null}', "the answer is empty"),
         ('{"question": "1?", "answer": []}', "the answer is empty"),

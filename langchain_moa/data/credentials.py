@@ -27,12 +27,15 @@ _TRAILING = {"b", "base", "dev", "header", "headers", "json", "new", "old", "pro
 # Last words, or last two words, of names that Sentry's SDK and detect-secrets treat as secret.
 _SECRET_WORDS = {
     *("auth", "authorization", "cookie", "cookies", "credential", "credentials", "dsn", "passphrase", "passwd", "password"),
-    *("passwords", "secret", "secrets", "csrftoken", "sessionid"),
+    *("passwords", "secret", "secrets", "csrftoken", "jwt", "sessionid"),
 }
 _SECRET_ENDS = ("apikey", "apikeys", "accesskey", "accesstoken", "authtoken", "passphrase", "passwd", "password", "secret")
 _SECRET_KEYS = {
     *("access", "account", "admin", "api", "auth", "client", "consumer", "database", "db", "encryption", "license", "master"),
-    *("openai", "priv", "private", "secret", "service", "shared", "signing", "ssh", "storage", "subscription"),
+    *("priv", "private", "secret", "service", "shared", "signing", "ssh", "storage", "subscription", "virtual"),
+    # Providers: `ANTHROPIC_KEY`.
+    *("anthropic", "azure", "cohere", "deepseek", "fireworks", "gemini", "groq", "hf", "huggingface", "mistral", "nvidia"),
+    *("openai", "openrouter", "perplexity", "together", "xai"),
 }
 _SECRET_TOKENS = {"access", "api", "auth", "bearer", "refresh", "session"}
 
@@ -53,7 +56,8 @@ _SECRET_BEHIND = {
     **dict.fromkeys(("str", "string"), frozenset({"conn", "connection"})),
     "tokens": _SECRET_TOKENS,
     # `PWD` alone is the shell's current directory.
-    "pwd": {*_DATABASES, "admin", "root", "user"},
+    **dict.fromkeys(("pass", "pwd"), {*_DATABASES, "admin", "root", "smtp", "user"}),
+    "pat": {"github", "gitlab"},
 }
 
 # Keys of model providers that gitleaks has no rule for, or too narrow a one. That a key has a digit is checked separately, as

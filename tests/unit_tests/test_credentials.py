@@ -50,6 +50,7 @@ NAMES = [
     *("OPENAI_API_KEY", "OPENAI_API_KEY_2", "OPENAI_API_KEY_PROD", "DATABASE_URL", "REDIS_URL", "api-key", "Authorization"),
     *("HF_TOKEN", "access_token", "accessToken", "client_secret", "PGPASSWORD", "Ocp-Apim-Subscription-Key", "token"),
     *("x-goog-api-key", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "SENTRY_DSN", "connection_string", "MYSQL_PWD"),
+    *("HUGGINGFACE_KEY", "ANTHROPIC_KEY", "JWT", "DB_PASS", "GITHUB_PAT", "X-Portkey-Virtual-Key"),
 ]
 
 PLAIN_NAMES = [
@@ -65,6 +66,8 @@ PLAIN_NAMES = [
         "sort_key",
         "PWD",
         "OLDPWD",
+        "first_pass",
+        "pat",
     ),
 ]
 

@@ -56,7 +56,7 @@ _SECRET_BEHIND = {
     **dict.fromkeys(("str", "string"), frozenset({"conn", "connection"})),
     "tokens": _SECRET_TOKENS,
     # `PWD` alone is the shell's current directory.
-    **dict.fromkeys(("pass", "pwd"), {*_DATABASES, "admin", "root", "smtp", "user"}),
+    **dict.fromkeys(("pass", "pwd"), frozenset({*_DATABASES, "admin", "root", "smtp", "user"})),
     "pat": {"github", "gitlab"},
 }
 

@@ -269,7 +269,7 @@ class Proposer:
             close = get_close_matches(unknown[0], known, n=1)
             remedy = f"; did you mean {close[0]!r}?" if close else f"; choose one of: {', '.join(known)}."
             msg = (
-                f"unknown key {unknown[0]!r} in a member{remedy} Arguments of the model, such as temperature, go into "
+                f"unknown key {unknown[0]!r} in a member{remedy} Arguments of the model, such as temperature, belong in "
                 f"`settings: {{temperature: 0.5}}`"
             )
             raise ValueError(msg)

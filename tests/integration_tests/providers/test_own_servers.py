@@ -125,7 +125,7 @@ def test_the_answer_keeps_to_a_schema(loopback: Loopback) -> None:
         ({"model": "openai:"}, "it names no model; write 'openai:NAME'"),
         ({"model": "ollama:a", "settings": {"temprature": 1}}, "unknown setting 'temprature'; did you mean 'temperature'?"),
         ({"model": "vllm:a", "nam": "b"}, "unknown key 'nam' in a member; did you mean 'name'?"),
-        ({"model": "vllm:a", "temperature": 1}, "belong into `settings: {temperature: 0.5}`"),
+        ({"model": "vllm:a", "temperature": 1}, "belong in `settings: {temperature: 0.5}`"),
         ({"model": "nvidea:a"}, "did you mean 'nvidia:a'? It needs: pip install langchain-nvidia-ai-endpoints"),
     ],
 )

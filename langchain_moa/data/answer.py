@@ -12,6 +12,7 @@ from typing_extensions import TypedDict
 
 from langchain_moa.data.finish_reasons import finish_kind, finish_reason_of, is_cut
 from langchain_moa.data.reference import Failure, says_something
+from langchain_moa.data.sanitizing import whole_characters
 from langchain_moa.data.thoughts import without_thoughts
 from langchain_moa.data.usage import cost_of_messages, counted, total_usage
 
@@ -77,21 +78,6 @@ def _messages() -> TypeAdapter[Any]:
 def reference_text(message: AIMessage) -> str:
     """Return the visible text of a message, without thoughts in any spelling."""
     return whole_characters(without_thoughts(str(message.text), is_cut=is_cut(message)).text)
-
-
-def whole_characters(text: str) -> str:
-    """Return a text without lone surrogates: join pairs, and replace the others.
-
-    A server that cuts an answer may leave half a character. Clients cannot send it, and checkpointers cannot store it.
-
-    Args:
-        text: The text.
-    """
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return text
 
 
 def _failure(message: AIMessage, text: str) -> Failure | None:

@@ -21,6 +21,7 @@ from langchain_moa.data.connections import cause_of
 from langchain_moa.data.credentials import credentials_in, in_address, is_secret_name
 from langchain_moa.data.errors import OutOfTimeError
 from langchain_moa.data.reference import Failure
+from langchain_moa.data.sanitizing import whole_characters
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -194,7 +195,8 @@ def describe(error: BaseException, secrets: Iterable[str] = ()) -> Failure:
     For connection errors, the text also has the host, the port and what to check.
     """
     kind = error.kind if isinstance(error, OutOfTimeError) else type(error).__name__
-    message = str(error) or "no message"
+    # State and metadata cannot hold lone surrogates.
+    message = whole_characters(str(error)) or "no message"
     if not isinstance(error, OutOfTimeError) and (cause := cause_of(error, _chain(error))) is not None:
         # The clients' own text is only "Connection error."
         message = f"{message} ({cause})"

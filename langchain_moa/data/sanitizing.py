@@ -10,11 +10,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 # Unicode's control and format characters, except tab, line ends, joiners, and the visible signs of Arabic and Kaithi numbers;
-# line and paragraph separators; letters and marks without a glyph; variation selectors.
+# line and paragraph separators; letters and marks without a glyph; variation selectors; lone surrogates.
 _ALWAYS = (
     "\0-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\xad\u034f\u061c\u070f\u115f\u1160\u17b4\u17b5\u180e\u200b\u200e\u200f\u2028-\u202e"
     "\u2060-\u206f\u3164\ufe00-\ufe0d\ufeff\uffa0\ufff9-\ufffb\U00013430-\U0001343f\U0001bca0-\U0001bca3"
-    "\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
+    "\U0001d173-\U0001d17a\U000e0000-\U000e0fff\ud800-\udfff"
 )
 
 # Joiners and variation selectors are needed in Persian, Indic and Mongolian scripts and in emoji sequences. They are matched
@@ -27,6 +27,21 @@ _SOMETIMES = (
 
 _UNSEEN = re.compile(f"[{_ALWAYS}]|{_SOMETIMES}")
 _UNSEEN_IN_PIECES = re.compile(f"[{_ALWAYS}\r]")
+
+
+def whole_characters(text: str) -> str:
+    """Return a text without lone surrogates: join pairs, and replace the others.
+
+    A server that cuts an answer may leave half a character. Clients cannot send it, and checkpointers cannot store it.
+
+    Args:
+        text: The text.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
 
 
 def spelled_out(text: str) -> str:

@@ -16,7 +16,7 @@ from langchain_core.exceptions import (
 )
 from starlette.responses import JSONResponse
 
-from langchain_moa.data.answer import whole_characters
+from langchain_moa.data.sanitizing import shown_line, whole_characters
 from langchain_moa.data.errors import AggregatorFailedError, MoAError, ProposersFailedError, StrategyFailedError
 from langchain_moa.data.redaction import redact
 from langchain_moa.limits.retry import is_retryable, retry_after
@@ -184,7 +184,7 @@ def failure(error: Exception, *, breakdown: bool) -> ApiError:
         where = "".join(format_tb(error.__traceback__))
         logger.error("unexpected %s: %s, raised at\n%s", type(error).__name__, redact(str(error)), redact(where))
         return unexpected()
-    logger.warning("no answer: %s", _one_line(str(error)))
+    logger.warning("no answer: %s", shown_line(redact(str(error))))
     retry = is_retryable(error)
     if isinstance(error, ProposersFailedError):
         code, short = "proposers_failed", "too few members of the mixture answered"
@@ -224,8 +224,3 @@ def _shared(failures: Sequence[Failure]) -> _Cause | None:
 def _has_name(failed: Failure, cause: _Cause) -> bool:
     name = failed["kind"].lower()
     return any(word in name for word in cause.words)
-
-
-def _one_line(text: str) -> str:
-    """Return a text on one line for the log, so that a provider's text cannot forge log lines."""
-    return "; ".join(line.strip() for line in redact(text).splitlines() if line.strip())

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from langchain_moa.data.answer import whole_characters
+from langchain_moa.data.sanitizing import whole_characters
 from langchain_moa.serving.errors import ApiError, ClientGoneError, out_of_time, shutting_down
 
 if TYPE_CHECKING:

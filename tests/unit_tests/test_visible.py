@@ -8,7 +8,8 @@ import unicodedata
 import pytest
 
 from langchain_moa.cli.console import printable
-from langchain_moa.data.sanitizing import spelled_out
+from langchain_moa.data.redaction import describe
+from langchain_moa.data.sanitizing import shown_line, spelled_out, whole_characters
 from langchain_moa.drawing.text import clean
 
 # Signs that enclose a number: visible, although of category Cf.
@@ -55,3 +56,9 @@ def test_what_spells_words_and_emoji_stays(text: str) -> None:
 @pytest.mark.parametrize("run", ["\ufe0f" * 3, "\u200d" * 3, "\u200c\u200d"])
 def test_more_than_one_in_a_row_hides_something(run: str) -> None:
     assert spelled_out(f"❤{run}❤").count("[U+") == len(run) - 1
+
+
+def test_half_a_character_is_spelled_out_or_replaced() -> None:
+    assert shown_line("half \ud83d of it") == "half [U+D83D] of it"
+    assert whole_characters("half \ud83d of it, and \ud83d\ude00") == "half \ufffd of it, and \U0001f600"
+    assert describe(ValueError("half \ud83d of it"))["message"] == "half \ufffd of it"

@@ -117,7 +117,7 @@ def test_a_conversation_is_saved_and_no_file_of_others_written(tmp_path: Path) -
     # The chat can overwrite files that it has written itself.
     fake.type(f"/save {tmp_path / 'chat.md'}")
     (tmp_path / "mine.md").write_text("mine")
-    with pytest.raises(UsageError, match=r"mine\.md exists already; give another name"):
+    with pytest.raises(UsageError, match=r"mine\.md already exists; give another name"):
         fake.type(f"/save {tmp_path / 'mine.md'}")
     assert (tmp_path / "mine.md").read_text() == "mine"
 

@@ -26,8 +26,8 @@ def test_a_command_is_found_by_its_name_or_the_beginning_of_it(line: str, name: 
 @pytest.mark.parametrize(
     ("line", "says"),
     [
-        ("/", "there is no /; there are /references, /graph, /usage,"),
-        ("/nonsense", "there are /references"),
+        ("/", "there is no command /; choose one of: /references, /graph, /usage,"),
+        ("/nonsense", "there is no command /nonsense; choose one of: /references"),
         ("/usege", "did you mean /usage?"),
         ("/re", "/re may be /references or /report"),
         ("/usage now", "/usage takes no arguments"),

@@ -339,7 +339,7 @@ def test_a_mixture_is_asked_again_as_a_whole_only_where_that_is_wanted() -> None
 
 
 def test_a_policy_for_a_model_that_tries_again_itself_is_refused() -> None:
-    with pytest.raises(ValueError, match="item 1: retry is given for a model that tries again by itself; make the model"):
+    with pytest.raises(ValueError, match="item 1: retry is given for a model that retries by itself; create the model"):
         Mixture(proposers=[Proposer(openai(max_retries=2), retry=AT_ONCE)], aggregator=FAKE)
 
 

@@ -59,5 +59,5 @@ def test_what_a_server_serves(tmp_path: Path) -> None:
     file = write(tmp_path, TWO)
     assert list(MixtureArguments().served()) == ["fast", "team/careful"]
     assert list(MixtureArguments(config=file).served()) == ["fast", "team/careful"]
-    with pytest.raises(UsageError, match="name two mixtures"):
+    with pytest.raises(UsageError, match="give either --config or --preset"):
         MixtureArguments(config=file, preset="openai").served()

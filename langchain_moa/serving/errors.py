@@ -16,9 +16,9 @@ from langchain_core.exceptions import (
 )
 from starlette.responses import JSONResponse
 
-from langchain_moa.data.sanitizing import shown_line, whole_characters
 from langchain_moa.data.errors import AggregatorFailedError, MoAError, ProposersFailedError, StrategyFailedError
 from langchain_moa.data.redaction import redact
+from langchain_moa.data.sanitizing import shown_line, whole_characters
 from langchain_moa.limits.retry import is_retryable, retry_after
 
 if TYPE_CHECKING:

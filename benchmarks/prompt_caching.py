@@ -176,7 +176,7 @@ def _common(one: str, other: str) -> int:
 def main() -> None:
     """Print the tables."""
     kinds: list[tuple[str, ReferencesAt]] = [(prompt, at) for prompt in ("paper", "hardened") for at in ("system", "end")]
-    print(f"| Seen before, of every prompt | alone | {' | '.join(f'`{prompt}`, `{at}`' for prompt, at in kinds)} |")
+    print(f"| Cached share of each prompt | alone | {' | '.join(f'`{prompt}`, `{at}`' for prompt, at in kinds)} |")
     print("| --- |" + " --: |" * (1 + len(kinds)))
     for task in TASKS:
         alone = seen(task, at=None).share

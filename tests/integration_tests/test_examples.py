@@ -48,7 +48,7 @@ PRINTS = {
     "subgraph": [r"Answer: \s*\S", r"Check: from [12] references; the year is (correct|missing)"],
     "tuning": [
         r"Use the majority of (one|two|three), (one|two|three), (one|two|three): its gain over (one|two|three), ",
-        r"On questions that the choice has not seen it gains \+\d",
+        r"On questions that it was not chosen by, it gains \+\d",
         r"proposers:\n([ -] - replay:answers\.jsonl#(one|two|three)\n){3}prompt: blind\nstop_when:\n  agreement:\n",
         r"aggregation:\n  vote:\n    extract: number\n    over: all",
         r"\nThe answer is \d+\.\nThe answer is \d+\. \{.*'by': 'vote'",

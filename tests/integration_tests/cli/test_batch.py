@@ -233,4 +233,4 @@ def test_a_sum_without_every_price_says_so(moa: Command, loopback: Loopback, tmp
     (tmp_path / "questions.jsonl").write_text(questions)
     compared = moa("eval", "compare", "--task", "questions.jsonl", "-o", "compared", "--yes", *members)
     assert "calls made for at least $" in compared.err
-    assert "calls priced); everything is in" in compared.err
+    assert "calls priced); the results are in" in compared.err

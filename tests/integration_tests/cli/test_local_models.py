@@ -30,7 +30,7 @@ def test_a_present_model_is_not_fetched_again(moa: Command) -> None:
     done = moa("models", "pull", "smollm2-135m")
     assert done.code == 0
     assert done.out.endswith(f"{CATALOG['smollm2-135m'].file}\n")
-    assert done.err == ""
+    assert done.err == "note: smollm2-135m is already here\n"
 
 
 def test_the_default_mixture_is_drawn(moa: Command) -> None:

@@ -90,5 +90,8 @@ def _who(call: Mapping[str, Any]) -> str:
 
 
 def _why(call: Mapping[str, Any]) -> str:
-    error = call.get("error")
-    return f"{error['kind']}: {error['message']}" if error else "no reason given"
+    if not (error := call.get("error")):
+        return "no reason given"
+    kind, message = error["kind"], error["message"]
+    # Messages about the quorum begin with the word.
+    return message if message.startswith(f"{kind} ") else f"{kind}: {message}"

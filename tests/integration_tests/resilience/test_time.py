@@ -188,7 +188,7 @@ async def test_stragglers_are_a_note_and_no_warning(loopback: Loopback, chat: Ch
         answer = await moa.ainvoke("Hi")
     [record] = caplog.records
     assert record.levelno == logging.INFO
-    assert "quorum (1/2) reached, 0 s grace elapsed" in answer.response_metadata["moa"]["degraded"][0]
+    assert ", late: quorum (1/2) reached, 0 s grace elapsed" in answer.response_metadata["moa"]["degraded"][0]
 
 
 async def test_answers_at_the_same_time_do_not_close_each_others_layers(loopback: Loopback, chat: Chat) -> None:

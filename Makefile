@@ -27,7 +27,8 @@ unit: $(VENV)/.developer ## Run the tests that need no network; sockets are bloc
 
 integration: $(VENV)/.developer ## Run the tests with servers and local models, all on this machine
 	$(BIN)/langchain-moa models pull
-	$(PYTEST) tests/integration_tests --allow-hosts=127.0.0.1,::1 --numprocesses $(WORKERS) --dist loadfile $(ARGS)
+	$(PYTEST) tests/integration_tests --allow-hosts=127.0.0.1,::1 --numprocesses $(WORKERS) \
+		--dist loadfile --no-loadscope-reorder $(ARGS)
 
 providers: $(VENV)/.developer ## Test all combinations of providers, turns, tools and thinking; `make test` covers all pairs
 	LANGCHAIN_MOA_MATRIX=full $(PYTEST) tests/integration_tests/providers/test_matrix.py \

@@ -17,6 +17,20 @@ if TYPE_CHECKING:
 
 __all__ = ["chat", "loopback"]
 
+# The files that take longest. They start first, so that the other workers do not wait for them at the end.
+_LONG = {
+    *(
+        "test_batch.py",
+        "test_cancellation.py",
+        "test_docstrings.py",
+        "test_eval_ending.py",
+        "test_examples.py",
+        "test_faults.py",
+    ),
+    *("test_few_files.py", "test_half_price.py", "test_hostile_member.py", "test_linear.py", "test_prompt_caching_docs.py"),
+    *("test_ray.py", "test_recorded.py", "test_recorded_comparison.py", "test_speed_benchmark.py"),
+}
+
 # No test asserts a time, so disable Hypothesis's limits for single cases and for their generation.
 # If CI is set, every run tries the same cases, as in Hypothesis's CI profile, so that changes do not fail by chance.
 settings.register_profile(
@@ -38,3 +52,8 @@ def pytest_configure(config: pytest.Config) -> None:
     bundle = Path(folder.name) / "one.pem"
     bundle.write_text(first + end, encoding="utf-8")
     os.environ["SSL_CERT_FILE"] = str(bundle)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Move the files that take longest to the front."""
+    items.sort(key=lambda item: item.path.name not in _LONG)

@@ -186,8 +186,11 @@ class _Elsewhere(Generic[T]):
     # --- on the other loop ---
 
     def _start(self) -> None:
-        self._task = self._there.create_task(outcome_of(self._pump()))
+        self._task = self._there.create_task(self._run())
         self._task.add_done_callback(self._end)
+
+    async def _run(self) -> tuple[None, BaseException | None]:
+        return await outcome_of(self._pump())
 
     async def _pump(self) -> None:
         async with aclosing(self._make()) as source:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
+import warnings
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
@@ -76,11 +78,12 @@ async def test_leaving_waits_for_the_end(cancelled: bool) -> None:
 
 
 async def test_who_cancels_again_cancels_again() -> None:
-    heard, lost = asyncio.Event(), threading.Event()
+    begun, heard, lost = asyncio.Event(), asyncio.Event(), threading.Event()
     here = asyncio.get_running_loop()
 
     async def items() -> AsyncGenerator[int]:
         try:
+            here.call_soon_threadsafe(begun.set)
             await asyncio.Event().wait()
         except asyncio.CancelledError:
             # Lost, as `asyncio.wait_for` may lose it before Python 3.12.
@@ -92,12 +95,36 @@ async def test_who_cancels_again_cancels_again() -> None:
         yield 1
 
     task = asyncio.create_task(anext(iterate_on(BACKGROUND, items)))
-    await asyncio.sleep(0)
+    await begun.wait()
     task.cancel()
     await heard.wait()
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     assert lost.is_set()
+
+
+async def test_a_cancellation_before_the_start_ends_it_too() -> None:
+    made = False
+
+    async def items() -> AsyncGenerator[int]:
+        nonlocal made
+        made = True
+        yield 1
+
+    busy = threading.Event()
+    BACKGROUND.loop().call_soon_threadsafe(busy.wait)
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        task = asyncio.create_task(anext(iterate_on(BACKGROUND, items)))
+        await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.sleep(0)
+        busy.set()
+        await asyncio.gather(task, return_exceptions=True)
+        gc.collect()
+    assert task.cancelled()
+    assert not made
+    assert [str(each.message) for each in warned if "never awaited" in str(each.message)] == []
 
 
 async def test_a_generator_does_not_run_far_ahead() -> None:

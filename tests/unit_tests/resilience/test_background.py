@@ -121,8 +121,11 @@ async def test_a_cancellation_before_the_start_ends_it_too() -> None:
         await asyncio.sleep(0)
         busy.set()
         await asyncio.gather(task, return_exceptions=True)
+        assert task.cancelled()
+        del task
+        for _ in range(5):
+            await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(asyncio.sleep(0), BACKGROUND.loop()))
         gc.collect()
-    assert task.cancelled()
     assert not made
     assert [str(each.message) for each in warned if "never awaited" in str(each.message)] == []
 

@@ -20,7 +20,7 @@ from weakref import WeakValueDictionary
 from langchain_core.messages import message_to_dict, messages_from_dict
 
 from langchain_moa.batch.limits import BatchError, Budget, Gate, HaltedError
-from langchain_moa.batch.line_file import open_private
+from langchain_moa.data.files import open_private
 from langchain_moa.data.usage import cost_of_call, cost_of_messages
 
 if TYPE_CHECKING:

@@ -1,12 +1,13 @@
-"""Safe writing of files: append line by line, or write the whole file atomically."""
+"""A file to which lines are appended, which survives killed processes and full disks."""
 
 from __future__ import annotations
 
 import errno
 import os
 from contextlib import suppress
-from io import FileIO
 from typing import TYPE_CHECKING
+
+from langchain_moa.data.files import open_private, write_all
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -91,57 +92,3 @@ class LineFile:
                 self._file.truncate(self.end)
             raise
         self.end += len(line)
-
-
-def write_all(file: FileIO, data: bytes) -> None:
-    """Write bytes to an unbuffered file, repeating partial writes until all are written.
-
-    Args:
-        file: The file.
-        data: The bytes.
-
-    Raises:
-        OSError: Writing failed; the file may have a part of the bytes.
-    """
-    view = memoryview(data)
-    while view:
-        view = view[file.write(view) or 0 :]
-
-
-def write_whole(path: Path, content: str | bytes, *, errors: str = "strict") -> None:
-    """Write a file atomically, readable only by its owner: write a temporary file next to it, then rename that.
-
-    Args:
-        path: The file.
-        content: The content; strings are encoded as UTF-8.
-        errors: The error handler of `str.encode`, for lone surrogates.
-
-    Raises:
-        OSError: Writing failed; an existing file is unchanged. The message names the file and the reason.
-    """
-    aside = path.with_name(f".{path.name}.part")
-    data = content.encode("utf-8", errors) if isinstance(content, str) else content
-    try:
-        with open_private(aside, truncate=True) as file:
-            write_all(file, data)
-        aside.replace(path)
-    except OSError as error:
-        aside.unlink(missing_ok=True)
-        raise OSError(error.errno, error.strerror or "it cannot be written", str(path)) from error
-
-
-def open_private(path: Path, *, truncate: bool = False) -> FileIO:
-    """Open a file for writing, readable only by its owner.
-
-    Args:
-        path: The file, which is created if it does not exist.
-        truncate: Whether to remove its content.
-
-    Raises:
-        OSError: The file cannot be opened.
-    """
-    number = os.open(path, os.O_RDWR | os.O_CREAT | (os.O_TRUNC if truncate else 0) | getattr(os, "O_BINARY", 0), 0o600)
-    if hasattr(os, "fchmod"):
-        with suppress(OSError):  # the file belongs to another user, but is writable
-            os.fchmod(number, 0o600)
-    return FileIO(number, "r+")

@@ -11,7 +11,6 @@ import sys
 import warnings
 from contextlib import contextmanager
 from io import StringIO, TextIOWrapper
-from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 from warnings import catch_warnings
 
@@ -104,29 +103,6 @@ def require_output() -> None:
     """
     if sys.stdout is None or sys.stdout.closed:
         raise OSError(_CLOSED)
-
-
-def write_private(path: Path, text: str) -> None:
-    """Write a file atomically, readable only by its owner: write a temporary file, then rename it.
-
-    Args:
-        path: The file; an existing one is replaced.
-        text: The content.
-
-    Raises:
-        OSError: The file cannot be written; an existing one is unchanged.
-    """
-    import tempfile
-
-    # Files of `tempfile` are readable only by their owner.
-    descriptor, aside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8", errors="replace") as file:
-            file.write(text)
-        Path(aside).replace(path)
-    except BaseException:
-        Path(aside).unlink(missing_ok=True)
-        raise
 
 
 def tolerate(stream: TextIO | None) -> None:

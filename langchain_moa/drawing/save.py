@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from langchain_moa.data.files import write_whole
 from langchain_moa.drawing.mermaid import draw_mermaid
 from langchain_moa.drawing.png import draw_png
 from langchain_moa.drawing.svg import draw_svg
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
     import os
 
     from langchain_moa.drawing.diagram import Source
+
+# A drawing has no questions and answers.
+_NOT_PRIVATE = 0o666
 
 SUFFIXES = (".svg", ".png", ".mmd", ".md", ".txt")
 
@@ -60,16 +64,5 @@ def save_drawing(graph: Source, path: str | os.PathLike[str], *, title: str | No
             found = suffix or "no suffix"
             msg = f"path: {found!r} of {file.name!r} is not a format of drawings; use one of {', '.join(SUFFIXES)}"
             raise ValueError(msg)
-    _replace(file.resolve(), content)
+    write_whole(file, content, mode=_NOT_PRIVATE)
     return file
-
-
-def _replace(file: Path, content: bytes) -> None:
-    """Write a file beside its place first, so that a full disk leaves the old one as it was."""
-    aside = file.with_name(f".{file.name}.part")
-    try:
-        aside.write_bytes(content)
-        aside.replace(file)
-    except OSError as error:
-        aside.unlink(missing_ok=True)
-        raise OSError(error.errno, error.strerror or "it cannot be written", str(file)) from error

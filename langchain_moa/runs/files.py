@@ -1,17 +1,16 @@
-"""Files of runs: atomic writing of pages and single runs, appending to and reading files of many runs."""
+"""Files of runs: their formats, and appending to and reading files of many runs."""
 
 from __future__ import annotations
 
 import logging
 import os
 import stat
-import tempfile
-from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
+from langchain_moa.data.files import BINARY, OWNER_ONLY, named_errors
 from langchain_moa.data.sanitizing import replaced, shown_line, spelled_out
 from langchain_moa.data.validation import explain
 from langchain_moa.runs.run import MoARun
@@ -23,9 +22,6 @@ SUFFIXES = (".html", ".json", ".jsonl")
 """The suffixes of the supported formats."""
 
 _logger = logging.getLogger("langchain_moa")
-
-# Questions and answers are private.
-_OWNER_ONLY = 0o600
 
 
 def checked_path(path: str | os.PathLike[str]) -> Path:
@@ -55,39 +51,6 @@ def json_of(run: MoARun, *, indent: int | None = None) -> str:
     return replaced(run.model_dump_json(indent=indent), _escaped)
 
 
-def write_text(path: str | os.PathLike[str], text: str) -> None:
-    """Write a file atomically, readable only by its owner.
-
-    The text is written to a temporary file in the same folder, which then replaces the file. A pipe or a device, which cannot
-    be replaced, is written to directly.
-
-    Args:
-        path: The file. A symbolic link is followed.
-        text: The content.
-
-    Raises:
-        OSError: The file cannot be written. The message has the file and the reason.
-    """
-    file = Path(path)
-    with _named(file):
-        if file.exists() and not file.is_file():
-            file.write_text(text, encoding="utf-8")
-            return
-        target = file.resolve()
-        # A name derived from the file's own name could be too long.
-        descriptor, temporary = tempfile.mkstemp(dir=target.parent, prefix=".", suffix=".tmp")
-        try:
-            with os.fdopen(descriptor, "w", encoding="utf-8") as new:
-                new.write(text)
-                new.flush()
-                os.fsync(new.fileno())
-            Path(temporary).replace(target)
-        except BaseException:
-            with suppress(OSError):
-                Path(temporary).unlink()
-            raise
-
-
 def append_run(run: MoARun, path: str | os.PathLike[str]) -> None:
     """Append a run to a file of many runs, as one line of JSON.
 
@@ -103,8 +66,8 @@ def append_run(run: MoARun, path: str | os.PathLike[str]) -> None:
     """
     line = f"{json_of(run)}\n".encode()
     file = Path(path)
-    with _named(file):
-        descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0), _OWNER_ONLY)
+    with named_errors(file):
+        descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_APPEND | BINARY, OWNER_ONLY)
         try:
             if stat.S_ISREG(os.fstat(descriptor).st_mode) and (end := os.lseek(descriptor, 0, os.SEEK_END)):
                 os.lseek(descriptor, end - 1, os.SEEK_SET)
@@ -169,16 +132,6 @@ def _read(text: bytes, place: str) -> MoARun:
         first = shown_line(explain(error).partition("; ")[0])
         msg = f"{place}: no recorded run: {first}"
         raise (_IncompleteError if is_incomplete else ValueError)(msg) from error
-
-
-@contextmanager
-def _named(file: Path) -> Iterator[None]:
-    """Add the file and the reason to an OSError."""
-    try:
-        yield
-    except OSError as error:
-        # Python chooses the subclass of OSError by the number.
-        raise OSError(error.errno, error.strerror or "it cannot be written", str(file)) from error
 
 
 def _escaped(character: str) -> str:

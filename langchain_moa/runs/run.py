@@ -327,11 +327,12 @@ class MoARun(BaseModel):
         Raises:
             OSError: The file cannot be written. The message has the file and the reason.
         """
-        from langchain_moa.runs.files import json_of, write_text
+        from langchain_moa.data.files import write_whole
+        from langchain_moa.runs.files import json_of
 
         text = json_of(self, indent=2) + "\n"
         if path is not None:
-            write_text(path, text)
+            write_whole(path, text)
         return text
 
     @classmethod
@@ -360,12 +361,12 @@ class MoARun(BaseModel):
             ImportError: The extra `report` is not installed.
             OSError: The file cannot be written. The message has the file and the reason.
         """
-        from langchain_moa.runs.files import write_text
+        from langchain_moa.data.files import write_whole
         from langchain_moa.runs.run_page import run_page
 
         page = run_page(self)
         if path is not None:
-            write_text(path, page)
+            write_whole(path, page)
         return page
 
     def save(self, path: str | os.PathLike[str]) -> Path:

@@ -244,7 +244,7 @@ def summary_html(runs: Iterable[MoARun], path: str | os.PathLike[str] | None = N
         summary_html(read_runs("runs.jsonl"), "summary.html")
         ```
     """
-    from langchain_moa.runs.files import write_text
+    from langchain_moa.data.files import write_whole
     from langchain_moa.runs.page import page
     from langchain_moa.runs.wording import BLEU_MEASURE
 
@@ -262,7 +262,7 @@ def summary_html(runs: Iterable[MoARun], path: str | os.PathLike[str] | None = N
         in_dollars=(dollars, exact_dollars),
     )
     if path is not None:
-        write_text(path, text)
+        write_whole(path, text)
     return text
 
 

@@ -7,8 +7,8 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from langchain_moa.cli.console import write_private
 from langchain_moa.cli.exit_codes import UsageError
+from langchain_moa.data.files import write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -167,7 +167,7 @@ def _save(chat: Chat, argument: str) -> None:
         raise UsageError(msg)
     title = f"langchain-moa chat: {chat.source}".removesuffix(": ")
     text = conversation.to_json() if path.suffix.lower() == ".json" else conversation.to_markdown(title)
-    write_private(path, text)
+    write_whole(path, text, errors="replace")
     _written(chat, path)
 
 

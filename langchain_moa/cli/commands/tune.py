@@ -209,7 +209,7 @@ class _TuneJob:
         """Write the result files, and print the result."""
         from datetime import UTC, datetime
 
-        from langchain_moa.batch.line_file import write_whole
+        from langchain_moa.data.files import write_whole
         from langchain_moa.evaluation.plots import draw_policies
         from langchain_moa.evaluation.tuning_report import document, page, sentences, yaml_text
 

@@ -21,7 +21,7 @@ from langchain_moa.batch.call_journal import CallJournal
 from langchain_moa.batch.calls import CallRequest, CallSite, QuestionRun
 from langchain_moa.batch.journal import BatchJournal
 from langchain_moa.batch.limits import BatchError, CircuitBreaker, Gate, HaltedError, StoppedError
-from langchain_moa.batch.line_file import write_whole
+from langchain_moa.data.files import write_whole
 from tests.full_disk import full_at
 
 if TYPE_CHECKING:

@@ -23,8 +23,8 @@ from langchain_moa.cli.console import (
     tolerate,
     warn,
     warnings_in_words,
-    write_private,
 )
+from langchain_moa.data.files import write_whole
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -160,11 +160,11 @@ def test_a_private_file_is_its_owners_and_replaced_whole(tmp_path: Path) -> None
     file = tmp_path / "chat.md"
     file.write_text("before", encoding="utf-8")
     file.chmod(0o644)
-    write_private(file, "after \ud83d")
+    write_whole(file, "after \ud83d", errors="replace")
     assert file.read_text(encoding="utf-8") == "after ?"
     assert file.stat().st_mode & 0o777 == 0o600
     assert list(tmp_path.iterdir()) == [file]
     (tmp_path / "folder").mkdir()
     with pytest.raises(OSError, match="folder"):
-        write_private(tmp_path / "folder", "x")
+        write_whole(tmp_path / "folder", "x")
     assert {each.name for each in tmp_path.iterdir()} == {"chat.md", "folder"}

@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from langchain_moa.data.files import write_whole
 from langchain_moa.runs import append_run, read_runs, summary_html
-from langchain_moa.runs.files import json_of, write_text
+from langchain_moa.runs.files import json_of
 from langchain_moa.runs.run import MoARun
 from tests.recorded_runs import a_run, any_run
 
@@ -116,7 +117,7 @@ def test_links_are_followed_and_devices_written_to(tmp_path: Path) -> None:
     a_run().to_json(tmp_path / "link.json")
     assert (tmp_path / "link.json").is_symlink()
     assert MoARun.from_json(tmp_path / "real.json") == a_run()
-    write_text(os.devnull, "x")
+    write_whole(os.devnull, "x")
     append_run(a_run(), os.devnull)
     assert Path(os.devnull).is_char_device()
 

@@ -292,7 +292,7 @@ class _CompareJob:
 
     def _write(self, summary: ComparisonSummary, findings: ComparisonResult) -> str:
         """Write the result files, and return the JSON document."""
-        from langchain_moa.batch.line_file import write_whole
+        from langchain_moa.data.files import write_whole
         from langchain_moa.evaluation.plots import draw_pareto
         from langchain_moa.evaluation.report import document, markdown, page
 

@@ -107,7 +107,7 @@ def generate(
     with explained(debug=debug):
         from langchain_moa.batch.call_journal import CallJournal
         from langchain_moa.batch.limits import BatchError
-        from langchain_moa.batch.line_file import write_whole
+        from langchain_moa.data.files import write_whole
         from langchain_moa.data.rows import RowError
         from langchain_moa.evaluation.generation import read_references
 

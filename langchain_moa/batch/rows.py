@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from langchain_core.messages import HumanMessage, SystemMessage, convert_to_messages
 
 from langchain_moa.batch.calls import about
-from langchain_moa.data.rows import Row, RowError, parse_line, read_rows
+from langchain_moa.data.rows import Row, RowError, csv_rows, parse_line, read_rows
 
 if TYPE_CHECKING:
     from langchain_core.messages import BaseMessage
@@ -175,40 +174,6 @@ def _jsonl(path: Path) -> Iterator[Row]:
         raise RowError(msg) from error
 
 
-def csv_rows(path: Path) -> Iterator[Row]:
-    """Read a CSV file with a header. The line number of a row is that of its last line.
-
-    Args:
-        path: The file.
-
-    Raises:
-        RowError: The file cannot be read, or two columns have the same name.
-    """
-    csv.field_size_limit(max(csv.field_size_limit(), _LONGEST_FIELD))
-    last = 0
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            # Strict: a quotation mark that is not closed would take all lines after it for one field.
-            reader = csv.DictReader(file, strict=True)
-            names = reader.fieldnames or ()
-            last = reader.line_num
-            if repeated := next((name for number, name in enumerate(names) if name in names[:number]), None):
-                msg = f"{path}, line 1: two columns are named {repeated!r}; give each column its own name"
-                raise RowError(msg)
-            for fields in reader:
-                last = reader.line_num
-                row = Row(str(path), last, {name: value for name, value in fields.items() if value is not None})
-                if None in fields:
-                    row.refuse("it has more fields than the first line names")
-                yield row
-    except csv.Error as error:
-        msg = f"{path}, line {last + 1}: not CSV: {error}; a quotation mark may be missing or misplaced"
-        raise RowError(msg) from error
-    except (OSError, UnicodeDecodeError) as error:
-        msg = f"{path} cannot be read: {error.strerror if isinstance(error, OSError) else 'it is not UTF-8'}"
-        raise RowError(msg) from error
-
-
 def _parquet(path: Path) -> Iterator[Row]:
     try:
         from pyarrow import ArrowException
@@ -230,9 +195,6 @@ def _parquet(path: Path) -> Iterator[Row]:
 
 # The number of rows of a Parquet file in memory at once.
 _AT_ONCE = 256
-
-# In characters. Python's default limit of 128 Ki is too short for long prompts.
-_LONGEST_FIELD = 2**31 - 1
 
 
 async def rows_of(given: str | Path | Iterable[Any] | AsyncIterable[Any]) -> AsyncIterator[Row]:

@@ -1,7 +1,8 @@
-"""JSON and JSON Lines files of rows, such as questions and recorded answers. Errors name the file and line."""
+"""JSON, JSON Lines and CSV files of rows, such as questions and recorded answers. Errors name the file and line."""
 
 from __future__ import annotations
 
+import csv
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 T = TypeVar("T")
+
+# In characters. Python's default limit of 128 Ki is too short for long prompts.
+_LONGEST_FIELD = 2**31 - 1
 
 _KINDS = {str: "a text", int: "a whole number", list: "a list", dict: "an object"}
 
@@ -135,6 +139,40 @@ def read_rows(path: str | Path) -> list[Row]:
         msg = f"{path} has no rows"
         raise RowError(msg)
     return rows
+
+
+def csv_rows(path: Path) -> Iterator[Row]:
+    """Read a CSV file with a header. The line number of a row is that of its last line.
+
+    Args:
+        path: The file.
+
+    Raises:
+        RowError: The file cannot be read, or two columns have the same name.
+    """
+    csv.field_size_limit(max(csv.field_size_limit(), _LONGEST_FIELD))
+    last = 0
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            # Strict: a quotation mark that is not closed would take all lines after it for one field.
+            reader = csv.DictReader(file, strict=True)
+            names = reader.fieldnames or ()
+            last = reader.line_num
+            if repeated := next((name for number, name in enumerate(names) if name in names[:number]), None):
+                msg = f"{path}, line 1: two columns are named {repeated!r}; give each column its own name"
+                raise RowError(msg)
+            for fields in reader:
+                last = reader.line_num
+                row = Row(str(path), last, {name: value for name, value in fields.items() if value is not None})
+                if None in fields:
+                    row.refuse("it has more fields than the first line names")
+                yield row
+    except csv.Error as error:
+        msg = f"{path}, line {last + 1}: not CSV: {error}; a quotation mark may be missing or misplaced"
+        raise RowError(msg) from error
+    except (OSError, UnicodeDecodeError) as error:
+        msg = f"{path} cannot be read: {error.strerror if isinstance(error, OSError) else 'it is not UTF-8'}"
+        raise RowError(msg) from error
 
 
 def parse_line(text: str, path: str | Path, line: int) -> Any:

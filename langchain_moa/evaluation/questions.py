@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 from langchain_core.messages import HumanMessage, SystemMessage
 
 from langchain_moa.batch.limits import EvaluationError
-from langchain_moa.batch.rows import csv_rows
-from langchain_moa.data.rows import Row, RowError, read_rows
+from langchain_moa.data.rows import Row, RowError, csv_rows, read_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
+from collections import defaultdict
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -11,14 +12,18 @@ from typing import TYPE_CHECKING, Any
 from typing_extensions import override
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 
     from langchain_moa.batch.journal import Job
 
 # Tolerated clock difference between a provider and this machine, in seconds.
 _CLOCKS = 300
 
-# What OpenAI says of a job that does not fit into the tokens that an organization may have in its queue.
+# OpenAI's limits for one file are 50,000 lines and 200 MB; Together's is 100 MB.
+_MOST_LINES = 50_000
+_MOST_BYTES = 90_000_000
+
+# OpenAI's error code for a job that exceeds the tokens that an organization may have in its queue.
 _TOO_LARGE = "token_limit_exceeded"
 
 _TOO_LATE = 504
@@ -45,6 +50,32 @@ class JobRequest:
     def group(self) -> tuple[str, str]:
         """The endpoint and model: all lines of a job must share them, because OpenAI takes one model per job."""
         return self.endpoint, str(self.body.get("model"))
+
+
+def split(requests: Iterable[JobRequest], *, most_lines: int | None = None) -> list[list[JobRequest]]:
+    """Split requests into jobs, each with one endpoint and model, within the providers' limits.
+
+    Args:
+        requests: The requests.
+        most_lines: The maximum number of lines of a job. Default: the providers' limit.
+
+    Returns:
+        The lines of each job.
+    """
+    groups: dict[tuple[str, str], list[JobRequest]] = defaultdict(list)
+    for request in requests:
+        groups[request.group].append(request)
+    jobs: list[list[JobRequest]] = []
+    for group in groups.values():
+        size = _MOST_BYTES  # the first line begins a job
+        for request in group:
+            length = len(json.dumps(request.body))
+            size += length
+            if size > _MOST_BYTES or len(jobs[-1]) == (most_lines or _MOST_LINES):
+                jobs.append([])
+                size = length
+            jobs[-1].append(request)
+    return jobs
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from time import time
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-from langchain_moa.batch.job_apis import JobRequest
+from langchain_moa.batch.job_apis import JobRequest, split
 from langchain_moa.batch.journal import Job
 from langchain_moa.batch.limits import HaltedError
 from langchain_moa.data.redaction import describe
@@ -33,10 +33,6 @@ _RISES_BY = 1.2
 
 # The maximum number of jobs in which a line with a transient error is tried.
 _ATTEMPTS = 3
-
-# OpenAI's limits for one file are 50,000 lines and 200 MB; Together's is 100 MB.
-_MOST_LINES = 50_000
-_MOST_BYTES = 90_000_000
 
 # A job is submitted after so many turns of the event loop, and seconds, without a new call.
 _QUIET_TURNS = 50
@@ -76,8 +72,7 @@ class JobQueue:
         self._refusals: dict[str, int] = defaultdict(int)
         self._most_lines: dict[str, int] = {}
         self._apis: dict[str, JobApi] = {}
-        self._following: dict[str, asyncio.Task[None]] = {}
-        self._jobs: dict[str, Job] = {}
+        self._following: dict[Job, asyncio.Task[None]] = {}
         self._changed = asyncio.Event()
         self._halted: HaltedError | None = None
 
@@ -199,7 +194,7 @@ class JobQueue:
                             await self._submit(provider, lines)
         except Exception as error:
             # Otherwise the waiting calls would never end.
-            self.give_up("failures", f"batch jobs cannot be submitted: {describe(error)['message']}")
+            self.give_up("failures", f"batch jobs cannot be submitted: {_reason(error)}")
             raise
         finally:
             for task in self._following.values():
@@ -217,31 +212,14 @@ class JobQueue:
         return True
 
     def _next_jobs(self, provider: str) -> Iterator[list[JobRequest]]:
-        """Yield what goes into each job, and take it off the queue; one job at a time where all together were too large."""
-        is_limited = provider in self._most_lines
-        if is_limited and any(job.provider == provider for job in self._jobs.values()):
+        """Take the lines of the next jobs off the queue. After a job was too large, only one job runs at a time."""
+        queued, most = self._queued[provider], self._most_lines.get(provider)
+        if most is not None and any(job.provider == provider for job in self._following):
             return
-        for lines in [*self._groups(provider)][: 1 if is_limited else None]:
+        for lines in split(queued.values(), most_lines=most)[: None if most is None else 1]:
             for line in lines:
-                del self._queued[provider][line.id]
+                del queued[line.id]
             yield lines
-
-    def _groups(self, provider: str) -> Iterator[list[JobRequest]]:
-        """Take all queued requests of a provider, and yield the lines of each job."""
-        most = self._most_lines.get(provider, _MOST_LINES)
-        groups: dict[tuple[str, str], list[JobRequest]] = defaultdict(list)
-        for request in self._queued[provider].values():
-            groups[request.group].append(request)
-        for group in groups.values():
-            part: list[JobRequest] = []
-            size = 0
-            for request in group:
-                size += len(json.dumps(request.body))
-                if part and (len(part) == most or size > _MOST_BYTES):
-                    yield part
-                    part, size = [], len(json.dumps(request.body))
-                part.append(request)
-            yield part
 
     async def _submit(self, provider: str, lines: Sequence[JobRequest]) -> None:
         job = Job(uuid4().hex, provider, lines[0].endpoint, time())
@@ -268,49 +246,49 @@ class JobQueue:
         self._follow(job._replace(id=id_))
 
     async def _not_submitted(self, job: Job, lines: Sequence[JobRequest], error: Exception) -> None:
-        """Refuse the calls of a job for good, or submit it again, unless the provider has got it after all."""
-        api = self._apis[job.provider]
+        """After a final error, fail the calls of a job. After a transient one, submit them again unless the provider has it."""
+        ids = [line.id for line in lines]
         status = getattr(error, "status_code", None)
         if isinstance(status, int) and not _is_passing(status):
-            failure = describe(error)
             self.journal.end_job(job.token)
-            self._refuse([line.id for line in lines], status, f"{failure['kind']}: {failure['message']}")
+            self._refuse(ids, status, _reason(error))
             return
-        # Only with 429 is it certain that there is no such job, and that the next one is not paid twice.
+        # Only after a 429 is it certain that the provider has not created the job, so that another job is not paid twice.
         is_uncertain = status != _TOO_MANY
-        while True:
-            failure = describe(error)
-            why = f"{failure['kind']}: {failure['message']}"
+        why: str | None = _reason(error)
+        found = None
+        while why is not None:
             _logger.warning("a job of %d calls was not submitted: %s", len(lines), shown_line(why))
             self._refusals[job.provider] += 1
             if self._refusals[job.provider] >= _ATTEMPTS:
-                # A job that the provider may have got stays in the journal, and the next run looks for it.
+                # A job that the provider may have created stays in the journal, and the next run looks for it.
                 if not is_uncertain:
                     self.journal.end_job(job.token)
                 self.give_up("failures", f"batch jobs cannot be submitted: {why}; run the same command later")
                 return
             await asyncio.sleep(self.poll)
-            try:
-                id_ = await api.find(job, len(lines)) if is_uncertain else None
-            except Exception as another:  # noqa: BLE001  # whatever the SDK raises
-                error = another
-                continue
-            break
-        if id_ is not None:
-            self.journal.name_job(job.token, id_)
-            self._submitted(job, id_, len(lines))
-            return
-        self.journal.end_job(job.token)
-        self._requeue(job.provider, [line.id for line in lines])
+            found, why = await self._find(job, len(lines)) if is_uncertain else (None, None)
+        if found is None:
+            self.journal.end_job(job.token)
+            self._requeue(job.provider, ids)
+        else:
+            self.journal.name_job(job.token, found)
+            self._submitted(job, found, len(lines))
+
+    async def _find(self, job: Job, lines: int) -> tuple[str | None, str | None]:
+        """Look for a job at its provider. Return its id, or `None`, and the reason if the provider did not answer."""
+        try:
+            return await self._apis[job.provider].find(job, lines), None
+        except Exception as error:  # noqa: BLE001  # SDKs raise errors of any class
+            return None, _reason(error)
 
     def _follow(self, job: Job) -> None:
         task = asyncio.create_task(self._collect(job))
-        self._following[job.token], self._jobs[job.token] = task, job
+        self._following[job] = task
         task.add_done_callback(lambda _: self._is_over(job))
 
     def _is_over(self, job: Job) -> None:
-        self._following.pop(job.token, None)
-        self._jobs.pop(job.token, None)
+        del self._following[job]
         self._changed.set()
 
     async def _collect(self, job: Job) -> None:
@@ -328,10 +306,10 @@ class JobQueue:
                 self._give_up_writing(error)
                 return
             except Exception as error:  # noqa: BLE001  # SDKs raise errors of any class
-                failure = describe(error)
-                _logger.warning("the job %s cannot be polled: %s: %s", job.id, failure["kind"], shown_line(failure["message"]))
+                why = _reason(error)
+                _logger.warning("the job %s cannot be polled: %s", job.id, shown_line(why))
                 if not is_retryable(error):
-                    self.give_up("failures", f"the job {job.id} cannot be polled: {failure['message']}")
+                    self.give_up("failures", f"the job {job.id} cannot be polled: {why}")
                     return
 
     async def _store(self, job: Job, api: JobApi, state: JobState) -> None:
@@ -359,17 +337,18 @@ class JobQueue:
                 self._refuse([line], state.status, state.why)
 
     def _too_large(self, job: Job, lines: set[str], why: str) -> None:
-        """Send the lines of a job again in jobs of half as many, one after the other."""
+        """Submit the lines of a job again in jobs of half the size, one after the other."""
         self.journal.end_job(job.token)
-        if len(lines) == 1 and not any(each.provider == job.provider for each in self._jobs.values() if each is not job):
+        if len(lines) == 1 and not any(other.provider == job.provider for other in self._following if other != job):
             self.give_up("failures", f"{why}; run the same command when other jobs are over")
             return
-        _logger.warning("%s: its %d lines are sent in smaller jobs, one after the other", why, len(lines))
-        self._most_lines[job.provider] = max(1, min(len(lines) // 2, self._most_lines.get(job.provider, _MOST_LINES)))
+        told = shown_line(f"{why}: its {len(lines)} lines are sent in smaller jobs, one after the other")
+        _logger.warning("%s", told)
+        self._most_lines[job.provider] = max(1, min(len(lines) // 2, self._most_lines.get(job.provider, len(lines))))
         self._requeue(job.provider, lines)
 
     def _requeue(self, provider: str, lines: Iterable[str]) -> None:
-        """Put lines into the next job that were in none."""
+        """Put lines of a job that the provider has not accepted back into the queue."""
         for line in lines:
             self._attempts[line] -= 1
             if line in self._requests:
@@ -397,6 +376,11 @@ class JobQueue:
 def _is_passing(status: int) -> bool:
     """Return whether a status is transient, so that another job may answer the line."""
     return status == _TOO_MANY or status >= _SERVER_ERROR
+
+
+def _reason(error: Exception) -> str:
+    failure = describe(error)
+    return f"{failure['kind']}: {failure['message']}"
 
 
 def _error(why: str) -> str:

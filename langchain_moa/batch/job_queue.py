@@ -342,8 +342,7 @@ class JobQueue:
         if len(lines) == 1 and not any(other.provider == job.provider for other in self._following if other != job):
             self.give_up("failures", f"{why}; run the same command when other jobs are over")
             return
-        told = shown_line(f"{why}: its {len(lines)} lines are sent in smaller jobs, one after the other")
-        _logger.warning("%s", told)
+        _logger.warning("%s: its %d lines are sent in smaller jobs, one after the other", shown_line(why), len(lines))
         self._most_lines[job.provider] = max(1, min(len(lines) // 2, self._most_lines.get(job.provider, len(lines))))
         self._requeue(job.provider, lines)
 

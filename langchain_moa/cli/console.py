@@ -6,6 +6,7 @@ functions of this module apply it.
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import warnings
@@ -103,6 +104,14 @@ def require_output() -> None:
     """
     if sys.stdout is None or sys.stdout.closed:
         raise OSError(_CLOSED)
+
+
+def hide_log() -> None:
+    """Keep Python from printing warnings of the package's log, for commands that report them in another way."""
+    logging.getLogger("langchain_moa").addHandler(_NO_LOG)
+
+
+_NO_LOG = logging.NullHandler()
 
 
 def tolerate(stream: TextIO | None) -> None:

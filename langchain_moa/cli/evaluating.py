@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from langchain_moa.cli.console import complain, console_on, counted, is_terminal, note, warn
+from langchain_moa.cli.console import complain, console_on, counted, hide_log, is_terminal, note, warn
 from langchain_moa.cli.exit_codes import FAILED
 
 if TYPE_CHECKING:
@@ -54,8 +53,6 @@ Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmat
 
 _CENT = 0.01
 
-_NO_LOG = logging.NullHandler()
-
 SIGNALLED = 128
 """Exit codes above this are 128 plus the number of the signal that ended the run."""
 
@@ -96,8 +93,7 @@ def run_to_the_end(work: Callable[[ProgressWatch], Coroutine[Any, Any, T]], jour
         if not quiet:
             note(DRAINING)
 
-    # The report has what would be logged as warnings.
-    logging.getLogger("langchain_moa").addHandler(_NO_LOG)
+    hide_log()  # the report has what would be logged as warnings
     try:
         with _watching(journal, quiet=quiet) as watch:
             return run_until_signalled(work(watch), drain=drain)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, cast
 
+from langchain_moa.cli.console import hide_log
 from langchain_moa.cli.signals import run_until_signalled
 from langchain_moa.data.finish_reasons import is_cut
 
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from langchain_moa.data.reference import Reference
     from langchain_moa.mixture.mixture import Mixture
 
-
-_NO_LOG = logging.NullHandler()
 
 _SECONDS_BETWEEN_TICKS = 0.1
 
@@ -122,8 +120,7 @@ async def arun(mixture: Mixture, messages: Sequence[BaseMessage], *views: RunVie
     from langchain_moa.data.state import MoAContext
     from langchain_moa.data.usage import total_usage
 
-    # The command line prints what would be logged as warnings.
-    logging.getLogger("langchain_moa").addHandler(_NO_LOG)
+    hide_log()  # the views show what would be logged as warnings
     started = perf_counter()
     from langchain_moa.engine.graph import build_graph
 

@@ -48,7 +48,7 @@ def read_answer(output: Any, *, seen: int = 0) -> Answer:
     if isinstance(last, str):
         last = AIMessage(last)
     if not isinstance(last, BaseMessage):
-        found = f"it returned {type(output).__name__}, which holds no message and no text"
+        found = f"it returned {type(output).__name__}, which has no message and no text"
         return Answer(message=AIMessage(""), text="", failure=Failure(kind="no_text", message=found), usage=None, cost_usd=None)
     message = last if isinstance(last, AIMessage) else AIMessage(last.content, id=last.id)
     if (usage := counted(message.usage_metadata)) != message.usage_metadata:

@@ -62,13 +62,13 @@ class _Loader(yaml.SafeLoader):
             return node
         self._count += 1
         if self._count > _MOST_VALUES:
-            _refuse(f"it holds more than {_MOST_VALUES:,} values", event)
+            _refuse(f"it has more than {_MOST_VALUES:,} values", event)
         self._open.append(parent)
         node = super().compose_node(parent, index)
         self._open.pop()
         self._sizes[id(node)] = size = 1 + sum(self._sizes[id(each)] for each in _children(node))
         if size > _MOST_VALUES:
-            _refuse(f"it holds more than {_MOST_VALUES:,} values, those of its aliases included", event)
+            _refuse(f"it has more than {_MOST_VALUES:,} values, including those of its aliases", event)
         return node
 
     def resolve(self, kind: Any, value: Any, implicit: Any) -> Any:
@@ -82,7 +82,7 @@ class _Loader(yaml.SafeLoader):
         given: Any = node  # any node can have the tag `!!map`
         for key, _ in given.value if isinstance(given, yaml.MappingNode) else ():
             if isinstance(key, yaml.ScalarNode) and (first := seen.setdefault(self._meant(key), key)) is not key:
-                _refuse(f"a key stands twice in one mapping; the first is in line {first.start_mark.line + 1}", key)
+                _refuse(f"a key appears twice in one mapping; the first is in line {first.start_mark.line + 1}", key)
         return super().construct_mapping(node, deep)
 
     def _meant(self, key: yaml.ScalarNode) -> Any:

@@ -242,8 +242,8 @@ def shown(
     if trimmed:
         emit("trimmed", name=member.name, model=member.id, trimmed=trimmed)
         most = (member.profile or {}).get("max_input_tokens")
-        told = shown_line(f"the prompt for {member.name} did not fit into {most} tokens: {'; '.join(trimmed)}")
-        _logger.warning("%s", told)
+        told = "; ".join(trimmed)
+        _logger.warning("the prompt for %s did not fit into %s tokens: %s", shown_line(member.name), most, shown_line(told))
     return Shown(sent, trimmed)
 
 

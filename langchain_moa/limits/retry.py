@@ -203,7 +203,9 @@ class Retry:
             return value
         known = [each.name for each in fields(cls)]
         if not isinstance(value, Mapping) or (unknown := sorted(set(value) - set(known), key=str)):
-            what = f"unknown key {unknown[0]!r}" if isinstance(value, Mapping) else f"{type(value).__name__} is no policy"
+            what = (
+                f"unknown key {unknown[0]!r}" if isinstance(value, Mapping) else f"{type(value).__name__} is not a retry policy"
+            )
             msg = f"{what}; give Retry(...), or a mapping with {', '.join(known)}"
             raise ValueError(msg)
         return cls(**value)

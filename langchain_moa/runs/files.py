@@ -130,7 +130,7 @@ def _read(text: bytes, place: str) -> MoARun:
         is_incomplete = error.errors()[0]["type"] == "json_invalid" and text.lstrip().startswith(b"{")
         # The first error is enough: if one field is invalid, usually many are.
         first = shown_line(explain(error).partition("; ")[0])
-        msg = f"{place}: no recorded run: {first}"
+        msg = f"{place}: not a recorded run: {first}"
         raise (_IncompleteError if is_incomplete else ValueError)(msg) from error
 
 

@@ -163,16 +163,16 @@ def test_a_folder_is_no_file(tmp_path: Path) -> None:
         ),
         (
             "num_layers: 1\nproposers: [a]\nnum_layers: 2\n",
-            "line 3, column 1: a key stands twice in one mapping; the first is in line 1",
+            "line 3, column 1: a key appears twice in one mapping; the first is in line 1",
         ),
-        ("yes: 1\ntrue: 2\n", "line 2, column 1: a key stands twice in one mapping; the first is in line 1"),
+        ("yes: 1\ntrue: 2\n", "line 2, column 1: a key appears twice in one mapping; the first is in line 1"),
         ("proposers: &p [*p]\n", "line 1, column 16: the anchor &p refers to itself"),
         ("proposers: &p\n  - a: *p\n", "line 2, column 8: the anchor &p refers to itself"),
         ("proposers: " + "[" * 3_000, "line 1, column 61: it is nested more than 50 levels deep"),
         ("proposers: " + "{a: " * 3_000, "it is nested more than 50 levels deep"),
         ("prompt: !!map x\n", "line 1, column 9: expected a mapping node"),
         ("prompt: !!map [x]\n", "line 1, column 9: expected a mapping node"),
-        (BOMB, "it holds more than 100,000 values, those of its aliases included"),
+        (BOMB, "it has more than 100,000 values, including those of its aliases"),
     ],
 )
 def test_a_typo_in_the_yaml_is_found_by_line(write: Write, text: str, place: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from langchain_moa.cli.arguments import OUTPUT, CallArguments, Debug, Quiet, with_arguments
-from langchain_moa.cli.console import complain, counted, note, one_line, warn
+from langchain_moa.cli.console import complain, counted, hide_log, note, one_line, warn
 from langchain_moa.cli.evaluating import (
     DRAINING,
     RUN,
@@ -34,8 +33,6 @@ if TYPE_CHECKING:
     from langchain_moa.mixture.mixture import Mixture
 
 app = typer.Typer()
-
-_NO_LOG = logging.NullHandler()
 
 _SHOWN_FAILURES = 3
 
@@ -251,8 +248,7 @@ class _Job:
                     failures.append(answer)
                 watch()
 
-        # What the log warns of is in the output, and counted at the end.
-        logging.getLogger("langchain_moa").addHandler(_NO_LOG)
+        hide_log()  # the output has what would be logged as warnings
         try:
             with _watching(run, quiet=self.quiet) as watch:
                 run_until_signalled(work(watch), drain=drain)

@@ -107,12 +107,11 @@ def doctor(*, mixture: MixtureArguments, timeout: Timeout = 60.0, as_json: AsJso
         try:
             found += _members(mixture.load(quiet=as_json))
         except UsageError:
-            # A member that cannot be made is a finding, and says nothing of the others.
+            # A member that cannot be made is a result of the check, and the others are still called.
             found += _one_by_one(mixture)
             if not any(isinstance(one, MemberCheck) for one in found):
                 raise
-        called = iter(run_until_signalled(_check([one for one in found if not isinstance(one, MemberCheck)], timeout)))
-        checks = [one if isinstance(one, MemberCheck) else next(called) for one in found]
+        checks = run_until_signalled(_check(found, timeout))
         if as_json:
             document = {"packages": packages, "variables": variables, "members": [asdict(check) for check in checks]}
             emit(json.dumps(document, indent=2))
@@ -185,15 +184,18 @@ def _flat(written: Any) -> Iterator[Any]:
         yield written
 
 
-async def _check(members: Sequence[Member], seconds: float) -> list[MemberCheck]:
-    return list(await asyncio.gather(*(_check_member(member, seconds) for member in members)))
+async def _check(found: Sequence[Member | MemberCheck], seconds: float) -> list[MemberCheck]:
+    return list(await asyncio.gather(*(_check_member(one, seconds) for one in found)))
 
 
-async def _check_member(member: Member, seconds: float) -> MemberCheck:
+async def _check_member(member: Member | MemberCheck, seconds: float) -> MemberCheck:
+    """Call a member once. The result of a member that could not be made is returned as it is."""
     from langchain_core.messages import HumanMessage
 
     from langchain_moa.data.redaction import describe
 
+    if isinstance(member, MemberCheck):
+        return member
     profile: Any = member.profile or {}
     started = perf_counter()
     error: str | None = None

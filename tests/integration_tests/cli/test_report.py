@@ -110,7 +110,7 @@ def test_report_writes_over_nothing_unless_it_is_told_to(moa: Command, tmp_path:
 @pytest.mark.parametrize(
     ("name", "code", "words"),
     [
-        ("wrong.jsonl", 2, "wrong.jsonl, line 1: no recorded run: id is missing"),
+        ("wrong.jsonl", 2, "wrong.jsonl, line 1: not a recorded run: id is missing"),
         ("empty.jsonl", 2, "there are none to summarize"),
         ("page.html", 2, "is the input; give another name for the page"),
         ("none.jsonl", 2, "there is no file none.jsonl"),

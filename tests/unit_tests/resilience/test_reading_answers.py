@@ -97,8 +97,8 @@ def test_what_says_something_is_an_answer(output: Any, text: str) -> None:
         (ai(""), "the model answered nothing (finish reason: not given)"),
         (finished("length", ""), "the model answered nothing (finish reason: length)"),
         (AIMessage("", response_metadata={"stop_reason": "end_turn"}), "the model answered nothing (finish reason: end_turn)"),
-        (42, "it returned int, which holds no message and no text"),
-        ({"messages": [{"type": "ai"}]}, "it returned dict, which holds no message and no text"),
+        (42, "it returned int, which has no message and no text"),
+        ({"messages": [{"type": "ai"}]}, "it returned dict, which has no message and no text"),
     ],
 )
 def test_the_reason_is_said_in_words(output: Any, words: str) -> None:

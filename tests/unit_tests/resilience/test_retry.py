@@ -375,9 +375,9 @@ def test_a_policy_may_be_a_mapping_as_in_a_file() -> None:
     [
         ({"tries": 4}, "unknown key 'tries'"),
         ({"tries": 4, 5: 6}, "unknown key 5"),
-        (3, "int is no policy"),
-        ("often", "str is no policy"),
-        ([Retry()], "list is no policy"),
+        (3, "int is not a retry policy"),
+        ("often", "str is not a retry policy"),
+        ([Retry()], "list is not a retry policy"),
     ],
 )
 def test_what_is_no_policy_is_refused(retry: Any, what: str) -> None:

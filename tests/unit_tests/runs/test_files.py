@@ -47,11 +47,11 @@ def test_wherever_a_line_ends_the_others_are_read(tmp_path_factory: pytest.TempP
 def test_a_complete_line_that_is_no_run_is_an_error(tmp_path: Path) -> None:
     for text in ('{"id": 1}', "[]", "nothing", '{"version": 1, "id": "\\u001b]0;x\\u0007", "status": "\\u009b"}'):
         (tmp_path / "runs.jsonl").write_text(f"{text}\n")
-        with pytest.raises(ValueError, match=r"runs\.jsonl, line 1: no recorded run") as error:
+        with pytest.raises(ValueError, match=r"runs\.jsonl, line 1: not a recorded run") as error:
             list(read_runs(tmp_path / "runs.jsonl"))
         assert str(error.value).isprintable()
     (tmp_path / "run.json").write_text('{"id": ')
-    with pytest.raises(ValueError, match=r"run\.json: no recorded run"):
+    with pytest.raises(ValueError, match=r"run\.json: not a recorded run"):
         list(read_runs(tmp_path / "run.json"))
 
 

@@ -58,7 +58,7 @@ def test_what_is_no_run_is_refused_with_its_place(tmp_path: Path) -> None:
     file.write_text(f"{file.read_text()}\n{json.dumps(later)}\n")
     runs = read_runs(file)
     assert next(runs) == a_run()
-    with pytest.raises(ValueError, match=r"runs\.jsonl, line 3: no recorded run: version: input should be 1"):
+    with pytest.raises(ValueError, match=r"runs\.jsonl, line 3: not a recorded run: version: input should be 1"):
         next(runs)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -40,6 +41,14 @@ settings.load_profile("untimed")
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    """Prepare the process, and thereby the subprocesses of tests."""
+    _trust_one_authority(config)
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # Shells start background jobs so. Tests that send Ctrl-C to a subprocess would wait for ever.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _trust_one_authority(config: pytest.Config) -> None:
     """Let all clients, including those of subprocesses, trust one certificate authority instead of 150.
 
     No test connects to other machines, and every client of a provider loads all authorities, which takes 50 ms of CPU, several

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from langchain_moa import drawing
 
-BELOW = ("langchain_moa.drawing", "langchain_moa.data.sanitizing")
+BELOW = ("langchain_moa.drawing", "langchain_moa.data.sanitizing", "langchain_moa.data.files")
 
 
 def test_drawing_imports_nothing_of_the_mixture() -> None:

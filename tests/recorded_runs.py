@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from langchain_moa.runs import AttemptRecord, CallRecord, MessageRecord, MoARun
-from langchain_moa.runs.run import Outline, OutlinedEdge, OutlinedNode
+from langchain_moa.runs.outline import Outline, OutlinedEdge, OutlinedNode
 
 # Only what JSON supports: no lone surrogates.
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)

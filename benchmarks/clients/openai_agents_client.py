@@ -51,8 +51,7 @@ async def main() -> None:
         agent = Agent("a", instructions="Use tools.", model=kind(model="moa", openai_client=client), tools=[get_weather])
         assert "sunny" in (await Runner.run(agent, "get_weather for Rome")).final_output
         run = Runner.run_streamed(agent, "get_weather for Oslo")
-        async for _ in run.stream_events():
-            pass
+        await events_of(run)
         assert "sunny" in run.final_output
 
         strict = Agent("a", model=kind(model="moa", openai_client=client), tools=[get_weather], output_type=Person)

@@ -16,7 +16,7 @@ from langchain_moa.batch.limits import BatchError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from langchain_moa.runs.figures import Cost
+    from langchain_moa.data.figures import Cost
 
 
 class OutputLine(NamedTuple):

@@ -8,9 +8,9 @@ from collections import Counter
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
+from langchain_moa.data.figures import Cost
 from langchain_moa.data.usage import cost_usd
 from langchain_moa.members.member import NoAggregator
-from langchain_moa.runs.figures import Cost
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable

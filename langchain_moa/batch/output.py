@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 from langchain_moa.batch.journal import BatchJournal, OutputLine
 from langchain_moa.batch.limits import BatchError
 from langchain_moa.batch.line_file import LineFile
+from langchain_moa.data.figures import Cost
 from langchain_moa.data.files import open_private, write_all
 from langchain_moa.data.rows import Row, RowError
-from langchain_moa.runs.figures import Cost
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

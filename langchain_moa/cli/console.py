@@ -39,11 +39,6 @@ def one_line(text: str) -> str:
     return line if len(line) <= _LONGEST_LINE else f"{line[: _LONGEST_LINE - 1]}…"
 
 
-def counted(number: int, noun: str) -> str:
-    """Return a number with its noun, `1 call` or `2 calls`."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
-
-
 def is_terminal(stream: TextIO | None) -> bool:
     """Return whether a stream is a terminal. Unlike rich, ignore `FORCE_COLOR`, which is only about colour."""
     return stream is not None and not stream.closed and stream.isatty()

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from langchain_moa.cli.console import complain, console_on, counted, hide_log, is_terminal, note, warn
+from langchain_moa.cli.console import complain, console_on, hide_log, is_terminal, note, warn
 from langchain_moa.cli.exit_codes import FAILED
+from langchain_moa.data.figures import counted
 
 if TYPE_CHECKING:
     import signal

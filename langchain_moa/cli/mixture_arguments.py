@@ -16,8 +16,9 @@ from langchain_moa.cli.arguments import (  # noqa: TC001  # `with_arguments` rea
     Proposers,
     Settings,
 )
-from langchain_moa.cli.console import console_on, counted, is_terminal, note, one_line
+from langchain_moa.cli.console import console_on, is_terminal, note, one_line
 from langchain_moa.cli.exit_codes import UsageError, explain
+from langchain_moa.data.figures import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

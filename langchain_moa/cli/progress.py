@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Self
 
-from langchain_moa.cli.console import counted, elided, one_line
+from langchain_moa.cli.console import elided, one_line
 from langchain_moa.cli.run_views import NOT_WAITED_FOR, RunView
+from langchain_moa.data.figures import counted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from langchain_moa.cli.console import counted, elided, printable
+from langchain_moa.cli.console import elided, printable
 from langchain_moa.cli.run_views import NOT_WAITED_FOR, RunResult, RunView
 from langchain_moa.cli.spending import Spending
+from langchain_moa.data.figures import counted, dollars
 from langchain_moa.data.sanitizing import replaced
 
 if TYPE_CHECKING:
@@ -158,8 +159,6 @@ def _figures(call: Mapping[str, Any], *, priced: bool) -> list[str]:
 
 
 def _cost(cost: float | None) -> str:
-    from langchain_moa.runs.figures import dollars
-
     return _UNKNOWN if cost is None else dollars(cost)
 
 

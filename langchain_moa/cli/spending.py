@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Self
 
+from langchain_moa.data.figures import dollars
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -65,6 +67,4 @@ class Spending:
 
     @property
     def _cost(self) -> str:
-        from langchain_moa.runs.figures import dollars
-
         return f"{AT_LEAST if self.unpriced else ''}{dollars(self.cost_usd)}" if self.cost_usd else ""

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from matplotlib.figure import Figure
+
     from langchain_moa.evaluation.summary import VariantFigures
     from langchain_moa.evaluation.tuning import Judged
 
@@ -34,19 +36,12 @@ def draw_pareto(figures: Sequence[VariantFigures], *, title: str) -> bytes:
     Raises:
         ImportError: The `eval` extra is not installed.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        msg = 'the Pareto plot needs another package: pip install "langchain-moa[eval]"'
-        raise ImportError(msg) from error
     axes = [("seconds for an answer", [each.seconds for each in figures])]
     # Leave out the plot of costs if a price is unknown, because it would be misleading.
     costs = [1000 * each.cost_usd for each in figures if each.cost_usd is not None]
     if len(costs) == len(figures):
         axes.insert(0, ("dollars for 1,000 answers", costs))
-    drawing = Figure(figsize=(6.4 * len(axes), 5.6), layout="constrained")
-    # Names may have characters that matplotlib would parse as mathematics.
-    drawing.suptitle(title, parse_math=False)
+    drawing = _figure(title, columns=len(axes), height=5.6)
     names = [f"{number}  {_short(each.name)}" for number, each in enumerate(figures, start=1)]
     points: list[Any] = []
     for place, (label, values) in zip(drawing.subplots(1, len(axes), squeeze=False)[0], axes, strict=True):
@@ -57,9 +52,7 @@ def draw_pareto(figures: Sequence[VariantFigures], *, title: str) -> bytes:
     )
     for text in legend.get_texts():
         text.set_parse_math(False)
-    out = BytesIO()
-    drawing.savefig(out, format="png", dpi=150)
-    return out.getvalue()
+    return _png(drawing)
 
 
 def _draw(place: Any, figures: Sequence[VariantFigures], values: Sequence[float], label: str) -> list[Any]:
@@ -142,16 +135,10 @@ def draw_policies(found: Sequence[Judged], chosen: Judged, *, title: str) -> byt
     Raises:
         ImportError: The `eval` extra is not installed.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        msg = 'the Pareto plot needs another package: pip install "langchain-moa[eval]"'
-        raise ImportError(msg) from error
     axes = [("calls for an answer", [each.early for each in found])]
     if not any(math.isnan(each.cost_usd) for each in found):
         axes.append(("dollars for 1,000 answers", [1000 * each.cost_usd for each in found]))
-    drawing = Figure(figsize=(6.4 * len(axes), 4.6), layout="constrained")
-    drawing.suptitle(title, parse_math=False)
+    drawing = _figure(title, columns=len(axes), height=4.6)
     for place, (label, values) in zip(drawing.subplots(1, len(axes), squeeze=False)[0], axes, strict=True):
         for is_alone, name, colour in ((False, "mixture", "#f0a070"), (True, "one model", _COLOURS["member"])):
             points = [(x, 100 * e.score) for x, e in zip(values, found, strict=True) if (e.policy.kind == "alone") == is_alone]
@@ -162,6 +149,23 @@ def draw_policies(found: Sequence[Judged], chosen: Judged, *, title: str) -> byt
         place.set(xlabel=label, ylabel="score on the questions of the search")
         place.grid(visible=True, alpha=0.25)
         place.legend(frameon=False, fontsize=8)
+    return _png(drawing)
+
+
+def _figure(title: str, *, columns: int, height: float) -> Figure:
+    """Return an empty figure with a title, for a number of plots side by side; the height is in inches."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        msg = 'plots need another package: pip install "langchain-moa[eval]"'
+        raise ImportError(msg) from error
+    drawing = Figure(figsize=(6.4 * columns, height), layout="constrained")
+    # Names may have characters that matplotlib would parse as mathematics.
+    drawing.suptitle(title, parse_math=False)
+    return drawing
+
+
+def _png(drawing: Figure) -> bytes:
     out = BytesIO()
     drawing.savefig(out, format="png", dpi=150)
     return out.getvalue()

@@ -9,8 +9,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from langchain_moa.data.figures import counted
 from langchain_moa.data.sanitizing import left_out
-from langchain_moa.evaluation.summary import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import TYPE_CHECKING, NamedTuple
 
+from langchain_moa.data.figures import counted
 from langchain_moa.evaluation.significance import ENOUGH, PairedDifference, bootstrap_interval
 
 if TYPE_CHECKING:
@@ -16,11 +17,6 @@ if TYPE_CHECKING:
     from langchain_moa.evaluation.comparison import ComparisonResult, VariantAnswer, VariantResult
     from langchain_moa.evaluation.judge import JudgeTally
     from langchain_moa.evaluation.variants import Kind
-
-
-def counted(number: int, noun: str) -> str:
-    """Return a number with its noun, `1 call` or `2 calls`."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 TOO_MANY = 0.1

@@ -7,10 +7,10 @@ import math
 from base64 import b64encode
 from typing import TYPE_CHECKING, Any
 
+from langchain_moa.data.figures import counted
 from langchain_moa.evaluation.policies import trust_order
 from langchain_moa.evaluation.policy_replay import replay
 from langchain_moa.evaluation.report import render
-from langchain_moa.evaluation.summary import counted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -6,8 +6,9 @@ import warnings
 from typing import Any
 
 from langchain_moa.runs.files import append_run, read_runs
+from langchain_moa.runs.outline import Outline
 from langchain_moa.runs.recorder import Recorder, record_moa
-from langchain_moa.runs.run import AttemptRecord, CallRecord, MessageRecord, MoARun, Outline
+from langchain_moa.runs.run import AttemptRecord, CallRecord, MessageRecord, MoARun
 from langchain_moa.runs.summary import summary_html
 
 __all__ = [

@@ -14,8 +14,8 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from langchain_moa.data import figures
 from langchain_moa.data.sanitizing import spelled_out
-from langchain_moa.runs import figures
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

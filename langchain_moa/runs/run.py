@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
 
-from langchain_core.runnables.graph import Edge, Graph, Node
 from pydantic import AwareDatetime, BaseModel, ConfigDict, JsonValue
 
+from langchain_moa.data.figures import Cost
 from langchain_moa.data.finish_reasons import finish_kind
 from langchain_moa.data.reference import Failure, Status
-from langchain_moa.runs.figures import Cost
+from langchain_moa.runs.outline import Outline  # a field of a model
 
 if TYPE_CHECKING:
     import os
@@ -145,46 +145,6 @@ class CallRecord(BaseModel):
     def cost(self) -> Cost:
         """The cost. That of a nested mixture is the sum of its calls."""
         return Cost.of(_prices([self]))
-
-
-class OutlinedNode(BaseModel):
-    """A node of a graph: its id, its name, and its metadata (`layer`, `proposer`, `model`)."""
-
-    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
-
-    id: str
-    name: str
-    metadata: dict[str, JsonValue] = {}
-
-
-class OutlinedEdge(BaseModel):
-    """An edge of a graph, and whether it is conditional."""
-
-    model_config = ConfigDict(frozen=True)
-
-    source: str
-    target: str
-    label: str | None = None
-    conditional: bool = False
-
-
-class Outline(BaseModel):
-    """A graph as plain data: its nodes and edges.
-
-    Attributes:
-        nodes: The nodes.
-        edges: The edges.
-    """
-
-    model_config = ConfigDict(frozen=True)
-
-    nodes: list[OutlinedNode]
-    edges: list[OutlinedEdge]
-
-    def graph(self) -> Graph:
-        """Return the outline as a LangChain `Graph`, which can be drawn."""
-        nodes = {node.id: Node(node.id, node.name, None, dict(node.metadata) or None) for node in self.nodes}
-        return Graph(nodes, [Edge(each.source, each.target, each.label, each.conditional) for each in self.edges])
 
 
 class MoARun(BaseModel):

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
+from langchain_moa.data import figures
 from langchain_moa.data.sanitizing import spelled_out
 from langchain_moa.mixture.config import written
-from langchain_moa.runs import figures
 from langchain_moa.runs.page import page
 from langchain_moa.runs.run import cost_of, tokens_of
 from langchain_moa.runs.wording import BLEU_MEASURE, MEASURE, difference, wording_of
@@ -15,7 +15,7 @@ from langchain_moa.runs.wording import BLEU_MEASURE, MEASURE, difference, wordin
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from langchain_moa.runs.figures import Cost
+    from langchain_moa.data.figures import Cost
     from langchain_moa.runs.run import AttemptRecord, CallRecord, MoARun
 
 WIDTH = 1000.0

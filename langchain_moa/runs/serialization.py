@@ -18,7 +18,8 @@ from langchain_moa.data.credentials import is_secret_name
 from langchain_moa.data.redaction import conceal, known_secrets, masked
 from langchain_moa.limits.retry import Retry
 from langchain_moa.members.proposer import Proposer
-from langchain_moa.runs.run import MessageRecord, Outline, OutlinedEdge, OutlinedNode
+from langchain_moa.runs.outline import Outline, OutlinedEdge, OutlinedNode
+from langchain_moa.runs.run import MessageRecord
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from statistics import fmean, median, quantiles
 from typing import TYPE_CHECKING
 
-from langchain_moa.runs.figures import Cost, dollars, exact_dollars, exact_seconds, seconds, ticks
+from langchain_moa.data.figures import Cost, counted, dollars, exact_dollars, exact_seconds, seconds, ticks
 
 if TYPE_CHECKING:
     import os
@@ -254,7 +254,7 @@ def summary_html(runs: Iterable[MoARun], path: str | os.PathLike[str] | None = N
         raise ValueError(msg)
     text = page(
         "summary.html.j2",
-        title=f"{summary.runs:,} {'run' if summary.runs == 1 else 'runs'}",
+        title=counted(summary.runs, "run"),
         summary=summary,
         listed=_listed(summary),
         measure=BLEU_MEASURE,

@@ -12,6 +12,7 @@ from langchain_core.messages import AIMessage, AIMessageChunk
 
 from langchain_moa.chat_model.chat_model import ChatMoA
 from langchain_moa.data.errors import MoAError
+from langchain_moa.data.figures import counted
 from langchain_moa.data.state import MoAContext
 from langchain_moa.data.usage import calls_of
 from langchain_moa.engine.graph import build_aggregator, build_graph
@@ -213,7 +214,7 @@ class _Teller:
 
     def _asking(self, layer: int) -> str:
         size, many = self._sizes[layer - 1], len(self._sizes)
-        return f"asking {size} model{'' if size == 1 else 's'}, layer {layer} of {many}"
+        return f"asking {counted(size, 'model')}, layer {layer} of {many}"
 
     def _who(self, event: Mapping[str, Any]) -> str:
         return str(event.get("name")) if self._names else f"model {event.get('proposer')}"

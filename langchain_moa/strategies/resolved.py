@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from langchain_core.runnables import Runnable
 
+from langchain_moa.data.figures import counted
 from langchain_moa.data.redaction import masked
 from langchain_moa.data.validation import each
 from langchain_moa.members.proposer import Proposer
@@ -78,7 +79,7 @@ class Strategies(NamedTuple):
         needed = getattr(self.stop_when, "min_layers", _MIN_LAYERS)
         if self.stop_when is None or layers >= needed or self.decides is not None:
             return None
-        has = f"{layers} layer{'s' if layers > 1 else ''}"
+        has = counted(layers, "layer")
         return f"stop_when: {name_of(self.stop_when)!r} has no effect in a mixture with {has}; it needs at least {needed}"
 
     def models(self) -> list[tuple[str, Proposer | None]]:

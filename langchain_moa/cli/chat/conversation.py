@@ -6,9 +6,9 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from langchain_moa.cli.console import counted
 from langchain_moa.cli.run_views import RunView
 from langchain_moa.cli.spending import Spending
+from langchain_moa.data.figures import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 from langchain_moa.cli.answer import AnswerView
 from langchain_moa.cli.chat.conversation import ChatTurn
 from langchain_moa.cli.chat.slash_commands import COMMANDS, find_command, is_slash, question_in
-from langchain_moa.cli.console import counted
 from langchain_moa.cli.exit_codes import tell
 from langchain_moa.cli.progress import ProgressView
 from langchain_moa.cli.run_views import CUT, arun
 from langchain_moa.cli.signals import Interrupted, end_whatever_is_left, interruptible
 from langchain_moa.cli.spending import Spending
 from langchain_moa.data.errors import MoAError
+from langchain_moa.data.figures import counted
 from langchain_moa.runs import record_moa
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from langchain_moa.cli.arguments import OUTPUT, CallArguments, Debug, Quiet, with_arguments
-from langchain_moa.cli.console import complain, counted, hide_log, note, one_line, warn
+from langchain_moa.cli.console import complain, hide_log, note, one_line, warn
 from langchain_moa.cli.evaluating import (
     DRAINING,
     RUN,
@@ -23,6 +23,7 @@ from langchain_moa.cli.evaluating import (
 )
 from langchain_moa.cli.exit_codes import EXIT_CODES, FAILED, UsageError, explain, explained
 from langchain_moa.cli.mixture_arguments import MixtureArguments
+from langchain_moa.data.figures import counted
 
 if TYPE_CHECKING:
     import signal

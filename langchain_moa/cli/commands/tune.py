@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from langchain_moa.cli.arguments import Debug, Quiet
-from langchain_moa.cli.console import complain, counted, note, one_line, say, warn
+from langchain_moa.cli.console import complain, note, one_line, say, warn
 from langchain_moa.cli.evaluating import (
     RUN,
     Concurrency,
@@ -22,6 +22,7 @@ from langchain_moa.cli.evaluating import (
     run_to_the_end,
 )
 from langchain_moa.cli.exit_codes import EXIT_CODES, FAILED, UsageError, explain, explained
+from langchain_moa.data.figures import counted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

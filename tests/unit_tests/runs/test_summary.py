@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from langchain_moa.data.figures import dollars, seconds, ticks
 from langchain_moa.runs import summary_html
-from langchain_moa.runs.figures import dollars, seconds, ticks
 from langchain_moa.runs.summary import RunsSummary, histogram
 from tests.recorded_runs import a_call, a_run
 

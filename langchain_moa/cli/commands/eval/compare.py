@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from langchain_moa.cli.arguments import Debug, Quiet, with_arguments
-from langchain_moa.cli.console import complain, console_on, counted, is_terminal, note, warn
+from langchain_moa.cli.console import complain, console_on, is_terminal, note, warn
 from langchain_moa.cli.evaluating import (
     Concurrency,
     EstimateOnly,
@@ -24,6 +24,7 @@ from langchain_moa.cli.evaluating import (
 )
 from langchain_moa.cli.exit_codes import EXIT_CODES, FAILED, UsageError, explain, explained
 from langchain_moa.cli.mixture_arguments import MixtureArguments
+from langchain_moa.data.figures import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

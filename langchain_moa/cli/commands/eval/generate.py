@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from langchain_moa.cli.arguments import Debug, Quiet, with_arguments
-from langchain_moa.cli.console import counted, note, one_line, warn
+from langchain_moa.cli.console import note, one_line, warn
 from langchain_moa.cli.evaluating import (
     RUN,
     Concurrency,
@@ -23,6 +23,7 @@ from langchain_moa.cli.evaluating import (
 )
 from langchain_moa.cli.exit_codes import EXIT_CODES, FAILED, UsageError, explain, explained
 from langchain_moa.cli.mixture_arguments import DEFAULT_CONFIG, MixtureArguments
+from langchain_moa.data.figures import counted
 from langchain_moa.evaluation.harnesses import HARNESSES
 
 if TYPE_CHECKING:

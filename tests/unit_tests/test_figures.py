@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from langchain_moa.runs.figures import Cost, counted
+from langchain_moa.data.figures import Cost, counted
 
 prices = st.lists(st.none() | st.floats(0, 100), max_size=20)
 

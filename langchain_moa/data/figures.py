@@ -33,7 +33,7 @@ class Cost:
 
     Example:
         ```python
-        from langchain_moa.runs.figures import Cost
+        from langchain_moa.data.figures import Cost
 
         print(Cost.of([0.01, 0.02]))  # $0.0300
         print(Cost.of([0.01, None]))  # at least $0.0100 (1 of 2 calls priced)

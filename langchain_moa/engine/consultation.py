@@ -19,10 +19,10 @@ from langchain_core.runnables.utils import is_async_callable
 from langgraph.pregel.protocol import PregelProtocol
 from typing_extensions import override
 
-from langchain_moa.data.answer import reference_text
+from langchain_moa.data.answer import read_answer
+from langchain_moa.data.errors import paid_for
 from langchain_moa.data.redaction import describe
 from langchain_moa.data.state import turn_of
-from langchain_moa.data.usage import cost_of_messages
 from langchain_moa.engine.asking import Asking
 from langchain_moa.engine.node import Node, NodeSettings, share_of
 from langchain_moa.engine.progress import RunState, progress_of
@@ -92,14 +92,15 @@ class CallCounter(BaseCallbackHandler):
         generation = response.generations[0][0] if response.generations and response.generations[0] else None
         message = generation.message if isinstance(generation, ChatGeneration) else None
         if isinstance(message, AIMessage):
-            paid = {"usage": message.usage_metadata, "cost_usd": cost_of_messages([message])}
-            self._close(run_id, text=reference_text(message), status="ok", error=None, **paid)
+            answer = read_answer(message)
+            paid = {"usage": answer["usage"], "cost_usd": answer.get("cost_usd")}
+            self._close(run_id, text=answer["text"], status="ok", error=None, **paid)
         else:
             self._close(run_id, text=generation.text if generation else "", status="ok", error=None, usage=None)
 
     @override
     def on_llm_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
-        self._close(run_id, text="", status="failed", error=describe(error, self._secrets), usage=None)
+        self._close(run_id, text="", status="failed", error=describe(error, self._secrets), **paid_for(error))
 
     def _close(self, run_id: UUID, **outcome: Any) -> None:
         if run := self._runs.pop(run_id, None):

@@ -127,7 +127,7 @@ class ProposersFailedError(MoAError):
 
 
 class AggregatorFailedError(MoAError):
-    """The aggregator and all of its fallbacks raised an error or returned an empty answer.
+    """The aggregator and all of its fallbacks raised an error or returned an empty answer, or your aggregation raised an error.
 
     The provider's own error is the `__cause__`; of several, the first retryable one, or else the first. If it is one of
     LangChain's standard model errors (`ModelRateLimitError`, `ContextOverflowError`, ...), the error is also an instance of

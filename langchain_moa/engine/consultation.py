@@ -16,13 +16,14 @@ from langchain_core.outputs import ChatGeneration
 from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.config import merge_configs
 from langchain_core.runnables.utils import is_async_callable
+from langgraph.errors import GraphBubbleUp
 from langgraph.pregel.protocol import PregelProtocol
 from typing_extensions import override
 
 from langchain_moa.data.answer import read_answer
-from langchain_moa.data.errors import paid_for
-from langchain_moa.data.redaction import describe
-from langchain_moa.data.state import turn_of
+from langchain_moa.data.errors import StrategyFailedError, aggregator_failed, paid_for
+from langchain_moa.data.redaction import cleanse, describe
+from langchain_moa.data.state import references_of, steps_of, turn_of
 from langchain_moa.engine.asking import Asking
 from langchain_moa.engine.node import Node, NodeSettings, share_of
 from langchain_moa.engine.progress import RunState, progress_of
@@ -32,6 +33,7 @@ from langchain_moa.limits.portal import in_worker, iterate_in_worker
 from langchain_moa.members.clients import callable_here
 from langchain_moa.members.member import surrounding
 from langchain_moa.strategies.inquiry import Ask, Compare, conduct
+from langchain_moa.strategies.registry import name_of
 from langchain_moa.strategies.similarity import compare, name_of_embeddings
 
 if TYPE_CHECKING:
@@ -173,6 +175,32 @@ class Consultation:
         """Id of the message that is being answered."""
         return turn_of(self.state["messages"])
 
+    @property
+    def all_steps(self) -> list[Step]:
+        """The steps of the turn so far, including those of earlier nodes."""
+        return [*steps_of(self.state), *self.steps]
+
+    @contextmanager
+    def failing(self, name: str) -> Iterator[None]:
+        """Within the context, turn an error of the aggregation into an `AggregatorFailedError` with the calls so far.
+
+        Args:
+            name: The name of the aggregation.
+        """
+        try:
+            yield
+        except GraphBubbleUp:  # LangGraph handles interrupts
+            raise
+        except Exception as error:
+            references = references_of(self.state)
+            if isinstance(error, StrategyFailedError) and error.references == tuple(references):
+                # The error of this mixture's prompt, rather than of a nested mixture.
+                error.steps = tuple(self.all_steps)
+                raise
+            cleanse(error, self.settings.secrets)
+            reason = describe(error, self.settings.secrets)
+            raise aggregator_failed([(name, reason, error)], references, self.all_steps) from error
+
     def _until(self, name: str) -> Limit | None:
         """Return the time limit of the strategy's own code, or `None` without a deadline. Its `Ask`s have their own limits."""
         if (deadline := self.settings.deadline) is None:
@@ -280,6 +308,7 @@ class Consult(Node):
         self._settings = settings
         self._node = node
         self._closing = closing
+        self._name = name_of(settings.strategies.aggregation)
 
     async def ainvoke(self, input: RunState, config: RunnableConfig | None = None, **_: Any) -> dict[str, Any]:  # noqa: A002  # Runnable's name
         """Run the function and return its update of the state, together with the steps."""
@@ -287,8 +316,9 @@ class Consult(Node):
         if self._closing is not None:
             return await self._in_round(self._closing, input, config)
         consultation = Consultation(self._settings, input, config or {}, self._node)
-        update = await consultation.run(self._work, input, given=input, name=self._node)
-        return {**update, "steps": consultation.steps}
+        with consultation.failing(self._name):
+            update = await consultation.run(self._work, input, given=input, name=self._node)
+            return {**update, "steps": consultation.steps}
 
     async def _in_round(self, closing: Closing, state: RunState, config: RunnableConfig | None) -> dict[str, Any]:
         timeout = self._settings.proposer_timeout
@@ -299,7 +329,8 @@ class Consult(Node):
             else nullcontext(None if timeout is None else Limit(timeout=timeout)) as limit
         ):
             consultation = Consultation(self._settings, state, config or {}, self._node, limit=limit)
-            found = await consultation.run(self._work, state, given=state, name=self._node)
+            with consultation.failing(self._name):
+                found = await consultation.run(self._work, state, given=state, name=self._node)
             if current is not None and found is not None:
                 current.answered()
         return {"steps": consultation.steps}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from contextlib import aclosing, contextmanager, nullcontext
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from time import perf_counter
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from langchain_moa.data.errors import OutOfTimeError
     from langchain_moa.data.reference import Failure, Step
     from langchain_moa.engine.streaming import AnswerStream
-    from langchain_moa.limits.quorum import Closing
+    from langchain_moa.limits.quorum import Closing, LayerRound
     from langchain_moa.strategies.inquiry import Inquiry
     from langchain_moa.strategies.similarity import Matrix
 
@@ -122,7 +122,7 @@ class Consultation:
         steps: The calls so far.
         parts: Number of equal shares of the remaining `deadline` that are reserved for what follows this node, including the
             answer.
-        limit: Time limit shared by all calls, in addition to the mixture's own limits, or `None`.
+        round: The round of nodes that stop waiting for each other, in which all calls take part, or `None`.
     """
 
     settings: NodeSettings
@@ -131,7 +131,7 @@ class Consultation:
     node: str
     steps: list[Step] = field(default_factory=list)
     parts: int = 1
-    limit: Limit | None = None
+    round: LayerRound | None = None
 
     async def run(self, strategy: Any, *args: Any, given: Any, name: str, stream: AnswerStream | None = None) -> Any:
         """Run a strategy and return its result.
@@ -168,7 +168,7 @@ class Consultation:
 
     @cached_property
     def _asking(self) -> Asking:
-        return Asking(self.settings, self.state, self.config, self.node, self.steps, max(self.parts, 1), self.limit)
+        return Asking(self.settings, self.state, self.config, self.node, self.steps, max(self.parts, 1), self.round)
 
     @property
     def turn(self) -> str:
@@ -321,16 +321,10 @@ class Consult(Node):
             return {**update, "steps": consultation.steps}
 
     async def _in_round(self, closing: Closing, state: RunState, config: RunnableConfig | None) -> dict[str, Any]:
-        timeout = self._settings.proposer_timeout
         current = progress_of(config).round("ranking", closing) if closing.is_needed else None
-        with (
-            current.joined(timeout)
-            if current is not None
-            else nullcontext(None if timeout is None else Limit(timeout=timeout)) as limit
-        ):
-            consultation = Consultation(self._settings, state, config or {}, self._node, limit=limit)
-            with consultation.failing(self._name):
-                found = await consultation.run(self._work, state, given=state, name=self._node)
-            if current is not None and found is not None:
-                current.answered()
+        consultation = Consultation(self._settings, state, config or {}, self._node, round=current)
+        with consultation.failing(self._name):
+            found = await consultation.run(self._work, state, given=state, name=self._node)
+        if current is not None and found is not None:
+            current.answered()
         return {"steps": consultation.steps}

@@ -162,13 +162,7 @@ class AggregatorFailedError(MoAError):
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the error without its causes, because some clients' errors cannot be pickled."""
-        return _restored, (type(self), str(self), self.references, self.steps)
-
-
-def _restored(
-    kind: type[AggregatorFailedError], message: str, references: Sequence[Reference], steps: Sequence[Step]
-) -> AggregatorFailedError:
-    return kind(message, references=references, steps=steps)
+        return type(self), self.args, {**vars(self), "causes": ()}
 
 
 class StrategyFailedError(MoAError):

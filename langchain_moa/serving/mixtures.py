@@ -178,7 +178,7 @@ def _aggregator_of(moa: ChatMoA) -> ChatMoA:
         return moa
     names = ("aggregator_fallbacks", "temperature", "max_tokens", "stop", "deadline", "timeout", "max_retries", "api_key")
     fields = {name: value for name in names if (value := getattr(moa, name)) is not None}
-    return ChatMoA(proposers=[moa.aggregator], aggregator=moa.aggregator, num_layers=1, **fields)  # type: ignore[arg-type]  # checked by the model
+    return ChatMoA(proposers=[moa.aggregator], aggregator=moa.aggregator, num_layers=1, **fields)  # type: ignore[list-item]  # `aliases` has checked it
 
 
 class _Teller:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
@@ -12,6 +13,7 @@ from langchain_core.tools import tool
 from pydantic import BaseModel
 
 from langchain_moa import ChatMoA, Proposer, create_moa
+from langchain_moa.chat_model.inner_run import TurnReferences
 from tests.loopback import Reply, ToolCall
 
 if TYPE_CHECKING:
@@ -194,6 +196,18 @@ def test_tools_in_any_form(loopback: Loopback, moa: ChatMoA) -> None:
         "- raw(): A tool.",
     ):
         assert line in system
+
+
+def test_the_references_of_turns_do_not_keep_the_conversations() -> None:
+    turns = TurnReferences()
+    tracemalloc.start()
+    try:
+        for number in range(20):
+            turns.keep([HumanMessage(f"{number} {'x' * 1_000_000}")], {}, [])
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept < 5_000_000
 
 
 @pytest.mark.parametrize("wrap", ["fallbacks", "retry", "configurable"])

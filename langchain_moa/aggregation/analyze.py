@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict
 from typing_extensions import override
 
-from langchain_moa.data.reference import steps_of
 from langchain_moa.data.sanitizing import plain
-from langchain_moa.data.state import turn_of
+from langchain_moa.data.state import steps_of
 from langchain_moa.strategies.aggregation import Aggregation
 from langchain_moa.strategies.ballot import Ballot
 from langchain_moa.strategies.inquiry import decide, reads_json
@@ -144,7 +143,7 @@ class Analyze(Aggregation):
 
 def _informed(state: MoAState, prompt: PlacedPrompt) -> Prompt:
     """Return the prompt with the analysis after the references; unchanged if there is no analysis."""
-    said = [step for step in steps_of(state.get("steps", []), turn_of(state["messages"])) if step["node"] == _NODE]
+    said = [step for step in steps_of(state) if step["node"] == _NODE]
     analysis = reads_json(Analysis)(said[-1]["text"]) if said else None
     if analysis is None:
         return prompt

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from typing_extensions import override
 
-from langchain_moa.data.reference import steps_of
-from langchain_moa.data.state import MoAState, emit, references_of, turn_of
+from langchain_moa.data.state import MoAState, emit, references_of, steps_of
 from langchain_moa.strategies.aggregation import Aggregation
 from langchain_moa.strategies.ballot import FAIR, Ballot
 from langchain_moa.strategies.inquiry import decide
@@ -101,7 +100,7 @@ class Rank(Aggregation):
         references = state.get("merged", [])
         places: dict[int, list[float]] = {id(each): [] for each in references}
         # The last text of a node counts: the repaired reply if there is one.
-        said = {step["node"]: step["text"] for step in steps_of(state.get("steps", []), turn_of(state["messages"]))}
+        said = {step["node"]: step["text"] for step in steps_of(state)}
         for position, node in enumerate(nodes, start=1):
             ranking = self._ranking(state, _peer(state, layers, position), position, said.get(node, ""))
             for rank, reference in enumerate(ranking):

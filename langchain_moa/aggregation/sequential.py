@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 from typing_extensions import override
 
-from langchain_moa.data.reference import Reference, steps_of
-from langchain_moa.data.state import MoAState, turn_of
+from langchain_moa.data.reference import Reference
+from langchain_moa.data.state import MoAState, steps_of, turn_of
 from langchain_moa.strategies.aggregation import Aggregation
 from langchain_moa.strategies.inquiry import Ask, Inquiry
 from langchain_moa.strategies.registry import strategy
@@ -65,8 +65,7 @@ class Sequential(Aggregation):
         return _NODE
 
     def _goes_on(self, state: MoAState) -> bool:
-        steps = steps_of(state.get("steps", []), turn_of(state["messages"]))
-        last = [step["status"] for step in steps if step["node"] == _NODE][-_PATIENCE:]
+        last = [step["status"] for step in steps_of(state) if step["node"] == _NODE][-_PATIENCE:]
         is_down = last == ["failed"] * _PATIENCE
         return len(state.get("merged", [])) > self.window and not is_down
 

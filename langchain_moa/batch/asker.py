@@ -11,7 +11,7 @@ from typing_extensions import override
 from langchain_moa.batch.calls import QuestionRun, belonging_to, reason_of, with_journal
 from langchain_moa.batch.output import with_columns
 from langchain_moa.batch.pace import Paces
-from langchain_moa.data.answer import reference_text
+from langchain_moa.data.answer import read_answer, reference_text
 from langchain_moa.data.errors import MoAError
 from langchain_moa.data.redaction import describe
 from langchain_moa.engine.graph import build_graph
@@ -205,7 +205,7 @@ class LocalAsker(Asker):
 
 
 def _tokens(run: QuestionRun) -> dict[str, int] | None:
-    usages = [usage for record in run.records if (usage := record.answer.usage_metadata) is not None]
+    usages = [usage for record in run.records if (usage := read_answer(record.answer)["usage"]) is not None]
     if not usages:
         return None
     return {name: sum(usage[name] for usage in usages) for name in ("input_tokens", "output_tokens", "total_tokens")}

@@ -202,7 +202,12 @@ class JournaledRunnable(RunnableBindingBase[Any, Any]):
             if isinstance(output, AIMessage):
                 return output
             answer = read_answer(output, seen=len(messages))
-            return answer["message"].model_copy(update={"usage_metadata": answer["usage"]})
+            message = answer["message"]
+            # The account of a mixture inside an agent is that of its last call only.
+            said = {key: value for key, value in message.response_metadata.items() if key != "moa"}
+            if (cost := answer.get("cost_usd")) is not None:
+                said["cost_usd"] = cost
+            return message.model_copy(update={"usage_metadata": answer["usage"], "response_metadata": said})
 
         journal: CallJournal = self.journal
         site: CallSite = self.site

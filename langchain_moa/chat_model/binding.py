@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.runnables import RunnableBinding, RunnableParallel, RunnableSequence
+from langchain_core.runnables.fallbacks import RunnableWithFallbacks
+from langchain_core.runnables.retry import RunnableRetry
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,7 +26,7 @@ AGGREGATOR_ONLY = frozenset(
 """Keyword arguments of a call that go to the aggregator only, even if they are not marked by a binding."""
 
 
-def rebound(moa: ChatMoA, bind: Callable[[Any], Runnable[Any, Any]]) -> Runnable[Any, Any]:
+def rebound(moa: ChatMoA, bind: Callable[[Any], Runnable[Any, Any]], *, parses: bool = False) -> Runnable[Any, Any]:
     """Bind tools or a schema to the aggregator, and return the result with the mixture in place of the aggregator.
 
     Each provider has its own formats and parsers for tools and schemas, which are kept this way. The compiled graph is shared
@@ -32,13 +35,27 @@ def rebound(moa: ChatMoA, bind: Callable[[Any], Runnable[Any, Any]]) -> Runnable
     Args:
         moa: The mixture.
         bind: Calls `bind_tools` or `with_structured_output` of the given model.
+        parses: Whether the result parses the answer.
+
+    Raises:
+        ValueError: `parses` is set, and the parser cannot be separated from the aggregator.
     """
     member = moa.members.aggregator
-    bound = _transplanted(bind(member.runnable), moa)
-    if bound is not None:
+    runnable: Any = member.runnable
+    if isinstance(runnable, RunnableWithFallbacks):
+        # The other models become fallbacks of the aggregator, which are sent the arguments in their own formats.
+        apart = replace(member.spec, model=runnable.runnable, fallbacks=[*runnable.fallbacks, *member.spec.fallbacks])
+        return rebound(moa.model_copy(update={"aggregator": apart}), bind, parses=parses)
+    while isinstance(runnable, RunnableRetry):
+        runnable = runnable.bound
+    made = bind(runnable)
+    if (bound := _transplanted(made, moa)) is not None:
         return bound
-    # The result has another structure (such as fallbacks, each with its own tools), so it becomes the aggregator.
-    return moa.model_copy(update={"aggregator": bind(member.runnable)})
+    if parses:
+        msg = f"the aggregator is a {type(runnable).__name__}, which cannot be given a schema here; give a chat model"
+        raise ValueError(msg)
+    # The result has another structure (such as a model that is made at call time), so it becomes the aggregator.
+    return moa.model_copy(update={"aggregator": replace(member.spec, model=made)})
 
 
 def _transplanted(runnable: Any, moa: ChatMoA) -> Runnable[Any, Any] | None:

@@ -171,10 +171,15 @@ class ChatMoA(Mixture, ScopedChatModel):
             **kwargs: The other arguments of the aggregator's `with_structured_output` (`method`, `strict`, ...).
 
         Raises:
-            ValueError: The aggregation does not have a model write the answer.
+            ValueError: The aggregation does not have a model write the answer, or the aggregator is a configurable model.
         """
         refuse_unusable(self.strategies.aggregation, ["a schema"])
-        return rebound(self, lambda model: model.with_structured_output(schema, include_raw=include_raw, **kwargs))
+
+        def bind(model: Any) -> Runnable[Any, Any]:
+            bound: Runnable[Any, Any] = model.with_structured_output(schema, include_raw=include_raw, **kwargs)
+            return bound
+
+        return rebound(self, bind, parses=True)
 
     # --- running the graph ---
 

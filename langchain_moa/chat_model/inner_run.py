@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from contextlib import aclosing, contextmanager
 from contextvars import ContextVar, copy_context
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
 from langchain_core.callbacks import (
@@ -226,7 +227,8 @@ class TurnReferences:
         turn = messages[: users[-1] + 1] if users else messages
         # Without ids: some clients send the same conversation with new ids at every step.
         said = [(message.type, message.content, getattr(message, "tool_calls", None)) for message in turn]
-        return repr((said, sorted(parameters.items(), key=lambda item: item[0])))
+        # A hash, because a conversation may have large images.
+        return sha256(repr((said, sorted(parameters.items(), key=lambda item: item[0]))).encode()).hexdigest()
 
 
 class Engine(NamedTuple):

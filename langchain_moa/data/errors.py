@@ -127,7 +127,7 @@ class ProposersFailedError(MoAError):
 
 
 class AggregatorFailedError(MoAError):
-    """The aggregator and all of its fallbacks raised an error or returned an empty answer.
+    """The aggregator and all of its fallbacks raised an error or returned an empty answer, or your aggregation raised an error.
 
     The provider's own error is the `__cause__`; of several, the first retryable one, or else the first. If it is one of
     LangChain's standard model errors (`ModelRateLimitError`, `ContextOverflowError`, ...), the error is also an instance of
@@ -162,13 +162,7 @@ class AggregatorFailedError(MoAError):
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the error without its causes, because some clients' errors cannot be pickled."""
-        return _restored, (type(self), str(self), self.references, self.steps)
-
-
-def _restored(
-    kind: type[AggregatorFailedError], message: str, references: Sequence[Reference], steps: Sequence[Step]
-) -> AggregatorFailedError:
-    return kind(message, references=references, steps=steps)
+        return type(self), self.args, {**vars(self), "causes": ()}
 
 
 class StrategyFailedError(MoAError):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Literal, NotRequired
 from unicodedata import category
 
@@ -230,8 +230,3 @@ def merge_steps(left: list[Step] | None, right: list[Step] | None) -> list[Step]
         return left or []
     turn = right[-1]["turn"]
     return [*(step for step in left or [] if step["turn"] == turn), *right]
-
-
-def steps_of(steps: Sequence[Step], turn: str) -> list[Step]:
-    """Return the steps of one turn."""
-    return [step for step in steps if step["turn"] == turn]

@@ -89,6 +89,12 @@ def references_of(state: MoAState) -> list[Reference]:
     return [reference for reference in state.get("references", []) if reference["turn"] == turn]
 
 
+def steps_of(state: MoAState) -> list[Step]:
+    """Return the steps of the current turn so far."""
+    turn = turn_of(state["messages"])
+    return [step for step in state.get("steps", []) if step["turn"] == turn]
+
+
 def turn_of(messages: list[AnyMessage]) -> str:
     """Return the id of the current turn: the id of the last message."""
     return (messages[-1].id or "") if messages else ""

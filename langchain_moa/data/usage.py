@@ -196,11 +196,14 @@ def _cost_of_message(message: AIMessage) -> float | None:
 
 
 def cost_usd(model: str, usage: UsageMetadata) -> float | None:
-    """Return the cost of a call in US dollars, or `None` if genai-prices does not know the model.
+    """Return the cost of a call in US dollars, or `None` if it is unknown.
 
     Args:
         model: The model id, `provider:model`.
         usage: The tokens of the call.
+
+    Returns:
+        The cost; `None` if genai-prices does not know the model, or if the counts contradict each other.
     """
     if not _is_priced(model):
         return None
@@ -214,7 +217,10 @@ def cost_usd(model: str, usage: UsageMetadata) -> float | None:
         cache_read_tokens=details.get("cache_read"),
         cache_write_tokens=details.get("cache_creation"),
     )
-    return float(genai_prices.calc_price(tokens, model_ref=name, provider_id=provider).total_price)
+    try:
+        return float(genai_prices.calc_price(tokens, model_ref=name, provider_id=provider).total_price)
+    except ValueError:  # more tokens from the cache than input tokens, as some servers report
+        return None
 
 
 def unpriced(models: Iterable[str]) -> list[str]:

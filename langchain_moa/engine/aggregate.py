@@ -18,8 +18,8 @@ from langchain_moa.data.answer import has_no_end
 from langchain_moa.data.errors import aggregator_failed, paid_for, was_sent
 from langchain_moa.data.finish_reasons import is_cut
 from langchain_moa.data.redaction import cleanse, describe
-from langchain_moa.data.reference import Failure, Step, steps_of
-from langchain_moa.data.state import emit, references_of, turn_of
+from langchain_moa.data.reference import Failure, Step
+from langchain_moa.data.state import emit, references_of, steps_of, turn_of
 from langchain_moa.data.usage import Paid, account
 from langchain_moa.engine.degradation import tell
 from langchain_moa.engine.node import Node, NodeSettings, context_of, secrets_of_call, share_of, shown
@@ -325,7 +325,7 @@ class Aggregate(Node):
             aggregated["cut"] = "the stream ended without a finish reason, so that its end may be missing"
         turn = turn_of(state["messages"])
         tried = [each.step(turn=turn, node=AGGREGATOR) for each in failed]
-        steps = [*steps_of(state.get("steps", []), turn), *tried]
+        steps = [*steps_of(state), *tried]
         moa = account(
             references_of(state),
             aggregated,
@@ -344,6 +344,6 @@ class Aggregate(Node):
     def _error(self, failed: Sequence[FailedAttempt], state: RunState) -> AggregatorFailedError:
         causes = [(each.member.id, each.failure, each.cause) for each in failed]
         turn = turn_of(state["messages"])
-        steps = [*steps_of(state.get("steps", []), turn), *(each.step(turn=turn, node=AGGREGATOR) for each in failed)]
+        steps = [*steps_of(state), *(each.step(turn=turn, node=AGGREGATOR) for each in failed)]
         role = {"role": ""} if self._is_alone else {}
         return aggregator_failed(causes, references_of(state), steps, **role)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from langchain_core.messages import BaseMessage
 
     from langchain_moa.data.reference import Reference
+    from langchain_moa.limits.quorum import LayerRound
     from langchain_moa.members.member import Member
     from langchain_moa.strategies.inquiry import Ask
 
@@ -43,7 +45,7 @@ class _InquiryCall(NamedTuple):
     trimmed: list[str]
     config: RunnableConfig
     kwargs: dict[str, Any]
-    limit: Limit | None
+    limit: Limit
     began: float
 
 
@@ -59,7 +61,7 @@ class Asking:
         steps: The calls so far; each new call is appended.
         parts: Number of equal shares of the remaining `deadline` that are reserved for what follows this node, including the
             answer.
-        limit: Time limit shared by all calls, in addition to the mixture's own limits, or `None`.
+        round: The round of nodes that stop waiting for each other, in which all calls take part, or `None`.
     """
 
     settings: NodeSettings
@@ -68,7 +70,7 @@ class Asking:
     node: str
     steps: list[Step]
     parts: int = 1
-    limit: Limit | None = None
+    round: LayerRound | None = None
 
     async def ask(self, ask: Ask) -> Answer:
         """Call the requested model, then its fallbacks until one answers.
@@ -80,8 +82,12 @@ class Asking:
             The first answer without a failure, or else the last one; its `failure` is then set.
         """
         answer: Answer | None = None
-        for call in self._calls(ask):
-            answer = self._answered(ask, call, await self._call(call))
+        members = [self.settings.member(ask.model)]
+        members += self.settings.members.fallbacks if ask.model is None else members[0].fallbacks
+        for place, member in enumerate(members):
+            with self._limited(ask, left=len(members) - place) as limit:
+                call = self._prepare(ask, member, limit)
+                answer = self._answered(ask, call, await self._call(call))
             if answer["failure"] is None:
                 break
         assert answer is not None  # noqa: S101  # at least one member is asked
@@ -98,14 +104,7 @@ class Asking:
         except Exception as error:  # noqa: BLE001  # the inquiry decides how to handle any failure
             return _failed(error, secrets_of_call(call.member, call.config))
 
-    def _calls(self, ask: Ask) -> Iterator[_InquiryCall]:
-        """Yield the calls of the member and its fallbacks. Each is prepared when it is requested."""
-        members = [self.settings.member(ask.model)]
-        members += self.settings.members.fallbacks if ask.model is None else members[0].fallbacks
-        for place, member in enumerate(members):
-            yield self._prepare(ask, member, left=len(members) - place)
-
-    def _prepare(self, ask: Ask, member: Member, *, left: int) -> _InquiryCall:
+    def _prepare(self, ask: Ask, member: Member, limit: Limit) -> _InquiryCall:
         parameters = member.parameters(self.settings.call_kwargs, context_of().model_kwargs)
         if not ask.drafts:
             # They apply to the final answer; a verdict that they cut short could not be parsed.
@@ -116,7 +115,7 @@ class Asking:
         emit("asking", node=self.node, name=ask.name, model=member.id)
         config = called(self.config, f"{ask.name}: {member.name}", member)
         sent = self._shown(ask, member, kwargs)
-        return _InquiryCall(member, sent.messages, sent.trimmed, config, kwargs, self._limit(ask, left), perf_counter())
+        return _InquiryCall(member, sent.messages, sent.trimmed, config, kwargs, limit, perf_counter())
 
     def _shown(self, ask: Ask, member: Member, kwargs: Mapping[str, Any]) -> Shown:
         """Return the messages for a member, with references cut as for any reader, fitted into its context window."""
@@ -140,18 +139,22 @@ class Asking:
         place = self.settings.place(member)
         return shown(member, list(ask.messages), ask.references, prompt, place=place, kwargs=kwargs, state=self.state)
 
-    def _limit(self, ask: Ask, left: int) -> Limit | None:
-        limit, timeout = self.limit, self.settings.proposer_timeout
-        if limit is None and timeout is not None and not ask.drafts:
-            # Verdicts have the same timeout as the answers that they judge.
-            limit = Limit(timeout=timeout)
-        if (deadline := self.settings.deadline) is None:
-            return limit
-        # The fallbacks and what follows this node, such as the final answer, keep their shares of the deadline.
-        at = share_of(deadline, self.config, parts=left + self.parts)
-        limit = limit or Limit()
-        limit.bring_forward(at, "deadline", f"{ask.name}: no answer within its share of the deadline ({deadline:g} s)")
-        return limit
+    @contextmanager
+    def _limited(self, ask: Ask, *, left: int) -> Iterator[Limit]:
+        """Yield the time limit of a call.
+
+        Args:
+            ask: The request.
+            left: The number of members that can still be asked, this one included.
+        """
+        # Verdicts have the same timeout as the answers that they judge.
+        timeout = None if ask.drafts else self.settings.proposer_timeout
+        with nullcontext(Limit(timeout=timeout)) if self.round is None else self.round.joined(timeout) as limit:
+            if (deadline := self.settings.deadline) is not None:
+                # The fallbacks and what follows this node, such as the final answer, keep their shares of the deadline.
+                at = share_of(deadline, self.config, parts=left + self.parts)
+                limit.bring_forward(at, "deadline", f"{ask.name}: no answer within its share of the deadline ({deadline:g} s)")
+            yield limit
 
     def _answered(self, ask: Ask, call: _InquiryCall, answer: Answer) -> Answer:
         failure = answer["failure"]
@@ -169,7 +172,7 @@ class Asking:
         )
         if call.trimmed:
             step["trimmed"] = call.trimmed
-        if failure is not None and call.limit is not None and not call.limit.has_begun:
+        if failure is not None and not call.limit.has_begun:
             step["sent"] = False
         self.steps.append(step)
         emit("asked", **{key: step[key] for key in ("node", "name", "model", "status", "error", "seconds")})

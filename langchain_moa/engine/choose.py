@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 from uuid import uuid4
 
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.runnables import RunnableConfig
 from langchain_core.utils.utils import LC_ID_PREFIX
-from langgraph.errors import GraphBubbleUp
 from langgraph.runtime import get_runtime
 
 from langchain_moa.data.answer import read_answer
-from langchain_moa.data.errors import MoAError, StrategyFailedError, aggregator_failed
-from langchain_moa.data.redaction import cleanse, describe
-from langchain_moa.data.reference import Reference, is_reference, steps_of
-from langchain_moa.data.state import emit, references_of, turn_of
+from langchain_moa.data.errors import MoAError
+from langchain_moa.data.reference import Reference, is_reference
+from langchain_moa.data.state import emit, references_of, steps_of
 from langchain_moa.data.usage import account
 from langchain_moa.data.validation import plain_data
 from langchain_moa.engine.aggregate import own_message
@@ -29,9 +26,6 @@ from langchain_moa.engine.streaming import AnswerStream
 from langchain_moa.engine.tracing import introduce
 from langchain_moa.strategies.aggregation import Choice, Undecided, refuse_unusable
 from langchain_moa.strategies.registry import name_of
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 
 class Choose(Node):
@@ -56,7 +50,7 @@ class Choose(Node):
         consultation, stream = self._prepare(input, config)
         messages, references = input["messages"], self._references(input)
         given = {"messages": messages, "references": references}
-        with self._failing(input):
+        with consultation.failing(self._name):
             result = await consultation.run(
                 self._aggregation, messages, references, given=given, name=self._name, stream=stream
             )
@@ -85,7 +79,7 @@ class Choose(Node):
         refuse_unusable(self._aggregation, context.aggregator_kwargs)
         if not state.get("merged"):
             msg = f"the aggregation {self._name!r} has no references to choose from"
-            raise MoAError(msg, references=references_of(state))
+            raise MoAError(msg, references=references_of(state), steps=steps_of(state))
         emit("aggregating", name=self._name, model=None)
         stream = AnswerStream(get_runtime().stream_writer) if context.stream_answer else None
         return Consultation(self._settings, state, config or {}, self._node, parts=0), stream
@@ -100,7 +94,7 @@ class Choose(Node):
         moa = account(
             references_of(state),
             None,
-            steps=[*steps_of(state.get("steps", []), turn_of(state["messages"])), *consultation.steps],
+            steps=consultation.all_steps,
             stopped=state.get("stopped"),
             passed_on=state.get("passed_on"),
             selected=None if chosen is None else self._origin(chosen),
@@ -121,21 +115,6 @@ class Choose(Node):
     def _origin(self, chosen: Choice) -> dict[str, Any]:
         place = {key: chosen.reference[key] for key in ("layer", "proposer", "name", "model")}
         return {"by": self._name, **place, **plain_data(chosen.why)}
-
-    @contextmanager
-    def _failing(self, state: RunState) -> Iterator[None]:
-        """Turn an error of the aggregation into an `AggregatorFailedError` that carries the references."""
-        try:
-            yield
-        except GraphBubbleUp:  # LangGraph handles interrupts
-            raise
-        except Exception as error:
-            references = references_of(state)
-            if isinstance(error, StrategyFailedError) and error.references == tuple(references):
-                raise  # the error of this mixture's prompt, rather than of a nested mixture
-            cleanse(error, self._settings.secrets)
-            reason = describe(error, self._settings.secrets)
-            raise aggregator_failed([(self._name, reason, error)], references) from error
 
 
 class Review(Node):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from contextlib import aclosing, contextmanager, nullcontext
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from time import perf_counter
@@ -16,13 +16,14 @@ from langchain_core.outputs import ChatGeneration
 from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.config import merge_configs
 from langchain_core.runnables.utils import is_async_callable
+from langgraph.errors import GraphBubbleUp
 from langgraph.pregel.protocol import PregelProtocol
 from typing_extensions import override
 
-from langchain_moa.data.answer import reference_text
-from langchain_moa.data.redaction import describe
-from langchain_moa.data.state import turn_of
-from langchain_moa.data.usage import cost_of_messages
+from langchain_moa.data.answer import read_answer
+from langchain_moa.data.errors import StrategyFailedError, aggregator_failed, paid_for
+from langchain_moa.data.redaction import cleanse, describe
+from langchain_moa.data.state import references_of, steps_of, turn_of
 from langchain_moa.engine.asking import Asking
 from langchain_moa.engine.node import Node, NodeSettings, share_of
 from langchain_moa.engine.progress import RunState, progress_of
@@ -32,6 +33,7 @@ from langchain_moa.limits.portal import in_worker, iterate_in_worker
 from langchain_moa.members.clients import callable_here
 from langchain_moa.members.member import surrounding
 from langchain_moa.strategies.inquiry import Ask, Compare, conduct
+from langchain_moa.strategies.registry import name_of
 from langchain_moa.strategies.similarity import compare, name_of_embeddings
 
 if TYPE_CHECKING:
@@ -43,7 +45,7 @@ if TYPE_CHECKING:
     from langchain_moa.data.errors import OutOfTimeError
     from langchain_moa.data.reference import Failure, Step
     from langchain_moa.engine.streaming import AnswerStream
-    from langchain_moa.limits.quorum import Closing
+    from langchain_moa.limits.quorum import Closing, LayerRound
     from langchain_moa.strategies.inquiry import Inquiry
     from langchain_moa.strategies.similarity import Matrix
 
@@ -92,14 +94,15 @@ class CallCounter(BaseCallbackHandler):
         generation = response.generations[0][0] if response.generations and response.generations[0] else None
         message = generation.message if isinstance(generation, ChatGeneration) else None
         if isinstance(message, AIMessage):
-            paid = {"usage": message.usage_metadata, "cost_usd": cost_of_messages([message])}
-            self._close(run_id, text=reference_text(message), status="ok", error=None, **paid)
+            answer = read_answer(message)
+            paid = {"usage": answer["usage"], "cost_usd": answer.get("cost_usd")}
+            self._close(run_id, text=answer["text"], status="ok", error=None, **paid)
         else:
             self._close(run_id, text=generation.text if generation else "", status="ok", error=None, usage=None)
 
     @override
     def on_llm_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
-        self._close(run_id, text="", status="failed", error=describe(error, self._secrets), usage=None)
+        self._close(run_id, text="", status="failed", error=describe(error, self._secrets), **paid_for(error))
 
     def _close(self, run_id: UUID, **outcome: Any) -> None:
         if run := self._runs.pop(run_id, None):
@@ -119,7 +122,7 @@ class Consultation:
         steps: The calls so far.
         parts: Number of equal shares of the remaining `deadline` that are reserved for what follows this node, including the
             answer.
-        limit: Time limit shared by all calls, in addition to the mixture's own limits, or `None`.
+        round: The round of nodes that stop waiting for each other, in which all calls take part, or `None`.
     """
 
     settings: NodeSettings
@@ -128,7 +131,7 @@ class Consultation:
     node: str
     steps: list[Step] = field(default_factory=list)
     parts: int = 1
-    limit: Limit | None = None
+    round: LayerRound | None = None
 
     async def run(self, strategy: Any, *args: Any, given: Any, name: str, stream: AnswerStream | None = None) -> Any:
         """Run a strategy and return its result.
@@ -165,12 +168,38 @@ class Consultation:
 
     @cached_property
     def _asking(self) -> Asking:
-        return Asking(self.settings, self.state, self.config, self.node, self.steps, max(self.parts, 1), self.limit)
+        return Asking(self.settings, self.state, self.config, self.node, self.steps, max(self.parts, 1), self.round)
 
     @property
     def turn(self) -> str:
         """Id of the message that is being answered."""
         return turn_of(self.state["messages"])
+
+    @property
+    def all_steps(self) -> list[Step]:
+        """The steps of the turn so far, including those of earlier nodes."""
+        return [*steps_of(self.state), *self.steps]
+
+    @contextmanager
+    def failing(self, name: str) -> Iterator[None]:
+        """Within the context, turn an error of the aggregation into an `AggregatorFailedError` with the calls so far.
+
+        Args:
+            name: The name of the aggregation.
+        """
+        try:
+            yield
+        except GraphBubbleUp:  # LangGraph handles interrupts
+            raise
+        except Exception as error:
+            references = references_of(self.state)
+            if isinstance(error, StrategyFailedError) and error.references == tuple(references):
+                # The error of this mixture's prompt, rather than of a nested mixture.
+                error.steps = tuple(self.all_steps)
+                raise
+            cleanse(error, self.settings.secrets)
+            reason = describe(error, self.settings.secrets)
+            raise aggregator_failed([(name, reason, error)], references, self.all_steps) from error
 
     def _until(self, name: str) -> Limit | None:
         """Return the time limit of the strategy's own code, or `None` without a deadline. Its `Ask`s have their own limits."""
@@ -279,6 +308,7 @@ class Consult(Node):
         self._settings = settings
         self._node = node
         self._closing = closing
+        self._name = name_of(settings.strategies.aggregation)
 
     async def ainvoke(self, input: RunState, config: RunnableConfig | None = None, **_: Any) -> dict[str, Any]:  # noqa: A002  # Runnable's name
         """Run the function and return its update of the state, together with the steps."""
@@ -286,19 +316,15 @@ class Consult(Node):
         if self._closing is not None:
             return await self._in_round(self._closing, input, config)
         consultation = Consultation(self._settings, input, config or {}, self._node)
-        update = await consultation.run(self._work, input, given=input, name=self._node)
-        return {**update, "steps": consultation.steps}
+        with consultation.failing(self._name):
+            update = await consultation.run(self._work, input, given=input, name=self._node)
+            return {**update, "steps": consultation.steps}
 
     async def _in_round(self, closing: Closing, state: RunState, config: RunnableConfig | None) -> dict[str, Any]:
-        timeout = self._settings.proposer_timeout
         current = progress_of(config).round("ranking", closing) if closing.is_needed else None
-        with (
-            current.joined(timeout)
-            if current is not None
-            else nullcontext(None if timeout is None else Limit(timeout=timeout)) as limit
-        ):
-            consultation = Consultation(self._settings, state, config or {}, self._node, limit=limit)
+        consultation = Consultation(self._settings, state, config or {}, self._node, round=current)
+        with consultation.failing(self._name):
             found = await consultation.run(self._work, state, given=state, name=self._node)
-            if current is not None and found is not None:
-                current.answered()
+        if current is not None and found is not None:
+            current.answered()
         return {"steps": consultation.steps}

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 
 def create_moa(
-    proposers: Mixture | Sequence[MemberLike] | Sequence[Sequence[MemberLike]],
+    proposers: Mixture | Sequence[MemberLike | Sequence[MemberLike]],
     aggregator: MemberLike | None = None,
     **options: Unpack[MixtureOptions],
 ) -> StateGraph[MoAState, MoAContext]:

@@ -11,8 +11,8 @@ from langgraph.errors import GraphBubbleUp
 
 from langchain_moa.data.errors import OutOfTimeError, StrategyFailedError, proposers_failed
 from langchain_moa.data.redaction import cleanse, describe
-from langchain_moa.data.reference import is_reference, steps_of
-from langchain_moa.data.state import emit, references_of, turn_of
+from langchain_moa.data.reference import is_reference
+from langchain_moa.data.state import emit, references_of, steps_of
 from langchain_moa.data.usage import spent_usd
 from langchain_moa.data.validation import plain_data
 from langchain_moa.engine.consultation import Consultation
@@ -24,7 +24,7 @@ from langchain_moa.strategies.layer import ClosedLayer, Filtered
 from langchain_moa.strategies.registry import name_of
 
 if TYPE_CHECKING:
-    from langchain_moa.data.reference import Reference, Step
+    from langchain_moa.data.reference import Reference
     from langchain_moa.limits.quorum import Closing
 
 
@@ -33,12 +33,6 @@ class _MergedLayer(NamedTuple):
     references: list[Reference]
     fell_back: bool
     consultation: Consultation
-
-    @property
-    def steps(self) -> list[Step]:
-        """The steps of the turn so far: all calls other than those of the proposers."""
-        consultation = self.consultation
-        return [*steps_of(consultation.state.get("steps", []), consultation.turn), *consultation.steps]
 
 
 class Merge(Node):
@@ -84,7 +78,6 @@ class Merge(Node):
 
     def _close(self, state: RunState, config: RunnableConfig | None) -> _MergedLayer:
         introduce(config, self._settings.mixture)
-        turn = turn_of(state["messages"])
         references = references_of(state)
         of_turn = [reference for reference in references if reference["status"] == "ok"]
         good = [reference for reference in of_turn if reference["layer"] == self._layer]
@@ -93,8 +86,7 @@ class Merge(Node):
         # A blind layer adds to the references before it, so these count, too; the next layer, if blind, may add the rest.
         fell_back = len(good) + len(previous if is_blind else ()) < self._settings.min_references
         if fell_back and (is_blind or not previous) and self._layer + 1 not in self._settings.blind:
-            steps = steps_of(state.get("steps", []), turn)
-            raise proposers_failed(references, self._layer, self._settings.min_references, steps)
+            raise proposers_failed(references, self._layer, self._settings.min_references, steps_of(state))
         layer = ClosedLayer(
             messages=state["messages"],
             references=previous if fell_back and not is_blind else good,
@@ -106,7 +98,7 @@ class Merge(Node):
             width=len(self._settings.members.layers[self._layer - 1]),
             is_blind=is_blind,
             asked=sum(map(len, self._settings.members.layers[: self._layer])),
-            steps=steps_of(state.get("steps", []), turn),
+            steps=steps_of(state),
         )
         # One share of the deadline for each further layer, and one for the answer.
         parts = self._num_layers - self._layer + 1
@@ -133,7 +125,7 @@ class Merge(Node):
         """Return the reason to stop if `max_cost_usd` is spent, or else `None`."""
         if (most := self._settings.max_cost_usd) is None:
             return None
-        spent = spent_usd([*closing.references, *closing.steps])
+        spent = spent_usd([*closing.references, *closing.consultation.all_steps])
         return f"max_cost_usd: {spent:.6f} of {most:g} dollars have been spent" if spent >= most else None
 
 
@@ -161,7 +153,8 @@ class _Failing:
             cleanse(error, secrets)
             reason = describe(error, secrets)
             msg = f"{self._what} failed after layer {self._closing.layer.number}: {reason['kind']}: {reason['message']}"
-            raise StrategyFailedError(msg, references=self._closing.references, steps=self._closing.steps) from error
+            steps = self._closing.consultation.all_steps
+            raise StrategyFailedError(msg, references=self._closing.references, steps=steps) from error
         return False
 
 

@@ -15,7 +15,7 @@ from langgraph.runtime import get_runtime
 from langchain_moa.data.errors import StrategyFailedError
 from langchain_moa.data.redaction import describe, secrets_of
 from langchain_moa.data.sanitizing import shown_line
-from langchain_moa.data.state import MoAContext, emit, references_of
+from langchain_moa.data.state import MoAContext, emit, references_of, steps_of
 from langchain_moa.engine.progress import RunState, progress_of
 from langchain_moa.limits.portal import wait_for
 from langchain_moa.prompting.budget import fit, room_for_messages
@@ -220,7 +220,7 @@ def shown(
         prompt: Makes the messages to send from the conversation and the references.
         place: The place of the references in the member's prompt.
         kwargs: The keyword arguments of the call.
-        state: The graph's state, for the references of the error.
+        state: The graph's state, for the references and steps of the error.
 
     Raises:
         StrategyFailedError: The user's prompt function failed. No fallback is called, as the prompt would fail again.
@@ -238,7 +238,7 @@ def shown(
         cause = error.__cause__ or error
         reason = describe(cause, member.secrets)
         msg = f"the prompt {str(error)!r} failed for {member.name}: {reason['kind']}: {reason['message']}"
-        raise StrategyFailedError(msg, references=references_of(state)) from cause
+        raise StrategyFailedError(msg, references=references_of(state), steps=steps_of(state)) from cause
     if trimmed:
         emit("trimmed", name=member.name, model=member.id, trimmed=trimmed)
         most = (member.profile or {}).get("max_input_tokens")

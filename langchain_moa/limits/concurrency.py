@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from contextlib import asynccontextmanager, nullcontext
 from typing import TYPE_CHECKING
-from weakref import WeakKeyDictionary
+
+from langchain_moa.limits.per_loop import PerLoop
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -30,7 +31,7 @@ class CallLimiter:
         """
         self._most = most
         self._within = within
-        self._semaphores: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.BoundedSemaphore] = WeakKeyDictionary()
+        self._semaphores = PerLoop[asyncio.BoundedSemaphore]()
 
     @asynccontextmanager
     async def taken(self, limit: Limit | None = None) -> AsyncGenerator[None]:
@@ -49,9 +50,4 @@ class CallLimiter:
             yield
 
     def _semaphore(self, most: int) -> asyncio.BoundedSemaphore:
-        loop = asyncio.get_running_loop()
-        if loop not in self._semaphores:
-            # A semaphore refers to its loop, so entries of closed loops would never be collected.
-            for each in [each for each in self._semaphores if each.is_closed()]:
-                del self._semaphores[each]
-        return self._semaphores.setdefault(loop, asyncio.BoundedSemaphore(most))
+        return self._semaphores.get() or self._semaphores.set(asyncio.BoundedSemaphore(most))

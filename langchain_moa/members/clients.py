@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.output_parsers import BaseOutputParser
@@ -17,6 +16,7 @@ from langgraph.pregel import Pregel
 from langgraph.pregel.protocol import PregelProtocol
 
 from langchain_moa._compat import copy_for_loop, has_async_methods
+from langchain_moa.limits.per_loop import PerLoop
 from langchain_moa.limits.portal import is_on_portal
 
 if TYPE_CHECKING:
@@ -60,15 +60,14 @@ class LoopClients:
             await asyncio.gather(*(close() for close in closers), return_exceptions=True)
 
 
-_of_loops: WeakKeyDictionary[asyncio.AbstractEventLoop, LoopClients] = WeakKeyDictionary()
+_of_loops = PerLoop[LoopClients]()
 
 
 async def clients_here() -> LoopClients:
     """Return the clients of the running loop."""
-    loop = asyncio.get_running_loop()
-    clients = _of_loops.get(loop)
+    clients = _of_loops.get()
     if clients is None:
-        clients = _of_loops[loop] = LoopClients()
+        clients = _of_loops.set(LoopClients())
         await clients.anchor()
     return clients
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import aclosing, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, NoReturn
-from weakref import WeakKeyDictionary
 
 from langchain_core.runnables import Runnable
 from langchain_core.runnables.base import RunnableBindingBase
@@ -21,6 +19,7 @@ from langchain_moa._compat import identifying_params, llm_type
 from langchain_moa.data.answer import Answer, read_answer
 from langchain_moa.data.redaction import masked, redact, secrets_of
 from langchain_moa.limits.concurrency import CallLimiter
+from langchain_moa.limits.per_loop import PerLoop
 from langchain_moa.limits.portal import in_worker, iterate_in_worker
 from langchain_moa.limits.retry import Retry, retrying
 from langchain_moa.members.clients import callable_here
@@ -103,9 +102,7 @@ class Member:
     retry: Retry | None = None
     fallbacks: tuple[Member, ...] = ()
     limiter: CallLimiter = field(default_factory=lambda: CallLimiter(None))
-    _of_loops: WeakKeyDictionary[asyncio.AbstractEventLoop, tuple[Any, bool]] = field(
-        default_factory=WeakKeyDictionary, init=False, compare=False
-    )
+    _of_loops: PerLoop[tuple[Any, bool]] = field(default_factory=PerLoop, init=False, compare=False)
 
     def __repr__(self) -> str:
         """Return the repr of the specification, which has no secrets."""
@@ -342,7 +339,4 @@ class Member:
 
     async def _callable_here(self) -> tuple[Any, bool]:
         """Return the Runnable to call on the running loop, and whether to call its async methods."""
-        loop = asyncio.get_running_loop()
-        if (found := self._of_loops.get(loop)) is None:
-            found = self._of_loops[loop] = await callable_here(self.runnable)
-        return found
+        return self._of_loops.get() or self._of_loops.set(await callable_here(self.runnable))

@@ -181,9 +181,7 @@ class Proposer:
             if text is not None and not isinstance(text, str):
                 msg = f"{name} must be a text, not {text!r}; put it in quotes"
                 raise ValueError(msg)
-        if not isinstance(settings, Mapping):
-            msg = f"settings must be a mapping like {{'temperature': 0.2}}, not {type(settings).__name__}"
-            raise ValueError(msg)  # noqa: TRY004  # pydantic reports ValueErrors with the field's place
+        _require_settings(settings)
         self._place_base_url()
         if settings and not isinstance(model, str):
             msg = "settings are for models given as strings; give this one's to its own constructor"
@@ -265,7 +263,7 @@ class Proposer:
             raise ValueError(msg)  # noqa: TRY004  # pydantic reports ValueErrors with the field's place
         value = _with_mixture(value)
         known = [one.name for one in fields(cls)]
-        if unknown := sorted(set(value) - set(known)):
+        if unknown := sorted(str(key) for key in value if key not in known):
             close = get_close_matches(unknown[0], known, n=1)
             remedy = f"; did you mean {close[0]!r}?" if close else f"; choose one of: {', '.join(known)}."
             msg = (
@@ -352,6 +350,16 @@ def _coerce_fallbacks(value: Any) -> tuple[Proposer, ...]:
             msg = f"item {number} has fallbacks of its own; list them all here, in their order"
             raise ValueError(msg)
     return found
+
+
+def _require_settings(value: Any) -> None:
+    if not isinstance(value, Mapping):
+        msg = f"settings must be a mapping like {{'temperature': 0.2}}, not {type(value).__name__}"
+        raise ValueError(msg)  # noqa: TRY004  # pydantic reports ValueErrors with the field's place
+    for name in value:
+        if not isinstance(name, str):
+            msg = f"settings: the key {name!r} is not a text; put it in quotes"
+            raise ValueError(msg)  # noqa: TRY004  # as above
 
 
 def _require_history(value: Any) -> None:

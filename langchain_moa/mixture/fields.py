@@ -8,7 +8,7 @@ from enum import Flag, auto
 from typing import Annotated, Any, TypedDict
 
 from langchain_core.runnables import Runnable
-from pydantic import BaseModel, ConfigDict, Field, PlainValidator, SecretStr, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator, SecretStr, field_validator, model_validator
 
 from langchain_moa.data.validation import each
 from langchain_moa.limits.retry import Retry
@@ -74,6 +74,10 @@ def _coerce_fallbacks(value: Any) -> tuple[Proposer, ...]:
     return each(items, Proposer.coerce)
 
 
+def _secret(value: str | SecretStr | None) -> SecretStr | None:
+    return SecretStr(value) if isinstance(value, str) else value
+
+
 _SAMPLING = Use.ANSWER | Use.CALL | Use.SHARED
 
 
@@ -91,7 +95,7 @@ class MixtureFields(BaseModel):
     model_config = ConfigDict(arbitrary_types_allowed=True, hide_input_in_errors=True, protected_namespaces=())
 
     proposers: Annotated[
-        Sequence[MemberLike] | Sequence[Sequence[MemberLike]],
+        Sequence[MemberLike | Sequence[MemberLike]],
         PlainValidator(coerce_proposers),
         Use.RESOLVED | Use.STUDIO,
     ]
@@ -117,7 +121,10 @@ class MixtureFields(BaseModel):
     max_cost_usd: Annotated[float | None, Field(gt=0, allow_inf_nan=False), Use(0)] = None
     timeout: Annotated[float | None, Field(gt=0), Use.CLIENT | Use.SHARED] = None
     max_retries: Annotated[int | None, Field(ge=0), Use.CLIENT | Use.SHARED] = None
-    api_key: Annotated[SecretStr | None, Use.CLIENT | Use.SHARED | Use.RESOLVED] = Field(default=None, exclude=True, repr=False)
+    # The type is that of the argument; the value is a SecretStr.
+    api_key: Annotated[str | SecretStr | None, AfterValidator(_secret), Use.CLIENT | Use.SHARED | Use.RESOLVED] = Field(
+        default=None, exclude=True, repr=False
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -189,4 +196,4 @@ class MixtureOptions(TypedDict, total=False):
     max_cost_usd: float | None
     timeout: float | None
     max_retries: int | None
-    api_key: SecretStr | None
+    api_key: str | SecretStr | None

@@ -125,21 +125,6 @@ class Mixture(MixtureFields):
     _known: tuple[Members, tuple[str, ...]] | None = PrivateAttr(default=None)
 
     @model_validator(mode="after")
-    def _agree_on_layers(self) -> Self:
-        sets = [item for item in self.proposers if isinstance(item, tuple)]
-        if sets and "num_layers" in self.model_fields_set and self.num_layers != len(sets):
-            msg = f"num_layers is {self.num_layers}, but proposers has {len(sets)} lists; leave num_layers out"
-            raise ValueError(msg)
-        if sets:
-            self.__dict__["num_layers"] = len(sets)
-        if isinstance(self.prompt, Mapping):
-            late = [int(each) for each in self.prompt if each != AGGREGATOR and int(each) > self.num_layers]
-            if late:
-                msg = f"prompt names layer {min(late)}, but num_layers is {self.num_layers}; remove the entry, or add the layer"
-                raise ValueError(msg)
-        return self
-
-    @model_validator(mode="after")
     def _resolve_members(self) -> Self:
         # Resolving the members raises at construction, not at the first call, if a key or package is missing.
         closings(self, map(len, self.members.layers), enough=self.min_references)
@@ -317,13 +302,26 @@ class Mixture(MixtureFields):
         }
 
     def _parts(self) -> tuple[Members, Strategies]:
-        # Keyed on the fields, so that members and strategies are resolved again after an assignment.
+        # Keyed on the fields, so that they are checked and resolved again after an assignment.
+        self._agree_on_layers()
         key = tuple(getattr(self, name) for name in MixtureFields.model_fields)
         if self._resolved is None or any(old is not new for old, new in zip(self._resolved[0], key, strict=True)):
             # Defaults are not validated, so the aggregation can still be a name here.
             strategies = Strategies(resolve_aggregation(self.aggregation), tuple(self.reference_filters), self.stop_when)
             self._resolved = (key, resolve_members(self, strategies), strategies)
         return self._resolved[1:]
+
+    def _agree_on_layers(self) -> None:
+        if sets := len(self.proposers) if _is_nested(self.proposers) else 0:
+            if "num_layers" in self.model_fields_set and self.num_layers != sets:
+                msg = f"num_layers is {self.num_layers}, but proposers has {sets} lists; leave num_layers out"
+                raise ValueError(msg)
+            self.__dict__["num_layers"] = sets
+        if isinstance(self.prompt, Mapping):
+            late = [int(each) for each in self.prompt if each != AGGREGATOR and int(each) > self.num_layers]
+            if late:
+                msg = f"prompt names layer {min(late)}, but num_layers is {self.num_layers}; remove the entry, or add the layer"
+                raise ValueError(msg)
 
     @override
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
@@ -353,6 +351,17 @@ class Mixture(MixtureFields):
             MixtureFields.__pydantic_validator__.validate_assignment(fields, name, value)
             value = getattr(fields, name)
         super().__setattr__(name, value)
+        if name == "proposers" and _is_nested(value):
+            # The number of lists sets the number of layers.
+            self.__dict__["num_layers"] = len(value)
+
+    def __eq__(self, other: object) -> bool:
+        """Return whether another mixture of the same class has equal fields."""
+        if type(other) is not type(self):
+            return False
+        return all(getattr(self, name) == getattr(other, name) for name in type(self).model_fields)
+
+    __hash__ = None  # type: ignore[assignment]  # mixtures can be changed
 
     def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
         """Copy the fields; everything built from them is rebuilt."""

@@ -173,12 +173,8 @@ class ServedMixture:
 
 
 def _aggregator_of(moa: ChatMoA) -> ChatMoA:
-    """Return a mixture with the same aggregator that uses `synthesize`."""
-    if moa.describe()["aggregation"] == "synthesize":
-        return moa
-    names = ("aggregator_fallbacks", "temperature", "max_tokens", "stop", "deadline", "timeout", "max_retries", "api_key")
-    fields = {name: value for name in names if (value := getattr(moa, name)) is not None}
-    return ChatMoA(proposers=[moa.aggregator], aggregator=moa.aggregator, num_layers=1, **fields)  # type: ignore[arg-type]  # checked by the model
+    """Return a mixture whose aggregator answers without references. Only its aggregation is run."""
+    return moa.model_copy(update={"aggregation": "synthesize", "prompt": "paper"})
 
 
 class _Teller:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import http.client
 import sqlite3
 import threading
+import weakref
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -163,6 +165,22 @@ def test_connections_are_closed_with_the_loop(models: Models) -> None:
 
     assert asyncio.run(ask()) > 0  # kept for the next call
     until(lambda: models.connections == 0, lambda: f"the end of {models.connections} connections")
+
+
+def test_a_loop_that_has_ended_is_forgotten(models: Models) -> None:
+    model = models.make()
+    moa = mixture_of(model, model, aggregator=model, max_concurrency=2)
+    loops: list[weakref.ref[asyncio.AbstractEventLoop]] = []
+
+    async def ask() -> None:
+        loops.append(weakref.ref(asyncio.get_running_loop()))
+        await moa.ainvoke("Hi")
+
+    for _ in range(4):
+        asyncio.run(ask())
+    gc.collect()
+    # The latest one may be kept until the next one arrives.
+    assert [loop() for loop in loops[:-1]] == [None] * 3
 
 
 def test_a_loop_keeps_its_connections(loopback: Loopback) -> None:

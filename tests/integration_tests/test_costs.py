@@ -11,7 +11,7 @@ from langchain_core.output_parsers import StrOutputParser
 from langchain_core.runnables import RunnableLambda, RunnableSequence
 from langchain_core.tools import tool
 
-from langchain_moa import ChatMoA, create_moa, record_moa
+from langchain_moa import AggregatorFailedError, ChatMoA, create_moa, record_moa
 from tests.loopback import Reply, ToolCall, Usage
 
 if TYPE_CHECKING:
@@ -138,6 +138,49 @@ def test_a_mixture_in_a_strategy_costs_what_its_calls_cost(chat: Chat) -> None:
     account = ChatMoA(proposers=[chat("gpt-4.1-mini")], aggregation=judged, num_layers=1).invoke("Hi").response_metadata["moa"]
     assert account["steps"][0]["cost_usd"] == pytest.approx(2 * MINI + FULL)
     assert account["cost_usd"] == pytest.approx(2 * MINI + FULL + MINI)
+
+
+def test_a_mixture_in_a_strategy_has_the_tokens_of_all_its_calls(loopback: Loopback, chat: Chat) -> None:
+    judge = ChatMoA(**inner(chat))
+
+    def judged(messages: Any, references: Any) -> Any:
+        judge.invoke("Which?")
+        return references[0]
+
+    account = ChatMoA(proposers=[chat("gpt-4.1-mini")], aggregation=judged, num_layers=1).invoke("Hi").response_metadata["moa"]
+    assert len(loopback.requests) == 4
+    assert account["steps"][0]["usage"]["total_tokens"] == 3 * 2_000_000
+    assert account["usage"]["total_tokens"] == 4 * 2_000_000
+
+
+def test_a_mixture_that_fails_in_a_strategy_costs_what_was_paid(loopback: Loopback, chat: Chat) -> None:
+    judge = ChatMoA(**{**inner(chat), "aggregator": chat("broken")})
+
+    def judged(messages: Any, references: Any) -> Any:
+        with pytest.raises(AggregatorFailedError):
+            judge.invoke("Which?")
+        return references[0]
+
+    loopback.script("broken", Reply("our fault", status=500))
+    account = ChatMoA(proposers=[chat("gpt-4.1-mini")], aggregation=judged, num_layers=1).invoke("Hi").response_metadata["moa"]
+    assert account["steps"][0]["status"] == "failed"
+    assert account["steps"][0]["cost_usd"] == pytest.approx(2 * MINI)
+    assert account["usage"]["total_tokens"] == 3 * 2_000_000
+
+
+@pytest.mark.parametrize("is_streamed", [False, True], ids=["whole", "stream"])
+def test_an_answer_whose_counts_contradict_each_other_has_no_price(
+    loopback: Loopback, chat: Chat, *, is_streamed: bool
+) -> None:
+    loopback.script("gpt-4.1", Reply("text", usage=Usage(prompt=10, completion=5, cached=50)))
+    moa = ChatMoA(proposers=[chat("gpt-4.1")], aggregator=chat("gpt-4.1"), num_layers=1)
+    chunks = list(moa.stream("Hi")) if is_streamed else [moa.invoke("Hi")]
+    answer: Any = sum(chunks[1:], chunks[0])
+    assert answer.text == "text"
+    account = answer.response_metadata["moa"]
+    assert [call["status"] for call in (*account["layers"][0], account["aggregator"])] == ["ok", "ok"]
+    assert account["usage"]["total_tokens"] == 30
+    assert "cost_usd" not in account
 
 
 @pytest.mark.parametrize("aggregation", ["synthesize", "vote"])

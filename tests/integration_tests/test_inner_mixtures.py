@@ -67,7 +67,7 @@ def test_its_fields_are_overridden_by_its_settings_and_given_by_the_mixture_arou
 
 def test_a_preset_is_a_member(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "of-the-environment")
-    moa = Mixture(proposers=[{"preset": "openai", "name": "panel"}, "preset:openai"], aggregator="openai:gpt-4.1")  # type: ignore[arg-type]  # coerced
+    moa = Mixture(proposers=[{"preset": "openai", "name": "panel"}, "preset:openai"], aggregator="openai:gpt-4.1")
     first, second = moa.members.layers[0]
     assert (first.name, second.name, first.id) == ("panel", "preset:openai", "preset:openai")
     assert isinstance(first.runnable, ChatMoA)

@@ -82,7 +82,7 @@ def test_samples_of_one_model_are_shown_a_part_and_their_aggregator_all(loopback
 
 
 def test_it_is_said_of_the_member() -> None:
-    moa = Mixture(proposers=[{"model": "openai:a", "history": 3}, "openai:b"], aggregator="openai:c", api_key="none")  # type: ignore[arg-type]  # coerced
+    moa = Mixture(proposers=[{"model": "openai:a", "history": 3}, "openai:b"], aggregator="openai:c", api_key="none")
     first, second = moa.describe()["proposers"][0]
     assert first["history"] == 3
     assert "history" not in second

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from langchain.agents import create_agent
+from langchain.chat_models import init_chat_model
 from langchain_core.messages import HumanMessage
 from pydantic import BaseModel
 from typing_extensions import TypedDict
@@ -58,6 +59,23 @@ async def test_methods(loopback: Loopback, moa: ChatMoA, method: Any) -> None:
     plain.invoke("Who, in JSON?")
     alone = loopback.calls("agg")[0].body
     assert {key: sent[key] for key in sent if key != "messages"} == {key: alone[key] for key in alone if key != "messages"}
+
+
+@pytest.mark.parametrize("wrap", ["fallbacks", "retry"])
+async def test_an_aggregator_in_a_wrapper(loopback: Loopback, chat: Chat, wrap: str) -> None:
+    loopback.script("broken", Reply("our fault", status=500))
+    loopback.script("agg", ADA)
+    aggregator: Any = chat("broken").with_fallbacks([chat("agg")]) if wrap == "fallbacks" else chat("agg").with_retry()
+    bound = ChatMoA(proposers=[chat("p")], aggregator=aggregator, num_layers=1).with_structured_output(Person)
+    for found in (bound.invoke("Hi"), await bound.ainvoke("Hi")):
+        assert found == Person(name="Ada", age=36)
+    assert loopback.calls("agg")[0].body["response_format"]["type"] == "json_schema"
+
+
+def test_a_configurable_aggregator_is_refused(loopback: Loopback, chat: Chat) -> None:
+    model = init_chat_model(model_provider="openai", configurable_fields=("temperature",), **loopback.settings("agg"))
+    with pytest.raises(ValueError, match="the aggregator is a _ConfigurableModel, which cannot be given a schema here"):
+        ChatMoA(proposers=[chat("p")], aggregator=model, num_layers=1).with_structured_output(Person)
 
 
 def test_proposers_are_asked_in_words(loopback: Loopback, moa: ChatMoA) -> None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from langchain.agents import create_agent
+from langchain.chat_models import init_chat_model
 from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage, ToolMessage
 from langchain_core.tools import tool
 from pydantic import BaseModel
 
-from langchain_moa import ChatMoA, create_moa
+from langchain_moa import ChatMoA, Proposer, create_moa
+from langchain_moa.chat_model.inner_run import TurnReferences
 from tests.loopback import Reply, ToolCall
 
 if TYPE_CHECKING:
@@ -193,6 +196,35 @@ def test_tools_in_any_form(loopback: Loopback, moa: ChatMoA) -> None:
         "- raw(): A tool.",
     ):
         assert line in system
+
+
+def test_the_references_of_turns_do_not_keep_the_conversations() -> None:
+    turns = TurnReferences()
+    tracemalloc.start()
+    try:
+        for number in range(20):
+            turns.keep([HumanMessage(f"{number} {'x' * 1_000_000}")], {}, [])
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept < 5_000_000
+
+
+@pytest.mark.parametrize("wrap", ["fallbacks", "retry", "configurable"])
+def test_an_aggregator_keeps_its_role_with_tools(loopback: Loopback, chat: Chat, wrap: str) -> None:
+    models: dict[str, Any] = {
+        "fallbacks": chat("agg").with_fallbacks([chat("other")]),
+        "retry": chat("agg").with_retry(),
+        "configurable": init_chat_model(
+            model_provider="openai", configurable_fields=("temperature",), **loopback.settings("agg")
+        ),
+    }
+    moa = ChatMoA(proposers=[chat("p")], aggregator=Proposer(models[wrap], system_prompt="You are brief."), num_layers=1)
+    moa.bind_tools([weather]).invoke("Hi")
+    assert loopback.calls("agg")[0].tools == ["weather"]
+    assert loopback.calls("agg")[0].system.startswith("You are brief.")
+    if wrap != "configurable":
+        assert "- weather(" in loopback.calls("p")[0].system
 
 
 def test_fallbacks_as_an_aggregator_bind_tools_on_each(loopback: Loopback, chat: Chat) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import pickle
 import shutil
 import subprocess
 import sys
@@ -204,6 +206,57 @@ def test_an_assignment_counts(kind: type[Mixture]) -> None:
     assert [member.id for member in mixture.members.layers[0]] == ["openai:gpt-4.1-nano"]
     assert mixture.call_kwargs == {"temperature": 0.25}
     assert {"proposers", "temperature"} <= mixture.model_fields_set
+
+
+@MIXTURES
+def test_assigned_lists_set_the_number_of_layers(kind: type[Mixture]) -> None:
+    mixture = make(kind, num_layers=3)
+    mixture.proposers = [["openai:gpt-4.1"], ["openai:gpt-4.1-mini"]]
+    assert mixture.num_layers == len(mixture.members.layers) == mixture.describe()["num_layers"] == 2
+    assert mixture.model_copy(update={"temperature": 0.5}).num_layers == 2
+    mixture.proposers = ["openai:gpt-4.1"]
+    assert len(mixture.members.layers) == 2
+
+
+@MIXTURES
+@pytest.mark.parametrize(
+    ("fields", "named"),
+    [
+        ({"proposers": [["openai:gpt-4.1"], ["openai:gpt-4.1"]]}, "num_layers is 1, but proposers has 2 lists"),
+        ({"num_layers": 3, "prompt": {3: "blind"}}, "prompt names layer 3, but num_layers is 1"),
+    ],
+)
+def test_an_assigned_number_of_layers_is_checked_against_other_fields(
+    kind: type[Mixture], fields: dict[str, Any], named: str
+) -> None:
+    mixture = make(kind, **fields)
+    mixture.num_layers = 1
+    with pytest.raises(ValueError, match=named):
+        _ = mixture.members
+
+
+@MIXTURES
+def test_mixtures_with_equal_fields_are_equal(kind: type[Mixture]) -> None:
+    mixture = make(kind)
+    mixture.describe()
+    for twin in (make(kind), copy.deepcopy(mixture), pickle.loads(pickle.dumps(mixture))):  # noqa: S301  # our own bytes
+        assert mixture == twin
+    assert mixture != make(kind, temperature=0.5)
+    assert mixture != make(kind, aggregator="openai:gpt-4.1-mini")
+    assert mixture != mixture.model_dump()
+
+
+@pytest.mark.parametrize(
+    ("member", "said"),
+    [
+        ({"model": "openai:gpt-4.1", True: 1}, "unknown key 'True' in a member"),
+        ({"model": "openai:gpt-4.1", 1: 2, "x": 3}, "unknown key '1' in a member"),
+        ({"model": "openai:gpt-4.1", "settings": {1: 2}}, "settings: the key 1 is not a text; put it in quotes"),
+    ],
+)
+def test_a_key_of_a_member_that_is_no_text_is_named(member: Any, said: str) -> None:
+    with pytest.raises(ValidationError, match=said):
+        make(Mixture, proposers=[member])
 
 
 def make(kind: type[Mixture], **fields: Any) -> Mixture:

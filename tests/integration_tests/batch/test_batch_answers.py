@@ -10,12 +10,14 @@ from contextlib import aclosing, closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from langchain.agents import create_agent
+from langchain_core.tools import tool
 
-from langchain_moa import BatchAnswer, ChatMoA, Mixture, Proposer, Retry, batch_answers
+from langchain_moa import BatchAnswer, ChatMoA, Mixture, Proposer, Retry, batch_answers, create_moa
 from langchain_moa.batch.limits import BatchError, StoppedError
 from langchain_moa.batch.run import BatchRun
 from langchain_moa.data.rows import RowError
-from tests.loopback import Reply, Usage
+from tests.loopback import Reply, ToolCall, Usage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,6 +49,33 @@ def _prompts(number: int) -> list[dict[str, Any]]:
 
 def _asked(server: Loopback, model: str) -> Counter[str]:
     return Counter(request.user for request in server.calls(model))
+
+
+@tool
+def look_up(what: str) -> str:
+    """Look something up."""
+    return f"nothing about {what}"
+
+
+@pytest.mark.parametrize("shape", ["mixture", "graph", "agent", "agent with a mixture"])
+def test_a_member_of_several_calls_counts_all_of_them(loopback: Loopback, shape: str) -> None:
+    each = Usage(prompt=1_000_000, completion=1_000_000)
+    called = Reply(tool_calls=[ToolCall("look_up", {"what": "it"})], usage=each)
+    loopback.script("gpt-4.1", [called, Reply("text", usage=each)] if "agent" in shape else Reply("text", usage=each))
+    loopback.script("gpt-4.1-mini", Reply("text", usage=each))
+    mini, full = loopback.chat("gpt-4.1-mini"), loopback.chat("gpt-4.1")
+    inner = ChatMoA(proposers=[mini], aggregator=full, num_layers=1)
+    members: dict[str, Any] = {
+        "mixture": inner,
+        "graph": create_moa(inner).compile(),
+        "agent": create_agent(full, [look_up]),
+        "agent with a mixture": create_agent(inner, [look_up]),
+    }
+    (answer,) = _answers(Mixture(proposers=[members[shape]], aggregator=mini, num_layers=1), ["Hi"])
+    calls = Counter(loopback.models)
+    million = calls.total() * 1_000_000
+    assert answer.tokens == {"input_tokens": million, "output_tokens": million, "total_tokens": 2 * million}
+    assert answer.cost_usd == pytest.approx(calls["gpt-4.1-mini"] * 2.0 + calls["gpt-4.1"] * 10.0)
 
 
 def test_each_row_has_its_answer_its_columns_and_what_it_took(loopback: Loopback, tmp_path: Path) -> None:

@@ -199,6 +199,8 @@ async def test_an_error_can_be_pickled(loopback: Loopback, moa: ChatMoA) -> None
         assert type(copy) is type(error)
         assert str(copy) == str(error)
         assert copy.references == error.references
+        assert copy.__notes__ == error.__notes__
+        assert getattr(copy, "failures", ()) == getattr(error, "failures", ())
 
 
 async def test_langchains_own_fallbacks_and_retries_take_a_mixture_for_a_model(loopback: Loopback, chat: Chat) -> None:

@@ -363,6 +363,14 @@ def test_the_aggregator_alone_for_small_tasks(loopback: Loopback) -> None:
             assert "".join(chunk.choices[0].delta.content or "" for chunk in stream) == f"{model} says: Hi"
 
 
+def test_the_aggregator_alone_is_retried_as_in_the_mixture(loopback: Loopback) -> None:
+    loopback.script("agg", [Reply("our fault", status=500), "at last"])
+    with served({"fast": mixture(loopback, retry={"initial": 0})}) as endpoint:
+        answer = endpoint.openai.chat.completions.create(model="fast#aggregator", messages=HI)
+    assert answer.choices[0].message.content == "at last"
+    assert loopback.models == ["agg", "agg"]
+
+
 @pytest.mark.parametrize(
     "link",
     [

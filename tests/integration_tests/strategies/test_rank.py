@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from langchain_core.messages import AIMessage, ToolMessage
 
-from langchain_moa import ChatMoA, create_moa
+from langchain_moa import ChatMoA, Proposer, create_moa
 from tests.inquiries import label_of, turn
 from tests.integration_tests.strategies.panel import QUESTION, TEXTS, Panel
 from tests.loopback import Reply
@@ -103,6 +103,29 @@ async def test_a_ranking_has_as_long_as_a_proposal(peers: Panel, asynchronous: b
     assert f"rank_3: peer (openai:p3) failed: timeout: no answer within {limit:g} s" in str(
         answer.response_metadata["moa"]["degraded"]
     )
+
+
+@both
+@pytest.mark.parametrize("of_round", [{}, {"quorum": 3}], ids=["all", "quorum"])
+@pytest.mark.parametrize("field", ["proposer_timeout", "deadline"])
+async def test_a_fallback_has_time_to_rank(
+    peers: Panel, chat: Chat, field: str, of_round: dict[str, Any], *, asynchronous: bool
+) -> None:
+    peers.server.script("p3", peer(TEXTS[2], Reply(hang=True)))
+    peers.server.script("second", ranks)
+    proposers = [*peers.members["proposers"][:2], Proposer(chat("p3"), fallbacks=[chat("second")])]
+
+    async def within(limit: float) -> AIMessage:
+        # A ranking and its fallback have a third of the deadline each.
+        fields = {field: limit if field == "proposer_timeout" else 3 * limit}
+        return await asked(
+            peers.model(proposers=proposers, aggregation="rank", **of_round, **fields), asynchronous=asynchronous
+        )
+
+    answer, _ = await only_hanging_calls_time_out(peers.server, within, {"p3": 2})
+    assert len(peers.server.calls("second")) == 1
+    assert ("rank_3", "ok", None) in steps_of(answer)
+    assert ("rank_3", "failed", field.removeprefix("proposer_")) in steps_of(answer)
 
 
 @both

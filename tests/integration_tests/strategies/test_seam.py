@@ -195,6 +195,40 @@ class TestAggregation:
         assert isinstance(caught.value.__cause__, KeyError)
         assert len(caught.value.references) == 2
 
+    @pytest.mark.parametrize("shape", ["function", "node", "node of several", "plain node", "prompt"])
+    async def test_an_error_after_a_call_has_the_calls_so_far(self, members: Any, shape: str) -> None:
+        def asking(*_: Any) -> Any:
+            yield Ask(messages=[HumanMessage("Well?")], name="oracle")
+            raise ZeroDivisionError
+
+        def broken(*_: Any) -> Any:
+            raise ZeroDivisionError
+
+        class WithNodes:
+            models = (None,)
+
+            def add_to(self, graph: AnswerGraph) -> str:
+                if shape == "plain node":
+                    graph.add_node("work", broken)
+                else:
+                    graph.add_inquiry("work", asking, together=2 if shape == "node of several" else None)
+                graph.add_edge("work", graph.add_aggregator())
+                return "work"
+
+        def well(layer: ClosedLayer) -> Any:
+            yield Ask(messages=[HumanMessage("Well?")], name="filter")
+            return layer.references
+
+        fields = {"prompt": broken} if shape == "prompt" else {"aggregation": asking if shape == "function" else WithNodes()}
+        moa = ChatMoA(**members, num_layers=1, reference_filters=[well], **fields)
+        for ask in (moa.ainvoke("Hi"), asyncio.to_thread(moa.invoke, "Hi")):
+            with pytest.raises(StrategyFailedError if shape == "prompt" else AggregatorFailedError, match="Zero") as caught:
+                await ask
+            assert isinstance(caught.value.__cause__, ZeroDivisionError)
+            assert len(caught.value.references) == 2
+            asked = [step["name"] for step in caught.value.steps]
+            assert asked == (["filter"] if shape in ("plain node", "prompt") else ["filter", "oracle"])
+
     async def test_tools_and_schemas_are_refused_where_nobody_writes_before_anybody_is_asked(
         self, loopback: Loopback, members: Any
     ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import weakref
 from time import monotonic
 
 import pytest
@@ -98,8 +99,10 @@ def test_each_event_loop_has_places_of_its_own() -> None:
 
 def test_the_places_of_a_loop_that_has_ended_are_forgotten() -> None:
     limiter = CallLimiter(1)
+    loops: list[weakref.ref[asyncio.AbstractEventLoop]] = []
 
     async def contend() -> None:
+        loops.append(weakref.ref(asyncio.get_running_loop()))
         async with limiter.taken():
             waiting = asyncio.create_task(take(limiter))
             await asyncio.sleep(0)
@@ -109,4 +112,4 @@ def test_the_places_of_a_loop_that_has_ended_are_forgotten() -> None:
         asyncio.run(contend())
     gc.collect()
     # The latest one may be kept until the next one arrives.
-    assert len(limiter._semaphores) <= 1
+    assert [loop() for loop in loops[:-1]] == [None] * 4

@@ -2,9 +2,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from langchain_core.messages import HumanMessage
 from langchain_core.messages.ai import UsageMetadata
 
-from langchain_moa.data.reference import Step, merge_steps, steps_of
+from langchain_moa.data.reference import Step, merge_steps
+from langchain_moa.data.state import MoAState, steps_of
 from langchain_moa.data.usage import account, total_usage
 from tests.inquiries import reference
 
@@ -28,7 +30,7 @@ def test_a_new_turn_drops_those_of_the_old_one() -> None:
     left = [old]
     assert merge_steps(left, [new]) == [new]
     assert left == [old]
-    assert steps_of([old, new], "2") == [new]
+    assert steps_of(MoAState(messages=[HumanMessage("Hi", id="2")], steps=[old, new])) == [new]
 
 
 def test_the_account_counts_them() -> None:

@@ -94,6 +94,13 @@ CREATE TEMP TABLE seen (row TEXT PRIMARY KEY, line INTEGER) WITHOUT ROWID;
         self.budget.cost = answered
         self._count_spent("SELECT record FROM calls WHERE row NOT IN (SELECT row FROM lines)")
 
+    def forget_facts(self) -> None:
+        """Let the next run differ in its mixture, `system` and `prompt_field`, if nothing was asked yet."""
+        with self._transaction():
+            self._database.execute(
+                "DELETE FROM facts WHERE name != 'kind' AND NOT EXISTS (SELECT * FROM calls) AND NOT EXISTS (SELECT * FROM jobs)"
+            )
+
     # --- the rows ---
 
     def index(self, lines: Iterable[OutputLine]) -> None:

@@ -129,6 +129,21 @@ def _conversation(row: Row, name: str, value: Any) -> list[BaseMessage]:
 _EXAMPLE = '{"role": "user", "content": "Why?"}'
 
 
+def require_regular(path: Path) -> None:
+    """Check that rows can be read from a file twice, which excludes a pipe.
+
+    Args:
+        path: The file.
+
+    Raises:
+        RowError: The file does not exist, or is a folder or a pipe.
+    """
+    if not path.is_file():
+        problem = "is not a regular file" if path.exists() else "does not exist"
+        msg = f"{path} {problem}; give a JSONL, CSV or Parquet file"
+        raise RowError(msg)
+
+
 def rows_in(path: Path) -> Iterator[Row]:
     """Yield the rows of a file lazily.
 
@@ -138,11 +153,7 @@ def rows_in(path: Path) -> Iterator[Row]:
     Raises:
         RowError: The file cannot be read. The message has the line and the remedy.
     """
-    if not path.is_file():
-        # A pipe can be read only once.
-        problem = "is not a regular file" if path.exists() else "does not exist"
-        msg = f"{path} {problem}; give a JSONL, CSV or Parquet file"
-        raise RowError(msg)
+    require_regular(path)
     match path.suffix.lower():
         case ".csv":
             return csv_rows(path)
@@ -170,7 +181,7 @@ def _jsonl(path: Path) -> Iterator[Row]:
                     raise RowError(msg)
                 yield Row(str(path), line, value)
     except (OSError, UnicodeDecodeError) as error:
-        msg = f"{path} cannot be read: {error.strerror if isinstance(error, OSError) else 'it is not UTF-8'}"
+        msg = f"{path} cannot be read: {error.strerror if isinstance(error, OSError) else 'it is not UTF-8; save it as UTF-8'}"
         raise RowError(msg) from error
 
 

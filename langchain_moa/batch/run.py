@@ -18,7 +18,7 @@ from langchain_moa.batch.limits import BatchError, CircuitBreaker, tokens_in
 from langchain_moa.batch.output import Output
 from langchain_moa.batch.pace import Paces, with_own_retries
 from langchain_moa.batch.ray_asker import RayAsker
-from langchain_moa.batch.rows import BatchRow, RowReader, rows_in, rows_of
+from langchain_moa.batch.rows import BatchRow, RowReader, require_regular, rows_in, rows_of
 from langchain_moa.batch.settings import BatchSettings
 from langchain_moa.batch.workers import as_answered
 from langchain_moa.data.rows import RowError
@@ -102,6 +102,8 @@ class BatchRun:
         path = settings.path
         if path is not None:
             _require_file(path, rows)
+        if isinstance(rows, str | Path):
+            require_regular(Path(rows))  # before files are made for the output
         self.progress = BatchProgress()
         self._rows = rows
         self._reader = RowReader(prompt_field=settings.prompt_field, system=settings.system)
@@ -123,6 +125,8 @@ class BatchRun:
     def _open(self, path: Path) -> None:
         remedy = f"give another --output, or remove {journal_of(path)} to have the answers of both in one file"
         started = f"{path} was started with another"
+        if not path.exists() or not path.stat().st_size:
+            self.journal.forget_facts()
         self.journal.require("mixture", fingerprint(self.mixture, self.journal), f"{started} mixture; {remedy}")
         self.journal.require("system", self.settings.system or "", f"{started} system message (--system); {remedy}")
         self.journal.require("prompt_field", self.settings.prompt_field or "", f"{started} --prompt-field; {remedy}")

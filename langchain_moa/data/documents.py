@@ -37,11 +37,22 @@ def read_yaml(text: str) -> Any:
         mark = error.problem_mark or error.context_mark
         where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
         # PyYAML's own text quotes the line, which may contain a secret.
-        msg = f"{where}{error.problem or error.context}"
+        msg = f"{where}{error.problem or error.context}{_hint(error.problem or '')}"
         raise ValueError(msg) from None
     except yaml.reader.ReaderError as error:
         msg = f"position {error.position}: {error.reason}"
         raise ValueError(msg) from None
+
+
+def _hint(problem: str) -> str:
+    """Return what to check, for the errors that say only what the parser expected."""
+    if "block end" in problem or problem.startswith("mapping values"):
+        return "; check the indentation of this line and of those above it"
+    if "'\\t'" in problem:
+        return "; indent with spaces, not tabs"
+    if "could not find expected ':'" in problem:
+        return "; write a space after the colon of a key, here or in the line above"
+    return ""
 
 
 class _Loader(yaml.SafeLoader):

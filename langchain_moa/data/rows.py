@@ -127,7 +127,7 @@ def read_rows(path: str | Path) -> list[Row]:
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        msg = f"{path} cannot be read: {error.strerror if isinstance(error, OSError) else 'it is not UTF-8'}"
+        msg = f"{path} cannot be read: {error.strerror if isinstance(error, OSError) else 'it is not UTF-8; save it as UTF-8'}"
         raise RowError(msg) from error
     rows = []
     for line, value in _items(text, path) if text.lstrip().startswith("[") else _lines(text, path):
@@ -148,7 +148,7 @@ def csv_rows(path: Path) -> Iterator[Row]:
         path: The file.
 
     Raises:
-        RowError: The file cannot be read, or two columns have the same name.
+        RowError: The file cannot be read, its columns are not separated by commas, or two columns have the same name.
     """
     csv.field_size_limit(max(csv.field_size_limit(), _LONGEST_FIELD))
     last = 0
@@ -158,6 +158,9 @@ def csv_rows(path: Path) -> Iterator[Row]:
             reader = csv.DictReader(file, strict=True)
             names = reader.fieldnames or ()
             last = reader.line_num
+            if len(names) == 1 and (separator := next((each for each in ";\t" if each in names[0]), None)):
+                msg = f"{path}, line 1: its columns are separated by {separator!r}; separate them by commas"
+                raise RowError(msg)
             if repeated := next((name for number, name in enumerate(names) if name in names[:number]), None):
                 msg = f"{path}, line 1: two columns are named {repeated!r}; give each column its own name"
                 raise RowError(msg)
@@ -165,13 +168,15 @@ def csv_rows(path: Path) -> Iterator[Row]:
                 last = reader.line_num
                 row = Row(str(path), last, {name: value for name, value in fields.items() if value is not None})
                 if None in fields:
-                    row.refuse("it has more fields than the first line names")
+                    row.refuse(
+                        "it has more fields than the first line names; put a field that contains a comma in quotation marks"
+                    )
                 yield row
     except csv.Error as error:
         msg = f"{path}, line {last + 1}: not CSV: {error}; a quotation mark may be missing or misplaced"
         raise RowError(msg) from error
     except (OSError, UnicodeDecodeError) as error:
-        msg = f"{path} cannot be read: {error.strerror if isinstance(error, OSError) else 'it is not UTF-8'}"
+        msg = f"{path} cannot be read: {error.strerror if isinstance(error, OSError) else 'it is not UTF-8; save it as UTF-8'}"
         raise RowError(msg) from error
 
 

@@ -85,7 +85,7 @@ def read_questions(
         ```
     """
     if not Path(path).exists():
-        msg = f"{path}: there is no such file; give a JSONL file, or gsm8k"
+        msg = f"{path}: there is no such file; give a JSONL or CSV file, or gsm8k"
         raise RowError(msg)
     reader = _Reader(
         question=(question_field,) if question_field else _QUESTION,
@@ -153,15 +153,20 @@ class _Reader:
         questions: list[Question] = []
         ids: dict[str, int] = {}
         asked: dict[tuple[str | None, str], int] = {}
+        repeated: list[tuple[str, int]] = []
         for row in rows:
             question = self._question(row)
             if (before := ids.setdefault(question.id, row.line)) != row.line:
                 row.refuse(f"the id {question.id!r} is also in line {before}; each question needs its own id")
             if (before := asked.setdefault((question.system, question.text), row.line)) != row.line:
                 # Duplicates would count as independent evidence.
-                warnings.warn(f"{row.place} is skipped: the same question is in line {before}", stacklevel=3)
+                repeated.append((row.place, before))
                 continue
             questions.append(question)
+        if repeated:
+            place, before = repeated[0]
+            more = f", and {len(repeated) - 1:,} more" if len(repeated) > 1 else ""
+            warnings.warn(f"{place} is skipped: the same question is in line {before}{more}", stacklevel=3)
         return questions
 
     def _question(self, row: Row) -> Question:
@@ -205,5 +210,7 @@ class _Reader:
         found = next((name for name in names if name in row.data), None)
         if found is None:
             has = f"only {', '.join(map(repr, row.data))}" if row.data else "and no other"
-            row.refuse(f"no {what}: it has none of the keys {', '.join(names)}, {has}; name the key with --{what}-field")
+            row.refuse(
+                f"no {what}: it has none of the keys {', '.join(names)}, {has}; rename one, or name it with --{what}-field of eval compare"
+            )
         return row.data[found]

@@ -79,10 +79,19 @@ class BackgroundLoop:
         with self._lock:
             if self._running is None or self._thread is None or not self._thread.is_alive():
                 started: Future[tuple[BlockingPortal, asyncio.AbstractEventLoop]] = Future()
-                self._thread = threading.Thread(target=anyio.run, args=(_serve, started), name=self._name, daemon=True)
+                self._thread = threading.Thread(target=self._run, args=(started,), name=self._name, daemon=True)
                 self._thread.start()
                 self._running = started.result()
             return self._running
+
+    def _run(self, started: Future[tuple[BlockingPortal, asyncio.AbstractEventLoop]]) -> None:
+        try:
+            anyio.run(_serve, started)
+        except RuntimeError:
+            # asyncio starts a thread to shut down the default executor. From Python 3.12 on, no thread starts while the
+            # interpreter ends; all tasks have ended by then, and the loop is closed all the same.
+            if self._running is not None:
+                raise
 
 
 async def _serve(started: Future[tuple[BlockingPortal, asyncio.AbstractEventLoop]]) -> None:

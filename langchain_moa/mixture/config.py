@@ -250,7 +250,8 @@ def _values(file: Traversable, title: str) -> dict[Any, Any]:
         msg = f"{title} is not valid YAML: {redact(str(error))}"
         raise ValueError(msg) from None
     if not isinstance(values, dict):
-        msg = f"{title} is not a mapping of fields; write fields such as `proposers: [...]`"
+        problem = "is empty" if values is None else "is not a mapping of fields"
+        msg = f"{title} {problem}; write fields such as `proposers: [...]`"
         raise ValueError(msg)  # noqa: TRY004  # the file is the invalid value
     if (secret := names_secret(values, allows=is_open)) is not None:
         msg = (

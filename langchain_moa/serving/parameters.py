@@ -305,7 +305,7 @@ _WORDS = {
     "greater_than_equal": "must be at least {ge}",
     "less_than_equal": "must be at most {le}",
     "less_than": "must be below {lt}",
-    "too_short": "must have at least {min_length}",
+    "too_short": "must have at least {min_length} item",
     "string_too_short": "must not be empty",
 }
 

@@ -154,6 +154,20 @@ def test_a_folder_is_no_file(tmp_path: Path) -> None:
     ("text", "place"),
     [
         ("proposers:\n\t- openai:gpt-6-luna\n", "FILE is not valid YAML: line 2, column 1: found character '\\t'"),
+        ("proposers:\n\t- openai:gpt-6-luna\n", "cannot start any token; indent with spaces, not tabs"),
+        (
+            "proposers:\n  - a\n - b\n",
+            "line 3, column 2: expected <block end>, but found '<block sequence start>'; check the indent",
+        ),
+        (
+            "proposers:\n  - model: a\n  base_url: b\n",
+            "line 3, column 3: expected <block end>, but found '?'; check the indent",
+        ),
+        ("proposers: [a]\n  num_layers: 1\n", "line 2, column 3: expected <block end>, but found"),
+        (
+            "proposers:\n  - model: a\n    base_url:b\nnum_layers: 1\n",
+            "; write a space after the colon of a key, here or",
+        ),
         ("proposers: [openai:gpt-6-luna\naggregator: x\n", "FILE is not valid YAML: line 2, column 11: "),
         ("prompt: 'never closed\n", "is not valid YAML: line 2, column 1: found unexpected end of stream"),
         ("proposers: [a]\n---\nproposers: [b]\n", "is not valid YAML: line 2, column 1: but found another document"),
@@ -191,7 +205,12 @@ def test_bytes_that_are_no_text(tmp_path: Path) -> None:
     assert "is not valid YAML" in refused(file)
 
 
-@pytest.mark.parametrize("text", ["", "# only a comment\n", "- openai:gpt-6-luna\n", "openai:gpt-6-luna\n", "3\n"])
+@pytest.mark.parametrize("text", ["", "# only a comment\n"])
+def test_what_is_empty(write: Write, text: str) -> None:
+    assert refused(write(text)) == "FILE is empty; write fields such as `proposers: [...]`"
+
+
+@pytest.mark.parametrize("text", ["- openai:gpt-6-luna\n", "openai:gpt-6-luna\n", "3\n"])
 def test_what_is_no_mapping(write: Write, text: str) -> None:
     assert refused(write(text)) == "FILE is not a mapping of fields; write fields such as `proposers: [...]`"
 

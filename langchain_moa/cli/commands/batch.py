@@ -282,7 +282,7 @@ class _Job:
             )
             note(f"{counted(run.job_queue.submitted, 'batch job')} submitted{direct}")
         total = progress.answered + progress.kept - progress.kept_failed
-        earlier = f", {progress.kept:,} rows of them from earlier runs" if progress.kept else ""
+        earlier = f", {progress.kept:,} of them from earlier runs" if progress.kept else ""
         lacking = f"; {progress.degraded:,} are degraded" if progress.degraded else ""
         spent = run.journal.budget.cost
         cost = f"; {spent.amount} in all" if spent.priced else ""

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field
 from importlib.metadata import distributions
 from time import perf_counter
 from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import urlsplit
 
 import typer
 
@@ -47,7 +48,7 @@ _CAPABILITIES = {
 _REMEDIES = {
     "(at ": None,
     "quota": "check your plan and your credit at the provider",
-    "401": "check the key in the provider's environment variable",
+    "401": "check the key in the provider's environment variable, or in that of `api_key`",
     "402": "check your plan and your credit at the provider",
     "403": "check that the key may use this model",
     "404": "check the model's name and the address",
@@ -233,7 +234,28 @@ def _remedy(error: str, member: Member) -> str | None:
     provider, _, name = member.id.partition(":")
     if provider == "ollama" and "not found" in error.lower():
         return f"ollama pull {name}"
+    if (remedy := _remedy_of_address(error, member)) is not None:
+        return remedy
     return next((remedy for sign, remedy in _REMEDIES.items() if sign in error.lower()), None)
+
+
+def _remedy_of_address(error: str, member: Member) -> str | None:
+    """Return what to do if a server of OpenAI's protocol was given no key, or an address without `/v1`."""
+    from langchain_openai.chat_models.base import BaseChatOpenAI
+    from pydantic import SecretStr
+
+    from langchain_moa.members.keys import NO_KEY
+
+    model = member.chat_model
+    if not isinstance(model, BaseChatOpenAI):
+        return None
+    key = model.openai_api_key
+    if "401" in error and isinstance(key, SecretStr) and key.get_secret_value() == NO_KEY:
+        return 'no key is sent to this address; name the variable that has one: `settings: {api_key: "${NAME}"}`'
+    address = _address(member) or ""
+    if "404" in error and urlsplit(address).path in ("", "/"):
+        return f"check the model's name; the address usually ends in /v1: {address.rstrip('/')}/v1"
+    return None
 
 
 def _show_environment(packages: dict[str, str], variables: list[str]) -> None:

@@ -166,6 +166,9 @@ def _candidates(given: Sequence[str] | None, config: Path | None, *, named: bool
         raise UsageError(msg)
     from langchain_moa.data.documents import read_yaml
 
+    if not config.is_file():
+        msg = f"--config: there is no file {str(config)!r} with a list of candidates; name one model with --candidate"
+        raise UsageError(msg)
     try:
         data = read_yaml(config.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

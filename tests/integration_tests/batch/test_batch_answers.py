@@ -507,3 +507,15 @@ def test_conversations_and_system_messages_are_sent_as_they_are(loopback: Loopba
     _answers(_mixture(loopback), [{"messages": talk}], system="Be brief.")
     assert [message["content"] for message in loopback.calls("a")[0].messages] == ["Be brief.", "Hi", "Hello", "Why?"]
     assert len(loopback.requests) == 3
+
+
+def test_a_run_that_asked_nothing_does_not_bind_the_next_one(loopback: Loopback, tmp_path: Path) -> None:
+    rows, out = tmp_path / "rows.csv", tmp_path / "out.jsonl"
+    with pytest.raises(RowError, match="does not exist"):
+        _answers(_mixture(loopback), rows, output=out)
+    assert list(tmp_path.iterdir()) == []
+    rows.write_text("id,text\n1,a\n")
+    with pytest.raises(RowError, match="choose one with --prompt-field"):
+        _answers(_mixture(loopback), rows, output=out)
+    other = _mixture(loopback, temperature=0.3)
+    assert len(_answers(other, rows, output=out, prompt_field="text", system="Be brief.")) == 1

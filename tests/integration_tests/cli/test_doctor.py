@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from tests.loopback import Reply
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import pytest
 
     from tests.integration_tests.cli.conftest import Command
@@ -98,3 +100,30 @@ def test_a_server_that_does_not_run_is_told_from_one_that_lacks_the_model(
     assert "check that the server runs" in stopped["error"]
     assert stopped["remedy"] is None
     assert without["remedy"] == "check the model's name and the address"
+
+
+def test_an_address_without_v1_is_explained(moa: Command, loopback: Loopback, monkeypatch: pytest.MonkeyPatch) -> None:
+    loopback.script("p", Reply("Not Found", status=404))
+    monkeypatch.setenv("VLLM_BASE_URL", loopback.url.removesuffix("/v1"))
+    done = moa("doctor", "-p", "vllm:p", "-a", "openai:q", "--set", "max_retries=0", "--json")
+    failed, good = json.loads(done.out)["members"]
+    assert failed["remedy"] == f"check the model's name; the address usually ends in /v1: {loopback.url}"
+    assert good["ok"]
+
+
+def test_a_key_that_is_not_sent_is_explained(
+    moa: Command, loopback: Loopback, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OF_THE_TEST", "a-key-of-this-test")
+    loopback.script("*", Reply("Incorrect API key provided.", status=401))
+    (tmp_path / "moa.yaml").write_text(
+        "proposers:\n"
+        f"  - {{model: 'openai:p', base_url: '{loopback.url}'}}\n"
+        f"  - {{model: 'openai:q', base_url: '{loopback.url}', settings: {{api_key: '${{OF_THE_TEST}}'}}}}\n"
+        "aggregator: openai:p\nnum_layers: 1\nmax_retries: 0\n"
+    )
+    without, wrong, _ = json.loads(moa("doctor", "--json").out)["members"]
+    assert without["remedy"] == (
+        'no key is sent to this address; name the variable that has one: `settings: {api_key: "${NAME}"}`'
+    )
+    assert wrong["remedy"] == "check the key in the provider's environment variable, or in that of `api_key`"

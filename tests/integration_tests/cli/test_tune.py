@@ -178,6 +178,10 @@ def test_recorded_models_with_a_provider_are_named_and_priced(moa: Command, tmp_
             ("--task", "other.jsonl", "--recorded", "answers.jsonl"),
             "has no answer to any of the questions in exactly the same words",
         ),
+        (
+            ("--task", "answers.jsonl", "-c", "openai:a"),
+            "--config: there is no file 'openai:a' with a list of candidates; name one model with --candidate",
+        ),
         (("--task", "answers.jsonl", "--config", "list.yaml"), "list.yaml must have a list of `candidates`"),
         (("--task", "answers.jsonl", "--config", "key.yaml"), "key.yaml has 'api_key'; keys do not belong in files"),
     ],

@@ -114,7 +114,9 @@ def test_a_named_column_has_to_be_there() -> None:
         ("a.jsonl", b'{"prompt": "a"}\n{"prompt": ', "a.jsonl, line 2: not JSON"),
         ("a.jsonl", b'{"prompt": "a"}\n3', "a.jsonl, line 2: it is int; it must be an object"),
         ("a.jsonl", b'{"prompt": "\xff"}', "a.jsonl cannot be read: it is not UTF-8"),
-        ("a.csv", b"prompt\na,b\n", "a.csv, line 2: it has more fields than the first line"),
+        ("a.csv", b"prompt\na,b\n", "than the first line names; put a field that contains a comma in quotation marks"),
+        ("a.csv", b"id;prompt\n1;a\n", "a.csv, line 1: its columns are separated by ';'; separate them by commas"),
+        ("a.csv", b"id\tprompt\n1\ta\n", "a.csv, line 1: its columns are separated by '\\t'; separate them by commas"),
         ("a.csv", b"prompt\n\xff\n", "a.csv cannot be read: it is not UTF-8"),
         (
             "a.csv",

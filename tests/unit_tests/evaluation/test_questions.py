@@ -50,11 +50,11 @@ def test_keys_of_ones_own(tmp_path: Path) -> None:
         ('["1?", "2"]', "it is list; it must be an object"),
         (
             '{"answer": "2"}',
-            r"no question: it has none of the keys question, input, .*, only 'answer'; name the key with --question-field",
+            r"no question: it has none of the keys question, input, .*, only 'answer'; rename one",
         ),
         (
             '{"question": "1?"}',
-            "no answer: it has none of the keys answer, target, only 'question'; name the key with --answer-field",
+            "no answer: it has none of the keys answer, target, only 'question'; rename one, or name it with --answer-field",
         ),
         ('{"question": "1?", "answer": ""}', "the answer is empty"),
         ('{"question": "1?", "answer": null}', "the answer is empty"),
@@ -103,7 +103,7 @@ def test_the_same_text_with_another_system_message_is_another_question(tmp_path:
 
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
-    with pytest.raises(RowError, match=r"none.jsonl: there is no such file; give a JSONL file, or gsm8k"):
+    with pytest.raises(RowError, match=r"none.jsonl: there is no such file; give a JSONL or CSV file, or gsm8k"):
         read_questions(tmp_path / "none.jsonl")
     with pytest.raises(RowError, match="has no rows"):
         read_questions(_file(tmp_path, "", ""))
@@ -123,6 +123,13 @@ def test_a_question_that_stands_there_twice_is_skipped_and_named(tmp_path: Path)
     with pytest.warns(UserWarning, match=r"questions.jsonl, line 2 is skipped: the same question is in line 1"):
         [question] = read_questions(path)
     assert question.answers == ("0",)
+
+
+def test_many_that_stand_there_twice_are_one_warning(tmp_path: Path) -> None:
+    path = _file(tmp_path, *['{"question": "0?", "answer": "0"}'] * 40)
+    with pytest.warns(UserWarning, match=r"line 2 is skipped: the same question is in line 1, and 38 more") as warned:
+        assert len(read_questions(path)) == 1
+    assert len(warned) == 1
 
 
 def test_a_table_of_questions_is_read_with_its_columns(tmp_path: Path) -> None:

@@ -66,6 +66,22 @@ def ended(code: str) -> subprocess.CompletedProcess[str]:
 class TestExit:
     """The portal does not keep a program from ending."""
 
+    def test_nothing_is_printed_if_no_thread_can_start_any_more(self) -> None:
+        # As at the end of every program from Python 3.12 on. Handlers run in reverse order.
+        done = ended(
+            """
+            import atexit
+
+            def refuse(self):
+                raise RuntimeError("can't create new thread at interpreter shutdown")
+
+            wait_for(pid)
+            atexit.register(setattr, threading.Thread, "start", refuse)
+            """
+        )
+
+        assert (done.returncode, done.stderr) == (0, "")
+
     @pytest.mark.parametrize(
         ("code", "printed"),
         [

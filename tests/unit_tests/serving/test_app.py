@@ -34,7 +34,7 @@ async def post(app: Any, **body: Any) -> Any:
 @pytest.mark.parametrize(
     ("body", "code", "param", "words"),
     [
-        ({"messages": []}, "invalid_value", "messages", "messages: must have at least 1"),
+        ({"messages": []}, "invalid_value", "messages", "messages: must have at least 1 item"),
         ({"messages": [{"role": "user"}]}, "missing_required_parameter", "messages[0].content", "missing"),
         ({"messages": [{"role": "function"}]}, "invalid_value", "messages[0]", "system, developer, user"),
         ({"messages": [{"role": "user", "content": [{"type": "video"}]}]}, "invalid_value", "messages[0].content[0]", "image"),

@@ -48,7 +48,7 @@ _QUESTIONS = "Questions"
 
 Task = Annotated[
     str,
-    typer.Option("--task", "-t", metavar="FILE", help="A JSONL file with a question and an answer on each line, or gsm8k."),
+    typer.Option("--task", "-t", metavar="FILE", help="A JSONL or CSV file with questions and answers, or gsm8k."),
 ]
 ScorerName = Annotated[
     str | None,

@@ -92,9 +92,9 @@ def seconds(value: float | None) -> str:
     """Format a duration: `340 ms`, `1.2 s`, `2 min 5 s`."""
     if value is None:
         return NOT_KNOWN
-    if value < _SECOND:
+    if round(value, 3) < _SECOND:
         return f"{value * 1000:.0f} ms"
-    if value < _MINUTE:
+    if round(value, 1) < _MINUTE:
         return f"{value:.1f} s"
     minutes, rest = divmod(round(value), 60)
     return f"{minutes} min {rest} s"

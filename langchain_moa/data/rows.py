@@ -222,7 +222,7 @@ def _items(text: str, path: str | Path) -> Iterator[tuple[int, Any]]:
     while True:
         at = _past_space(text, at)
         if text[at : at + 1] == "]":
-            return
+            break
         line, counted = line + text.count("\n", counted, at), at
         try:
             value, at = decoder.raw_decode(text, at)
@@ -234,6 +234,9 @@ def _items(text: str, path: str | Path) -> Iterator[tuple[int, Any]]:
             msg = f"{path}, line {text.count(chr(10), 0, at) + 1}: not JSON: a comma or the list's end is missing"
             raise RowError(msg)
         at += text[at] == ","
+    if (rest := _past_space(text, at + 1)) < len(text):
+        msg = f"{path}, line {text.count(chr(10), 0, rest) + 1}: not JSON: there is more after the list's end"
+        raise RowError(msg)
 
 
 def _past_space(text: str, at: int) -> int:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from langchain_moa.data.figures import Cost, counted
+from langchain_moa.data.figures import Cost, counted, seconds
 
 prices = st.lists(st.none() | st.floats(0, 100), max_size=20)
 
@@ -36,3 +36,7 @@ def test_costs_add_up(first: list[float | None], second: list[float | None]) -> 
 
 def test_a_number_has_its_noun() -> None:
     assert [counted(number, "call") for number in (0, 1, 1200)] == ["0 calls", "1 call", "1,200 calls"]
+
+
+def test_a_duration_is_rounded_before_its_unit_is_chosen() -> None:
+    assert [seconds(value) for value in (0.9994, 0.9996, 59.94, 59.96)] == ["999 ms", "1.0 s", "59.9 s", "1 min 0 s"]

@@ -36,6 +36,7 @@ def test_lines_and_lists_are_told_apart_by_what_they_hold(tmp_path: Path) -> Non
         ('[{"a": 1},\n{"a" 1}]', "line 2: not JSON: .* at column 6"),
         ('[{"a": 1}\n{"a": 1}]', "line 2: not JSON: a comma or the list's end is missing"),
         ('[{"a": 1}\n', "line 2: not JSON: a comma or the list's end is missing"),
+        ('[{"a": 1}]\n{"a": 1}', "line 2: not JSON: there is more after the list's end"),
         ("[1]", "line 1: it is int"),
         ("[]", "has no rows"),
         ("\n", "has no rows"),

@@ -98,7 +98,8 @@ CREATE TEMP TABLE seen (row TEXT PRIMARY KEY, line INTEGER) WITHOUT ROWID;
         """Let the next run differ in its mixture, `system` and `prompt_field`, if nothing was asked yet."""
         with self._transaction():
             self._database.execute(
-                "DELETE FROM facts WHERE name != 'kind' AND NOT EXISTS (SELECT * FROM calls) AND NOT EXISTS (SELECT * FROM jobs)"
+                "DELETE FROM facts WHERE name != 'kind' "
+                "AND NOT EXISTS (SELECT * FROM calls) AND NOT EXISTS (SELECT * FROM jobs)"
             )
 
     # --- the rows ---

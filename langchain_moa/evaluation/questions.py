@@ -210,7 +210,6 @@ class _Reader:
         found = next((name for name in names if name in row.data), None)
         if found is None:
             has = f"only {', '.join(map(repr, row.data))}" if row.data else "and no other"
-            row.refuse(
-                f"no {what}: it has none of the keys {', '.join(names)}, {has}; rename one, or name it with --{what}-field of eval compare"
-            )
+            remedy = f"rename one, or name it with --{what}-field of eval compare"
+            row.refuse(f"no {what}: it has none of the keys {', '.join(names)}, {has}; {remedy}")
         return row.data[found]

@@ -32,7 +32,8 @@ Commands that work on a mixture choose it in this order:
 1. `--config FILE` or `--preset NAME`.
 2. `--proposer` and `--aggregator`, if both are given.
 3. `moa.yaml` in the current folder.
-4. The preset `local`.
+4. `--proposer` alone, with an `aggregation` that needs no aggregator.
+5. The preset `local`.
 
 `--proposer`, `--aggregator`, `--layers` and `--set` override fields of the file or preset: `--set deadline=30`. See
 [Options](options.md) for all fields and [YAML file](config-file.md) for files.

@@ -15,6 +15,7 @@ from langchain_moa import ChatMoA, record_moa
 from langchain_moa.runs import append_run
 from tests.loopback import Reply, able
 from tests.loopback.recorded import last_user_text
+from tests.source import tree_of
 
 if TYPE_CHECKING:
     from tests.loopback import Loopback
@@ -30,7 +31,7 @@ def examples() -> list[pytest.ParameterSet]:
     """Return the Python blocks of all docstrings, named by module and name."""
     found = []
     for path in sorted(PACKAGE.rglob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for node in ast.walk(tree_of(path)):
             if not isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
                 continue
             blocks = re.findall(r"```python\n(.*?)```", ast.get_docstring(node) or "", re.DOTALL)

@@ -16,6 +16,7 @@ import yaml
 
 from langchain_moa.local import CATALOG, is_present
 from tests.loopback import able
+from tests.source import tree_of
 from tests.waiting import PATIENCE
 
 if TYPE_CHECKING:
@@ -110,9 +111,9 @@ def test_every_example_is_tested() -> None:
 
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_an_example_is_short_and_says_what_it_shows(name: str) -> None:
-    text = example(name).read_text(encoding="utf-8")
-    assert len(text.splitlines()) < 60
-    assert ast.get_docstring(ast.parse(text))
+    file = example(name)
+    assert len(file.read_text(encoding="utf-8").splitlines()) < 60
+    assert ast.get_docstring(tree_of(file))
 
 
 @pytest.mark.parametrize("name", EXAMPLES)

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.source import tree_of
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -34,7 +36,7 @@ def text_of(node: ast.expr) -> str:
 @cache
 def messages() -> tuple[str, ...]:
     def of(file: Path) -> Iterator[str]:
-        nodes = list(ast.walk(ast.parse(file.read_text(encoding="utf-8"))))
+        nodes = list(ast.walk(tree_of(file)))
         docstrings = {id(node.value) for node in nodes if isinstance(node, ast.Expr)}
         for node in nodes:
             if isinstance(node, (ast.Constant, ast.JoinedStr)) and id(node) not in docstrings:

@@ -163,7 +163,8 @@ def conceal(text: str, known: Iterable[str]) -> str:
     """
     for value in known:
         text = text.replace(value, _MASK)
-    parts, done = [], 0
+    parts: list[str] = []
+    done = 0
     for start, end in credentials_in(text):
         parts += text[done:start], _MASK
         done = end

@@ -179,12 +179,14 @@ def seconds(scan: Callable[[str], Any], text: str) -> float:
     return time.thread_time() - start
 
 
-def check(scan: Callable[[str], Any], piece: str) -> float:
+def check(scan: Callable[[str], Any], piece: str, *, shorter: int = SHORT, longer: int = LONG) -> float:
     """Check that a scanner's time grows linearly with a text that repeats a piece.
 
     Args:
         scan: The scanner.
         piece: What the text repeats.
+        shorter: The length of the short text.
+        longer: That of the long text, 10 times as long.
 
     Returns:
         The CPU time for the long text.
@@ -195,8 +197,8 @@ def check(scan: Callable[[str], Any], piece: str) -> float:
     scan(piece)  # patterns are compiled, and modules imported, at the first use
     short = long = float("inf")
     for _ in range(3):
-        short = min(short, seconds(scan, of(piece, SHORT)))
-        long = min(long, seconds(scan, of(piece, LONG)))
+        short = min(short, seconds(scan, of(piece, shorter)))
+        long = min(long, seconds(scan, of(piece, longer)))
         if long < max(GROWTH * short, MEASURABLE):
             return long
     message = f"10 times the text takes {long / short:.0f} times the time: {long:.2f} s"

@@ -20,6 +20,7 @@ from langchain_moa.batch.limits import HaltedError
 from langchain_moa.data.answer import read_answer
 from langchain_moa.data.errors import AggregatorFailedError
 from langchain_moa.data.redaction import describe
+from langchain_moa.data.usage import with_counts
 from langchain_moa.members.member import NoAggregator
 from langchain_moa.mixture.fields import MixtureFields, Use, fields_for
 from langchain_moa.prompting.prompts import is_blind
@@ -200,7 +201,7 @@ class JournaledRunnable(RunnableBindingBase[Any, Any]):
         async def ask() -> AIMessage:
             output = await self.bound.ainvoke(input, config, **kwargs)
             if isinstance(output, AIMessage):
-                return output
+                return with_counts(output)
             answer = read_answer(output, seen=len(messages))
             message = answer["message"]
             # The account of a mixture inside an agent is that of its last call only.

@@ -21,7 +21,7 @@ from langchain_moa.batch.job_apis import AnthropicJobs, GroqJobs, JobApi, JobReq
 from langchain_moa.batch.limits import HaltedError
 from langchain_moa.batch.pace import provider_of
 from langchain_moa.data.redaction import describe
-from langchain_moa.data.usage import cost_usd
+from langchain_moa.data.usage import cost_usd, with_counts
 from langchain_moa.limits.concurrency import CallLimiter
 from langchain_moa.limits.portal import in_worker
 from langchain_moa.limits.retry import is_retryable
@@ -217,7 +217,10 @@ class HalfPriceRunnable(RunnableBindingBase[Any, Any]):
         return self._at_half_price(message) if lines else message
 
     def _at_half_price(self, message: Any) -> Any:
-        if not isinstance(message, AIMessage) or message.usage_metadata is None:
+        if not isinstance(message, AIMessage):
+            return message
+        message = with_counts(message)
+        if message.usage_metadata is None:
             return message
         price = cost_usd(self.member.id, message.usage_metadata)
         if price is None:

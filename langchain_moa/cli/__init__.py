@@ -26,6 +26,14 @@ def main() -> None:
     except KeyboardInterrupt:
         # Ctrl-C during the first imports.
         sys.exit(_INTERRUPTED)
+    except OSError as error:
+        # Help and the version could not be written; commands explain their own errors.
+        from langchain_moa.cli.console import discard_unwritten
+        from langchain_moa.cli.exit_codes import FAILED, tell
+
+        tell(error, debug=False)
+        discard_unwritten()
+        sys.exit(FAILED)
 
 
 __all__ = ["main"]

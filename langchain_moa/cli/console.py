@@ -101,6 +101,17 @@ def require_output() -> None:
         raise OSError(_CLOSED)
 
 
+def discard_unwritten() -> None:
+    """Discard output that standard output does not take, which Python would try to write again when the program ends."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+
+
 def hide_log() -> None:
     """Keep Python from printing warnings of the package's log, for commands that report them in another way."""
     logging.getLogger("langchain_moa").addHandler(_NO_LOG)

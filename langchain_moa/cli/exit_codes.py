@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from langchain_moa.cli.console import complain, printable, tolerate, warnings_in_words
+from langchain_moa.cli.console import complain, discard_unwritten, printable, tolerate, warnings_in_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -57,6 +57,7 @@ def explained(*, debug: bool) -> Iterator[None]:
         if isinstance(error, OSError) and error.errno == errno.EPIPE:
             raise
         tell(error, debug=debug)
+        discard_unwritten()
         raise typer.Exit(MISUSED if isinstance(error, UsageError) else FAILED) from None
 
 

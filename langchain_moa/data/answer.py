@@ -14,7 +14,7 @@ from langchain_moa.data.finish_reasons import finish_kind, finish_reason_of, is_
 from langchain_moa.data.reference import Failure, says_something
 from langchain_moa.data.sanitizing import whole_characters
 from langchain_moa.data.thoughts import without_thoughts
-from langchain_moa.data.usage import cost_of_messages, counted, total_usage
+from langchain_moa.data.usage import cost_of_messages, counted, total_usage, with_counts
 
 
 class Answer(TypedDict):
@@ -50,9 +50,8 @@ def read_answer(output: Any, *, seen: int = 0) -> Answer:
     if not isinstance(last, BaseMessage):
         found = f"it returned {type(output).__name__}, which has no message and no text"
         return Answer(message=AIMessage(""), text="", failure=Failure(kind="no_text", message=found), usage=None, cost_usd=None)
-    message = last if isinstance(last, AIMessage) else AIMessage(last.content, id=last.id)
-    if (usage := counted(message.usage_metadata)) != message.usage_metadata:
-        message = message.model_copy(update={"usage_metadata": usage})
+    message = with_counts(last) if isinstance(last, AIMessage) else AIMessage(last.content, id=last.id)
+    if message is not last:
         new[-1] = message
     text = reference_text(message)
     cost = cost_of_messages(new)

@@ -163,9 +163,12 @@ def conceal(text: str, known: Iterable[str]) -> str:
     """
     for value in known:
         text = text.replace(value, _MASK)
-    for start, end in reversed(credentials_in(text)):
-        text = f"{text[:start]}{_MASK}{text[end:]}"
-    return text
+    parts: list[str] = []
+    done = 0
+    for start, end in credentials_in(text):
+        parts += text[done:start], _MASK
+        done = end
+    return "".join([*parts, text[done:]])
 
 
 def known_secrets(secrets: Iterable[str] = ()) -> tuple[str, ...]:

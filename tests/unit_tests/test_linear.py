@@ -7,7 +7,8 @@ import sys
 
 import pytest
 
-from tests.scanners import PARTS, check
+from langchain_moa.data.redaction import redact
+from tests.scanners import LONG, MEGABYTE, PARTS, check
 
 # Seconds of the processor for one part, which takes about ten: a scanner that hangs is ended.
 LIMIT = 300
@@ -30,3 +31,8 @@ def test_a_scanner_that_takes_the_square_of_the_time_is_found() -> None:
 
     with pytest.raises(AssertionError, match="times the time"):
         check(quadratic, "x")
+
+
+def test_many_credentials_take_linear_time() -> None:
+    # Copying the text for each of them takes longer than finding them only in a long text.
+    check(redact, "://:1@", shorter=LONG, longer=MEGABYTE)

@@ -199,6 +199,6 @@ def open_history(*, kept: bool) -> History:
         return InMemoryHistory()
     try:
         return PrivateHistory(history_file())
-    except OSError as error:
+    except (OSError, RuntimeError) as error:  # platformdirs finds no home folder
         warn(f"your questions will not be saved: {error}")
         return InMemoryHistory()

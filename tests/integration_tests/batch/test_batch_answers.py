@@ -453,6 +453,19 @@ def test_money_is_reserved_before_it_is_spent(loopback: Loopback, tmp_path: Path
     assert all(answer.cost_usd == pytest.approx(0.8) for answer in found)
 
 
+@pytest.mark.parametrize("count", [-5, 1.5, 1e308, 10**400, float("nan")])
+def test_counts_that_are_none_lose_no_answer(loopback: Loopback, tmp_path: Path, count: Any) -> None:
+    out = tmp_path / "out.jsonl"
+    loopback.script("*", Reply("so", usage=Usage(prompt=count, completion=1)))
+    nano = loopback.chat("gpt-4.1-nano")
+    mixture = Mixture(proposers=[nano], aggregator=nano, num_layers=1)
+    assert [answer.answer for answer in _answers(mixture, _prompts(2), output=out)] == ["so", "so"]
+    assert _answers(mixture, _prompts(2), output=out) == []
+    assert len(loopback.requests) == 4
+    for line in out.read_text().splitlines():
+        json.loads(line, parse_constant=pytest.fail)
+
+
 def test_a_price_that_is_not_known_refuses_the_limit(loopback: Loopback) -> None:
     with pytest.raises(ValueError, match=r"max_cost_usd cannot be kept: the price of .* is unknown"):
         _answers(_mixture(loopback), ["a"], max_cost_usd=1)

@@ -177,8 +177,9 @@ def until_signal_is_heard(process: subprocess.Popen[str]) -> str:
 
 
 def _inherited() -> dict[str, str]:
-    """Return our environment without the variables that change how a terminal looks."""
-    return {name: value for name, value in os.environ.items() if name not in {"NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES"}}
+    """Return our environment without the variables that change how a terminal looks, or how Python writes."""
+    left_out = {"NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES", "PYTHONUNBUFFERED"}
+    return {name: value for name, value in os.environ.items() if name not in left_out}
 
 
 def _ended(process: subprocess.Popen[str], stdin: str | None) -> Done:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.loopback import Reply
+from tests.waiting import PATIENCE
 
 if TYPE_CHECKING:
     from tests.integration_tests.cli.program import Program
@@ -56,7 +57,20 @@ def test_whoever_reads_no_further_gets_no_traceback(program: Program, loopback: 
 def test_an_answer_that_a_full_disk_does_not_take_is_not_lost(program: Program, form: list[str]) -> None:
     with Path("/dev/full").open("w", encoding="utf-8") as full:
         process = program.start("ask", *MEMBERS, "-l", "1", *form, "Why?", stdout=full)
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 1
     assert "agg says: Why?" in err
-    assert "error: the answer could not be written to standard output (No space left on device)" in err
+    assert err.endswith(
+        "error: the answer could not be written to standard output (No space left on device); it is on standard error\n"
+    )
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+@pytest.mark.parametrize("args", [["--version"], ["--help"], ["ask", "--help"], ["presets"]], ids=" ".join)
+def test_output_that_a_full_disk_does_not_take_is_one_error(program: Program, args: list[str]) -> None:
+    with Path("/dev/full").open("w", encoding="utf-8") as full:
+        process = program.start(*args, stdout=full)
+        _, err = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 1
+    assert err.startswith("error: [Errno 28] No space left on device")
+    assert err.count("\n") == 1

@@ -35,10 +35,13 @@ PROPOSERS = 100
 COMMANDS = {
     "show": ["show", "-c", "ask.yaml"],
     "presets": ["presets"],
+    "models": ["models"],
+    "draw": ["draw", "-c", "ask.yaml", "-o", "moa.svg"],
     "report": ["report", "run.json"],
     "ask": ["ask", "-c", "ask.yaml", "Why?"],
     "batch": ["batch", "questions.jsonl", "-c", "batch.yaml", "-o", "a.jsonl", "--concurrency", "100"],
     "eval": ["eval", "compare", "-c", "eval.yaml", "--task", "questions.jsonl", "-o", "b", "--yes", "--concurrency", "100"],
+    "generate": ["eval", "generate", "-b", "flask", "--questions", "flask.jsonl", "-c", "generate.yaml", "-o", "d.jsonl"],
     "tune": ["tune", "-c", "tune.yaml", "--task", "questions.jsonl", "-o", "c", "--yes", "--concurrency", "100"],
     "doctor": ["doctor", "-c", "doctor.yaml"],
 }
@@ -76,12 +79,14 @@ def mixture(name: str) -> dict[str, Any]:
 
 @pytest.fixture
 def few(loopback: Loopback, tmp_path: Path) -> FewFiles:
-    for name in ("ask", "batch", "eval", "tune", "doctor", "chat", "serve"):
+    for name in ("ask", "batch", "eval", "generate", "tune", "doctor", "chat", "serve"):
         loopback.script(name, [*[Reply("2", together=TOGETHER)] * TOGETHER, Reply("2")])
         (tmp_path / f"{name}.yaml").write_text(json.dumps(mixture(name)), encoding="utf-8")
     (tmp_path / "run.json").write_text(a_run(a_call()).to_json(), encoding="utf-8")
     rows = [json.dumps({"id": number, "question": f"{number} + 1?", "answer": str(number)}) for number in range(50)]
     (tmp_path / "questions.jsonl").write_text("\n".join(rows), encoding="utf-8")
+    flask = [json.dumps({"idx": number, "instruction": f"{number} + 1?"}) for number in range(2)]
+    (tmp_path / "flask.jsonl").write_text("\n".join(flask), encoding="utf-8")
     return FewFiles(loopback, tmp_path)
 
 
@@ -97,7 +102,10 @@ def test_commands_say_what_to_do(few: FewFiles, tmp_path: Path) -> None:
     codes = {name: code for name, (code, _) in done.items()}
     # Its calls are retried. Whether enough of them find free files depends on the machine.
     assert codes.pop("tune") in (0, 1)
-    assert codes == {**dict.fromkeys(("show", "presets", "report"), 0), **dict.fromkeys(("ask", "batch", "eval", "doctor"), 1)}
+    assert codes == {
+        **dict.fromkeys(("show", "presets", "models", "draw", "report"), 0),
+        **dict.fromkeys(("ask", "batch", "eval", "generate", "doctor"), 1),
+    }
     for name, (code, said) in done.items():
         assert code == 0 or REMEDY in said, name
         assert "Traceback" not in said

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from typing import TYPE_CHECKING, Any
+from unittest.mock import Mock
 
 import pytest
 from langchain_core.messages import AIMessage
@@ -114,6 +115,10 @@ def test_a_history_that_cannot_be_kept_is_told_and_done_without(
     monkeypatch.setattr(prompt, "history_file", lambda: tmp_path / "file" / "chat-history")
     assert isinstance(open_history(kept=True), InMemoryHistory)
     assert "will not be saved" in capsys.readouterr().err
+    homeless = RuntimeError("could not determine the home directory")
+    monkeypatch.setattr(prompt, "history_file", Mock(side_effect=homeless))
+    assert isinstance(open_history(kept=True), InMemoryHistory)
+    assert "will not be saved: could not determine" in capsys.readouterr().err
     assert isinstance(open_history(kept=False), InMemoryHistory)
     assert capsys.readouterr().err == ""
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from langchain_moa.local import (
+    CATALOG,
     ChecksumError,
     DownloadError,
     LocalModel,
@@ -280,3 +281,15 @@ def test_the_cache_is_the_platforms_or_the_one_that_you_choose(
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     assert cache_dir() == expected
+
+
+def test_without_a_home_folder_no_model_is_there_and_pull_says_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    def homeless(*_: object, **__: object) -> Path:
+        msg = "could not determine the home directory"
+        raise RuntimeError(msg)
+
+    monkeypatch.delenv("LANGCHAIN_MOA_CACHE", raising=False)
+    monkeypatch.setattr("platformdirs.user_cache_path", homeless)
+    assert not any(map(is_present, CATALOG.values()))
+    with pytest.raises(PullError, match="set LANGCHAIN_MOA_CACHE to a folder"):
+        pull("smollm2-135m")

@@ -109,7 +109,8 @@ class BatchRun:
         self._reader = RowReader(prompt_field=settings.prompt_field, system=settings.system)
         self.journal = BatchJournal(None if path is None else journal_of(path), max_cost_usd=settings.max_cost_usd)
         self.output: Output | None = None
-        self.job_queue = JobQueue(self.journal, poll=settings.poll) if settings.half_price else None
+        queue = JobQueue(self.journal, poll=settings.poll, resends_vanished=settings.retry_failed)
+        self.job_queue = queue if settings.half_price else None
         self.asker: Asker | None = None
         try:
             if path is not None:

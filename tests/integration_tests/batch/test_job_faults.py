@@ -6,6 +6,7 @@ import asyncio
 import json
 import random
 import sqlite3
+import time
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
@@ -180,6 +181,15 @@ def test_a_job_whose_response_was_lost_is_not_created_again_by_a_client_that_ret
     answers, _ = answers_of(mixture_of(server, proposers=[model], aggregator=model, num_layers=1), some_rows(3))
     assert [answer.error for answer in answers] == [None] * 3
     assert [len(job.lines) for job in server.jobs] == [3, 3]
+
+
+def test_the_time_limit_of_a_models_client_is_not_that_of_a_job(server: JobServer, caplog: pytest.LogCaptureFixture) -> None:
+    server.created = lambda: time.sleep(1)
+    answers, run = answers_of(_one_layer(server, lambda server: chat_of(server, timeout=0.2)), some_rows(2))
+    assert run.journal.gate.why == ""
+    assert [answer.error for answer in answers] == [None] * 2
+    assert [len(job.lines) for job in server.jobs] == [2, 2]
+    assert not [line for line in caplog.messages if "was not submitted" in line]
 
 
 @pytest.mark.parametrize("made", [chat_of, _together])

@@ -16,8 +16,9 @@ from langchain_core.runnables.base import RunnableBindingBase
 from typing_extensions import override
 
 from langchain_moa._compat import copy_for_loop, sdk_client, tracing_params, with_sdk_client
+from langchain_moa.batch.anthropic_jobs import AnthropicJobs
 from langchain_moa.batch.calls import digest
-from langchain_moa.batch.job_apis import AnthropicJobs, GroqJobs, JobApi, JobRequest, OpenAIJobs, TogetherJobs
+from langchain_moa.batch.job_apis import GroqJobs, JobApi, JobRequest, OpenAIJobs, TogetherJobs
 from langchain_moa.batch.limits import HaltedError
 from langchain_moa.batch.pace import provider_of
 from langchain_moa.data.redaction import describe

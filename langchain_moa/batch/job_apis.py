@@ -1,8 +1,9 @@
-"""The providers' batch APIs, called with their SDKs: OpenAI, Groq, Together and Anthropic."""
+"""The providers' batch APIs, called with their SDKs: OpenAI, Groq and Together; Anthropic's is in `anthropic_jobs`."""
 
 from __future__ import annotations
 
 import json
+import logging
 from abc import ABC, abstractmethod
 from collections import defaultdict
 from dataclasses import dataclass
@@ -12,22 +13,37 @@ from typing import TYPE_CHECKING, Any
 from typing_extensions import override
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 
     from langchain_moa.batch.journal import Job
 
-# Tolerated clock difference between a provider and this machine, in seconds.
-_CLOCKS = 300
+# Tolerated clock difference between a provider and this machine, in seconds. A job is found by its name, so it may be large.
+_CLOCKS = 86_400
+
+# The time limit of a request in seconds. The limit of a model's client is meant for one answer, not for a file of 90 MB.
+_REQUEST_SECONDS = 600
 
 # OpenAI's limits for one file are 50,000 lines and 200 MB; Together's is 100 MB.
 _MOST_LINES = 50_000
 _MOST_BYTES = 90_000_000
 
 # OpenAI's error code for a job that exceeds the tokens that an organization may have in its queue.
-_TOO_LARGE = "token_limit_exceeded"
+_QUEUE_FULL = "token_limit_exceeded"
 
-_TOO_LATE = 504
-_REFUSED = 400
+TOO_LATE, REFUSED = 504, 400
+"""The statuses of lines without a result: another job may answer them, or they have failed for good."""
+
+TOO_LARGE, TOO_MANY = 413, 429
+_NOT_FOUND, _DELETED, _SERVER_ERROR = 404, 410, 500
+
+# OpenAI's codes of lines that were not processed in time; another job may answer them.
+_LATE_LINES = {"batch_expired", "request_timeout"}
+
+_logger = logging.getLogger("langchain_moa")
+
+
+class VanishedError(Exception):
+    """A provider no longer has the results of a job."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +106,7 @@ class JobState:
     """
 
     is_over: bool
-    status: int = _TOO_LATE
+    status: int = TOO_LATE
     why: str = ""
     is_too_large: bool = False
 
@@ -100,7 +116,8 @@ class JobApi(ABC):
 
     def __init__(self, client: Any) -> None:
         """Create the API with the async client of the provider's SDK."""
-        self.client = client
+        # If the response to a created job is lost, a retry would create a second one.
+        self.client = client.copy(max_retries=0, timeout=_REQUEST_SECONDS)
 
     @abstractmethod
     def endpoint(self, path: str) -> str | None:
@@ -119,12 +136,13 @@ class JobApi(ABC):
         """Submit a job and return its id."""
 
     @abstractmethod
-    async def find(self, job: Job, lines: int) -> str | None:
+    async def find(self, job: Job, lines: int, known: Collection[str]) -> str | None:
         """Find a job that may have been submitted just before the process ended, and return its id.
 
         Args:
             job: The job, whose id is unknown.
             lines: The number of its lines.
+            known: The ids of our other jobs.
 
         Returns:
             The id, or `None` if the job was not submitted.
@@ -132,7 +150,12 @@ class JobApi(ABC):
 
     @abstractmethod
     async def look(self, id_: str) -> JobState:
-        """Return the state of a job."""
+        """Return the state of a job.
+
+        Raises:
+            VanishedError: The provider no longer has its results.
+            Exception: The SDK's error.
+        """
 
     @abstractmethod
     def results(self, id_: str) -> AsyncIterator[tuple[str, int, str]]:
@@ -167,7 +190,7 @@ class OpenAIJobs(JobApi):
         return str(created.id)
 
     @override
-    async def find(self, job: Job, lines: int) -> str | None:
+    async def find(self, job: Job, lines: int, known: Collection[str]) -> str | None:
         async for found in self._listed():
             if (found.metadata or {}).get("langchain_moa") == job.token:
                 return str(found.id)
@@ -186,14 +209,14 @@ class OpenAIJobs(JobApi):
             case "completed" | "expired":
                 return JobState(is_over=True, why="the job ended without an answer to it")
             case "cancelled":
-                return JobState(is_over=True, status=_REFUSED, why=f"the job {id_} was cancelled")
+                return JobState(is_over=True, status=REFUSED, why=f"the job {id_} was cancelled")
             case "failed":
                 errors = (found.get("errors") or {}).get("data") or []
                 return JobState(
                     is_over=True,
-                    status=_REFUSED,
+                    status=REFUSED,
                     why=f"the job {id_} failed: {_reasons(found)}",
-                    is_too_large=any(each.get("code") == _TOO_LARGE for each in errors),
+                    is_too_large=any(each.get("code") == _QUEUE_FULL for each in errors),
                 )
         return JobState(is_over=False)
 
@@ -202,10 +225,8 @@ class OpenAIJobs(JobApi):
         found = await self._retrieved(id_)
         for file in (found.get("output_file_id"), found.get("error_file_id")):
             for text in (await self._text(file)).split("\n") if file else ():
-                if text.strip():
-                    line = json.loads(text)
-                    if (result := _openai_result(line)) is not None:
-                        yield str(line["custom_id"]), *result
+                if text.strip() and (result := _openai_result(text)) is not None:
+                    yield result
 
     async def _retrieved(self, id_: str) -> Mapping[str, Any]:
         found: Mapping[str, Any] = (await self.client.batches.retrieve(id_)).model_dump()
@@ -258,11 +279,16 @@ class TogetherJobs(OpenAIJobs):
         return str((await self.client.post("/batches", body=asked, cast_to=object))["job"]["id"])
 
     @override
-    async def find(self, job: Job, lines: int) -> str | None:
+    async def find(self, job: Job, lines: int, known: Collection[str]) -> str | None:
         for found in await self._jobs():
             # The job has no metadata, but its input file has our name.
             if datetime.fromisoformat(found["created_at"]).timestamp() >= job.began - _CLOCKS:
-                file = await self.client.get(f"/files/{found['input_file_id']}", cast_to=object)
+                try:
+                    file = await self.client.get(f"/files/{found['input_file_id']}", cast_to=object)
+                except Exception as error:
+                    if not is_vanished(error):
+                        raise
+                    continue  # the file of an old job was deleted
                 if file["filename"] == f"{job.token}.jsonl":
                     return str(found["id"])
         return None
@@ -289,73 +315,32 @@ def _reasons(found: Mapping[str, Any]) -> str:
     return "; ".join(str(each) for each in said if each) or "no reason given"
 
 
-def _openai_result(line: Any) -> tuple[int, str] | None:
-    """Return the status and body of a line of a result file, or `None` if the job expired before the line was processed."""
-    response, error = line.get("response"), line.get("error")
-    if response and response.get("body") is not None:
-        return int(response.get("status_code", 200)), json.dumps(response["body"])
-    if (error or {}).get("code") == "batch_expired":
+def _openai_result(text: str) -> tuple[str, int, str] | None:
+    """Return the id, status and body of a line of a result file, or `None` if it was not processed in time or is cut."""
+    try:
+        line = json.loads(text)
+        id_, response, error = str(line["custom_id"]), line.get("response"), line.get("error")
+    except (ValueError, KeyError, TypeError, AttributeError) as problem:
+        _logger.warning("a line of a result file cannot be read (%s): its call is sent again", type(problem).__name__)
         return None
+    if isinstance(response, dict) and response.get("body") is not None:
+        return id_, int(response.get("status_code", 200)), json.dumps(response["body"])
     said = error if isinstance(error, dict) else {"message": str(error)}
-    return _REFUSED, json.dumps({"error": {"type": "batch_error", **said}})
-
-
-class AnthropicJobs(JobApi):
-    """Jobs of `/v1/messages/batches`."""
-
-    @override
-    def endpoint(self, path: str) -> str | None:
-        return "/v1/messages" if path.endswith("/messages") else None
-
-    @override
-    async def probe(self) -> None:
-        await self.client.messages.batches.list(limit=1)
-
-    @override
-    async def submit(self, job: Job, lines: Sequence[JobRequest]) -> str:
-        requests: Any = [{"custom_id": line.id, "params": line.body} for line in lines]
-        return str((await self.client.messages.batches.create(requests=requests)).id)
-
-    @override
-    async def find(self, job: Job, lines: int) -> str | None:
-        # Jobs have no metadata, so compare size and time. The line ids of another program's job match none of ours.
-        async for found in self.client.messages.batches.list(limit=100):
-            began = found.created_at.timestamp()
-            if began < job.began - _CLOCKS:
-                break
-            counts = found.request_counts
-            total = counts.processing + counts.succeeded + counts.errored + counts.canceled + counts.expired
-            if total == lines and began < job.began + 2 * _CLOCKS:
-                return str(found.id)
+    if said.get("code") in _LATE_LINES:
         return None
-
-    @override
-    async def look(self, id_: str) -> JobState:
-        found = await self.client.messages.batches.retrieve(id_)
-        if found.processing_status != "ended":
-            return JobState(is_over=False)
-        if found.cancel_initiated_at is not None:
-            return JobState(is_over=True, status=_REFUSED, why=f"the job {id_} was cancelled")
-        return JobState(is_over=True, why="the job ended without an answer to it")
-
-    @override
-    async def results(self, id_: str) -> AsyncIterator[tuple[str, int, str]]:
-        async for line in await self.client.messages.batches.results(id_):
-            match line.result.type:
-                case "succeeded":
-                    yield line.custom_id, 200, line.result.message.model_dump_json(exclude_unset=True)
-                case "errored":
-                    body = line.result.error
-                    yield line.custom_id, _STATUS.get(body.error.type, _REFUSED), body.model_dump_json()
+    return id_, REFUSED, json.dumps({"error": {"type": "batch_error", **said}})
 
 
-# Lines of Anthropic's results have the type of an error, but no HTTP status.
-_STATUS = {
-    "authentication_error": 401,
-    "permission_error": 403,
-    "not_found_error": 404,
-    "rate_limit_error": 429,
-    "api_error": 500,
-    "timeout_error": 504,
-    "overloaded_error": 529,
-}
+def is_vanished(error: Exception) -> bool:
+    """Return whether an error says that a provider no longer has a job or its results."""
+    return isinstance(error, VanishedError) or getattr(error, "status_code", None) in (_NOT_FOUND, _DELETED)
+
+
+def is_passing(status: int) -> bool:
+    """Return whether a status is transient, so that another job may answer the line."""
+    return status == TOO_MANY or status >= _SERVER_ERROR
+
+
+def error_body(why: str) -> str:
+    """Return the body of a response that says why a call failed."""
+    return json.dumps({"error": {"type": "batch_error", "message": why}})

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 from collections import defaultdict
 from time import time
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-from langchain_moa.batch.job_apis import JobRequest, split
+from langchain_moa.batch.job_apis import TOO_LARGE, TOO_LATE, TOO_MANY, JobRequest, error_body, is_passing, is_vanished, split
 from langchain_moa.batch.journal import Job
 from langchain_moa.batch.limits import HaltedError
 from langchain_moa.data.redaction import describe
@@ -18,7 +17,7 @@ from langchain_moa.data.sanitizing import shown_line
 from langchain_moa.limits.retry import is_retryable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Sequence
 
     from langchain_moa.batch.job_apis import JobApi, JobState
     from langchain_moa.batch.journal import BatchJournal
@@ -38,8 +37,6 @@ _ATTEMPTS = 3
 _QUIET_TURNS = 50
 _QUIET_SECONDS = 0.25
 
-_TOO_MANY, _SERVER_ERROR = 429, 500
-
 
 class JobQueue:
     """The calls of a run that are sent as batch jobs.
@@ -53,12 +50,13 @@ class JobQueue:
         direct: The model ids of members that are called directly, because their provider has no batch jobs.
     """
 
-    def __init__(self, journal: BatchJournal, *, poll: float) -> None:
+    def __init__(self, journal: BatchJournal, *, poll: float, resends_vanished: bool = False) -> None:
         """Create an empty queue. `run` must be running when calls are added.
 
         Args:
             journal: The journal that records jobs and their results.
             poll: The initial number of seconds between two polls of a job, and before a refused job is submitted again.
+            resends_vanished: Whether calls of a job that its provider no longer has are sent again. Default: the run ends.
         """
         self.journal = journal
         self.poll = poll
@@ -70,7 +68,9 @@ class JobQueue:
         self._requests: dict[str, JobRequest] = {}
         self._attempts: dict[str, int] = defaultdict(int)
         self._refusals: dict[str, int] = defaultdict(int)
+        self._resends_vanished = resends_vanished
         self._most_lines: dict[str, int] = {}
+        self._one_by_one: set[str] = set()
         self._apis: dict[str, JobApi] = {}
         self._following: dict[Job, asyncio.Task[None]] = {}
         self._changed = asyncio.Event()
@@ -99,7 +99,8 @@ class JobQueue:
             return
         self._apis[provider] = api
         for job in self.journal.jobs(provider):
-            id_ = job.id or await api.find(job, len(self.journal.job_lines(job.token)))
+            lines, known = len(self.journal.job_lines(job.token)), self.journal.job_ids(provider)
+            id_ = job.id or await api.find(job, lines, known)
             if id_ is None:
                 self.journal.end_job(job.token)  # it was never submitted
                 continue
@@ -144,7 +145,7 @@ class JobQueue:
         for line in self.journal.job_lines_for(key):
             if line.id in self._attempts:
                 continue
-            if line.status is not None and _is_passing(line.status):
+            if line.status is not None and is_passing(line.status):
                 self.journal.remove_job_line(line.id)  # the process ended before the line was in another job
                 continue
             self._attempts[line.id] = 1
@@ -212,14 +213,15 @@ class JobQueue:
         return True
 
     def _next_jobs(self, provider: str) -> Iterator[list[JobRequest]]:
-        """Take the lines of the next jobs off the queue. After a job was too large, only one job runs at a time."""
-        queued, most = self._queued[provider], self._most_lines.get(provider)
-        if most is not None and any(job.provider == provider for job in self._following):
+        """Take the lines of the next jobs off the queue. After the provider's queue was full, only one job runs at a time."""
+        queued, is_one = self._queued[provider], provider in self._one_by_one
+        if is_one and any(job.provider == provider for job in self._following):
             return
-        for lines in split(queued.values(), most_lines=most)[: None if most is None else 1]:
-            for line in lines:
-                del queued[line.id]
-            yield lines
+        for lines in split(queued.values(), most_lines=self._most_lines.get(provider))[: 1 if is_one else None]:
+            # While the job before was submitted, the run may have ended, or calls may have been cancelled.
+            waiting = [line for line in lines if queued.pop(line.id, None) is not None]
+            if waiting and self._halted is None:
+                yield waiting
 
     async def _submit(self, provider: str, lines: Sequence[JobRequest]) -> None:
         job = Job(uuid4().hex, provider, lines[0].endpoint, time())
@@ -249,12 +251,15 @@ class JobQueue:
         """After a final error, fail the calls of a job. After a transient one, submit them again unless the provider has it."""
         ids = [line.id for line in lines]
         status = getattr(error, "status_code", None)
-        if isinstance(status, int) and not _is_passing(status):
+        if isinstance(status, int) and not is_passing(status):
             self.journal.end_job(job.token)
-            self._refuse(ids, status, _reason(error))
+            if status == TOO_LARGE and len(ids) > 1:
+                self._halve(job.provider, ids)
+            else:
+                self._refuse(ids, status, _reason(error))
             return
         # Only after a 429 is it certain that the provider has not created the job, so that another job is not paid twice.
-        is_uncertain = status != _TOO_MANY
+        is_uncertain = status != TOO_MANY
         why: str | None = _reason(error)
         found = None
         while why is not None:
@@ -278,7 +283,7 @@ class JobQueue:
     async def _find(self, job: Job, lines: int) -> tuple[str | None, str | None]:
         """Look for a job at its provider. Return its id, or `None`, and the reason if the provider did not answer."""
         try:
-            return await self._apis[job.provider].find(job, lines), None
+            return await self._apis[job.provider].find(job, lines, self.journal.job_ids(job.provider)), None
         except Exception as error:  # noqa: BLE001  # SDKs raise errors of any class
             return None, _reason(error)
 
@@ -308,6 +313,9 @@ class JobQueue:
             except Exception as error:  # noqa: BLE001  # SDKs raise errors of any class
                 why = _reason(error)
                 _logger.warning("the job %s cannot be polled: %s", job.id, shown_line(why))
+                if is_vanished(error):
+                    self._vanished(job, why)
+                    return
                 if not is_retryable(error):
                     self.give_up("failures", f"the job {job.id} cannot be polled: {why}")
                     return
@@ -326,13 +334,13 @@ class JobQueue:
         self.journal.add_results(some)
         self.journal.end_job(job.token)
         for line, status, body in some:
-            if _is_passing(status):
+            if is_passing(status):
                 self._again(job.provider, line, status, body)
             else:
                 self._give(line, status, body)
         for line in lines:
-            if _is_passing(state.status):
-                self._again(job.provider, line, state.status, _error(state.why))
+            if is_passing(state.status):
+                self._again(job.provider, line, state.status, error_body(state.why))
             else:
                 self._refuse([line], state.status, state.why)
 
@@ -343,8 +351,23 @@ class JobQueue:
             self.give_up("failures", f"{why}; run the same command when other jobs are over")
             return
         _logger.warning("%s: its %d lines are sent in smaller jobs, one after the other", shown_line(why), len(lines))
-        self._most_lines[job.provider] = max(1, min(len(lines) // 2, self._most_lines.get(job.provider, len(lines))))
-        self._requeue(job.provider, lines)
+        self._one_by_one.add(job.provider)
+        self._halve(job.provider, lines)
+
+    def _halve(self, provider: str, lines: Collection[str]) -> None:
+        self._most_lines[provider] = max(1, min(len(lines) // 2, self._most_lines.get(provider, len(lines))))
+        self._requeue(provider, lines)
+
+    def _vanished(self, job: Job, why: str) -> None:
+        """Send the lines of a job that the provider no longer has again, if the user has said so, or end the run."""
+        if not self._resends_vanished:
+            remedy = "use the key that submitted it, or --retry-failed to send its calls again"
+            self.give_up("failures", f"the job {job.id} is not there any more ({why}); {remedy}")
+            return
+        lines = self.journal.job_lines(job.token)
+        self.journal.end_job(job.token)
+        for line in lines:
+            self._again(job.provider, line, TOO_LATE, error_body(why))
 
     def _requeue(self, provider: str, lines: Iterable[str]) -> None:
         """Put lines of a job that the provider has not accepted back into the queue."""
@@ -369,18 +392,9 @@ class JobQueue:
 
     def _refuse(self, lines: Sequence[str], status: int, why: str) -> None:
         for line in lines:
-            self._give(line, status, _error(why))
-
-
-def _is_passing(status: int) -> bool:
-    """Return whether a status is transient, so that another job may answer the line."""
-    return status == _TOO_MANY or status >= _SERVER_ERROR
+            self._give(line, status, error_body(why))
 
 
 def _reason(error: Exception) -> str:
     failure = describe(error)
     return f"{failure['kind']}: {failure['message']}"
-
-
-def _error(why: str) -> str:
-    return json.dumps({"error": {"type": "batch_error", "message": why}})

@@ -219,6 +219,10 @@ CREATE TEMP TABLE seen (row TEXT PRIMARY KEY, line INTEGER) WITHOUT ROWID;
             Job(*each) for each in self._database.execute("SELECT * FROM jobs WHERE provider = ? ORDER BY began", (provider,))
         ]
 
+    def job_ids(self, provider: str) -> set[str]:
+        """Return the ids of a provider's jobs that have not ended, as far as they are known."""
+        return {job.id for job in self.jobs(provider) if job.id is not None}
+
     def job_lines(self, token: str) -> list[str]:
         """Return the ids of the lines of a job that have no result yet."""
         found = self._database.execute("SELECT id FROM job_lines WHERE token = ? AND status IS NULL", (token,))

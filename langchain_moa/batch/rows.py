@@ -22,6 +22,12 @@ PROMPT_FIELDS = ("prompt", "question", "input", "messages")
 _SHOWN = 60
 
 
+def shown_id(id_: str | int) -> str:
+    """Return an id for a message, quoted and shortened."""
+    shown = str(id_)
+    return repr(shown if len(shown) <= _SHOWN else f"{shown[: _SHOWN - 1]}…")
+
+
 @dataclass(frozen=True, kw_only=True)
 class BatchRow:
     """A valid row.
@@ -99,6 +105,8 @@ class RowReader:
         found = [name for name in PROMPT_FIELDS if row.data.get(name) not in (None, "", [])]
         if len(found) > 1:
             row.refuse(f"several columns could be the prompt: {', '.join(found)}; choose one with --prompt-field")
+        if empty := [repr(name) for name in PROMPT_FIELDS if name in row.data and not found]:
+            row.refuse(f"no prompt: {', '.join(empty)} {'has' if len(empty) == 1 else 'have'} no value")
         if not found:
             row.refuse(
                 f"no prompt: none of {', '.join(PROMPT_FIELDS)} is a column; there are {has}; choose one with --prompt-field"
@@ -159,6 +167,9 @@ def rows_in(path: Path) -> Iterator[Row]:
             return csv_rows(path)
         case ".parquet":
             return _parquet(path)
+        case ".gz" | ".bz2" | ".xz" | ".zst" | ".zip":
+            msg = f"{path} is compressed; decompress it first"
+            raise RowError(msg)
         case _:
             return _jsonl(path)
 

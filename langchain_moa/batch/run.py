@@ -18,7 +18,7 @@ from langchain_moa.batch.limits import BatchError, CircuitBreaker, tokens_in
 from langchain_moa.batch.output import Output
 from langchain_moa.batch.pace import Paces, with_own_retries
 from langchain_moa.batch.ray_asker import RayAsker
-from langchain_moa.batch.rows import BatchRow, RowReader, require_regular, rows_in, rows_of
+from langchain_moa.batch.rows import BatchRow, RowReader, require_regular, rows_in, rows_of, shown_id
 from langchain_moa.batch.settings import BatchSettings
 from langchain_moa.batch.workers import as_answered
 from langchain_moa.data.rows import RowError
@@ -101,7 +101,7 @@ class BatchRun:
         settings.require_possible(self.mixture)
         path = settings.path
         if path is not None:
-            _require_file(path, rows)
+            _require_file(Path(settings.output or path), rows)
         if isinstance(rows, str | Path):
             require_regular(Path(rows))  # before files are made for the output
         self.progress = BatchProgress()
@@ -109,7 +109,8 @@ class BatchRun:
         self._reader = RowReader(prompt_field=settings.prompt_field, system=settings.system)
         self.journal = BatchJournal(None if path is None else journal_of(path), max_cost_usd=settings.max_cost_usd)
         self.output: Output | None = None
-        self.job_queue = JobQueue(self.journal, poll=settings.poll) if settings.half_price else None
+        queue = JobQueue(self.journal, poll=settings.poll, resends_vanished=settings.retry_failed)
+        self.job_queue = queue if settings.half_price else None
         self.asker: Asker | None = None
         try:
             if path is not None:
@@ -187,14 +188,14 @@ class BatchRun:
         """Return whether a row failed in an earlier run, or `None` if it has no line in the output."""
         id_ = str(found.id)
         if (before := self.journal.see(id_, row.line)) is not None:
-            row.refuse(f"the id {id_!r} is also in {row.unit} {before}; each row needs its own id")
+            row.refuse(f"the id {shown_id(id_)} is also in {row.unit} {before}; each row needs its own id")
         line = self.journal.line_of(id_)
         if line is None:
             return None
         if line.about and line.about != found.about:
             row.refuse(
-                f"the id {id_!r} already has an answer in {self.settings.output}, to another prompt; give the rows ids that do "
-                "not change, or another --output"
+                f"the id {shown_id(id_)} already has an answer in {self.settings.output}, to another prompt; give the rows ids "
+                "that do not change, or another --output"
             )
         return bool(line.failed)
 
@@ -249,14 +250,19 @@ class BatchRun:
         """Yield the rows that have no line in the output. For an invalid row, yield an answer with its error."""
         kept = failed = 0
         async for row in rows_of(self._rows):
+            entry: BatchRow | BatchAnswer
             try:
-                found = self._reader.read(row)
+                entry = found = self._reader.read(row)
             except RowError as error:  # only for iterables; files were checked before
-                yield _refused(row, error)
-                continue
-            has_failed = self._known(row, found)
+                entry = _refused(row, error)
+                line = self.journal.line_of(str(entry.id))
+                if line is not None and not line.failed:
+                    raise  # its line would hide the answer to another row
+                has_failed = None if line is None else True
+            else:
+                has_failed = self._known(row, found)
             if has_failed is None:
-                yield found
+                yield entry
                 continue
             kept += 1
             failed += has_failed
@@ -292,6 +298,8 @@ class _Work:
         answer = row if isinstance(row, BatchAnswer) else await self._asker.ask(row)
         if answer is not None:
             self._write(answer, "" if isinstance(row, BatchAnswer) else row.about)
+            if answer is not row:  # an invalid row says nothing about the mixture
+                self._breaker.count("the mixture", answer.error)
         return answer
 
     def _write(self, answer: BatchAnswer, about: str) -> None:
@@ -299,7 +307,6 @@ class _Work:
         progress.failed += answer.error is not None
         progress.answered += answer.error is None
         progress.degraded += bool(answer.degraded)
-        self._breaker.count("the mixture", answer.error)
         if run.output is None:
             run.journal.remove_calls([str(answer.id)])
         else:
@@ -315,13 +322,16 @@ def _refused(row: Row, error: RowError) -> BatchAnswer:
 
 
 def _require_file(output: Path, rows: Any) -> None:
-    """Refuse an output that is a folder or the input.
+    """Refuse an output that is the input, or that is no file: it is read again to resume.
 
     Raises:
         BatchError: It is one of them.
     """
     if output.is_dir():
         msg = f"{output} is a folder; give a file as --output"
+        raise BatchError(msg)
+    if output.exists() and not output.is_file():
+        msg = f"{output} is not a regular file; give a file as --output, from which a later run can resume"
         raise BatchError(msg)
     if isinstance(rows, str | Path) and output.exists() and Path(rows).exists() and output.samefile(rows):
         msg = f"{output} is the input; give another --output"

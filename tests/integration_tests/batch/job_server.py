@@ -64,6 +64,13 @@ class JobServer:
         refusals: The statuses with which the next jobs are rejected; 0 closes the connection.
         most_lines: The most lines of a job; a longer one fails as OpenAI's do. `None`: no limit.
         list_form: What the list of jobs is in place of OpenAI's.
+        polls: The statuses with which the next polls of a job are rejected.
+        gone: The ids of jobs that the server no longer has.
+        most_bytes: The most bytes of a request; a larger one is rejected with 413. `None`: no limit.
+        loses_created: How many responses to created jobs are lost: the connection is closed.
+        created: Called when a job was created, before its response is sent.
+        clock: The seconds by which the server's clock is ahead.
+        file_changed: Changes the content of the result files.
     """
 
     def __init__(self) -> None:
@@ -80,6 +87,13 @@ class JobServer:
         self.refusals: list[int] = []
         self.most_lines: int | None = None
         self.list_form: Body | None = None
+        self.polls: list[int] = []
+        self.gone: set[str] = set()
+        self.most_bytes: int | None = None
+        self.loses_created = 0
+        self.created: Callable[[], object] = lambda: None
+        self.clock = 0.0
+        self.file_changed: Callable[[bytes], bytes] = bytes
         self.lock = threading.Lock()
         self.files: dict[str, bytes] = {}
         self.names: dict[str, str] = {}
@@ -102,7 +116,7 @@ class JobServer:
             ending = self.endings.pop(0) if self.endings else "completed"
             if self.most_lines is not None and len(lines) > self.most_lines:
                 ending = "too large"
-            job = ServedJob(f"job_{len(self.jobs)}", lines, metadata, ending)
+            job = ServedJob(f"job_{len(self.jobs)}", lines, metadata, ending, time.time() + self.clock)
             self.jobs.append(job)
         return job
 
@@ -159,12 +173,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         owner, path = self.owner, urlparse(self.path).path.removeprefix("/openai")
-        if not owner.has_jobs:
-            self._send(404, {"error": {"message": "unknown", "type": "not_found_error"}})
+        if (refused := self._refusal(path)) is not None:
+            self._send(refused, {"error": {"message": f"not now: {path}", "type": "server_error"}})
         elif found := re.fullmatch(r"/v1/files/(\w+)/content", path):
-            self._raw(200, owner.files[found[1]])
-        elif owner.list_status != 200:
-            self._send(owner.list_status, {"error": {"message": "busy", "type": "server_error"}})
+            self._raw(200, owner.file_changed(owner.files[found[1]]))
         elif owner.is_together and not path.endswith("/content"):
             self._get_together(path.removeprefix("/v1/").split("/"))
         elif path == "/v1/batches":
@@ -180,16 +192,29 @@ class _Handler(BaseHTTPRequestHandler):
             rows = [{"custom_id": each[0], "result": _result(*each[1:])} for each in owner.answered(job)]
             rest = "canceled" if job.ending == "cancelled" else "expired"
             rows += [{"custom_id": id_, "result": {"type": rest}} for id_, _ in job.lines[len(rows) :]]
-            self._raw(200, b"".join(json.dumps(row).encode() + b"\n" for row in rows))
+            self._raw(200, owner.file_changed(b"".join(json.dumps(row).encode() + b"\n" for row in rows)))
         elif found := re.fullmatch(r"/v1/messages/batches/(\w+)", path):
             self._send(200, self._anthropic(owner.job(found[1])))
         else:
             self._send(404, {"error": {"message": path, "type": "not_found_error"}})
 
+    def _refusal(self, path: str) -> int | None:
+        """Return the status with which a request for a path is rejected, or `None`."""
+        owner = self.owner
+        if not owner.has_jobs:
+            return 404
+        if owner.list_status != 200 and not path.endswith("/content"):
+            return owner.list_status
+        if (found := re.fullmatch(r"/v1/(messages/)?batches/(\w+)", path)) is None:
+            return None
+        if owner.polls:
+            return owner.polls.pop(0)
+        return 404 if found[2] in owner.gone else None
+
     def _get_together(self, path: list[str]) -> None:
         owner = self.owner
         match path:
-            case ["files", id_]:
+            case ["files", id_] if id_ in owner.names:
                 self._send(200, {"id": id_, "filename": owner.names[id_]})
             case ["batches"]:
                 self._send(200, [self._together(job) for job in reversed(owner.jobs)])
@@ -203,6 +228,8 @@ class _Handler(BaseHTTPRequestHandler):
         assert path == "/v1/chat/completions" or not parse_qs(urlparse(self.path).query)
         content = self.rfile.read(int(self.headers["content-length"]))
         match path:
+            case _ if owner.most_bytes is not None and len(content) > owner.most_bytes:
+                self._send(413, {"error": {"message": "the file is too large", "type": "invalid_request_error"}})
             case "/v1/files" if owner.is_together:
                 self._send(400, {"error": {"message": "use /files/upload", "type": "invalid_request_error"}})
             case "/v1/files/upload" if owner.is_together:
@@ -221,24 +248,7 @@ class _Handler(BaseHTTPRequestHandler):
                     owner.files[id_] = content.split(b'name="file"')[1].split(b"\r\n\r\n", 1)[1].rsplit(b"\r\n--", 1)[0]
                 self._send(200, _file(id_))
             case "/v1/batches":
-                asked = json.loads(content)
-                assert (asked["endpoint"], asked["completion_window"]) == ("/v1/chat/completions", "24h")
-                rows = [json.loads(line) for line in owner.files[asked["input_file_id"]].splitlines()]
-                assert {(row["method"], row["url"]) for row in rows} == {("POST", "/v1/chat/completions")}
-                if owner.refusals and owner.refusals[0] == 0:
-                    owner.refusals.pop(0)
-                    self.close_connection = True
-                    return
-                if owner.refusals:
-                    self._send(owner.refusals.pop(0), {"error": {"message": "not now", "type": "server_error"}})
-                    return
-                assert ("metadata" in asked) is not owner.is_together
-                job = owner.submit([(row["custom_id"], row["body"]) for row in rows], asked.get("metadata", {}))
-                job.file = asked["input_file_id"]
-                if owner.drops_created:
-                    self.close_connection = True
-                    threading.Event().wait()
-                self._send(200, {"job": self._together(job)} if owner.is_together else self._openai(job))
+                self._create(json.loads(content))
             case "/v1/messages/batches":
                 requests = json.loads(content)["requests"]
                 job = owner.submit([(each["custom_id"], each["params"]) for each in requests], {})
@@ -250,6 +260,31 @@ class _Handler(BaseHTTPRequestHandler):
                 self._send(status, completion(status, body, text))
             case _:
                 self._send(404, {"error": {"message": path, "type": "not_found_error"}})
+
+    def _create(self, asked: Body) -> None:
+        owner = self.owner
+        assert (asked["endpoint"], asked["completion_window"]) == ("/v1/chat/completions", "24h")
+        rows = [json.loads(line) for line in owner.files[asked["input_file_id"]].splitlines()]
+        assert {(row["method"], row["url"]) for row in rows} == {("POST", "/v1/chat/completions")}
+        if owner.refusals and owner.refusals[0] == 0:
+            owner.refusals.pop(0)
+            self.close_connection = True
+            return
+        if owner.refusals:
+            self._send(owner.refusals.pop(0), {"error": {"message": "not now", "type": "server_error"}})
+            return
+        assert ("metadata" in asked) is not owner.is_together
+        job = owner.submit([(row["custom_id"], row["body"]) for row in rows], asked.get("metadata", {}))
+        job.file = asked["input_file_id"]
+        if owner.drops_created:
+            self.close_connection = True
+            threading.Event().wait()
+        owner.created()
+        if owner.loses_created:
+            owner.loses_created -= 1
+            self.close_connection = True
+            return
+        self._send(200, {"job": self._together(job)} if owner.is_together else self._openai(job))
 
     def _openai(self, job: ServedJob) -> Body:
         owner = self.owner

@@ -314,6 +314,21 @@ def test_of_an_iterable_only_the_row_that_cannot_be_asked_fails(loopback: Loopba
     assert answers[3].answer == "last says: c"
 
 
+def test_rows_that_cannot_be_asked_have_one_line_and_end_no_run(loopback: Loopback, tmp_path: Path) -> None:
+    out = tmp_path / "out.jsonl"
+    rows = [*({"id": f"bad{number}", "text": "?"} for number in range(20)), {"id": "good", "prompt": "a"}]
+    answers = _answers(_mixture(loopback), rows, output=out, concurrency=1)
+    assert [answer.error is None for answer in answers] == [False] * 20 + [True]
+    assert _answers(_mixture(loopback), rows, output=out, concurrency=1) == []
+    assert len(_lines(out)) == 21
+    assert len(_answers(_mixture(loopback), rows, output=out, retry_failed=True)) == 20
+    assert len(_lines(out)) == 21
+    # The number of a row without an id may be the id of another one.
+    with pytest.raises(RowError, match="rows, item 2: no prompt"):
+        _answers(_mixture(loopback), [{"id": 2, "prompt": "a"}, {"text": "?"}], output=tmp_path / "b.jsonl", concurrency=1)
+    assert [line["error"] for line in _lines(tmp_path / "b.jsonl")] == [None]
+
+
 def test_a_source_that_breaks_off_loses_no_answer(loopback: Loopback) -> None:
     def rows() -> Iterator[str]:
         yield "a"

@@ -9,19 +9,18 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from collections import Counter
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from langchain_core.runnables import RunnableLambda
-from langchain_openai import ChatOpenAI
 from pydantic import SecretStr
 
 from langchain_moa import BatchAnswer, Mixture, Proposer
 from langchain_moa.batch import settings
 from langchain_moa.batch.run import BatchRun
+from tests.integration_tests.batch.asking import NANO, answers_of, asked_of, chat_of, mixture_of, some_rows
 from tests.integration_tests.batch.job_server import JobServer, says
 from tests.loopback.fixtures import forget_clients
 from tests.waiting import PATIENCE, until
@@ -31,8 +30,6 @@ if TYPE_CHECKING:
 
     from tests.integration_tests.batch.job_server import Body
 
-# Its input costs 10 cents per million tokens.
-NANO = "gpt-4.1-nano"
 _ROOT = Path(__file__).parents[3]
 
 
@@ -43,35 +40,11 @@ def server() -> Iterator[JobServer]:
     forget_clients()
 
 
-def _chat(server: JobServer, model: str = NANO, **more: Any) -> ChatOpenAI:
-    return ChatOpenAI(model=model, base_url=f"{server.url}/v1", api_key=SecretStr("test"), max_retries=0, **more)
-
-
-def _mixture(server: JobServer, **fields: Any) -> Mixture:
-    first, second = _chat(server, temperature=0.1), _chat(server, temperature=0.2)
-    return Mixture(**{"proposers": [first, second], "aggregator": _chat(server), "num_layers": 2, **fields})
-
-
-def _answers(mixture: Mixture, rows: Any, **options: Any) -> tuple[list[BatchAnswer], BatchRun]:
-    async def collect(run: BatchRun) -> list[BatchAnswer]:
-        return [answer async for answer in run.answers()]
-
-    with BatchRun(mixture, rows, half_price=True, poll=0.01, **options) as run:
-        return asyncio.run(collect(run)), run
-
-
-def _rows(number: int) -> list[dict[str, Any]]:
-    return [{"id": f"r{each}", "prompt": f"question {each}."} for each in range(number)]
-
-
-def _asked(server: JobServer) -> Counter[str]:
-    """Return the number of requests for each call."""
-    return Counter(json.dumps(body, sort_keys=True) for job in server.jobs for _, body in job.lines)
-
-
 def test_two_layers_and_an_aggregator_are_three_jobs(server: JobServer, tmp_path: Path) -> None:
     out = tmp_path / "out.jsonl"
-    answers, _ = _answers(_mixture(server, proposer_timeout=0.001, deadline=0.001), _rows(40), output=out, references=True)
+    answers, _ = answers_of(
+        mixture_of(server, proposer_timeout=0.001, deadline=0.001), some_rows(40), output=out, references=True
+    )
     assert {answer.answer for answer in answers} == {f"{NANO} says: question {number}." for number in range(40)}
     assert [len(job.lines) for job in server.jobs] == [80, 80, 40]
     assert server.direct == []
@@ -82,12 +55,12 @@ def test_two_layers_and_an_aggregator_are_three_jobs(server: JobServer, tmp_path
     for _, body in server.jobs[1].lines:
         question = body["messages"][-1]["content"]
         assert f"1. {NANO} says: {question}\n2. {NANO} says: {question}" in body["messages"][0]["content"]
-    assert set(_asked(server).values()) == {1}
+    assert set(asked_of(server).values()) == {1}
 
 
 def test_rounds_keep_the_number_of_rows_under_way(server: JobServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(settings, "ROUND", 10)
-    answers, _ = _answers(_mixture(server, num_layers=1), _rows(25))
+    answers, _ = answers_of(mixture_of(server, num_layers=1), some_rows(25))
     assert len(answers) == 25
     assert [len(job.lines) for job in server.jobs] == [20, 10, 20, 10, 10, 5]
 
@@ -99,17 +72,17 @@ def test_lines_that_fail_in_passing_are_in_the_next_job(server: JobServer) -> No
         return (500, "try again") if chance.random() < 0.02 else says(body)
 
     server.answer = sometimes
-    answers, _ = _answers(_mixture(server, num_layers=3), _rows(80))
+    answers, _ = answers_of(mixture_of(server, num_layers=3), some_rows(80))
     assert len(answers) == 80
     assert {answer.error for answer in answers} == {None}
     assert {answer.degraded for answer in answers} == {()}
     assert len(server.jobs) <= 4 * 3
-    assert max(_asked(server).values()) <= 3
+    assert max(asked_of(server).values()) <= 3
 
 
 def test_lines_that_fail_for_good_fail_as_a_call_does(server: JobServer) -> None:
     server.answer = lambda body: (400, "too long") if "question 1." in str(body["messages"]) else says(body)
-    answers, _ = _answers(_mixture(server, num_layers=1), _rows(3))
+    answers, _ = answers_of(mixture_of(server, num_layers=1), some_rows(3))
     by_id = {answer.id: answer for answer in answers}
     assert "Error code: 400" in str(by_id["r1"].error)
     assert "too long" in str(by_id["r1"].error)
@@ -119,29 +92,29 @@ def test_lines_that_fail_for_good_fail_as_a_call_does(server: JobServer) -> None
 
 def test_what_an_expired_job_has_answered_is_used_and_the_rest_is_sent_again(server: JobServer) -> None:
     server.endings = ["expired"]
-    answers, _ = _answers(_mixture(server, num_layers=1), _rows(10))
+    answers, _ = answers_of(mixture_of(server, num_layers=1), some_rows(10))
     assert [answer.error for answer in answers] == [None] * 10
-    assert sum(_asked(server).values()) == 10 * 3 + 10
+    assert sum(asked_of(server).values()) == 10 * 3 + 10
 
 
 def test_a_cancelled_job_is_not_sent_again(server: JobServer) -> None:
     server.endings = ["cancelled"]
-    answers, _ = _answers(_mixture(server, num_layers=1), _rows(10))
+    answers, _ = answers_of(mixture_of(server, num_layers=1), some_rows(10))
     lacking = [answer.error or "; ".join(answer.degraded) for answer in answers]
     assert sum(said.count("the job job_0 was cancelled") for said in lacking if said) >= 5
     assert all("the job job_0 was cancelled" in said for said in lacking if said)
-    assert sum(_asked(server).values()) == 20 + sum(answer.error is None for answer in answers)
+    assert sum(asked_of(server).values()) == 20 + sum(answer.error is None for answer in answers)
 
 
 def test_a_job_that_the_provider_refuses_says_why(server: JobServer) -> None:
     server.endings = ["failed"]
-    answers, _ = _answers(_mixture(server, num_layers=1), _rows(2))
+    answers, _ = answers_of(mixture_of(server, num_layers=1), some_rows(2))
     assert all("the job job_0 failed: there is no such model" in str(answer.error) for answer in answers)
 
 
 def test_a_job_that_the_provider_refuses_in_passing_is_submitted_again(server: JobServer) -> None:
     server.refusals = [429, 503]
-    answers, _ = _answers(_mixture(server, num_layers=1), _rows(3))
+    answers, _ = answers_of(mixture_of(server, num_layers=1), some_rows(3))
     assert [(answer.error, answer.degraded) for answer in answers] == [(None, ())] * 3
     assert [len(job.lines) for job in server.jobs] == [6, 3]
     assert server.refusals == []
@@ -150,26 +123,26 @@ def test_a_job_that_the_provider_refuses_in_passing_is_submitted_again(server: J
 def test_a_provider_that_takes_no_job_for_now_fails_no_row(server: JobServer, tmp_path: Path) -> None:
     out = tmp_path / "out.jsonl"
     server.refusals = [429] * 3
-    answers, run = _answers(_mixture(server, num_layers=1), _rows(3), output=out)
+    answers, run = answers_of(mixture_of(server, num_layers=1), some_rows(3), output=out)
     assert answers == []
     assert run.journal.gate.reason == "failures"
     assert "batch jobs cannot be submitted" in run.journal.gate.why
     assert "run the same command later" in run.journal.gate.why
     assert out.read_text() == ""
-    answers, _ = _answers(_mixture(server, num_layers=1), _rows(3), output=out)
+    answers, _ = answers_of(mixture_of(server, num_layers=1), some_rows(3), output=out)
     assert [answer.error for answer in answers] == [None] * 3
 
 
 def test_a_job_whose_response_was_lost_is_looked_for_before_it_is_sent_again(server: JobServer) -> None:
     server.refusals = [0]  # there is no such job
-    answers, _ = _answers(_mixture(server, num_layers=1), _rows(3))
+    answers, _ = answers_of(mixture_of(server, num_layers=1), some_rows(3))
     assert [answer.error for answer in answers] == [None] * 3
     assert [len(job.lines) for job in server.jobs] == [6, 3]
 
 
 def test_a_job_that_is_too_large_for_the_providers_queue_is_split(server: JobServer) -> None:
     server.most_lines = 30
-    answers, run = _answers(_mixture(server, num_layers=1), _rows(50))
+    answers, run = answers_of(mixture_of(server, num_layers=1), some_rows(50))
     assert [(answer.error, answer.degraded) for answer in answers] == [(None, ())] * 50
     sizes = [len(job.lines) for job in server.jobs]
     assert sizes[:2] == [100, 50]
@@ -179,14 +152,14 @@ def test_a_job_that_is_too_large_for_the_providers_queue_is_split(server: JobSer
 
 def test_a_line_that_no_queue_takes_fails_no_row(server: JobServer, tmp_path: Path) -> None:
     server.most_lines = 0
-    answers, run = _answers(_mixture(server, num_layers=1), _rows(1), output=tmp_path / "out.jsonl")
+    answers, run = answers_of(mixture_of(server, num_layers=1), some_rows(1), output=tmp_path / "out.jsonl")
     assert answers == []
     assert "Enqueued token limit reached; run the same command when other jobs are over" in run.journal.gate.why
 
 
 def test_a_server_whose_batches_are_another_api_is_asked_directly(server: JobServer) -> None:
     server.list_form = {"batches": [], "pagination_token": None}
-    answers, run = _answers(_mixture(server, num_layers=1), _rows(2))
+    answers, run = answers_of(mixture_of(server, num_layers=1), some_rows(2))
     assert [answer.error for answer in answers] == [None] * 2
     assert (len(server.direct), server.jobs) == (6, [])
     assert run.job_queue is not None
@@ -195,7 +168,7 @@ def test_a_server_whose_batches_are_another_api_is_asked_directly(server: JobSer
 
 def test_a_provider_that_does_not_say_whether_it_has_jobs_is_not_asked_at_the_full_price(server: JobServer) -> None:
     server.list_status = 503
-    answers, run = _answers(_mixture(server), _rows(3))
+    answers, run = answers_of(mixture_of(server), some_rows(3))
     assert answers == []
     assert run.journal.gate.reason == "failures"
     assert "does not say whether it has batch jobs" in run.journal.gate.why
@@ -206,8 +179,8 @@ def test_members_without_jobs_are_asked_directly(server: JobServer) -> None:
     with JobServer() as other:
         other.has_jobs = False
         function: Any = RunnableLambda(lambda _: "a function")
-        proposers = [_chat(server), _chat(other, "plain"), function]
-        answers, run = _answers(_mixture(server, proposers=proposers, num_layers=1), _rows(6))
+        proposers = [chat_of(server), chat_of(other, "plain"), function]
+        answers, run = answers_of(mixture_of(server, proposers=proposers, num_layers=1), some_rows(6))
         assert [answer.degraded for answer in answers] == [()] * 6
         assert len(other.direct) == 6
         assert other.jobs == []
@@ -218,16 +191,16 @@ def test_members_without_jobs_are_asked_directly(server: JobServer) -> None:
 
 def test_a_proposers_fallback_is_in_a_job_too(server: JobServer) -> None:
     server.answer = lambda body: (400, "no") if body["model"] == "one" else says(body)
-    proposer = Proposer(_chat(server, "one"), fallbacks=[_chat(server, "two")])
-    answers, _ = _answers(_mixture(server, proposers=[proposer], num_layers=1), _rows(4))
+    proposer = Proposer(chat_of(server, "one"), fallbacks=[chat_of(server, "two")])
+    answers, _ = answers_of(mixture_of(server, proposers=[proposer], num_layers=1), some_rows(4))
     assert [answer.error for answer in answers] == [None] * 4
     assert server.direct == []
     assert [{body["model"] for _, body in job.lines} for job in server.jobs] == [{"one"}, {"two"}, {NANO}]
 
 
 def test_a_member_whose_address_has_parameters_is_asked_directly(server: JobServer) -> None:
-    azure = _chat(server, "plain", default_query={"api-version": "2024-10-21"})
-    answers, run = _answers(_mixture(server, proposers=[azure], num_layers=1), _rows(3))
+    azure = chat_of(server, "plain", default_query={"api-version": "2024-10-21"})
+    answers, run = answers_of(mixture_of(server, proposers=[azure], num_layers=1), some_rows(3))
     assert [(answer.error, answer.degraded) for answer in answers] == [(None, ())] * 3
     assert [body["model"] for body in server.direct] == ["plain"] * 3
     assert [len(job.lines) for job in server.jobs] == [3]
@@ -236,7 +209,7 @@ def test_a_member_whose_address_has_parameters_is_asked_directly(server: JobServ
 
 
 def test_one_model_is_in_each_job(server: JobServer) -> None:
-    _answers(_mixture(server, proposers=[_chat(server, "one"), _chat(server, "two")], num_layers=1), _rows(4))
+    answers_of(mixture_of(server, proposers=[chat_of(server, "one"), chat_of(server, "two")], num_layers=1), some_rows(4))
     assert [len({body["model"] for _, body in job.lines}) for job in server.jobs] == [1] * 3
 
 
@@ -245,13 +218,13 @@ def test_anthropics_batches_are_used_by_their_sdk(server: JobServer) -> None:
     key = SecretStr("test")
     claude = anthropic.ChatAnthropic(model="claude-haiku-4-5", base_url=server.url, api_key=key, max_retries=0, max_tokens=9)
     server.endings = ["completed", "expired"]
-    answers, _ = _answers(_mixture(server, proposers=[claude], aggregator=claude, num_layers=1), _rows(6))
+    answers, _ = answers_of(mixture_of(server, proposers=[claude], aggregator=claude, num_layers=1), some_rows(6))
     assert {answer.answer for answer in answers} == {f"claude-haiku-4-5 says: question {number}." for number in range(6)}
     assert [len(job.lines) for job in server.jobs] == [6, 6, 3]
     # Half of a dollar per million tokens.
     assert [answer.cost_usd for answer in answers] == [pytest.approx(2 * 0.5)] * 6
     server.answer = lambda _: (400, "no")
-    answers, _ = _answers(_mixture(server, proposers=[claude], aggregator=claude, num_layers=1), _rows(1))
+    answers, _ = answers_of(mixture_of(server, proposers=[claude], aggregator=claude, num_layers=1), some_rows(1))
     assert "no" in str(answers[0].error)
 
 
@@ -273,12 +246,12 @@ def test_the_batches_of_together_and_groq_are_used_in_their_own_form(
 ) -> None:
     model = made(server)
     server.endings = ["completed", "expired"]
-    answers, _ = _answers(_mixture(server, proposers=[model], aggregator=model, num_layers=1), _rows(6))
+    answers, _ = answers_of(mixture_of(server, proposers=[model], aggregator=model, num_layers=1), some_rows(6))
     assert {answer.answer for answer in answers} == {f"a/b says: question {number}." for number in range(6)}
     assert [len(job.lines) for job in server.jobs] == [6, 6, 3]
     assert server.direct == []
     server.endings = ["failed"]
-    answers, _ = _answers(_mixture(server, proposers=[model], aggregator=model, num_layers=1), _rows(1))
+    answers, _ = answers_of(mixture_of(server, proposers=[model], aggregator=model, num_layers=1), some_rows(1))
     assert "failed: there is no such model" in str(answers[0].error)
 
 
@@ -287,22 +260,22 @@ def test_a_job_of_together_and_groq_is_found_though_its_id_was_never_heard(
     server: JobServer, tmp_path: Path, made: Callable[[JobServer], Any]
 ) -> None:
     model, out = made(server), tmp_path / "out.jsonl"
-    mixture = _mixture(server, proposers=[model], aggregator=model, num_layers=1)
+    mixture = mixture_of(server, proposers=[model], aggregator=model, num_layers=1)
     server.holds_from = 0
     assert _halted(mixture, out, server) == []
     with closing(sqlite3.connect(tmp_path / "out.jsonl.journal")) as journal, journal:
         assert journal.execute("UPDATE jobs SET job = NULL").rowcount == 1
     server.holds_from = None
-    answers, _ = _answers(mixture, _rows(4), output=out)
+    answers, _ = answers_of(mixture, some_rows(4), output=out)
     assert [answer.error for answer in answers] == [None] * 4
     assert [len(job.lines) for job in server.jobs] == [4, 4]
 
 
 def test_a_limit_in_dollars_needs_the_longest_answer(server: JobServer) -> None:
     with pytest.raises(ValueError, match="max_cost_usd with half_price needs max_tokens"):
-        _answers(_mixture(server), _rows(1), max_cost_usd=1.0)
+        answers_of(mixture_of(server), some_rows(1), max_cost_usd=1.0)
     with pytest.raises(ValueError, match="poll is 0; it must be more than 0"):
-        BatchRun(_mixture(server), [], half_price=True, poll=0)
+        BatchRun(mixture_of(server), [], half_price=True, poll=0)
 
 
 _PROGRAM = """
@@ -331,7 +304,7 @@ def _start(server: JobServer, out: Path, rows: list[dict[str, Any]]) -> subproce
 
 @pytest.mark.parametrize("at", [0, 1, 2])
 def test_a_process_that_comes_back_finds_its_jobs(server: JobServer, tmp_path: Path, at: int) -> None:
-    out, rows = tmp_path / "out.jsonl", _rows(12)
+    out, rows = tmp_path / "out.jsonl", some_rows(12)
     server.holds_from = at
     process = _start(server, out, rows)
     until(lambda: len(server.jobs) > at or process.poll() is not None, "the job")
@@ -341,13 +314,13 @@ def test_a_process_that_comes_back_finds_its_jobs(server: JobServer, tmp_path: P
     server.holds_from = None
     assert _start(server, out, rows).wait(timeout=PATIENCE) == 0
     assert [len(job.lines) for job in server.jobs] == [24, 24, 12]
-    assert set(_asked(server).values()) == {1}
+    assert set(asked_of(server).values()) == {1}
     lines = [json.loads(line) for line in out.read_text().splitlines()]
     assert sorted(line["id"] for line in lines) == sorted(row["id"] for row in rows)
 
 
 def test_a_job_that_was_submitted_when_the_process_was_killed_is_found(server: JobServer, tmp_path: Path) -> None:
-    out, rows = tmp_path / "out.jsonl", _rows(5)
+    out, rows = tmp_path / "out.jsonl", some_rows(5)
     server.drops_created = True
     process = _start(server, out, rows)
     until(lambda: server.jobs or process.poll() is not None, "a job")
@@ -356,7 +329,7 @@ def test_a_job_that_was_submitted_when_the_process_was_killed_is_found(server: J
     server.drops_created = False
     assert _start(server, out, rows).wait(timeout=PATIENCE) == 0
     assert [len(job.lines) for job in server.jobs] == [10, 10, 5]
-    assert set(_asked(server).values()) == {1}
+    assert set(asked_of(server).values()) == {1}
 
 
 def _halted(mixture: Mixture, out: Path, server: JobServer) -> list[BatchAnswer]:
@@ -372,17 +345,17 @@ def _halted(mixture: Mixture, out: Path, server: JobServer) -> list[BatchAnswer]
         await task
         return answers
 
-    with BatchRun(mixture, _rows(4), output=out, half_price=True, poll=0.01) as run:
+    with BatchRun(mixture, some_rows(4), output=out, half_price=True, poll=0.01) as run:
         return asyncio.run(begin(run))
 
 
 def test_ctrl_c_leaves_the_jobs_to_the_next_run(server: JobServer, tmp_path: Path) -> None:
     out = tmp_path / "out.jsonl"
     server.holds_from = 0
-    assert _halted(_mixture(server), out, server) == []
+    assert _halted(mixture_of(server), out, server) == []
     assert out.read_text() == ""
     server.holds_from = None
-    answers, _ = _answers(_mixture(server), _rows(4), output=out)
+    answers, _ = answers_of(mixture_of(server), some_rows(4), output=out)
     assert len(answers) == 4
     assert [len(job.lines) for job in server.jobs] == [8, 8, 4]
 
@@ -390,11 +363,11 @@ def test_ctrl_c_leaves_the_jobs_to_the_next_run(server: JobServer, tmp_path: Pat
 def test_answers_of_jobs_are_kept_like_all_others(server: JobServer, tmp_path: Path) -> None:
     out = tmp_path / "out.jsonl"
     server.answer = lambda body: (400, "no") if "helpful" in str(body) or body.get("temperature") is None else says(body)
-    mixture = _mixture(server, num_layers=1)
-    answers, _ = _answers(mixture, _rows(3), output=out)
+    mixture = mixture_of(server, num_layers=1)
+    answers, _ = answers_of(mixture, some_rows(3), output=out)
     assert all(answer.error is not None for answer in answers)
     server.answer = says
-    answers, _ = _answers(mixture, _rows(3), output=out, retry_failed=True)
+    answers, _ = answers_of(mixture, some_rows(3), output=out, retry_failed=True)
     assert [answer.error for answer in answers] == [None] * 3
     # The proposers' answers are already paid for.
     assert len(server.jobs[-1].lines) == 3

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import signal
+import stat
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -113,6 +115,21 @@ def test_what_cannot_be_is_refused_before_anything_is_asked(
     done = moa(*_batch(*more))
     assert done.code == 2
     assert told in done.err
+    assert loopback.requests == []
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes on this system")
+def test_an_output_that_cannot_be_read_again_is_refused(moa: Command, loopback: Loopback, tmp_path: Path) -> None:
+    _write(tmp_path, 1)
+    os.mkfifo(tmp_path / "pipe", 0o644)
+    (tmp_path / "link").symlink_to("pipe")
+    for name in ("pipe", "link"):
+        done = moa("batch", "rows.jsonl", "--output", name, "-p", "openai:a", "-a", "openai:agg")
+        assert done.code == 2
+        assert f"{name} is not a regular file; give a file as --output" in done.err
+    assert stat.S_IMODE((tmp_path / "pipe").stat().st_mode) == 0o644
+    assert {path.name for path in tmp_path.iterdir()} >= {"rows.jsonl", "pipe", "link"}
+    assert not [path for path in tmp_path.iterdir() if "journal" in path.name]
     assert loopback.requests == []
 
 

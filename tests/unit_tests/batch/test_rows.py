@@ -80,6 +80,8 @@ def test_a_system_message_is_the_rows_own_or_that_of_all(tmp_path: Path) -> None
             "none of prompt, question, input, messages is a column; there are 'text'; choose one with --prompt-field",
         ),
         ({}, "there are none"),
+        ({"id": 1, "prompt": None, "messages": []}, "no prompt: 'prompt', 'messages' have no value"),
+        ({"question": ""}, "no prompt: 'question' has no value"),
         ({"prompt": "a", "input": "b"}, "several columns could be the prompt: prompt, input; choose one with --prompt-field"),
         ({"prompt": 3}, "the field 'prompt' is int; it must be a text"),
         ({"prompt": "  "}, "the field 'prompt' is empty"),
@@ -128,6 +130,7 @@ def test_a_named_column_has_to_be_there() -> None:
         ("a.jsonl", b'{"x": ' + b"9" * 5000 + b"}", "a.jsonl, line 1: a number has too many digits; write it as a text"),
         ("a.jsonl", b'[{"x": ' + b"9" * 5000 + b"}]", "a.jsonl, line 1: a number has too many digits; write it as a text"),
         ("a.jsonl", b'{"prompt": "a', "not JSON: Unterminated string starting at column 12"),
+        ("a.jsonl.gz", b"\x1f\x8b\x08", "a.jsonl.gz is compressed; decompress it first"),
         ("a.parquet", b"no parquet", "a.parquet cannot be read as Parquet"),
     ],
 )

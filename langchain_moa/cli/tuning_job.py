@@ -115,7 +115,7 @@ class TuneJob:
             msg = "give two or more candidates: --candidate provider:model, once for each, or --config with a list of them"
             raise UsageError(msg)
         if len(questions) < FEWEST_QUESTIONS:
-            msg = f"{len(questions)} questions are too few; give at least {FEWEST_QUESTIONS}, better 100"
+            msg = f"too few questions ({len(questions)}); give at least {FEWEST_QUESTIONS}, better 100"
             raise UsageError(msg)
         mixture = _mixture_of(self.candidates)
         members = mixture.members.layers[0]

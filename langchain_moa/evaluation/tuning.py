@@ -248,7 +248,7 @@ def tune(table: AnswerTable, *, objective: Objective = "accuracy", tolerance: fl
         ```
     """
     if len(table) < FEWEST_QUESTIONS:
-        msg = f"{len(table)} questions are too few; give at least {FEWEST_QUESTIONS}, better 100"
+        msg = f"too few questions ({len(table)}); give at least {FEWEST_QUESTIONS}, better 100"
         raise EvaluationError(msg)
     if len(table.models) < 2:  # noqa: PLR2004  # a choice needs two
         msg = f"there is only one candidate, {table.models[0]}; give two or more"

@@ -62,10 +62,10 @@ def sentences(tuning: Tuning) -> list[str]:
         f"On {tuning.all_wrong:.1%} of the questions every model is wrong, so no choice among their answers can be right."
     )
     if tuning.agreed is not None and tuning.right_agreed is not None and tuning.right_apart is not None:
+        check = " Have a person check answers on which they disagree." if tuning.right_apart < tuning.right_agreed else ""
         said.append(
             f"Where the three best models agree ({tuning.agreed:.0%} of the questions), {names[best.policy.models[0]]} is "
-            f"right in {tuning.right_agreed:.0%} of the cases, elsewhere in {tuning.right_apart:.0%}. Have a person check "
-            "answers on which they disagree."
+            f"right in {tuning.right_agreed:.0%} of the cases, elsewhere in {tuning.right_apart:.0%}.{check}"
         )
     if chosen.policy != best.policy:
         said.append(_price(tuning))

@@ -55,6 +55,8 @@ Kind = Literal["mixture", "layer", "member", "self-moa"]
 SELF_MOA = "self-moa: "
 """The prefix of the positions of Self-MoA's members in the journal."""
 
+_FEWEST_SAMPLES = 2
+
 
 @dataclass(frozen=True, kw_only=True)
 class Variant:
@@ -133,26 +135,31 @@ def members_alone(mixture: Mixture, journal: CallJournal, paces: Paces) -> Itera
 
 
 def samples_of_best(mixture: Mixture, best: Member, *, calls: int, epoch: int) -> Mixture | None:
-    """Return the Self-MoA mixture of the best member with as many calls as the mixture, or `None` if the mixture is the same.
+    """Return the Self-MoA mixture of the best member with as many calls as the mixture.
 
     Args:
         mixture: The mixture.
         best: Its best member.
         calls: The number of calls of the mixture per answer.
         epoch: The repetition of the questions, from 1, which determines the seeds of the samples.
+
+    Returns:
+        The mixture; `None` if it is the same as the given one, or if so few calls leave less than two samples.
     """
+    samples = calls - 1
+    if samples < _FEWEST_SAMPLES:
+        return None
     members = mixture.members
     everyone = [*(member for layer in members.layers for member in layer), members.aggregator]
     if mixture.num_layers == 1 and all(_same(member, best) for member in everyone):
         return None
     options = {name: getattr(mixture, name) for name in fields_for(Use.SHARED) if getattr(mixture, name) is not None}
     options["prompt"] = for_layers(mixture.prompt, 1)
-    samples = max(1, calls - 1)
     return Mixture.self_moa(best.spec, samples=samples, seed=1 + (epoch - 1) * samples, **options)
 
 
 def self_moa(mixture: Mixture, best: Member, journal: CallJournal, paces: Paces, *, calls: int, epochs: int) -> Variant | None:
-    """Return the Self-MoA variant of the best member, or `None` if the mixture is the same.
+    """Return the Self-MoA variant of the best member, or `None` if the mixture is the same or makes fewer than three calls.
 
     Args:
         mixture: The mixture.
@@ -168,7 +175,7 @@ def self_moa(mixture: Mixture, best: Member, journal: CallJournal, paces: Paces,
         if samples is None:
             return None
         graphs.append(_compiled(build_graph(paces.paced(with_journal(samples, journal, prefix=SELF_MOA)))))
-    return Variant(name=f"{best.name} x {max(1, calls - 1)}, Self-MoA", kind="self-moa", graphs=graphs)
+    return Variant(name=f"{best.name} x {calls - 1}, Self-MoA", kind="self-moa", graphs=graphs)
 
 
 def shortened(mixture: Mixture) -> Iterator[Mixture]:

@@ -29,6 +29,15 @@ def _asked(loopback: Loopback) -> Counter[str]:
     return Counter(loopback.models)
 
 
+def test_a_single_model_is_not_compared_with_one_sample_of_itself(moa: Command, loopback: Loopback, tmp_path: Path) -> None:
+    (tmp_path / "moa.yaml").write_text("proposers: [openai:good]\nnum_layers: 1\naggregation: vote\n", encoding="utf-8")
+    done = moa("eval", "compare", "--task", "sums.jsonl", "--json")
+    assert done.code == 0, done.err
+    assert [each["name"] for each in json.loads(done.out)["figures"]] == ["the mixture", "openai:good alone"]
+    assert _asked(loopback) == {"good": 3}
+    assert "3 questions, about 3 calls" in done.err
+
+
 def test_every_variant_is_asked_and_shared_calls_are_made_once(moa: Command, loopback: Loopback, tmp_path: Path) -> None:
     done = moa("eval", "compare", "--task", "sums.jsonl", "--json")
     assert done.code == 0, done.err
@@ -121,25 +130,28 @@ def test_a_scorer_of_ones_own(moa: Command, tmp_path: Path) -> None:
 def test_an_estimate_asks_nothing_and_counts_what_is_known_by_what_is_asked(
     moa: Command, loopback: Loopback, tmp_path: Path
 ) -> None:
-    (tmp_path / "moa.yaml").write_text(sums.PRICED, encoding="utf-8")
+    (tmp_path / "moa.yaml").write_text(
+        "proposers: [openai:gpt-4.1-mini, openai:gpt-4o-mini]\naggregator: openai:gpt-4.1-nano\nnum_layers: 1\n",
+        encoding="utf-8",
+    )
     estimate = ("eval", "compare", "--task", "sums.jsonl", "--estimate")
     done = moa(*estimate)
     assert done.code == 0
-    assert re.search(r"3 questions, about 15 calls; about \$0\.0\d to pay", done.err)
+    assert re.search(r"3 questions, about 21 calls; about \$0\.0\d to pay", done.err)
     assert loopback.requests == []
     assert not (tmp_path / "moa-eval").exists()
     assert moa("eval", "compare", "--task", "sums.jsonl").code == 0
-    assert "about 15 calls, 15 of them answered before; about $0.00 to pay" in moa(*estimate).err
+    assert "about 21 calls, 21 of them answered before; about $0.00 to pay" in moa(*estimate).err
     # Another prompt is another question for models that read references, and for no others.
-    assert "15 calls, 9 of them answered before" in moa(*estimate, "--set", "prompt=Be very brief.").err
+    assert "21 calls, 15 of them answered before" in moa(*estimate, "--set", "prompt=Be very brief.").err
     # How many are asked, and how often, and what they are asked.
-    assert "5 calls, 5 of them answered before" in moa(*estimate, "--limit", "1").err
-    assert "30 calls, 15 of them answered before" in moa(*estimate, "--epochs", "2").err
+    assert "7 calls, 7 of them answered before" in moa(*estimate, "--limit", "1").err
+    assert "42 calls, 21 of them answered before" in moa(*estimate, "--epochs", "2").err
     sums.write_sums(tmp_path, 4)
-    assert "20 calls, 15 of them answered before" in moa(*estimate).err
+    assert "28 calls, 21 of them answered before" in moa(*estimate).err
     text = (tmp_path / "sums.jsonl").read_text()
     (tmp_path / "sums.jsonl").write_text(text.replace("3 + 2", "3 + 2 + 0"))
-    assert "20 calls, 10 of them answered before" in moa(*estimate).err
+    assert "28 calls, 14 of them answered before" in moa(*estimate).err
 
 
 def test_a_member_of_a_later_layer_is_asked_alone_too(moa: Command, loopback: Loopback, tmp_path: Path) -> None:

@@ -169,7 +169,7 @@ def test_recorded_models_with_a_provider_are_named_and_priced(moa: Command, tmp_
         (("--recorded", "none.jsonl"), "none.jsonl cannot be read"),
         (("--recorded", "answers.jsonl", "--candidate", "d"), "has no answers of it; it has a, b, c"),
         (("--recorded", "answers.jsonl", "--candidate", "a"), "only one candidate, a; give two or more"),
-        (("--recorded", "answers.jsonl", "--limit", "10"), "10 questions are too few"),
+        (("--recorded", "answers.jsonl", "--limit", "10"), "too few questions (10)"),
         (("--recorded", "answers.jsonl", "--objective", "price"), "--objective price needs --tolerance"),
         (("--recorded", "answers.jsonl", "--objective", "price", "--tolerance", "1"), "needs the prices of a, b, c"),
         (("--recorded", "answers.jsonl", "--tolerance", "1"), "--tolerance is for --objective price"),

@@ -190,6 +190,15 @@ def test_cheaper_is_chosen_by_a_bound_and_not_by_luck() -> None:
     assert sure is found[0] or sure.bound >= 0
 
 
+@pytest.mark.parametrize(("best", "is_advised"), [([0] * 40, False), ([0] * 35 + [1] * 5, True)])
+def test_a_person_is_advised_only_where_the_best_model_is_less_often_right(best: list[int], is_advised: bool) -> None:
+    # The three best models agree on the first thirty questions.
+    rows = [[0, 0, 0] if n < 30 else [first, 0 if first and n % 2 else 3, 2] for n, first in enumerate(best)]
+    said = " ".join(sentences(tune(table_of(rows))))
+    assert "Where the three best models agree" in said
+    assert ("Have a person check answers on which they disagree." in said) == is_advised
+
+
 def test_the_same_seed_gives_the_same_result() -> None:
     table = table_of(drawn([0.7, 0.7, 0.7], questions=40))
     assert promise(table, seed=3) == promise(table, seed=3)
@@ -210,7 +219,7 @@ def test_gaps_that_are_filled_are_told_apart() -> None:
 @pytest.mark.parametrize(
     ("rows", "said"),
     [
-        ([[0, 1]] * 19, "19 questions are too few; give at least 20"),
+        ([[0, 1]] * 19, r"too few questions \(19\); give at least 20"),
         ([[0]] * 30, "only one candidate, m0; give two or more"),
         ([[None, None]] * 30, "no candidate has an answer"),
     ],

@@ -151,13 +151,19 @@ class BatchRun:
         self.journal.close()
 
     @property
-    def unsaved(self) -> int:
-        """The number of calls and answers that are only in memory, because writing failed."""
-        return len(self.journal.unsaved) + (0 if self.output is None else self.output.unsaved)
+    def unsaved_calls(self) -> int:
+        """The number of calls that are only in memory, because writing failed. The next run makes them again."""
+        return len(self.journal.unsaved)
+
+    @property
+    def unsaved_rows(self) -> int:
+        """The number of rows that are not in the output, because writing failed. The next run answers them from the journal."""
+        return 0 if self.output is None else self.output.unsaved
 
     def save(self) -> bool:
         """Try to write unsaved data, and return whether everything is in the files."""
-        return self.journal.save() and (self.output is None or self.output.save())
+        saved = [self.journal.save(), self.output is None or self.output.save()]
+        return all(saved)
 
     def check(self) -> None:
         """Validate and count the rows of an input file before the first call. Iterables are not checked in advance.

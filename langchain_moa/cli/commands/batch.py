@@ -268,10 +268,13 @@ class _Job:
         if failed := progress.failed + progress.kept_failed:
             warn(f"{counted(failed, 'row')} failed; the reasons are in {self.output}, and --retry-failed asks them again")
         if not run.save():
-            warn(
-                f"{counted(run.unsaved, 'answer')} could not be written and will be lost; free some space or correct "
-                "the permissions, and run the same command, which asks for them again"
-            )
+            remedy = "free some space or correct the permissions, and run the same command"
+            if run.unsaved_calls:
+                calls = counted(run.unsaved_calls, "call")
+                warn(f"{calls} could not be written and will be lost; {remedy}, which makes them again")
+            if run.unsaved_rows:
+                rows = counted(run.unsaved_rows, "row")
+                warn(f"{rows} could not be written to {self.output}; {remedy}, which takes calls from the journal")
         if self.quiet:
             return
         if run.job_queue is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import signal
 import stat
 from collections import Counter
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.full_disk import full_at
 from tests.integration_tests.cli.program import until_signal_is_heard
 from tests.loopback import Reply, Usage
 from tests.waiting import PATIENCE
@@ -145,6 +147,23 @@ def test_failed_rows_make_the_exit_code_and_can_be_asked_again(moa: Command, loo
     done = moa(*_batch("--retry-failed"))
     assert done.code == 0, done.err
     assert Counter(row["answer"] for row in _read(tmp_path)) == {"ok": 2, "now": 1}
+
+
+def test_rows_that_a_full_disk_does_not_take_are_written_by_the_next_run(
+    moa: Command, loopback: Loopback, tmp_path: Path
+) -> None:
+    rows = [{"prompt": f"question {number}", "page": "x" * 200_000} for number in range(4)]
+    (tmp_path / "rows.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf-8")
+    with full_at(300_000):
+        done = moa(*_batch("--concurrency", "1"))
+    assert done.code == 1
+    assert re.search(r"out\.jsonl cannot be written \(.*\): no further call is made", done.err)
+    assert "1 row could not be written to out.jsonl; free some space" in done.err
+    assert "lost" not in done.err
+    assert len(loopback.requests) == 6
+    assert moa(*_batch("--concurrency", "1")).code == 0
+    assert len(loopback.requests) == 12
+    assert len(_read(tmp_path)) == 4
 
 
 def test_the_money_is_not_exceeded(moa: Command, loopback: Loopback, tmp_path: Path) -> None:

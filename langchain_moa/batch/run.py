@@ -38,6 +38,9 @@ _BETWEEN_SYNCS = 1.0
 # The number of skipped rows after which other tasks of the event loop get a turn.
 _BETWEEN_LOOKS = 200
 
+# Suffixes of files that are not JSON lines.
+_OTHER_FORMATS = {".csv", ".tsv", ".parquet", ".xlsx"}
+
 
 @dataclass(kw_only=True)
 class BatchProgress:
@@ -328,13 +331,16 @@ def _refused(row: Row, error: RowError) -> BatchAnswer:
 
 
 def _require_file(output: Path, rows: Any) -> None:
-    """Refuse an output that is the input, or that is no file: it is read again to resume.
+    """Refuse an output that is the input, that has the name of another format, or that is no file: it is read again to resume.
 
     Raises:
         BatchError: It is one of them.
     """
     if output.is_dir():
         msg = f"{output} is a folder; give a file as --output"
+        raise BatchError(msg)
+    if output.name == "-" or output.suffix.lower() in _OTHER_FORMATS:
+        msg = f"{output}: the output is a file of JSON lines; give a name such as answers.jsonl as --output"
         raise BatchError(msg)
     if output.exists() and not output.is_file():
         msg = f"{output} is not a regular file; give a file as --output, from which a later run can resume"

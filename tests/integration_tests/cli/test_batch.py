@@ -129,6 +129,10 @@ def test_an_output_that_cannot_be_read_again_is_refused(moa: Command, loopback: 
         done = moa("batch", "rows.jsonl", "--output", name, "-p", "openai:a", "-a", "openai:agg")
         assert done.code == 2
         assert f"{name} is not a regular file; give a file as --output" in done.err
+    for name in ("-", "answers.csv", "answers.Parquet"):
+        done = moa("batch", "rows.jsonl", "--output", name, "-p", "openai:a", "-a", "openai:agg")
+        assert done.code == 2
+        assert f"{name}: the output is a file of JSON lines; give a name such as answers.jsonl" in done.err
     assert stat.S_IMODE((tmp_path / "pipe").stat().st_mode) == 0o644
     assert {path.name for path in tmp_path.iterdir()} >= {"rows.jsonl", "pipe", "link"}
     assert not [path for path in tmp_path.iterdir() if "journal" in path.name]

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import ast
 import json
+import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from langchain_moa.batch.limits import EvaluationError, tokens_in
+from langchain_moa.data.recorded import recorded_texts, recorded_values
 from langchain_moa.data.rows import RowError, read_rows
 from langchain_moa.data.usage import cost_usd
 from langchain_moa.evaluation.questions import Question, questions_of
@@ -50,6 +52,13 @@ class Sample:
     short: str | None
     cost_usd: float | None = None
 
+    @property
+    def price(self) -> float:
+        """The cost in US dollars, or NaN if it is unknown. A failed call without a cost is free."""
+        if self.cost_usd is not None:
+            return self.cost_usd
+        return 0.0 if self.text is None else math.nan
+
 
 @dataclass(frozen=True, kw_only=True)
 class AnswerTable:
@@ -62,7 +71,7 @@ class AnswerTable:
         labels: By question and column, a number that is the same for equal short answers of a question; -1 for none.
         scores: By question and column, the score of the answer, from 0 to 1.
         answered: By question and column, whether the call has an answer.
-        costs: By question and column, the cost in US dollars, or NaN if it is unknown.
+        costs: By question and column, the cost in US dollars, or NaN if it is unknown. Failed calls without a cost are free.
         shorts: By question and column, the short answer, or `None`.
         extract: How short answers were extracted.
     """
@@ -109,7 +118,7 @@ class AnswerTable:
             labels=np.array([_numbered([each.short for each in row]) for row in rows]),
             scores=np.array([[each.score for each in row] for row in rows], dtype=float),
             answered=np.array([[each.text is not None for each in row] for row in rows]),
-            costs=np.array([[np.nan if each.cost_usd is None else each.cost_usd for each in row] for row in rows], dtype=float),
+            costs=np.array([[each.price for each in row] for row in rows], dtype=float),
             shorts=[[each.short for each in row] for row in rows],
             extract=extract,
         )
@@ -247,9 +256,8 @@ def read_recorded(
         raise EvaluationError(msg)
     models = list(dict.fromkeys(candidates)) or known
     by_question = {row.text("question"): row for row in reversed(rows)}
-    own = questions_of(rows, needs_answers=False)
     if questions is None:
-        questions = own
+        questions = questions_of(rows, needs_answers=False)
     elif not any(question.text in by_question for question in questions):
         msg = (
             f"{path} has no answer to any of the questions in exactly the same words; give the file that was used for recording"
@@ -273,22 +281,19 @@ def read_recorded(
 
 
 def _samples(row: Row, question: Question, model: str, *, extract: str, scorer: Scorer | None, scored: bool) -> list[Sample]:
-    texts = _listed(row.data["recorded"].get(model))
-    scores = _listed(row.data["score"].get(model)) if scored else []
-    costs, lengths = (_listed(_of_model(row, field, model)) for field in ("cost_usd", "chars"))
+    texts = recorded_texts(row, model)
+    if scored:
+        scores = recorded_values(row, "score", model, len(texts), most=1)
+    else:
+        scores = [None if text is None else grade(text, question, extract, scorer) for text in texts]
+    costs, lengths = (recorded_values(row, field, model, len(texts)) for field in ("cost_usd", "chars"))
     found = []
-    for place, text in enumerate(texts):
-        if text is not None and not isinstance(text, str):
-            row.refuse(f"the recorded answer of {model!r} must be a text, a list of texts, or null")
-        if scored:
-            score = float((scores[place] if place < len(scores) else 0) or 0)
-        else:
-            score = 0.0 if text is None else grade(text, question, extract, scorer)
-        cost = costs[place] if place < len(costs) else None
+    for text, score, cost, length in zip(texts, scores, costs, lengths, strict=True):
+        price = cost
         if cost is None and text is not None:
-            length = lengths[place] if place < len(lengths) and lengths[place] is not None else len(text)
-            cost = _list_price(model, question, -(-length // _CHARACTERS))
-        found.append(Sample(text=text, score=score, short=None if text is None else short_answer(text, extract), cost_usd=cost))
+            price = _list_price(model, question, math.ceil((len(text) if length is None else length) / _CHARACTERS))
+        short = None if text is None else short_answer(text, extract)
+        found.append(Sample(text=text, score=float(score or 0), short=short, cost_usd=price))
     return found
 
 
@@ -302,15 +307,6 @@ def _list_price(model: str, question: Question, written: int) -> float | None:
 def _has_scores(row: Row, models: Sequence[str]) -> bool:
     scores = row.data.get("score")
     return isinstance(scores, dict) and all(model in scores for model in models)
-
-
-def _of_model(row: Row, field: str, model: str) -> Any:
-    given = row.data.get(field)
-    return given.get(model) if isinstance(given, dict) else given
-
-
-def _listed(value: Any) -> list[Any]:
-    return value if isinstance(value, list) and value else [None if value == [] else value]
 
 
 def _numbered(shorts: Sequence[str | None]) -> list[int]:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 # A longer page would be hard to read and slow.
 _MOST_POLICIES = 25
+_UNFOLDED = 16
 _MOST_QUESTIONS = 200
 _MOST_MODELS = 10
 _LONGEST = 400
@@ -186,6 +187,7 @@ def page(tuning: Tuning, *, title: str, source: str, yaml: str, command: str, pi
         command=command,
         picture=b64encode(picture).decode(),
         policies=[{"chosen": each == tuning.chosen, "cells": _cells(each, tuning)} for each in shown],
+        unfolded=max(_UNFOLDED, len(alone) + 1),
         models=[names[model] for model in models],
         agreement=_percentages(tuning, _agreement(tuning), models),
         correlation=_percentages(tuning, _error_correlation(tuning), models),

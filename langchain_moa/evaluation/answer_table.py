@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import math
+import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,8 @@ from langchain_moa.data.usage import cost_usd
 from langchain_moa.evaluation.questions import Question, questions_of
 from langchain_moa.evaluation.scorers import by_answer_type
 from langchain_moa.strategies.extract import EXTRACTORS
+from langchain_moa.strategies.extract.letters import plain
+from langchain_moa.strategies.extract.numbers import numerals
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -31,6 +34,8 @@ EXTRACTS = ("auto", "number", "letter", "boxed", "literal", "text")
 
 _CHARACTERS = 4
 _MOST_LETTERS = "ABCDEFGHIJ"
+
+_BRACKET = re.compile(r"[\[({]")
 
 # The share of the correct answers that must be of a kind.
 _ALMOST_ALL = 0.98
@@ -190,10 +195,12 @@ def guess_extract(answers: Sequence[str]) -> str:
     kinds: list[tuple[str, Callable[[str], bool]]] = [
         ("letter", lambda answer: len(answer) == 1 and answer in _MOST_LETTERS),
         ("number", _is_number),
-        ("boxed", lambda answer: _is_number(answer) or "\\" in answer or "^" in answer),
+        ("boxed", lambda answer: _has_number(answer) or _is_mathematics(answer)),
         ("literal", _is_literal),
     ]
     for name, fits in kinds:
+        if name == "boxed" and not any(map(_is_mathematics, answers)):
+            continue  # lists of numbers
         if answers and sum(map(fits, map(str.strip, answers))) >= _ALMOST_ALL * len(answers):
             return name
     return "text"
@@ -315,7 +322,16 @@ def _numbered(shorts: Sequence[str | None]) -> list[int]:
 
 
 def _is_number(answer: str) -> bool:
+    # The extractor returns the last of several numbers, which is not the whole answer.
+    return _has_number(answer) and len(numerals(plain(answer))) == 1 and _BRACKET.search(answer) is None
+
+
+def _has_number(answer: str) -> bool:
     return EXTRACTORS["number"](answer) is not None and not any(character.isalpha() for character in answer)
+
+
+def _is_mathematics(answer: str) -> bool:
+    return "\\" in answer or "^" in answer
 
 
 def _is_literal(answer: str) -> bool:

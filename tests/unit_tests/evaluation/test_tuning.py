@@ -271,6 +271,11 @@ def test_the_choice_is_in_sight_however_many_models_there_are() -> None:
     ("answers", "extract"),
     [
         (["18", "3.5", "$1,200", "-4", "50%"], "number"),
+        (["1/2", "10:30", "1,000", "+3", "#4", "$18$", "7."], "number"),
+        (["[1, 2]", "[3]", "(4)", "5"], "literal"),
+        (["1, 2", "(3, 4)", "{5}"], "literal"),
+        (["2 + 3", "1 2 3"], "text"),
+        (["(1,2)", "2, 3", r"(1, \frac{1}{2})", "18"], "boxed"),
         (["A", "J", "C"], "letter"),
         (["18", r"\frac{1}{2}", "x^2"], "boxed"),
         (["[1, 2]", "'a'", "True", "{'a': 1}"], "literal"),

@@ -8,6 +8,7 @@ from base64 import b64encode
 from typing import TYPE_CHECKING, Any
 
 from langchain_moa.data.figures import counted
+from langchain_moa.data.sanitizing import shown_line
 from langchain_moa.evaluation.policies import trust_order
 from langchain_moa.evaluation.policy_replay import replay
 from langchain_moa.evaluation.report import render
@@ -349,5 +350,5 @@ def _points(share: float) -> str:
 def _wrapped(text: str) -> list[str]:
     from textwrap import wrap
 
-    # Collapse whitespace, so that names cannot end the comment.
-    return wrap(" ".join(text.split()), width=116, break_long_words=False, break_on_hyphens=False) or [""]
+    # Names must not end the comment, or make the file unreadable.
+    return wrap(shown_line(text), width=116, break_long_words=False, break_on_hyphens=False) or [""]

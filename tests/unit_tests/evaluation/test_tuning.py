@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from langchain_moa import ChatMoA
 from langchain_moa.batch.limits import EvaluationError
+from langchain_moa.data.documents import read_yaml
 from langchain_moa.data.rows import RowError
 from langchain_moa.evaluation.answer_table import AnswerTable, Sample, grade, guess_extract, read_recorded, short_answer
 from langchain_moa.evaluation.questions import Question
@@ -256,6 +258,14 @@ def test_hundreds_of_questions_and_of_of_policies_give_a_file_that_says_why() ->
     comments = [line for line in text.partition("\n\n")[0].splitlines() if not line.startswith("# ")]
     assert comments == []
     assert json.loads(document(found, specs, source="a.jsonl"))["chosen"]["kind"] == "majority"
+
+
+@pytest.mark.parametrize("name", ["a\x1b[31m", "a\x07", "a\x85b", "a\u202eb", "a\ud800"])
+def test_the_file_can_be_read_whatever_a_model_is_called(name: str) -> None:
+    table = table_of(drawn([0.7] * 3, questions=60))
+    found = tune(replace(table, models=[name, *table.models[1:]]))
+    text = yaml_text(found, {each: each for each in found.table.models}, source="a.jsonl", when="2026-01-01")
+    assert name in [each for layer in read_yaml(text)["proposers"] for each in layer]
 
 
 def test_the_choice_is_in_sight_however_many_models_there_are() -> None:

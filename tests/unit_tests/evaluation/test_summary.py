@@ -227,6 +227,13 @@ def test_points_that_would_cover_each_other_stand_side_by_side(values: list[floa
     assert side_by_side(values) == places
 
 
+@pytest.mark.parametrize(("share", "of"), [(1 / 5, 3), (1 / 3, 25), (0.7, 3)])
+def test_equal_scores_that_are_no_binary_fractions_are_drawn(share: float, of: int) -> None:
+    pytest.importorskip("matplotlib", reason="the extra eval is not installed")
+    summary = _summary(_result("the mixture", "mixture", [share] * of), _result("a alone", "member", [1 - share] * of))
+    assert draw_pareto(summary.figures, title="A mixture").startswith(b"\x89PNG")
+
+
 def test_the_page_shows_what_models_say_as_text() -> None:
     pytest.importorskip("matplotlib", reason="the extra eval is not installed")
     mixture = _result("the mixture", "mixture", [1.0, 0.0])

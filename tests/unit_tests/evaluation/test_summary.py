@@ -243,6 +243,7 @@ def test_the_page_shows_what_models_say_as_text() -> None:
     assert picture.startswith(b"\x89PNG")
     questions = [Question(id="1", text="<b>1?</b>", answers=("2",)), Question(id="2", text="the same for all", answers=("2",))]
     html = page(summary, [mixture, member], questions, title="A mixture", picture=picture)
+    assert '<th scope="row">the mixture</th>' in html
     assert "<script>alert" not in html
     assert html.count("<script") == 1
     assert "&lt;b&gt;1?&lt;/b&gt;" in html

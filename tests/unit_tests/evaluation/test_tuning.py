@@ -273,8 +273,9 @@ def test_the_choice_is_in_sight_however_many_models_there_are() -> None:
     assert found.chosen.policy.kind != "alone"
     html = page(found, title="Many", source="a.jsonl", yaml="", command="", picture=b"")
     shown, _, folded = html.partition("more mixtures</summary>")
-    assert '<tr class="strong">' in shown
-    assert " alone</td>" not in folded.partition("</details>")[0]
+    title = found.chosen.policy.title(found.table.models)
+    assert f'<tr class="strong"><th scope="row">{title}</th>' in shown
+    assert " alone</th>" not in folded.partition("</details>")[0]
 
 
 @pytest.mark.parametrize(

@@ -57,28 +57,28 @@ class TuneJob:
 
     def answers(self) -> tuple[AnswerTable, Mapping[str, Any]]:
         """Return the answers, new or recorded, and the proposer of each model as written in a file."""
+        from langchain_moa.data.rows import read_rows
         from langchain_moa.evaluation.answer_table import read_recorded
-        from langchain_moa.evaluation.questions import read_questions
+        from langchain_moa.evaluation.questions import questions_of, read_questions
 
-        questions = None
         if self.task is not None:
             questions = read_questions(self.task, needs_answers=self.recorded is None, limit=self.limit)
+        elif self.recorded is not None:
+            questions = questions_of(read_rows(self.recorded), needs_answers=False)[: self.limit]
+        else:
+            msg = "give --task FILE with questions and right answers, or --recorded FILE with recorded answers"
+            raise UsageError(msg)
         if self.recorded is not None:
             table = read_recorded(
                 self.recorded,
                 questions=questions,
                 candidates=self.candidates,
                 extract=self.extract,
-                scorer=self._scorer(questions or []),
+                scorer=self._scorer(questions),
             )
-            if questions is None and self.limit is not None:
-                table = table.rows(range(min(self.limit, len(table))))
-            if questions is not None and len(table) < len(questions):
+            if len(table) < len(questions):
                 warn(f"{self.recorded} has no answers to {len(questions) - len(table):,} of {len(questions):,} questions")
             return table, {name: f"replay:{self.recorded}#{name}" for name in table.models}
-        if questions is None:
-            msg = "give --task FILE with questions and right answers, or --recorded FILE with recorded answers"
-            raise UsageError(msg)
         return self._asked(questions)
 
     def write(self, tuning: Tuning, specs: Mapping[str, Any]) -> None:

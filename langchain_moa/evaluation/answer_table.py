@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import ast
 import json
+import math
+import re
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from langchain_moa.batch.limits import EvaluationError, tokens_in
+from langchain_moa.data.recorded import recorded_texts, recorded_values
 from langchain_moa.data.rows import RowError, read_rows
 from langchain_moa.data.usage import cost_usd
 from langchain_moa.evaluation.questions import Question, questions_of
 from langchain_moa.evaluation.scorers import by_answer_type
 from langchain_moa.strategies.extract import EXTRACTORS
+from langchain_moa.strategies.extract.letters import plain
+from langchain_moa.strategies.extract.numbers import numerals
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -29,6 +34,8 @@ EXTRACTS = ("auto", "number", "letter", "boxed", "literal", "text")
 
 _CHARACTERS = 4
 _MOST_LETTERS = "ABCDEFGHIJ"
+
+_BRACKET = re.compile(r"[\[({]")
 
 # The share of the correct answers that must be of a kind.
 _ALMOST_ALL = 0.98
@@ -50,6 +57,13 @@ class Sample:
     short: str | None
     cost_usd: float | None = None
 
+    @property
+    def price(self) -> float:
+        """The cost in US dollars, or NaN if it is unknown. A failed call without a cost is free."""
+        if self.cost_usd is not None:
+            return self.cost_usd
+        return 0.0 if self.text is None else math.nan
+
 
 @dataclass(frozen=True, kw_only=True)
 class AnswerTable:
@@ -62,7 +76,7 @@ class AnswerTable:
         labels: By question and column, a number that is the same for equal short answers of a question; -1 for none.
         scores: By question and column, the score of the answer, from 0 to 1.
         answered: By question and column, whether the call has an answer.
-        costs: By question and column, the cost in US dollars, or NaN if it is unknown.
+        costs: By question and column, the cost in US dollars, or NaN if it is unknown. Failed calls without a cost are free.
         shorts: By question and column, the short answer, or `None`.
         extract: How short answers were extracted.
     """
@@ -109,7 +123,7 @@ class AnswerTable:
             labels=np.array([_numbered([each.short for each in row]) for row in rows]),
             scores=np.array([[each.score for each in row] for row in rows], dtype=float),
             answered=np.array([[each.text is not None for each in row] for row in rows]),
-            costs=np.array([[np.nan if each.cost_usd is None else each.cost_usd for each in row] for row in rows], dtype=float),
+            costs=np.array([[each.price for each in row] for row in rows], dtype=float),
             shorts=[[each.short for each in row] for row in rows],
             extract=extract,
         )
@@ -181,10 +195,12 @@ def guess_extract(answers: Sequence[str]) -> str:
     kinds: list[tuple[str, Callable[[str], bool]]] = [
         ("letter", lambda answer: len(answer) == 1 and answer in _MOST_LETTERS),
         ("number", _is_number),
-        ("boxed", lambda answer: _is_number(answer) or "\\" in answer or "^" in answer),
+        ("boxed", lambda answer: _has_number(answer) or _is_mathematics(answer)),
         ("literal", _is_literal),
     ]
     for name, fits in kinds:
+        if name == "boxed" and not any(map(_is_mathematics, answers)):
+            continue  # lists of numbers
         if answers and sum(map(fits, map(str.strip, answers))) >= _ALMOST_ALL * len(answers):
             return name
     return "text"
@@ -247,9 +263,8 @@ def read_recorded(
         raise EvaluationError(msg)
     models = list(dict.fromkeys(candidates)) or known
     by_question = {row.text("question"): row for row in reversed(rows)}
-    own = questions_of(rows, needs_answers=False)
     if questions is None:
-        questions = own
+        questions = questions_of(rows, needs_answers=False)
     elif not any(question.text in by_question for question in questions):
         msg = (
             f"{path} has no answer to any of the questions in exactly the same words; give the file that was used for recording"
@@ -273,22 +288,19 @@ def read_recorded(
 
 
 def _samples(row: Row, question: Question, model: str, *, extract: str, scorer: Scorer | None, scored: bool) -> list[Sample]:
-    texts = _listed(row.data["recorded"].get(model))
-    scores = _listed(row.data["score"].get(model)) if scored else []
-    costs, lengths = (_listed(_of_model(row, field, model)) for field in ("cost_usd", "chars"))
+    texts = recorded_texts(row, model)
+    if scored:
+        scores = recorded_values(row, "score", model, len(texts), most=1)
+    else:
+        scores = [None if text is None else grade(text, question, extract, scorer) for text in texts]
+    costs, lengths = (recorded_values(row, field, model, len(texts)) for field in ("cost_usd", "chars"))
     found = []
-    for place, text in enumerate(texts):
-        if text is not None and not isinstance(text, str):
-            row.refuse(f"the recorded answer of {model!r} must be a text, a list of texts, or null")
-        if scored:
-            score = float((scores[place] if place < len(scores) else 0) or 0)
-        else:
-            score = 0.0 if text is None else grade(text, question, extract, scorer)
-        cost = costs[place] if place < len(costs) else None
+    for text, score, cost, length in zip(texts, scores, costs, lengths, strict=True):
+        price = cost
         if cost is None and text is not None:
-            length = lengths[place] if place < len(lengths) and lengths[place] is not None else len(text)
-            cost = _list_price(model, question, -(-length // _CHARACTERS))
-        found.append(Sample(text=text, score=score, short=None if text is None else short_answer(text, extract), cost_usd=cost))
+            price = _list_price(model, question, math.ceil((len(text) if length is None else length) / _CHARACTERS))
+        short = None if text is None else short_answer(text, extract)
+        found.append(Sample(text=text, score=float(score or 0), short=short, cost_usd=price))
     return found
 
 
@@ -304,22 +316,22 @@ def _has_scores(row: Row, models: Sequence[str]) -> bool:
     return isinstance(scores, dict) and all(model in scores for model in models)
 
 
-def _of_model(row: Row, field: str, model: str) -> Any:
-    given = row.data.get(field)
-    return given.get(model) if isinstance(given, dict) else given
-
-
-def _listed(value: Any) -> list[Any]:
-    return value if isinstance(value, list) and value else [None if value == [] else value]
-
-
 def _numbered(shorts: Sequence[str | None]) -> list[int]:
     numbers: dict[str, int] = {}
     return [-1 if short is None else numbers.setdefault(short, len(numbers)) for short in shorts]
 
 
 def _is_number(answer: str) -> bool:
+    # The extractor returns the last of several numbers, which is not the whole answer.
+    return _has_number(answer) and len(numerals(plain(answer))) == 1 and _BRACKET.search(answer) is None
+
+
+def _has_number(answer: str) -> bool:
     return EXTRACTORS["number"](answer) is not None and not any(character.isalpha() for character in answer)
+
+
+def _is_mathematics(answer: str) -> bool:
+    return "\\" in answer or "^" in answer
 
 
 def _is_literal(answer: str) -> bool:

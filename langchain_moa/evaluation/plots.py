@@ -63,7 +63,8 @@ def _draw(place: Any, figures: Sequence[VariantFigures], values: Sequence[float]
     drawn = _moved(values)
     for number, (each, x) in enumerate(zip(figures, drawn, strict=True), start=1):
         y, colour = 100 * each.score, _COLOURS[each.kind]
-        error = [[y - 100 * each.low], [100 * each.high - y]]
+        # The mean and the interval of equal scores may differ in the last digit, and matplotlib rejects negative lengths.
+        error = [[max(y - 100 * each.low, 0.0)], [max(100 * each.high - y, 0.0)]]
         place.errorbar(x, y, yerr=error, color=colour, capsize=3, elinewidth=1, alpha=0.6, zorder=number + 1)
         points += place.plot(x, y, "o", color=colour, markersize=13, zorder=number + 20, clip_on=False)
         place.annotate(str(number), (x, y), color="white", fontsize=8, weight="bold", ha="center", va="center", zorder=50)

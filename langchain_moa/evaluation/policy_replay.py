@@ -49,7 +49,7 @@ def replay(table: AnswerTable, policy: Policy) -> Replayed:
 
 
 def replay_all(table: AnswerTable, policies: Sequence[Policy]) -> list[Replayed]:
-    """Replay many policies. Policies of the same kind and size are replayed together.
+    """Replay many policies. Policies of the same kind, size and number of samples are replayed together.
 
     Args:
         table: The answers.
@@ -58,14 +58,16 @@ def replay_all(table: AnswerTable, policies: Sequence[Policy]) -> list[Replayed]
     import numpy as np
 
     found: dict[Policy, Replayed] = {}
-    shapes = dict.fromkeys((policy.kind, len(policy.models)) for policy in policies)
-    for kind, size in shapes:
-        alike = [policy for policy in policies if (policy.kind, len(policy.models)) == (kind, size)]
+    # Each policy has its own number of draws: more of them would repeat some of a model's samples and not the others.
+    shapes: dict[tuple[str, int, int], list[Policy]] = {}
+    for policy in policies:
+        draws = 1 if policy.kind == "samples" else max(len(table.samples[model]) for model in policy.models)
+        shapes.setdefault((policy.kind, len(policy.models), draws), []).append(policy)
+    for (_, size, draws), alike in shapes.items():
         # In parts, to limit memory.
         step = max(1, _MOST_CELLS // (len(table) * size * size))
         for begin in range(0, len(alike), step):
             part = alike[begin : begin + step]
-            draws = max(len(table.samples[model]) for policy in part for model in policy.models) if kind != "samples" else 1
             asked = np.array([policy.asked(table) for policy in part])
             trust = np.array([policy.trust for policy in part])
             each = [_replayed(table, _columns(table, part, draw), asked, trust) for draw in range(draws)]

@@ -81,6 +81,9 @@ _WIDE = {"W", "F"}
 # An escaped dollar sign in LaTeX, which does not start mathematics.
 _DOLLARS = r"\$"
 
+# Before the end of a line: the sign or the first part of a number that goes on there.
+_NUMBER_BEGINS = re.compile(r"(?:\d[.,:/'\u2019\u2013-]|(?<![\w.])[-.\u2212])\Z")
+
 _SECONDS = 5
 
 
@@ -170,10 +173,13 @@ def _plain(text: str) -> str:
 
 
 def _ends_with(line: str, answer: str) -> bool:
-    """Return whether a line ends with an answer that does not start within a word."""
+    """Return whether a line ends with an answer that does not start within a word or a number."""
     if not answer or not line.endswith(answer):
         return False
-    before = line[: -len(answer)][-1:]
+    said = line[: -len(answer)]
+    if answer[0].isdecimal() and _NUMBER_BEGINS.search(said[-2:]) is not None:
+        return False
+    before = said[-1:]
     return not before.isalnum() or unicodedata.east_asian_width(before) in _WIDE
 
 

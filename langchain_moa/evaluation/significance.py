@@ -133,7 +133,8 @@ class PairedDifference:
             ours: The scores of one variant, by question.
             theirs: The scores of the other, for the same questions.
         """
-        each = [float(one) - float(other) for one, other in zip(ours, theirs, strict=True)]
+        # Rounded, because in floating point 1 - 2/3 is not the opposite of 1/3 - 2/3.
+        each = [round(float(one) - float(other), 12) for one, other in zip(ours, theirs, strict=True)]
         low, high = bootstrap_interval(each)
         differing = sum(value != 0 for value in each)
         return cls(

@@ -258,7 +258,9 @@ def tune(table: AnswerTable, *, objective: Objective = "accuracy", tolerance: fl
         raise EvaluationError(msg)
     if objective == "price" and not table.is_priced:
         unknown = [name for name, columns in zip(table.models, table.samples, strict=True) if _unpriced(table, columns)]
-        msg = f"objective: 'price' needs the prices of {', '.join(unknown)}; add cost_usd to the recorded answers"
+        msg = (
+            f"objective: 'price' needs the prices of {', '.join(unknown)}; leave them out, or add cost_usd to recorded answers"
+        )
         raise EvaluationError(msg)
     found = judged(table)
     best = replay(table, found[0].policy).scores

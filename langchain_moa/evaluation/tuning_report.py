@@ -8,6 +8,7 @@ from base64 import b64encode
 from typing import TYPE_CHECKING, Any
 
 from langchain_moa.data.figures import counted
+from langchain_moa.data.sanitizing import shown_line
 from langchain_moa.evaluation.policies import trust_order
 from langchain_moa.evaluation.policy_replay import replay
 from langchain_moa.evaluation.report import render
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 # A longer page would be hard to read and slow.
 _MOST_POLICIES = 25
+_UNFOLDED = 16
 _MOST_QUESTIONS = 200
 _MOST_MODELS = 10
 _LONGEST = 400
@@ -186,6 +188,7 @@ def page(tuning: Tuning, *, title: str, source: str, yaml: str, command: str, pi
         command=command,
         picture=b64encode(picture).decode(),
         policies=[{"chosen": each == tuning.chosen, "cells": _cells(each, tuning)} for each in shown],
+        unfolded=max(_UNFOLDED, len(alone) + 1),
         models=[names[model] for model in models],
         agreement=_percentages(tuning, _agreement(tuning), models),
         correlation=_percentages(tuning, _error_correlation(tuning), models),
@@ -347,5 +350,5 @@ def _points(share: float) -> str:
 def _wrapped(text: str) -> list[str]:
     from textwrap import wrap
 
-    # Collapse whitespace, so that names cannot end the comment.
-    return wrap(" ".join(text.split()), width=116, break_long_words=False, break_on_hyphens=False) or [""]
+    # Names must not end the comment, or make the file unreadable.
+    return wrap(shown_line(text), width=116, break_long_words=False, break_on_hyphens=False) or [""]

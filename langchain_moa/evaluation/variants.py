@@ -115,10 +115,8 @@ def members_alone(mixture: Mixture, journal: CallJournal, paces: Paces) -> Itera
     """
     members, kept = mixture.members, with_journal(mixture, journal).members
     first = members.layers[0]
-    names = [member.name for member in first]
-    for number, (member, asked) in enumerate(zip(first, kept.layers[0], strict=True), start=1):
-        name = member.name if names.count(member.name) == 1 else f"{member.name} ({number})"
-        yield _alone(mixture, f"{name} alone", member, asked=asked, paces=paces)
+    for place, (member, asked) in enumerate(zip(first, kept.layers[0], strict=True), start=1):
+        yield _alone(mixture, f"{_named(first, place)} alone", member, asked=asked, paces=paces)
     known = list(first)
     for number, layer in enumerate(members.layers[1:], start=2):
         for place, member in enumerate(layer, start=1):
@@ -127,7 +125,8 @@ def members_alone(mixture: Mixture, journal: CallJournal, paces: Paces) -> Itera
                 asked = kept.layers[number - 1][place - 1]
                 if not is_blind(mixture.prompt, number):
                     asked = member_with_journal(member, journal, f"layer {number}, proposer {place}, alone")
-                yield _alone(mixture, f"{member.name} alone, of layer {number}", member, asked=asked, paces=paces)
+                name = f"{_named(layer, place)} alone, of layer {number}"
+                yield _alone(mixture, name, member, asked=asked, paces=paces)
     last = members.aggregator
     if mixture.aggregator is not None and not any(_same(last, other) for other in known):
         asked = member_with_journal(last, journal, "aggregator, alone")
@@ -189,6 +188,12 @@ def shortened(mixture: Mixture) -> Iterator[Mixture]:
         if trust := getattr(aggregation, "trust", None):
             fewer["aggregation"] = replace(aggregation, trust=tuple(name for name in trust if name in names))
         yield mixture.model_copy(update=fewer)
+
+
+def _named(layer: Sequence[Member], place: int) -> str:
+    """Return the name of a member of a layer, with its position if others have the same name."""
+    name = layer[place - 1].name
+    return name if sum(member.name == name for member in layer) == 1 else f"{name} ({place})"
 
 
 def _alone(mixture: Mixture, name: str, member: Member, *, asked: Member, paces: Paces) -> Variant:

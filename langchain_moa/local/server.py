@@ -205,9 +205,9 @@ def _close(pipe: IO[str] | None) -> None:
 
 
 def _stop_all() -> None:
-    for server in _servers.values():
-        server.stop()
-    _servers.clear()
+    # A thread may still add a server.
+    while _servers:
+        _servers.popitem()[1].stop()
 
 
 def _disown_all() -> None:

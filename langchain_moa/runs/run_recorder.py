@@ -234,12 +234,15 @@ class RunRecorder:
         was_waited_for = outcome["status"] not in ("late", "cancelled")
         done = last.done if last is not None and last.done is not None and was_waited_for else ended
         layer, place = place_of(call.node)
+        role = _role(call)
+        # A failed call that was followed by a fallback has the place of the fallback's answer, but is not a reference.
+        read_as = (layer, place) if role == "proposer" else (layer, None)
         text = outcome.get("text") or call.text
         usage = outcome.get("usage")
         failure = outcome.get("error")
         return CallRecord(
             node=call.node,
-            role=_role(call),
+            role=role,
             layer=layer,
             proposer=place,
             name=serializer.text(outcome.get("name") or call.member.name),
@@ -253,9 +256,9 @@ class RunRecorder:
             status=outcome["status"],
             error=None if failure is None else serializer.failure(failure),
             finish_reason=serializer.optional_text(call.finish_reason),
-            kept=self._read.kept(layer, place),
+            kept=self._read.kept(*read_as),
             text=serializer.text(text),
-            shown_as=serializer.optional_text(self._read.shown_as(layer, place, text)),
+            shown_as=serializer.optional_text(self._read.shown_as(*read_as, text)),
             usage=None if usage is None else serializer.mapping(usage),
             cost_usd=cost_of_call({"model": call.member.id, **outcome}),
             prompt=serializer.messages(_messages(call.sent)),

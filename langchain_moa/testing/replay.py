@@ -17,6 +17,7 @@ from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResu
 from pydantic import Field, PlainValidator, PrivateAttr
 from typing_extensions import override
 
+from langchain_moa.data.recorded import recorded_texts, recorded_values
 from langchain_moa.data.rows import read_rows
 
 if TYPE_CHECKING:
@@ -291,26 +292,11 @@ def replay_model(spec: str, **fields: Any) -> ReplayChatModel:
     costs: dict[str, list[Any]] = {}
     characters: dict[str, list[Any]] = {}
     for row in rows:
-        question, said = row.text("question"), row.data["recorded"].get(name)
-        texts = list(said) if isinstance(said, list) and said else [None if said == [] else said]
-        if not all(text is None or isinstance(text, str) for text in texts):
-            row.refuse(f"the recorded answer of {name!r} must be a text, a list of texts, or null")
+        question, texts = row.text("question"), recorded_texts(row, name)
         answers.setdefault(question, []).extend(texts)
-        costs.setdefault(question, []).extend(_by_sample(row, "cost_usd", name, len(texts)))
-        characters.setdefault(question, []).extend(_by_sample(row, "chars", name, len(texts)))
+        costs.setdefault(question, []).extend(recorded_values(row, "cost_usd", name, len(texts)))
+        characters.setdefault(question, []).extend(recorded_values(row, "chars", name, len(texts)))
     return ReplayChatModel(answers=answers, model=name, costs_usd=costs, characters=characters, **fields)
-
-
-def _by_sample(row: Row, field: str, model: str, samples: int) -> list[float | int | None]:
-    """Return a field's values for a model's samples, given as a list or as one value for all of them."""
-    given = row.data.get(field)
-    value = given.get(model) if isinstance(given, Mapping) else given
-    values = value if isinstance(value, list) else [value] * samples
-    if len(values) != samples or not all(
-        each is None or (isinstance(each, int | float) and not isinstance(each, bool) and each >= 0) for each in values
-    ):
-        row.refuse(f"{field!r} of {model!r} must be a number of at least 0, or null, for each of its answers")
-    return values
 
 
 def _at_place(values: Sequence[Any] | None, place: int) -> Any:

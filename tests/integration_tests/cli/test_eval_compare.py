@@ -162,6 +162,16 @@ def test_a_member_of_a_later_layer_is_asked_alone_too(moa: Command, loopback: Lo
     assert names == ["openai:good alone", "openai:bad alone, of layer 2", "openai:writer alone, the aggregator"]
 
 
+def test_members_of_a_later_layer_with_one_name_are_told_apart(moa: Command, loopback: Loopback, tmp_path: Path) -> None:
+    later = "{model: openai:good, system_prompt: Be brief.}, {model: openai:good, system_prompt: Be careful.}"
+    (tmp_path / "moa.yaml").write_text(f"proposers: [[openai:good], [{later}]]\naggregation: vote\n", encoding="utf-8")
+    found = json.loads(moa("eval", "compare", "--task", "sums.jsonl", "--limit", "1", "--json").out)
+    names = [each["name"] for each in found["figures"]]
+    assert {"openai:good (1) alone, of layer 2", "openai:good (2) alone, of layer 2"} <= {*names}
+    # Each variant has its answers.
+    assert [*found["by_question"][0]["answers"]] == names
+
+
 def test_a_failing_member_is_not_asked_again_by_another_variant_and_leaves_no_result(
     moa: Command, loopback: Loopback, tmp_path: Path
 ) -> None:

@@ -162,6 +162,14 @@ def test_recorded_models_with_a_provider_are_named_and_priced(moa: Command, tmp_
     assert "with models that can be asked in place of the recorded ones" in " ".join(done.err.split())
 
 
+def test_recorded_answers_are_scored_by_a_scorer_of_ones_own(moa: Command, tmp_path: Path) -> None:
+    _questions(tmp_path)
+    (tmp_path / "mine.py").write_text("def score(answer, question):\n    return str(question['answer']) in answer\n")
+    done = moa("tune", "--recorded", "answers.jsonl", "--output", "tuned", "--scorer", "mine.py:score", "--limit", "40")
+    assert done.code == 0, done.err
+    assert json.loads((tmp_path / "tuned" / "results.json").read_text())["questions"] == 40
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [

@@ -284,6 +284,16 @@ def test_a_run_without_an_answer_is_recorded(chat: Chat, loopback: Loopback) -> 
     assert [(call.role, call.status) for call in fallen_back.calls[2:]] == [("aggregator", "failed"), ("aggregator", "ok")]
 
 
+def test_a_call_that_a_fallback_followed_was_read_by_nobody(chat: Chat, loopback: Loopback) -> None:
+    loopback.script("bad", Reply("out of order", status=400))
+    with record_moa() as runs:
+        _mixture(chat, proposers=[Proposer(chat("bad"), fallbacks=[chat("good")]), chat("b")], num_layers=1).invoke("Why?")
+    calls = {call.model: call for call in runs[0].calls}
+    assert (calls["openai:bad"].status, calls["openai:bad"].kept, calls["openai:bad"].shown_as) == ("failed", None, None)
+    assert (calls["openai:good"].status, calls["openai:good"].kept) == ("ok", True)
+    assert "Changed before it was read" not in runs[0].to_html()
+
+
 async def test_a_run_that_is_left_is_recorded(chat: Chat, loopback: Loopback) -> None:
     loopback.script("slow", Reply("late", hang=True))
     with record_moa() as runs:

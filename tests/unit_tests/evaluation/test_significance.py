@@ -70,3 +70,8 @@ def test_an_interval_that_leaves_0_out_is_not_enough() -> None:
     assert difference.differing == 6
     assert difference.p >= 0.05
     assert not difference.is_more_than_noise
+
+
+def test_differences_of_thirds_are_compared_as_such() -> None:
+    even = PairedDifference.of([1.0, 1 / 3, 0.1 + 0.2], [2 / 3, 2 / 3, 0.3])
+    assert (even.mean, even.differing, even.p) == (0, 2, 1)

@@ -227,6 +227,13 @@ def test_points_that_would_cover_each_other_stand_side_by_side(values: list[floa
     assert side_by_side(values) == places
 
 
+@pytest.mark.parametrize(("share", "of"), [(1 / 5, 3), (1 / 3, 25), (0.7, 3)])
+def test_equal_scores_that_are_no_binary_fractions_are_drawn(share: float, of: int) -> None:
+    pytest.importorskip("matplotlib", reason="the extra eval is not installed")
+    summary = _summary(_result("the mixture", "mixture", [share] * of), _result("a alone", "member", [1 - share] * of))
+    assert draw_pareto(summary.figures, title="A mixture").startswith(b"\x89PNG")
+
+
 def test_the_page_shows_what_models_say_as_text() -> None:
     pytest.importorskip("matplotlib", reason="the extra eval is not installed")
     mixture = _result("the mixture", "mixture", [1.0, 0.0])
@@ -236,6 +243,7 @@ def test_the_page_shows_what_models_say_as_text() -> None:
     assert picture.startswith(b"\x89PNG")
     questions = [Question(id="1", text="<b>1?</b>", answers=("2",)), Question(id="2", text="the same for all", answers=("2",))]
     html = page(summary, [mixture, member], questions, title="A mixture", picture=picture)
+    assert '<th scope="row">the mixture</th>' in html
     assert "<script>alert" not in html
     assert html.count("<script") == 1
     assert "&lt;b&gt;1?&lt;/b&gt;" in html

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from langchain_moa import ChatMoA
 from langchain_moa.batch.limits import EvaluationError
+from langchain_moa.data.documents import read_yaml
 from langchain_moa.data.rows import RowError
 from langchain_moa.evaluation.answer_table import AnswerTable, Sample, grade, guess_extract, read_recorded, short_answer
 from langchain_moa.evaluation.questions import Question
@@ -24,7 +26,7 @@ from benchmarks.tuning import Pool, held_out  # noqa: E402  # it takes numpy
 from langchain_moa.evaluation.policies import Policy, policies_of  # noqa: E402  # and so does this
 from langchain_moa.evaluation.policy_replay import replay  # noqa: E402
 from langchain_moa.evaluation.tuning import choose, judged, promise, tune  # noqa: E402
-from langchain_moa.evaluation.tuning_report import config, document, sentences, yaml_text  # noqa: E402
+from langchain_moa.evaluation.tuning_report import config, document, page, sentences, yaml_text  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -142,6 +144,19 @@ def test_samples_are_averaged_and_vote_among_themselves() -> None:
     assert [policy.kind for policy in policies_of(table)] == ["alone", "alone", "samples"]
 
 
+def test_the_samples_of_a_model_count_the_same_however_many_another_has() -> None:
+    questions = [Question(id=each, text=f"{each}?", answers=("0",)) for each in "ab"]
+    answers = {
+        str(len(said)): [[Sample(text=each, score=float(each == "0"), short=each, cost_usd=float(each)) for each in said]] * 2
+        for said in ("0", "01", "001", "00001")
+    }
+    table = AnswerTable.of(questions, answers, extract="number")
+    for each in judged(table, kinds=()):
+        wrong = {"1": 0, "2": 1 / 2, "3": 1 / 3, "5": 1 / 5}[table.models[each.policy.models[0]]]
+        assert each.score == pytest.approx(1 - wrong)
+        assert each.cost_usd == pytest.approx(wrong)
+
+
 def test_near_equal_models_that_err_apart_are_worth_a_majority() -> None:
     table = table_of(drawn([0.7] * 5, questions=200))
     found = tune(table)
@@ -230,8 +245,17 @@ def test_what_cannot_be_tuned_says_why(rows: Any, said: str) -> None:
 
 
 def test_the_objective_price_names_what_it_lacks() -> None:
-    with pytest.raises(EvaluationError, match="needs the prices of m0, m1; add cost_usd"):
+    with pytest.raises(EvaluationError, match="needs the prices of m0, m1; leave them out, or add cost_usd"):
         tune(table_of([[0, 1]] * 30), objective="price")
+
+
+def test_a_call_that_failed_needs_no_price() -> None:
+    questions = [Question(id=str(n), text=f"Question {n}?", answers=("0",)) for n in range(30)]
+    one, other = ([[Sample(text="0", score=1.0, short="0", cost_usd=cost)] for _ in questions] for cost in (0.5, 0.25))
+    other[7] = [Sample(text=None, score=0.0, short=None)]
+    found = tune(AnswerTable.of(questions, {"one": one, "other": other}, extract="number"), objective="price", tolerance=0.1)
+    assert found.chosen.policy.models == (1,)
+    assert found.chosen.cost_usd == pytest.approx(0.25 * 29 / 30)
 
 
 def test_hundreds_of_questions_and_of_of_policies_give_a_file_that_says_why() -> None:
@@ -245,10 +269,33 @@ def test_hundreds_of_questions_and_of_of_policies_give_a_file_that_says_why() ->
     assert json.loads(document(found, specs, source="a.jsonl"))["chosen"]["kind"] == "majority"
 
 
+@pytest.mark.parametrize("name", ["a\x1b[31m", "a\x07", "a\x85b", "a\u202eb", "a\ud800"])
+def test_the_file_can_be_read_whatever_a_model_is_called(name: str) -> None:
+    table = table_of(drawn([0.7] * 3, questions=60))
+    found = tune(replace(table, models=[name, *table.models[1:]]))
+    text = yaml_text(found, {each: each for each in found.table.models}, source="a.jsonl", when="2026-01-01")
+    assert name in [each for layer in read_yaml(text)["proposers"] for each in layer]
+
+
+def test_the_choice_is_in_sight_however_many_models_there_are() -> None:
+    found = tune(table_of(drawn([0.7] * 20, questions=60)))
+    assert found.chosen.policy.kind != "alone"
+    html = page(found, title="Many", source="a.jsonl", yaml="", command="", picture=b"")
+    shown, _, folded = html.partition("more mixtures</summary>")
+    title = found.chosen.policy.title(found.table.models)
+    assert f'<tr class="strong"><th scope="row">{title}</th>' in shown
+    assert " alone</th>" not in folded.partition("</details>")[0]
+
+
 @pytest.mark.parametrize(
     ("answers", "extract"),
     [
         (["18", "3.5", "$1,200", "-4", "50%"], "number"),
+        (["1/2", "10:30", "1,000", "+3", "#4", "$18$", "7."], "number"),
+        (["[1, 2]", "[3]", "(4)", "5"], "literal"),
+        (["1, 2", "(3, 4)", "{5}"], "literal"),
+        (["2 + 3", "1 2 3"], "text"),
+        (["(1,2)", "2, 3", r"(1, \frac{1}{2})", "18"], "boxed"),
         (["A", "J", "C"], "letter"),
         (["18", r"\frac{1}{2}", "x^2"], "boxed"),
         (["[1, 2]", "'a'", "True", "{'a': 1}"], "literal"),
@@ -301,6 +348,29 @@ def test_recorded_answers_are_scored_by_the_right_ones(tmp_path: Path) -> None:
     assert table.costs[0, :2].tolist() == [0.5, 0.25]
     scored = read_recorded(_recorded(tmp_path / "b.jsonl", score={"a": 0, "b": [1, 0.5]}))
     assert scored.scores.mean(axis=0).tolist() == [0, 1, 0.5]
+
+
+def test_a_single_cost_length_or_score_is_that_of_every_sample(tmp_path: Path) -> None:
+    more = {"cost_usd": 0.5, "score": {"a": True, "b": 0.25}, "chars": 4}
+    table = read_recorded(_recorded(tmp_path / "a.jsonl", **more))
+    assert table.costs[0].tolist() == [0.5, 0.5, 0.5]
+    assert table.scores[0].tolist() == [1, 0.25, 0.25]
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"cost_usd": {"a": "free"}}, "'cost_usd' of 'a' must be a number of at least 0, or null"),
+        ({"cost_usd": {"a": True}}, "'cost_usd' of 'a' must be a number of at least 0, or null"),
+        ({"cost_usd": {"b": [1]}}, "'cost_usd' of 'b' must be a number of at least 0, or null, for each of its answers"),
+        ({"chars": {"b": -1}}, "'chars' of 'b' must be"),
+        ({"score": {"a": 50, "b": 1}}, "'score' of 'a' must be a number from 0 to 1, or null"),
+        ({"score": {"a": "1", "b": 1}}, "'score' of 'a' must be a number from 0 to 1, or null"),
+    ],
+)
+def test_a_value_of_a_recording_that_is_no_such_number_is_named(tmp_path: Path, more: dict[str, Any], said: str) -> None:
+    with pytest.raises(RowError, match=rf"a.jsonl, line 1: {said}"):
+        read_recorded(_recorded(tmp_path / "a.jsonl", **more))
 
 
 def test_recordings_that_do_not_fit_say_so(tmp_path: Path) -> None:

@@ -120,6 +120,19 @@ def test_a_traceback_is_told_by_its_last_line(tmp_path: Path, host: Path) -> Non
         serve(tmp_path / "model.gguf", name="m")
 
 
+def test_a_model_that_was_loaded_while_all_stop_is_stopped_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, stop = serve(tmp_path / "a.gguf", name="a"), Server.stop
+
+    def load_another(server: Server) -> None:
+        if server is first:
+            serve(tmp_path / "b.gguf", name="b")
+        stop(server)
+
+    monkeypatch.setattr(Server, "stop", load_another)
+    module._stop_all()
+    assert all(has_ended(started(tmp_path / f"{name}.gguf")[0]["pid"]) for name in "ab")
+
+
 def test_a_stopped_server_has_ended(tmp_path: Path) -> None:
     server: Server = serve(tmp_path / "model.gguf", name="m")
     server.stop()

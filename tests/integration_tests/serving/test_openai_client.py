@@ -251,6 +251,26 @@ STRICT_FORM: Any = {
 
 
 @pytest.mark.parametrize("stream", [False, True])
+def test_arguments_of_a_call_without_any_are_json(endpoint: Endpoint, loopback: Loopback, stream: bool) -> None:
+    loopback.script("agg", Reply(None, tool_calls=[ToolCall("get_weather", ""), ToolCall("get_weather", '{"city": "Rome"}')]))
+    ask: dict[str, Any] = {"model": "moa", "messages": HI, "tools": [WEATHER]}
+    if stream:
+        with endpoint.openai.chat.completions.stream(**ask) as events:
+            completion: Any = events.get_final_completion()
+    else:
+        completion = endpoint.openai.chat.completions.create(**ask)
+    assert [call.function.arguments for call in called(completion)] == ["{}", '{"city": "Rome"}']
+    tool = {"type": "function", **WEATHER["function"]}
+    asked: dict[str, Any] = {"model": "moa", "input": "Hi", "tools": [tool]}
+    if stream:
+        *_, last = endpoint.openai.responses.create(**asked, stream=True)
+        response: Any = last.response
+    else:
+        response = endpoint.openai.responses.create(**asked)
+    assert [item.arguments for item in response.output] == ["{}", '{"city": "Rome"}']
+
+
+@pytest.mark.parametrize("stream", [False, True])
 def test_tools_and_a_schema_in_one_request(endpoint: Endpoint, loopback: Loopback, stream: bool) -> None:
     loopback.script("agg", [Reply(None, tool_calls=[ToolCall("get_weather", {"city": "Rome"})]), '{"name": "Ann", "age": 41}'])
     ask: dict[str, Any] = {"model": "moa", "messages": HI, "tools": [WEATHER], "response_format": STRICT_FORM}

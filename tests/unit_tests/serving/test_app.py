@@ -8,7 +8,9 @@ import logging
 from typing import Any
 
 import pytest
-from langchain_core.messages import AIMessage
+from langchain_core.messages import AIMessage, AIMessageChunk
+from langchain_core.messages.tool import tool_call_chunk
+from langchain_core.outputs import ChatGenerationChunk
 from langchain_core.runnables import RunnableLambda
 from starlette.applications import Starlette
 from starlette.routing import Mount
@@ -191,6 +193,33 @@ async def test_a_schema_that_a_provider_has_as_a_tool_comes_as_text(stream: bool
         text, reason = choice["message"]["content"], choice["finish_reason"]
     assert json.loads(text) == {"city": "Rome"}
     assert reason == "stop"
+
+
+class Talkative(Foreign):
+    """Says something before its calls, and calls the schema's tool twice."""
+
+    calls_the_tool: bool = True
+
+    def _stream(self, messages: Any, stop: Any = None, run_manager: Any = None, **kwargs: Any) -> Any:
+        for each in ("Gladly", ": "):
+            yield ChatGenerationChunk(message=AIMessageChunk(content=each))
+        for index, args in enumerate(['{"city": ', '"Rome"}', '{"city": "Oslo"}'] if self.calls_the_tool else [], start=1):
+            name = None if index == 2 else kwargs["my_tools"][0]
+            chunk = tool_call_chunk(name=name, args=args, id=name and str(index), index=max(index, 2))
+            yield ChatGenerationChunk(message=AIMessageChunk(content="", tool_call_chunks=[chunk]))
+
+
+@pytest.mark.parametrize(("calls_the_tool", "text"), [(True, '{"city": "Rome"}'), (False, "Gladly: ")])
+async def test_the_text_of_a_streamed_answer_in_a_schema(calls_the_tool: bool, text: str) -> None:
+    form = {"type": "json_schema", "name": "Place", "schema": {"type": "object", "properties": {"city": {}}}}
+    async with client(app_of(Talkative(calls_the_tool=calls_the_tool))) as http:
+        chat = {"model": "moa", "messages": HI, "response_format": FORM, "stream": True}
+        answer = (await http.post("/v1/chat/completions", json=chat)).text
+        pieces = [json.loads(line.removeprefix("data: ")) for line in answer.split("\n\n") if line.startswith("data: {")]
+        assert "".join(piece["choices"][0]["delta"].get("content") or "" for piece in pieces) == text
+        response = {"model": "moa", "input": "Hi", "text": {"format": form}, "stream": True}
+        *_, last = (await http.post("/v1/responses", json=response)).text.split("\ndata: ")
+    assert [item["content"][0]["text"] for item in json.loads(last)["response"]["output"]] == [text]
 
 
 @pytest.mark.parametrize("body", [{"tools": [TOOL]}, {"response_format": FORM}])

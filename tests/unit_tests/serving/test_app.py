@@ -60,6 +60,31 @@ async def post(app: Any, **body: Any) -> Any:
             "messages",
             "",
         ),
+        (
+            {"messages": [*HI, {"role": "assistant", "tool_calls": [{"id": "1", "function": {"name": "f"}}] * 2049}, *HI]},
+            "array_above_max_length",
+            "messages",
+            "2048 tool calls",
+        ),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "file", "file": {"file_data": "http://10.0.0.1/a.pdf"}}]}]},
+            "link_not_allowed",
+            "messages[0].content[0].file.file_data",
+            "data: URL",
+        ),
+        (
+            {
+                "messages": [
+                    {
+                        "role": "user",
+                        "content": [{"type": "input_audio", "input_audio": {"data": "file:///a", "format": "wav"}}],
+                    }
+                ]
+            },
+            "link_not_allowed",
+            "messages[0].content[0].input_audio.data",
+            "data: URL",
+        ),
         ({"tools": [TOOL] * 129}, "array_above_max_length", "tools", "at most 128"),
         (
             {"tools": [TOOL], "tool_choice": {"type": "function", "function": {"name": "g"}}},
@@ -150,13 +175,14 @@ async def test_half_a_character_in_an_error() -> None:
     assert "half \ufffd of it" in answer.json()["error"]["message"]
 
 
-async def test_long_paths_and_many_parameters_are_logged_in_short(caplog: pytest.LogCaptureFixture) -> None:
+async def test_long_paths_methods_and_many_parameters_are_logged_in_short(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "langchain_moa")
     async with client(app_of()) as http:
         await http.get(f"/{'a' * 5000}")
+        await http.request("A" * 5000, "/health")
     await post(app_of(), **{f"p{number}": 1 for number in range(500)})
-    path, parameters = caplog.messages
-    assert len(path) < 400
+    path, method, parameters = caplog.messages
+    assert max(len(path), len(method)) < 400
     assert "p19,and 480 more" in parameters
     assert "p20" not in parameters
 
@@ -378,6 +404,21 @@ async def test_unsupported_apis_name_the_alternative(path: str, words: str) -> N
         ({"max_output_tokens": 0}, "invalid_value", "max_output_tokens"),
         ({"temprature": 1}, "unknown_parameter", "temprature"),
         ({"input": [{"role": "user", "content": "Hi"}] * 2049}, "array_above_max_length", "input"),
+        (
+            {
+                "input": [
+                    {"type": "function_call", "call_id": "1", "name": "f"},
+                    {"type": "function_call_output", "call_id": "1", "output": [{"type": "input_text", "text": "x"}] * 2049},
+                ]
+            },
+            "array_above_max_length",
+            "input",
+        ),
+        (
+            {"input": [{"role": "user", "content": [{"type": "input_file", "file_data": "http://10.0.0.1/a.pdf"}]}]},
+            "link_not_allowed",
+            "input[0].content[0].file_data",
+        ),
     ],
 )
 async def test_errors_of_responses_name_the_field(body: dict[str, Any], code: str, param: str | None) -> None:

@@ -26,6 +26,9 @@ def main() -> None:
     except KeyboardInterrupt:
         # Ctrl-C during the first imports.
         sys.exit(_INTERRUPTED)
+    except OSError as error:
+        # The help or the version could not be written; commands report their errors themselves.
+        sys.exit(f"error: {error}")
 
 
 __all__ = ["main"]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.loopback import Reply
+from tests.waiting import PATIENCE
 
 if TYPE_CHECKING:
     from tests.integration_tests.cli.program import Program
@@ -60,3 +61,25 @@ def test_an_answer_that_a_full_disk_does_not_take_is_not_lost(program: Program, 
     assert process.returncode == 1
     assert "agg says: Why?" in err
     assert "error: the answer could not be written to standard output (No space left on device)" in err
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_references_of_a_failed_answer_that_a_full_disk_does_not_take_are_not_lost(
+    program: Program, loopback: Loopback
+) -> None:
+    loopback.script("agg", Reply("no", status=400))
+    with Path("/dev/full").open("w", encoding="utf-8") as full:
+        process = program.start("ask", *MEMBERS, "-l", "1", "--json", "Why?", stdout=full)
+        _, err = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 1
+    assert '"text": "p says: Why?"' in err
+    assert "the aggregator openai:agg failed" in err
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+@pytest.mark.parametrize("option", ["--version", "--help"])
+def test_a_full_disk_has_no_traceback(program: Program, option: str) -> None:
+    with Path("/dev/full").open("w", encoding="utf-8") as full:
+        process = program.start(option, stdout=full)
+        _, err = process.communicate(timeout=PATIENCE)
+    assert (process.returncode, err) == (1, "error: [Errno 28] No space left on device\n")

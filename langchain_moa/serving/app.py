@@ -80,7 +80,7 @@ def make_app(
         max_requests: The maximum number of concurrent answers. Further requests get a 429.
         max_requests_per_key: The maximum number of concurrent answers per API key. Default: only `max_requests` applies.
         max_body_bytes: The maximum size of a request in bytes, including images.
-        max_messages: The maximum number of messages of a conversation, and of content parts.
+        max_messages: The maximum number of messages of a conversation, and of their content parts and tool calls.
         timeout: The time limit of a request, in seconds.
         read_timeout: The time limit for receiving a request's body, in seconds.
         write_timeout: The time limit for a client to read each part of an answer, in seconds.

@@ -26,7 +26,7 @@ from langchain_moa.serving.parameters import (
 from langchain_moa.serving.streaming import encode_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
     from langchain_core.messages.ai import UsageMetadata
@@ -42,6 +42,9 @@ Stop = Annotated[
     ),
 ]
 """Stop sequences."""
+
+NO_ARGUMENTS = "{}"
+"""The JSON of a tool call without arguments."""
 
 
 class ChatRequest(Parameters, AggregatorParameters):
@@ -139,6 +142,8 @@ class ChatWriter:
         self._id = f"chatcmpl-{uuid4().hex}"
         self._created = int(time())
         self._calls = ToolCallIndex()
+        self._without_arguments: set[int] = set()
+        self._schema = SchemaText()
         self._sent = False
 
     def whole(self, outcome: FinalAnswer) -> dict[str, Any]:
@@ -202,20 +207,23 @@ class ChatWriter:
     def _delta(self, message: AIMessage, calls: Any, *, by_tool: bool) -> Iterator[dict[str, Any]]:
         if thoughts := reasoning_of(message):
             yield self._chunk({"reasoning_content": thoughts})
-        if message.text:
-            yield self._chunk({"content": str(message.text)})
+        if text := self._schema.read(message, calls) if by_tool else str(message.text):
+            yield self._chunk({"content": text})
         if refusal := refusal_of(message):
             yield self._chunk({"refusal": refusal})
-        for call in calls:
-            if not by_tool:
-                yield self._chunk({"tool_calls": [self._call(call)]})
-            elif call["args"]:
-                yield self._chunk({"content": call["args"]})
+        for call in () if by_tool else calls:
+            yield self._chunk({"tool_calls": [self._call(call)]})
 
     def _end(self, outcome: FinalAnswer) -> Iterator[dict[str, Any]]:
-        calls = bool(self._calls) and not outcome.by_tool
+        if text := self._schema.rest():
+            yield self._chunk({"content": text})
+        reason = finish_reason(outcome.message.response_metadata, calls=bool(self._calls))
+        if reason == "tool_calls":
+            # Clients parse the arguments as JSON, but some providers send no text for a call without arguments.
+            for index in sorted(self._without_arguments):
+                yield self._chunk({"tool_calls": [{"index": index, "function": {"arguments": NO_ARGUMENTS}}]})
         account = shown(outcome.message, breakdown=self._breakdown)
-        end = self._chunk({}, finish_reason(outcome.message.response_metadata, calls=calls))
+        end = self._chunk({}, reason)
         if not self._include_usage:
             yield {**end, **account}
             return
@@ -226,6 +234,10 @@ class ChatWriter:
     def _call(self, call: Any) -> dict[str, Any]:
         index, begins = self._calls.of(call)
         function = {"arguments": call.get("args") or ""}
+        if function["arguments"]:
+            self._without_arguments.discard(index)
+        elif begins:
+            self._without_arguments.add(index)
         if not begins:
             return {"index": index, "function": function}
         said = {"id": call.get("id") or new_call_id(), "type": "function"}
@@ -244,24 +256,52 @@ class ChatWriter:
 
 
 class ToolCallIndex:
-    """Numbers the tool calls of a stream from 0, because some providers also count other blocks, or do not number calls."""
+    """Numbers the tool calls of a stream from 0.
+
+    Some providers also count other blocks, do not number calls, or give all calls the same number.
+    """
 
     def __init__(self) -> None:
         """Create it without calls."""
-        self._places: list[Any] = []
+        self._calls: list[tuple[Any, Any]] = []
 
     def __len__(self) -> int:
         """Return the number of calls so far."""
-        return len(self._places)
+        return len(self._calls)
 
     def of(self, call: Any) -> tuple[int, bool]:
         """Return the number of a chunk's tool call, and whether this chunk is its first."""
-        place = call.get("index")
-        begins = place not in self._places if place is not None else bool(call.get("name")) or not self._places
-        if begins:
-            # A call without an index gets a unique entry.
-            self._places.append(object() if place is None else place)
-        return len(self._places) - 1 if place is None else self._places.index(place), begins
+        place, id_ = call.get("index"), call.get("id")
+        same = [number for number, (each, _) in enumerate(self._calls) if place in (None, each)]
+        if same:
+            known = self._calls[same[-1]][1]
+            # The id alone does not tell: some servers give every chunk of a call another one.
+            is_other = place is None or (id_ and known and id_ != known)
+            if not (call.get("name") and is_other):
+                return same[-1], False
+        self._calls.append((place, id_))
+        return len(self._calls) - 1, True
+
+
+class SchemaText:
+    """The text of a streamed answer in a schema, from a provider that returns it as the arguments of a tool call.
+
+    As in a complete answer, only the first call counts, and other text only if there is no call. So that text is held back.
+    """
+
+    def __init__(self) -> None:
+        """Create it without text."""
+        self._calls = ToolCallIndex()
+        self._held: list[str] = []
+
+    def read(self, message: AIMessage, calls: Iterable[Any]) -> str:
+        """Return the text of a chunk: the arguments of the first call."""
+        self._held.append(str(message.text))
+        return "".join(call["args"] or "" for call in calls if self._calls.of(call)[0] == 0)
+
+    def rest(self) -> str:
+        """Return the text of an answer without a call."""
+        return "" if self._calls else "".join(self._held)
 
 
 def tool_calls_of(message: AIMessage) -> list[tuple[str, str, str]]:

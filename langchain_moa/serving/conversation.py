@@ -196,6 +196,8 @@ def _plain_part(part: BaseModel, links: Links, place: str) -> dict[str, Any] | N
         links.check(part.image_url, f"{place}.image_url")
         detail = {} if part.detail is None else {"detail": part.detail}
         return {"type": "image_url", "image_url": {"url": part.image_url, **detail}}
+    elif isinstance(part, _Sound):
+        _check_data(part.input_audio.data, links, f"{place}.input_audio.data")
     elif isinstance(part, (_File, _InputFile)):
         file = part.file if isinstance(part, _File) else part
         if isinstance(part, _InputFile) and part.file_url is not None:
@@ -203,9 +205,16 @@ def _plain_part(part: BaseModel, links: Links, place: str) -> dict[str, Any] | N
             return {"type": "file", "source_type": "url", "url": part.file_url}
         if file.file_data is None:
             raise _not_here(place, "file_data")
+        _check_data(file.file_data, links, f"{place}.file.file_data" if isinstance(part, _File) else f"{place}.file_data")
         name = {} if file.filename is None else {"filename": file.filename}
         return {"type": "file", "file": {**name, "file_data": file.file_data}}
     return part.model_dump(exclude_unset=True)
+
+
+def _check_data(data: str, links: Links, place: str) -> None:
+    """Check content in base64, in place of which some providers accept a link."""
+    if ":" in data:
+        links.check(data, place)
 
 
 def _text(text: str) -> dict[str, Any]:

@@ -31,8 +31,8 @@ class Limits:
         max_requests: The maximum number of concurrent answers. Further requests get a 429 with `retry-after`. Default: 64.
         max_requests_per_key: The maximum number of concurrent answers per API key. Default: only `max_requests` applies.
         max_body_bytes: The maximum size of a request in bytes, including images. Default: 16 MiB.
-        max_messages: The maximum number of messages, or items, of a conversation, and of all their parts. Default: 2048, as at
-            OpenAI.
+        max_messages: The maximum number of messages, or items, of a conversation, of all their parts, and of all their tool
+            calls. Default: 2048, as at OpenAI.
         timeout: The time limit of a request, from its first byte to the last byte of the answer, in seconds. Default: 600, the
             default timeout of OpenAI's clients.
         read_timeout: The time limit for receiving a request's body, in seconds. Default: 60.
@@ -164,7 +164,7 @@ async def read_body(request: Request, limits: Limits) -> bytes:
 
 
 def check_counts(body: dict[str, Any], key: str, limits: Limits) -> None:
-    """Check the number of messages, parts and tools of a request before they are processed.
+    """Check the number of messages, their parts and tool calls, and of tools of a request before they are processed.
 
     Args:
         body: The parsed JSON.
@@ -176,13 +176,19 @@ def check_counts(body: dict[str, Any], key: str, limits: Limits) -> None:
     """
     items, tools, most = body.get(key), body.get("tools"), limits.max_messages
     if isinstance(items, list):
-        contents = [item.get("content") for item in items if isinstance(item, dict)]
-        parts = sum(len(content) for content in contents if isinstance(content, list))
-        if len(items) > most or parts > most:
-            msg = f"{key}: at most {most} {'items' if key == 'input' else 'messages'}, with at most {most} content parts"
+        parts, calls = _entries(items, "content", "output"), _entries(items, "tool_calls")
+        if max(len(items), parts, calls) > most:
+            what = "items" if key == "input" else "messages"
+            msg = f"{key}: at most {most} {what}, with at most {most} content parts and {most} tool calls"
             raise ApiError(400, msg, code="array_above_max_length", param=key)
     if isinstance(tools, list) and len(tools) > MAX_TOOLS:
         raise ApiError(400, f"tools: at most {MAX_TOOLS}", code="array_above_max_length", param="tools")
+
+
+def _entries(items: list[Any], *names: str) -> int:
+    """Return the number of entries in the lists that messages have under some names."""
+    lists = [item.get(name) for item in items if isinstance(item, dict) for name in names]
+    return sum(len(each) for each in lists if isinstance(each, list))
 
 
 def _finish(future: asyncio.Future[None]) -> None:

@@ -22,13 +22,11 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp, Receive, Scope, Send
 
-    from langchain_moa.serving.limits import Places
-
 logger = logging.getLogger("langchain_moa.serving.access")
 
 _ERROR = 500
 
-_LONGEST_PATH = 200
+_LONGEST_PLACE = 200
 
 CLIENT_GONE = 499
 """nginx's status for a client that closed the connection. It is used only in the log and the metrics."""
@@ -85,14 +83,13 @@ class Metrics:
     """The metrics of a server, by mixture, member and key.
 
     With the environment variable `PROMETHEUS_MULTIPROC_DIR` (see prometheus-client), they are sums over all processes.
+
+    Attributes:
+        running: The number of answers in progress.
     """
 
-    def __init__(self, places: Places) -> None:
-        """Register the metrics.
-
-        Args:
-            places: Counts the answers in progress.
-        """
+    def __init__(self) -> None:
+        """Register the metrics."""
         self._registry = CollectorRegistry()
         own = {"registry": self._registry}
         self._requests = Counter("moa_requests", "Requests, by status.", ["mixture", "key", "status"], **own)  # type: ignore[arg-type]  # keywords
@@ -102,8 +99,7 @@ class Metrics:
         self._tokens = Counter("moa_tokens", "Tokens of members.", [*labels, "kind"], **own)  # type: ignore[arg-type]  # keywords
         self._dollars = Counter("moa_cost_usd", "US dollars, of calls with a known price.", labels, **own)  # type: ignore[arg-type]  # keywords
         self._failures = Counter("moa_failures", "Failed calls, by kind.", [*labels, "kind"], **own)  # type: ignore[arg-type]  # keywords
-        running = Gauge("moa_answers_running", "Answers in progress.", multiprocess_mode="livesum", **own)  # type: ignore[arg-type]  # keywords
-        running.set_function(lambda: places.taken)
+        self.running = Gauge("moa_answers_running", "Answers in progress.", multiprocess_mode="livesum", **own)  # type: ignore[arg-type]  # keywords
 
     def count(self, record: RequestRecord, status: int, seconds: float) -> None:
         """Count a request that has ended.
@@ -183,10 +179,9 @@ class AccessLog:
             seconds = perf_counter() - started
             status = record.status or status or CLIENT_GONE
             client = (scope.get("client") or ("-",))[0]
-            # Escape the path, so that it cannot forge log lines, and cut it, so that it cannot fill the disk.
-            path = ascii(scope["path"])[1:-1][:_LONGEST_PATH]
-            words = record.words()
-            logger.info("%s %s %s %d %.3f s %s %s", client, scope["method"], path, status, seconds, words, record.id)
+            # Escape them, so that they cannot forge log lines, and cut them, so that they cannot fill the disk.
+            place = ascii(f"{scope['method']} {scope['path']}")[1:-1][:_LONGEST_PLACE]
+            logger.info("%s %s %d %.3f s %s %s", client, place, status, seconds, record.words(), record.id)
             self._metrics.count(record, status, seconds)
 
 

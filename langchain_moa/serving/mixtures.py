@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from langchain_core.runnables import RunnableConfig
     from langgraph.graph.state import CompiledStateGraph
 
-    from langchain_moa.data.reference import Reference
     from langchain_moa.serving.parameters import Prompting
 
 # The number of steps is fixed by the mixture. LangGraph's default limit is too low for deep mixtures.
@@ -140,7 +139,7 @@ class ServedMixture:
         if not self.is_alias:
             yield ProgressLine(teller.first(reused=kept is not None))
         calls: Sequence[Mapping[str, Any]] = ()
-        closed: list[Reference] | None = None
+        closed = kept
         try:
             run: Any = graph.astream(state, config, context=context, stream_mode=["custom", "values"])
             async with aclosing(run) as steps:
@@ -200,7 +199,7 @@ class _Teller:
                 return self._asking(layer)
             case {"moa": "proposed", "status": status, "seconds": seconds, "error": error}:
                 kind = f" ({error['kind']})" if error and self._names else ""
-                return f"{self._who(event)}: {'done' if status == 'ok' else f'failed{kind}'}, {seconds:.1f} s"
+                return f"{self._who(event)}: {'done' if status == 'ok' else f'{status}{kind}'}, {seconds:.1f} s"
             case {"moa": "merged", "layer": layer, "stopped": stopped}:
                 self.layers_are_closed = bool(stopped) or layer == len(self._sizes)
                 return f"layer {layer} is enough: {stopped}" if stopped and self._names else None

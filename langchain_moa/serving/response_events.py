@@ -10,6 +10,8 @@ from openai.types.responses import Response as OpenAIResponse
 from pydantic_core import from_json
 
 from langchain_moa.serving.chat import (
+    NO_ARGUMENTS,
+    SchemaText,
     ToolCallIndex,
     finish_reason,
     new_call_id,
@@ -60,6 +62,7 @@ class ResponsesWriter:
         self._open: _OpenItem | None = None
         self._waiting: dict[tuple[str, int], tuple[tuple[str, str] | None, list[str]]] = {}
         self._calls = ToolCallIndex()
+        self._schema = SchemaText()
         self._sent = False
 
     def whole(self, outcome: FinalAnswer) -> dict[str, Any]:
@@ -124,14 +127,11 @@ class ResponsesWriter:
     def _delta(self, message: AIMessage, calls: Any, *, by_tool: bool) -> Iterator[dict[str, Any]]:
         if thoughts := reasoning_of(message):
             yield from self._add("reasoning", thoughts)
-        if message.text:
-            yield from self._add("text", str(message.text))
+        if text := self._schema.read(message, calls) if by_tool else str(message.text):
+            yield from self._add("text", text)
         if refusal := refusal_of(message):
             yield from self._add("refusal", refusal)
-        for call in calls:
-            if by_tool:
-                yield from self._add("text", call["args"] or "")
-                continue
+        for call in () if by_tool else calls:
             index, begins = self._calls.of(call)
             named = (call.get("id") or new_call_id(), call.get("name") or "") if begins else None
             yield from self._add("call", call.get("args") or "", number=index, named=named)
@@ -165,11 +165,16 @@ class ResponsesWriter:
         if (item := self._open) is None:
             return
         self._open = None
+        if status == "completed" and item.lacks_arguments:
+            name, data = item.add(NO_ARGUMENTS)
+            yield self._event(name, **data)
         for name, data in item.closing(status):
             yield self._event(name, **data)
         self._items.append(item.item(status))
 
     def _end(self, outcome: FinalAnswer) -> Iterator[dict[str, Any]]:
+        if text := self._schema.rest():
+            yield from self._add("text", text)
         for key, (named, pieces) in self._waiting.items():
             yield from self._put(key, "".join(pieces), named)
         if self._open is None and not any(item["type"] != "reasoning" for item in self._items):
@@ -244,6 +249,11 @@ class _OpenItem:
         except ValueError:
             return False
         return True
+
+    @property
+    def lacks_arguments(self) -> bool:
+        """Whether it is a call without any text of arguments, which clients could not parse as JSON."""
+        return self._kind == "call" and not self._text
 
     @property
     def _text(self) -> str:

@@ -54,7 +54,7 @@ class Routes:
         strict: bool,
     ) -> None:
         self.places = Places(limits)
-        self.metrics = Metrics(self.places)
+        self.metrics = Metrics()
         self._served = served
         self._limits = limits
         self._links = links
@@ -187,7 +187,7 @@ class _Answering:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         record, limits = record_of(scope), self._routes.limits
-        with self._routes.places.held(record.owner):
+        with self._routes.places.held(record.owner), self._routes.metrics.running.track_inprogress():
             run = self._mixture.run(self._prompting, self._bound, lambda calls: setattr(record, "calls", calls))
             if not self._prompting.stream:
                 work = self._outcome(run)

@@ -145,7 +145,7 @@ class HttpServer(uvicorn.Server):
             http=Bounded,
             lifespan="off",
             log_config=None,
-            log_level=logging.WARNING,
+            log_level=logging.ERROR,  # its warnings are about single requests, such as garbage
             access_log=False,  # its lines have the query string, where some clients put keys
             server_header=False,
             proxy_headers=False,

@@ -237,11 +237,20 @@ def _run(mixture: Mixture, messages: list[BaseMessage], manner: _Manner) -> RunR
             result = run(mixture, messages, *views)
         except MoAError as error:
             if manner.as_json:
-                emit(failure_document(explain(error), error.references))
+                _emit_document(failure_document(explain(error), error.references))
             raise
     if answer is not None and answer.error is not None:
         _rescue(result.answer, answer.error)
     return result
+
+
+def _emit_document(document: str) -> None:
+    try:
+        emit(document)
+    except OSError as error:
+        if isinstance(error, BrokenPipeError):
+            raise
+        _rescue(document, error)
 
 
 def _rescue(answer: str, error: OSError) -> None:
@@ -257,13 +266,7 @@ def _report(result: RunResult, manner: _Manner) -> None:
     from langchain_moa.cli.run_views import CUT
 
     if manner.as_json:
-        document = result_document(result)
-        try:
-            emit(document)
-        except OSError as error:
-            if isinstance(error, BrokenPipeError):
-                raise
-            _rescue(document, error)
+        _emit_document(result_document(result))
     elif manner.shows_progress:
         errors = console_on(sys.stderr)
         errors.line()

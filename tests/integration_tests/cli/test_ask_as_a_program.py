@@ -74,3 +74,16 @@ def test_output_that_a_full_disk_does_not_take_is_one_error(program: Program, ar
     assert process.returncode == 1
     assert err.startswith("error: [Errno 28] No space left on device")
     assert err.count("\n") == 1
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_references_of_a_failed_answer_that_a_full_disk_does_not_take_are_not_lost(
+    program: Program, loopback: Loopback
+) -> None:
+    loopback.script("agg", Reply("no", status=400))
+    with Path("/dev/full").open("w", encoding="utf-8") as full:
+        process = program.start("ask", *MEMBERS, "-l", "1", "--json", "Why?", stdout=full)
+        _, err = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 1
+    assert '"text": "p says: Why?"' in err
+    assert "the aggregator openai:agg failed" in err

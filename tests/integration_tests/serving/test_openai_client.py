@@ -244,10 +244,44 @@ def test_an_agents_steps_share_their_references(loopback: Loopback) -> None:
     assert sorted(loopback.models) == ["agg", "agg", "p", "q"]
 
 
+def test_an_agents_steps_share_the_references_of_a_retry(loopback: Loopback) -> None:
+    loopback.script("agg", [Reply(status=500), Reply(None, tool_calls=[ToolCall("get_weather", {"city": "Rome"})]), "sunny"])
+    with served(mixture(loopback, references_per="turn")) as endpoint:
+        messages: Any = [{"role": "user", "content": "The weather in Rome?"}]
+        ask: dict[str, Any] = {"model": "moa", "messages": messages, "tools": [WEATHER]}
+        with pytest.raises(openai.InternalServerError):
+            endpoint.openai.chat.completions.create(**ask)
+        first = endpoint.openai.chat.completions.create(**ask)
+        messages += [first.choices[0].message.model_dump(exclude_none=True)]
+        messages += [{"role": "tool", "tool_call_id": called(first)[0].id, "content": "sunny"}]
+        endpoint.openai.chat.completions.create(**ask)
+    assert sorted(loopback.models) == ["agg", "agg", "agg", "p", "q"]
+
+
 STRICT_FORM: Any = {
     "type": "json_schema",
     "json_schema": {"name": "person", "schema": Person.model_json_schema(), "strict": True},
 }
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_arguments_of_a_call_without_any_are_json(endpoint: Endpoint, loopback: Loopback, stream: bool) -> None:
+    loopback.script("agg", Reply(None, tool_calls=[ToolCall("get_weather", ""), ToolCall("get_weather", '{"city": "Rome"}')]))
+    ask: dict[str, Any] = {"model": "moa", "messages": HI, "tools": [WEATHER]}
+    if stream:
+        with endpoint.openai.chat.completions.stream(**ask) as events:
+            completion: Any = events.get_final_completion()
+    else:
+        completion = endpoint.openai.chat.completions.create(**ask)
+    assert [call.function.arguments for call in called(completion)] == ["{}", '{"city": "Rome"}']
+    tool = {"type": "function", **WEATHER["function"]}
+    asked: dict[str, Any] = {"model": "moa", "input": "Hi", "tools": [tool]}
+    if stream:
+        *_, last = endpoint.openai.responses.create(**asked, stream=True)
+        response: Any = last.response
+    else:
+        response = endpoint.openai.responses.create(**asked)
+    assert [item.arguments for item in response.output] == ["{}", '{"city": "Rome"}']
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -335,6 +369,14 @@ def test_progress_as_reasoning(loopback: Loopback) -> None:
         "openai:q: failed (OpenAIInvalidRequestError)",
     }
     assert lines[3] == "openai:agg writes the answer"
+
+
+def test_progress_tells_late_members_from_failed_ones(loopback: Loopback) -> None:
+    loopback.script("q", Reply("too late", hang=True))
+    with served(mixture(loopback, quorum=1), progress="reasoning") as endpoint:
+        body = {"model": "moa", "messages": HI, "stream": True}
+        text = endpoint.http.post("/v1/chat/completions", json=body).text
+    assert "openai:q: late (quorum), " in text
 
 
 def test_progress_without_breakdown_hides_the_members(loopback: Loopback) -> None:

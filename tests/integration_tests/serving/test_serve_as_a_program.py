@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import socket
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
@@ -90,11 +91,16 @@ def test_degraded_answers_are_logged(program: Program, loopback: Loopback, quiet
         url = f"http://127.0.0.1:{port}/v1"
         _await_up(url)
         assert ask(url, "moa").status_code == 200
+        # Nor does a request that is no HTTP have a line of uvicorn's.
+        with socket.create_connection(("127.0.0.1", port)) as connection:
+            connection.sendall(b"\x16\x03\x01garbage\r\n\r\n")
+            assert connection.recv(4096).startswith(b"HTTP/1.1 400")
         process.send_signal(signal.SIGTERM)
         _, err = process.communicate(timeout=PATIENCE)
     finally:
         process.kill()
         process.communicate()
+    assert "Invalid HTTP request" not in err
     if quiet:
         assert err == ""
     else:
@@ -102,6 +108,21 @@ def test_degraded_answers_are_logged(program: Program, loopback: Loopback, quiet
         assert len(logged) == 1
         # The log's own format rather than Python's.
         assert re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} an answer is degraded", logged[0])
+
+
+def test_metrics_of_several_processes_have_the_running_answers(program: Program, loopback: Loopback) -> None:
+    (program.folder / "moa.yaml").write_text(TEXT, encoding="utf-8")
+    (program.folder / "metrics").mkdir()
+    program.env["PROMETHEUS_MULTIPROC_DIR"] = str(program.folder / "metrics")
+    gate = loopback.gate()
+    loopback.script("agg", Reply("there", gate=gate))
+    with serving(program) as (_, url), ThreadPoolExecutor() as pool:
+        asking = pool.submit(ask, url, "moa")
+        loopback.wait_for(1, "agg")
+        page = httpx.get(f"{url.removesuffix('/v1')}/metrics", trust_env=False, timeout=PATIENCE).text
+        gate.open()
+        assert asking.result().status_code == 200
+    assert "moa_answers_running 1.0" in page.splitlines()
 
 
 def _free_port() -> int:

@@ -8,7 +8,9 @@ import logging
 from typing import Any
 
 import pytest
-from langchain_core.messages import AIMessage
+from langchain_core.messages import AIMessage, AIMessageChunk
+from langchain_core.messages.tool import tool_call_chunk
+from langchain_core.outputs import ChatGenerationChunk
 from langchain_core.runnables import RunnableLambda
 from starlette.applications import Starlette
 from starlette.routing import Mount
@@ -57,6 +59,31 @@ async def post(app: Any, **body: Any) -> Any:
             "array_above_max_length",
             "messages",
             "",
+        ),
+        (
+            {"messages": [*HI, {"role": "assistant", "tool_calls": [{"id": "1", "function": {"name": "f"}}] * 2049}, *HI]},
+            "array_above_max_length",
+            "messages",
+            "2048 tool calls",
+        ),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "file", "file": {"file_data": "http://10.0.0.1/a.pdf"}}]}]},
+            "link_not_allowed",
+            "messages[0].content[0].file.file_data",
+            "data: URL",
+        ),
+        (
+            {
+                "messages": [
+                    {
+                        "role": "user",
+                        "content": [{"type": "input_audio", "input_audio": {"data": "file:///a", "format": "wav"}}],
+                    }
+                ]
+            },
+            "link_not_allowed",
+            "messages[0].content[0].input_audio.data",
+            "data: URL",
         ),
         ({"tools": [TOOL] * 129}, "array_above_max_length", "tools", "at most 128"),
         (
@@ -148,13 +175,14 @@ async def test_half_a_character_in_an_error() -> None:
     assert "half \ufffd of it" in answer.json()["error"]["message"]
 
 
-async def test_long_paths_and_many_parameters_are_logged_in_short(caplog: pytest.LogCaptureFixture) -> None:
+async def test_long_paths_methods_and_many_parameters_are_logged_in_short(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "langchain_moa")
     async with client(app_of()) as http:
         await http.get(f"/{'a' * 5000}")
+        await http.request("A" * 5000, "/health")
     await post(app_of(), **{f"p{number}": 1 for number in range(500)})
-    path, parameters = caplog.messages
-    assert len(path) < 400
+    path, method, parameters = caplog.messages
+    assert max(len(path), len(method)) < 400
     assert "p19,and 480 more" in parameters
     assert "p20" not in parameters
 
@@ -191,6 +219,33 @@ async def test_a_schema_that_a_provider_has_as_a_tool_comes_as_text(stream: bool
         text, reason = choice["message"]["content"], choice["finish_reason"]
     assert json.loads(text) == {"city": "Rome"}
     assert reason == "stop"
+
+
+class Talkative(Foreign):
+    """Says something before its calls, and calls the schema's tool twice."""
+
+    calls_the_tool: bool = True
+
+    def _stream(self, messages: Any, stop: Any = None, run_manager: Any = None, **kwargs: Any) -> Any:
+        for each in ("Gladly", ": "):
+            yield ChatGenerationChunk(message=AIMessageChunk(content=each))
+        for index, args in enumerate(['{"city": ', '"Rome"}', '{"city": "Oslo"}'] if self.calls_the_tool else [], start=1):
+            name = None if index == 2 else kwargs["my_tools"][0]
+            chunk = tool_call_chunk(name=name, args=args, id=name and str(index), index=max(index, 2))
+            yield ChatGenerationChunk(message=AIMessageChunk(content="", tool_call_chunks=[chunk]))
+
+
+@pytest.mark.parametrize(("calls_the_tool", "text"), [(True, '{"city": "Rome"}'), (False, "Gladly: ")])
+async def test_the_text_of_a_streamed_answer_in_a_schema(calls_the_tool: bool, text: str) -> None:
+    form = {"type": "json_schema", "name": "Place", "schema": {"type": "object", "properties": {"city": {}}}}
+    async with client(app_of(Talkative(calls_the_tool=calls_the_tool))) as http:
+        chat = {"model": "moa", "messages": HI, "response_format": FORM, "stream": True}
+        answer = (await http.post("/v1/chat/completions", json=chat)).text
+        pieces = [json.loads(line.removeprefix("data: ")) for line in answer.split("\n\n") if line.startswith("data: {")]
+        assert "".join(piece["choices"][0]["delta"].get("content") or "" for piece in pieces) == text
+        response = {"model": "moa", "input": "Hi", "text": {"format": form}, "stream": True}
+        *_, last = (await http.post("/v1/responses", json=response)).text.split("\ndata: ")
+    assert [item["content"][0]["text"] for item in json.loads(last)["response"]["output"]] == [text]
 
 
 @pytest.mark.parametrize("body", [{"tools": [TOOL]}, {"response_format": FORM}])
@@ -349,6 +404,21 @@ async def test_unsupported_apis_name_the_alternative(path: str, words: str) -> N
         ({"max_output_tokens": 0}, "invalid_value", "max_output_tokens"),
         ({"temprature": 1}, "unknown_parameter", "temprature"),
         ({"input": [{"role": "user", "content": "Hi"}] * 2049}, "array_above_max_length", "input"),
+        (
+            {
+                "input": [
+                    {"type": "function_call", "call_id": "1", "name": "f"},
+                    {"type": "function_call_output", "call_id": "1", "output": [{"type": "input_text", "text": "x"}] * 2049},
+                ]
+            },
+            "array_above_max_length",
+            "input",
+        ),
+        (
+            {"input": [{"role": "user", "content": [{"type": "input_file", "file_data": "http://10.0.0.1/a.pdf"}]}]},
+            "link_not_allowed",
+            "input[0].content[0].file_data",
+        ),
     ],
 )
 async def test_errors_of_responses_name_the_field(body: dict[str, Any], code: str, param: str | None) -> None:

@@ -58,6 +58,19 @@ def test_tool_calls_without_an_index_are_separate_calls() -> None:
     assert got[0]["id"].startswith("call_")
 
 
+def test_tool_calls_with_the_same_index_are_separate_calls() -> None:
+    # Some servers of OpenAI's protocol, such as Gemini's, give all parallel calls the index 0.
+    got = calls(
+        tool_call_chunk(name="f", args='{"x"', id="a", index=0),
+        tool_call_chunk(args=": 1}", index=0),
+        tool_call_chunk(name="f", args="{}", id="b", index=0),
+    )
+    assert [(call["index"], call.get("id")) for call in got] == [(0, "a"), (0, None), (1, "b")]
+    # Others give each chunk of one call another id.
+    got = calls(tool_call_chunk(name="f", args='{"x"', id="a", index=0), tool_call_chunk(args=": 1}", id="b", index=0))
+    assert [(call["index"], call.get("id")) for call in got] == [(0, "a"), (0, None)]
+
+
 @pytest.mark.parametrize(
     ("metadata", "reason"),
     [
@@ -137,7 +150,8 @@ def piece_of(index: int, args: str, name: str | None = None) -> AIMessageChunk:
             [("call_f", "f", '{"x":1}'), "Well."],
         ),
         ([piece_of(0, "{}", "f"), AIMessageChunk(content="Well."), piece_of(0, "\n")], [("call_f", "f", "{}"), "Well."]),
-        ([piece_of(0, "", "f"), piece_of(1, "", "g")], [("call_f", "f", ""), ("call_g", "g", "")]),
+        ([piece_of(0, "", "f"), piece_of(1, "", "g")], [("call_f", "f", "{}"), ("call_g", "g", "{}")]),
+        ([piece_of(0, "{}", "f"), piece_of(0, "{}", "g")], [("call_f", "f", "{}"), ("call_g", "g", "{}")]),
         ([piece_of(0, "{bad", "f"), piece_of(1, "{}", "g")], [("call_f", "f", "{bad"), ("call_g", "g", "{}")]),
     ],
 )

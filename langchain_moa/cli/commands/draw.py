@@ -56,7 +56,11 @@ def draw(*, output: Output = None, title: Title = None, mixture: MixtureArgument
             msg = f"--output {output}: there is no folder {output.parent}"
             raise UsageError(msg)
         from langchain_moa.drawing import save_drawing
+        from langchain_moa.drawing.save import SUFFIXES
 
+        if output.suffix.lower() not in SUFFIXES:
+            msg = f"--output {output}: its name must end in {', '.join(SUFFIXES)}, which choose the format"
+            raise UsageError(msg)
         try:
             written = save_drawing(graph, output, title=title)
         except (ValueError, ImportError) as error:

@@ -142,7 +142,11 @@ def test_draw_writes_the_format_that_the_name_says(name: str, begins: bytes) -> 
 
 @pytest.mark.parametrize(
     ("name", "code", "message"),
-    [("moa.gif", 2, ".gif"), ("moa", 2, "no suffix"), ("absent/moa.svg", 2, "there is no folder absent")],
+    [
+        ("moa.gif", 2, "--output moa.gif: its name must end in .svg, .png"),
+        ("moa", 2, "--output moa: its name must end in"),
+        ("absent/moa.svg", 2, "there is no folder absent"),
+    ],
 )
 def test_draw_says_why_it_cannot(name: str, code: int, message: str) -> None:
     done = run("draw", *PAIR, "-o", name)

@@ -4,15 +4,29 @@ from __future__ import annotations
 
 from importlib import import_module
 from pkgutil import iter_modules
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
+from typing_extensions import override
 
 from langchain_moa.cli import commands
 from langchain_moa.cli.exit_codes import EXIT_CODES
 
+
+class _Commands(TyperGroup):
+    @override
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        command = super().get_command(ctx, cmd_name)
+        if command is None and " " in cmd_name:
+            msg = f"{cmd_name!r} is not a command; to ask a question, write: langchain-moa ask {cmd_name!r}"
+            raise typer.BadParameter(msg)
+        return command
+
+
 app = typer.Typer(
     name="langchain-moa",
+    cls=_Commands,
     help="Mixture-of-Agents: several language models answer, and one writes the final answer from theirs.",
     epilog=EXIT_CODES,
     rich_markup_mode="rich",

@@ -50,6 +50,12 @@ def test_every_command_has_help_with_its_exit_codes(command: str) -> None:
         assert code in listed.stdout
 
 
+def test_a_question_without_a_command_names_ask() -> None:
+    done = run("Why is the sky blue?")
+    assert done.exit_code == 2
+    assert "to ask a question, write: langchain-moa ask 'Why is the sky blue?'" in done.stderr
+
+
 @pytest.mark.parametrize(
     "command",
     [["ask"], ["batch"], ["chat"], ["doctor"], ["draw"], ["show"], ["eval", "compare"], ["eval", "generate"]],

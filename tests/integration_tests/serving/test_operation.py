@@ -247,9 +247,11 @@ def test_short_conversations_do_not_wait_for_long_ones(loopback: Loopback, messa
         asking = threading.Thread(target=lambda: create(model="moa", messages=messages))
         asking.start()
         computing.wait(PATIENCE)
-        create(model="moa", messages=HI, timeout=PATIENCE / 2)
-        done.set()
-        asking.join()
+        try:
+            create(model="moa", messages=HI, timeout=PATIENCE / 2)
+        finally:
+            done.set()
+            asking.join()
 
 
 def test_health_is_answered_while_the_models_code_computes(loopback: Loopback) -> None:

@@ -80,9 +80,12 @@ def _turn(messages: list[BaseMessage]) -> list[BaseMessage]:
 
 
 def _digest(kind: str, prompting: Prompting, messages: Sequence[BaseMessage]) -> str:
-    # Without message ids, which differ between requests. With the key's name, to separate clients from each other.
-    digest = sha256(repr((kind, prompting.owner, sorted(prompting.shared.items()))).encode())
+    # Without message ids, which differ between requests. With the key's name, to separate clients from each other. The steps of
+    # a turn may have different tools; a retry has the same.
+    own = sorted(prompting.own.items()) if kind == "answer" else None
+    digest = sha256(repr((kind, prompting.owner, sorted(prompting.shared.items()), own)).encode("utf-8", "surrogatepass"))
     for message in messages:
-        said = (message.type, message.content, getattr(message, "tool_calls", None), getattr(message, "tool_call_id", None))
+        calls, call_id = getattr(message, "tool_calls", None), getattr(message, "tool_call_id", None)
+        said = (message.type, message.name, message.content, calls, call_id)
         digest.update(repr(said).encode("utf-8", "surrogatepass"))
     return digest.hexdigest()

@@ -23,6 +23,7 @@ from langchain_moa.serving.kept_references import KeptReferences
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 
+    from langchain_core.messages import BaseMessage
     from langchain_core.runnables import RunnableConfig
     from langgraph.graph.state import CompiledStateGraph
 
@@ -32,8 +33,8 @@ if TYPE_CHECKING:
 _NO_LIMIT = 10_000
 
 # Mixtures run on background event loops, so that the server's own loop stays free for connections. Provider packages convert
-# every message for every call, which blocks the loop for long conversations, so these run on a second loop.
-_MANY_MESSAGES = 256
+# every message, part and tool call for every call, which blocks the loop for long conversations, so these run on a second loop.
+_LONG_LENGTH = 256
 _SHORT = BackgroundLoop("moa-answers")
 _LONG = BackgroundLoop("moa-long-answers")
 
@@ -118,7 +119,7 @@ class ServedMixture:
         Yields:
             Progress lines, the chunks of the answer if it is streamed, and the final answer.
         """
-        loop = _LONG if len(prompting.messages) > _MANY_MESSAGES else _SHORT
+        loop = _LONG if _length(prompting.messages) > _LONG_LENGTH else _SHORT
         return iterate_on(loop, lambda: self._run(prompting, bound, paid))
 
     async def _run(
@@ -169,6 +170,12 @@ class ServedMixture:
             if closed:
                 self._kept.failed(prompting, closed)
             paid(calls)
+
+
+def _length(messages: Sequence[BaseMessage]) -> int:
+    """Return the number of messages, with each part and tool call counted as one."""
+    parts = sum(len(message.content) if isinstance(message.content, list) else 1 for message in messages)
+    return parts + sum(len(message.tool_calls) for message in messages if isinstance(message, AIMessage))
 
 
 def _aggregator_of(moa: ChatMoA) -> ChatMoA:

@@ -165,6 +165,8 @@ class ResponsesRequest(Parameters):
                 wanted["parallel_tool_calls"] = self.parallel_tool_calls
             if choice is not None:
                 wanted["tool_choice"] = choice
+        elif not self.tools and isinstance(self.tool_choice, str):
+            wanted["tool_choice"] = self.tool_choice
         if self.text and (form := self.text.format):
             is_schema = form.get("type") == "json_schema"
             wanted["response_format"] = {"type": "json_schema", "json_schema": _without(form, "type")} if is_schema else form

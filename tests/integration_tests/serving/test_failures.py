@@ -209,6 +209,28 @@ def test_a_retry_does_not_call_the_proposers_again(endpoint: Endpoint, loopback:
     assert len(loopback.calls("p")) == 4
 
 
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"messages": [{"role": "user", "content": "Hi", "name": "bob"}]},
+        {"tools": [{"type": "function", "function": {"name": "g", "parameters": {}}}]},
+    ],
+)
+def test_references_are_not_kept_for_another_author_or_other_tools(
+    endpoint: Endpoint, loopback: Loopback, other: dict[str, Any]
+) -> None:
+    loopback.script("agg", [Reply("broken", status=500), "there"])
+    ask: dict[str, Any] = {
+        "model": "moa",
+        "messages": [{"role": "user", "content": "Hi", "name": "ann"}],
+        "tools": [{"type": "function", "function": {"name": "f", "parameters": {}}}],
+    }
+    with pytest.raises(openai.InternalServerError):
+        endpoint.openai.chat.completions.create(**ask)
+    endpoint.openai.chat.completions.create(**{**ask, **other})
+    assert len(loopback.calls("p")) == 2
+
+
 def test_references_are_kept_separately_for_each_key(loopback: Loopback) -> None:
     keys = ["ann: key-of-ann-0123456789", "bob: key-of-bob-0123456789"]
     loopback.script("agg", [Reply("broken", status=500), "there"])

@@ -222,6 +222,38 @@ def test_long_conversations_do_not_wait_for_each_other(loopback: Loopback, strea
     assert len(loopback.calls("agg")[0].messages) == 302
 
 
+CALL: Any = {"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+
+
+@pytest.mark.parametrize(
+    "messages",
+    [
+        HI * 300,
+        [{"role": "user", "content": [{"type": "text", "text": "Hi"}] * 300}],
+        [*HI, {"role": "assistant", "tool_calls": [{**CALL, "id": str(number)} for number in range(300)]}, *HI],
+    ],
+)
+def test_short_conversations_do_not_wait_for_long_ones(loopback: Loopback, messages: Any) -> None:
+    computing, done = threading.Event(), threading.Event()
+
+    async def compute(given: Any) -> str:
+        if len(str(given)) > 1000:
+            computing.set()
+            done.wait(PATIENCE)  # as a provider's package that converts the messages
+        return "computed"
+
+    with served(mixture(loopback, proposers=[RunnableLambda(compute)])) as endpoint:
+        create = endpoint.openai.chat.completions.create
+        asking = threading.Thread(target=lambda: create(model="moa", messages=messages))
+        asking.start()
+        computing.wait(PATIENCE)
+        try:
+            create(model="moa", messages=HI, timeout=PATIENCE / 2)
+        finally:
+            done.set()
+            asking.join()
+
+
 def test_health_is_answered_while_the_models_code_computes(loopback: Loopback) -> None:
     computing, done = threading.Event(), threading.Event()
 

@@ -389,6 +389,8 @@ async def test_unsupported_apis_name_the_alternative(path: str, words: str) -> N
         ({"tools": [{"type": "web_search"}]}, "unsupported_parameter", "tools"),
         ({"tools": [{"type": "function"}]}, "missing_required_parameter", "tools[0].name"),
         ({"tool_choice": {"type": "web_search"}}, "unsupported_parameter", "tool_choice"),
+        ({"tool_choice": "required"}, "invalid_value", "tool_choice"),
+        ({"tool_choice": "maybe"}, "invalid_value", "tool_choice"),
         (
             {"tool_choice": {"type": "allowed_tools", "tools": [{"name": "g"}]}, "tools": [{"type": "function", "name": "f"}]},
             "invalid_value",

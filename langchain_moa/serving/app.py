@@ -91,7 +91,7 @@ def make_app(
 
     Raises:
         ImportError: A package of the extra `serve` is missing; the message has the pip command.
-        ValueError: There is no mixture, a key is invalid, or a limit is not positive.
+        ValueError: There is no mixture, a key or an origin is invalid, a text is given for a list, or a limit is not positive.
 
     Example:
         ```python
@@ -104,6 +104,12 @@ def make_app(
     if progress not in ("none", "reasoning"):
         msg = f"progress: {progress!r} is unknown; give 'none' or 'reasoning'"
         raise ValueError(msg)
+    for name, given in (("allowed_hosts", allowed_hosts), ("cors_origins", cors_origins), ("link_domains", link_domains)):
+        if isinstance(given, str):
+            msg = f"{name}: give a list, [{given!r}]"
+            raise ValueError(msg)  # noqa: TRY004  # as for all other arguments
+    for origin in cors_origins:
+        _check_origin(origin)
     limits = Limits(
         max_requests=max_requests,
         max_requests_per_key=max_requests_per_key,
@@ -119,6 +125,14 @@ def make_app(
     keys = ApiKeys.of(api_keys)
     routes = Routes(served, limits, links=links, breakdown=breakdown, progress=progress, strict=strict)
     return Endpoint(routes, keys, hosts=allowed_hosts, origins=cors_origins)
+
+
+def _check_origin(origin: str) -> None:
+    # Browsers send it without a path, not even a slash, and in lower case.
+    scheme, _, rest = origin.partition("://")
+    if origin not in ("*", "null") and (not scheme or not rest or "/" in rest or origin != origin.lower()):
+        msg = f"cors_origins: {origin!r} is not an origin; write it in lower case and without a path: https://chat.example.com"
+        raise ValueError(msg)
 
 
 class Endpoint:

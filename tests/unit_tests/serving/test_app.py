@@ -337,6 +337,20 @@ def test_wrong_settings_are_found_when_the_application_is_made(mixtures: Any, op
     assert "of-a-client" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "origin", ["https://chat.example/", "https://chat.example/app", "chat.example", "https://", "https://Chat.example"]
+)
+def test_an_origin_that_no_browser_sends_is_refused(origin: str) -> None:
+    with pytest.raises(ValueError, match=r"cors_origins: .* is not an origin; write it in lower case and without a path"):
+        app_of(cors_origins=[origin])
+
+
+@pytest.mark.parametrize("name", ["allowed_hosts", "cors_origins", "link_domains"])
+def test_a_text_is_no_list(name: str) -> None:
+    with pytest.raises(ValueError, match=rf"{name}: give a list, \['a.example'\]"):
+        app_of(**{name: "a.example"})
+
+
 async def test_cors_for_allowed_origins() -> None:
     preflight = {
         "origin": "https://chat.example",

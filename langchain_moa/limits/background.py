@@ -8,7 +8,7 @@ import os
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import aclosing, suppress
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import anyio
 from anyio.from_thread import BlockingPortal
@@ -53,6 +53,7 @@ class BackgroundLoop:
         self._lock = threading.Lock()
         self._running: tuple[BlockingPortal, asyncio.AbstractEventLoop] | None = None
         self._thread: threading.Thread | None = None
+        self.is_stopping = False
 
     def portal(self) -> BlockingPortal:
         """Return the portal through which sync code calls the loop."""
@@ -71,9 +72,11 @@ class BackgroundLoop:
         with self._lock:
             running, thread, self._running = self._running, self._thread, None
         if running is not None and thread is not None:
+            self.is_stopping = True
             with suppress(RuntimeError):
                 running[0].start_task_soon(running[0].stop, True)  # noqa: FBT003  # anyio's positional `cancel_remaining`
             thread.join(timeout=5)
+            self.is_stopping = False
 
     def _started(self) -> tuple[BlockingPortal, asyncio.AbstractEventLoop]:
         with self._lock:
@@ -94,10 +97,32 @@ class BackgroundLoop:
                 raise
 
 
+class _Workers(ThreadPoolExecutor):
+    """Threads, and when the main thread has ended, the caller's thread.
+
+    From then on Python's executors refuse work. But threads for which the program waits still call mixtures, and asyncio
+    looks up the address of each new connection in its executor.
+    """
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Run a function with arguments."""
+        try:
+            return super().submit(fn, *args, **kwargs)
+        except RuntimeError:
+            if threading.main_thread().is_alive():
+                raise
+            done: Future[Any] = Future()
+            try:
+                done.set_result(fn(*args, **kwargs))
+            except BaseException as error:  # noqa: BLE001  # it is raised where the result is read
+                done.set_exception(error)
+            return done
+
+
 async def _serve(started: Future[tuple[BlockingPortal, asyncio.AbstractEventLoop]]) -> None:
     _here.is_loop = True
     loop = asyncio.get_running_loop()
-    loop.set_default_executor(ThreadPoolExecutor(_MAX_THREADS, thread_name_prefix="moa-worker"))
+    loop.set_default_executor(_Workers(_MAX_THREADS, thread_name_prefix="moa-worker"))
     try:
         async with BlockingPortal() as portal:
             started.set_result((portal, loop))

@@ -115,8 +115,11 @@ def wait_for(call: Callable[..., Awaitable[T]], *args: Any) -> T:
     future: Future[tuple[T | None, BaseException | None]] | None = None
     try:
         future = _portal.portal().start_task_soon(run)
+        ended: SimpleQueue[object] = SimpleQueue()
+        _at_end(future, ended.put)
         with scope.holding(future):
-            result, error = future.result()
+            ended.get()
+        result, error = future.result()
         if error is not None:
             raise error  # noqa: TRY301  # with the task's own traceback
         return cast("T", result)
@@ -125,6 +128,14 @@ def wait_for(call: Callable[..., Awaitable[T]], *args: Any) -> T:
         if future is not None:
             future.cancel()
         raise
+
+
+def _at_end(future: Future[Any], tell: Callable[[Future[Any]], object]) -> None:
+    """Call a function when a future is done, but not if the program ends.
+
+    By then only daemon threads wait. An error would have them print tracebacks and run while the interpreter is taken down.
+    """
+    future.add_done_callback(lambda done: None if _portal.is_stopping else tell(done))
 
 
 def iterate(make: Callable[[], AsyncGenerator[T]]) -> Generator[T]:
@@ -152,7 +163,7 @@ def iterate(make: Callable[[], AsyncGenerator[T]]) -> Generator[T]:
     scope = _waits.get() or Waits()
     scope.check()
     future = _portal.portal().start_task_soon(run)
-    future.add_done_callback(ended)
+    _at_end(future, ended)
     try:
         with scope.holding(future):
             while True:

@@ -350,3 +350,38 @@ def test_a_program_ends_without_a_word_of_complaint(loopback: Loopback, body: st
     ended = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=True)  # noqa: S603  # our own program
     assert ended.stdout == "agg says: Hi\ndone\n"
     assert ended.stderr == ""
+
+
+ENDINGS = {
+    "a thread that goes on": (
+        # Python 3.12.0 and 3.12.1 start no thread by then, so the loop has to run already.
+        """
+moa.invoke("Hi")
+threading.Thread(target=lambda: (threading.main_thread().join(), print(moa.invoke("Hi").text))).start()
+""",
+        "done\nagg says: Hi\n",
+    ),
+    "an exit handler": ("moa.invoke('Hi'); atexit.register(lambda: print(moa.invoke('Hi').text))", "done\nagg says: Hi\n"),
+    "a daemon thread": (
+        """
+begun = threading.Event()
+def call():
+    for part in moa.model_copy(update={"aggregator": chat("cut")}).stream("Hi"):
+        begun.set()
+threading.Thread(target=call, daemon=True).start()
+begun.wait()
+""",
+        "done\n",
+    ),
+}
+
+
+@pytest.mark.parametrize(("body", "printed"), ENDINGS.values(), ids=ENDINGS.keys())
+def test_threads_at_the_end_of_a_program(loopback: Loopback, body: str, printed: str) -> None:
+    """Those that Python waits for get their answers, with new connections. The others stop without a word."""
+    loopback.script("slow", HANGS)
+    loopback.script("cut", Reply("one two three four", hang=True, after_chunks=2))
+    code = "import atexit, threading\n" + PROGRAM.format(body=body)
+    command = [sys.executable, "-c", code, loopback.url]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=True)  # noqa: S603  # our own program
+    assert (ended.stdout, ended.stderr) == (printed, "")

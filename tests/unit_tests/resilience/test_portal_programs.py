@@ -103,7 +103,7 @@ class TestExit:
 
         """
         done = ended(textwrap.dedent(helper) + code + "\nprint('end', flush=True)\n")
-        assert (done.returncode, done.stdout.split()) == (0, ["end", *printed]), done.stderr
+        assert (done.returncode, done.stdout.split(), done.stderr) == (0, ["end", *printed], "")
 
     @pytest.mark.parametrize("start", ["found = iterate(items)", "found = leavable(iterate(items))"])
     def test_a_program_ends_with_a_stream_left_open(self, start: str) -> None:
@@ -131,6 +131,35 @@ class TestExit:
             """
         )
         assert (done.returncode, sorted(done.stdout.split()), done.stderr) == (0, ["done", "end"], "")
+
+    @pytest.mark.parametrize(
+        "start",
+        ["threading.Thread(target=lambda: (threading.main_thread().join(), late())).start()", "atexit.register(late)"],
+        ids=["thread", "exit handler"],
+    )
+    def test_what_asyncio_runs_in_threads_runs_at_exit(self, start: str) -> None:
+        """As the lookup of the address of each new connection."""
+        done = ended(
+            f"""
+            import atexit
+
+            async def resolved():
+                return await asyncio.get_running_loop().getaddrinfo("127.0.0.1", 80)
+
+            async def failed():
+                try:
+                    await asyncio.to_thread(int, "x")
+                except ValueError as error:
+                    return error
+
+            def late():
+                print(bool(wait_for(resolved)), type(wait_for(failed)).__name__, flush=True)
+
+            wait_for(pid)
+            {start}
+            """
+        )
+        assert (done.returncode, done.stdout.split(), done.stderr) == (0, ["True", "ValueError"], "")
 
     def test_a_program_ends_that_is_called_while_it_ends(self) -> None:
         done = ended(

@@ -27,7 +27,7 @@ num_layers: 2
 # Calls per question: two proposers twice, the aggregator after each layer and alone, four samples and their synthesis.
 CALLS = {"good": 2 + 4 + 1, "bad": 2, "writer": 3}
 
-PRICED = "proposers: [openai:gpt-4.1-mini]\naggregator: openai:gpt-4.1-nano\nnum_layers: 1\n"
+PRICED = "proposers: [openai:gpt-4.1-mini, openai:gpt-4o-mini]\naggregator: openai:gpt-4.1-nano\nnum_layers: 1\n"
 
 
 def right(body: Body) -> int:

@@ -126,7 +126,7 @@ def test_no_call_is_made_that_the_money_is_not_enough_for(moa: Command, loopback
     assert len(loopback.requests) <= before + 1
     done = moa(*COMPARE, "--max-cost-usd", "1")
     assert done.code == 0, done.err
-    assert len(loopback.requests) == 3 * 5
+    assert len(loopback.requests) == 3 * 7
     assert "$ per 1,000" in done.out
 
 
@@ -135,14 +135,15 @@ def test_reservations_make_calls_wait_and_end_nothing(moa: Command, loopback: Lo
     _priced(loopback, tmp_path, 10)
     done = moa(*COMPARE, "--max-cost-usd", "0.002", "--concurrency", "8")
     assert done.code == 0, done.err
-    assert len(loopback.requests) == 3 * 5
+    assert len(loopback.requests) == 3 * 7
 
 
 def test_the_first_answer_of_a_model_tells_how_long_the_others_will_be(
     moa: Command, loopback: Loopback, tmp_path: Path
 ) -> None:
     sums.write_sums(tmp_path, 20)
-    (tmp_path / "moa.yaml").write_text(sums.PRICED, encoding="utf-8")
+    config = "proposers: [openai:gpt-4.1-mini]\naggregator: openai:gpt-4.1-nano\nnum_layers: 1\n"
+    (tmp_path / "moa.yaml").write_text(config, encoding="utf-8")
     loopback.script("*", Reply("5", usage=Usage(prompt=0, completion=10_000)))
     done = moa(*COMPARE, "--max-cost-usd", "0.05", "--concurrency", "16")
     assert done.code == 1

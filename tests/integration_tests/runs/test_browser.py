@@ -370,7 +370,7 @@ def test_no_table_is_cut_on_paper(browser: Browser, tmp_path: Path) -> None:
     rows = [{"name": name, "cells": ["0.51"] * 6} for name in names]
     policy = {"chosen": False, "cells": [f"majority of {', '.join(names)}", "71.4", "+10.9", "+7.8", "5.0", "3.9", "1.18"]}
     empty = {"differing": [], "count": 0, "questions": 9, "picture": ""}
-    context = {"title": "t", "about": "", "sentences": [], "yaml": "", "command": "", "policies": [policy] * 20}
+    context = {"title": "t", "about": "", "sentences": [], "yaml": "", "command": "", "policies": [policy] * 20, "unfolded": 16}
     html = render("tuning.html.j2", models=names, agreement=rows, correlation=rows, **context, **empty)
     (tmp_path / "report.html").write_text(html.replace('src="data:image/png;base64,"', ""))
     # The width of A4 without its margins.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from langchain_core.messages import HumanMessage, SystemMessage, convert_to_messages
 
 from langchain_moa.batch.calls import about
-from langchain_moa.data.rows import Row, RowError, csv_rows, parse_line, read_rows
+from langchain_moa.data.rows import Row, RowError, csv_rows, parse_line, read_rows, unreadable
 
 if TYPE_CHECKING:
     from langchain_core.messages import BaseMessage
@@ -192,8 +192,7 @@ def _jsonl(path: Path) -> Iterator[Row]:
                     raise RowError(msg)
                 yield Row(str(path), line, value)
     except (OSError, UnicodeDecodeError) as error:
-        msg = f"{path} cannot be read: {error.strerror if isinstance(error, OSError) else 'it is not UTF-8; save it as UTF-8'}"
-        raise RowError(msg) from error
+        raise unreadable(path, error) from error
 
 
 def _parquet(path: Path) -> Iterator[Row]:

@@ -127,8 +127,7 @@ def read_rows(path: str | Path) -> list[Row]:
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        msg = f"{path} cannot be read: {error.strerror if isinstance(error, OSError) else 'it is not UTF-8; save it as UTF-8'}"
-        raise RowError(msg) from error
+        raise unreadable(path, error) from error
     rows = []
     for line, value in _items(text, path) if text.lstrip().startswith("[") else _lines(text, path):
         if not isinstance(value, dict):
@@ -176,8 +175,14 @@ def csv_rows(path: Path) -> Iterator[Row]:
         msg = f"{path}, line {last + 1}: not CSV: {error}; a quotation mark may be missing or misplaced"
         raise RowError(msg) from error
     except (OSError, UnicodeDecodeError) as error:
-        msg = f"{path} cannot be read: {error.strerror if isinstance(error, OSError) else 'it is not UTF-8; save it as UTF-8'}"
-        raise RowError(msg) from error
+        raise unreadable(path, error) from error
+
+
+def unreadable(path: str | Path, error: OSError | UnicodeDecodeError) -> RowError:
+    """Return the error for a file that cannot be read, with the reason."""
+    return RowError(
+        f"{path} cannot be read: {error.strerror if isinstance(error, OSError) else 'it is not UTF-8; save it as UTF-8'}"
+    )
 
 
 def parse_line(text: str, path: str | Path, line: int) -> Any:

@@ -359,7 +359,7 @@ def _require_settings(value: Any) -> None:
     for name in value:
         if not isinstance(name, str):
             msg = f"settings: the key {name!r} is not a text; put it in quotes"
-            raise ValueError(msg)  # noqa: TRY004  # as above
+            raise ValueError(msg)  # noqa: TRY004  # the settings are the invalid value
 
 
 def _require_history(value: Any) -> None:

@@ -16,7 +16,7 @@ from langgraph.pregel import Pregel
 from langgraph.pregel.protocol import PregelProtocol
 
 from langchain_moa._compat import copy_for_loop, has_async_methods
-from langchain_moa.limits.per_loop import PerLoop
+from langchain_moa.limits.concurrency import PerLoop
 from langchain_moa.limits.portal import is_on_portal
 
 if TYPE_CHECKING:

@@ -18,8 +18,7 @@ from langgraph.pregel.protocol import PregelProtocol
 from langchain_moa._compat import identifying_params, llm_type
 from langchain_moa.data.answer import Answer, read_answer
 from langchain_moa.data.redaction import masked, redact, secrets_of
-from langchain_moa.limits.concurrency import CallLimiter
-from langchain_moa.limits.per_loop import PerLoop
+from langchain_moa.limits.concurrency import CallLimiter, PerLoop
 from langchain_moa.limits.portal import in_worker, iterate_in_worker
 from langchain_moa.limits.retry import Retry, retrying
 from langchain_moa.members.clients import callable_here

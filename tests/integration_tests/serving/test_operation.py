@@ -246,9 +246,11 @@ def test_short_conversations_do_not_wait_for_long_ones(loopback: Loopback, messa
         create = endpoint.openai.chat.completions.create
         asking = threading.Thread(target=lambda: create(model="moa", messages=messages))
         asking.start()
-        computing.wait(PATIENCE)
+        assert computing.wait(PATIENCE)
         try:
-            create(model="moa", messages=HI, timeout=PATIENCE / 2)
+            answer = create(model="moa", messages=HI, timeout=PATIENCE / 2)
+            assert str(answer.choices[0].message.content).startswith("agg says")
+            assert asking.is_alive()
         finally:
             done.set()
             asking.join()

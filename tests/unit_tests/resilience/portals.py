@@ -10,9 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 
-from langchain_moa.limits.portal import (
-    wait_for,
-)
+from langchain_moa.limits.portal import wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

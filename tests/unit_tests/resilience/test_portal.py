@@ -11,19 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from langchain_moa.limits.portal import (
-    in_worker,
-    is_on_portal,
-    iterate,
-    wait_for,
-)
-from tests.unit_tests.resilience.portals import (
-    PATIENCE,
-    Failure,
-    Forever,
-    in_a_thread,
-    who,
-)
+from langchain_moa.limits.portal import in_worker, is_on_portal, iterate, wait_for
+from tests.unit_tests.resilience.portals import PATIENCE, Failure, Forever, in_a_thread, who
 from tests.waiting import until
 
 if TYPE_CHECKING:

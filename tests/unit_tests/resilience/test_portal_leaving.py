@@ -10,19 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from langchain_moa.limits.portal import (
-    Waits,
-    in_worker,
-    leavable,
-    wait_for,
-)
-from tests.unit_tests.resilience.portals import (
-    PATIENCE,
-    Failure,
-    Forever,
-    in_a_thread,
-    who,
-)
+from langchain_moa.limits.portal import Waits, in_worker, leavable, wait_for
+from tests.unit_tests.resilience.portals import PATIENCE, Failure, Forever, in_a_thread, who
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator

@@ -11,9 +11,7 @@ from time import sleep
 
 import pytest
 
-from tests.unit_tests.resilience.portals import (
-    PATIENCE,
-)
+from tests.unit_tests.resilience.portals import PATIENCE
 
 PRELUDE = """
 import asyncio, os, sys, threading, time

@@ -14,18 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from langchain_moa.limits.portal import (
-    in_worker,
-    iterate,
-    iterate_in_worker,
-    wait_for,
-)
-from tests.unit_tests.resilience.portals import (
-    PATIENCE,
-    Forever,
-    on_every_loop,
-    who,
-)
+from langchain_moa.limits.portal import in_worker, iterate, iterate_in_worker, wait_for
+from tests.unit_tests.resilience.portals import PATIENCE, Forever, on_every_loop, who
 from tests.waiting import until
 
 if TYPE_CHECKING:

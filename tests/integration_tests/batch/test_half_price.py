@@ -20,24 +20,25 @@ from pydantic import SecretStr
 from langchain_moa import BatchAnswer, Mixture, Proposer
 from langchain_moa.batch import settings
 from langchain_moa.batch.run import BatchRun
-from tests.integration_tests.batch.asking import NANO, answers_of, asked_of, chat_of, mixture_of, some_rows
+from tests.integration_tests.batch.asking import (
+    NANO,
+    answers_of,
+    asked_of,
+    chat_of,
+    claude_of,
+    mixture_of,
+    some_rows,
+    together_of,
+)
 from tests.integration_tests.batch.job_server import JobServer, says
-from tests.loopback.fixtures import forget_clients
 from tests.waiting import PATIENCE, until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from tests.integration_tests.batch.job_server import Body
 
 _ROOT = Path(__file__).parents[3]
-
-
-@pytest.fixture
-def server() -> Iterator[JobServer]:
-    with JobServer() as made:
-        yield made
-    forget_clients()
 
 
 def test_two_layers_and_an_aggregator_are_three_jobs(server: JobServer, tmp_path: Path) -> None:
@@ -214,9 +215,7 @@ def test_one_model_is_in_each_job(server: JobServer) -> None:
 
 
 def test_anthropics_batches_are_used_by_their_sdk(server: JobServer) -> None:
-    anthropic = pytest.importorskip("langchain_anthropic", reason="the provider's package is not installed")
-    key = SecretStr("test")
-    claude = anthropic.ChatAnthropic(model="claude-haiku-4-5", base_url=server.url, api_key=key, max_retries=0, max_tokens=9)
+    claude = claude_of(server)
     server.endings = ["completed", "expired"]
     answers, _ = answers_of(mixture_of(server, proposers=[claude], aggregator=claude, num_layers=1), some_rows(6))
     assert {answer.answer for answer in answers} == {f"claude-haiku-4-5 says: question {number}." for number in range(6)}
@@ -228,19 +227,12 @@ def test_anthropics_batches_are_used_by_their_sdk(server: JobServer) -> None:
     assert "no" in str(answers[0].error)
 
 
-def _together(server: JobServer) -> Any:
-    server.is_together = True
-    together = pytest.importorskip("langchain_together", reason="the provider's package is not installed")
-    key = SecretStr("test")
-    return together.ChatTogether(model="a/b", base_url=f"{server.url}/v1", api_key=key, max_retries=0)
-
-
 def _groq(server: JobServer) -> Any:
     groq = pytest.importorskip("langchain_groq", reason="the provider's package is not installed")
     return groq.ChatGroq(model="a/b", base_url=server.url, api_key=SecretStr("test"), max_retries=0)
 
 
-@pytest.mark.parametrize("made", [_together, _groq])
+@pytest.mark.parametrize("made", [together_of, _groq])
 def test_the_batches_of_together_and_groq_are_used_in_their_own_form(
     server: JobServer, made: Callable[[JobServer], Any]
 ) -> None:
@@ -255,7 +247,7 @@ def test_the_batches_of_together_and_groq_are_used_in_their_own_form(
     assert "failed: there is no such model" in str(answers[0].error)
 
 
-@pytest.mark.parametrize("made", [_together, _groq])
+@pytest.mark.parametrize("made", [together_of, _groq])
 def test_a_job_of_together_and_groq_is_found_though_its_id_was_never_heard(
     server: JobServer, tmp_path: Path, made: Callable[[JobServer], Any]
 ) -> None:

@@ -15,35 +15,24 @@ from langchain_openai import ChatOpenAI
 from pydantic import SecretStr
 
 from langchain_moa.batch.run import BatchRun
-from tests.integration_tests.batch.asking import NANO, answers_of, asked_of, chat_of, mixture_of, some_rows
-from tests.integration_tests.batch.job_server import JobServer
-from tests.loopback.fixtures import forget_clients
+from tests.integration_tests.batch.asking import (
+    NANO,
+    answers_of,
+    asked_of,
+    chat_of,
+    claude_of,
+    mixture_of,
+    some_rows,
+    together_of,
+)
 from tests.waiting import until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     from langchain_moa import BatchAnswer, Mixture
-
-
-@pytest.fixture
-def server() -> Iterator[JobServer]:
-    with JobServer() as made:
-        yield made
-    forget_clients()
-
-
-def _claude(server: JobServer, model: str = "claude-haiku-4-5") -> Any:
-    anthropic = pytest.importorskip("langchain_anthropic", reason="the provider's package is not installed")
-    key = SecretStr("test")
-    return anthropic.ChatAnthropic(model=model, base_url=server.url, api_key=key, max_retries=0, max_tokens=9)
-
-
-def _together(server: JobServer) -> Any:
-    server.is_together = True
-    together = pytest.importorskip("langchain_together", reason="the provider's package is not installed")
-    return together.ChatTogether(model="a/b", base_url=f"{server.url}/v1", api_key=SecretStr("test"), max_retries=0)
+    from tests.integration_tests.batch.job_server import JobServer
 
 
 def _one_layer(server: JobServer, made: Callable[[JobServer], Any] = chat_of) -> Mixture:
@@ -86,7 +75,7 @@ def test_a_provider_that_cannot_be_polled_for_long_loses_nothing(server: JobServ
     assert server.polls == []
 
 
-@pytest.mark.parametrize("made", [chat_of, _claude])
+@pytest.mark.parametrize("made", [chat_of, claude_of])
 def test_results_may_be_in_any_order_and_there_twice(server: JobServer, made: Callable[[JobServer], Any]) -> None:
     def changed(content: bytes) -> bytes:
         lines = content.splitlines(keepends=True) * 2
@@ -101,7 +90,7 @@ def test_results_may_be_in_any_order_and_there_twice(server: JobServer, made: Ca
     assert set(asked_of(server).values()) == {1}
 
 
-@pytest.mark.parametrize("made", [chat_of, _claude])
+@pytest.mark.parametrize("made", [chat_of, claude_of])
 def test_lines_that_are_cut_or_missing_are_in_the_next_job(server: JobServer, made: Callable[[JobServer], Any]) -> None:
     cuts: list[Callable[[bytes], bytes]] = [
         lambda content: content[: len(content) // 2],
@@ -138,7 +127,7 @@ def test_a_call_that_timed_out_inside_a_job_is_in_the_next_one(server: JobServer
     assert [len(job.lines) for job in server.jobs] == [3, 3, 3]
 
 
-@pytest.mark.parametrize("made", [chat_of, _claude, _together])
+@pytest.mark.parametrize("made", [chat_of, claude_of, together_of])
 def test_a_job_that_has_vanished_is_sent_again_only_if_you_say_so(
     server: JobServer, tmp_path: Path, made: Callable[[JobServer], Any]
 ) -> None:
@@ -192,7 +181,7 @@ def test_the_time_limit_of_a_models_client_is_not_that_of_a_job(server: JobServe
     assert not [line for line in caplog.messages if "was not submitted" in line]
 
 
-@pytest.mark.parametrize("made", [chat_of, _together])
+@pytest.mark.parametrize("made", [chat_of, together_of])
 @pytest.mark.parametrize("hours", [-14, 14])
 def test_a_job_is_found_though_the_clocks_differ(
     server: JobServer, tmp_path: Path, made: Callable[[JobServer], Any], hours: int
@@ -210,7 +199,7 @@ def test_a_job_is_found_though_the_clocks_differ(
 @pytest.mark.parametrize("lost", ["job_0", "job_1"])
 def test_each_of_two_jobs_of_one_size_is_found(server: JobServer, tmp_path: Path, lost: str) -> None:
     out = tmp_path / "out.jsonl"
-    models = [_claude(server), _claude(server, "claude-sonnet-4-5")]
+    models = [claude_of(server), claude_of(server, "claude-sonnet-4-5")]
     mixture = mixture_of(server, proposers=models, aggregator=models[0], num_layers=1)
     _left_at_the_provider(server, mixture, out, jobs=2)
     _forget_id(out, lost)
@@ -220,7 +209,7 @@ def test_each_of_two_jobs_of_one_size_is_found(server: JobServer, tmp_path: Path
 
 
 def test_a_file_that_was_deleted_at_together_hides_no_job(server: JobServer, tmp_path: Path) -> None:
-    out, mixture = tmp_path / "out.jsonl", _one_layer(server, _together)
+    out, mixture = tmp_path / "out.jsonl", _one_layer(server, together_of)
     _left_at_the_provider(server, mixture, out)
     _forget_id(out)
     server.submit([], {}).file = "deleted"

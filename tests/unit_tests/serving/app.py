@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from langchain_core.runnables import Runnable
 
 
+HI = [{"role": "user", "content": "Hi"}]
+
+
 class Foreign(BaseChatModel):
     """A model of a provider with its own form: tools are `my_tools`, and answers in a schema are tool calls."""
 
@@ -52,3 +55,9 @@ def app_of(aggregator: Any = None, **options: Any) -> Any:
     """Return an application with one mixture, `moa`."""
     moa = ChatMoA(proposers=[Foreign()], aggregator=aggregator or Foreign(), num_layers=1)
     return make_app(moa, **options)
+
+
+async def post(app: Any, **body: Any) -> Any:
+    """Send a request for a chat completion."""
+    async with client(app) as http:
+        return await http.post("/v1/chat/completions", json={"model": "moa", "messages": HI, **body})
